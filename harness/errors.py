@@ -1,0 +1,37 @@
+"""The errors that end a command, each with the exit code it means.
+
+Everything that can go wrong inside one run is a status that the loop handles; only what no further run could survive is
+one of these. The message is for a person: what happened, where, what to do next.
+"""
+
+from __future__ import annotations
+
+
+class HarnessError(Exception):
+    """A message to the person and the exit code of the command."""
+
+    exit_code = 4
+
+
+class InputError(HarnessError):
+    """Wrong usage or input: the command, an idea file or a contract."""
+
+    exit_code = 2
+
+
+class BudgetSpent(HarnessError):
+    """A budget (dollars, tokens or hours) ended the campaign; `harness resume` goes on with a larger one."""
+
+    exit_code = 3
+
+
+class CannotGoOn(HarnessError):
+    """Nothing that a further run could survive: no disk, no model, a broken contract or baseline."""
+
+    exit_code = 4
+
+
+class Interrupted(HarnessError):
+    """A person stopped the campaign; `harness resume` goes on."""
+
+    exit_code = 130
