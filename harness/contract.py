@@ -1,0 +1,286 @@
+"""The contract of an experiment, `experiment.toml`: what the harness fixes and the agent cannot change.
+
+An experiment without one works too: `default_contract` says what then applies, and `Contract.unjudged` what cannot be
+judged.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .errors import InputError
+
+FILE_NAME = "experiment.toml"
+ENTRY = "experiment.py"
+
+Setting = str | int | float | bool | None
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _quantity(text: Any, units: tuple[str, ...]) -> Any:
+    """`"10m"` -> 600, `"4GB"` -> 4e9; numbers pass."""
+    if isinstance(text, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
+        if not match or match[2] not in units:
+            raise ValueError(
+                f"expected a number with a unit of {', '.join(units)}, such as 10{units[0]}; found {text!r}"
+            )
+        return float(match[1]) * _UNITS[match[2]]
+    return text
+
+
+def _inside(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or not path.parts or value.startswith("~"):
+        raise ValueError(f"{value!r} must be a path inside the experiment's folder")
+    return str(path)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LimitsSpec(_Part):
+    """What one execution may use. Times as `"90s"`, `"10m"`, `"2h"`, sizes as `"500MB"`, `"4GB"`."""
+
+    time: float = Field(default=7200, gt=0)
+    silence: float | None = Field(default=None, gt=0)
+    """No output for so long ends the execution as stalled."""
+    memory: int | None = Field(default=None, gt=0)
+    output: int = Field(default=10**9, gt=0)
+    """Bytes of standard output and error together."""
+    disk: int | None = Field(default=50 * 10**9, gt=0)
+    smoke_time: float = Field(default=120, gt=0)
+    """The time limit of a smoke run."""
+
+    @field_validator("time", "silence", "smoke_time", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        return _quantity(value, ("s", "m", "h"))
+
+    @field_validator("memory", "output", "disk", mode="before")
+    @classmethod
+    def _bytes(cls, value: Any) -> Any:
+        value = _quantity(value, ("KB", "MB", "GB", "TB"))
+        return int(value) if isinstance(value, float) else value
+
+
+class AbortSpec(_Part):
+    """End an execution whose training log has a `key` that is not finite in `steps` consecutive lines."""
+
+    key: str
+    steps: int = Field(default=1, ge=1)
+
+
+class Metric(_Part):
+    """A number that a run is judged by; `name` is the flat name of the results' table."""
+
+    name: str
+    label: str = ""
+    better: Literal["lower", "higher"] | None = None
+    """None: shown as context, neither direction is better."""
+    target: float | None = None
+    primary: bool = False
+    required: bool = True
+    """A run without it has no evidence. Metrics that only some profiles have are not required."""
+    minimum: float | None = None
+    maximum: float | None = None
+    """What the number can be; outside it is not a number but a mistake."""
+
+    @property
+    def title(self) -> str:
+        return self.label or self.name
+
+
+class HealthRule(_Part):
+    """A condition that results must meet to be evidence.
+
+    `value` names a metric or a setting. Any of: `present`, `finite`, `above`, `below`, `at_least`, `at_most`; a bound is a
+    number or the name of another metric or setting, with `times` a factor on it. `when` limits the rule to runs whose
+    settings have these values.
+    """
+
+    value: str
+    present: bool = False
+    finite: bool = False
+    above: float | str | None = None
+    below: float | str | None = None
+    at_least: float | str | None = None
+    at_most: float | str | None = None
+    times: float = 1.0
+    when: dict[str, Setting] = {}
+    why: str = ""
+    """What it means when the rule fails, for the agent."""
+
+    @model_validator(mode="after")
+    def _has_a_condition(self) -> HealthRule:
+        if not (self.present or self.finite) and all(
+            b is None for b in (self.above, self.below, self.at_least, self.at_most)
+        ):
+            raise ValueError("a health rule needs one of: present, finite, above, below, at_least, at_most")
+        return self
+
+
+class Profile(_Part):
+    """One named setting of an experiment's scale and data."""
+
+    description: str = ""
+    settings: dict[str, Setting] = {}
+    metrics: list[str] = []
+    """Metrics that this profile has, of those that are not required everywhere."""
+
+
+class Contract(_Part):
+    """What `experiment.toml` fixes."""
+
+    description: str = ""
+    """What the experiment is and measures, one paragraph for the agent."""
+    command: list[str] = ["python", ENTRY, "--out_dir={out_dir}"]
+    editable: list[str] = [ENTRY]
+    """Files that the agent may edit and that are executed."""
+    auxiliary: list[str] = []
+    """Files that the agent may edit and that no run executes (plots): a change to them alone is no change."""
+    files: list[str] = []
+    """Files and folders that go along and that nobody may edit."""
+    readable: list[str] = []
+    """Of `files`, those that are shown to the agent in full."""
+    interface: str = ""
+    """What the agent needs to know of `files`, shown in the brief."""
+    environment: list[str] = []
+    """Names of the person's environment variables that the experiment gets. Never keys."""
+    smoke: bool = True
+    """The experiment honours HARNESS_SMOKE=1 and ends in seconds."""
+    seed: int = 0
+    training_log: str = "train_log.jsonl"
+    limits: LimitsSpec = LimitsSpec()
+    abort: list[AbortSpec] = []
+    metric: list[Metric] = []
+    health: list[HealthRule] = []
+    comparable: list[str] = []
+    """Settings that decide scale: runs that differ in one are not comparable."""
+    default_profile: str = ""
+    profiles: dict[str, Profile] = {}
+
+    @field_validator("editable", "auxiliary", "files", "readable")
+    @classmethod
+    def _paths_are_inside(cls, value: list[str]) -> list[str]:
+        return [_inside(path) for path in value]
+
+    @field_validator("environment")
+    @classmethod
+    def _no_keys(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if re.search(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", name, re.IGNORECASE):
+                raise ValueError(f"{name} looks like a key; the experiment's process never gets one")
+        return value
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Contract:
+        names = [metric.name for metric in self.metric]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"metric {name} is there twice")
+        if sum(metric.primary for metric in self.metric) > 1:
+            raise ValueError("more than one metric is primary; one decides")
+        primary = self.primary
+        if primary is not None and primary.better is None:
+            raise ValueError(f"metric {primary.name} is primary and does not say which way is better")
+        if not any("{out_dir}" in part for part in self.command):
+            raise ValueError("command must hold {out_dir}")
+        if not self.editable:
+            raise ValueError("editable names no file")
+        if self.default_profile and self.default_profile not in self.profiles:
+            raise ValueError(f"default_profile {self.default_profile} is not one of the profiles")
+        for profile_name, profile in self.profiles.items():
+            for name in profile.metrics:
+                if name not in names:
+                    raise ValueError(f"profiles.{profile_name}.metrics: {name} is not a metric of the contract")
+        return self
+
+    @property
+    def primary(self) -> Metric | None:
+        return next((metric for metric in self.metric if metric.primary), None)
+
+    def profile(self, name: str | None) -> tuple[str, Profile]:
+        """The profile called `name`, or the default one. Raises InputError that lists them."""
+        chosen = name or self.default_profile or next(iter(self.profiles), "")
+        if not chosen:
+            return "", Profile()
+        if chosen not in self.profiles:
+            known = ", ".join(self.profiles) or "none"
+            raise InputError(f"--profile {chosen}: {FILE_NAME} has no such profile. It has: {known}.")
+        return chosen, self.profiles[chosen]
+
+    def metrics_of(self, profile: str) -> list[Metric]:
+        """The metrics that a run under `profile` must have."""
+        extra = self.profiles[profile].metrics if profile in self.profiles else []
+        return [metric for metric in self.metric if metric.required or metric.name in extra]
+
+    @property
+    def unjudged(self) -> list[str]:
+        """What cannot be judged under this contract, a sentence each."""
+        missing = []
+        if self.primary is None:
+            missing.append("no primary metric: no run can be called better or worse")
+        if not self.health:
+            missing.append("no health rules: a broken result can pass for a good one")
+        if not self.comparable:
+            missing.append("no comparable settings: a run at another scale can pass for an improvement")
+        if not self.smoke:
+            missing.append("no smoke run: a crash is found only in the full run")
+        return missing
+
+
+def load_contract(folder: Path) -> Contract:
+    """The contract of the experiment in `folder`, the default one where it has none. Raises InputError."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder. --experiment names a folder with {ENTRY}.")
+    path = folder / FILE_NAME
+    if not path.exists():
+        contract = default_contract(folder)
+    else:
+        try:
+            contract = Contract.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not TOML: {error}.") from error
+        except ValidationError as error:
+            raise InputError(f"{path}: {_explain(error)}") from error
+    for name in [*contract.editable, *contract.files]:
+        if not (folder / name).exists():
+            hint = " `harness init DIR` makes an experiment." if name == ENTRY else ""
+            raise InputError(f"{folder / name}: no such file; the contract names it.{hint}")
+    return contract
+
+
+def default_contract(folder: Path) -> Contract:
+    """What applies to a folder with just `experiment.py`: every other file goes along, `plot.py` may be edited too."""
+    skip = {ENTRY, "plot.py", "runs", "__pycache__"}
+    along = [
+        path.name
+        for path in sorted(folder.iterdir())
+        if path.name not in skip and not path.name.startswith((".", "run_")) and not path.is_symlink()
+    ]
+    return Contract(
+        editable=[ENTRY],
+        auxiliary=["plot.py"] if (folder / "plot.py").is_file() else [],
+        files=along,
+        smoke=False,
+    )
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "contract"
+    if first["type"] == "extra_forbidden":
+        parent: Any = Contract
+        known = ", ".join(parent.model_fields) if len(first["loc"]) == 1 else "see `harness init` for an example"
+        return f"{key}: unknown key. Known here: {known}."
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}."

@@ -1,0 +1,159 @@
+"""The record of one run, `run_i/record.json`: the facts, written whole or not at all.
+
+What the harness measured, what the experiment reported about itself and what the agent said are kept apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from .contract import Setting
+
+FILE_NAME = "record.json"
+
+RunStatus = Literal["completed", "failed"]
+AttemptStatus = Literal[
+    "completed",
+    "refused",  # by the gate, before it cost a run
+    "smoke_failed",
+    "crashed",
+    "timed_out",
+    "stalled",
+    "out_of_memory",
+    "too_much_output",
+    "too_much_disk",
+    "aborted",
+    "killed",
+    "not_started",
+    "wrong_result",  # it ended well and left no result that can be read
+    "no_answer",  # the agent had none
+]
+VerdictKind = Literal["baseline", "undecided", "not_comparable", "no_effect", "unhealthy", "failed"]
+Source = Literal["harness", "reported"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class UsageRecord(_Part):
+    """Tokens, dollars (None: unknown) and seconds."""
+
+    sent: int = 0
+    received: int = 0
+    cost: float | None = 0.0
+    seconds: float = 0.0
+    requests: int = 0
+
+
+class SettingRecord(_Part):
+    """A setting that the run used, the baseline's, and who says so."""
+
+    value: Setting
+    baseline: Setting
+    source: Source
+
+    @property
+    def differs(self) -> bool:
+        return self.value != self.baseline
+
+
+class MetricRecord(_Part):
+    """A number of the run beside the baseline's; `file` and `key` say where it was read."""
+
+    value: float
+    baseline: float | None = None
+    difference: float | None = None
+    file: str = ""
+    key: str = ""
+
+
+class AttemptRecord(_Part):
+    """One try at a run."""
+
+    number: int
+    status: AttemptStatus
+    why: str = ""
+    commit: str | None = None
+    by_person: bool = False
+    forced: bool = False
+    put_back: list[str] = []
+    usage: UsageRecord = UsageRecord()
+    seconds: float = 0.0
+
+
+class VerdictRecord(_Part):
+    """The harness's judgement and its reason in plain words."""
+
+    kind: VerdictKind
+    why: str = ""
+
+
+class ReviewRecord(_Part):
+    """What the reviewer advised: advice, not evidence."""
+
+    model: str
+    text: str
+    usage: UsageRecord = UsageRecord()
+
+
+class Record(_Part):
+    """Everything about one run."""
+
+    run: int
+    status: RunStatus
+    verdict: VerdictRecord
+    commit: str
+    """The commit whose code was executed."""
+    parent: int | None = None
+    """The run that this run's code started from."""
+    hypothesis: str = ""
+    """As the agent stated it before the run."""
+    plan: str = ""
+    description: str = ""
+    """The agent's words about the change, before the run."""
+    interpretation: str = ""
+    """The agent's words about this run's results, after it."""
+    command: str = ""
+    given: bool = False
+    """A baseline that was given with the experiment, not executed here."""
+    seed: int | None = None
+    settings: dict[str, SettingRecord] = {}
+    metrics: dict[str, MetricRecord] = {}
+    attempts: list[AttemptRecord] = []
+    warnings: list[str] = []
+    usage: UsageRecord = UsageRecord()
+    seconds: float = 0.0
+    started: str = ""
+    """UTC, ISO 8601."""
+    fingerprint: dict[str, str] = {}
+    """Python, packages, GPU, host, model: what a number depends on besides the code."""
+    review: ReviewRecord | None = None
+    told: list[str] = []
+    """A person's words that went into this run's briefs."""
+
+    @classmethod
+    def read(cls, run_folder: Path) -> Record:
+        return cls.model_validate_json((run_folder / FILE_NAME).read_text(encoding="utf-8"))
+
+    def write(self, run_folder: Path) -> None:
+        write_atomically(run_folder / FILE_NAME, self.model_dump_json(indent=1) + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write beside and rename: a reader sees the old file or the new one, also after a power cut."""
+    beside = path.with_name(path.name + ".new")
+    with beside.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1, sort_keys=False, default=str)
