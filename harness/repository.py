@@ -1,0 +1,167 @@
+"""The campaign's own git repository.
+
+Commits are made from content (`hash-object`, `write-tree`, `commit-tree`), so that no hook, filter, signing or setting of
+the person's has a part in them, and each names the step that made it: a commit whose step never finished is dropped when
+the campaign is opened again. The work tree is written by the harness alone, so what differs from HEAD is a person's edit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from .errors import CannotGoOn
+from .record import write_atomically
+
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # without git the message is ours, not a traceback on import
+import git
+from git.exc import GitCommandError, GitCommandNotFound
+
+_IDENTITY = "harness"
+_TRAILER = "Step: "
+_BRANCH = "refs/heads/main"
+
+
+class Repository:
+    """The repository in `root`. `local` is a folder for the harness's own state that git never sees."""
+
+    def __init__(self, root: Path, local: Path) -> None:
+        self._root = root
+        self._pending = local / "checkout.json"
+        self._git = git.Git(str(root))
+        folder = root / ".git"
+        settings = {"core.hooksPath": os.devnull, "core.fsmonitor": "false", "core.quotePath": "false"}
+        self._git.update_environment(
+            GIT_DIR=str(folder),
+            GIT_WORK_TREE=str(root),
+            GIT_INDEX_FILE=str(folder / "index"),
+            GIT_OBJECT_DIRECTORY=str(folder / "objects"),
+            GIT_CONFIG_NOSYSTEM="1",
+            GIT_CONFIG_GLOBAL=os.devnull,
+            GIT_CONFIG_PARAMETERS="",
+            GIT_CONFIG_COUNT=str(len(settings)),
+            **{f"GIT_CONFIG_KEY_{i}": key for i, key in enumerate(settings)},
+            **{f"GIT_CONFIG_VALUE_{i}": value for i, value in enumerate(settings.values())},
+            GIT_AUTHOR_NAME=_IDENTITY,
+            GIT_AUTHOR_EMAIL=f"{_IDENTITY}@localhost",
+            GIT_COMMITTER_NAME=_IDENTITY,
+            GIT_COMMITTER_EMAIL=f"{_IDENTITY}@localhost",
+            GIT_TERMINAL_PROMPT="0",
+        )
+
+    def create(self) -> None:
+        """An empty repository whose branch is `main`."""
+        self._run("init", "--quiet", "--initial-branch=main", "--template=")
+        exclude = self._root / ".git" / "info" / "exclude"
+        exclude.parent.mkdir(exist_ok=True)
+        exclude.write_text("/.harness/\n", encoding="utf-8")
+
+    @property
+    def head(self) -> str | None:
+        """The id of the last commit, None before the first."""
+        found = self._run("for-each-ref", "--format=%(objectname)", _BRANCH)
+        return found or None
+
+    def commit(self, step: str, message: str, files: Mapping[str, bytes], on_disk: Iterable[str] = ()) -> str:
+        """Commit `files` (content, written to the work tree too) and the files `on_disk` (paths). Returns the id."""
+        head = self.head
+        self._run("read-tree", head or "--empty")
+        rows = [(path, self._run("hash-object", "-w", "--stdin", stdin=content)) for path, content in files.items()]
+        paths = list(on_disk)
+        if paths:
+            blobs = self._run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin="\n".join(paths) + "\n")
+            rows += zip(paths, blobs.splitlines(), strict=True)
+        self._run(
+            "update-index", "-z", "--index-info", stdin="".join(f"100644 {blob}\t{path}\0" for path, blob in rows)
+        )
+        parent = ["-p", head] if head else []
+        new = self._run("commit-tree", self._run("write-tree"), *parent, stdin=f"{message}\n\n{_TRAILER}{step}\n")
+        self._check_out(new, list(files))
+        return new
+
+    def tag(self, name: str, commit: str) -> None:
+        self._run("update-ref", f"refs/tags/{name}", commit)
+
+    def commit_of(self, name: str) -> str:
+        """The commit that a tag or an abbreviation names."""
+        return self._run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+
+    def files(self, commit: str, paths: Iterable[str]) -> dict[str, bytes]:
+        """The content at `commit` of `paths`: files, or folders with all that is below them."""
+        wanted = list(paths)
+        if not wanted:
+            return {}
+        names = self._run("ls-tree", "-r", "-z", "--name-only", commit, "--", *wanted)
+        found: dict[str, bytes] = {}
+        for path in filter(None, names.split("\0")):
+            found[path] = self._bytes("cat-file", "blob", f"{commit}:{path}")
+        return found
+
+    def diff(self, old: str, new: str, paths: Iterable[str] = (), *options: str) -> str:
+        """The unified diff of `paths` between two commits."""
+        out = self._bytes("diff", "--no-color", "--no-ext-diff", "--no-textconv", *options, old, new, "--", *paths)
+        return out.decode(errors="replace")
+
+    def edited(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Those of `paths` whose content in the work tree is not HEAD's. A missing file or a link is no edit."""
+        head = self.files(self.head or "HEAD", paths)
+        on_disk = {path: _content(self._root / path) for path in head}
+        return {path: data for path, data in on_disk.items() if data is not None and data != head[path]}
+
+    def recover(self, is_done: Callable[[str], bool], code: list[str]) -> None:
+        """Finish a checkout that a crash cut off, then drop the commits whose step never finished.
+
+        A person's edit of `code` made since then stays in the work tree.
+        """
+        if self._pending.exists():
+            pending = json.loads(self._pending.read_text(encoding="utf-8"))
+            self._check_out(pending["commit"], pending["paths"])
+        while (head := self.head) and (step := self.step(head)) and not is_done(step):
+            before = self._run("log", "-1", "--format=%P", head)
+            if not before:
+                break
+            by_person = self.edited(code)
+            self._check_out(before, [path for path in self.files(head, code) if path not in by_person])
+
+    def step(self, commit: str) -> str | None:
+        """The step of the journal that made `commit`."""
+        lines = self._run("log", "-1", "--format=%B", commit).splitlines()
+        return next((line.removeprefix(_TRAILER) for line in lines if line.startswith(_TRAILER)), None)
+
+    def _check_out(self, commit: str, paths: list[str]) -> None:
+        """Make `commit` the head and write `paths` to the work tree. `recover` finishes it after a crash."""
+        write_atomically(self._pending, json.dumps({"commit": commit, "paths": paths}))
+        self._run("update-ref", _BRANCH, commit)
+        for path, content in self.files(commit, paths).items():
+            file = self._root / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside = file.with_name(f".{file.name}.new")
+            beside.write_bytes(content)
+            beside.replace(file)
+        self._run("read-tree", commit)
+        self._pending.unlink()
+
+    def _run(self, *arguments: str, stdin: str | bytes | None = None) -> str:
+        return self._bytes(*arguments, stdin=stdin).decode(errors="surrogateescape").removesuffix("\n")
+
+    def _bytes(self, *arguments: str, stdin: str | bytes | None = None) -> bytes:
+        with tempfile.TemporaryFile() as file:
+            if stdin is not None:
+                file.write(stdin if isinstance(stdin, bytes) else stdin.encode(errors="surrogateescape"))
+                file.seek(0)
+            try:
+                return self._git.execute(
+                    ["git", *arguments], istream=file, stdout_as_string=False, strip_newline_in_stdout=False
+                )
+            except GitCommandNotFound:
+                raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.") from None
+            except GitCommandError as error:
+                problem = str(error.stderr).strip().removeprefix("stderr: ").strip("'")
+                raise CannotGoOn(f"{self._root}: git {arguments[0]} failed: {problem}") from error
+
+
+def _content(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() and not file.is_symlink() else None
