@@ -1,0 +1,64 @@
+"""Tables of numbers: rounded so that they can be read, and so that numbers that differ do not look the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .contract import Setting
+from .text import WIDTH
+
+MISSING = "-"
+_MOST_DIGITS = 8
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """`value` with `digits` significant digits; whole numbers below ten million in full."""
+    if value is None:
+        return MISSING
+    if not math.isfinite(value):
+        return str(value)
+    if abs(value) < 1e7 and value == int(value):
+        return str(int(value))
+    if 10**digits <= abs(value) < 1e7:
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}"
+
+
+def row(values: Sequence[float | None], digits: int = 4) -> list[str]:
+    """`values` with as few digits, from `digits` on, as keep different values different (to eight digits)."""
+    shown: list[str] = []
+    different = len({value for value in values if value is not None})
+    for count in range(digits, _MOST_DIGITS + 1):
+        shown = [number(value, count) for value in values]
+        if len({text for text, value in zip(shown, values, strict=True) if value is not None}) == different:
+            break
+    return shown
+
+
+def setting(value: Setting) -> str:
+    """A setting as one would write it in JSON, strings bare."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower() if value is not None else "null"
+    return number(value, _MOST_DIGITS) if isinstance(value, float) else str(value)
+
+
+def compact(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for a model: no padding, since each blank is paid for."""
+    return "\n".join("|".join(cell.replace("|", "/") for cell in cells) for cells in [header, *rows])
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
+    """A table for a person, first column left and the others right; a long first cell gets a line of its own."""
+    widths = [max(len(cells[i]) for cells in [header, *rows]) for i in range(len(header))]
+    room = WIDTH - len(indent) - sum(width + 2 for width in widths[1:])
+    first = min(widths[0], max(room, 12))
+    lines: list[str] = []
+    for cells in [header, *rows]:
+        numbers = "".join(f"  {cell:>{width}}" for cell, width in zip(cells[1:], widths[1:], strict=True))
+        if len(cells[0]) > first:
+            lines.append(f"{indent}{cells[0]}")
+            lines.append(f"{indent}{'':{first}}{numbers}".rstrip())
+        else:
+            lines.append(f"{indent}{cells[0]:{first}}{numbers}".rstrip())
+    return "\n".join(lines)
