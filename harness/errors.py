@@ -8,9 +8,10 @@ from __future__ import annotations
 
 
 class HarnessError(Exception):
-    """A message to the person and the exit code of the command."""
+    """A message to the person, the exit code of the command, and the reason in a word for the journal."""
 
     exit_code = 4
+    reason = "cannot_go_on"
 
 
 class InputError(HarnessError):
@@ -23,15 +24,22 @@ class BudgetSpent(HarnessError):
     """A budget (dollars, tokens or hours) ended the campaign; `harness resume` goes on with a larger one."""
 
     exit_code = 3
+    reason = "budget"
 
 
 class CannotGoOn(HarnessError):
     """Nothing that a further run could survive: no disk, no model, a broken contract or baseline."""
-
-    exit_code = 4
 
 
 class Interrupted(HarnessError):
     """A person stopped the campaign; `harness resume` goes on."""
 
     exit_code = 130
+    reason = "interrupted"
+
+
+class SessionOver(HarnessError):
+    """A recorded session has no further turn: it ended here when it was recorded."""
+
+    exit_code = 0
+    reason = "session_over"

@@ -96,6 +96,29 @@ class Journal:
                     file.truncate(whole)
 
 
+class NotDone(Exception):
+    """A dry journal was asked for a step that has no result yet."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+class DryJournal(Journal):
+    """Reads and never writes: the loop run on it stops at the first step that is not done (NotDone)."""
+
+    def append(self, event: str, **facts: Any) -> None:
+        raise NotDone(event)
+
+    def once(self, step: str, effect: Callable[[], Any]) -> Any:
+        if not self.is_done(step):
+            raise NotDone(step)
+        return self.result(step)
+
+    def _drop_unfinished_line(self) -> None:
+        """Another process may be writing that line."""
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the campaign's lock. Raises CannotGoOn when another process holds it; a dead process holds nothing."""

@@ -100,9 +100,10 @@ class Repository:
             found[path] = self._bytes("cat-file", "blob", f"{commit}:{path}")
         return found
 
-    def diff(self, old: str, new: str, paths: Iterable[str] = (), *options: str) -> str:
-        """The unified diff of `paths` between two commits."""
-        out = self._bytes("diff", "--no-color", "--no-ext-diff", "--no-textconv", *options, old, new, "--", *paths)
+    def diff(self, old: str, new: str | None, paths: Iterable[str] = (), *options: str) -> str:
+        """The unified diff of `paths` between two commits, or from a commit to the work tree."""
+        ends = [old] if new is None else [old, new]
+        out = self._bytes("diff", "--no-color", "--no-ext-diff", "--no-textconv", *options, *ends, "--", *paths)
         return out.decode(errors="replace")
 
     def edited(self, paths: Iterable[str]) -> dict[str, bytes]:

@@ -1,0 +1,73 @@
+"""Budgets: dollars, tokens and hours of a campaign, counted from its journal so that no crash resets them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .agents import Usage
+from .campaign import Options
+from .errors import BudgetSpent
+from .journal import Event, Journal
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a campaign has used so far. `usage.cost` is None when a price is unknown."""
+
+    usage: Usage
+    seconds: float
+
+    @property
+    def tokens(self) -> int:
+        return self.usage.sent + self.usage.received
+
+
+def spent(events: Iterable[Event]) -> Spent:
+    """What the events of a journal add up to. Seconds are those of agent, experiment and reviewer."""
+    usage, seconds = Usage(), 0.0
+    for event in events:
+        if event["event"] == "turn_failed":
+            usage += Usage(**event["usage"])
+            seconds += event["usage"]["seconds"]
+        elif event["event"] == "done" and isinstance(event["result"], dict):
+            result = event["result"]
+            if "usage" in result:
+                usage += Usage(**result["usage"])
+                seconds += result["usage"]["seconds"]
+            elif "outcome" in result:
+                seconds += result["outcome"]["seconds"]
+    return Spent(usage, seconds)
+
+
+class Budget:
+    """Says before each expense whether there is anything left."""
+
+    def __init__(self, options: Options, journal: Journal) -> None:
+        self._options = options
+        self._journal = journal
+
+    def check(self, expected: float | None = None) -> None:
+        """Raises BudgetSpent when a limit is reached, or when `expected` seconds no longer fit."""
+        used, limits = spent(self._journal.events), self._options
+        if limits.max_tokens is not None and used.tokens >= limits.max_tokens:
+            raise BudgetSpent(f"--max-tokens {limits.max_tokens:,} is reached: {used.tokens:,} tokens are spent.")
+        if limits.max_cost is not None:
+            if used.usage.cost is None:
+                raise BudgetSpent(
+                    "--max-cost cannot be held: the price of this model is unknown. Resume with --max-tokens, "
+                    "or with --max-cost 0 to drop the limit."
+                )
+            if used.usage.cost >= limits.max_cost:
+                raise BudgetSpent(f"--max-cost {limits.max_cost:.2f} is reached: ${used.usage.cost:.2f} is spent.")
+        if limits.max_hours is not None:
+            left = limits.max_hours * 3600 - used.seconds
+            if left <= 0:
+                raise BudgetSpent(
+                    f"--max-hours {limits.max_hours:g} is reached: {used.seconds / 3600:.2f} h are spent."
+                )
+            if expected is not None and expected > left:
+                raise BudgetSpent(
+                    f"--max-hours {limits.max_hours:g}: {left / 60:.1f} min are left and the next execution is expected "
+                    f"to take {expected / 60:.1f} min."
+                )

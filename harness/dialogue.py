@@ -1,0 +1,299 @@
+"""The dialogue with the agent: brief, answer, change, commit.
+
+The agent works in a disposable working copy. What it changed is taken from there, committed whether or not it will be
+refused, and everything that it may not change is put back and told.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import asdict
+from typing import Any
+
+from . import answer as answers
+from .agents import AgentConfig, Conversation, Failure, Reply, Usage, Workspace, find_agent
+from .agents.chat_history import render_turn
+from .brief import Trouble, brief, label, repair_brief
+from .budget import Budget
+from .campaign import Campaign, Options
+from .errors import CannotGoOn, SessionOver
+from .journal import Journal
+from .record import UsageRecord, write_atomically
+from .recording import Recorder
+from .repository import Repository
+from .stop import Stop
+from .turn import Turn, turn_key
+from .view import View
+from .workspace import Change, collect, make_workspace, restore
+
+WAITS = (0.0, 15.0, 60.0)
+"""Seconds before each try of a turn whose provider failed; the agent itself has already retried each request."""
+_PASSING = frozenset({"rate", "server", "connection", "timeout"})
+_AGAIN = frozenset({"died"})
+_PERSON_STEP = "person_edit_"
+
+
+class Dialogue:
+    """Asks the agent, one conversation a run."""
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        journal: Journal,
+        repository: Repository,
+        recorder: Recorder,
+        budget: Budget,
+        view: View,
+        stop: Stop,
+        options: Options,
+        config: AgentConfig,
+    ) -> None:
+        self._campaign = campaign
+        self._journal = journal
+        self._repository = repository
+        self._recorder = recorder
+        self._budget = budget
+        self._view = view
+        self._stop = stop
+        self._options = options
+        self._config = config
+        self._agent = find_agent(options.agent)(config)
+        self._conversation: Conversation | None = None
+        self._conversation_run = 0
+        self._workspace = Workspace(campaign.local, ())
+        self._pending: tuple[int, int, Trouble | None] | None = None
+
+    def take(self, run: int, attempt: int, trouble: Trouble | None) -> Turn:
+        """The turn of this attempt, taken now or earlier."""
+        self._pending = (run, attempt, trouble)
+        step = f"{turn_key(run, attempt)}/turn"
+        if not self._journal.is_done(step):
+            self._stop.check()
+            forced = next((e for e in self._journal.of("forced") if e["step"] == step), None)
+            if forced is None:
+                self._budget.check()
+            self._view.begin(run, self._options.max_runs, attempt, "agent")
+        turn = Turn.model_validate(self._journal.once(step, lambda: self._take(run, attempt, trouble).model_dump()))
+        for name in turn.told_files:
+            (self._campaign.inbox / name).unlink(missing_ok=True)
+        return turn
+
+    def pending_brief(self) -> str:
+        """The text of the turn that comes next."""
+        assert self._pending is not None
+        return self._text(*self._pending, [text for _, text in self._inbox()], self._person_diff())
+
+    def is_called_back(self, run: int, attempt: int) -> bool:
+        """The agent has said ALL_COMPLETED, and a person has said something since."""
+        following = f"{turn_key(run, attempt + 1)}/turn"
+        return attempt < self._options.max_attempts and (self._journal.is_done(following) or bool(self._inbox()))
+
+    def close(self) -> None:
+        if self._conversation is not None:
+            self._conversation.close()
+            self._conversation = None
+
+    def _take(self, run: int, attempt: int, trouble: Trouble | None) -> Turn:
+        forced = next((e for e in self._journal.of("forced") if e["step"] == f"{turn_key(run, attempt)}/turn"), None)
+        if forced is not None:
+            return self._forced(run, attempt, forced)
+        person_diff = self._person_diff()
+        self._commit_person_edit()
+        base = self._repository.head or ""
+        inbox = self._inbox()
+        told = [text for _, text in inbox]
+        files = self._repository.files(base, self._campaign.experiment_files)
+        text = self._text(run, attempt, trouble, told, person_diff)
+        folder = self._campaign.attempt_folder(run, attempt)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "brief.md", text)
+        reply = self._ask(run, attempt, text, files)
+        write_atomically(folder / "reply.md", reply.text)
+        write_atomically(folder / "session.md", render_turn(label(run, attempt), text, reply.replies))
+        change = collect(self._workspace, files, self._campaign.contract, self._notes())
+        for name, content in change.evidence.items():
+            kept = folder / "put_back" / name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(content)
+        commit = None
+        if change.files:
+            code = {path: content for path, content in files.items() if path in self._campaign.code}
+            title = f"Run {run}, attempt {attempt}: change by the agent"
+            commit = self._repository.commit(f"{turn_key(run, attempt)}/turn", title, code | change.files)
+        elif person_diff:
+            commit = base
+        write_atomically(self._campaign.history, json.dumps({"run": run, "history": reply.history}))
+        return self._turn(run, attempt, base, commit, bool(person_diff), inbox, reply, change)
+
+    def _turn(
+        self,
+        run: int,
+        attempt: int,
+        base: str,
+        commit: str | None,
+        by_person: bool,
+        inbox: list[tuple[str, str]],
+        reply: Reply,
+        change: Change,
+    ) -> Turn:
+        answer = answers.parse(reply.text)
+        self._recorder.interpret(run - 1, answer.interpretation)
+        refused = [f"{path}: you may not write there; nothing was written." for path in reply.refused_writes]
+        return Turn(
+            run=run,
+            attempt=attempt,
+            base=base,
+            commit=commit,
+            by_person=by_person,
+            put_back=[*change.put_back, *refused],
+            problems=list(change.problems),
+            words=change.words,
+            told=[text for _, text in inbox],
+            told_files=[name for name, _ in inbox],
+            plan=answer.plan,
+            hypothesis=answer.hypothesis,
+            description=answer.description,
+            interpretation=answer.interpretation,
+            all_completed=answer.all_completed,
+            no_answer=reply.failure.message if reply.failure else "",
+            usage=UsageRecord(**asdict(reply.usage)),
+        )
+
+    def _forced(self, run: int, attempt: int, forced: dict[str, Any]) -> Turn:
+        origin = Turn.model_validate(self._journal.result(f"{forced['origin']}/turn"))
+        files = self._repository.files(forced["commit"], self._campaign.code)
+        title = f"Run {run}, attempt {attempt}: the change of {forced['origin']}, forced by a person"
+        commit = self._repository.commit(f"{turn_key(run, attempt)}/turn", title, files)
+        return origin.model_copy(
+            update={
+                "run": run,
+                "attempt": attempt,
+                "commit": commit,
+                "forced": True,
+                "told": [],
+                "told_files": [],
+                "put_back": [],
+                "problems": [],
+                "all_completed": False,
+                "usage": UsageRecord(),
+            }
+        )
+
+    def _ask(self, run: int, attempt: int, text: str, files: dict[str, bytes]) -> Reply:
+        """Ask until there is an answer. Raises CannotGoOn when no further run would get one either."""
+        turn = sum(e["step"].endswith("/turn") and not e["result"]["forced"] for e in self._journal.of("done"))
+        spent = Usage()
+        died = False
+        for wait in WAITS:
+            if wait:
+                self._view.say(f"The model does not answer; next try in {wait:.0f} s.")
+                self._sleep(wait)
+            conversation = self._converse(run, files)
+            reply = conversation.ask(text, turn=turn, label=label(run, attempt))
+            if reply.failure is None:
+                return reply
+            self._journal.append(
+                "turn_failed",
+                step=f"{turn_key(run, attempt)}/turn",
+                kind=reply.failure.kind,
+                message=reply.failure.message,
+                usage=asdict(reply.usage),
+            )
+            self._view.say(reply.failure.message)
+            spent += reply.usage
+            if reply.failure.kind == "session_over":
+                raise SessionOver("The recorded session has no further turn.")
+            if reply.failure.kind == "context" and attempt > 1:
+                self._forget_conversation()
+                return Reply(text="", usage=Usage(), failure=reply.failure)
+            if reply.failure.kind in _AGAIN and not died:
+                died = True
+                self.close()
+            elif reply.failure.kind not in _PASSING:
+                break
+            restore(self._workspace, files, self._notes())
+        raise CannotGoOn(_advice(reply.failure))
+
+    def _converse(self, run: int, files: dict[str, bytes]) -> Conversation:
+        """The conversation of this run: the one at hand, or a new one that remembers what was said before a crash."""
+        if self._conversation is not None and self._conversation_run == run:
+            restore(self._workspace, files, self._notes())
+            return self._conversation
+        self.close()
+        for old in self._campaign.local.glob("workspace_*"):
+            shutil.rmtree(old, ignore_errors=True)
+        root = self._campaign.workspace(run)
+        self._workspace = make_workspace(root.resolve(), files, self._campaign.contract, self._notes())
+        self._conversation = self._agent.open(self._workspace, self._remembered(run))
+        self._conversation_run = run
+        return self._conversation
+
+    def _remembered(self, run: int) -> Any:
+        if not any(
+            e["step"].startswith(f"run_{run}/") and e["step"].endswith("/turn") for e in self._journal.of("done")
+        ):
+            return None
+        try:
+            kept = json.loads(self._campaign.history.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return kept["history"] if kept["run"] == run else None
+
+    def _notes(self) -> str:
+        return self._campaign.notes.read_text(encoding="utf-8", errors="replace")
+
+    def _forget_conversation(self) -> None:
+        self.close()
+        self._campaign.history.unlink(missing_ok=True)
+
+    def _text(self, run: int, attempt: int, trouble: Trouble | None, told: list[str], person_diff: str | None) -> str:
+        """A whole brief at the start of a conversation, a short one inside it."""
+        begins = attempt == 1 or trouble is None or trouble.status == "no_answer" or person_diff
+        if begins:
+            return brief(self._recorder.situation(run, attempt, tuple(told), person_diff))
+        assert trouble is not None
+        return repair_brief(run, attempt, self._options.max_attempts - attempt + 1, trouble, tuple(told))
+
+    def _person_diff(self) -> str | None:
+        """What a person changed in the code since the harness last wrote it, committed already or not yet."""
+        start = self._repository.head or ""
+        while (self._repository.step(start) or "").startswith(_PERSON_STEP):
+            start = self._repository.commit_of(f"{start}^")
+        return self._repository.diff(start, None, self._campaign.code) or None
+
+    def _commit_person_edit(self) -> None:
+        edited = self._repository.edited(self._campaign.code)
+        if edited:
+            number = sum(e["step"].startswith(_PERSON_STEP) for e in self._journal.of("done"))
+            step = f"{_PERSON_STEP}{number}"
+            self._journal.once(step, lambda: {"commit": self._repository.commit(step, "Change by a person", edited)})
+
+    def _inbox(self) -> list[tuple[str, str]]:
+        """What people said that no finished turn has carried: file names and texts, oldest first."""
+        if not self._campaign.inbox.is_dir():
+            return []
+        carried = {
+            name for e in self._journal.of("done") if e["step"].endswith("/turn") for name in e["result"]["told_files"]
+        }
+        files = [f for f in sorted(self._campaign.inbox.glob("*.txt")) if f.name not in carried]
+        return [(f.name, f.read_text(encoding="utf-8", errors="replace").strip()) for f in files]
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._stop.check()
+            time.sleep(0.2)
+
+
+def _advice(failure: Failure | None) -> str:
+    assert failure is not None
+    todo = {
+        "auth": "Set the provider's key, then `harness resume`; `harness doctor --model M` checks it.",
+        "quota": "The account cannot pay for the request; mend that, or resume with another --model.",
+        "context": "The brief does not fit this model; resume with a --model that has a larger context.",
+        "diverged": "The recorded session does not fit this campaign.",
+        "setup": "Mend it, then `harness resume`.",
+    }.get(failure.kind, "`harness resume` goes on when the model answers again.")
+    return f"{failure.message.rstrip('.')}. {todo}"

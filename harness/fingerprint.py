@@ -1,0 +1,53 @@
+"""The fingerprint: what a number depends on besides the code. Python, packages, GPU, host, model."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+
+from .campaign import Options
+
+_NAMED = ("torch", "numpy", "transformers", "sae-bench", "sae-lens", "transformer-lens", "datasets", "scipy", "pandas")
+
+_PROBE = """
+import hashlib, importlib.metadata as m, json, platform
+found = sorted({(d.metadata["Name"] or "").lower() + "==" + d.version for d in m.distributions()})
+print(json.dumps({"python": platform.python_version(), "packages": found}))
+"""
+
+
+def take(python: str, options: Options) -> dict[str, str]:
+    """The fingerprint of the experiment's Python on this machine. What cannot be found out is "unknown"."""
+    facts = {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "gpu": _gpu(),
+        "agent": options.agent,
+        "model": options.model or "none",
+    }
+    try:
+        done = subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, timeout=60, check=True)
+        probe = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return facts | {"python": "unknown"}
+    facts["python"] = probe["python"]
+    for package in probe["packages"]:
+        name, _, version = package.partition("==")
+        if name in _NAMED:
+            facts[name] = version
+    return facts
+
+
+def _gpu() -> str:
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+    return done.stdout.strip().replace("\n", "; ") or "none"

@@ -1,0 +1,171 @@
+"""The loop: an idea, an agent, an experiment, and a record that can be believed.
+
+    brief -> agent -> change -> gate -> smoke run -> run -> results -> verdict -> record, notes, commit
+
+Every step is durable (`Journal.once`): after a crash the loop runs again from its first line and does nothing twice.
+What goes wrong inside a run is a trouble that goes back to the agent; only what no further run could survive ends the
+campaign, as an `Ending` that says what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import __version__
+from .agents import AgentConfig
+from .brief import Trouble
+from .budget import Budget
+from .campaign import Campaign
+from .dialogue import Dialogue
+from .errors import CannotGoOn, HarnessError, Interrupted
+from .execution import Executions
+from .executors import find_executor
+from .journal import DryJournal, Journal, NotDone, locked
+from .recording import Recorder
+from .repository import Repository
+from .reviewer import Reviewer
+from .stop import Stop
+from .trial import Trials
+from .turn import Turn
+from .view import Silent, View
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a campaign ended for now. `exit_code` is that of the command."""
+
+    reason: str
+    message: str
+    exit_code: int
+
+
+RUNS_SPENT = Ending("runs_spent", "All runs are spent.", 0)
+ALL_COMPLETED = Ending("all_completed", "The agent said ALL_COMPLETED.", 0)
+
+
+class Loop:
+    """One campaign on its way. Each part does one thing with the journal between it and any crash."""
+
+    def __init__(self, campaign: Campaign, journal: Journal, view: View, stop: Stop, executor: str) -> None:
+        options = campaign.options(journal.events)
+        repository = Repository(campaign.root, campaign.local)
+        budget = Budget(options, journal)
+        config = AgentConfig(
+            model=options.model,
+            architect=options.architect,
+            edit_format=options.edit_format,
+            session=campaign.replayed,
+            on_output=view.tick,
+        )
+        executions = Executions(campaign, repository, find_executor(executor), options)
+        self.max_runs, self.max_attempts = options.max_runs, options.max_attempts
+        self.recorder = Recorder(campaign, journal, repository, executions, options, view)
+        self.trials = Trials(campaign, journal, repository, executions, budget, view, stop, options)
+        self.dialogue = Dialogue(campaign, journal, repository, self.recorder, budget, view, stop, options, config)
+        self.reviewer = Reviewer(campaign, journal, self.recorder, budget, view, stop, options, config)
+
+    def run(self) -> Ending:
+        """Take the campaign from wherever it is to its end."""
+        self.recorder.start()
+        self.baseline()
+        for run in range(1, self.max_runs + 1):
+            if self.one_run(run).all_completed:
+                return ALL_COMPLETED
+        return RUNS_SPENT
+
+    def baseline(self) -> None:
+        """Run 0: the untouched experiment. Without a sound one nothing that follows would mean anything."""
+        trouble = self.trials.baseline()
+        if trouble:
+            raise CannotGoOn(f"the baseline {trouble.status.replace('_', ' ')}: {trouble.why}\n{trouble.output_tail}")
+        self.recorder.record_baseline()
+
+    def one_run(self, run: int) -> Turn:
+        """Attempts, until a change has been executed well or the attempts are used up; then the record."""
+        trouble: Trouble | None = None
+        for attempt in range(1, self.max_attempts + 1):
+            turn = self.dialogue.take(run, attempt, trouble)
+            if turn.all_completed and turn.commit is None and not self.dialogue.is_called_back(run, attempt):
+                return turn
+            trouble = self.trials.gate(turn) or self.trials.smoke(turn) or self.trials.execute(turn)
+            if trouble is None:
+                break
+        record = self.recorder.record(run)
+        self.reviewer.review(record)
+        return turn
+
+    def close(self) -> None:
+        self.dialogue.close()
+        self.recorder.close()
+
+
+def go_on(
+    campaign: Campaign,
+    *,
+    view: View,
+    stop: Stop,
+    changes: dict[str, object] | None = None,
+    force: bool = False,
+    executor: str = "local",
+) -> Ending:
+    """Run `campaign` from where it stands until it ends. Raises CannotGoOn when another process runs it.
+
+    `changes` are options that a person changed on resuming. `force` sends the last refused change through.
+    """
+    with locked(campaign.lock):
+        journal = Journal(campaign.journal)
+        journal.append("opened", harness=__version__, **({"changes": changes} if changes else {}))
+        try:
+            if force:
+                _force(campaign, journal)
+            loop = Loop(campaign, journal, view, stop, executor)
+            loop.recorder.recover()
+            try:
+                ending = loop.run()
+            finally:
+                loop.close()
+        except HarnessError as error:
+            ending = Ending(error.reason, str(error), error.exit_code)
+        except KeyboardInterrupt:
+            ending = Ending(Interrupted.reason, "Stopped by a person.", Interrupted.exit_code)
+        except OSError as error:
+            problem = f"{error.filename or campaign.root}: {error.strerror or error}. Mend it, then `harness resume`."
+            ending = Ending("cannot_go_on", problem, CannotGoOn.exit_code)
+        try:
+            journal.append("ended", reason=ending.reason, message=ending.message, exit_code=ending.exit_code)
+        except OSError as error:  # the disk that ended the campaign may not take this line either
+            view.say(f"{campaign.journal}: {error.strerror}")
+        return ending
+
+
+def next_brief(campaign: Campaign) -> str:
+    """Exactly what the agent would be told next, as far as the journal goes. Changes nothing."""
+    journal = DryJournal(campaign.journal)
+    loop = Loop(campaign, journal, Silent(), Stop(), "local")
+    try:
+        loop.run()
+    except NotDone as pending:
+        if pending.step.endswith("/turn"):
+            return loop.dialogue.pending_brief()
+        raise HarnessError(f"Not known yet: {pending.step} comes before the next turn of the agent.") from None
+    raise HarnessError("The campaign has ended; the agent is told nothing more.")
+
+
+def _force(campaign: Campaign, journal: Journal) -> None:
+    """Write down that the last refused change is to be executed, as the next attempt."""
+    refused = [
+        event["step"].rsplit("/", 1)[0]
+        for event in journal.of("done")
+        if (event["step"].endswith("/gate") and event["result"]["refused"])
+        or (event["step"].endswith("/smoke") and event["result"]["trouble"])
+    ]
+    commit = journal.result(f"{refused[-1]}/turn")["commit"] if refused else None
+    if commit is None:
+        raise CannotGoOn(f"{campaign.name}: there is no refused change to force.")
+    try:
+        Loop(campaign, DryJournal(campaign.journal), Silent(), Stop(), "local").run()
+    except NotDone as pending:
+        if pending.step.endswith("/turn"):
+            journal.append("forced", commit=commit, step=pending.step, origin=refused[-1])
+            return
+    raise CannotGoOn(f"{campaign.name}: no attempt is left for a forced change; raise --max-runs.")

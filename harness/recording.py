@@ -1,0 +1,340 @@
+"""Recording: what was measured becomes the record, the notes and a commit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from . import fingerprint
+from .brief import Column, Situation
+from .campaign import Campaign, Options
+from .errors import CannotGoOn
+from .execution import Executions
+from .health import check_health
+from .journal import Journal, now
+from .notes import person_section, render_notes
+from .record import AttemptRecord, Record, ReviewRecord, UsageRecord, VerdictRecord, write_atomically
+from .repository import Repository
+from .results import read_results
+from .turn import Turn, turn_key
+from .verdict import judge, compare_metrics, compare_settings
+from .view import View
+
+IN_GIT = 1_000_000  # bytes; larger files (checkpoints) stay out of git
+_ACCEPTED = ("baseline", "undecided")
+
+
+class Recorder:
+    """Writes records, notes and commits of results; knows which run's code comes next."""
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        journal: Journal,
+        repository: Repository,
+        executions: Executions,
+        options: Options,
+        view: View,
+    ) -> None:
+        self._campaign = campaign
+        self._journal = journal
+        self._repository = repository
+        self._executions = executions
+        self._options = options
+        self._view = view
+
+    def recover(self) -> None:
+        """Undo what a crash left half done in the repository."""
+        if self._journal.is_done("start"):
+            self._repository.recover(self._journal.is_done, self._campaign.code)
+
+    def start(self) -> None:
+        """The first commit: idea, options, contract and the untouched experiment."""
+
+        def effect() -> dict[str, Any]:
+            self._repository.create()
+            root = self._campaign.root
+            names = [*self._campaign.experiment_files, "idea.json", "campaign.json"]
+            on_disk = [path for name in names for path in _files_below(root, root / name)]
+            code = {path: (root / path).read_bytes() for path in on_disk if path in self._campaign.code}
+            others = [path for path in on_disk if path not in code]
+            commit = self._repository.commit("start", f"Start: {self._campaign.idea.Title}", code, others)
+            return {"commit": commit, "given": self._campaign.run_folder(0).is_dir()}
+
+        self._journal.once("start", effect)
+        self._journal.once("fingerprint", lambda: fingerprint.take(self._executions.python, self._options))
+        for sentence in self._campaign.contract.unjudged:
+            self._view.say(f"the contract has {sentence}")
+
+    def record_baseline(self) -> Record:
+        """The record of run 0. Raises CannotGoOn when the contract's own rules say that it is no baseline."""
+        return self._once(0, self._baseline)
+
+    def record(self, run: int) -> Record:
+        """The record of `run`, from what its attempts left."""
+        return self._once(run, lambda: self._record(run))
+
+    def interpret(self, run: int, words: str) -> None:
+        """Add the agent's words on a run's results to its record."""
+        if run >= 0 and words:
+            folder = self._campaign.run_folder(run)
+            Record.read(folder).model_copy(update={"interpretation": words}).write(folder)
+
+    def add_review(self, record: Record, review: ReviewRecord | None, warning: str) -> None:
+        """Add the reviewer's advice, or why there is none, to the record of a run."""
+        warnings = [*record.warnings, *([warning] if warning and warning not in record.warnings else [])]
+        folder = self._campaign.run_folder(record.run)
+        Record.read(folder).model_copy(update={"review": review, "warnings": warnings}).write(folder)
+        self._write_notes()
+
+    def situation(self, run: int, attempt: int, told: tuple[str, ...], person_diff: str | None) -> Situation:
+        """Everything that a brief is rendered from."""
+        records = self._campaign.records()[:run]
+        last = self._turns(run)[-1:] or self._turns(run - 1)[-1:]
+        return Situation(
+            idea=self._campaign.idea,
+            contract=self._campaign.contract,
+            profile=self._options.profile,
+            settings={name: s.value for name, s in records[0].settings.items()},
+            columns=tuple(_column(record) for record in records if record.status == "completed"),
+            records=tuple(records),
+            run=run,
+            attempt=attempt,
+            max_runs=self._options.max_runs,
+            plan=self._plan(),
+            told=told,
+            advice=records[-1].review.text if records[-1].review else None,
+            parent=_parent(records).run,
+            person_diff=person_diff,
+            notices=tuple(last[0].put_back) if last else (),
+        )
+
+    def diff(self, record: Record) -> str:
+        """The code change of a run against the run that it started from."""
+        parent = Record.read(self._campaign.run_folder(record.parent or 0))
+        return self._repository.diff(parent.commit, record.commit, self._campaign.code)
+
+    def close(self) -> None:
+        """The notes and a commit of what came after the last record (the agent's last words)."""
+        if not self._journal.is_done("run_0/record"):
+            return
+        before = self._campaign.notes.read_bytes() if self._campaign.notes.exists() else b""
+        self._write_notes()
+        if self._campaign.notes.read_bytes() != before:
+            number = sum(e["step"].startswith("close_") for e in self._journal.of("done"))
+            step = f"close_{number}"
+            self._journal.once(step, lambda: {"commit": self._commit(step, "Notes", len(self._campaign.records()) - 1)})
+
+    def _once(self, run: int, make: Any) -> Record:
+        step = f"run_{run}/record"
+        fresh = not self._journal.is_done(step)
+
+        def effect() -> dict[str, Any]:
+            record: Record = make()
+            record.write(self._campaign.run_folder(run))
+            self._write_notes()
+            title = f"Run {run}: {record.status}, {record.verdict.kind.replace('_', ' ')}"
+            commit = self._commit(step, title, run)
+            self._repository.tag(f"run_{run}", commit)
+            return {"commit": commit, "status": record.status, "verdict": record.verdict.kind}
+
+        self._journal.once(step, effect)
+        record = Record.read(self._campaign.run_folder(run))
+        if fresh:
+            self._view.recorded(record)
+        return record
+
+    def _baseline(self) -> Record:
+        given = self._journal.result("start")["given"]
+        folder = self._campaign.run_folder(0)
+        results = read_results(folder)
+        broken = check_health(self._campaign.contract, self._options.profile, results)
+        if broken:
+            raise CannotGoOn(
+                "the baseline is no evidence, so nothing could be compared with it: "
+                + "; ".join(broken)
+                + f". Mend the experiment or its contract; what it left is in {folder}."
+            )
+        execution = {} if given else self._journal.result("run_0/execute")
+        return Record(
+            run=0,
+            status="completed",
+            verdict=VerdictRecord(
+                kind="baseline", why="given, not executed here" if given else "the untouched experiment"
+            ),
+            commit=self._journal.result("start")["commit"],
+            command=" ".join(self._executions.command(0)),
+            given=given,
+            seed=None if given else self._campaign.contract.seed,
+            settings=compare_settings(results, None),
+            metrics=compare_metrics(results, None),
+            warnings=[*map(str, results.findings), *execution.get("warnings", [])],
+            seconds=execution["outcome"]["seconds"] if execution else 0.0,
+            started=self._started("run_0/"),
+            fingerprint={} if given else self._journal.result("fingerprint"),
+        )
+
+    def _record(self, run: int) -> Record:
+        turns = self._turns(run)
+        last = turns[-1]
+        earlier = self._campaign.records()[:run]
+        parent = _parent(earlier)
+        attempts = [self._attempt(turn) for turn in turns]
+        done = attempts[-1].status == "completed"
+        usage = UsageRecord()
+        for turn in turns:
+            usage = _add(usage, turn.usage)
+        facts: dict[str, Any] = {
+            "run": run,
+            "commit": last.commit or last.base,
+            "parent": parent.run,
+            "hypothesis": _latest(turn.hypothesis for turn in turns),
+            "plan": _latest(turn.plan for turn in turns),
+            "description": "\n\n".join(filter(None, (_latest(t.description for t in turns), last.words))),
+            "command": " ".join(self._executions.command(run)),
+            "attempts": attempts,
+            "usage": usage,
+            "started": self._started(f"run_{run}/"),
+            "fingerprint": self._journal.result("fingerprint"),
+            "told": [text for turn in turns for text in turn.told],
+            "seconds": sum(attempt.seconds for attempt in attempts),
+        }
+        if not done:
+            why = f"no attempt of {len(attempts)} could be executed well; the last: {attempts[-1].why}"
+            return Record(status="failed", verdict=VerdictRecord(kind="failed", why=why), **facts)
+        execution = self._journal.result(f"{turn_key(run, last.attempt)}/execute")
+        results = read_results(self._campaign.run_folder(run))
+        contract, seed = self._campaign.contract, self._campaign.contract.seed
+        verdict = judge(contract, self._options.profile, results, earlier[0], earlier, seed=seed)
+        return Record(
+            status="completed",
+            verdict=verdict,
+            seed=seed,
+            settings=compare_settings(results, earlier[0]),
+            metrics=compare_metrics(results, earlier[0]),
+            warnings=[*map(str, results.findings), *execution["warnings"], *_unconfined(execution)],
+            **facts,
+        )
+
+    def _attempt(self, turn: Turn) -> AttemptRecord:
+        """What became of a turn: the first thing in its way, or that it was executed."""
+        refused = self._journal.result(f"{turn.key}/gate")
+        smoke = self._journal.result(f"{turn.key}/smoke")
+        executed = self._journal.result(f"{turn.key}/execute")
+        status: Any = "completed"
+        why, seconds = "", 0.0
+        if refused and refused["refused"]:
+            status, why = ("no_answer" if turn.no_answer else "refused"), refused["refused"]
+        for result in filter(None, (smoke, executed)):
+            seconds += result["outcome"]["seconds"]
+            if result["trouble"]:
+                status, why = result["trouble"]["status"], result["trouble"]["why"]
+        if turn.all_completed and refused is None:
+            status, why = "no_answer", "the agent said ALL_COMPLETED"
+        return AttemptRecord(
+            number=turn.attempt,
+            status=status,
+            why=why,
+            commit=turn.commit,
+            by_person=turn.by_person,
+            forced=turn.forced,
+            put_back=turn.put_back,
+            usage=turn.usage,
+            seconds=round(seconds, 3),
+        )
+
+    def _commit(self, step: str, title: str, run: int) -> str:
+        """Results, record, notes and journal; the code in place is that from which the next run starts."""
+        campaign = self._campaign
+        records = campaign.records()
+        code = self._repository.files(_parent(records).commit, campaign.code)
+        kept = self._repository.edited(campaign.code)  # a person's edit made meanwhile is not overwritten
+        root = campaign.root
+        paths = [p for p in _files_below(root, campaign.run_folder(run)) if (root / p).stat().st_size <= IN_GIT]
+        if run > 0 and (campaign.run_folder(run - 1) / "record.json").exists():
+            paths.append(str((campaign.run_folder(run - 1) / "record.json").relative_to(root)))
+        paths += [campaign.notes.name, campaign.session.name, campaign.journal.name]
+        code = {path: content for path, content in code.items() if path not in kept}
+        return self._repository.commit(step, title, code, [p for p in paths if (root / p).is_file()])
+
+    def _write_notes(self) -> None:
+        campaign = self._campaign
+        old = campaign.notes.read_text(encoding="utf-8", errors="replace") if campaign.notes.exists() else ""
+        text = render_notes(
+            campaign.idea,
+            campaign.contract,
+            self._options.profile,
+            campaign.records(),
+            person=person_section(old),
+        )
+        write_atomically(campaign.notes, text)
+        turns = sorted(campaign.root.glob("run_*/attempts/*/session.md"), key=_turn_order)
+        write_atomically(campaign.session, "".join(path.read_text(encoding="utf-8") for path in turns))
+
+    def _turns(self, run: int) -> list[Turn]:
+        found: list[Turn] = []
+        while (result := self._journal.result(f"{turn_key(run, len(found) + 1)}/turn")) is not None:
+            found.append(Turn.model_validate(result))
+        return found
+
+    def _plan(self) -> str:
+        turns = [e["result"] for e in self._journal.of("done") if e["step"].endswith("/turn")]
+        return _latest(turn["plan"] for turn in turns)
+
+    def _started(self, prefix: str) -> str:
+        return next((str(e["time"]) for e in self._journal.of("started") if e["step"].startswith(prefix)), now())
+
+
+def _parent(records: list[Record]) -> Record:
+    """The run whose code the next one starts from: the last that is evidence, never a broken one."""
+    return next(r for r in reversed(records) if r.status == "completed" and r.verdict.kind in _ACCEPTED)
+
+
+def _column(record: Record) -> Column:
+    return Column(
+        label=f"run_{record.run}",
+        metrics={name: metric.value for name, metric in record.metrics.items()},
+        settings={name: setting.value for name, setting in record.settings.items()},
+        note=record.verdict.kind,
+    )
+
+
+def _latest(texts: Iterable[str]) -> str:
+    return next((text for text in reversed(list(texts)) if text), "")
+
+
+def _add(a: UsageRecord, b: UsageRecord) -> UsageRecord:
+    return UsageRecord(
+        sent=a.sent + b.sent,
+        received=a.received + b.received,
+        cost=None if a.cost is None or b.cost is None else a.cost + b.cost,
+        seconds=a.seconds + b.seconds,
+        requests=a.requests + b.requests,
+    )
+
+
+def _unconfined(execution: dict[str, Any]) -> list[str]:
+    if execution["outcome"]["confined"]:
+        return []
+    return ["This system could not hold the experiment to its own folders; it could have written elsewhere."]
+
+
+def _files_below(root: Path, path: Path) -> list[str]:
+    """Regular files at and below `path`, relative to `root`; links are not followed."""
+    if path.is_symlink() or not path.exists():
+        return []
+    if path.is_file():
+        return [str(path.relative_to(root))]
+    found = []
+    for folder, _, names in os.walk(path):
+        for name in sorted(names):
+            file = Path(folder) / name
+            if file.is_file() and not file.is_symlink():
+                found.append(str(file.relative_to(root)))
+    return sorted(found)
+
+
+def _turn_order(path: Path) -> tuple[int, int]:
+    return int(path.parts[-4].removeprefix("run_")), int(path.parts[-2])

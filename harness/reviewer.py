@@ -1,0 +1,72 @@
+"""The reviewer: an expert model that comments on each run. Advice, never evidence; its failure is a warning."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from .agents import AgentConfig, Failure
+from .agents.aider import AiderAgent
+from .brief import review_request
+from .budget import Budget
+from .campaign import Campaign, Options
+from .journal import Journal
+from .record import Record, ReviewRecord, UsageRecord
+from .recording import Recorder
+from .stop import Stop
+from .view import View
+
+
+class Reviewer:
+    """Asks `Options.reviewer` after each run; does nothing without one."""
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        journal: Journal,
+        recorder: Recorder,
+        budget: Budget,
+        view: View,
+        stop: Stop,
+        options: Options,
+        config: AgentConfig,
+    ) -> None:
+        self._campaign = campaign
+        self._journal = journal
+        self._recorder = recorder
+        self._budget = budget
+        self._view = view
+        self._stop = stop
+        self._options = options
+        self._config = config
+
+    def review(self, record: Record) -> None:
+        """Put the reviewer's words on `record` into it."""
+        model = self._options.reviewer
+        step = f"run_{record.run}/review"
+        if model is None and not self._journal.is_done(step):
+            return
+        if not self._journal.is_done(step):
+            self._stop.check()
+            self._budget.check()
+            self._view.begin(record.run, self._options.max_runs, 0, "review")
+        result = self._journal.once(step, lambda: self._ask(record, model or ""))
+        review = None
+        if not result["failure"]:
+            review = ReviewRecord(model=result["model"], text=result["text"], usage=UsageRecord(**result["usage"]))
+        warning = f"The reviewer gave no advice: {result['failure']}" if result["failure"] else ""
+        self._recorder.add_review(record, review, warning)
+
+    def _ask(self, record: Record, model: str) -> dict[str, Any]:
+        situation = self._recorder.situation(record.run + 1, 1, (), None)
+        system, user = review_request(situation, self._recorder.diff(record))
+        reply = AiderAgent(self._config).complete(model, system, user)
+        failure: Failure | None = reply.failure
+        if failure is not None:
+            self._view.say(f"The reviewer gave no advice: {failure.message}")
+        return {
+            "model": model,
+            "text": reply.text,
+            "usage": asdict(reply.usage),
+            "failure": failure.message if failure else "",
+        }

@@ -1,0 +1,45 @@
+"""One turn of the agent, as the journal keeps it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from .record import UsageRecord
+
+
+class Turn(BaseModel):
+    """What came of one turn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: int
+    attempt: int
+    commit: str | None = None
+    """The code after the turn; None when the agent changed nothing that counts."""
+    base: str = ""
+    """The code before it."""
+    by_person: bool = False
+    """A person changed the code since the last step."""
+    forced: bool = False
+    put_back: list[str] = []
+    problems: list[str] = []
+    words: str = ""
+    """What the agent wrote into notes.txt."""
+    told: list[str] = []
+    told_files: list[str] = []
+    plan: str = ""
+    hypothesis: str = ""
+    description: str = ""
+    interpretation: str = ""
+    all_completed: bool = False
+    no_answer: str = ""
+    """Why there is no answer (the conversation outgrew the model)."""
+    usage: UsageRecord = UsageRecord()
+
+    @property
+    def key(self) -> str:
+        return turn_key(self.run, self.attempt)
+
+
+def turn_key(run: int, attempt: int) -> str:
+    return f"run_{run}/attempt_{attempt}"

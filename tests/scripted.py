@@ -1,0 +1,62 @@
+"""A scripted agent: an ordinary back end whose turns stand in a JSON file, found by their label.
+
+    {"run 1, attempt 1": {"text": "HYPOTHESIS: ...", "edits": [["experiment.py", "old", "new"]]}}
+
+Other keys of a turn: "files" (path -> whole content), "fail" (kinds of failure, one a try), "seconds" (to wait).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from harness.agents import AgentConfig, Failure, Reply, Usage, Workspace
+
+
+class ScriptedAgent:
+    def __init__(self, config: AgentConfig) -> None:
+        self.config = config
+
+    def check(self) -> str:
+        return "scripted"
+
+    def open(self, workspace: Workspace, history: Any = None) -> ScriptedConversation:
+        assert self.config.session is not None
+        return ScriptedConversation(json.loads(self.config.session.read_text()), workspace, history or [])
+
+
+class ScriptedConversation:
+    def __init__(self, script: dict[str, Any], workspace: Workspace, history: list[str]) -> None:
+        self.script = script
+        self.workspace = workspace
+        self.history = list(history)
+
+    def ask(self, text: str, *, turn: int, label: str) -> Reply:
+        usage = Usage(sent=len(text) // 4, received=10, cost=0.01, seconds=0.01, requests=1)
+        if label not in self.script:
+            return Reply("", usage, failure=Failure("session_over", f"nothing for {label}"))
+        entry = self.script[label]
+        log = Path(self.script["log"]) if "log" in self.script else None
+        if log is not None:
+            with log.open("a") as file:
+                file.write(label + "\n")
+        time.sleep(entry.get("seconds", 0))
+        tried = sum(line == label for line in self.history)
+        self.history.append(label)
+        if tried < len(entry.get("fail", [])):
+            return Reply("", usage, failure=Failure(entry["fail"][tried], "the script says so"))
+        for path, old, new in entry.get("edits", []):
+            file = self.workspace.root / path
+            source = file.read_text()
+            assert old in source, f"{label}: {old!r} is not in {path}"
+            file.write_text(source.replace(old, new))
+        for path, content in entry.get("files", {}).items():
+            file = self.workspace.root / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        return Reply(entry.get("text", ""), usage, replies=(entry.get("text", ""),), history=self.history)
+
+    def close(self) -> None:
+        pass
