@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .agents import Usage
-from .campaign import Options
 from .errors import BudgetSpent
 from .journal import Event, Journal
+
+if TYPE_CHECKING:  # `status` and `log` answer at once, without the models
+    from .campaign import Options
 
 
 @dataclass(frozen=True)
