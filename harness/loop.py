@@ -86,6 +86,8 @@ class Loop:
         for attempt in range(1, self.max_attempts + 1):
             turn = self.dialogue.take(run, attempt, trouble)
             if turn.all_completed and turn.commit is None and not self.dialogue.is_called_back(run, attempt):
+                if attempt > 1:
+                    self.recorder.record(run)
                 return turn
             trouble = self.trials.gate(turn) or self.trials.smoke(turn) or self.trials.execute(turn)
             if trouble is None:
@@ -95,6 +97,7 @@ class Loop:
         return turn
 
     def close(self) -> None:
+        """Let go of the agent, and leave the folder as a person wants to find it."""
         self.dialogue.close()
         self.recorder.close()
 
@@ -114,27 +117,29 @@ def go_on(
     """
     with locked(campaign.lock):
         journal = Journal(campaign.journal)
-        journal.append("opened", harness=__version__, **({"changes": changes} if changes else {}))
+        journal.append("opened", harness=__version__)
+        if changes:
+            journal.append("options", changes=changes)
+        loop: Loop | None = None
         try:
             if force:
                 _force(campaign, journal)
             loop = Loop(campaign, journal, view, stop, executor)
             loop.recorder.recover()
-            try:
-                ending = loop.run()
-            finally:
-                loop.close()
+            ending = loop.run()
         except HarnessError as error:
             ending = Ending(error.reason, str(error), error.exit_code)
         except KeyboardInterrupt:
             ending = Ending(Interrupted.reason, "Stopped by a person.", Interrupted.exit_code)
         except OSError as error:
             problem = f"{error.filename or campaign.root}: {error.strerror or error}. Mend it, then `harness resume`."
-            ending = Ending("cannot_go_on", problem, CannotGoOn.exit_code)
+            ending = Ending(CannotGoOn.reason, problem, CannotGoOn.exit_code)
         try:
             journal.append("ended", reason=ending.reason, message=ending.message, exit_code=ending.exit_code)
-        except OSError as error:  # the disk that ended the campaign may not take this line either
-            view.say(f"{campaign.journal}: {error.strerror}")
+            if loop:
+                loop.close()
+        except (OSError, HarnessError) as error:  # the disk that ended the campaign may not take this either
+            view.say(f"{campaign.name}: {error}")
         return ending
 
 

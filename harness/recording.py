@@ -22,6 +22,8 @@ from .turn import Turn, turn_key
 from .verdict import judge, compare_metrics, compare_settings
 from .view import View
 
+CLOSE = "close"
+"""The step of commits that no step waits for: nothing is redone without them, and nothing drops them."""
 IN_GIT = 1_000_000  # bytes; larger files (checkpoints) stay out of git
 _ACCEPTED = ("baseline", "undecided")
 
@@ -48,7 +50,8 @@ class Recorder:
     def recover(self) -> None:
         """Undo what a crash left half done in the repository."""
         if self._journal.is_done("start"):
-            self._repository.recover(self._journal.is_done, self._campaign.code)
+            kept = self._journal.is_done
+            self._repository.recover(lambda step: step == CLOSE or kept(step), self._campaign.code)
 
     def start(self) -> None:
         """The first commit: idea, options, contract and the untouched experiment."""
@@ -56,7 +59,9 @@ class Recorder:
         def effect() -> dict[str, Any]:
             self._repository.create()
             root = self._campaign.root
-            names = [*self._campaign.experiment_files, "idea.json", "campaign.json"]
+            campaign = self._campaign
+            own = (campaign.idea_file, campaign.options_file, campaign.replayed)
+            names = [*campaign.experiment_files, *(path.name for path in own)]
             on_disk = [path for name in names for path in _files_below(root, root / name)]
             code = {path: (root / path).read_bytes() for path in on_disk if path in self._campaign.code}
             others = [path for path in on_disk if path not in code]
@@ -117,15 +122,12 @@ class Recorder:
         return self._repository.diff(parent.commit, record.commit, self._campaign.code)
 
     def close(self) -> None:
-        """The notes and a commit of what came after the last record (the agent's last words)."""
+        """Render the notes and commit what came after the last record: the agent's last words, the journal's last line."""
         if not self._journal.is_done("run_0/record"):
             return
-        before = self._campaign.notes.read_bytes() if self._campaign.notes.exists() else b""
         self._write_notes()
-        if self._campaign.notes.read_bytes() != before:
-            number = sum(e["step"].startswith("close_") for e in self._journal.of("done"))
-            step = f"close_{number}"
-            self._journal.once(step, lambda: {"commit": self._commit(step, "Notes", len(self._campaign.records()) - 1)})
+        runs = len(self._campaign.records())
+        self._commit(CLOSE, "Where the campaign stands", runs)
 
     def _once(self, run: int, make: Any) -> Record:
         step = f"run_{run}/record"
@@ -162,7 +164,7 @@ class Recorder:
             run=0,
             status="completed",
             verdict=VerdictRecord(
-                kind="baseline", why="given, not executed here" if given else "the untouched experiment"
+                kind="baseline", why="Given, not executed here." if given else "The untouched experiment."
             ),
             commit=self._journal.result("start")["commit"],
             command=" ".join(self._executions.command(0)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -53,7 +54,8 @@ class Repository:
         )
 
     def create(self) -> None:
-        """An empty repository whose branch is `main`."""
+        """An empty repository whose branch is `main`, in place of one that a crash left half made."""
+        shutil.rmtree(self._root / ".git", ignore_errors=True)
         self._run("init", "--quiet", "--initial-branch=main", "--template=")
         exclude = self._root / ".git" / "info" / "exclude"
         exclude.parent.mkdir(exist_ok=True)

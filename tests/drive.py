@@ -1,0 +1,95 @@
+"""Drives a campaign in a process of its own that a test can have killed.
+
+    python -m tests.drive CAMPAIGN [SEEN WHERE]
+
+With SEEN (a file) the campaign is taken up again and again by a new process (a fork, which saves the imports), each of
+which kills itself with SIGKILL at the first point of the kind WHERE that no process before it came to: `journal` after each
+event, `git` before and after each git command of a commit, `turn` inside the agent's turn. Prints how often that was, or
+the ending.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness.campaign import Campaign
+from harness.journal import Journal
+from harness.loop import go_on
+from harness.repository import Repository
+from harness.stop import Stop
+from harness.view import Silent
+from tests.scripted import ScriptedConversation
+
+
+def die_once(seen: Path, point: str) -> None:
+    known = seen.read_text().splitlines() if seen.exists() else []
+    if point not in known:
+        with seen.open("a") as file:
+            file.write(point + "\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(seen: Path, where: str) -> None:
+    if where == "journal":
+        append = Journal.append
+
+        def append_and_die(self: Journal, event: str, **facts: Any) -> None:
+            append(self, event, **facts)
+            die_once(seen, f"{event} {facts.get('step')}")
+
+        Journal.append = append_and_die  # type: ignore[method-assign]
+    elif where == "git":
+        run = Repository._bytes
+        commit = Repository.commit
+        current = [""]
+
+        def commit_known(self: Repository, step: str, *arguments: Any, **named: Any) -> str:
+            current[0] = step
+            try:
+                return commit(self, step, *arguments, **named)
+            finally:
+                current[0] = ""
+
+        def run_and_die(self: Repository, *arguments: str, **named: Any) -> bytes:
+            if current[0]:
+                die_once(seen, f"before {current[0]} {arguments[0]}")
+            out = run(self, *arguments, **named)
+            if current[0]:
+                die_once(seen, f"after {current[0]} {arguments[0]}")
+            return out
+
+        Repository.commit = commit_known  # type: ignore[method-assign]
+        Repository._bytes = run_and_die  # type: ignore[method-assign]
+    elif where == "turn":
+        ask = ScriptedConversation.ask
+
+        def ask_and_die(self: ScriptedConversation, text: str, *, turn: int, label: str) -> Any:
+            reply = ask(self, text, turn=turn, label=label)
+            die_once(seen, label)
+            return reply
+
+        ScriptedConversation.ask = ask_and_die  # type: ignore[method-assign]
+
+
+def main(root: Path) -> int:
+    ending = go_on(Campaign(root), view=Silent(), stop=Stop())
+    print(ending.reason, ending.message, flush=True)
+    return ending.exit_code
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        sys.exit(main(Path(sys.argv[1])))
+    arm(Path(sys.argv[2]), sys.argv[3])
+    for killed in range(300):
+        child = os.fork()
+        if child == 0:
+            os._exit(main(Path(sys.argv[1])))
+        status = os.waitpid(child, 0)[1]
+        if not os.WIFSIGNALED(status):
+            print(killed)
+            sys.exit(os.waitstatus_to_exitcode(status))

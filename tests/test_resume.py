@@ -1,0 +1,229 @@
+"""A campaign survives being killed anywhere, and its records are those of an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness.campaign import Campaign
+from harness.journal import read_events
+
+ROOT = Path(__file__).parent.parent
+
+SCRIPT = {
+    "run 1, attempt 1": {"text": "PLAN:\n1. a larger rate\nHYPOTHESIS: the loss falls.\nNOTES: none."},
+    "run 1, attempt 2": {
+        "text": "HYPOTHESIS: the loss falls.\nNOTES: the rate is larger.",
+        "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.1']],
+        "files": {"extra.txt": "not mine to write"},
+    },
+    "run 2, attempt 1": {
+        "text": "INTERPRETATION: it fell.\nHYPOTHESIS: a steeper gradient helps.",
+        "edits": [["experiment.py", "gradient = 2 * x", "gradient = 2 * x / (1 - 1)"]],
+    },
+    "run 2, attempt 2": {
+        "text": "HYPOTHESIS: a steeper gradient helps.",
+        "edits": [["experiment.py", "gradient = 2 * x / (1 - 1)", "gradient = 3 * x"]],
+    },
+    "run 3, attempt 1": {"text": "INTERPRETATION: it fell again.\nALL_COMPLETED"},
+}
+
+
+def drive(campaign: Campaign, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.drive", str(campaign.root), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+
+
+def start(campaign: Campaign) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.drive", str(campaign.root)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def facts(campaign: Campaign) -> list[dict[str, Any]]:
+    """The records without times, usage, commits and what depends on the machine."""
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            left_out = {"usage", "seconds", "started", "commit", "fingerprint"}
+            return {key: strip(each) for key, each in value.items() if key not in left_out}
+        return [strip(each) for each in value] if isinstance(value, list) else value
+
+    return [strip(record.model_dump()) for record in campaign.records()]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    campaign = _make(folder, SCRIPT, max_runs=5)
+    done = drive(campaign)
+    assert done.returncode == 0, done.stderr
+    assert [record.status for record in campaign.records()] == ["completed"] * 3
+    return campaign
+
+
+def _make(folder: Path, script: dict[str, Any], **options: Any) -> Campaign:
+    from harness.campaign import Options, create_campaign
+    from harness.idea import Idea
+
+    folder.mkdir(exist_ok=True)
+    session = folder / "script.json"
+    session.write_text(json.dumps(script))
+    idea = Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller.")
+    chosen = Options(agent="tests.scripted:ScriptedAgent", **options)
+    return create_campaign(
+        folder / "runs", idea, ROOT / "tests" / "small", chosen, python=sys.executable, session=session
+    )
+
+
+def _until_it_ends(campaign: Campaign, seen: Path, where: str) -> int:
+    """Take the campaign up again as often as it is killed. Returns how often it was."""
+    done = drive(campaign, str(seen), where)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return int(done.stdout.split()[-1])
+
+
+@pytest.mark.parametrize("where", ["journal", "turn"])
+def test_killed_at_every_point_the_records_are_the_same(tmp_path: Path, undisturbed: Campaign, where: str) -> None:
+    campaign = _make(tmp_path, SCRIPT, max_runs=5)
+    killed = _until_it_ends(campaign, tmp_path / "seen", where)
+    assert killed >= (30 if where == "journal" else 5)
+    assert facts(campaign) == facts(undisturbed)
+    assert _code(campaign) == _code(undisturbed)
+    assert _subjects(campaign) == _subjects(undisturbed)
+
+
+def test_killed_inside_every_commit_nothing_is_lost_or_doubled(tmp_path: Path, undisturbed: Campaign) -> None:
+    script = {"run 1, attempt 1": SCRIPT["run 1, attempt 2"], "run 2, attempt 1": SCRIPT["run 3, attempt 1"]}
+    plain = _make(tmp_path / "plain", script, max_runs=5)
+    assert drive(plain).returncode == 0
+    campaign = _make(tmp_path / "hit", script, max_runs=5)
+    killed = _until_it_ends(campaign, tmp_path / "seen", "git")
+    assert killed >= 30
+    assert facts(campaign) == facts(plain)
+    assert _code(campaign) == _code(plain)
+    assert _subjects(campaign) == _subjects(plain)
+
+
+def test_at_most_one_turn_is_paid_again(tmp_path: Path) -> None:
+    log = tmp_path / "asked"
+    campaign = _make(tmp_path, SCRIPT | {"log": str(log)}, max_runs=5)
+    _until_it_ends(campaign, tmp_path / "seen", "turn")
+    asked = log.read_text().splitlines()
+    labels = [label for label in SCRIPT if label.startswith("run")]
+    assert {label: asked.count(label) for label in labels} == dict.fromkeys(labels, 2)  # each was killed once
+
+
+SLOW = """
+import time
+from pathlib import Path
+(out / "began").write_text("x")
+with open(Path(os.environ["COUNTER"]), "a") as counter:
+    counter.write(f"{os.getpid()}\\n")
+if not os.environ.get("HARNESS_SMOKE") and str(out).endswith("run_1"):
+    while not Path(os.environ["GATE"]).exists():
+        time.sleep(0.05)
+"""
+
+
+def test_an_experiment_that_outlives_the_harness_is_adopted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: Campaign
+) -> None:
+    campaign, counter, gate = _slow(tmp_path, monkeypatch)
+    harness = start(campaign)
+    _wait_for(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
+    os.kill(harness.pid, signal.SIGKILL)
+    harness.wait()
+    gate.write_text("open")
+    done = drive(campaign)
+    assert done.returncode == 0, done.stderr
+    # the baseline, the smoke run and the run, each executed once
+    assert len(counter.read_text().splitlines()) == 3
+    assert campaign.records()[1].status == "completed"
+
+
+def test_a_second_process_is_refused_and_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign, _, gate = _slow(tmp_path, monkeypatch)
+    harness = start(campaign)
+    _wait_for(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
+    second = drive(campaign)
+    assert second.returncode != 0
+    assert f"pid {harness.pid}" in second.stderr
+    gate.write_text("open")
+    assert harness.wait(timeout=60) == 0
+
+
+def test_nothing_of_a_stopped_campaign_runs_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign, counter, _ = _slow(tmp_path, monkeypatch)
+    command = [sys.executable, "-m", "harness.cli", "resume", str(campaign.root)]
+    harness = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    _wait_for(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
+    harness.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert harness.poll() is None  # the step in hand goes on
+    harness.send_signal(signal.SIGINT)
+    assert harness.wait(timeout=30) == 130
+    last = int(counter.read_text().split()[-1])
+    assert not psutil.pid_exists(last)
+    assert [event["reason"] for event in read_events(campaign.journal) if event["event"] == "ended"] == ["interrupted"]
+
+
+def _slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Campaign, Path, Path]:
+    """A campaign whose run 1 waits for a file, and counts how often it is executed."""
+    import shutil
+
+    experiment = Path(shutil.copytree(ROOT / "tests" / "small", tmp_path / "experiment"))
+    code = (experiment / "experiment.py").read_text()
+    counter, gate = tmp_path / "counter", tmp_path / "gate"
+    # The counter lies outside: reading is allowed, writing is not where the system confines, so it is in a device folder.
+    counter = Path("/dev/shm") / f"harness-test-{os.getpid()}-{tmp_path.name}"
+    counter.unlink(missing_ok=True)
+    (experiment / "experiment.py").write_text(code.replace("\nx = 5.0", SLOW + "\nx = 5.0"))
+    contract = (experiment / "experiment.toml").read_text()
+    (experiment / "experiment.toml").write_text('environment = ["COUNTER", "GATE"]\n' + contract)
+    monkeypatch.setenv("COUNTER", str(counter))
+    monkeypatch.setenv("GATE", str(gate))
+    script = {
+        "run 1, attempt 1": {"text": "HYPOTHESIS: less.", "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.1']]},
+        "run 2, attempt 1": {"text": "ALL_COMPLETED"},
+    }
+    from harness.campaign import Options, create_campaign
+    from harness.idea import Idea
+
+    session = tmp_path / "script.json"
+    session.write_text(json.dumps(script))
+    campaign = create_campaign(
+        tmp_path / "runs",
+        Idea(Name="slow", Title="A slow idea", Experiment="Wait."),
+        experiment,
+        Options(agent="tests.scripted:ScriptedAgent", max_runs=2),
+        python=sys.executable,
+        session=session,
+    )
+    return campaign, counter, gate
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+
+
+def _code(campaign: Campaign) -> str:
+    return (campaign.root / "experiment.py").read_text()
+
+
+def _subjects(campaign: Campaign) -> list[str]:
+    """What was committed, in order, without the commits of how the campaign stands."""
+    log = subprocess.run(["git", "log", "--format=%s"], cwd=campaign.root, capture_output=True, text=True, check=True)
+    return [line for line in log.stdout.splitlines() if line != "Where the campaign stands"]
