@@ -1,0 +1,23 @@
+# Everything here sets up .venv in this checkout first, where that has not been done (setup.sh).
+
+.PHONY: run sae test lint
+
+# One idea through real training, without a key: a recorded session stands in for the model.
+run:
+	@./setup.sh run
+	@.venv/bin/harness run ideas/hierarchy.json --max-runs 10
+
+# What profiles with language models and SAEBench need.
+sae:
+	@./setup.sh sae
+
+test:
+	@./setup.sh dev
+	@.venv/bin/python -c 'from harness.agents.listing import install; install("aider", print)'
+	@.venv/bin/pytest -n auto
+
+lint:
+	@./setup.sh dev
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy

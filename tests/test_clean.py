@@ -1,0 +1,186 @@
+"""`harness clean` tells what is on disk and removes what is named, and nothing else."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.clean import Item, remove, usage
+from harness.errors import CannotGoOn
+from harness.executors import Job
+from harness.executors.local import LocalExecutor
+from harness.journal import locked
+
+MB = 10**6
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    return tmp_path / "runs"
+
+
+def make_campaign(runs: Path, name: str) -> Path:
+    root = runs / name
+    (root / ".harness").mkdir(parents=True)
+    for file in ("campaign.json", "journal.jsonl", "idea.json"):
+        (root / file).write_text("{}\n")
+    return root
+
+
+def make_environment(cache: Path, name: str = "aider-1.0-py3.11") -> Path:
+    folder = cache / name
+    (folder / "bin").mkdir(parents=True)
+    (folder / "complete").write_text("aider\n")
+    (folder / "data").write_bytes(bytes(2 * MB))
+    return folder
+
+
+def find(runs: Path, kind: str, name: str = "") -> Item:
+    found = [item for item in usage(runs) if item.kind == kind and (not name or item.name == name)]
+    assert len(found) == 1, found
+    return found[0]
+
+
+@pytest.fixture
+def execution(runs: Path) -> Iterator[Path]:
+    """A campaign whose harness is gone and whose experiment still runs."""
+    root = make_campaign(runs, "orphaned")
+    place = root / ".harness" / "executions" / "run_1.execute"
+    (place / "copy" / "run_1").mkdir(parents=True)
+    job = Job(
+        (sys.executable, "-c", "import time; time.sleep(60)"),
+        place / "copy",
+        place / "copy" / "run_1",
+        place / "scratch",
+        {"PATH": os.environ["PATH"]},
+    )
+    started = LocalExecutor().submit(job, place / "job")
+    yield root
+    started.wait(lambda line: None, lambda: True)
+
+
+def test_sizes_are_those_on_disk(runs: Path) -> None:
+    root = make_campaign(runs, "one")
+    (root / "run_0").mkdir()
+    (root / "run_0" / "weights").write_bytes(bytes(3 * MB))
+    os.link(root / "run_0" / "weights", root / "run_0" / "again")
+    assert 3 * MB <= find(runs, "campaign").size < 3.2 * MB
+
+
+def test_what_a_link_leads_to_neither_counts_nor_goes(runs: Path, tmp_path: Path) -> None:
+    root = make_campaign(runs, "one")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(bytes(3 * MB))
+    (root / "link").symlink_to(outside)
+    (root / "run_0").mkdir()
+    (root / "run_0" / "link").symlink_to(outside)
+    item = find(runs, "campaign")
+    assert item.size < MB
+    remove(item)
+    assert not root.exists()
+    assert (outside / "precious").exists()
+
+
+def test_a_campaign_that_is_a_link_is_left_alone(runs: Path, tmp_path: Path) -> None:
+    elsewhere = make_campaign(tmp_path / "elsewhere", "one")
+    (elsewhere / ".harness" / "workspace_1").mkdir()
+    runs.mkdir()
+    (runs / "one").symlink_to(elsewhere)
+    item = find(runs, "campaign")
+    with pytest.raises(CannotGoOn, match="is a link"):
+        remove(item)
+    assert (elsewhere / "campaign.json").exists()
+    assert [each.kind for each in usage(runs)] == ["campaign"]
+
+
+def test_working_copies_that_lie_elsewhere_are_left_alone(runs: Path, tmp_path: Path) -> None:
+    root = make_campaign(runs, "one")
+    (tmp_path / "elsewhere" / "executions" / "precious").mkdir(parents=True)
+    (root / ".harness").rmdir()
+    (root / ".harness").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CannotGoOn, match="harness is a link"):
+        remove(find(runs, "campaign"))
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["executions"]
+
+
+def test_removing_working_copies_keeps_the_campaign(runs: Path) -> None:
+    root = make_campaign(runs, "one")
+    (root / ".harness" / "executions" / "run_1.execute" / "copy").mkdir(parents=True)
+    (root / ".harness" / "workspace_1").mkdir()
+    (root / ".harness" / "history.json").write_text("[]")
+    remove(find(runs, "working copies"))
+    assert not (root / ".harness" / "workspace_1").exists()
+    assert not (root / ".harness" / "executions" / "run_1.execute").exists()
+    assert (root / "journal.jsonl").exists() and (root / ".harness" / "history.json").exists()
+    assert [item.kind for item in usage(runs)] == ["campaign"]
+
+
+def test_a_campaign_that_a_living_process_holds_is_never_touched(runs: Path) -> None:
+    root = make_campaign(runs, "one")
+    (root / ".harness" / "workspace_1").mkdir()
+    items = usage(runs)
+    with locked(root / ".harness" / "lock"):
+        for item in items:
+            with pytest.raises(CannotGoOn, match="a process runs this campaign"):
+                remove(item)
+    assert (root / ".harness" / "workspace_1").exists() and (root / "journal.jsonl").exists()
+    remove(find(runs, "campaign"))
+    assert not root.exists()
+
+
+def test_an_experiment_that_outlived_its_harness_keeps_its_working_copy(runs: Path, execution: Path) -> None:
+    for item in usage(runs):
+        assert "still runs" in item.in_use
+        with pytest.raises(CannotGoOn, match="still runs"):
+            remove(item)
+    assert (execution / ".harness" / "executions" / "run_1.execute" / "copy").exists()
+
+
+def test_an_environment_goes_and_can_be_told_from_a_whole_one_while_it_does(runs: Path, tmp_path: Path) -> None:
+    folder = make_environment(tmp_path / "cache")
+    item = find(runs, "environment")
+    assert item.size >= 2 * MB
+    remove(item)
+    assert not folder.exists()
+    assert usage(runs) == []
+
+
+def test_an_environment_that_a_process_uses_stays(runs: Path, tmp_path: Path) -> None:
+    folder = make_environment(tmp_path / "cache")
+    sleep = shutil.which("sleep")
+    assert sleep
+    (folder / "bin" / "python").symlink_to(sleep)
+    with subprocess.Popen([folder / "bin" / "python", "60"]) as process:
+        try:
+            with pytest.raises(CannotGoOn, match=f"process {process.pid} uses it"):
+                remove(find(runs, "environment"))
+        finally:
+            process.kill()
+    assert (folder / "complete").exists()
+
+
+def test_an_environment_that_is_being_made_stays(runs: Path, tmp_path: Path) -> None:
+    folder = make_environment(tmp_path / "cache")
+    with (tmp_path / "cache" / (folder.name + ".lock")).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(CannotGoOn, match="is making it"):
+            remove(find(runs, "environment"))
+    assert (folder / "complete").exists()
+
+
+def test_nothing_else_in_the_folders_is_listed(runs: Path, tmp_path: Path) -> None:
+    make_campaign(runs, "one")
+    (runs / "mine").mkdir()
+    (runs / "mine" / "file").write_text("mine")
+    (tmp_path / "cache" / "other").mkdir()
+    assert [(item.kind, item.name) for item in usage(runs)] == [("campaign", "one")]
