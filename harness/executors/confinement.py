@@ -1,0 +1,120 @@
+"""Landlock (Linux): a process and its descendants that can write to a few folders only.
+
+Reading and the network stay free. What Landlock does not govern, and so stays possible outside the folders: changing the
+mode, owner or times of a file. Signals to processes outside are refused from Linux 6.12 on; reading their memory and
+environment is refused always.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
+_VERSION = 1  # flag of landlock_create_ruleset: tell the ABI
+_PATH_BENEATH = 1
+_SCOPE_SIGNAL = 1 << 1
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAPBSET_DROP = 24
+_LOOK_INTO_OTHERS = (19, 21, 38)
+"""CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON: with them root reads the environment of others in spite of Landlock."""
+
+_WRITE_FILE = 1 << 1
+_REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
+_REFER = 1 << 13
+_TRUNCATE = 1 << 14
+# Device ioctls (1 << 15) are left alone: a GPU is driven by them.
+
+_ABI_REFER, _ABI_TRUNCATE, _ABI_SCOPE = 2, 3, 6
+
+
+class _RulesetAttributes(ctypes.Structure):
+    _fields_ = (
+        ("handled_access_fs", ctypes.c_uint64),
+        ("handled_access_net", ctypes.c_uint64),
+        ("scoped", ctypes.c_uint64),
+    )
+
+
+class _PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _layout_ = "ms"
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
+
+
+def landlock_abi() -> int:
+    """The kernel's Landlock version; 0 where there is none."""
+    if sys.platform != "linux":
+        return 0
+    return max(0, _syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION)))
+
+
+class Confinement:
+    """Made before the fork; `enter` is called in the child, between fork and exec.
+
+    Not `possible` before ABI 2 (Linux 5.19): ABI 1 refuses renames from one folder to another even inside what is writable.
+    Not `complete` before ABI 3 (Linux 6.2): until then truncate(2) of a file outside is not refused.
+    """
+
+    def __init__(self, writable: Iterable[Path]) -> None:
+        abi = landlock_abi()
+        self.complete = abi >= _ABI_TRUNCATE
+        self._ruleset = -1
+        if abi < _ABI_REFER:
+            return
+        on_files = _WRITE_FILE | (_TRUNCATE if abi >= _ABI_TRUNCATE else 0)
+        everything = on_files | _REMOVE_AND_MAKE | _REFER
+        scoped = _SCOPE_SIGNAL if abi >= _ABI_SCOPE else 0
+        attributes = _RulesetAttributes(everything, 0, scoped)
+        self._ruleset = _syscall(
+            _CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(ctypes.sizeof(attributes)), ctypes.c_uint32(0)
+        )
+        if self._ruleset < 0:
+            return
+        rules = {Path("/dev"): on_files, Path("/dev/shm"): everything} | dict.fromkeys(writable, everything)
+        if not all(self._allow(path, rights) for path, rights in rules.items() if path.exists()):
+            # Half the rules would refuse the experiment its own folder.
+            os.close(self._ruleset)
+            self._ruleset = -1
+
+    @property
+    def possible(self) -> bool:
+        return self._ruleset >= 0
+
+    def enter(self) -> bool:
+        """Confine the calling process, from its next exec on, for good. Returns whether the kernel did."""
+        prctl = ctypes.CDLL(None).prctl
+        if not self.possible or prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+            return False
+        for capability in _LOOK_INTO_OTHERS:
+            # Fails for who is not root, and then there is nothing to take away.
+            prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+        return _syscall(_RESTRICT_SELF, ctypes.c_int(self._ruleset), ctypes.c_uint32(0)) == 0
+
+    def _allow(self, path: Path, rights: int) -> bool:
+        try:
+            # O_PATH: it names the folder and needs no permission to read it.
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            rule = _PathBeneath(rights, descriptor)
+            return (
+                _syscall(
+                    _ADD_RULE,
+                    ctypes.c_int(self._ruleset),
+                    ctypes.c_int(_PATH_BENEATH),
+                    ctypes.byref(rule),
+                    ctypes.c_uint32(0),
+                )
+                == 0
+            )
+        finally:
+            os.close(descriptor)
+
+
+def _syscall(number: int, *arguments: object) -> int:
+    return int(ctypes.CDLL(None).syscall(ctypes.c_long(number), *arguments))

@@ -1,0 +1,81 @@
+"""The training log of an execution, JSON lines, read while it grows, and the abort rules on it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from pathlib import Path
+
+from . import AbortRule
+
+_AT_ONCE = 1_000_000
+_SHOWN = 40
+
+
+class TrainingLog:
+    """Follows the file. Lines that are no JSON object, or lack a rule's key, say nothing about that rule."""
+
+    def __init__(self, path: Path, rules: tuple[AbortRule, ...]) -> None:
+        self._path = path
+        self._bad = dict.fromkeys(rules, 0)
+        self._offset = 0
+        self._line = 0
+        self._unfinished = b""
+
+    def read(self) -> tuple[bool, str]:
+        """Read what was added: whether anything was, and which rule is broken, in a sentence ("" for none)."""
+        added = self._read()
+        *lines, self._unfinished = (self._unfinished + added).split(b"\n")
+        if len(self._unfinished) > _AT_ONCE:
+            self._unfinished = b""
+        for line in lines:
+            self._line += 1
+            if broken := self._judge(line):
+                return True, broken
+        return bool(added), ""
+
+    def _read(self) -> bytes:
+        try:
+            # The experiment can make it anything: a named pipe must not block, a link must not lead elsewhere.
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except OSError:
+            return b""
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return b""
+            if status.st_size < self._offset:
+                self._offset, self._line, self._unfinished = 0, 0, b""
+            file.seek(self._offset)
+            added = file.read(_AT_ONCE)
+        self._offset += len(added)
+        return added
+
+    def _judge(self, line: bytes) -> str:
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            return ""
+        if not isinstance(values, dict):
+            return ""
+        for rule in self._bad:
+            if rule.key not in values:
+                continue
+            value = values[rule.key]
+            self._bad[rule] = 0 if _is_finite(value) else self._bad[rule] + 1
+            if self._bad[rule] >= rule.steps:
+                shown = json.dumps(value)
+                shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "…"
+                where = f"{self._path.name}, line {self._line}: {shown}"
+                if rule.steps == 1:
+                    return f"{rule.key} is not finite ({where})"
+                return f"{rule.key} is not finite in {rule.steps} consecutive lines ({where})"
+        return ""
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))

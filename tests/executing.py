@@ -1,0 +1,75 @@
+"""Jobs for the tests of the executor: real processes in folders of their own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from harness.executors import Job, Limits, Outcome
+from harness.executors.local import LocalExecution, LocalExecutor
+
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
+
+
+class Workshop:
+    """A working copy, a scratch folder and a home for one execution."""
+
+    def __init__(self, root: Path) -> None:
+        self.home = root / "home"
+        self.folder = root / "copy"
+        self.out_dir = self.folder / "run_1"
+        self.scratch = root / "scratch"
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        self.scratch.mkdir(exist_ok=True)
+
+    def job(self, *command: str, **changes: Any) -> Job:
+        limits = Limits(time=60)
+        job = Job(command, self.folder, self.out_dir, self.scratch, dict(ENVIRONMENT), limits)
+        return replace(job, **changes)
+
+    def submit(self, *command: str, **changes: Any) -> LocalExecution:
+        return LocalExecutor().submit(self.job(*command, **changes), self.home)
+
+    def run(self, *command: str, **changes: Any) -> Outcome:
+        return wait(self.submit(*command, **changes))
+
+    def submit_python(self, code: str, **changes: Any) -> LocalExecution:
+        return self.submit(sys.executable, "-c", code, **changes)
+
+    def run_python(self, code: str, **changes: Any) -> Outcome:
+        return wait(self.submit_python(code, **changes))
+
+    @property
+    def log(self) -> bytes:
+        return (self.home / "log.txt").read_bytes()
+
+    def pids(self, name: str = "pids") -> list[int]:
+        """The process ids that the job wrote, one a line."""
+        return [int(pid) for pid in (self.folder / name).read_text().split()]
+
+
+def wait(execution: LocalExecution) -> Outcome:
+    return execution.wait(lambda line: None, lambda: False)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for `condition`; fail when it does not come, which is a hang."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited for too long"
+        time.sleep(0.01)
+
+
+def runs(pid: int) -> bool:
+    """Whether the process is there and not just a name that nobody has asked after yet."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
