@@ -78,6 +78,7 @@ class Reply:
     `replies` are the model's raw messages of this turn in order (more than one after a reflection); `text` is the last
     of them, or all joined where the agent speaks in parts. `history` is the agent's own memory of the conversation after
     the turn, JSON that `open` takes back after a crash. `refused_writes` are paths that the agent was kept from writing.
+    `warnings` are what its machinery found wrong in this turn and did not tell the model (an edit that never matched).
     """
 
     text: str
@@ -86,6 +87,7 @@ class Reply:
     failure: Failure | None = None
     refused_writes: tuple[str, ...] = ()
     history: Any = None
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False, indent=1)
@@ -97,6 +99,7 @@ class Reply:
         data["failure"] = Failure(**data["failure"]) if data["failure"] else None
         data["replies"] = tuple(data["replies"])
         data["refused_writes"] = tuple(data["refused_writes"])
+        data["warnings"] = tuple(data["warnings"])
         return cls(**data)
 
 

@@ -1,0 +1,499 @@
+"""aider behind JSON lines on stdin and stdout: one request a line, one answer a line, with events in between.
+
+This file is executed by the Python of aider's own environment and imports nothing of the harness. aider is driven through
+its classes, not its command, because the command executes `!` and `/run` in prompts, obeys `.env` and `.aider.conf.yml` in
+the working directory, lets the model write anywhere, and exits with 0 whatever happened.
+
+Usage: python aider_worker.py TIMEOUT PATIENCE. A request to the model is given up after TIMEOUT seconds; failed requests
+are repeated for PATIENCE seconds. The end of stdin ends the process at once, also in the middle of a turn.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import queue
+import shutil
+import signal
+import stat
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+
+def take_stdio() -> tuple[TextIO, TextIO]:
+    """The two ends of the wire. aider and litellm print freely: their stdout becomes stderr, their stdin is empty."""
+    requests = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    return requests, answers
+
+
+REQUESTS, ANSWERS = take_stdio()
+TIMEOUT, PATIENCE = float(sys.argv[1]), float(sys.argv[2])
+
+import aider  # noqa: E402
+import httpx  # type: ignore[import-not-found]  # noqa: E402
+import litellm  # noqa: E402
+from aider import models, utils  # noqa: E402
+from aider.coders import ArchitectCoder, Coder, base_coder  # noqa: E402
+from aider.io import InputOutput  # noqa: E402
+from aider.reasoning_tags import REASONING_TAG, remove_reasoning_content  # noqa: E402
+
+FREE_PROVIDERS = {"ollama", "ollama_chat", "llamafile", "lm_studio"}
+"""Providers on the person's own machine: a turn costs 0 dollars."""
+
+QUOTA_WORDS = ("insufficient_quota", "insufficient credit", "credit balance", "error code: 402", '"code":402')
+"""What providers write when an account cannot pay; some of them under 400 or 429."""
+
+MAX_ANSWERS = 24
+"""Answers in one turn (3 reflections, each continued at the output limit) after which something is going in circles."""
+
+
+def tell(event: str) -> None:
+    """A line for a person, and a sign of life for the harness."""
+    print(json.dumps({"event": event}), file=ANSWERS, flush=True)
+
+
+class Turn:
+    """What happened in one turn: requests, their usage, replies, refused writes and the failure that ended it."""
+
+    def __init__(self, root: str = "", editable: tuple[str, ...] = (), readable: tuple[str, ...] = ()) -> None:
+        self.root = root
+        self.editable = {str(Path(root, path)) for path in editable}
+        self.readable = {str(Path(root, path)) for path in readable}
+        self.replies: list[str] = []
+        self.plan: str | None = None
+        self.refused: list[str] = []
+        self.warnings: list[str] = []
+        self.failure: dict[str, str] | None = None
+        self.unread_answer = False
+        self.sent = self.received = self.requests = self.answers = 0
+        self.cost: float | None = 0.0
+        self.failures_in_a_row = 0
+        self.first_failure = 0.0
+        self.retry_in: float | None = None
+
+    def count(self, model: Any, messages: list[Any], completion: Any) -> None:
+        """Add the usage of one answer. Counted here because aider forgets an answer that was cut at the output limit."""
+        usage = getattr(completion, "usage", None)
+        text = completion.choices[0].message.content
+        sent = getattr(usage, "prompt_tokens", 0) or model.token_count(messages)
+        received = getattr(usage, "completion_tokens", 0) or (model.token_count(text) if text else 0)
+        self.sent += sent
+        self.received += received
+        cost = price(model, completion, sent, received)
+        self.cost = None if cost is None or self.cost is None else self.cost + cost
+
+    def request_failed(self, model: str, error: Exception, timed_out: bool) -> None:
+        """Note a failed request, and in `retry_in` the seconds until it is to be repeated, None when it is final."""
+        kind = "timeout" if timed_out else failure_kind(error)
+        now = time.monotonic()
+        if not self.failures_in_a_row:
+            self.first_failure = now
+        self.failures_in_a_row += 1
+        what = f"no answer within {TIMEOUT:g} s" if kind == "timeout" else " ".join(str(error).split())
+        self.failure = {"kind": kind, "message": what if len(what) <= 600 else what[:597] + "..."}
+        delay = 0.125 * 2.0**self.failures_in_a_row
+        final = kind in ("auth", "quota", "context", "setup") or now - self.first_failure + delay > PATIENCE
+        tell(f"{model}: {self.failure['message']}" + ("" if final else f" (again in {delay:g} s)"))
+        self.retry_in = None if final else delay
+
+    def request_answered(self, model: Any, completion: Any) -> None:
+        self.failure = None
+        self.failures_in_a_row = 0
+        self.answers += 1
+        self.unread_answer = True
+        choice = completion.choices[0]
+        finish = getattr(choice, "finish_reason", None)
+        if finish == "length" and not model.info.get("supports_assistant_prefill"):
+            self.warnings.append("A reply was cut at the model's output limit; edits in the part cut off are lost.")
+        elif not choice.message.content:
+            self.warnings.append(f"The model's reply was empty (finish reason: {finish}).")
+
+    def add_reply(self, text: str, is_plan: bool) -> None:
+        if not self.unread_answer:
+            return
+        self.unread_answer = False
+        if is_plan:
+            self.plan = text
+        else:
+            self.replies.append(text if self.plan is None else f"{self.plan}\n\n{text}")
+            self.plan = None
+
+    def result(self) -> dict[str, Any]:
+        return {
+            "replies": self.replies + ([] if self.plan is None else [self.plan]),
+            "refused_writes": self.refused,
+            "warnings": self.warnings,
+            "failure": self.failure,
+            "usage": {"sent": self.sent, "received": self.received, "cost": self.cost, "requests": self.requests},
+        }
+
+
+turn = Turn()
+"""The turn in hand; aider's classes are changed to report to it."""
+
+
+def failure_kind(error: Exception) -> str:
+    """The kind of a failed request, in the words of the harness."""
+    status = getattr(error, "status_code", None)
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    # litellm leaves the provider's error code out of its own message; it is in the one below.
+    text = " ".join(str(each) for each in chain).lower()
+    if status == 402 or any(word in text for word in QUOTA_WORDS):
+        return "quota"
+    if isinstance(error, litellm.ContextWindowExceededError):
+        return "context"
+    if isinstance(error, litellm.Timeout) or any(isinstance(cause, httpx.TimeoutException) for cause in chain):
+        return "timeout"
+    if status in (401, 403):
+        return "auth"
+    if status == 429:
+        return "rate"
+    if any(isinstance(cause, httpx.TransportError) for cause in chain) or "connection error" in text:
+        return "connection"
+    if isinstance(error, litellm.ContentPolicyViolationError):
+        return "server"
+    return "setup" if status in (400, 404, 422) else "server"
+
+
+def price(model: Any, completion: Any, sent: int, received: int) -> float | None:
+    """Dollars of one answer, None when the model's price is unknown (aider and litellm then say 0)."""
+    if model.name.partition("/")[0] in FREE_PROVIDERS:
+        return 0.0
+    listed = litellm.model_cost.get(model.info.get("key")) or model.info
+    if listed.get("input_cost_per_token") is None:
+        return None
+    try:
+        return float(litellm.completion_cost(completion_response=completion, model=model.name))
+    except Exception:  # litellm raises a bare Exception for a model that it lists under another name
+        return float(listed["input_cost_per_token"] * sent + (listed.get("output_cost_per_token") or 0) * received)
+
+
+@contextmanager
+def deadline() -> Iterator[list[bool]]:
+    """Give a request up after TIMEOUT, also when a server sends a byte now and then. The yielded list says if it was."""
+    timed_out: list[bool] = []
+
+    def give_up(signal_number: int, frame: Any) -> None:
+        timed_out.append(True)
+        raise TimeoutError(f"no answer within {TIMEOUT:g} s")
+
+    signal.signal(signal.SIGALRM, give_up)
+    # The HTTP client's own time-out comes first: its connection is then closed in order.
+    signal.setitimer(signal.ITIMER_REAL, TIMEOUT * 1.1 + 1)
+    try:
+        yield timed_out
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+send_completion = models.Model.send_completion
+
+
+def recorded_send_completion(self: Any, messages: Any, functions: Any, stream: Any, temperature: Any = None) -> Any:
+    """Every request of every coder goes through here: aider swallows the exceptions that it raises."""
+    if turn.answers >= MAX_ANSWERS:
+        turn.failure = {"kind": "server", "message": f"{MAX_ANSWERS} answers in one turn without coming to an end"}
+        raise RuntimeError(turn.failure["message"])
+    turn.requests += 1
+    tell(f"waiting for {self.name}")
+    with deadline() as timed_out:
+        try:
+            hashed, completion = send_completion(self, messages, functions, stream, temperature)
+            if not completion.choices:
+                raise litellm.APIError(502, "an answer without any choice", "", self.name)
+        except Exception as error:
+            turn.request_failed(self.name, error, bool(timed_out))
+            # aider doubles its delay from 0.125 s and ends when it exceeds this: so the decision is made here alone.
+            base_coder.RETRY_TIMEOUT = -1 if turn.retry_in is None else math.inf
+            raise
+    turn.request_answered(self, completion)
+    turn.count(self, messages, completion)
+    return hashed, completion
+
+
+class QuietIO(InputOutput):  # type: ignore[misc]
+    """aider's terminal, with nobody at it; and the last gate before a file is read or written."""
+
+    def __init__(self) -> None:
+        super().__init__(pretty=False, fancy_input=False, yes=False, chat_history_file=None, input_history_file=None)
+
+    def confirm_ask(self, question: str, *args: Any, **kwargs: Any) -> bool:
+        return question == "Attempt to fix lint errors?"
+
+    def offer_url(self, *args: Any, **kwargs: Any) -> bool:
+        return False
+
+    def assistant_output(self, *args: Any, **kwargs: Any) -> None:
+        return
+
+    def read_text(self, filename: Any, silent: bool = False) -> Any:
+        if str(filename) in turn.editable | turn.readable:
+            return super().read_text(filename, silent)
+        return None
+
+    def write_text(self, filename: Any, content: str, *args: Any, **kwargs: Any) -> None:
+        path = Path(filename)
+        if str(path) not in turn.editable:
+            turn.refused.append(str(filename))
+            return
+        # aider reads CRLF as LF and would write LF: a change of every line.
+        self.newline = "\r\n" if path.exists() and b"\r\n" in path.read_bytes() else "\n"
+        super().write_text(filename, content, *args, **kwargs)
+
+
+def allowed_to_edit(self: Any, path: str) -> bool:
+    """Only the editable files are written, whatever aider would ask about. A refusal is silent to the model."""
+    full = self.abs_root_path(path)
+    if full not in turn.editable:
+        if path not in turn.refused:
+            turn.refused.append(path)
+        return False
+    if not Path(full).exists():
+        utils.touch_file(full)
+    return True
+
+
+check_tokens, lint_edited = Coder.check_tokens, Coder.lint_edited
+run_one, add_reply = Coder.run_one, Coder.add_assistant_reply_to_cur_messages
+
+
+def recorded_check_tokens(self: Any, messages: Any) -> bool:
+    """aider drops a request that it estimates too long without an exception."""
+    if check_tokens(self, messages):
+        return True
+    limit = self.main_model.info.get("max_input_tokens")
+    message = f"the conversation does not fit: about {self.main_model.token_count(messages)} tokens, limit {limit}"
+    turn.failure = {"kind": "context", "message": message}
+    return False
+
+
+def recorded_add_reply(self: Any) -> None:
+    add_reply(self)
+    turn.add_reply(self.partial_response_content or "", isinstance(self, ArchitectCoder))
+
+
+def recorded_run_one(self: Any, user_message: str, preproc: bool) -> None:
+    run_one(self, user_message, preproc)
+    if self.reflected_message:
+        turn.warnings.append(
+            f"Not all edits were applied: after {self.max_reflections} corrections there was still a problem that the model "
+            "has not been told:\n" + self.reflected_message[:2000]
+        )
+
+
+def forgiving_lint_edited(self: Any, fnames: Any) -> str:
+    """aider's linter fails itself on some code (null bytes, deep nesting). The edits are made; the harness will tell."""
+    try:
+        return str(lint_edited(self, fnames) or "")
+    except Exception:
+        traceback.print_exc()
+        return ""
+
+
+def change_aider() -> None:
+    """Make aider report to the turn in hand, ask nobody, and use no network but the model's endpoint."""
+    models.Model.send_completion = recorded_send_completion
+    Coder.allowed_to_edit = allowed_to_edit
+    Coder.check_tokens = recorded_check_tokens
+    Coder.add_assistant_reply_to_cur_messages = recorded_add_reply
+    Coder.run_one = recorded_run_one
+    Coder.lint_edited = forgiving_lint_edited
+    Coder.check_for_file_mentions = lambda self, content: None
+    Coder.check_and_open_urls = lambda self, error, friendly_msg=None: []
+    Coder.run_shell_commands = lambda self: ""
+    # Old turns would go to a second, uncounted model call whose result is then thrown away.
+    Coder.summarize_start = Coder.summarize_end = lambda self: None
+    # The root is the workspace, not the common parent of the files; also for the second coder of architect mode.
+    utils.find_common_root = lambda names: turn.root
+    models.request_timeout = TIMEOUT
+    # The price list that comes with litellm, and no look-up of a newer one or of a web page.
+    models.ModelInfoManager._load_cache = models.ModelInfoManager._update_cache = lambda self: None
+    models.ModelInfoManager.fetch_openrouter_model_info = lambda self, model: {}
+    litellm.disable_hf_tokenizer_download = True
+    litellm.telemetry = False
+
+
+def make_model(name: str, editor: str | None = None, editor_format: str | None = None) -> Any:
+    name = models.MODEL_ALIASES.get(name, name)
+    model = models.Model(name, weak_model=name, editor_model=editor or False, editor_edit_format=editor_format)
+    for each in {id(m): m for m in (model, model.editor_model) if m}.values():
+        each.extra_params = {**(each.extra_params or {}), "max_retries": 0}
+    return model
+
+
+class Session:
+    """A conversation on a workspace. Request keys: root, editable, readable, model, architect, edit_format, history."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        global turn
+        self.root = str(Path(request["root"]).resolve())
+        self.editable, self.readable = tuple(request["editable"]), tuple(request["readable"])
+        model, architect, edit_format = request["model"], request["architect"], request["edit_format"]
+        if architect:
+            editor_format = f"editor-{edit_format}" if edit_format in ("diff", "diff-fenced", "whole") else edit_format
+            main_model = make_model(architect, editor=model, editor_format=editor_format)
+        else:
+            main_model = make_model(model)
+        history = request["history"] or {"done": [], "cur": []}
+        turn = Turn(self.root, self.editable, self.readable)
+        self.coder = Coder.create(
+            main_model=main_model,
+            edit_format="architect" if architect else edit_format,
+            io=QuietIO(),
+            done_messages=history["done"],
+            cur_messages=history["cur"],
+            stream=False,  # streamed replies carry no usage
+            use_git=False,
+            auto_commits=False,
+            dirty_commits=False,
+            map_tokens=0,
+            cache_prompts=True,
+            auto_lint=True,
+            auto_test=False,
+            suggest_shell_commands=False,
+            detect_urls=False,
+            chat_language="English",
+            auto_accept_architect=True,
+        )
+
+    def ask(self, text: str) -> dict[str, Any]:
+        global turn
+        turn = Turn(self.root, self.editable, self.readable)
+        coder = self.coder
+        done, cur = list(coder.done_messages), list(coder.cur_messages)
+        problem = self.problem_with_files()
+        if problem:
+            turn.failure = {"kind": "setup", "message": problem}
+        else:
+            # aider drops a file that was missing once for good, and remembers where a path led.
+            coder.abs_fnames = {path for path in turn.editable if Path(path).exists()}
+            coder.abs_read_only_fnames = {path for path in turn.readable if Path(path).exists()}
+            coder.abs_root_path_cache.clear()
+            try:
+                coder.run_one(text, False)
+            except Exception as error:
+                traceback.print_exc()
+                turn.failure = {"kind": "died", "message": f"aider failed: {type(error).__name__}: {error}"}
+        if turn.unread_answer and not turn.failure:
+            turn.failure = {"kind": "server", "message": "the provider's answer could not be read"}
+        if turn.failure and not turn.replies:
+            coder.done_messages, coder.cur_messages = done, cur
+        while coder.cur_messages and coder.cur_messages[-1]["role"] == "user":
+            coder.cur_messages.pop()
+        return {**turn.result(), "history": {"done": coder.done_messages, "cur": coder.cur_messages}}
+
+    def problem_with_files(self) -> str | None:
+        """What is wrong with the files that would be read or written, None if nothing.
+
+        A link is not followed: an edit would change, and a prompt would carry, what it points to.
+        """
+        for path in (*self.editable, *self.readable):
+            full = Path(self.root, path)
+            if not full.is_relative_to(self.root) or full.resolve() != full:
+                return f"{path} is or goes through a symbolic link, or lies outside {self.root}: not given to the model"
+            try:
+                if not stat.S_ISREG(full.lstat().st_mode):
+                    return f"{path} in {self.root} is not a regular file: not given to the model"
+                full.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                continue
+            except (OSError, UnicodeError) as error:
+                return f"{path} in {self.root} cannot be read as UTF-8 text: {error}"
+        return None
+
+
+def complete(request: dict[str, Any]) -> dict[str, Any]:
+    """One answer to a system and a user message, without files. Request keys: model, system, user."""
+    global turn
+    turn = Turn()
+    model = make_model(request["model"])
+    role = "system" if model.use_system_prompt else "user"
+    messages = [{"role": role, "content": request["system"]}, {"role": "user", "content": request["user"]}]
+    while True:
+        try:
+            _, completion = model.send_completion(messages, None, False)
+        except Exception:
+            if turn.retry_in is None:
+                break
+            time.sleep(turn.retry_in)
+        else:
+            text = completion.choices[0].message.content or ""
+            turn.replies.append(remove_reasoning_content(text, model.reasoning_tag or REASONING_TAG))
+            break
+    return {**turn.result(), "history": None}
+
+
+def describe(name: str) -> dict[str, Any]:
+    """What is known of a model before it is asked: provider, missing keys, whether its price is known."""
+    name = models.MODEL_ALIASES.get(name, name)
+    try:
+        provider = litellm.get_llm_provider(name)[1]
+    except litellm.BadRequestError:
+        return {"version": aider.__version__, "provider": None, "missing": [], "priced": False}
+    model = make_model(name)
+    listed = litellm.model_cost.get(model.info.get("key")) or model.info
+    return {
+        "version": aider.__version__,
+        "provider": provider,
+        "missing": list(model.missing_keys or []),
+        "priced": provider in FREE_PROVIDERS or listed.get("input_cost_per_token") is not None,
+    }
+
+
+def answer(request: dict[str, Any], sessions: dict[int, Session]) -> dict[str, Any]:
+    """One request: open, ask and close (with the number of a conversation), complete, count, describe."""
+    operation = request["op"]
+    if operation == "open":
+        sessions[request["session"]] = Session(request)
+        return {}
+    if operation == "ask":
+        return sessions[request["session"]].ask(request["text"])
+    if operation == "close":
+        sessions.pop(request["session"], None)
+        return {}
+    if operation == "complete":
+        return complete(request)
+    if operation == "count":
+        return {"tokens": litellm.token_counter(model=request["model"] or "gpt-4o", text=request["text"])}
+    if operation == "describe":
+        return describe(request["model"])
+    raise ValueError(f"unknown operation {operation}")
+
+
+def read_requests(waiting: queue.SimpleQueue[str]) -> None:
+    """Runs in a thread of its own, so that the end of the harness is seen in the middle of a request to a model."""
+    for line in REQUESTS:
+        waiting.put(line)
+    shutil.rmtree(os.environ["HOME"], ignore_errors=True)
+    os._exit(0)
+
+
+def main() -> None:
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=read_requests, args=(waiting,), daemon=True).start()
+    change_aider()
+    sessions: dict[int, Session] = {}
+    while True:
+        request = json.loads(waiting.get())
+        try:
+            reply: dict[str, Any] = {"answer": answer(request, sessions)}
+        except Exception as error:
+            traceback.print_exc()
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(reply), file=ANSWERS, flush=True)
+
+
+if __name__ == "__main__":
+    main()

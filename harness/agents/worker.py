@@ -1,0 +1,141 @@
+"""A process that answers JSON lines: one request, events while it works, one answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class WorkerEnded(Exception):
+    """The process ended or was ended; the message says how, with the end of what it printed."""
+
+    def __init__(self, message: str, silent: bool = False) -> None:
+        super().__init__(message)
+        self.silent = silent
+        """Whether it was ended because nothing came from it for too long."""
+
+
+class Worker:
+    """A running process with a private home folder, which is its HOME and working directory and goes when it ends.
+
+    It is in a process group of its own, so Ctrl-C is the harness's to handle. It has to end when its stdin does: then it
+    dies with the harness, however that ends.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        silence: float,
+        on_event: Callable[[str], None],
+    ) -> None:
+        """`silence`: seconds without any line from it after which it is taken for stuck and ended. Raises OSError."""
+        self._silence = silence
+        self._on_event = on_event
+        self._home = Path(tempfile.mkdtemp(prefix="harness-worker-"))
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        try:
+            with (self._home / "output.log").open("wb") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    cwd=self._home,
+                    env={**environment, "HOME": str(self._home)},
+                    encoding="utf-8",
+                    start_new_session=True,
+                )
+        except OSError:
+            shutil.rmtree(self._home, ignore_errors=True)
+            raise
+        self._finish = weakref.finalize(self, _end, self._process, self._home)
+        threading.Thread(target=_read, args=(self._process.stdout, self._lines), daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a request and wait for its answer. Raises WorkerEnded, also when the worker answers with an error."""
+        try:
+            return self._ask(request)
+        except BaseException:
+            # Also after Ctrl-C: what comes next from it would answer the wrong request.
+            self.close()
+            raise
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            while (line := self._lines.get(timeout=self._silence)) is not None:
+                message: dict[str, Any] = json.loads(line)
+                if "event" in message:
+                    self._on_event(message["event"])
+                elif "error" in message:
+                    raise WorkerEnded(f"{message['error']}{self._end_of_output()}")
+                else:
+                    answer: dict[str, Any] = message["answer"]
+                    return answer
+        except queue.Empty:
+            text = f"no sign of life for {self._silence:g} s{self._end_of_output()}"
+            raise WorkerEnded(text, silent=True) from None
+        except (OSError, json.JSONDecodeError):
+            pass  # a broken pipe, or half a line: both say that it has ended
+        raise WorkerEnded(self._death())
+
+    def close(self) -> None:
+        self._finish()
+
+    def _death(self) -> str:
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return f"its process closed the connection{self._end_of_output()}"
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return f"its process {how}{self._end_of_output()}"
+
+    def _end_of_output(self) -> str:
+        try:
+            text = (self._home / "output.log").read_bytes()[-2000:].decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+        return f"; the end of its output:\n{text}" if text else ""
+
+
+def _read(stream: TextIO, lines: queue.SimpleQueue[str | None]) -> None:
+    try:
+        for line in stream:
+            lines.put(line)
+    except (OSError, ValueError):
+        pass  # the pipe was closed under the reader: it is the end all the same
+    lines.put(None)
+
+
+def _end(process: subprocess.Popen[str], home: Path) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        try:
+            if stream is not None:
+                stream.close()
+        except OSError:
+            pass  # unsent bytes for a process that is gone
+    shutil.rmtree(home, ignore_errors=True)

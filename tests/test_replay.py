@@ -1,0 +1,220 @@
+"""Recorded sessions, replayed through the real aider."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import textwrap
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.agents import AgentConfig, Reply, Workspace
+from harness.agents.chat_history import append_turn, parse_session
+from harness.agents.environment import aider_python
+from harness.agents.replay import ReplayAgent, ReplayConversation
+from harness.errors import InputError
+
+from .model_server import ModelServer
+
+pytestmark = pytest.mark.timeout(900)  # the first test may have to install aider
+
+
+def edit(search: str, replacement: str, path: str = "experiment.py") -> str:
+    return f"{path}\n```python\n<<<<<<< SEARCH\n{search}=======\n{replacement}>>>>>>> REPLACE\n```"
+
+
+class Campaign:
+    """A workspace and a session; one process of aider serves all sessions of this file."""
+
+    def __init__(self, folder: Path, agent: ReplayAgent, lines: list[str]) -> None:
+        self.folder = folder
+        self.agent = agent
+        self.lines = lines
+        self.session = folder / "session.md"
+        self.workspace = Workspace(folder / "work", ("experiment.py",))
+        self.workspace.root.mkdir()
+        self.file = self.workspace.root / "experiment.py"
+        self.file.write_text("rate = 1\nsteps = 10\n")
+
+    def replay(self) -> ReplayConversation:
+        """A conversation that replays the session as it is now."""
+        self.agent._player.__init__(self.session, self.lines.append)
+        return self.agent.open(self.workspace)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Iterator[ReplayAgent]:
+    aider_python(lambda line: None)
+    session = tmp_path_factory.mktemp("session") / "session.md"
+    append_turn(session, "run 1, attempt 1", "", ["nothing"])
+    agent = ReplayAgent(AgentConfig(session=session))
+    yield agent
+    agent.close()
+
+
+@pytest.fixture
+def campaign(tmp_path: Path, shared: ReplayAgent) -> Campaign:
+    return Campaign(tmp_path, shared, [])
+
+
+def ask(conversation: ReplayConversation, run: int, attempt: int, turn: int = 0, text: str = "Go on.") -> Reply:
+    return conversation.ask(text, turn=turn, label=f"run {run}, attempt {attempt}")
+
+
+def test_a_session_is_replayed_turn_by_turn_with_its_corrections(campaign):
+    append_turn(
+        campaign.session,
+        "run 1, attempt 1",
+        "Improve it.",
+        [
+            edit("no such line\n", "x\n"),
+            edit("rate = 1\n", "rate = undefined\n"),
+            edit("rate = undefined\n", "rate = 2\n"),
+        ],
+    )
+    append_turn(campaign.session, "run 2, attempt 1", "Again.", [edit("steps = 10\n", "steps = 20\n")])
+    conversation = campaign.replay()
+    first = ask(conversation, 1, 1)
+    assert campaign.file.read_text() == "rate = 2\nsteps = 10\n"
+    assert first.failure is None and len(first.replies) == 3 and first.usage.requests == 3
+    assert first.usage.cost == 0.0 and first.usage.sent > 0 and first.usage.received > 0
+    second = ask(conversation, 2, 1, 1)
+    assert campaign.file.read_text() == "rate = 2\nsteps = 20\n" and len(second.replies) == 1
+    over = ask(conversation, 3, 1, 2)
+    assert over.failure and over.failure.kind == "session_over"
+    assert "session.md" in over.failure.message and "run 3, attempt 1" in over.failure.message
+
+
+def test_what_was_recorded_from_replies_replays_to_the_same_code(campaign):
+    append_turn(
+        campaign.session, "run 1, attempt 1", "x", [edit("nothing like it\n", "x\n"), edit("rate = 1\n", "rate = 2\n")]
+    )
+    reply = ask(campaign.replay(), 1, 1)
+    edited = campaign.file.read_text()
+    campaign.session.unlink()
+    append_turn(campaign.session, "run 1, attempt 1", "x", reply.replies)
+    campaign.file.write_text("rate = 1\nsteps = 10\n")
+    assert ask(campaign.replay(), 1, 1).replies == reply.replies
+    assert campaign.file.read_text() == edited == "rate = 2\nsteps = 10\n"
+
+
+def test_a_further_reply_than_recorded_is_a_divergence_that_says_where(campaign):
+    append_turn(campaign.session, "run 1, attempt 1", "Improve it.", [edit("rate = 7\n", "rate = 8\n")])
+    reply = ask(campaign.replay(), 1, 1)
+    assert reply.failure and reply.failure.kind == "diverged"
+    for words in ("session.md", "1 reply", "run 1, attempt 1", "rate = 7", "failed to match"):
+        assert words in reply.failure.message
+
+
+def test_a_turn_that_the_session_does_not_hold_is_a_divergence(campaign):
+    append_turn(campaign.session, "run 1, attempt 1", "", ["one"])
+    append_turn(campaign.session, "run 2, attempt 1", "", ["two"])
+    conversation = campaign.replay()
+    ask(conversation, 1, 1)
+    reply = ask(conversation, 1, 2, 1)
+    assert reply.failure and reply.failure.kind == "diverged"
+    assert "run 1, attempt 2" in reply.failure.message and "run 2, attempt 1" in reply.failure.message
+    assert ask(conversation, 2, 1, 2).text == "two"
+
+
+def test_a_recorded_turn_that_is_not_asked_for_is_skipped_and_said(campaign):
+    append_turn(campaign.session, "run 1, attempt 1", "", ["one"])
+    append_turn(campaign.session, "run 1, attempt 2", "", ["never", "asked"])
+    append_turn(campaign.session, "run 2, attempt 1", "", ["two", "not needed"])
+    conversation = campaign.replay()
+    ask(conversation, 1, 1)
+    assert ask(conversation, 2, 1, 1).text == "two"
+    said = [line for line in campaign.lines if "session.md" in line]
+    assert "run 1, attempt 2" in said[0] and "skipped with its 2 replies" in said[0]
+    assert "1 reply of run 2, attempt 1" in said[1] and "dropped" in said[1]
+
+
+def test_a_turn_that_was_interrupted_is_asked_for_again(campaign):
+    append_turn(campaign.session, "run 1, attempt 1", "", ["one"])
+    append_turn(campaign.session, "run 2, attempt 1", "", ["two"])
+    conversation = campaign.replay()
+    assert [ask(conversation, *which).text for which in ((1, 1), (2, 1), (2, 1))] == ["one", "two", "two"]
+    assert ask(campaign.replay(), 2, 1, 5).text == "two", "a resumed campaign starts in the middle"
+
+
+def test_a_session_without_labels_is_replayed_by_number(campaign):
+    campaign.session.write_text(
+        "\n# aider chat started at 2024-07-31 20:52:08\n\n#### Start.  \n> 9 prompt tokens, 1 completion tokens  \n\n"
+        + edit("rate = 1\n", "rate = 2\n", "results/old/experiment.py")
+        + "\n\n> Applied edit to experiment.py  \n\n#### Run 1 completed.  \n\nALL_COMPLETED\n\n"
+    )
+    conversation = campaign.replay()
+    assert ask(conversation, 1, 1, 0).failure is None
+    assert campaign.file.read_text() == "rate = 2\nsteps = 10\n", "the file is found under another path"
+    assert ask(conversation, 1, 2, 1).text == "ALL_COMPLETED"
+    over = ask(conversation, 2, 1, 2)
+    assert over.failure and over.failure.kind == "session_over"
+
+
+def test_a_replayed_reply_writes_only_editable_files(campaign):
+    append_turn(campaign.session, "run 1, attempt 1", "", [edit("", "evil = 1\n", "../evil.py")])
+    reply = ask(campaign.replay(), 1, 1)
+    assert reply.refused_writes == ("../evil.py",) and not (campaign.folder / "evil.py").exists()
+
+
+def test_the_endpoint_answers_nobody_else(shared):
+    request = urllib.request.Request(shared._endpoint.url + "/chat/completions", json.dumps({"messages": []}).encode())
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(request, timeout=30)
+
+
+def test_check_names_the_session_and_its_turns(shared):
+    assert "session.md (1 turn)" in shared.check()
+
+
+def test_a_session_is_needed(tmp_path):
+    with pytest.raises(InputError, match="--session"):
+        ReplayAgent(AgentConfig())
+    with pytest.raises(InputError, match="cannot be read"):
+        ReplayAgent(AgentConfig(session=tmp_path / "missing.md"))
+
+
+def test_the_history_of_todays_aider_is_understood(tmp_path, shared):
+    """aider's own log of a failed match, a lint error and a plain reply, written by the aider that is installed."""
+    del shared  # aider's environment is there
+    turns = parse_session(log_of_aider(tmp_path))
+    assert [turn.prompt for turn in turns] == ["First.\n\nDo it.", "Second."]
+    assert [len(turn.replies) for turn in turns] == [3, 1]
+    assert turns[0].replies[0] == "# A heading\n\n" + edit("no such line\n", "x = 1\n")
+
+
+def log_of_aider(folder: Path) -> str:
+    (folder / "experiment.py").write_text("rate = 1\n")
+    script = """
+        import sys
+        from aider.coders import Coder
+        from aider.io import InputOutput
+        from aider.models import Model
+        model = Model("openai/x", weak_model="openai/x", editor_model=False)
+        io = InputOutput(pretty=False, yes=True, fancy_input=False, chat_history_file="log.md")
+        coder = Coder.create(model, "diff", io, fnames=["experiment.py"], use_git=False, stream=False)
+        coder.show_announcements()
+        for prompt in sys.argv[1:]:
+            coder.run(prompt)
+    """
+    with ModelServer() as server:
+        server.says(
+            "# A heading\n\n" + edit("no such line\n", "x = 1\n"),
+            edit("rate = 1\n", "rate = undefined\n"),
+            edit("rate = undefined\n", "rate = 2\n"),
+            "Done.",
+        )
+        environment = {
+            "OPENAI_API_BASE": server.url,
+            "OPENAI_API_KEY": "x",
+            "HOME": str(folder),
+            "PATH": "/usr/bin:/bin",
+        }
+        environment |= {"HTTPS_PROXY": "http://127.0.0.1:9", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        command = [aider_python(print), "-c", textwrap.dedent(script), "First.\n\nDo it.", "Second."]
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=120)
+    return (folder / "log.md").read_text()
