@@ -1,0 +1,106 @@
+"""The files in which a run may have left results, and what is in them: JSON whose content nobody has checked yet.
+
+A file is read only when it can be one that this run wrote: regular, not a link, new enough, of a size that can be held.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+FINAL_INFO = "final_info.json"
+EVAL_FOLDER = "eval_results"
+
+MAX_BYTES = 64 * 2**20
+"""Of one file. The largest that SAEBench writes, core with details of 65k features, is about 16 MB."""
+MAX_FILES = 100
+MAX_DEPTH = 8
+"""Folders below eval_results."""
+
+CLOCK_GRAIN = 2.0
+"""Seconds by which a file's time may lie before the clock's: some file systems keep it as coarsely as that."""
+
+
+class Unusable(Exception):
+    """Why a whole file is not read."""
+
+
+class Twice:
+    """Stands for the value of a key that an object has more than once: there is no telling which was meant."""
+
+
+def load(path: Path, newer_than: float | None) -> Any:
+    """The file's content. `newer_than` in seconds since the epoch. Raises Unusable, and nothing else."""
+    try:
+        with open(path, "rb", opener=_open_as_is) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise Unusable("not a regular file")
+            if newer_than is not None and status.st_mtime < newer_than - CLOCK_GRAIN:
+                raise Unusable("older than this run: something else wrote it")
+            if status.st_size > MAX_BYTES:
+                raise Unusable(f"larger than {MAX_BYTES // 2**20} MB, the most that is read")
+            content = file.read(MAX_BYTES)
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Unusable("a symbolic link, and links are not followed") from error
+        raise Unusable(f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Unusable(f"not UTF-8 (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise Unusable(f"not JSON: {error.msg}, line {error.lineno} column {error.colno}") from error
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise Unusable(f"cannot be read: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise Unusable("nested too deep or too large to be read") from error
+
+
+def result_files(out_dir: Path) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
+    """Name and path of each file to look at, `final_info.json` first, then eval_results, then other JSON beside it;
+    and name and problem of what is passed over."""
+    beside: list[tuple[str, Path]] = []
+    evaluations: list[tuple[str, Path]] = []
+    problems: list[tuple[str, str]] = []
+    pending = [(out_dir, "")]
+    for folder, prefix in pending:
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted((e.name, e.is_symlink(), e.is_dir(follow_symlinks=False)) for e in listing)
+        except OSError as error:
+            problems.append((prefix or str(folder), f"cannot be read: {error.strerror}"))
+            continue
+        for entry, is_link, is_folder in entries:
+            name = prefix + entry
+            if not prefix and entry != EVAL_FOLDER:
+                if entry.endswith(".json"):
+                    beside.append((name, folder / entry))
+            elif is_folder and name.count("/") <= MAX_DEPTH:
+                pending.append((folder / entry, f"{name}/"))
+            elif is_folder:
+                problems.append((name, f"more than {MAX_DEPTH} folders deep, not read"))
+            elif entry.endswith(".json"):
+                evaluations.append((name, folder / entry))
+            elif is_link:
+                problems.append((name, "a symbolic link, and links are not followed"))
+    found = [*sorted(evaluations), *beside]
+    found.sort(key=lambda item: item[0] != FINAL_INFO)
+    if len(found) > MAX_FILES:
+        problems.append((EVAL_FOLDER, f"{len(found)} files; only the first {MAX_FILES} are read"))
+    return found[:MAX_FILES], problems
+
+
+def _open_as_is(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # a named pipe must not block the harness
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        found.update((key, Twice()) for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+    return found

@@ -1,0 +1,414 @@
+"""The reader of results: every shape gives the same flat names, and nothing is believed for being in a file."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from harness import result_files, results
+from harness.results import FINAL_INFO, Results, read_results
+
+from .recorded import ALL_ZERO, DATA, K40, K320, RELU, RUN_1, RUN_2, ZERO_STEPS, left, recorded
+
+
+def problems(found: Results) -> list[str]:
+    return [str(finding) for finding in found.findings]
+
+
+def core(**changed: object) -> dict:
+    """A core result as SAEBench 0.6.0 writes it."""
+    quality = {"explained_variance": 0.7, "explained_variance_legacy": 0.6, "cossim": 0.9, "mse": 2.5} | changed
+    return {
+        "eval_type_id": "core",
+        "eval_config": {"context_size": 128},
+        "eval_result_metrics": {"reconstruction_quality": quality},
+    }
+
+
+# --- shapes -----------------------------------------------------------------------------------------------------------
+
+
+def test_own_shape_keeps_its_names(tmp_path):
+    found = left(
+        tmp_path,
+        {"settings": {"k": 6, "architecture": "topk", "tied": False, "limit": None}, "metrics": {"mcc": 0.5, "l0": 6}},
+    )
+    assert found.numbers == {"mcc": 0.5, "l0": 6.0}
+    assert found.settings == {"k": 6, "architecture": "topk", "tied": False, "limit": None}
+    assert found.metrics["mcc"] == ("mcc", 0.5, FINAL_INFO, "metrics.mcc")
+    assert problems(found) == []
+
+
+def test_flat_summary_keeps_its_names(tmp_path):
+    found = left(tmp_path, {"accuracy": 0.91, "training_steps": 100, "lr": 0.1, "model": "resnet"})
+    assert found.numbers == {"accuracy": 0.91, "training_steps": 100.0}
+    assert found.settings == {"lr": 0.1, "model": "resnet", "steps": 100}
+    assert problems(found) == []
+
+
+def test_data_sets_of_ai_scientist_are_told_apart(tmp_path):
+    block = {"means": {"loss_mean": 1.5}, "stderrs": {"loss_stderr": 0.1}, "final_info_dict": {"loss": [1.4, 1.6]}}
+    found = left(tmp_path, {"enwik8": block, "text8": {"means": {"loss_mean": 1.1}}})
+    assert found.numbers == {"enwik8.loss_mean": 1.5, "text8.loss_mean": 1.1}
+    details = found.table().query("eval == 'enwik8' and metric != 'enwik8.loss_mean'")
+    assert dict(zip(details["key"], details["value"], strict=True)) == {
+        "enwik8.stderrs.loss_stderr": 0.1,
+        "enwik8.final_info_dict.loss[0]": 1.4,
+        "enwik8.final_info_dict.loss[1]": 1.6,
+    }
+    assert problems(found) == []
+
+
+@pytest.mark.parametrize("name", [RELU, RUN_1, RUN_2, K40, K320])
+def test_recorded_results_read_the_same_wherever_they_lie(tmp_path, name):
+    content = (DATA / name).read_bytes()
+    in_summary = left(tmp_path / "a", content)
+    in_evaluations = left(tmp_path / "b", content, "eval_results/all.json")
+    beside = left(tmp_path / "c", content, "results.json")
+    assert in_summary.numbers == in_evaluations.numbers == beside.numbers
+    assert in_summary.settings == in_evaluations.settings == beside.settings
+    assert [problems(found) for found in (in_summary, in_evaluations, beside)] == [[], [], []]
+
+
+def test_recorded_results_have_flat_names(tmp_path):
+    found = recorded(tmp_path, K40)
+    expected = {
+        "training.training_steps": 2441,
+        "training.final_loss": 4357.5732421875,
+        "absorption.mean_absorption_score": 0.1429159584016188,
+        "core.ce_loss_score": 0.9588815789473685,
+        "core.l0": 40,
+        "sparse_probing.sae_top_1_test_accuracy": 0.75075625,
+        "unlearning.unlearning_score": 0.026217222213745117,
+    }
+    assert {name: found.numbers[name] for name in expected} == expected
+    assert found.metrics["core.l0"].key == "core evaluation results.metrics.sparsity.l0"
+    settings = {"k": 40, "dict_size": 16384, "steps": 2441, "layer": 12, "lm_name": "google/gemma-2-2b", "seed": 42}
+    assert {name: found.settings[name] for name in settings} == settings
+    assert found.settings["core.total_tokens_eval_sparsity_variance"] == 4096000
+    assert not any("total_tokens" in name for name in found.numbers)
+
+
+def test_a_setting_under_two_names_stays_two_settings(tmp_path):
+    settings = recorded(tmp_path, K40).settings
+    assert (settings["lr"], settings["learning_rate"]) == (0.0002, 0.0003)
+
+
+def test_steps_of_a_summary_are_a_setting_where_the_configuration_has_none(tmp_path):
+    assert recorded(tmp_path / "relu", RELU).settings["steps"] == 2441
+    assert recorded(tmp_path / "none", ZERO_STEPS).settings["steps"] == 0
+    stopped_early = {"config": {"steps": 500}, "final_info": {"training_steps": 20, "final_loss": 0.5}}
+    found = left(tmp_path / "early", {"training results for layer 3": stopped_early})
+    assert (found.settings["steps"], found.numbers["training.training_steps"], problems(found)) == (500, 20, [])
+
+
+def test_older_and_newer_core_results_have_the_same_names(tmp_path):
+    older = recorded(tmp_path / "older", RUN_1)
+    newer = recorded(tmp_path / "newer", ZERO_STEPS, ALL_ZERO)
+    of_older = {name for name in older.numbers if name.startswith("core.")}
+    of_newer = {name for name in newer.numbers if name.startswith("core.")}
+    assert of_older - of_newer == {"core.relative_reconstruction_bias"}  # NaN in the broken one
+    assert of_newer <= of_older
+
+
+def test_scores_with_a_new_definition_keep_another_name(tmp_path):
+    new = {"mean_absorption_fraction_score": 0.1, "mean_full_absorption_score": 0.2}
+    found = left(
+        tmp_path,
+        {"eval_type_id": "absorption_first_letter", "eval_result_metrics": {"mean": new}},
+        "eval_results/a.json",
+    )
+    assert found.numbers == {
+        "absorption.mean_absorption_fraction_score": 0.1,
+        "absorption.mean_full_absorption_score": 0.2,
+    }
+
+
+def test_explained_variance_of_before_march_2025_is_the_legacy_one(tmp_path):
+    assert recorded(tmp_path / "old", K40).numbers["core.explained_variance_legacy"] == 0.609375
+    assert "core.explained_variance" not in recorded(tmp_path / "old", K40).numbers
+    new = left(tmp_path / "new", core(), "eval_results/core.json").numbers
+    assert (new["core.explained_variance"], new["core.explained_variance_legacy"]) == (0.7, 0.6)
+
+
+def test_details_are_in_the_table_only(tmp_path):
+    found = recorded(tmp_path, K40)
+    letters = found.table().query("metric == 'absorption.absorption_rate'")
+    assert list(found.table().columns) == ["file", "eval", "key", "metric", "value"]
+    assert len(letters) == 25 and "absorption.absorption_rate" not in found.numbers
+    assert letters.iloc[0]["key"] == "absorption evaluation results.eval_result_details[a].absorption_rate"
+
+
+def test_a_k_that_was_not_asked_for_is_no_finding(tmp_path):
+    found = recorded(tmp_path, K40)
+    assert "sparse_probing.sae_top_100_test_accuracy" not in found.numbers and problems(found) == []
+
+
+def test_reading_results_does_not_import_pandas():
+    code = "import sys, harness.results, harness.verdict; sys.exit('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_order_depends_on_names_alone(tmp_path):
+    for folder, order in (("a", "pqrstuvwxyz"), ("b", "zyxwvutsrqp"), ("c", "uvwxyzpqrst")):
+        for name in order:
+            left(tmp_path / folder, core(mse=float(ord(name))), f"{name}.json")
+            left(tmp_path / folder, core(mse=float(ord(name) + 1)), f"eval_results/{name}.json")
+    one, *others = (read_results(tmp_path / folder) for folder in "abc")
+    assert all(list(one.metrics.items()) == list(other.metrics.items()) for other in others)
+    assert all(one.findings == other.findings and one.rows == other.rows for other in others)
+    assert one.metrics["core.mse"].file == "eval_results/p.json"
+    files = list(dict.fromkeys(row.file for row in one.rows))
+    assert files == [
+        *(f"eval_results/{name}.json" for name in "pqrstuvwxyz"),
+        *(f"{name}.json" for name in "pqrstuvwxyz"),
+    ]
+
+
+def test_other_json_beside_the_summary_is_left_alone(tmp_path):
+    left(tmp_path, {"loss": 1.0})
+    found = left(tmp_path, {"loss": 2.0, "value": float("nan")}, "record.json")
+    assert found.numbers == {"loss": 1.0} and problems(found) == []
+
+
+# --- values that are not numbers --------------------------------------------------------------------------------------
+
+NOT_NUMBERS = {
+    "null": "null",
+    "true": "true",
+    "NaN": "NaN",
+    "Infinity": "infinite",
+    "-Infinity": "infinite",
+    "1e999": "infinite",
+    '"0.93"': "the text '0.93'",
+    '"nan"': "the text 'nan'",
+    "[1]": "a list",
+    "{}": "an object",
+    "1" + "0" * 400: "too large",
+}
+
+
+@pytest.mark.parametrize("text", NOT_NUMBERS)
+@pytest.mark.parametrize(
+    ("around", "key", "name"),
+    [
+        ('{"loss": %s, "accuracy": 0.5}', "loss", "loss"),
+        ('{"settings": {}, "metrics": {"loss": %s, "accuracy": 0.5}}', "metrics.loss", "loss"),
+        ('{"text8": {"means": {"loss": %s}}, "accuracy": 0.5}', "text8.means.loss", "text8.loss"),
+        ('{"training results for layer 3": {"final_info": {"loss": %s}}, "accuracy": 0.5}', "training results for layer 3.final_info.loss", "training.loss"),
+        ('{"core evaluation results": {"unique_id": 1, "metrics": {"all": {"loss": %s}}}, "accuracy": 0.5}', "core evaluation results.metrics.all.loss", "core.loss"),
+    ],
+)  # fmt: skip
+def test_what_is_no_number_is_a_finding_with_file_and_key(tmp_path, text, around, key, name):
+    found = left(tmp_path, around.replace("%s", text))
+    assert found.numbers == {"accuracy": 0.5}
+    (finding,) = found.findings
+    assert (finding.file, finding.key, finding.name) == (FINAL_INFO, key, name)
+    assert finding.problem.startswith(NOT_NUMBERS[text])
+
+
+@pytest.mark.parametrize("key", ["explained_variance", "mse", "explained_variance_legacy"])
+def test_minus_one_of_core_is_a_nan(tmp_path, key):
+    found = left(tmp_path, core(**{key: -1.0}), "eval_results/core.json")
+    assert f"core.{key}" not in found.numbers
+    assert any(
+        f"reconstruction_quality.{key}: -1, which SAEBench writes in place of NaN" in text for text in problems(found)
+    )
+
+
+def test_minus_one_stays_where_it_can_be(tmp_path):
+    assert left(tmp_path / "a", core(cossim=-1.0), "eval_results/core.json").numbers["core.cossim"] == -1
+    assert left(tmp_path / "b", {"reward": -1}).numbers == {"reward": -1}
+    scr = {"eval_type_id": "scr", "eval_result_metrics": {"scr_metrics": {"scr_metric_threshold_2": -1.0}}}
+    assert left(tmp_path / "d", scr, "eval_results/scr.json").numbers == {"scr.scr_metric_threshold_2": -1}
+    assert (
+        left(tmp_path / "c", core(explained_variance=-0.5), "eval_results/core.json").numbers["core.explained_variance"]
+        == -0.5
+    )
+
+
+@pytest.mark.parametrize("block", [{}, {"final_info": None}, {"final_info": {}}, {"final_info": [0.5]}])
+def test_a_training_block_without_a_summary_is_a_finding(tmp_path, block):
+    found = left(tmp_path, {"training results for layer 3": block | {"config": {"k": 4}}})
+    assert found.settings == {"k": 4} and found.numbers == {}
+    assert problems(found) == [
+        "final_info.json: training results for layer 3.final_info: holds no results of the training"
+    ]
+
+
+def test_a_nan_among_details_is_one_finding(tmp_path):
+    block = core() | {"eval_result_details": [{"name": "a", "rate": 0.5}, {"name": "b", "rate": float("nan")}]}
+    found = left(tmp_path, block, "eval_results/core.json")
+    assert "eval_results/core.json: eval_result_details: 1 numbers are NaN or infinite" in problems(found)
+    assert list(found.table().query("metric == 'core.rate'")["value"]) == [0.5]
+
+
+@pytest.mark.parametrize("value", ["[1]", "{}", "NaN", '"' + "x" * 501 + '"'])
+def test_a_setting_is_a_scalar(tmp_path, value):
+    found = left(tmp_path, '{"settings": {"k": ' + value + ', "lr": 0.1}, "metrics": {"loss": 1.5}}')
+    assert found.settings == {"lr": 0.1}
+    assert [(finding.key, finding.name) for finding in found.findings] == [("settings.k", "k")]
+
+
+def test_a_key_that_is_there_twice_is_not_believed(tmp_path):
+    found = left(tmp_path, '{"loss": 0.1, "loss": 0.1, "accuracy": 0.5, "lr": 1, "lr": 2}')
+    assert found.numbers == {"accuracy": 0.5} and found.settings == {}
+    assert [finding.key for finding in found.findings] == ["loss", "lr"]
+    assert all("more than once" in finding.problem for finding in found.findings)
+
+
+def test_a_block_that_is_there_twice_is_not_believed(tmp_path):
+    found = left(tmp_path, '{"metrics": {"loss": 0.1}, "metrics": {"loss": 0.2}}')
+    assert found.numbers == {} and problems(found) == [
+        "final_info.json: metrics: there more than once, and which was meant is unknown"
+    ]
+
+
+def test_a_setting_reported_with_two_values_is_a_finding(tmp_path):
+    left(tmp_path, {"settings": {"dict_size": 512}, "metrics": {"loss": 1.5}})
+    found = left(tmp_path, core() | {"sae_cfg_dict": {"d_sae": 256, "hook_layer": 3}}, "eval_results/core.json")
+    assert found.settings["dict_size"] == 512 and found.settings["layer"] == 3
+    assert problems(found) == [
+        "eval_results/core.json: sae_cfg_dict.d_sae: 256 here, 512 in final_info.json at settings.dict_size"
+    ]
+    assert found.findings[0].name == "dict_size"
+
+
+def test_a_metric_reported_with_two_values_is_a_finding(tmp_path):
+    left(tmp_path, core(mse=1.5), "eval_results/a.json")
+    found = left(tmp_path, core(mse=1.25), "eval_results/b.json")
+    assert [(finding.file, finding.name) for finding in found.findings][1:] == [("eval_results/b.json", "core.mse")]
+    assert "1.25 here, 1.5 in eval_results/a.json" in problems(found)[1]
+
+
+# --- files that are not results ---------------------------------------------------------------------------------------
+
+
+def test_a_missing_summary_is_a_finding(tmp_path):
+    assert problems(read_results(tmp_path)) == ["final_info.json: missing: the experiment did not write it"]
+    assert "cannot be read: No such file or directory" in problems(read_results(tmp_path / "none"))[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "not JSON"),
+        (b"{'loss': 1}", "not JSON"),
+        (b'{"loss": 1}}', "not JSON"),
+        (b'{"loss": "\xff"}', "not UTF-8 (byte 10)"),
+        (b"[" * 10_000 + b"]" * 10_000, "nested too deep"),
+        (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "nested too deep"),
+        (b'{"loss": ' + b"1" * 5000 + b"}", "cannot be read"),
+        (b"[1, 2]", "holds no results"),
+        (b"null", "holds no results"),
+        (b"{}", "holds no results"),
+        (b'{"eval_type_id": 7}', "does not name an evaluation"),
+        (b'{"eval_type_id": "core"}', "the core evaluation left no metrics"),
+        (b'{"eval_type_id": "core", "eval_result_metrics": []}', "the core evaluation left no metrics"),
+    ],
+)
+@pytest.mark.parametrize("name", [FINAL_INFO, "eval_results/core/x.json"])
+def test_a_broken_file_is_a_finding_and_no_exception(tmp_path, content, problem, name):
+    found = left(tmp_path, content, name)
+    assert found.numbers == {}
+    assert any(finding.file == name and problem in finding.problem for finding in found.findings), problems(found)
+
+
+def test_a_file_nested_as_deep_as_can_be_parsed_is_no_exception(tmp_path):
+    for depth in range(900, 1000, 7):
+        found = left(tmp_path, '{"loss": ' + "[" * depth + "]" * depth + "}")
+        assert found.numbers == {} and found.findings
+
+
+def test_a_huge_file_is_not_read(tmp_path):
+    path = tmp_path / FINAL_INFO
+    with path.open("wb") as file:
+        file.truncate(result_files.MAX_BYTES + 1)  # a hole: it takes no disk
+    assert problems(read_results(tmp_path)) == ["final_info.json: larger than 64 MB, the most that is read"]
+
+
+def test_a_link_is_not_followed(tmp_path):
+    left(tmp_path / "elsewhere", {"loss": 0.1})
+    left(tmp_path / "elsewhere", core(), "eval_results/core.json")
+    for name in (FINAL_INFO, "eval_results"):
+        out_dir = tmp_path / f"run_{name}"
+        out_dir.mkdir()
+        (out_dir / name).symlink_to(tmp_path / "elsewhere" / name)
+        found = read_results(out_dir)
+        assert found.numbers == {} and f"{name}: a symbolic link, and links are not followed" in problems(found)
+
+
+def test_a_link_to_a_folder_in_the_evaluations_is_not_followed(tmp_path):
+    left(tmp_path / "elsewhere", core(), "core.json")
+    left(tmp_path / "run_1", {"loss": 0.1}, FINAL_INFO)
+    (tmp_path / "run_1" / "eval_results").mkdir()
+    (tmp_path / "run_1" / "eval_results" / "core").symlink_to(tmp_path / "elsewhere")
+    found = read_results(tmp_path / "run_1")
+    assert found.numbers == {"loss": 0.1} and problems(found) == [
+        "eval_results/core: a symbolic link, and links are not followed"
+    ]
+
+
+def test_a_named_pipe_and_a_folder_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / FINAL_INFO)
+    (tmp_path / "folder.json").mkdir()
+    assert problems(read_results(tmp_path)) == [
+        "final_info.json: not a regular file",
+        "folder.json: cannot be read: Is a directory",
+    ]
+
+
+def test_a_stale_file_is_not_believed(tmp_path):
+    left(tmp_path, {"loss": 0.1})
+    os.utime(tmp_path / FINAL_INFO, (1000.0, 1000.0))
+    assert read_results(tmp_path, newer_than=999.0).numbers == {"loss": 0.1}
+    assert read_results(tmp_path, newer_than=1001.0).numbers == {"loss": 0.1}  # clocks of file systems are coarse
+    stale = read_results(tmp_path, newer_than=1010.0)
+    assert stale.numbers == {} and problems(stale) == ["final_info.json: older than this run: something else wrote it"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission_is_a_finding(tmp_path):
+    left(tmp_path, {"loss": 0.1})
+    (tmp_path / FINAL_INFO).chmod(0)
+    assert problems(read_results(tmp_path)) == ["final_info.json: cannot be read: Permission denied"]
+
+
+def test_folders_without_end_are_not_walked(tmp_path):
+    deep = "/".join(["d"] * 300)
+    found = left(tmp_path, core(), f"eval_results/{deep}/core.json")
+    assert found.numbers == {} and any("folders deep, not read" in text for text in problems(found))
+
+
+def test_more_files_than_an_evaluation_writes_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(result_files, "MAX_FILES", 2)
+    for name in "abc":
+        left(tmp_path, core(), f"eval_results/{name}.json")
+    found = left(tmp_path, {"loss": 0.1})
+    assert {row.file for row in found.rows} == {FINAL_INFO, "eval_results/a.json"}
+    assert "eval_results: 4 files; only the first 2 are read" in problems(found)
+
+
+def test_more_values_than_a_record_can_hold_are_not_read(tmp_path):
+    found = left(tmp_path, {f"m{i}": float("nan") if i % 2 else 0.5 for i in range(20_000)})
+    assert len(found.metrics) + len(found.findings) == results.MAX_VALUES + 1
+    assert "the rest is not read" in problems(found)[-1]
+
+
+def test_names_and_texts_go_into_a_record_and_to_a_terminal(tmp_path):
+    found = left(tmp_path, '{"\\ud800\\u001b[2Jloss": 0.5, "note": "\\ud800\\u001b[2J", "\\u0007": null, "größe": 1.5}')
+    shown = [
+        *found.metrics,
+        *map(str, found.settings.values()),
+        *problems(found),
+        *(text for row in found.rows for text in row[:4]),
+    ]
+    assert all(text.isprintable() for text in shown)
+    assert json.loads(json.dumps(shown).encode()) == shown and "größe" in shown
+
+
+def test_a_folder_with_spaces_and_unicode_is_read(tmp_path):
+    found = left(tmp_path / "mein Läufe 🙂", core(), "eval_results/ein Ordner/ü.json")
+    assert found.metrics["core.mse"].file == "eval_results/ein Ordner/ü.json"

@@ -1,0 +1,259 @@
+"""The verdict of one seed: what is no evidence, no change or no fair comparison is said, and nothing is called better."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.contract import Contract
+from harness.record import Record, VerdictRecord
+from harness.results import Results
+from harness.verdict import compare_metrics, compare_settings, judge
+
+from .recorded import K40, K320, RELU, RUN_1, RUN_2, ZERO_STEPS, contract, left, recorded
+
+CONTRACT = Contract.model_validate(
+    {
+        "metric": [
+            {"name": "absorption", "better": "lower", "primary": True, "required": False},
+            {"name": "mse", "better": "lower"},
+        ],
+        "comparable": ["k", "steps"],
+    }
+)
+METRICS = {"absorption": 0.1429159, "mse": 2.484375, "l0": 40}
+SETTINGS = {"k": 40, "steps": 2441}
+
+
+def record(results: Results, run: int = 0, baseline: Record | None = None, **facts) -> Record:
+    return Record(
+        run=run,
+        status="completed",
+        verdict=VerdictRecord(kind="baseline" if run == 0 else "undecided"),
+        commit="c0ffee",
+        settings=compare_settings(results, baseline),
+        metrics=compare_metrics(results, baseline),
+        **facts,
+    )
+
+
+def results(folder: Path, settings: dict | None = None, **metrics: float) -> Results:
+    return left(folder, {"settings": SETTINGS if settings is None else settings, "metrics": METRICS | metrics})
+
+
+def verdict(
+    run: Results, baseline: Record, *earlier: Record, by: Contract = CONTRACT, seed: int | None = 0
+) -> VerdictRecord:
+    return judge(by, "", run, baseline, earlier, seed=seed)
+
+
+# --- the recorded campaign --------------------------------------------------------------------------------------------
+
+
+def test_the_recorded_run_that_changed_nothing_is_no_effect(tmp_path):
+    baseline = record(recorded(tmp_path / "0", K40))
+    run_1, run_2 = recorded(tmp_path / "1", RUN_1), recorded(tmp_path / "2", RUN_2)
+    earlier = [baseline, record(run_1, 1, baseline)]
+    found = judge(contract(), "core", run_2, baseline, earlier, seed=42)
+    assert found == VerdictRecord(
+        kind="no_effect", why="same numbers as run_0: your change is not on the execution path"
+    )
+    assert (
+        "absorption.mean_absorption_score" in baseline.metrics
+        and "absorption.mean_absorption_score" not in run_2.metrics
+    )
+
+
+def test_the_recorded_run_of_fewer_steps_is_not_comparable(tmp_path):
+    found = judge(
+        contract(), "core", recorded(tmp_path / "1", RUN_1), record(recorded(tmp_path / "0", K40)), [], seed=42
+    )
+    assert found == VerdictRecord(kind="not_comparable", why="steps 488 against 2441 (run_0)")
+
+
+def test_the_recorded_k_40_is_not_comparable_with_k_320(tmp_path):
+    baseline = record(recorded(tmp_path / "0", K320), given=True)
+    found = judge(contract(), "core", recorded(tmp_path / "1", RUN_2), baseline, [], seed=42)
+    assert found == VerdictRecord(kind="not_comparable", why="k 40 against 320 (run_0, given with the experiment)")
+
+
+@pytest.mark.parametrize("name", [RELU, ZERO_STEPS])
+def test_recorded_results_that_are_broken_are_unhealthy_before_anything_else(tmp_path, name):
+    baseline = record(recorded(tmp_path / "0", name))
+    found = judge(contract(), "core", recorded(tmp_path / "1", name), baseline, [], seed=42)
+    assert found.kind == "unhealthy" and found.why
+
+
+# --- no effect --------------------------------------------------------------------------------------------------------
+
+
+def test_equal_numbers_name_the_earlier_run(tmp_path):
+    baseline = record(results(tmp_path / "0"))
+    first = record(results(tmp_path / "1", mse=2.1234567), 1, baseline)
+    found = verdict(results(tmp_path / "2", mse=2.1234567), baseline, baseline, first)
+    assert found == VerdictRecord(
+        kind="no_effect", why="same numbers as run_1: your change is not on the execution path"
+    )
+
+
+def test_equal_numbers_of_a_given_baseline_say_that_it_was_given(tmp_path):
+    found = verdict(results(tmp_path / "1"), record(results(tmp_path / "0"), given=True))
+    assert found.why.startswith("same numbers as run_0, given with the experiment:")
+
+
+def test_no_effect_comes_before_not_comparable(tmp_path):
+    baseline = record(results(tmp_path / "0", {"k": 320, "steps": 2441}))
+    assert verdict(results(tmp_path / "1"), baseline).kind == "no_effect"
+
+
+def test_one_different_digit_is_an_effect(tmp_path):
+    assert verdict(results(tmp_path / "1", mse=2.4843751), record(results(tmp_path / "0"))).kind == "undecided"
+
+
+def test_a_difference_in_a_metric_that_nobody_judges_is_an_effect(tmp_path):
+    assert verdict(results(tmp_path / "1", dead=0.25), record(results(tmp_path / "0", dead=0.5))).kind == "undecided"
+
+
+@pytest.mark.parametrize(
+    "name", ["seconds", "training.train_time", "peak_gpu_memory_mb", "tokens_per_second", "text8.total_train_time_mean"]
+)
+def test_time_and_memory_do_not_hide_equal_numbers(tmp_path, name):
+    baseline = record(results(tmp_path / "0", **{name: 10.125}))
+    assert verdict(results(tmp_path / "1", **{name: 11.25}), baseline).kind == "no_effect"
+    assert verdict(results(tmp_path / "2", **{name: 11.25}), baseline, by=Contract()).kind == "no_effect"
+
+
+@pytest.mark.parametrize("name", ["lifetime_density", "timeless", "ms_marco.ndcg", "memorized"])
+def test_only_whole_words_are_time_and_memory(tmp_path, name):
+    baseline = record(results(tmp_path / "0", **{name: 10.125}))
+    assert verdict(results(tmp_path / "1", **{name: 11.25}), baseline).kind == "undecided"
+
+
+def test_equal_time_alone_is_not_the_same_run(tmp_path):
+    baseline = record(left(tmp_path / "0", {"total_seconds": 10.123456789}))
+    assert verdict(left(tmp_path / "1", {"total_seconds": 10.123456789}), baseline, by=Contract()).kind == "undecided"
+
+
+def test_equal_numbers_at_another_seed_are_not_asked(tmp_path):
+    baseline = record(results(tmp_path / "0"), seed=1)
+    assert verdict(results(tmp_path / "1"), baseline, seed=2).kind == "undecided"
+    assert verdict(results(tmp_path / "1"), baseline, seed=1).kind == "no_effect"
+
+
+def test_the_seed_of_a_given_baseline_is_the_one_it_reports(tmp_path):
+    baseline = record(results(tmp_path / "0", SETTINGS | {"seed": 42}), given=True)
+    assert verdict(results(tmp_path / "1"), baseline, seed=42).kind == "no_effect"
+    assert verdict(results(tmp_path / "1"), baseline, seed=43).kind == "undecided"
+
+
+@pytest.mark.parametrize(
+    "metrics", [{"accuracy": 0.93, "loss": 0.25}, {"hits": 40, "steps_done": 2441, "tokens": 4096000}]
+)
+def test_few_or_whole_numbers_may_agree_by_chance(tmp_path, metrics):
+    baseline = record(left(tmp_path / "0", metrics))
+    assert verdict(left(tmp_path / "1", metrics), baseline, by=Contract()).kind == "undecided"
+
+
+def test_one_long_number_does_not_agree_by_chance(tmp_path):
+    baseline = record(left(tmp_path / "0", {"loss": 0.34782910234}))
+    assert verdict(left(tmp_path / "1", {"loss": 0.34782910234}), baseline, by=Contract()).kind == "no_effect"
+
+
+def test_numbers_that_nobody_judges_do_not_make_two_runs_the_same(tmp_path):
+    constants = {"llm_loss": 2.9375123, "llm_accuracy": 0.65251875}
+    by = Contract.model_validate({"metric": [{"name": "mse", "better": "lower", "required": False}]})
+    baseline = record(left(tmp_path / "0", constants | {"mse": 2.484375}))
+    assert verdict(left(tmp_path / "1", constants), baseline, by=by).kind == "undecided"
+
+
+def test_a_failed_run_has_no_numbers_to_be_equal_to(tmp_path):
+    baseline = record(results(tmp_path / "0"))
+    failed = Record(run=1, status="failed", verdict=VerdictRecord(kind="failed"), commit="c0ffee")
+    assert verdict(results(tmp_path / "2", mse=2.5), baseline, baseline, failed).kind == "undecided"
+
+
+# --- not comparable ---------------------------------------------------------------------------------------------------
+
+
+def test_each_setting_of_scale_that_differs_is_named(tmp_path):
+    baseline = record(results(tmp_path / "0", {"k": 320, "steps": 4882}))
+    assert (
+        verdict(results(tmp_path / "1", mse=2.0), baseline).why == "k 40 against 320, steps 2441 against 4882 (run_0)"
+    )
+
+
+def test_a_setting_of_scale_that_only_one_reports_is_a_difference(tmp_path):
+    silent = {"steps": 2441}
+    baseline = record(results(tmp_path / "0"))
+    assert verdict(results(tmp_path / "1", silent, mse=2.0), baseline).why == "k not reported against 40 (run_0)"
+    without = record(results(tmp_path / "2", silent))
+    assert verdict(results(tmp_path / "3", mse=2.0), without).why == "k 40 against not reported (run_0)"
+
+
+def test_settings_that_do_not_decide_scale_may_differ(tmp_path):
+    baseline = record(results(tmp_path / "0", SETTINGS | {"lr": 0.1}))
+    assert verdict(results(tmp_path / "1", SETTINGS | {"lr": 0.2}, mse=2.0), baseline).kind == "undecided"
+
+
+# --- undecided --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.112, "0.112"), (0.2, "0.2"), (0.14291, "0.14291")])
+def test_a_single_seed_decides_nothing(tmp_path, value, shown):
+    found = verdict(results(tmp_path / "1", absorption=value, mse=2.0), record(results(tmp_path / "0")))
+    against = "0.14292" if value == 0.14291 else "0.143"
+    assert found == VerdictRecord(
+        kind="undecided",
+        why=f"absorption {shown} against {against} (run_0), lower is better; one seed each, so the noise is unknown",
+    )
+
+
+def test_a_given_baseline_is_said_to_be_given(tmp_path):
+    found = verdict(results(tmp_path / "1", mse=2.0), record(results(tmp_path / "0"), given=True))
+    assert found.why.startswith("absorption 0.143 against 0.143 (run_0, given with the experiment), lower is better")
+
+
+def test_a_primary_metric_that_one_side_lacks_is_said(tmp_path):
+    without = {key: value for key, value in METRICS.items() if key != "absorption"} | {"mse": 2.0}
+    silent = left(tmp_path / "1", {"settings": SETTINGS, "metrics": without})
+    assert verdict(silent, record(results(tmp_path / "0"))).why.startswith("this run has no absorption;")
+    assert verdict(results(tmp_path / "2"), record(silent)).why.startswith("run_0 has no absorption;")
+
+
+def test_a_contract_that_decides_nothing_is_said(tmp_path):
+    found = verdict(results(tmp_path / "1", mse=2.0), record(results(tmp_path / "0")), by=Contract())
+    assert found.why == "the contract names no primary metric; one seed each, so the noise is unknown"
+
+
+def test_an_unknown_scale_is_said(tmp_path):
+    found = verdict(results(tmp_path / "1", {}, mse=2.0), record(results(tmp_path / "0", {})))
+    assert found.kind == "undecided" and "neither reports k or steps, so the scale may differ" in found.why
+
+
+# --- the record -------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_stand_beside_the_baselines(tmp_path):
+    baseline = record(results(tmp_path / "0"))
+    metrics = compare_metrics(results(tmp_path / "1", mse=2.0, mcc=0.5), baseline)
+    assert (metrics["mse"].value, metrics["mse"].baseline, metrics["mse"].difference) == (2.0, 2.484375, -0.484375)
+    assert (metrics["mcc"].value, metrics["mcc"].baseline, metrics["mcc"].difference) == (0.5, None, None)
+    assert (metrics["mse"].file, metrics["mse"].key) == ("final_info.json", "metrics.mse")
+    assert baseline.metrics["mse"].baseline is None
+
+
+def test_settings_stand_beside_the_baselines(tmp_path):
+    baseline = record(results(tmp_path / "0"))
+    settings = compare_settings(results(tmp_path / "1", {"k": 320, "tau": 0.5}), baseline)
+    assert {name: (known.value, known.baseline) for name, known in settings.items()} == {
+        "k": (320, 40),
+        "tau": (0.5, None),
+        "steps": (None, 2441),
+    }
+    assert all(known.differs and known.source == "reported" for known in settings.values())
+    assert not any(known.differs for known in baseline.settings.values())
+
+
+def test_a_record_of_recorded_results_survives_the_disk(tmp_path):
+    made = record(recorded(tmp_path, K40))
+    made.write(tmp_path)
+    assert Record.read(tmp_path) == made
