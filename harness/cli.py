@@ -407,6 +407,66 @@ def install_agent(name: str) -> None:
 
 
 @cli.command()
+@click.option("--experiment", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Its folder (.).")
+@click.option("--profile", metavar="P", help="Scale and data of the experiment.")
+@click.option("--python", metavar="PATH", help="Python that executes the experiment.")
+@click.option("--agent", metavar="NAME", help="The agent (aider).")
+@click.option("--model", metavar="M", help="Model of the agent; it is asked once.")
+@click.option("--architect", metavar="M", help="Model that plans; it is asked once.")
+@click.option("--reviewer", metavar="M", help="Model that comments; it is asked once.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder.")
+def doctor(
+    experiment: Path,
+    profile: str | None,
+    python: str | None,
+    agent: str | None,
+    model: str | None,
+    architect: str | None,
+    reviewer: str | None,
+    settings: tuple[str, ...],
+    out: Path,
+) -> None:
+    """Everything that can be wrong is looked at before any money is spent.
+
+    Takes the options of `harness run`. A model is asked only when it is named, with a few tokens. Exit code 4 when
+    something would end a campaign.
+
+    \b
+    Example:
+      harness doctor --model sonnet
+
+    Next: `harness run IDEA.json`.
+    """
+    from .doctor import diagnose
+    from .running import experiment_python, parse_setting
+    from .show import wrap
+    from .text import clean
+
+    failed = False
+    for check in diagnose(
+        experiment=experiment,
+        profile=profile,
+        model=model,
+        architect=architect,
+        reviewer=reviewer,
+        agent=agent,
+        python=experiment_python(python),
+        runs=out,
+        overrides=dict(parse_setting(text) for text in settings),
+    ):
+        failed = failed or check.state == "fail"
+        colour = {"ok": "green", "warning": "yellow", "fail": "red"}[check.state]
+        first, *more = clean(check.detail).split("\n")
+        click.echo(f"{click.style(f'{check.state:<8}', fg=colour)} {check.name:<12} {first}")
+        for each in more:
+            click.echo(f"{'':22}{each}")
+        if check.todo:
+            click.echo("\n".join(wrap(clean(check.todo), _width(), " " * 9 + "-> ", " " * 12)))
+    sys.exit(4 if failed else 0)
+
+
+@cli.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 def init(folder: Path) -> None:
     """A new experiment folder that runs: experiment.py, experiment.toml, an idea and a recorded session for it.

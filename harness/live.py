@@ -37,13 +37,13 @@ class LiveView:
         self._primary = primary
         self._rows = {each.run: each for each in rows if each.attempt is None}
         self._console = console
-        self._live = Live(
-            console=console, get_renderable=self._render, refresh_per_second=4, transient=True, vertical_overflow="crop"
-        )
         self._title = ""
         self._phases: list[_Phase] = []
         self._last_line = ""
         self._notice = ""
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=4, transient=True, vertical_overflow="crop"
+        )
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -70,7 +70,8 @@ class LiveView:
         self._last_line = line(line_of_output) or self._last_line
 
     def say(self, text: str) -> None:
-        self._console.print(Text(clean(text)))
+        place = f"{self._title}: " if self._title else ""
+        self._console.print(Text(place + clean(text)))
 
     def recorded(self, record: Record) -> None:
         self._end_phase(time.monotonic())
@@ -79,7 +80,7 @@ class LiveView:
         self._rows = self._rows | {done.run: done}
 
     def notice(self, text: str) -> None:
-        """A line from a signal handler; the next redrawing shows it."""
+        """A line about the campaign as a whole; from any thread. The next redrawing shows it."""
         self._notice = text
 
     def _end_phase(self, now: float) -> None:
@@ -101,21 +102,21 @@ class LiveView:
         if self._title:
             lines.append(Text(cut(self._title, width), style="bold"))
         now = time.monotonic()
-        lines += [self._phase(each, now, width) for each in list(self._phases)]
+        lines += [self._phase(each, now) for each in list(self._phases)]
         if self._last_line:
-            lines.append(Text(cut(f"  {self._last_line}", width), style="dim"))
+            lines.append(Text(f"   {cut(self._last_line, width - 3)}", style="dim"))
         if self._notice:
             lines.append(Text(cut(self._notice, width), style="yellow"))
         for each in lines:
             each.no_wrap, each.overflow = True, "crop"
         return Group(*lines)
 
-    def _phase(self, phase: _Phase, now: float, width: int) -> Text:
+    def _phase(self, phase: _Phase, now: float) -> Text:
         in_hand = phase.seconds is None
         seconds = duration(round(now - phase.begun if phase.seconds is None else phase.seconds, 1))
         about = f" of about {duration(round(phase.expected, 1))}" if in_hand and phase.expected is not None else ""
         mark, style = (">", "cyan") if in_hand else ("✓", "green")
-        return Text(cut(f" {mark} {phase.name:<10} {seconds}{about}", width), style=style)
+        return Text(f" {mark} {phase.name:<10} {seconds}{about}", style=style)
 
     def _spent(self, rows: Sequence[Row]) -> str:
         known = [each.usage.cost for each in rows]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -82,8 +81,8 @@ class PlainView:
         )
 
     def notice(self, text: str) -> None:
-        """A line from a signal handler."""
-        os.write(2, f"\n{text}\n".encode())
+        """A line about the campaign as a whole; from any thread."""
+        self._line(text)
 
     def _beat(self) -> None:
         while not self._ended.wait(min(self._heartbeat / 10, 1.0)):

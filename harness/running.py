@@ -24,7 +24,7 @@ from .idea import Idea, load_ideas
 from .layout import Layout, read_json
 from .loop import go_on
 from .model_choice import Choice, choose
-from .show import next_step, table, typed
+from .show import next_step, table, typed, wrap
 from .standing import Primary, Row, primary_metric, rows, stand
 from .stop import Stop
 from .text import clean
@@ -63,7 +63,7 @@ class _Planned:
 
 def run(request: Request, width: int) -> int:
     """A campaign for each idea. Returns the worst exit code; raises InputError before the first one begins."""
-    python = _python(request.python)
+    python = experiment_python(request.python)
     _check_experiment(request)
     planned = [_plan(request, idea, file) for file, idea in _ideas(request.files, request.names)]
     stop, worst = Stop(), 0
@@ -157,6 +157,19 @@ def parse_setting(text: str) -> tuple[str, Setting]:
     return key, parsed
 
 
+def experiment_python(chosen: str | None) -> str:
+    """The Python that executes an experiment: that of `--python`, else the one that runs the harness. Raises InputError."""
+    if chosen is None:
+        return sys.executable
+    found = shutil.which(chosen)
+    if found is None:
+        raise InputError(
+            f"--python {chosen}: no such program. Give the Python of the environment with the experiment's packages."
+        )
+    # Not resolved: an environment's Python is a link, and what it links to does not have its packages.
+    return str(Path(found).absolute())
+
+
 def _ideas(files: Sequence[Path], names: Sequence[str]) -> list[tuple[Path, Idea]]:
     """The ideas to take on, in order; a file with several needs `names`."""
     chosen: list[tuple[Path, Idea]] = []
@@ -202,18 +215,6 @@ def _plan(request: Request, idea: Idea, file: Path) -> _Planned:
     return _Planned(idea, choice, options)
 
 
-def _python(chosen: str | None) -> str:
-    if chosen is None:
-        return sys.executable
-    found = shutil.which(chosen)
-    if found is None:
-        raise InputError(
-            f"--python {chosen}: no such program. Give the Python of the environment with the experiment's packages."
-        )
-    # Not resolved: an environment's Python is a link, and what it links to does not have its packages.
-    return str(Path(found).absolute())
-
-
 def _view(primary: Primary | None, recorded: Sequence[Row]) -> LiveView | PlainView:
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         from rich.console import Console
@@ -244,8 +245,11 @@ def _say_ending(layout: Layout, message: str, width: int) -> None:
     lines = ["", clean(message)]
     if runs:
         lines += ["", *table(runs, standing.primary, width)]
-    lines += ["", f"campaign  {_near(layout.root)}", f"next      {next_step(standing, name)}"]
+    facts = [("campaign", str(_near(layout.root))), ("next", next_step(standing, name))]
     if runs:
         last = runs[-1].run
-        lines.append(f"          harness log {name}; harness show {name} {last}; harness diff {name} {max(last, 1)}")
+        facts.append(("", f"harness log {name}; harness show {name} {last}; harness diff {name} {max(last, 1)}"))
+    lines.append("")
+    for key, text in facts:
+        lines += wrap(text, width, f"{key:<10}", " " * 10)
     click.echo("\n".join(lines))

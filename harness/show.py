@@ -7,7 +7,6 @@ others, so all of them pass through `harness.text`.
 from __future__ import annotations
 
 import shlex
-import textwrap
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -84,6 +83,27 @@ def cut(text: str, width: int) -> str:
     return f"{kept}…" if width > 0 else ""
 
 
+def wrap(text: str, width: int, first: str, rest: str) -> list[str]:
+    """One line of `text` in lines of at most `width` columns, `first` before it and `rest` before its continuations."""
+    lines, current = [], first + text[: len(text) - len(text.lstrip())]
+    is_empty = True
+    for word in text.split():
+        if not is_empty and len_of(current) + 1 + len_of(word) > width:
+            lines.append(current)
+            current, is_empty = rest, True
+        current += word if is_empty else f" {word}"
+        is_empty = False
+        while len_of(current) > width:  # a word longer than a line
+            head = current
+            while len_of(head) > width and len(head) > len(rest) + 1:
+                head = head[:-1]
+            if head == current:
+                break
+            lines.append(head)
+            current = rest + current[len(head) :]
+    return [each.rstrip() for each in (*lines, current)]
+
+
 def tokens(count: int) -> str:
     """`950`, `12.3k`, `4.56M`."""
     if count < 1000:
@@ -121,9 +141,7 @@ def status(standing: Standing, name: str, width: int) -> str:
         facts.append(("next", next_step(standing, name)))
     margin = max(len(key) for key, _ in facts) + 3
     for key, text in facts:
-        wrapped = textwrap.wrap(line(text), max(width - margin, 20), break_on_hyphens=False) or [""]
-        lines.append(f" {key:<{margin - 2}} {wrapped[0]}")
-        lines += [" " * margin + more for more in wrapped[1:]]
+        lines += wrap(line(text), width, f" {key:<{margin - 2}} ", " " * margin)
     return "\n".join(lines)
 
 
@@ -373,9 +391,10 @@ def _columned(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
 def _attempt(attempt: Mapping[str, Any], width: int) -> list[str]:
     marks = [_words(name) for name in ("by_person", "forced") if attempt[name]]
     commit = f", commit {attempt['commit'][:12]}" if attempt["commit"] else ""
-    head = f"  {attempt['number']}  {_words(attempt['status'])}{commit}"
+    head = f"{_words(attempt['status'])}{commit}"
     head += f" ({', '.join(marks)})" if marks else ""
-    lines = [cut_right(f"{head}, {_usage(attempt['usage'])}, executed {duration(attempt['seconds'])}", width)]
+    head += f", {_usage(attempt['usage'])}, executed {duration(attempt['seconds'])}"
+    lines = wrap(head, width, f"  {attempt['number']}  ", "     ")
     lines += _wrapped(attempt["why"], width, "     ")
     if attempt["put_back"]:
         lines += _wrapped("put back: " + "; ".join(attempt["put_back"]), width, "     ")
@@ -391,15 +410,14 @@ def _list(title: str, items: Sequence[str], width: int) -> list[str]:
         return []
     lines = ["", click.style(title, bold=True)]
     for each in items:
-        lines += textwrap.wrap(line(each), width, initial_indent="  - ", subsequent_indent="    ")
+        lines += wrap(line(each), width, "  - ", "    ")
     return lines
 
 
 def _wrapped(text: str, width: int, margin: str = "") -> list[str]:
     lines: list[str] = []
     for each in clean(text).expandtabs(4).strip("\n").split("\n") if text else []:
-        wrapped = textwrap.wrap(each, width - len(margin), break_on_hyphens=False) or [""]
-        lines += [f"{margin}{part}".rstrip() for part in wrapped]
+        lines += wrap(each, width, margin, margin)
     return lines
 
 
