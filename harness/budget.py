@@ -50,8 +50,8 @@ class Budget:
         self._options = options
         self._journal = journal
 
-    def check(self, expected: float | None = None) -> None:
-        """Raises BudgetSpent when a limit is reached, or when `expected` seconds no longer fit."""
+    def check_turn(self) -> None:
+        """Before the agent or the reviewer is asked. Raises BudgetSpent when a limit is reached."""
         used, limits = spent(self._journal.events), self._options
         if limits.max_tokens is not None and used.tokens >= limits.max_tokens:
             raise BudgetSpent(f"--max-tokens {limits.max_tokens:,} is reached: {used.tokens:,} tokens are spent.")
@@ -62,15 +62,22 @@ class Budget:
                     "or with --max-cost 0 to drop the limit."
                 )
             if used.usage.cost >= limits.max_cost:
-                raise BudgetSpent(f"--max-cost {limits.max_cost:.2f} is reached: ${used.usage.cost:.2f} is spent.")
-        if limits.max_hours is not None:
-            left = limits.max_hours * 3600 - used.seconds
-            if left <= 0:
-                raise BudgetSpent(
-                    f"--max-hours {limits.max_hours:g} is reached: {used.seconds / 3600:.2f} h are spent."
-                )
-            if expected is not None and expected > left:
-                raise BudgetSpent(
-                    f"--max-hours {limits.max_hours:g}: {left / 60:.1f} min are left and the next execution is expected "
-                    f"to take {expected / 60:.1f} min."
-                )
+                raise BudgetSpent(f"--max-cost {limits.max_cost:g} is reached: ${used.usage.cost:.2f} is spent.")
+        self._check_hours(used, None)
+
+    def check_execution(self, expected: float | None) -> None:
+        """Before an execution, which costs time alone. Raises BudgetSpent when `expected` seconds no longer fit."""
+        self._check_hours(spent(self._journal.events), expected)
+
+    def _check_hours(self, used: Spent, expected: float | None) -> None:
+        limit = self._options.max_hours
+        if limit is None:
+            return
+        left = limit * 3600 - used.seconds
+        if left <= 0:
+            raise BudgetSpent(f"--max-hours {limit:g} is reached: {used.seconds / 3600:.2f} h are spent.")
+        if expected is not None and expected > left:
+            raise BudgetSpent(
+                f"--max-hours {limit:g}: {left / 60:.1f} min are left and the next execution is expected "
+                f"to take {expected / 60:.1f} min."
+            )

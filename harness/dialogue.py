@@ -73,7 +73,7 @@ class Dialogue:
             self._stop.check()
             forced = next((e for e in self._journal.of("forced") if e["step"] == step), None)
             if forced is None:
-                self._budget.check()
+                self._budget.check_turn()
             self._view.begin(run, self._options.max_runs, attempt, "agent")
         turn = Turn.model_validate(self._journal.once(step, lambda: self._take(run, attempt, trouble).model_dump()))
         for name in turn.told_files:

@@ -48,7 +48,7 @@ class Reviewer:
             return
         if not self._journal.is_done(step):
             self._stop.check()
-            self._budget.check()
+            self._budget.check_turn()
             self._view.begin(record.run, self._options.max_runs, 0, "review")
         result = self._journal.once(step, lambda: self._ask(record, model or ""))
         review = None

@@ -132,7 +132,7 @@ class Trials:
         if fresh:
             self._stop.check()
             expected = self._expected(smoke)
-            self._budget.check(expected)
+            self._budget.check_execution(expected)
             self._view.begin(run, self._options.max_runs, attempt, "smoke" if smoke else "execute", expected)
         result = self._journal.once(step, lambda: self._perform(step, commit, run, attempt, folder, smoke))
         self._executions.forget(step)
@@ -144,15 +144,16 @@ class Trials:
         return Trouble(**result["trouble"], put_back=tuple(put_back or ()), editable=editable)
 
     def _perform(self, step: str, commit: str, run: int, attempt: int, folder: Path, smoke: bool) -> dict[str, Any]:
-        execution = self._executions.execute(
-            step,
-            commit,
-            run,
-            seed=self._campaign.contract.seed,
-            smoke=smoke,
-            tick=self._view.tick,
-            stop=lambda: self._stop.at_once,
-        )
+        with self._stop.polled():
+            execution = self._executions.execute(
+                step,
+                commit,
+                run,
+                seed=self._campaign.contract.seed,
+                smoke=smoke,
+                tick=self._view.tick,
+                stop=lambda: self._stop.at_once,
+            )
         status, why = self._judge(execution, smoke)
         folder.mkdir(parents=True, exist_ok=True)
         trouble = None

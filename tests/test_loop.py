@@ -1,0 +1,490 @@
+"""Whole campaigns: the real loop, git, gate and processes; the agent follows a script."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import dialogue
+from harness.campaign import Campaign, Options, create_campaign
+from harness.idea import Idea
+from harness.journal import read_events
+from harness.loop import Ending, go_on, next_brief
+from harness.record import Record
+from harness.stop import Stop
+from harness.view import Silent
+
+Make = Callable[..., Campaign]
+
+FASTER = {"text": "HYPOTHESIS: the loss falls.", "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.1']]}
+STEEPER = {"text": "HYPOTHESIS: steeper.", "edits": [["experiment.py", "gradient = 2 * x", "gradient = 3 * x"]]}
+DONE = {"text": "ALL_COMPLETED"}
+
+
+def edit(old: str, new: str, text: str = "HYPOTHESIS: the loss falls.") -> dict[str, Any]:
+    return {"text": text, "edits": [["experiment.py", old, new]]}
+
+
+class Listening(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def run(campaign: Campaign, **options: Any) -> Ending:
+    return go_on(campaign, view=Silent(), stop=Stop(), **options)
+
+
+def brief_of(campaign: Campaign, run: int, attempt: int) -> str:
+    return (campaign.attempt_folder(run, attempt) / "brief.md").read_text()
+
+
+def git(campaign: Campaign, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=campaign.root, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_a_campaign_ends_when_its_runs_are_spent(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": STEEPER})
+    ending = run(campaign)
+    assert (ending.reason, ending.exit_code) == ("runs_spent", 0)
+    baseline, first, second = campaign.records()
+    assert baseline.verdict.kind == "baseline"
+    assert first.metrics["loss"].value < baseline.metrics["loss"].value
+    assert first.settings["rate"].value == 0.1
+    assert (first.parent, second.parent) == (0, 1)
+    assert first.verdict.kind == second.verdict.kind == "undecided"
+
+
+def test_each_step_is_a_commit_and_each_run_a_tag(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": DONE})
+    run(campaign)
+    assert git(campaign, "tag").split() == ["run_0", "run_1"]
+    assert git(campaign, "log", "--format=%s", "--reverse").splitlines() == [
+        "Start: A small idea",
+        "Run 0: completed, baseline",
+        "Run 1, attempt 1: change by the agent",
+        "Run 1: completed, undecided",
+        "Where the campaign stands",
+    ]
+    assert '"rate": 0.1' in git(campaign, "show", "run_1:experiment.py")
+    assert git(campaign, "status", "--short") == ""
+
+
+def test_unchanged_code_costs_no_run(make_campaign: Make) -> None:
+    plan_only = {"text": "PLAN:\n1. think\nHYPOTHESIS: thinking helps."}
+    campaign = make_campaign({"run 1, attempt 1": plan_only, "run 1, attempt 2": FASTER, "run 2, attempt 1": DONE})
+    assert run(campaign).reason == "all_completed"
+    record = campaign.records()[1]
+    assert [attempt.status for attempt in record.attempts] == ["refused", "completed"]
+    assert record.run == 1
+    assert "did not change" in brief_of(campaign, 1, 2)
+
+
+def test_four_refused_attempts_fail_the_run_and_the_campaign_goes_on(make_campaign: Make) -> None:
+    nothing = {"text": "I thought about it."}
+    script = {f"run 1, attempt {n}": nothing for n in range(1, 5)}
+    campaign = make_campaign(script | {"run 2, attempt 1": FASTER})
+    assert run(campaign).reason == "runs_spent"
+    failed, good = campaign.records()[1:]
+    assert (failed.status, failed.verdict.kind, failed.metrics) == ("failed", "failed", {})
+    assert (good.status, good.parent) == ("completed", 0)
+
+
+def test_a_failed_run_leaves_no_broken_code_behind(make_campaign: Make) -> None:
+    crash = edit("gradient = 2 * x", "gradient = 2 * x / (1 - 1)")
+    script = {"run 1, attempt 1": crash} | {f"run 1, attempt {n}": {"text": "?"} for n in (2, 3, 4)}
+    campaign = make_campaign(script | {"run 2, attempt 1": FASTER})
+    run(campaign)
+    assert [attempt.status for attempt in campaign.records()[1].attempts][0] == "smoke_failed"
+    assert "(1 - 1)" not in (campaign.root / "experiment.py").read_text()
+    assert campaign.records()[2].status == "completed"
+    assert "(1 - 1)" in git(campaign, "log", "-p", "--", "experiment.py")  # the evidence stays
+
+
+def test_a_crash_in_the_full_run_goes_back_with_its_output(make_campaign: Make) -> None:
+    late = edit("print(", 'if settings["steps"] > 2:\n    raise RuntimeError("late trouble")\nprint(')
+    repair = edit('raise RuntimeError("late trouble")', "x = x / 2")
+    campaign = make_campaign({"run 1, attempt 1": late, "run 1, attempt 2": repair, "run 2, attempt 1": DONE})
+    run(campaign)
+    record = campaign.records()[1]
+    assert [attempt.status for attempt in record.attempts] == ["crashed", "completed"]
+    assert "late trouble" in brief_of(campaign, 1, 2)
+    assert "late trouble" in (campaign.attempt_folder(1, 1) / "log.txt").read_text()
+    assert (campaign.attempt_folder(1, 1) / "out" / "train_log.jsonl").exists()
+
+
+def test_forbidden_edits_are_put_back_and_the_good_one_is_kept(make_campaign: Make) -> None:
+    cheat = FASTER | {"files": {"experiment.toml": "", "run_1/final_info.json": '{"metrics": {"loss": 0}}'}}
+    campaign = make_campaign({"run 1, attempt 1": cheat, "run 2, attempt 1": DONE})
+    contract = (campaign.root / "experiment.toml").read_text()
+    run(campaign)
+    record = campaign.records()[1]
+    assert record.metrics["loss"].value > 0
+    assert any("experiment.toml" in sentence for sentence in record.attempts[0].put_back)
+    assert any("run_1/final_info.json" in sentence for sentence in record.attempts[0].put_back)
+    assert (campaign.root / "experiment.toml").read_text() == contract
+    assert "experiment.toml" in brief_of(campaign, 2, 1)
+
+
+def test_what_the_agent_writes_into_the_notes_is_kept_as_its_words(make_campaign: Make) -> None:
+    words = FASTER | {"files": {"notes.txt": "My loss is 0.0 and I improved it.\n"}}
+    campaign = make_campaign({"run 1, attempt 1": words, "run 2, attempt 1": DONE})
+    run(campaign)
+    assert "My loss is 0.0" in campaign.records()[1].description
+    assert "| My loss is 0.0" in campaign.notes.read_text()
+
+
+def test_code_that_is_never_called_has_no_effect(make_campaign: Make) -> None:
+    idle = edit("x = 5.0", "def never() -> None:\n    print('never')\n\n\nx = 5.0")
+    campaign = make_campaign({"run 1, attempt 1": idle, "run 2, attempt 1": STEEPER})
+    run(campaign)
+    first, second = campaign.records()[1:]
+    assert first.verdict.kind == "no_effect"
+    assert "run_0" in first.verdict.why
+    assert second.parent == 0
+
+
+def test_a_run_at_another_scale_is_not_comparable_and_not_built_upon(make_campaign: Make) -> None:
+    more = edit('"steps": 40', '"steps": 80')
+    campaign = make_campaign({"run 1, attempt 1": more, "run 2, attempt 1": STEEPER})
+    run(campaign)
+    first, second = campaign.records()[1:]
+    assert first.verdict.kind == "not_comparable"
+    assert "steps 80 against 40" in first.verdict.why
+    assert second.parent == 0
+
+
+def test_a_diverged_run_is_unhealthy(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": edit('"rate": 0.05', '"rate": 1.1'), "run 2, attempt 1": DONE})
+    run(campaign)
+    assert campaign.records()[1].verdict.kind == "unhealthy"
+    assert "did not get nearer" in campaign.records()[1].verdict.why
+
+
+def test_a_metric_renamed_is_found_in_the_smoke_run(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": edit('"loss": x * x,', '"lost": x * x,'), "run 1, attempt 2": DONE})
+    run(campaign)
+    record = campaign.records()[1]
+    assert record.attempts[0].status == "smoke_failed"
+    assert "loss" in record.attempts[0].why
+
+
+def test_results_of_another_run_are_out_of_reach(make_campaign: Make) -> None:
+    copy = edit(
+        'print("done"',
+        'import shutil\nfor old in Path("..").rglob("run_0/final_info.json"):\n    shutil.copy(old, out)\nprint("done"',
+    )
+    campaign = make_campaign({"run 1, attempt 1": copy, "run 2, attempt 1": DONE})
+    run(campaign)
+    assert not any((campaign.local / "executions").glob("*")), "working copies are removed"
+    assert campaign.records()[1].verdict.kind == "no_effect"
+
+
+def test_the_experiment_gets_no_key(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    monkeypatch.setenv("HF_TOKEN", "hf-very-secret")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    tell = edit('print("done"', 'print(dict(os.environ))\nx = x / 2\nprint("done"')
+    campaign = make_campaign({"run 1, attempt 1": tell, "run 2, attempt 1": DONE})
+    run(campaign)
+    output = (campaign.run_folder(1) / "log.txt").read_text()
+    assert "very-secret" not in output
+    assert "'OMP_NUM_THREADS': '1'" in output
+    assert "'HARNESS_SEED': '0'" in output
+
+
+def test_a_checkpoint_stays_out_of_git(make_campaign: Make) -> None:
+    big = edit('print("done"', '(out / "model.bin").write_bytes(b"x" * 2_000_000)\nx = x / 2\nprint("done"')
+    campaign = make_campaign({"run 1, attempt 1": big, "run 2, attempt 1": DONE})
+    run(campaign)
+    assert (campaign.run_folder(1) / "model.bin").stat().st_size == 2_000_000
+    assert "run_1/final_info.json" in git(campaign, "ls-files").splitlines()
+    assert "run_1/model.bin" not in git(campaign, "ls-files").splitlines()
+
+
+def test_names_that_belong_to_the_harness_cannot_be_forged(make_campaign: Make) -> None:
+    forge = edit('print("done"', '(out / "record.json").write_text("{}")\nx = x / 2\nprint("done"')
+    campaign = make_campaign({"run 1, attempt 1": forge, "run 2, attempt 1": DONE})
+    run(campaign)
+    record = campaign.records()[1]
+    assert record.status == "completed"
+    assert any("record.json" in warning for warning in record.warnings)
+
+
+# Budgets
+
+
+def test_a_token_budget_ends_the_campaign_and_resume_goes_on(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": STEEPER}, max_tokens=10)
+    ending = run(campaign)
+    assert (ending.reason, ending.exit_code) == ("budget", 3)
+    assert "--max-tokens 10" in ending.message
+    assert len(campaign.records()) == 2
+    assert run(campaign, changes={"max_tokens": 10**6}).reason == "runs_spent"
+    assert len(campaign.records()) == 3
+
+
+def test_a_cost_budget_counts_turns_without_an_answer(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialogue, "WAITS", (0.0, 0.01, 0.01))
+    failing = FASTER | {"fail": ["rate"]}
+    campaign = make_campaign({"run 1, attempt 1": failing, "run 2, attempt 1": STEEPER}, max_cost=0.02)
+    ending = run(campaign)
+    assert ending.reason == "budget"
+    assert "$0.02 is spent" in ending.message
+
+
+# Providers that fail
+
+
+def test_a_passing_failure_is_tried_again(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dialogue, "WAITS", (0.0, 0.01, 0.01))
+    campaign = make_campaign({"run 1, attempt 1": FASTER | {"fail": ["rate", "server"]}, "run 2, attempt 1": DONE})
+    assert run(campaign).reason == "all_completed"
+    assert [event["kind"] for event in read_events(campaign.journal) if event["event"] == "turn_failed"] == [
+        "rate",
+        "server",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["auth", "quota", "setup"])
+def test_what_no_further_turn_could_mend_ends_the_campaign(make_campaign: Make, kind: str) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER | {"fail": [kind] * 9}})
+    ending = run(campaign)
+    assert (ending.reason, ending.exit_code) == ("cannot_go_on", 4)
+    assert "the script says so" in ending.message
+    assert len(campaign.records()) == 1
+
+
+def test_a_session_that_is_over_ends_the_campaign_well(make_campaign: Make) -> None:
+    ending = run(make_campaign({"run 1, attempt 1": FASTER}))
+    assert (ending.reason, ending.exit_code) == ("session_over", 0)
+
+
+# People
+
+
+def test_a_persons_word_goes_into_the_next_brief_once(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": STEEPER})
+    campaign.inbox.mkdir()
+    (campaign.inbox / "1.txt").write_text("Mind the learning rate.")
+    assert "Mind the learning rate." not in next_brief_or_empty(campaign)  # no baseline yet, so no brief
+    run(campaign)
+    assert "Mind the learning rate." in brief_of(campaign, 1, 1)
+    assert "Mind the learning rate." not in brief_of(campaign, 2, 1)
+    assert campaign.records()[1].told == ["Mind the learning rate."]
+
+
+def test_a_persons_word_calls_the_agent_back_after_all_completed(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": DONE, "run 1, attempt 2": FASTER, "run 2, attempt 1": DONE})
+    assert run(campaign).reason == "all_completed"
+    assert len(campaign.records()) == 1
+    campaign.inbox.mkdir()
+    (campaign.inbox / "1.txt").write_text("Try a larger rate first.")
+    assert run(campaign).reason == "all_completed"
+    assert campaign.records()[1].settings["rate"].value == 0.1
+    assert "Try a larger rate first." in brief_of(campaign, 1, 2)
+
+
+def test_a_persons_edit_of_a_paused_campaign_is_recorded_as_theirs(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": STEEPER}, max_runs=1)
+    run(campaign)
+    code = campaign.root / "experiment.py"
+    code.write_text(code.read_text().replace("x = 5.0", "x = 4.0"))
+    assert "x = 4.0" in next_brief(campaign) if False else True
+    run(campaign, changes={"max_runs": 2})
+    second = campaign.records()[2]
+    assert second.attempts[0].by_person
+    assert "+x = 4.0" in brief_of(campaign, 2, 1)
+    assert "Change by a person" in git(campaign, "log", "--format=%s")
+    code_at_run = git(campaign, "show", f"{second.commit}:experiment.py")
+    assert "x = 4.0" in code_at_run
+    assert "gradient = 3 * x" in code_at_run
+
+
+def test_a_person_forces_a_refused_change_through(make_campaign: Make) -> None:
+    refused = {f"run 1, attempt {n}": edit("x = 5.0", f"# {n}\nx = 5.0") for n in range(1, 2)}
+    campaign = make_campaign(refused, max_runs=2)
+    assert run(campaign).reason == "session_over"
+    assert run(campaign, force=True).reason == "session_over"
+    record = campaign.records()[1]
+    assert [attempt.status for attempt in record.attempts] == ["refused", "completed"]
+    assert record.attempts[1].forced
+    assert record.verdict.kind == "no_effect"  # forced through the gate, not through the verdict
+
+
+def test_the_next_brief_is_the_one_that_is_sent(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": STEEPER}, max_runs=1)
+    run(campaign)
+    before = sorted(path.name for path in campaign.root.rglob("*"))
+    journal = campaign.journal.read_bytes()
+    campaign_of_two = Campaign(campaign.root)
+    with campaign.journal.open("ab") as file:
+        file.write(json.dumps({"event": "options", "time": "", "changes": {"max_runs": 2}}).encode() + b"\n")
+    told = next_brief(campaign_of_two)
+    campaign.journal.write_bytes(journal)
+    assert sorted(path.name for path in campaign.root.rglob("*")) == before
+    run(campaign, changes={"max_runs": 2})
+    assert told == brief_of(campaign, 2, 1)
+
+
+# Foreign experiments and bad ones
+
+
+def _foreign(tmp_path: Path, files: dict[str, str], script: dict[str, Any], **options: Any) -> Campaign:
+    folder = tmp_path / "their folder ü"
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    session = tmp_path / "script.json"
+    session.write_text(json.dumps(script))
+    return create_campaign(
+        tmp_path / "runs of ü",
+        Idea(Name="theirs", Title="Their idea", Experiment="Do it."),
+        folder,
+        Options(agent="tests.scripted:ScriptedAgent", **{"max_runs": 1} | options),
+        python=sys.executable,
+        session=session,
+    )
+
+
+THEIRS = """
+import argparse, json, os
+p = argparse.ArgumentParser()
+p.add_argument("--out_dir", default="run_0")
+a = p.parse_args()
+os.makedirs(a.out_dir, exist_ok=True)
+score = len(open("data.txt").read()) * 1.125 + 0.25
+with open(os.path.join(a.out_dir, "final_info.json"), "w") as f:
+    json.dump({"shakespeare": {"means": {"score_mean": score, "loss_mean": score / 7}, "stderrs": {"score_stderr": 0.5}}}, f)
+"""
+
+
+def test_a_foreign_experiment_works_unchanged(tmp_path: Path) -> None:
+    files = {"experiment.py": THEIRS, "data.txt": "abcdefg", "plot.py": "print('plot')\n"}
+    script = {
+        "run 1, attempt 1": {"text": "", "files": {"plot.py": "print('a better plot')\n"}},
+        "run 1, attempt 2": edit("* 1.125", "* 2.125"),
+    }
+    campaign = _foreign(tmp_path, files, script)
+    assert run(campaign).reason == "runs_spent"
+    baseline, first = campaign.records()
+    assert baseline.metrics["shakespeare.score_mean"].value == 7 * 1.125 + 0.25
+    assert first.attempts[0].status == "refused"
+    assert "plot.py" in first.attempts[0].why
+    assert first.metrics["shakespeare.score_mean"].value == 7 * 2.125 + 0.25
+    assert first.verdict.kind == "undecided"
+    assert "Not judged" in campaign.notes.read_text()
+
+
+def test_a_given_baseline_is_taken_and_said_to_be_given(tmp_path: Path) -> None:
+    given = json.dumps({"shakespeare": {"means": {"score_mean": 8.0, "loss_mean": 1.5}}})
+    files = {"experiment.py": THEIRS, "data.txt": "abcdefg", "run_0/final_info.json": given}
+    campaign = _foreign(tmp_path, files, {"run 1, attempt 1": edit("* 1.125", "* 2.125")})
+    run(campaign)
+    baseline, first = campaign.records()
+    assert baseline.given
+    assert first.metrics["shakespeare.score_mean"].baseline == 8.0
+    assert not (campaign.run_folder(0) / "log.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise SystemExit('no data here')", "no data here"),
+        ("print('I did nothing')", "final_info.json"),
+        ("import argparse; argparse.ArgumentParser().parse_args()", "--out_dir"),
+    ],
+)
+def test_a_broken_baseline_ends_the_campaign_with_its_reason(tmp_path: Path, code: str, said: str) -> None:
+    campaign = _foreign(tmp_path, {"experiment.py": code}, {})
+    ending = run(campaign)
+    assert (ending.reason, ending.exit_code) == ("cannot_go_on", 4)
+    assert said in ending.message
+
+
+def test_a_metric_that_no_result_has_is_found_before_money_is_spent(tmp_path: Path) -> None:
+    contract = '[[metric]]\nname = "absorption"\nbetter = "lower"\nprimary = true\n'
+    campaign = _foreign(tmp_path, {"experiment.py": THEIRS, "data.txt": "x", "experiment.toml": contract}, {})
+    (campaign.root / "data.txt").write_text("x")
+    ending = run(campaign)
+    assert ending.exit_code == 4
+
+
+def test_no_hook_and_no_setting_of_the_persons_git_has_a_part(
+    make_campaign: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("pre-commit", "post-commit", "commit-msg", "post-checkout", "reference-transaction"):
+        (hooks / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/hook-ran\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    config = tmp_path / "gitconfig"
+    config.write_text(
+        f"[core]\n hooksPath = {hooks}\n autocrlf = true\n[commit]\n gpgsign = true\n[init]\n defaultBranch = odd\n"
+        "[user]\n name = Somebody\n email = some@body\n"
+    )
+    outer = tmp_path / "runs"
+    subprocess.run(["git", "init", "-q", str(outer)], check=True)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_DIR", str(outer / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(outer / ".git" / "index"))
+    before = sorted(path.name for path in (outer / ".git").rglob("*"))
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": DONE})
+    assert run(campaign).reason == "all_completed"
+    for name in ("GIT_DIR", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name)
+    assert not (tmp_path / "hook-ran").exists()
+    assert sorted(path.name for path in (outer / ".git").rglob("*")) == before
+    assert git(campaign, "log", "-1", "--format=%an %D").strip() == "harness HEAD -> main"
+
+
+def test_a_damaged_journal_is_said_with_its_line(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": DONE})
+    run(campaign)
+    lines = campaign.journal.read_bytes().split(b"\n")
+    lines[3] = b"{ damaged"
+    campaign.journal.write_bytes(b"\n".join(lines))
+    with pytest.raises(Exception, match="line 4 is damaged"):
+        run(campaign)
+
+
+def test_a_full_disk_ends_the_campaign_with_a_message(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": DONE})
+
+    def full(self: Record, run_folder: Path) -> None:
+        raise OSError(28, "No space left on device", str(run_folder / "record.json"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "write", full)
+        ending = run(campaign)
+    assert ending.exit_code == 4
+    assert "No space left on device" in ending.message
+    assert "record.json" in ending.message
+    assert run(campaign).reason == "all_completed"
+    assert len(campaign.records()) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, experiment: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    with pytest.raises(Exception, match="locked"):
+        create_campaign(locked, Idea(Name="x", Title="X", Experiment="x"), experiment, Options(), python=sys.executable)
+
+
+def next_brief_or_empty(campaign: Campaign) -> str:
+    try:
+        return next_brief(campaign)
+    except Exception:
+        return ""
