@@ -1,0 +1,274 @@
+"""Coding agents that are commands of their own: `claude`, `codex`, `gemini`, `opencode`.
+
+One generic agent runs any of them once a turn in the workspace; what differs is in the table of command lines. The
+commands keep their logins and conversations in the person's home folder, so they get HOME. Whether a command keeps to
+its working directory is its own affair; what it did to the workspace is compared by the harness as always.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from ..errors import HarnessError, InputError
+from ..executors import process_tree
+from . import AgentConfig, Failure, FailureKind, Reply, Usage, Workspace
+from .command_lines import CLAUDE, CODEX, GEMINI, OPENCODE, Answer, CommandLine
+from .keys import Redaction, provider_variables, system_variables
+
+MAX_OUTPUT = 50 * 10**6  # bytes of a turn's output
+MARK = "HARNESS_WORKSPACE"
+"""Environment variable by which the processes of a turn are found, also those that an earlier, killed harness left."""
+GRACE = 2.0  # seconds between SIGTERM and SIGKILL
+PERSONS = (
+    *("HOME", "USER", "LOGNAME", "SHELL", "NODE_EXTRA_CA_CERTS"),
+    *("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"),
+)
+"""A person's variables by which a command finds their login and settings."""
+
+_KEY_SHAPES = re.compile(r"\b(sk-|AIza|xai-|gsk_|eyJ)[A-Za-z0-9_\-.]{12,}")  # of logins, which no variable holds
+_AUTH = re.compile(
+    r"\b401\b|unauthori[sz]ed|authenticat|(invalid|incorrect|missing|no) (x-)?api[ _-]key|auth method|logged in|log ?in\b",
+    re.IGNORECASE,
+)
+_QUOTA = re.compile(r"insufficient_quota|credit balance", re.IGNORECASE)
+
+
+class CommandAgent:
+    """An agent that is a command."""
+
+    command: CommandLine
+
+    def __init__(self, config: AgentConfig) -> None:
+        self.config = config
+
+    def check(self) -> str:
+        if self.config.architect:
+            raise InputError(f"--architect: {self.command.program} plans by itself; --agent aider takes an architect.")
+        program = self.program()
+        try:
+            done = subprocess.run(
+                [program, "--version"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=self.environment(),
+                timeout=60,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise HarnessError(f"{program} --version does not work: {error}. {self.install()}") from error
+        version = re.search(r"\d+(\.\d+)+", done.stdout.decode(errors="replace"))
+        model = f"model {self.config.model}" if self.config.model else "the model that it is configured for"
+        return f"{self.command.program} {version[0] if version else '(unknown version)'}, {model}"
+
+    def open(self, workspace: Workspace, history: Any = None) -> CommandConversation:
+        return CommandConversation(self, workspace, history)
+
+    def install(self) -> str:
+        """What a person does about a command that is missing."""
+        return f"Install it with `npm install -g {self.command.package}`, and log in once by running it."
+
+    def program(self) -> str:
+        """The command's absolute path. Raises HarnessError."""
+        found = shutil.which(self.command.program)
+        if not found:
+            raise HarnessError(f"{self.command.program} is not on the PATH. {self.install()}")
+        return os.path.abspath(found)  # noqa: PTH100 (the working directory of the command is another one)
+
+    def environment(self) -> dict[str, str]:
+        """All that the command gets: the system's, the provider's and its own variables, and where its login is."""
+        persons = {name: os.environ[name] for name in (*PERSONS, *self.command.variables) if name in os.environ}
+        keys = provider_variables([self.config.model])
+        return {**system_variables(), **keys, **persons, **self.command.environment}
+
+    def arguments(self, prompt: str, session: str) -> list[str]:
+        """The arguments of a round; `session` is empty in the first."""
+        prompt = prompt.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        prompt = f" {prompt}" if prompt.startswith("-") else prompt  # or it would be read as an option
+        model = [self.command.option, self.config.model] if self.config.model else []
+        values = {"{prompt}": [prompt], "{session}": [session], "{model}": model}
+        parts = self.command.following if session else self.command.first
+        return [word for part in parts for word in values.get(part, [part])]
+
+
+class CommandConversation:
+    """A conversation that the command remembers under a name; nothing runs between the turns."""
+
+    def __init__(self, agent: CommandAgent, workspace: Workspace, history: Any) -> None:
+        self._agent = agent
+        self._command = agent.command
+        self._workspace = workspace
+        self._session, self._sent, self._received = "", 0, 0
+        if isinstance(history, dict) and history.get("program") == self._command.program:
+            self._session = str(history.get("session") or "")
+            self._sent, self._received = int(history.get("sent") or 0), int(history.get("received") or 0)
+
+    def ask(self, text: str, *, turn: int, label: str) -> Reply:
+        begun = time.monotonic()
+        environment = {**self._agent.environment(), MARK: str(self._workspace.root)}
+        redact = _redaction(environment)
+        try:
+            command = [self._agent.program(), *self._agent.arguments(text, self._session)]
+            ended = self._execute(command, environment)
+        except HarnessError as error:
+            return self._reply(Answer(cost=0.0), Failure("setup", str(error)), begun, redact)
+        except OSError as error:
+            if error.errno == errno.E2BIG:
+                size = len(text.encode())
+                message = f"{self._command.program}: a brief of {size:,} bytes does not fit a command line."
+                return self._reply(Answer(cost=0.0), Failure("context", message), begun, redact)
+            message = f"{self._command.program}: cannot be started: {error.strerror}. {self._agent.install()}"
+            return self._reply(Answer(cost=0.0), Failure("setup", message), begun, redact)
+        answer = self._command.read(ended.stdout, ended.stderr)
+        failure = self._failure(ended, answer)
+        return self._reply(answer or Answer(), failure, begun, redact)
+
+    def close(self) -> None:
+        _end_processes(str(self._workspace.root), lambda: None)
+
+    def _execute(self, command: list[str], environment: dict[str, str]) -> _Ended:
+        """Run the command to its end or its limit; nothing that it started is left. Raises OSError."""
+        root = self._workspace.root
+        _end_processes(str(root), lambda: None)
+        deadline = time.monotonic() + self._agent.config.timeout
+        broken = ""
+        # Files, not pipes: a child that keeps a pipe open cannot keep the harness waiting.
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            process = subprocess.Popen(
+                command,
+                cwd=root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
+            try:
+                while not broken:
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(timeout=0.05)
+                        break
+                    if time.monotonic() > deadline:
+                        broken = "timeout"
+                    elif _size(stdout) + _size(stderr) > MAX_OUTPUT:
+                        broken = "output"
+            finally:
+                _end_processes(str(root), process.poll)
+                if process.poll() is None:  # it hid its environment
+                    process.kill()
+                process.wait()
+            return _Ended(process.returncode, _content(stdout), _content(stderr), broken)
+
+    def _failure(self, ended: _Ended, answer: Answer | None) -> Failure | None:
+        name = self._command.program
+        said = (answer.error if answer else "") or _end(ended.stderr) or _end(ended.stdout)
+        if ended.broken == "timeout":
+            limit = self._agent.config.timeout
+            return Failure("timeout", f"{name} did not end within {limit:g} s and was ended. {said}".rstrip())
+        if ended.broken == "output":
+            return Failure("server", f"{name} wrote more than {MAX_OUTPUT // 10**6} MB of output and was ended.")
+        if ended.code < 0:
+            return Failure("died", f"{name} was killed by signal {-ended.code}. {said}".rstrip())
+        if ended.code > 0 or (answer and answer.error):
+            kind: FailureKind = "quota" if _QUOTA.search(said) else "auth" if _AUTH.search(said) else "server"
+            return Failure(kind, f"{name} failed (exit code {ended.code}): {said or 'it says nothing'}")
+        if answer is None:
+            shown = f": {said}" if said else ": it is empty"
+            return Failure(
+                "server", f"{name}'s answer is not what `{name} {self._command.first[0]}` should print{shown}"
+            )
+        return None
+
+    def _reply(self, answer: Answer, failure: Failure | None, begun: float, redact: Callable[[str], str]) -> Reply:
+        sent, received = answer.sent, answer.received
+        if self._command.cumulative:
+            sent, received = _since(sent, self._sent), _since(received, self._received)
+            self._sent, self._received = max(answer.sent, self._sent), max(answer.received, self._received)
+        if failure is None:
+            self._session = answer.session or self._session
+        elif failure.kind != "timeout" and not answer.session:
+            self._session = ""  # it may be one that the command does not know any more: the next round starts anew
+        # A price of 0 for tokens means that the command knows no price.
+        cost = None if answer.cost == 0 and sent + received > 0 else answer.cost
+        texts = tuple(redact(text) for text in answer.texts)
+        history = {
+            "program": self._command.program,
+            "session": self._session,
+            "sent": self._sent,
+            "received": self._received,
+        }
+        return Reply(
+            text="\n\n".join(texts),
+            usage=Usage(sent, received, cost, time.monotonic() - begun, answer.requests),
+            replies=texts,
+            failure=Failure(failure.kind, redact(failure.message)) if failure else None,
+            refused_writes=answer.refused_writes,
+            history=history if self._session else None,
+        )
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """How a command ended; `broken` is the limit that ended it (`timeout`, `output`) or empty."""
+
+    code: int
+    stdout: str
+    stderr: str
+    broken: str
+
+
+def _end_processes(root: str, reap: Callable[[], object]) -> None:
+    def wait(seconds: float) -> None:
+        reap()
+        time.sleep(seconds)
+
+    process_tree.ask_to_end(lambda: process_tree.marked(MARK, root), GRACE, wait)
+    process_tree.kill(lambda: process_tree.marked(MARK, root), wait)
+
+
+def _redaction(environment: dict[str, str]) -> Callable[[str], str]:
+    known = Redaction({name: value for name, value in environment.items() if name not in (*PERSONS, MARK)})
+    # JSON can hold halves of surrogate pairs, which no file takes.
+    return lambda text: _KEY_SHAPES.sub("[key]", known(text)).encode(errors="replace").decode()
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _content(file: BinaryIO) -> str:
+    file.seek(0)
+    return file.read(MAX_OUTPUT).decode(errors="replace")
+
+
+def _end(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).strip()[-500:]
+
+
+def _since(total: int, before: int) -> int:
+    return total - before if total >= before else total
+
+
+class ClaudeAgent(CommandAgent):
+    command = CLAUDE
+
+
+class CodexAgent(CommandAgent):
+    command = CODEX
+
+
+class GeminiAgent(CommandAgent):
+    command = GEMINI
+
+
+class OpencodeAgent(CommandAgent):
+    command = OPENCODE

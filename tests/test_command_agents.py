@@ -1,0 +1,579 @@
+"""Commands as agents: what they are given, what is read from them, and that nothing of them is left.
+
+The commands here are small programs on the PATH that print what the real ones printed when they were run against a
+server on loopback.
+"""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.agents import AGENTS, AgentConfig, Usage, Workspace, find_agent
+from harness.agents import command as module
+from harness.errors import HarnessError, InputError
+
+NAMES = ("claude", "codex", "gemini", "opencode")
+KEY = "sk-ant-0123456789abcdef"
+
+CLAUDE = {
+    "type": "result",
+    "subtype": "success",
+    "is_error": False,
+    "api_error_status": None,
+    "num_turns": 2,
+    "result": "I edited experiment.py.",
+    "session_id": "034a17ff-a2c2-4500-bb72-611d8a827300",
+    "total_cost_usd": 0.0125,
+    "usage": {
+        "input_tokens": 11,
+        "cache_creation_input_tokens": 3,
+        "cache_read_input_tokens": 5,
+        "output_tokens": 7,
+        "service_tier": "standard",
+    },
+    "permission_denials": [
+        {"tool_name": "Write", "tool_use_id": "t", "tool_input": {"file_path": "/etc/x", "content": ""}}
+    ],
+}
+CLAUDE_401 = CLAUDE | {
+    "is_error": True,
+    "api_error_status": 401,
+    "result": f"Failed to authenticate. API Error: 401 invalid key {KEY}",
+    "total_cost_usd": 0,
+    "usage": {"input_tokens": 0, "output_tokens": 0},
+}
+THREAD = "01a1fa1a-78bf-71a0-b7df-a676fdc16dfb"
+CODEX_START = [
+    {"type": "thread.started", "thread_id": THREAD},
+    {"type": "item.completed", "item": {"id": "item_0", "type": "error", "message": "Model metadata not found."}},
+    {"type": "turn.started"},
+]
+
+
+def codex(sent: int, received: int) -> list[dict]:
+    return [
+        *CODEX_START,
+        {"type": "item.completed", "item": {"id": "item_1", "type": "agent_message", "text": "First I look."}},
+        {"type": "item.completed", "item": {"id": "item_2", "type": "file_change", "changes": []}},
+        {"type": "item.completed", "item": {"id": "item_3", "type": "agent_message", "text": "Edited."}},
+        {
+            "type": "turn.completed",
+            "usage": {
+                "input_tokens": sent,
+                "cached_input_tokens": 40,
+                "output_tokens": received,
+                "reasoning_output_tokens": 4,
+            },
+        },
+    ]
+
+
+GEMINI = {
+    "session_id": "eeb823bf-fa31-4610-93e7-d1830e7ac718",
+    "response": "Edited.",
+    "stats": {
+        "models": {
+            "gemini-2.5-pro": {
+                "api": {"totalRequests": 2, "totalErrors": 0},
+                "tokens": {
+                    "input": 21,
+                    "prompt": 21,
+                    "candidates": 8,
+                    "total": 32,
+                    "cached": 0,
+                    "thoughts": 3,
+                    "tool": 0,
+                },
+            },
+            "gemini-2.5-flash": {
+                "api": {"totalRequests": 1, "totalErrors": 0},
+                "tokens": {
+                    "input": 10,
+                    "prompt": 10,
+                    "candidates": 1,
+                    "total": 11,
+                    "cached": 0,
+                    "thoughts": 0,
+                    "tool": 0,
+                },
+            },
+        }
+    },
+}
+GEMINI_401 = """Error when talking to Gemini API
+    at async Turn.run (file:///x/chunk.js:333001:24) {
+  status: 401
+}
+{
+  "session_id": "2b901ed6-121b-409b-8b71-e8261e42d764",
+  "error": {
+    "type": "Error",
+    "message": "invalid key",
+    "code": 401
+  }
+}
+"""
+SESSION = "ses_e05e395e8ffe7880zGKQ7XpzoH"
+
+
+def opencode_step(cost: float) -> dict:
+    tokens = {"total": 36, "input": 30, "output": 4, "reasoning": 2, "cache": {"write": 1, "read": 10}}
+    return {
+        "type": "step_finish",
+        "sessionID": SESSION,
+        "part": {"type": "step-finish", "reason": "stop", "tokens": tokens, "cost": cost},
+    }
+
+
+def opencode(cost: float) -> list[dict]:
+    return [
+        {"type": "step_start", "sessionID": SESSION, "part": {"type": "step-start"}},
+        {"type": "text", "sessionID": SESSION, "part": {"type": "text", "text": "First I look."}},
+        opencode_step(cost),
+        {"type": "step_start", "sessionID": SESSION, "part": {"type": "step-start"}},
+        {"type": "text", "sessionID": SESSION, "part": {"type": "text", "text": "Edited."}},
+        opencode_step(cost),
+    ]
+
+
+OPENCODE_401 = {
+    "type": "error",
+    "sessionID": SESSION,
+    "error": {"name": "APIError", "data": {"message": "invalid key", "statusCode": 401, "isRetryable": False}},
+}
+
+
+def as_lines(events: list[dict]) -> str:
+    return "".join(json.dumps(event) + "\n" for event in events)
+
+
+GOOD = {
+    "claude": json.dumps(CLAUDE),
+    "codex": as_lines(codex(100, 9)),
+    "gemini": json.dumps(GEMINI, indent=2),
+    "opencode": as_lines(opencode(0.001)),
+}
+FAILED = {
+    "claude": (json.dumps(CLAUDE_401), "", 1),
+    "codex": (
+        as_lines([*CODEX_START, {"type": "turn.failed", "error": {"message": "unexpected status 401 Unauthorized"}}]),
+        "",
+        1,
+    ),
+    "gemini": ("", GEMINI_401, 145),
+    "opencode": (as_lines([OPENCODE_401]), "", 1),
+}
+
+
+@pytest.fixture
+def work(tmp_path):
+    root = tmp_path / "work"
+    root.mkdir()
+    (root / "experiment.py").write_text("x = 1\n")
+    return Workspace(root, ("experiment.py",))
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Puts a command on the PATH that notes how it was called and then does what it is told."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+    def install(name: str, body: str = "") -> Path:
+        program, calls = folder / name, tmp_path / f"{name}.calls"
+        program.write_text(
+            f"#!{sys.executable}\nimport json, os, signal, subprocess, sys, time\n"
+            "if sys.argv[1:] == ['--version']:\n    print('Some Agent v2.1.197 (build 7)')\n    sys.exit()\n"
+            "call = {'argv': sys.argv[1:], 'cwd': os.getcwd(), 'env': dict(os.environ), 'stdin': sys.stdin.read()}\n"
+            f"with open({str(calls)!r}, 'a') as file:\n    file.write(json.dumps(call) + '\\n')\n{body}\n"
+        )
+        program.chmod(0o755)
+        return calls
+
+    return install
+
+
+def printing(stdout: str, stderr: str = "", code: int = 0) -> str:
+    return f"sys.stdout.write({stdout!r})\nsys.stderr.write({stderr!r})\nsys.exit({code})"
+
+
+def converse(name: str, work: Workspace, history=None, **config):
+    return find_agent(name)(AgentConfig(**{"timeout": 60.0} | config)).open(work, history)
+
+
+def ask(conversation, text="Do it."):
+    return conversation.ask(text, turn=0, label="run 1, attempt 1")
+
+
+def calls(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+ARGUMENTS = {
+    "claude": (
+        "-p PROMPT --output-format json --model M --permission-mode acceptEdits --allowedTools Read,Edit,Write "
+        "--disallowedTools Bash,WebFetch,WebSearch",
+        "-p PROMPT --output-format json --model M --permission-mode acceptEdits --allowedTools Read,Edit,Write "
+        f"--disallowedTools Bash,WebFetch,WebSearch --resume {CLAUDE['session_id']}",
+    ),
+    "codex": (
+        "exec -s workspace-write --json --skip-git-repo-check -m M PROMPT",
+        f'exec resume {THREAD} -c sandbox_mode="workspace-write" --json --skip-git-repo-check -m M PROMPT',
+    ),
+    "gemini": (
+        "-p PROMPT -m M --approval-mode auto_edit --skip-trust -o json",
+        "-p PROMPT -m M --approval-mode auto_edit --skip-trust -o json --resume latest",
+    ),
+    "opencode": (
+        "run --format json -m M PROMPT",
+        f"run --format json -m M -s {SESSION} PROMPT",
+    ),
+}
+
+
+def test_every_command_of_the_table_is_an_agent():
+    assert {name for name, path in AGENTS.items() if "agents.command:" in path} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_command_gets_its_arguments_in_the_first_and_the_next_round(name, install, work):
+    log = install(name, printing(GOOD[name]))
+    conversation = converse(name, work, model="M")
+    assert ask(conversation, "PROMPT").failure is None
+    assert ask(conversation, "PROMPT").failure is None
+    first, following = calls(log)
+    assert (" ".join(first["argv"]), " ".join(following["argv"])) == ARGUMENTS[name]
+    assert first["cwd"] == str(work.root)
+    assert first["stdin"] == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_a_model_the_command_chooses(name, install, work):
+    log = install(name, printing(GOOD[name]))
+    ask(converse(name, work))
+    assert not {"-m", "--model", ""} & set(calls(log)[0]["argv"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_prompt_is_one_argument_and_never_an_option(name, install, work):
+    log = install(name, printing(GOOD[name]))
+    text = "--dangerously-skip-permissions {session} $(id)\n`x` 'é' \0 end"
+    ask(converse(name, work), text)
+    assert " " + text.replace("\0", "\ufffd") in calls(log)[0]["argv"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_conversation_goes_on_after_a_crash_of_the_harness(name, install, work):
+    log = install(name, printing(GOOD[name]))
+    history = json.loads(json.dumps(ask(converse(name, work)).history))
+    ask(converse(name, work, history, model="M"), "PROMPT")
+    assert " ".join(calls(log)[1]["argv"]) == ARGUMENTS[name][1]
+
+
+@pytest.mark.parametrize("history", [None, [], "x", {"program": "codex", "session": "other"}, {"program": "claude"}])
+def test_the_history_of_another_agent_is_not_resumed(history, install, work):
+    log = install("claude", printing(GOOD["claude"]))
+    ask(converse("claude", work, history))
+    assert "--resume" not in calls(log)[0]["argv"]
+
+
+EXPECTED = {
+    "claude": ("I edited experiment.py.", ("I edited experiment.py.",), 19, 7, 0.0125, 2),
+    "codex": ("First I look.\n\nEdited.", ("First I look.", "Edited."), 100, 9, None, 1),
+    "gemini": ("Edited.", ("Edited.",), 31, 12, None, 3),
+    "opencode": ("First I look.\n\nEdited.", ("First I look.", "Edited."), 82, 12, 0.002, 2),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_text_usage_and_cost_are_read(name, install, work):
+    install(name, printing(GOOD[name], "some warning\n"))
+    reply = ask(converse(name, work))
+    usage = reply.usage
+    assert (reply.text, reply.replies, usage.sent, usage.received, usage.cost, usage.requests) == EXPECTED[name]
+    assert usage.seconds > 0
+    assert reply.failure is None
+
+
+def test_writes_that_were_denied_are_told(install, work):
+    install("claude", printing(GOOD["claude"]))
+    assert ask(converse("claude", work)).refused_writes == ("/etc/x",)
+
+
+def test_cumulative_usage_of_codex_becomes_differences(install, work, tmp_path):
+    install("codex", f"sys.stdout.write(open({str(tmp_path / 'out')!r}).read())")
+    conversation = converse("codex", work)
+    spent = []
+    for total in ((100, 9), (250, 20), (250, 20), (60, 5)):
+        (tmp_path / "out").write_text(as_lines(codex(*total)))
+        reply = ask(conversation)
+        spent.append((reply.usage.sent, reply.usage.received))
+    # The last total is smaller than the one before: the count began anew.
+    assert spent == [(100, 9), (150, 11), (0, 0), (60, 5)]
+    (tmp_path / "out").write_text(as_lines(codex(270, 21)))
+    again = ask(converse("codex", work, reply.history))
+    assert (again.usage.sent, again.usage.received) == (20, 1)
+
+
+def test_a_price_of_0_for_tokens_is_an_unknown_price(install, work):
+    install("opencode", printing(as_lines(opencode(0))))
+    assert ask(converse("opencode", work)).usage.cost is None
+    install("claude", printing(json.dumps(CLAUDE | {"total_cost_usd": 0})))
+    assert ask(converse("claude", work)).usage.cost is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_refused_key_is_an_auth_failure(name, install, work):
+    install(name, printing(*FAILED[name]))
+    reply = ask(converse(name, work))
+    assert reply.failure is not None and reply.failure.kind == "auth"
+    assert name in reply.failure.message
+    assert reply.text == ""
+    assert reply.history is None
+
+
+@pytest.mark.parametrize(
+    ("stderr", "kind"),
+    [
+        ("Not logged in · Please run /login", "auth"),
+        ("Please set an Auth method in your settings.json", "auth"),
+        ("Your credit balance is too low", "quota"),
+        ("500 overloaded", "server"),
+        ("rate limit of this API key exceeded (429)", "server"),
+        ("", "server"),
+    ],
+)
+def test_the_kind_of_a_failure_is_guessed_from_what_is_said(stderr, kind, install, work):
+    install("claude", printing("", f"\x1b[91m{stderr}\x1b[0m", 3))
+    failure = ask(converse("claude", work)).failure
+    assert failure.kind == kind
+    assert "exit code 3" in failure.message and "\x1b" not in failure.message
+
+
+def test_an_unknown_cost_of_a_failed_turn_is_not_0(install, work):
+    install("codex", printing("", "boom", 1))
+    assert ask(converse("codex", work)).usage.cost is None
+
+
+def test_a_claude_error_with_exit_code_0_is_a_failure(install, work):
+    install("claude", printing(json.dumps(CLAUDE | {"is_error": True, "result": "overloaded"})))
+    assert ask(converse("claude", work)).failure.message.endswith("overloaded")
+
+
+def test_a_reconnect_of_codex_is_no_failure(install, work):
+    events = codex(100, 9)
+    events.insert(3, {"type": "error", "message": "Reconnecting... 1/5"})
+    install("codex", printing(as_lines(events)))
+    assert ask(converse("codex", work)).failure is None
+
+
+def test_a_session_that_the_command_has_forgotten_is_not_asked_for_again(install, work):
+    log = install("claude", printing("", "No conversation found with session ID: 034a", 1))
+    conversation = converse("claude", work, {"program": "claude", "session": "034a"})
+    assert ask(conversation).failure.kind == "server"
+    ask(conversation)
+    assert ["--resume" in call["argv"] for call in calls(log)] == [True, False]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "output",
+    [
+        "",
+        "hello\n",
+        "[1, 2]",
+        "null",
+        "{}",
+        "[" * 100_000,
+        "\ufffd\x00\x1b[31m",
+        '{"type": "turn.completed", "usage": [1], "result": {"a": 1}, "response": 3, "stats": {"models": [1]}}\n'
+        '{"type": "step_finish", "sessionID": 3, "part": {"tokens": {"input": "many", "cache": 1}, "cost": NaN}}\n',
+        json.dumps({"result": None, "usage": {"input_tokens": -1, "output_tokens": True}, "permission_denials": 7}),
+        json.dumps({"response": None, "stats": {"models": {"m": {"tokens": {"prompt": 1e300}}}}}),
+    ],
+)
+def test_garbage_is_a_failure_or_an_empty_answer(name, output, install, work):
+    install(name, printing(output))
+    reply = ask(converse(name, work))
+    assert reply.usage.sent >= 0 and reply.usage.received >= 0
+    json.dumps(reply.history, allow_nan=False)
+    if reply.failure:
+        assert reply.failure.kind == "server"
+        assert len(reply.failure.message) < 1_000
+
+
+def test_bytes_that_are_no_text_are_survived(install, work):
+    install("claude", "sys.stdout.buffer.write(b'\\xff\\xfe')\nsys.stderr.buffer.write(b'\\xff')\nsys.exit(1)")
+    assert ask(converse("claude", work)).failure.kind == "server"
+
+
+def test_text_that_no_file_takes_is_mended(install, work):
+    install("claude", printing(json.dumps(CLAUDE | {"result": "half a pair: \ud83d."})))
+    assert ask(converse("claude", work)).text == "half a pair: ?."
+
+
+def test_huge_output_is_ended(install, work, monkeypatch):
+    monkeypatch.setattr(module, "MAX_OUTPUT", 10**6)
+    install("opencode", "while True:\n    sys.stdout.write('x' * 65536)")
+    assert "1 MB" in ask(converse("opencode", work)).failure.message
+
+
+def test_keys_are_kept_out_of_messages_and_answers(install, work, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "a-secret-of-no-known-shape")
+    login = "sk-ant-oat01-0123456789abcdef"
+    said = f"401 a-secret-of-no-known-shape and {login}"
+    install("claude", printing(json.dumps(CLAUDE | {"is_error": True, "result": said}), "", 1))
+    message = ask(converse("claude", work)).failure.message
+    assert "a-secret" not in message and login not in message and "[ANTHROPIC_API_KEY]" in message
+    install("claude", printing(json.dumps(CLAUDE | {"result": said})))
+    reply = ask(converse("claude", work))
+    assert "a-secret" not in reply.to_json() and login not in reply.to_json()
+
+
+def test_the_environment_holds_keys_and_logins_and_nothing_else(install, work, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("CLAUDE_CODE_OAUTH_TOKEN", "token-0123456789")
+    for name in ("GITHUB_TOKEN", "PYTHONPATH", "CLAUDECODE", "CODEX_API_KEY", "LD_PRELOAD_X"):
+        monkeypatch.setenv(name, "no")
+    log = install("claude", printing(GOOD["claude"]))
+    ask(converse("claude", work))
+    given = calls(log)[0]["env"]
+    for name in ("HOME", "PATH", "ANTHROPIC_API_KEY", "HTTPS_PROXY", "CLAUDE_CODE_OAUTH_TOKEN"):
+        assert given[name] == os.environ[name]
+    for name in ("GITHUB_TOKEN", "PYTHONPATH", "CLAUDECODE", "CODEX_API_KEY", "LD_PRELOAD_X"):
+        assert name not in given
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+CHILDREN = """
+code = "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+code += "open(sys.argv[1], 'a').write(str(os.getpid()) + ' '); time.sleep(600)"
+for own_session in (False, True):
+    subprocess.Popen([sys.executable, '-c', code, PIDS], start_new_session=own_session)
+while not os.path.exists(PIDS) or len(open(PIDS).read().split()) < 2:
+    time.sleep(0.01)
+"""
+
+
+def test_a_command_that_hangs_is_ended_with_all_its_children(install, work, tmp_path):
+    pids = tmp_path / "pids"
+    install(
+        "codex",
+        f"PIDS = {str(pids)!r}\n{CHILDREN}\nsys.stdout.write({as_lines(CODEX_START)!r})\nsys.stdout.flush()\ntime.sleep(600)",
+    )
+    reply = ask(converse("codex", work, timeout=4.0))
+    assert reply.failure.kind == "timeout" and "4 s" in reply.failure.message
+    assert reply.usage.cost is None
+    children = [int(pid) for pid in pids.read_text().split()]
+    assert len(children) == 2
+    assert not any(alive(pid) for pid in children)
+
+
+def test_children_that_outlive_a_good_turn_neither_delay_nor_survive_it(install, work, tmp_path):
+    pids = tmp_path / "pids"
+    install("claude", f"PIDS = {str(pids)!r}\n{CHILDREN}\n{printing(GOOD['claude'])}")
+    assert ask(converse("claude", work)).failure is None
+    assert not any(alive(int(pid)) for pid in pids.read_text().split())
+
+
+def test_a_command_that_an_earlier_harness_left_is_ended_before_the_next_turn(install, work, tmp_path):
+    install("claude", printing(GOOD["claude"]))
+    left = subprocess.Popen(["sleep", "600"], env={"PATH": os.environ["PATH"], module.MARK: str(work.root)})
+    other = subprocess.Popen(["sleep", "600"], env={"PATH": os.environ["PATH"], module.MARK: str(tmp_path / "other")})
+    try:
+        ask(converse("claude", work))
+        assert left.wait(timeout=60) < 0
+        assert other.poll() is None
+    finally:
+        left.kill()
+        other.kill()
+        left.wait()
+        other.wait()
+
+
+def test_a_killed_command_has_died(install, work):
+    install("gemini", "os.kill(os.getpid(), signal.SIGKILL)")
+    failure = ask(converse("gemini", work)).failure
+    assert failure.kind == "died" and "signal 9" in failure.message
+
+
+def test_a_brief_too_long_for_a_command_line_is_told(install, work):
+    install("claude", printing(GOOD["claude"]))
+    failure = ask(converse("claude", work), "x" * 5_000_000).failure
+    assert failure.kind == "context" and "5,000,000 bytes" in failure.message
+
+
+PACKAGES = {
+    "claude": "@anthropic-ai/claude-code",
+    "codex": "@openai/codex",
+    "gemini": "@google/gemini-cli",
+    "opencode": "opencode-ai",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_command_says_how_to_install_it(name, work, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HarnessError, match=f"npm install -g {PACKAGES[name]}"):
+        find_agent(name)(AgentConfig()).check()
+    reply = ask(converse(name, work))
+    assert reply.failure.kind == "setup" and PACKAGES[name] in reply.failure.message
+    assert reply.usage.cost == 0 and reply.usage + Usage(cost=1.0) == Usage(cost=1.0, seconds=reply.usage.seconds)
+
+
+def test_check_tells_version_and_model(install):
+    install("claude")
+    assert find_agent("claude")(AgentConfig(model="opus")).check() == "claude 2.1.197, model opus"
+    with pytest.raises(InputError, match="--architect"):
+        find_agent("claude")(AgentConfig(architect="opus")).check()
+
+
+def test_a_command_that_cannot_run_says_so(install, tmp_path):
+    install("claude")
+    (tmp_path / "bin/claude").write_text("#!/nonexistent/node\n")
+    with pytest.raises(HarnessError, match="npm install"):
+        find_agent("claude")(AgentConfig()).check()
+
+
+def test_a_program_that_the_agent_planted_is_not_run(install, work, monkeypatch):
+    install("claude", printing(GOOD["claude"]))
+    planted = work.root / "claude"
+    planted.write_text("#!/bin/sh\ntouch planted_ran\n")
+    planted.chmod(planted.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f".{os.pathsep}{os.environ['PATH']}")
+    reply = ask(converse("claude", work))
+    assert reply.failure is None
+    assert not (work.root / "planted_ran").exists()
+
+
+def test_an_interrupt_ends_the_command(install, work, tmp_path, monkeypatch):
+    pids = tmp_path / "pids"
+    install("claude", f"open({str(pids)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)")
+    conversation = converse("claude", work)
+
+    def interrupt(file) -> int:
+        if not pids.exists() or not pids.read_text():
+            time.sleep(0.01)
+            return 0
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_size", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        ask(conversation)
+    assert not alive(int(pids.read_text()))
