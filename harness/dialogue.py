@@ -13,19 +13,14 @@ from dataclasses import asdict
 from typing import Any
 
 from . import answer as answers
-from .agents import AgentConfig, Conversation, Failure, Reply, Usage, Workspace, find_agent
+from .agents import Conversation, Failure, Reply, Usage, Workspace, find_agent
 from .agents.chat_history import render_turn
+from .at_work import AtWork
 from .brief import Trouble, brief, label, repair_brief
-from .budget import Budget
-from .campaign import Campaign, Options
 from .errors import CannotGoOn, SessionOver
-from .journal import Journal
 from .record import UsageRecord, write_atomically
 from .recording import Recorder
-from .repository import Repository
-from .stop import Stop
 from .turn import Turn, turn_key
-from .view import View
 from .workspace import Change, collect, make_workspace, restore
 
 WAITS = (0.0, 15.0, 60.0)
@@ -38,31 +33,19 @@ _PERSON_STEP = "person_edit_"
 class Dialogue:
     """Asks the agent, one conversation a run."""
 
-    def __init__(
-        self,
-        campaign: Campaign,
-        journal: Journal,
-        repository: Repository,
-        recorder: Recorder,
-        budget: Budget,
-        view: View,
-        stop: Stop,
-        options: Options,
-        config: AgentConfig,
-    ) -> None:
-        self._campaign = campaign
-        self._journal = journal
-        self._repository = repository
+    def __init__(self, work: AtWork, recorder: Recorder) -> None:
+        self._campaign = work.campaign
+        self._journal = work.journal
+        self._repository = work.repository
+        self._budget = work.budget
+        self._view = work.view
+        self._stop = work.stop
+        self._options = work.options
         self._recorder = recorder
-        self._budget = budget
-        self._view = view
-        self._stop = stop
-        self._options = options
-        self._config = config
-        self._agent = find_agent(options.agent)(config)
+        self._agent = find_agent(work.options.agent)(work.agent_config)
         self._conversation: Conversation | None = None
         self._conversation_run = 0
-        self._workspace = Workspace(campaign.local, ())
+        self._workspace = Workspace(work.campaign.local, ())
         self._pending: tuple[int, int, Trouble | None] | None = None
 
     def take(self, run: int, attempt: int, trouble: Trouble | None) -> Turn:

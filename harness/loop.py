@@ -12,17 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import __version__
-from .agents import AgentConfig
+from .at_work import AtWork
 from .brief import Trouble
-from .budget import Budget
 from .campaign import Campaign
 from .dialogue import Dialogue
 from .errors import CannotGoOn, HarnessError, Interrupted
-from .execution import Executions
-from .executors import find_executor
 from .journal import DryJournal, Journal, NotDone, locked
 from .recording import Recorder
-from .repository import Repository
 from .reviewer import Reviewer
 from .stop import Stop
 from .trial import Trials
@@ -46,23 +42,12 @@ ALL_COMPLETED = Ending("all_completed", "The agent said ALL_COMPLETED.", 0)
 class Loop:
     """One campaign on its way. Each part does one thing with the journal between it and any crash."""
 
-    def __init__(self, campaign: Campaign, journal: Journal, view: View, stop: Stop, executor: str) -> None:
-        options = campaign.options(journal.events)
-        repository = Repository(campaign.root, campaign.local)
-        budget = Budget(options, journal)
-        config = AgentConfig(
-            model=options.model,
-            architect=options.architect,
-            edit_format=options.edit_format,
-            session=campaign.replayed,
-            on_output=view.tick,
-        )
-        executions = Executions(campaign, repository, find_executor(executor), options)
-        self.max_runs, self.max_attempts = options.max_runs, options.max_attempts
-        self.recorder = Recorder(campaign, journal, repository, executions, options, view)
-        self.trials = Trials(campaign, journal, repository, executions, budget, view, stop, options)
-        self.dialogue = Dialogue(campaign, journal, repository, self.recorder, budget, view, stop, options, config)
-        self.reviewer = Reviewer(campaign, journal, self.recorder, budget, view, stop, options, config)
+    def __init__(self, work: AtWork) -> None:
+        self.max_runs, self.max_attempts = work.options.max_runs, work.options.max_attempts
+        self.recorder = Recorder(work)
+        self.trials = Trials(work)
+        self.dialogue = Dialogue(work, self.recorder)
+        self.reviewer = Reviewer(work, self.recorder)
 
     def run(self) -> Ending:
         """Take the campaign from wherever it is to its end."""
@@ -124,7 +109,7 @@ def go_on(
         try:
             if force:
                 _force(campaign, journal)
-            loop = Loop(campaign, journal, view, stop, executor)
+            loop = Loop(AtWork.begin(campaign, journal, view, stop, executor))
             loop.recorder.recover()
             ending = loop.run()
         except HarnessError as error:
@@ -146,7 +131,7 @@ def go_on(
 def next_brief(campaign: Campaign) -> str:
     """Exactly what the agent would be told next, as far as the journal goes. Changes nothing."""
     journal = DryJournal(campaign.journal)
-    loop = Loop(campaign, journal, Silent(), Stop(), "local")
+    loop = _dry(campaign, journal)
     try:
         loop.run()
     except NotDone as pending:
@@ -154,6 +139,11 @@ def next_brief(campaign: Campaign) -> str:
             return loop.dialogue.pending_brief()
         raise HarnessError(f"Not known yet: {pending.step} comes before the next turn of the agent.") from None
     raise HarnessError("The campaign has ended; the agent is told nothing more.")
+
+
+def _dry(campaign: Campaign, journal: DryJournal) -> Loop:
+    """A loop that goes as far as the journal does and changes nothing."""
+    return Loop(AtWork.begin(campaign, journal, Silent(), Stop(), "local"))
 
 
 def _force(campaign: Campaign, journal: Journal) -> None:
@@ -168,7 +158,7 @@ def _force(campaign: Campaign, journal: Journal) -> None:
     if commit is None:
         raise CannotGoOn(f"{campaign.name}: there is no refused change to force.")
     try:
-        Loop(campaign, DryJournal(campaign.journal), Silent(), Stop(), "local").run()
+        _dry(campaign, DryJournal(campaign.journal)).run()
     except NotDone as pending:
         if pending.step.endswith("/turn"):
             journal.append("forced", commit=commit, step=pending.step, origin=refused[-1])

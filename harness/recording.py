@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from . import fingerprint
+from .at_work import AtWork
 from .brief import Column, Situation
-from .campaign import Campaign, Options
 from .errors import CannotGoOn
-from .execution import Executions
 from .health import check_health
-from .journal import Journal, now
+from .journal import now
 from .notes import person_section, render_notes
 from .record import AttemptRecord, Record, ReviewRecord, UsageRecord, VerdictRecord, write_atomically
-from .repository import Repository
 from .results import read_results
 from .turn import Turn, turn_key
-from .verdict import judge, compare_metrics, compare_settings
-from .view import View
+from .verdict import compare_metrics, compare_settings, judge
 
 CLOSE = "close"
 """The step of commits that no step waits for: nothing is redone without them, and nothing drops them."""
@@ -31,21 +28,13 @@ _ACCEPTED = ("baseline", "undecided")
 class Recorder:
     """Writes records, notes and commits of results; knows which run's code comes next."""
 
-    def __init__(
-        self,
-        campaign: Campaign,
-        journal: Journal,
-        repository: Repository,
-        executions: Executions,
-        options: Options,
-        view: View,
-    ) -> None:
-        self._campaign = campaign
-        self._journal = journal
-        self._repository = repository
-        self._executions = executions
-        self._options = options
-        self._view = view
+    def __init__(self, work: AtWork) -> None:
+        self._campaign = work.campaign
+        self._journal = work.journal
+        self._repository = work.repository
+        self._executions = work.executions
+        self._options = work.options
+        self._view = work.view
 
     def recover(self) -> None:
         """Undo what a crash left half done in the repository."""

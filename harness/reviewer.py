@@ -5,40 +5,25 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from .agents import AgentConfig, Failure
+from .agents import Failure
 from .agents.aider import AiderAgent
+from .at_work import AtWork
 from .brief import review_request
-from .budget import Budget
-from .campaign import Campaign, Options
-from .journal import Journal
 from .record import Record, ReviewRecord, UsageRecord
 from .recording import Recorder
-from .stop import Stop
-from .view import View
 
 
 class Reviewer:
     """Asks `Options.reviewer` after each run; does nothing without one."""
 
-    def __init__(
-        self,
-        campaign: Campaign,
-        journal: Journal,
-        recorder: Recorder,
-        budget: Budget,
-        view: View,
-        stop: Stop,
-        options: Options,
-        config: AgentConfig,
-    ) -> None:
-        self._campaign = campaign
-        self._journal = journal
+    def __init__(self, work: AtWork, recorder: Recorder) -> None:
+        self._journal = work.journal
+        self._budget = work.budget
+        self._view = work.view
+        self._stop = work.stop
+        self._options = work.options
+        self._config = work.agent_config
         self._recorder = recorder
-        self._budget = budget
-        self._view = view
-        self._stop = stop
-        self._options = options
-        self._config = config
 
     def review(self, record: Record) -> None:
         """Put the reviewer's words on `record` into it."""

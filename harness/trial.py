@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from . import gate
+from .at_work import AtWork
 from .brief import Trouble
-from .budget import Budget
-from .campaign import Campaign, Options
-from .execution import Execution, Executions, file_results
+from .execution import Execution, file_results
 from .health import missing_metrics
-from .journal import Journal
 from .record import AttemptStatus, write_atomically
-from .repository import Repository
 from .result_files import FINAL_INFO
 from .results import read_results
-from .stop import Stop
 from .turn import Turn
-from .view import View
 from .workspace import Change
 
 TAIL = 4_000  # characters of output that go back to the agent
@@ -29,25 +24,15 @@ TAIL = 4_000  # characters of output that go back to the agent
 class Trials:
     """Tries changes and the baseline."""
 
-    def __init__(
-        self,
-        campaign: Campaign,
-        journal: Journal,
-        repository: Repository,
-        executions: Executions,
-        budget: Budget,
-        view: View,
-        stop: Stop,
-        options: Options,
-    ) -> None:
-        self._campaign = campaign
-        self._journal = journal
-        self._repository = repository
-        self._executions = executions
-        self._budget = budget
-        self._view = view
-        self._stop = stop
-        self._options = options
+    def __init__(self, work: AtWork) -> None:
+        self._campaign = work.campaign
+        self._journal = work.journal
+        self._repository = work.repository
+        self._executions = work.executions
+        self._budget = work.budget
+        self._view = work.view
+        self._stop = work.stop
+        self._options = work.options
 
     def baseline(self) -> Trouble | None:
         """Execute the untouched experiment as run 0, unless its results were given with the experiment."""

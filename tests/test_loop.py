@@ -105,7 +105,7 @@ def test_a_failed_run_leaves_no_broken_code_behind(make_campaign: Make) -> None:
     script = {"run 1, attempt 1": crash} | {f"run 1, attempt {n}": {"text": "?"} for n in (2, 3, 4)}
     campaign = make_campaign(script | {"run 2, attempt 1": FASTER})
     run(campaign)
-    assert [attempt.status for attempt in campaign.records()[1].attempts][0] == "smoke_failed"
+    assert campaign.records()[1].attempts[0].status == "smoke_failed"
     assert "(1 - 1)" not in (campaign.root / "experiment.py").read_text()
     assert campaign.records()[2].status == "completed"
     assert "(1 - 1)" in git(campaign, "log", "-p", "--", "experiment.py")  # the evidence stays
