@@ -1,0 +1,55 @@
+"""The GPUs of this machine, as nvidia-smi tells them."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+_QUERY = ("nvidia-smi", "--query-gpu=index,uuid,name,memory.free,memory.total", "--format=csv,noheader,nounits")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One GPU. Memory in MiB, None where it is not told (memory that it shares with the processor)."""
+
+    index: str
+    uuid: str
+    name: str
+    free: int | None
+    total: int | None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether less than half of its memory is free."""
+        return self.free is not None and self.total is not None and self.free < self.total / 2
+
+    def __str__(self) -> str:
+        if self.free is None or self.total is None:
+            return f"{self.index}: {self.name}"
+        return f"{self.index}: {self.name}, {self.free / 1024:.0f} of {self.total / 1024:.0f} GiB free"
+
+
+def visible_cards(visible: str | None) -> list[Card]:
+    """The GPUs that a process with `visible` as its CUDA_VISIBLE_DEVICES gets (None: not set, so all). Empty where
+    there is none, or no driver that works. A partition of a GPU is not told apart from the GPU."""
+    try:
+        done = subprocess.run(_QUERY, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    cards = [_card(*cells) for row in done.stdout.splitlines() if len(cells := row.split(",")) == 5]
+    if visible is None:
+        return cards
+    if "MIG-" in visible:
+        return cards
+    chosen = [each.strip() for each in visible.split(",")]
+    return [card for card in cards if any(_is_meant(card, each) for each in chosen)]
+
+
+def _card(index: str, uuid: str, name: str, free: str, total: str) -> Card:
+    memory = [int(text) if text.strip().isdecimal() else None for text in (free, total)]
+    return Card(index.strip(), uuid.strip(), name.strip(), memory[0], memory[1])
+
+
+def _is_meant(card: Card, name: str) -> bool:
+    """CUDA takes an index, or the beginning of a UUID."""
+    return name == card.index or (name.startswith("GPU-") and card.uuid.startswith(name))

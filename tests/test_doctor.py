@@ -1,0 +1,330 @@
+"""`harness doctor` finds what is wrong, each thing for itself, and says what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness import doctor
+from harness.agents.environment import aider_python
+from harness.contract import Setting
+from harness.doctor import Check, Doctor, diagnose
+from harness.gpu import visible_cards
+from harness.model_choice import MODEL_VARIABLE, PROVIDERS
+
+from .model_server import ModelServer, answer, refuses_key
+
+FAST = ["python", "git", "campaigns", "cache", "contract", "command", "packages", "confinement", "agent", "gpu", "key"]
+
+
+@pytest.fixture(autouse=True)
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*PROVIDERS, MODEL_VARIABLE, "OPENAI_API_BASE", "OPENAI_BASE_URL", "CUDA_VISIBLE_DEVICES"]:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def examine(experiment: Path, tmp_path: Path) -> Callable[..., dict[str, Check]]:
+    """The named checks of the small experiment."""
+
+    def examine(*names: str, overrides: dict[str, Setting] | None = None, **given: Any) -> dict[str, Check]:
+        asked: dict[str, Any] = dict.fromkeys(("profile", "model", "architect", "reviewer", "agent"))
+        asked |= {"experiment": experiment, "python": sys.executable, "runs": tmp_path / "runs"} | given
+        found: dict[str, Check] = {}
+        for check in diagnose(**asked, overrides=overrides or {}):
+            found[check.name] = check
+            if set(names) <= set(found) and names:
+                break
+        return found
+
+    return examine
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Puts a shell script in front of the programs on PATH."""
+
+    def make(name: str, script: str) -> None:
+        folder = tmp_path / "programs"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    return make
+
+
+def test_a_sound_experiment_has_no_failed_check(examine: Callable[..., dict[str, Check]], tmp_path: Path) -> None:
+    found = examine()
+    assert list(found) == [*FAST, "baseline"]
+    assert [check for check in found.values() if check.state == "fail"] == []
+    assert "smoke run of the untouched experiment took" in found["baseline"].detail
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_broken_check_is_a_finding_and_the_next_is_made(
+    examine: Callable[..., dict[str, Check]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(self: Doctor) -> Check:
+        raise ZeroDivisionError("of its own")
+
+    monkeypatch.setattr(Doctor, "git", fault)
+    found = examine("contract")
+    assert found["git"].state == "fail"
+    assert found["git"].detail == "could not be checked: ZeroDivisionError: of its own"
+    assert found["contract"].state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("script", "state"),
+    [("echo git version 2.27.1", "fail"), ("echo git version 2.28.0.rc1", "ok"), ("echo x", "fail")],
+)
+def test_an_old_git_is_found(
+    examine: Callable[..., dict[str, Check]], program: Callable[[str, str], None], script: str, state: str
+) -> None:
+    program("git", script)
+    assert examine("git")["git"].state == state
+
+
+def test_a_missing_git_is_found(
+    examine: Callable[..., dict[str, Check]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = examine("git")["git"]
+    assert found.state == "fail" and "Install git 2.28" in found.todo
+
+
+def test_a_folder_that_cannot_be_written_is_found(examine: Callable[..., dict[str, Check]]) -> None:
+    found = examine("campaigns", runs=Path("/proc/runs"))["campaigns"]
+    assert found.state == "fail" and "/proc: cannot be written" in found.detail
+
+
+def test_a_full_disk_is_found(examine: Callable[..., dict[str, Check]], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert examine("cache")["campaigns"].state == "ok"
+    monkeypatch.setattr(doctor, "LOW_FREE", 1e18)
+    assert examine("cache")["campaigns"].state == "warning"
+    monkeypatch.setattr(doctor, "MIN_FREE", 1e18)
+    found = examine("cache")
+    assert (found["campaigns"].state, found["cache"].state) == ("fail", "fail")
+    assert "harness clean" in found["campaigns"].todo and "HARNESS_CACHE" in found["cache"].todo
+
+
+def test_a_contract_that_cannot_be_read_is_told_once(
+    examine: Callable[..., dict[str, Check]], experiment: Path
+) -> None:
+    (experiment / "experiment.toml").write_text("colour = 'red'\n")
+    found = examine()
+    assert [name for name, check in found.items() if check.state == "fail"] == ["contract"]
+    assert "colour" in found["contract"].detail
+    assert "because of contract" in found["baseline"].detail
+
+
+def test_what_a_contract_leaves_unjudged_is_said(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:
+    (experiment / "experiment.toml").unlink()
+    found = examine()
+    assert "no primary metric" in found["contract"].detail and "no health rules" in found["contract"].detail
+    assert found["baseline"].state == "warning" and "no smoke run" in found["baseline"].detail
+
+
+def test_an_unknown_profile_or_setting_is_found(examine: Callable[..., dict[str, Check]]) -> None:
+    assert "has no such profile" in examine("contract", profile="large")["contract"].detail
+    found = examine("contract", overrides={"colour": "red"})["contract"]
+    assert found.state == "fail" and "steps, rate" in found.detail
+
+
+def test_an_experiment_without_the_commands_option_is_found(
+    examine: Callable[..., dict[str, Check]], experiment: Path
+) -> None:
+    code = experiment / "experiment.py"
+    code.write_text(code.read_text().replace("--out_dir", "--output"))
+    found = examine("command")["command"]
+    assert found.state == "fail" and "--out_dir stands nowhere" in found.detail
+
+
+def test_a_package_that_is_missing_is_found_where_it_is_needed_at_once(
+    examine: Callable[..., dict[str, Check]], experiment: Path
+) -> None:
+    code = experiment / "experiment.py"
+    code.write_text(code.read_text() + "\n\ndef later():\n    import not_there_either\n")
+    (experiment / "beside.py").write_text("")
+    assert examine("packages")["packages"].state == "ok"
+    code.write_text("import not_there.inside\nimport beside\n" + code.read_text())
+    found = examine("packages")["packages"]
+    assert found.state == "fail" and found.detail.endswith("cannot import not_there")
+
+
+def test_code_that_is_not_python_is_found(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:
+    (experiment / "experiment.py").write_text("def (--out_dir\n")
+    assert "experiment.py: is not Python" in examine("packages")["packages"].detail
+
+
+@pytest.mark.parametrize("script", ["exit 3", "echo broken >&2; exit 1"])
+def test_a_python_that_does_not_work_is_found(
+    examine: Callable[..., dict[str, Check]], program: Callable[[str, str], None], script: str
+) -> None:
+    program("odd-python", script)
+    assert examine("packages", python="odd-python")["packages"].state == "fail"
+    assert "cannot be started" in examine("packages", python="no-such-python")["packages"].detail
+
+
+def test_no_gpu_is_no_fault(
+    examine: Callable[..., dict[str, Check]], program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("nvidia-smi", "echo 'NVIDIA-SMI has failed'; exit 9")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    found = examine("gpu")["gpu"]
+    assert found.state == "ok"
+    assert found.detail == "no GPU (CUDA_VISIBLE_DEVICES=0): the experiment runs on the CPU"
+
+
+def test_the_memory_of_visible_gpus_is_looked_at(
+    examine: Callable[..., dict[str, Check]], program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("nvidia-smi", "echo '0, GPU-aa, A100, 1024, 81920'; echo '1, GPU-bb, A100, 80000, 81920'")
+    found = examine("gpu")["gpu"]
+    assert found.state == "warning" and "0: A100, 1 of 80 GiB free" in found.detail
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    found = examine("gpu")["gpu"]
+    assert found.state == "ok" and found.detail == "1: A100, 78 of 80 GiB free (CUDA_VISIBLE_DEVICES=1)"
+
+
+def test_gpus_are_chosen_as_cuda_chooses_them(program: Callable[[str, str], None]) -> None:
+    program("nvidia-smi", "echo '0, GPU-aa, GB10, [N/A], [N/A]'; echo '1, GPU-bb, A100, 80000, 81920'")
+    names = {visible: [card.index for card in visible_cards(visible)] for visible in ("", "-1", "1,0", "GPU-b", "0")}
+    assert names == {"": [], "-1": [], "1,0": ["0", "1"], "GPU-b": ["1"], "0": ["0"]}
+    assert [str(card) for card in visible_cards("0")] == ["0: GB10"]
+
+
+def test_a_torch_that_does_not_see_the_gpu_is_found(
+    examine: Callable[..., dict[str, Check]], experiment: Path, program: Callable[[str, str], None]
+) -> None:
+    program("nvidia-smi", "echo '0, GPU-aa, A100, 80000, 81920'")
+    code = experiment / "experiment.py"
+    code.write_text("import torch\n" + code.read_text())
+    # In the folder of the experiment, so it is what the experiment would import.
+    (experiment / "torch.py").write_text(
+        "__version__ = '9.9+cpu'\nclass cuda:\n    is_available = staticmethod(lambda: False)\n"
+    )
+    found = examine("gpu")["gpu"]
+    assert found.state == "warning" and "torch 9.9+cpu does not see it" in found.detail
+
+
+def test_a_baseline_that_crashes_is_found_with_the_end_of_its_output(
+    examine: Callable[..., dict[str, Check]], experiment: Path
+) -> None:
+    code = experiment / "experiment.py"
+    code.write_text(code.read_text() + "\nraise RuntimeError('no such luck')\n")
+    found = examine()["baseline"]
+    assert found.state == "fail" and "no such luck" in found.detail
+    assert "HARNESS_SMOKE=1" in found.todo
+
+
+def test_a_baseline_is_executed_with_what_the_person_set(
+    examine: Callable[..., dict[str, Check]], experiment: Path
+) -> None:
+    code = experiment / "experiment.py"
+    code.write_text(
+        code.read_text()
+        + "\nimport os\nif os.environ['HARNESS_OVERRIDES'] != '{}':\n    raise RuntimeError(os.environ['HARNESS_OVERRIDES'])\n"
+    )
+    assert '{"rate": 0.5}' in examine(overrides={"rate": 0.5})["baseline"].detail
+
+
+def test_an_agent_that_is_missing_or_unknown_is_found(
+    examine: Callable[..., dict[str, Check]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "unknown agent" in examine("agent", agent="cursor")["agent"].detail
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    assert examine("agent", agent="aider")["agent"].state == "warning"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = examine("agent", agent="codex")["agent"]
+    assert found.state == "fail" and "npm install" in found.todo
+
+
+def test_no_model_is_a_warning_that_says_how_to_name_one(examine: Callable[..., dict[str, Check]]) -> None:
+    found = examine("key")["key"]
+    assert found.state == "warning" and "--model" in found.todo
+    assert examine("key", agent="replay")["key"].state == "ok"
+
+
+@pytest.mark.timeout(900)  # the first test may have to install aider
+class TestModel:
+    KEY = "sk-secret-aB3dE6gH9"
+
+    @pytest.fixture(autouse=True)
+    def aider_is_installed(self) -> None:
+        aider_python(print)
+
+    @pytest.fixture
+    def server(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
+        with ModelServer() as server:
+            monkeypatch.setenv("OPENAI_API_BASE", server.url)
+            monkeypatch.setenv("OPENAI_API_KEY", self.KEY)
+            yield server
+
+    def test_a_model_that_answers_is_asked_once_and_its_cost_is_told(
+        self, examine: Callable[..., dict[str, Check]], server: ModelServer
+    ) -> None:
+        server.says(answer("ready", sent=1000, received=100), answer("ready"))
+        found = examine(model="openai/gpt-4o", reviewer="openai/some-model")
+        assert found["model"].state == "ok", found["model"]
+        assert "1000 tokens sent, 100 received, for $0.0035" in found["model"].detail
+        assert "at unknown cost" in found["reviewer"].detail
+        assert len(server.requests) == 2
+        assert not any(self.KEY in str(dataclasses.astuple(check)) for check in found.values())
+
+    def test_a_refused_key_is_found_and_not_shown(
+        self, examine: Callable[..., dict[str, Check]], server: ModelServer
+    ) -> None:
+        server.says(refuses_key)
+        found = examine(model="openai/gpt-4o")
+        assert found["model"].state == "fail" and "Incorrect API key" in found["model"].detail
+        assert not any(self.KEY in str(dataclasses.astuple(check)) for check in found.values())
+
+    def test_a_model_without_a_key_is_not_asked(
+        self, examine: Callable[..., dict[str, Check]], server: ModelServer
+    ) -> None:
+        found = examine(model="anthropic/some-model")
+        assert found["key"].state == "fail" and "ANTHROPIC_API_KEY" in found["key"].detail
+        assert found["model"].state == "warning" and "because of key" in found["model"].detail
+        assert server.requests == []
+
+    def test_a_key_alone_chooses_a_model_and_asks_nothing(
+        self, examine: Callable[..., dict[str, Check]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", self.KEY)
+        found = examine("key")
+        assert found["key"].state == "ok" and PROVIDERS["ANTHROPIC_API_KEY"] in found["key"].detail
+
+
+def test_ctrl_c_in_the_baseline_leaves_nothing_running(experiment: Path, tmp_path: Path) -> None:
+    (experiment / "experiment.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(100)\n")
+    script = (
+        "from pathlib import Path\nfrom harness.campaign import Options\nfrom harness.rehearsal import rehearse\n"
+        f"try:\n    rehearse(Path({str(experiment)!r}), Options())\nexcept KeyboardInterrupt:\n    print('interrupted')\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(
+        command, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        pid = ""
+        while not pid.endswith("\n") and time.monotonic() < deadline:
+            logs = tmp_path.glob("harness-rehearsal-*/*/.harness/executions/*/job/log.txt*")
+            pid = "".join(log.read_text() for log in logs)
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert said == "interrupted\n"
+    assert pid and not psutil.pid_exists(int(pid))
+    assert list(tmp_path.glob("harness-rehearsal-*")) == []
