@@ -63,9 +63,10 @@ class _Planned:
 
 def run(request: Request, width: int) -> int:
     """A campaign for each idea. Returns the worst exit code; raises InputError before the first one begins."""
+    ideas = _ideas(request.files, request.names)
     python = experiment_python(request.python)
     _check_experiment(request)
-    planned = [_plan(request, idea, file) for file, idea in _ideas(request.files, request.names)]
+    planned = [_plan(request, idea, file) for file, idea in ideas]
     stop, worst = Stop(), 0
     said = ""
     for number, each in enumerate(planned, 1):

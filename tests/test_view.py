@@ -1,0 +1,253 @@
+"""What a person sees while a campaign runs, with hostile text and narrow terminals."""
+
+import io
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from click import unstyle
+from rich.cells import cell_len
+from rich.console import Console
+
+from harness import show
+from harness.agents import Usage
+from harness.layout import Layout
+from harness.live import LiveView
+from harness.plain import PlainView
+from harness.record import AttemptRecord, MetricRecord, Record, SettingRecord, UsageRecord, VerdictRecord
+from harness.standing import Primary, Row
+
+LOSS = Primary("loss", "a [red]loss[/red] with a long title", "lower")
+HOSTILE = "[bold]no[/bold] [/] \x1b[2J\x1b]0;title\x07\u202egnp 学习率更大 " + "x" * 300
+
+
+def record(run: int, **facts) -> Record:
+    verdict = VerdictRecord(kind="baseline" if run == 0 else "undecided", why="one seed")
+    metric = MetricRecord(value=0.25, baseline=0.5 if run else None, difference=-0.25 if run else None)
+    defaults = {"run": run, "status": "completed", "verdict": verdict, "commit": "c" * 40, "metrics": {"loss": metric}}
+    return Record(**defaults | facts)
+
+
+def screen(width: int, height: int = 24) -> tuple[LiveView, Console]:
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height, color_system=None)
+    return LiveView(LOSS, [], console), console
+
+
+def drawn(view: LiveView, console: Console) -> list[str]:
+    with console.capture() as capture:
+        console.print(view._render())
+    return unstyle(capture.get()).split("\n")
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_the_live_view_is_never_wider_than_the_terminal_nor_obeys_what_it_shows(width):
+    view, console = screen(width)
+    view.begin(2, 10, 1, "agent")
+    view.begin(2, 10, 1, "execute", expected=12.0)
+    view.tick(HOSTILE)
+    view.recorded(record(0))
+    view.recorded(record(1, hypothesis=HOSTILE))
+    view.notice(HOSTILE)
+    lines = drawn(view, console)
+    assert max(map(cell_len, lines)) <= width
+    text = "\n".join(lines)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", text)
+    if width >= 60:
+        assert "[bold]no[/bold]" in text
+        assert "run 2 of 10, attempt 1" in text
+
+
+def test_the_phases_of_the_attempt_in_hand_have_marks_and_times():
+    view, console = screen(80)
+    view.begin(2, 10, 1, "agent")
+    view.begin(2, 10, 1, "smoke")
+    view.begin(2, 10, 2, "agent")
+    view.begin(2, 10, 2, "execute", expected=90.0)
+    text = "\n".join(drawn(view, console))
+    assert "attempt 2" in text
+    assert "smoke run" not in text
+    assert re.search(r"✓ agent +0 s", text)
+    assert re.search(r"> execution +0 s of about 90 s", text)
+
+
+def test_a_long_table_leaves_the_run_in_hand_on_the_screen():
+    view, console = screen(80, height=20)
+    for number in range(50):
+        view.recorded(record(number))
+    view.begin(50, 60, 1, "execute")
+    view.tick("the last line")
+    lines = drawn(view, console)
+    assert len(lines) <= 20
+    assert any("the last line" in line for line in lines)
+    assert any(line.startswith("0  ") for line in lines), "the baseline stays in sight"
+    assert any(line.startswith("49 ") for line in lines)
+
+
+def test_what_is_said_stays_above_the_live_view_with_its_place():
+    view, console = screen(80)
+    with view:
+        view.begin(1, 5, 1, "agent")
+        view.say("refused: [bold]no change[/bold]")
+    assert "run 1 of 5, attempt 1: refused: [bold]no change[/bold]" in console.file.getvalue()
+
+
+def test_an_earlier_run_is_in_the_table_of_a_resumed_campaign():
+    console = Console(file=io.StringIO(), width=80, height=24)
+    view = LiveView(LOSS, [Row(0, None, "completed", "baseline", 0.5)], console)
+    assert any(line.startswith("0 ") for line in drawn(view, console))
+
+
+def test_the_plain_view_writes_lines_with_times():
+    lines = []
+    with PlainView(LOSS, lines.append) as view:
+        view.begin(0, 5, 0, "execute")
+        view.recorded(record(0))
+        view.begin(1, 5, 2, "smoke", expected=3.0)
+        view.say("refused:\nno change")
+        view.recorded(record(1))
+        view.recorded(record(2, status="failed", verdict=VerdictRecord(kind="failed", why="it crashed"), metrics={}))
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
+    title = LOSS.title
+    assert [line[9:] for line in lines] == [
+        "run 0, the baseline: execution",
+        f"run 0: completed, baseline; {title} 0.25",
+        "run 1 of 5, attempt 2: smoke run (about 3 s)",
+        "  refused:",
+        "  no change",
+        f"run 1: completed, undecided; {title} 0.25 (baseline 0.5)",
+        "run 2: failed; it crashed",
+    ]
+
+
+def test_ticks_are_not_repeated_and_a_long_phase_has_a_heartbeat():
+    lines = []
+    with PlainView(None, lines.append, heartbeat=0.3) as view:
+        view.begin(1, 5, 1, "execute")
+        deadline = time.monotonic() + 30
+        number = 0
+        while len(lines) < 4:
+            number += 1
+            view.tick(f"step {number} {HOSTILE}")
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    assert number > 30
+    assert all(re.search(r"execution for .*: step \d+ \[bold\]no", line) for line in lines[1:])
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_the_first_words_of_an_agent_that_is_being_installed_are_shown_at_once():
+    lines = []
+    with PlainView(None, lines.append) as view:
+        view.begin(1, 5, 1, "agent")
+        view.tick("")
+        view.tick("making an environment")
+        view.tick("making an environment")
+        view.tick("Collecting x")
+    assert [line[9:] for line in lines[1:]] == ["  making an environment"]
+
+
+def test_a_reader_that_went_away_does_not_stop_the_campaign():
+    calls = []
+
+    def broken(line: str) -> None:
+        calls.append(line)
+        raise BrokenPipeError
+
+    with PlainView(None, broken) as view:
+        view.say("one")
+        view.say("two")
+    assert len(calls) == 1
+
+
+ROWS = [
+    Row(0, None, "completed", "baseline", 0.5),
+    Row(1, 1, "refused", words=HOSTILE, usage=Usage(1000, 200, 0.01)),
+    Row(1, None, "completed", "undecided", 0.25, 0.5, Usage(1_234_567, 20, None), 61.0, HOSTILE),
+]
+
+
+@pytest.mark.parametrize("width", [10, 30, 60, 80, 100, 200])
+def test_the_table_fits_and_an_unknown_cost_is_unknown(width):
+    lines = [unstyle(line) for line in show.table(ROWS, LOSS, width)]
+    assert max(map(cell_len, lines)) <= width
+    assert len(lines) == 4
+    if width >= 100:
+        assert "unknown" in lines[3]
+        assert "$0.00" in lines[1]
+        assert "1.23M" in lines[3]
+    if width >= 60:
+        assert "0.25" in lines[3]
+        assert "undecided" in lines[3]
+
+
+def test_costs_and_tokens_are_rounded_for_reading():
+    assert [show.cost(x) for x in (None, 0, 0.000123, 0.02, 1.234)] == [
+        "unknown",
+        "$0.00",
+        "$0.00012",
+        "$0.02",
+        "$1.23",
+    ]
+    assert [show.tokens(x) for x in (0, 999, 12_345, 999_600, 4_560_000)] == ["0", "999", "12.3k", "1M", "4.56M"]
+
+
+def test_the_record_of_a_run_is_shown_whole_and_within_the_width():
+    full = record(
+        2,
+        parent=1,
+        hypothesis="HYPO " + HOSTILE,
+        plan="PLAN",
+        description="DESCRIPTION",
+        interpretation="INTERPRETATION",
+        settings={"rate": SettingRecord(value=0.1, baseline=0.05, source="reported")},
+        attempts=[
+            AttemptRecord(
+                number=1,
+                status="crashed",
+                why="WHY",
+                commit="d" * 40,
+                put_back=["saelab/x.py"],
+                usage=UsageRecord(cost=None),
+            ),
+            AttemptRecord(number=2, status="completed", forced=True),
+        ],
+        warnings=["WARNING"],
+        told=["TOLD"],
+        fingerprint={"python": "3.11"},
+        review={"model": "m", "text": "ADVICE"},
+    )
+    text = unstyle(show.record(json.loads(full.model_dump_json()), 60))
+    assert max(map(cell_len, text.split("\n"))) <= 60
+    for expected in (
+        "Run 2: completed, undecided",
+        "HYPO",
+        "PLAN",
+        "DESCRIPTION",
+        "INTERPRETATION",
+        "rate",
+        "crashed",
+        "WHY",
+        "put back: saelab/x.py",
+        "cost",
+        "unknown",
+        "forced",
+        "WARNING",
+        "TOLD",
+        "ADVICE",
+        "python: 3.11",
+    ):
+        assert expected in text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e]", text)
+
+
+def test_a_diff_cannot_move_the_cursor():
+    assert unstyle(show.diff("+a\x1b[2Jb\n-c\n")) == "+ab\n-c"
+
+
+def test_a_campaign_is_named_so_that_it_can_be_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    assert show.typed(Layout(Path("runs/x"))) == "x"
+    assert show.typed(Layout(Path("/else where/x"))) == "'/else where/x'"
