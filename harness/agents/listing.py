@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 from . import AGENTS
+from .command_lines import CLAUDE, CODEX, GEMINI, OPENCODE
 from .environment import REQUIREMENT, aider_python, installed
 
 _OWN = {
@@ -15,10 +16,10 @@ _OWN = {
     "replay": "a recorded session, without a model",
 }
 _COMMANDS = {
-    "claude": ("Claude Code", "npm install -g @anthropic-ai/claude-code"),
-    "codex": ("Codex", "npm install -g @openai/codex"),
-    "gemini": ("Gemini CLI", "npm install -g @google/gemini-cli"),
-    "opencode": ("opencode", "npm install -g opencode-ai"),
+    "Claude Code": CLAUDE,
+    "Codex": CODEX,
+    "Gemini CLI": GEMINI,
+    "opencode": OPENCODE,
 }
 
 
@@ -56,5 +57,5 @@ def _listed(name: str) -> Listed:
         python = installed()
         place = str(python.parent.parent) if python else None
         return Listed(name, f"{REQUIREMENT.replace('==', ' ')}: {_OWN[name]}", place, "harness agents install aider")
-    about, how = _COMMANDS[name]
-    return Listed(name, about, shutil.which(name), how)
+    about, command = next((about, command) for about, command in _COMMANDS.items() if command.program == name)
+    return Listed(name, about, shutil.which(name), f"npm install -g {command.package}")
