@@ -79,7 +79,7 @@ def shared_agent(server: ModelServer, proxy: Proxy) -> Iterator[AiderAgent]:
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aider, "PATIENCE", 0.6)  # three requests
-        agent = AiderAgent(AgentConfig(model=UNKNOWN, timeout=2), provider)
+        agent = AiderAgent(AgentConfig(model=UNKNOWN, timeout=4), provider)
         yield agent
         agent.close()
 
@@ -91,7 +91,7 @@ def events() -> list[str]:
 
 @pytest.fixture
 def agent(shared_agent: AiderAgent, events: list[str]) -> AiderAgent:
-    shared_agent.config = AgentConfig(model=UNKNOWN, timeout=2, on_output=events.append)
+    shared_agent.config = AgentConfig(model=UNKNOWN, timeout=4, on_output=events.append)
     return shared_agent
 
 

@@ -312,7 +312,6 @@ def change_aider() -> None:
     Coder.lint_edited = forgiving_lint_edited
     Coder.check_for_file_mentions = lambda self, content: None
     Coder.check_and_open_urls = lambda self, error, friendly_msg=None: []
-    Coder.run_shell_commands = lambda self: ""
     # Old turns would go to a second, uncounted model call whose result is then thrown away.
     Coder.summarize_start = Coder.summarize_end = lambda self: None
     # The root is the workspace, not the common parent of the files; also for the second coder of architect mode.
