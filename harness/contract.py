@@ -25,6 +25,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB
 
 def _quantity(text: Any, units: tuple[str, ...]) -> Any:
     """`"10m"` -> 600, `"4GB"` -> 4e9; numbers pass."""
+    if isinstance(text, bool):
+        raise ValueError(f"expected a number, found {text}")
     if isinstance(text, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
         if not match or match[2] not in units:
@@ -43,7 +45,7 @@ def _inside(value: str) -> str:
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LimitsSpec(_Part):
@@ -81,7 +83,7 @@ class AbortSpec(_Part):
 class Metric(_Part):
     """A number that a run is judged by; `name` is the flat name of the results' table."""
 
-    name: str
+    name: str = Field(min_length=1)
     label: str = ""
     better: Literal["lower", "higher"] | None = None
     """None: shown as context, neither direction is better."""
@@ -92,6 +94,12 @@ class Metric(_Part):
     minimum: float | None = None
     maximum: float | None = None
     """What the number can be; outside it is not a number but a mistake."""
+
+    @model_validator(mode="after")
+    def _can_be_something(self) -> Metric:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
+        return self
 
     @property
     def title(self) -> str:
@@ -156,7 +164,7 @@ class Contract(_Part):
     """Names of the person's environment variables that the experiment gets. Never keys."""
     smoke: bool = True
     """The experiment honours HARNESS_SMOKE=1 and ends in seconds."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     training_log: str = "train_log.jsonl"
     limits: LimitsSpec = LimitsSpec()
     abort: list[AbortSpec] = []
@@ -171,6 +179,11 @@ class Contract(_Part):
     @classmethod
     def _paths_are_inside(cls, value: list[str]) -> list[str]:
         return [_inside(path) for path in value]
+
+    @field_validator("training_log")
+    @classmethod
+    def _is_in_out_dir(cls, value: str) -> str:
+        return _inside(value)
 
     @field_validator("environment")
     @classmethod
@@ -193,8 +206,13 @@ class Contract(_Part):
             raise ValueError(f"metric {primary.name} is primary and does not say which way is better")
         if not any("{out_dir}" in part for part in self.command):
             raise ValueError("command must hold {out_dir}")
+        if "{out_dir}" in self.command[0]:
+            raise ValueError("command names no program before {out_dir}")
         if not self.editable:
             raise ValueError("editable names no file")
+        for path in self.readable:
+            if not any(PurePosixPath(path).is_relative_to(along) for along in self.files):
+                raise ValueError(f"readable: {path} is not in files")
         if self.default_profile and self.default_profile not in self.profiles:
             raise ValueError(f"default_profile {self.default_profile} is not one of the profiles")
         for profile_name, profile in self.profiles.items():

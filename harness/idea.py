@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ class Idea(BaseModel):
 
     Name: str
     """Names the campaign's folder: letters, digits, `.`, `_`, `-`."""
-    Title: str = Field(min_length=1)
+    Title: str
     Experiment: str | list[str] | dict[str, Any]
     """What to do and to measure."""
     Technical_Details: str | list[str] | dict[str, Any] | None = None
@@ -43,6 +44,13 @@ class Idea(BaseModel):
     Expected_Research_Impact: str | None = None
     novel: bool | None = None
 
+    @field_validator("Title", "Experiment")
+    @classmethod
+    def _says_something(cls, value: Any) -> Any:
+        if not (value.strip() if isinstance(value, str) else value):
+            raise ValueError("is empty")
+        return value
+
     @field_validator("Name")
     @classmethod
     def _names_a_folder(cls, value: str) -> str:
@@ -54,9 +62,12 @@ class Idea(BaseModel):
 def load_ideas(path: Path) -> list[Idea]:
     """The ideas in `path`, a JSON object or a list of them. Raises InputError that names file and key."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise InputError(f"{path}: not a file.")
+        if status.st_size > _MAX_BYTES:
             raise InputError(f"{path}: larger than {_MAX_BYTES:,} bytes; an idea is a short spec.")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file. An idea is a JSON file; `harness init DIR` makes an example."
@@ -67,8 +78,10 @@ def load_ideas(path: Path) -> list[Idea]:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from error
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: line {error.lineno}: not JSON: {error.msg}.") from error
-    except (RecursionError, ValueError) as error:
-        raise InputError(f"{path}: not JSON that can be read: {error or 'nested too deep'}.") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deep to be an idea.") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON that can be read: {error}.") from error
     items = data if isinstance(data, list) else [data]
     if not items:
         raise InputError(f"{path}: an empty list; expected at least one idea.")
@@ -100,6 +113,8 @@ def _names(ideas: list[Idea]) -> str:
 def _parse(path: Path, item: Any, where: str) -> Idea:
     if not isinstance(item, dict):
         raise InputError(f"{path}: {where or 'top level'}: expected an object, found {type(item).__name__}.")
+    if lone := re.search(r"[\ud800-\udfff]", json.dumps(item, ensure_ascii=False)):
+        raise InputError(f"{path}: {where or 'top level'}: holds half a character ({lone[0]!a}); it is no text.")
     try:
         return Idea.model_validate(item)
     except ValidationError as error:

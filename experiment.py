@@ -1,0 +1,218 @@
+"""Train a sparse autoencoder (SAE) on activations with a known hierarchy of features, and score it.
+
+    python experiment.py --out_dir=run_0
+
+`AutoEncoderTopK` keeps the k largest latents of each row, `CustomSAE` is the standard SAE (ReLU, L1 penalty); the setting
+`architecture` chooses. Data, scores and files are the laboratory's (`saelab`). Shapes: x [batch, d_in], f [batch, d_sae].
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import saelab
+
+
+class BaseSAE(nn.Module):
+    """What both SAEs share: parameters, decoder, and the constraint of unit norm on the decoder's rows."""
+
+    def __init__(self, d_in: int, d_sae: int) -> None:
+        super().__init__()
+        self.W_dec = nn.Parameter(torch.randn(d_sae, d_in))
+        self.b_enc = nn.Parameter(torch.zeros(d_sae))
+        self.b_dec = nn.Parameter(torch.zeros(d_in))
+        self.set_decoder_norm_to_unit_norm()
+        self.W_enc = nn.Parameter(self.W_dec.detach().T.clone())  # [d_in, d_sae]
+
+    def pre_activations(self, x: Tensor) -> Tensor:
+        """[batch, d_sae], before anything is made sparse."""
+        return (x - self.b_dec) @ self.W_enc + self.b_enc
+
+    def encode(self, x: Tensor) -> Tensor:
+        return torch.relu(self.pre_activations(x))
+
+    def decode(self, f: Tensor) -> Tensor:
+        return f @ self.W_dec + self.b_dec
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+    @torch.no_grad()
+    def set_decoder_norm_to_unit_norm(self) -> None:
+        """Called after each step of the optimizer."""
+        self.W_dec /= self.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-8)
+
+    @torch.no_grad()
+    def remove_gradient_parallel_to_decoder_directions(self) -> None:
+        """Called before each step: the part of the gradient that the normalisation would undo."""
+        grad = self.W_dec.grad
+        if grad is not None:
+            grad -= (grad * self.W_dec).sum(dim=1, keepdim=True) * self.W_dec
+
+
+class AutoEncoderTopK(BaseSAE):
+    """f = TopK(ReLU(pre_activations)): at most k latents of a row fire."""
+
+    def __init__(self, d_in: int, d_sae: int, k: int) -> None:
+        super().__init__(d_in, d_sae)
+        self.k = k
+
+    def keep_top_k(self, post_relu: Tensor) -> Tensor:
+        values, indices = post_relu.topk(self.k, dim=1, sorted=False)
+        return torch.zeros_like(post_relu).scatter(1, indices, values)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.keep_top_k(torch.relu(self.pre_activations(x)))
+
+
+class CustomSAE(BaseSAE):
+    """The standard SAE: f = ReLU(pre_activations), made sparse by an L1 penalty."""
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """What the profile's settings leave open."""
+
+    decay_share: float = 0.2
+    """The last share of the steps in which the learning rate falls linearly to 0."""
+    grad_clip: float = 1.0
+    dead_after_rows: int = 25_600
+    """A latent that has not fired for so many rows counts as dead."""
+    auxk_weight: float = 1 / 32
+    """Weight of the TopK SAE's auxiliary loss: dead latents reconstruct what the others leave."""
+
+
+class Trainer:
+    """One step of training; subclasses say what the loss is."""
+
+    def __init__(self, sae: BaseSAE, settings: saelab.Settings, config: TrainerConfig) -> None:
+        self.sae, self.settings, self.config = sae, settings, config
+        self.step = 0
+        self.rows_since_fired = torch.zeros_like(sae.b_enc, dtype=torch.long)
+        self.optimizer = torch.optim.Adam(sae.parameters(), lr=settings.lr, fused=True)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.lr_factor)
+
+    def lr_factor(self, step: int) -> float:
+        """Linear warm-up, constant, linear decay."""
+        warm = (step + 1) / max(self.settings.warmup_steps, 1)
+        decay = (self.settings.steps - step) / max(self.config.decay_share * self.settings.steps, 1)
+        return max(min(warm, decay, 1.0), 0.0)
+
+    def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss to minimise (a scalar) and the codes f."""
+        raise NotImplementedError
+
+    def reconstruction_loss(self, x: Tensor, f: Tensor) -> Tensor:
+        """Squared error, summed over coordinates, mean over rows."""
+        return (x - self.sae.decode(f)).pow(2).sum(dim=1).mean()
+
+    @property
+    def dead(self) -> Tensor:
+        return self.rows_since_fired >= self.config.dead_after_rows
+
+    def update(self, x: Tensor) -> dict[str, float | Tensor]:
+        """Train on one batch; returns what the training log gets."""
+        if self.step == 0:
+            self.sae.b_dec.data = x.mean(dim=0)
+        loss, f = self.loss(x)
+        loss.backward()
+        self.sae.remove_gradient_parallel_to_decoder_directions()
+        torch.nn.utils.clip_grad_norm_(self.sae.parameters(), self.config.grad_clip)
+        lr = self.scheduler.get_last_lr()[0]
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.scheduler.step()
+        self.sae.set_decoder_norm_to_unit_norm()
+
+        fired = f.detach() > 0
+        self.rows_since_fired += len(x)
+        self.rows_since_fired[fired.any(dim=0)] = 0
+        self.step += 1
+        return {"loss": loss.detach(), "l0": fired.sum() / len(x), "dead": self.dead.float().mean(), "lr": lr}
+
+
+class TrainerTopK(Trainer):
+    """Reconstruction, and the auxiliary loss that revives dead latents."""
+
+    sae: AutoEncoderTopK
+
+    def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        post_relu = torch.relu(self.sae.pre_activations(x))
+        f = self.sae.keep_top_k(post_relu)
+        loss = self.reconstruction_loss(x, f) + self.config.auxk_weight * self.auxk_loss(x, f, post_relu)
+        return loss, f
+
+    def auxk_loss(self, x: Tensor, f: Tensor, post_relu: Tensor) -> Tensor:
+        """Squared error of the residual as the most active dead latents reconstruct it; 0 while none is dead."""
+        n_dead = int(self.dead.sum())
+        if n_dead == 0:
+            return x.new_zeros(())
+        residual = (x - self.sae.decode(f)).detach()
+        values, indices = post_relu.masked_fill(~self.dead, 0.0).topk(min(x.shape[1] // 2, n_dead), dim=1, sorted=False)
+        dead_f = torch.zeros_like(post_relu).scatter(1, indices, values)
+        return (residual - dead_f @ self.sae.W_dec).pow(2).sum(dim=1).mean()
+
+
+class CustomTrainer(Trainer):
+    """Reconstruction and an L1 penalty on the codes, which is warmed up with the learning rate."""
+
+    def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        f = self.sae.encode(x)
+        warm = min((self.step + 1) / max(self.settings.warmup_steps, 1), 1.0)
+        return self.reconstruction_loss(x, f) + warm * self.settings.l1_penalty * f.abs().sum(dim=1).mean(), f
+
+
+def build(settings: saelab.Settings) -> Trainer:
+    """The SAE that `architecture` names, in its trainer."""
+    config = TrainerConfig()
+    if settings.architecture == "topk":
+        return TrainerTopK(AutoEncoderTopK(settings.d_in, settings.dict_size, settings.k), settings, config)
+    return CustomTrainer(CustomSAE(settings.d_in, settings.dict_size), settings, config)
+
+
+def main(out_dir: Path) -> None:
+    settings = saelab.load_settings(Path(__file__).parent)
+    torch.manual_seed(settings.seed)
+    torch.set_num_threads(settings.threads)
+    out_dir.mkdir(parents=True, exist_ok=True)
+
+    trainer = build(settings)
+    sae = trainer.sae
+    rows = 0
+    with saelab.TrainingLog(out_dir, settings) as log:
+        for x in saelab.activations(settings):
+            report = trainer.update(x)
+            log.step(**report)
+            rows += len(x)
+        seconds = log.seconds
+
+    metrics = saelab.score(sae, settings)
+    metrics["final_loss"] = float(report["loss"])
+    metrics["train_seconds"] = seconds
+    metrics["step_ms"] = 1000 * seconds / trainer.step
+    used = {  # read back from what was trained, so that a setting that was not obeyed shows
+        "architecture": "topk" if isinstance(sae, AutoEncoderTopK) else "standard",
+        "d_in": sae.W_dec.shape[1],
+        "dict_size": sae.W_dec.shape[0],
+        "k": sae.k if isinstance(sae, AutoEncoderTopK) else None,
+        "l1_penalty": settings.l1_penalty if isinstance(trainer, CustomTrainer) else None,
+        "lr": trainer.scheduler.base_lrs[0],
+        "steps": trainer.step,
+        "planned_steps": settings.steps,
+        "batch_size": rows // trainer.step,
+        "train_tokens": rows,
+        "data_seed": settings.data_seed,
+        "threads": torch.get_num_threads(),
+    }
+    saelab.save_weights(out_dir, sae)
+    saelab.write_results(out_dir, used, metrics)
+    print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out_dir", type=Path, required=True)
+    main(parser.parse_args().out_dir)

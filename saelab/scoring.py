@@ -1,0 +1,198 @@
+"""Scores of an SAE against the ground truth, on rows that no training sees.
+
+An SAE is anything with `encode` and `decode`. Notation: n rows x [n, d_in]; F features with unit directions D [F, d_in]
+and true magnitudes y [n, F] (a feature fires where y > 0); codes z = encode(x) [n, L] (a latent fires where z > 0);
+x_hat = decode(z) [n, d_in].
+
+The direction of a latent is what it adds to the output at one unit of activation, W[l] = decode(e_l) - decode(0), so that
+no attribute of the SAE has to be believed. Every feature gets one latent at most, and every latent one feature, by the
+assignment with the largest sum of cosines between W[l] and D[i]. That latent is the feature's **own** when the cosine is at
+least 0.5; otherwise the feature is not recovered and has none.
+
+The metrics:
+
+- `explained_variance` = 1 - sum |x - x_hat|^2 / sum |x - mean(x)|^2, at most 1; 0 is as good as the mean.
+- `mse` = mean over rows and coordinates of (x - x_hat)^2; `cosine` = mean over rows of cos(x, x_hat), 0 for a zero row.
+- `l0` = mean over rows of the number of codes that are not 0, in [0, L].
+- `dead_latents` = share of latents that fire in no row, in [0, 1].
+- `mcc` = mean cosine over the min(F, L) assigned pairs, in [-1, 1]; 1 for the true dictionary.
+- `f1` = mean over all features of 2 TP / (2 TP + FP + FN), own latent fires against feature fires; 0 without an own latent.
+- `absorption`, in [0, 1], lower is better: for each feature p that has children, of the rows where p fires, the share that
+  is absorbed; then the mean over these features. A row is absorbed when p's own latent is silent (or p has none) and latents
+  of p's descendants put its direction back in its place, at least 40 % of it:
+      sum over latents l of a descendant of p of z[l] b[l, p]  >=  0.4 y[p].
+  A latent is of the feature that it was assigned to (an unassigned one: of the feature with the largest cosine). b[l, .] are
+  the coefficients, negative ones as 0, of the least-squares fit of W[l] by the directions of l's feature and of all its
+  ancestors: a latent with just its own direction has b = 0 for each ancestor, however alike the directions are. Likewise in
+  SAEBench's full absorption the main latents are silent and another carries at least 40 % of the probe's projection.
+- `hierarchy_quality`, in [0, 1], higher is better: for each feature c with a parent p, the share of the rows in which c's
+  own latent fires that have p's own latent firing too; 0 where one of the two has none or c's never fires; the mean over all
+  such pairs. A dense SAE gets 1: read it beside `l0` and `f1`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .settings import Settings
+from .synthetic import Floats, World, build_world, sample_split
+
+OWN_COSINE = 0.5
+ABSORBED_SHARE = 0.4  # SAEBench's threshold for full absorption
+
+Cosines = npt.NDArray[np.float64]
+
+
+class SAE(Protocol):
+    """What is scored: rows [n, d_in] to codes [n, L] and back."""
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor: ...
+
+    def decode(self, f: torch.Tensor) -> torch.Tensor: ...
+
+
+def score(sae: SAE, settings: Settings) -> dict[str, float]:
+    """The metrics of `sae` on the evaluation rows of the profile. Raises ValueError for codes that cannot be scored."""
+    magnitudes, activations = sample_split(settings, "eval")
+    return score_rows(sae, build_world(settings), magnitudes, activations)
+
+
+def score_rows(sae: SAE, world: World, magnitudes: Floats, activations: Floats) -> dict[str, float]:
+    """The metrics of `sae` on given rows: magnitudes [n, F] and activations [n, d_in] of `world`."""
+    codes, reconstruction, latents = _run(sae, activations)
+    cosines = _unit_rows(world.directions) @ _unit_rows(latents).T  # [F, L]
+    assigned = assign(cosines)  # [F], -1 for a feature that got no latent
+    own = np.where((assigned >= 0) & (cosines[np.arange(len(assigned)), assigned] >= OWN_COSINE), assigned, -1)
+    fires, truth = codes > 0, magnitudes > 0
+    own_fires = np.where(own >= 0, fires[:, own], False)  # [n, F]
+    pairs = assigned >= 0
+    return {
+        **_fidelity(activations, reconstruction),
+        "l0": float((codes != 0).sum(axis=1).mean()),
+        "dead_latents": float(1 - fires.any(axis=0).mean()),
+        "mcc": float(cosines[pairs, assigned[pairs]].mean()),
+        "f1": _f1(own_fires, truth),
+        "absorption": _absorption(world, magnitudes, codes, own_fires, _carried(world, latents, cosines, assigned)),
+        "hierarchy_quality": _hierarchy_quality(world, own_fires),
+    }
+
+
+@torch.no_grad()
+def _run(sae: SAE, activations: Floats) -> tuple[Floats, Floats, Floats]:
+    """Codes [n, L], reconstruction [n, d_in] and latents' directions [L, d_in] of an SAE, checked."""
+    x = torch.tensor(activations)
+    if isinstance(sae, torch.nn.Module):
+        x = x.to(next((p.device for p in sae.parameters()), x.device))
+    codes = sae.encode(x)
+    if codes.ndim != 2 or len(codes) != len(x):
+        raise ValueError(f"encode: expected codes of shape [{len(x)}, d_sae], found {list(codes.shape)}")
+    if not torch.isfinite(codes).all():
+        raise ValueError("encode: codes hold NaN or infinity; the SAE cannot be scored")
+    reconstruction = sae.decode(codes)
+    if reconstruction.shape != x.shape:
+        raise ValueError(f"decode: expected shape {list(x.shape)}, found {list(reconstruction.shape)}")
+    unit = torch.eye(codes.shape[1], dtype=codes.dtype, device=codes.device)
+    latents = sae.decode(unit) - sae.decode(torch.zeros_like(unit[:1]))
+    if not (torch.isfinite(reconstruction).all() and torch.isfinite(latents).all()):
+        raise ValueError("decode: the reconstruction holds NaN or infinity; the SAE cannot be scored")
+    return codes.float().cpu().numpy(), reconstruction.float().cpu().numpy(), latents.float().cpu().numpy()
+
+
+def _fidelity(x: Floats, x_hat: Floats) -> dict[str, float]:
+    error = ((x - x_hat).astype(np.float64) ** 2).sum()
+    total = ((x - x.mean(axis=0)).astype(np.float64) ** 2).sum()
+    return {
+        "explained_variance": float(1 - error / total),
+        "mse": float(error / x.size),
+        "cosine": float((_unit_rows(x) * _unit_rows(x_hat)).sum(axis=1).mean()),
+    }
+
+
+def _f1(own_fires: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
+    hits = (own_fires & truth).sum(axis=0)
+    return float((2 * hits / np.maximum(own_fires.sum(axis=0) + truth.sum(axis=0), 1)).mean())
+
+
+def _carried(world: World, latents: Floats, cosines: Cosines, assigned: npt.NDArray[np.int64]) -> Floats:
+    """b [L, F]: how much of each proper ancestor's direction a latent carries beside its own feature's."""
+    feature_of = cosines.argmax(axis=0)
+    features = np.flatnonzero(assigned >= 0)
+    feature_of[assigned[features]] = features
+    carried = np.zeros((len(latents), len(world.parent)), dtype=np.float32)
+    for latent, feature in enumerate(feature_of):
+        ancestors = world.ancestors(feature)
+        if ancestors:
+            basis = world.directions[[feature, *ancestors]].T  # [d_in, 1 + ancestors]
+            fit = np.linalg.lstsq(basis, latents[latent], rcond=None)[0]
+            carried[latent, ancestors] = np.maximum(fit[1:], 0)
+    return carried
+
+
+def _absorption(
+    world: World, magnitudes: Floats, codes: Floats, own_fires: npt.NDArray[np.bool_], carried: Floats
+) -> float:
+    parents = world.parents
+    in_its_place = codes @ carried[:, parents] >= ABSORBED_SHARE * magnitudes[:, parents]  # [n, parents]
+    parent_fires = magnitudes[:, parents] > 0
+    absorbed = parent_fires & ~own_fires[:, parents] & in_its_place
+    seen = parent_fires.any(axis=0)
+    return float((absorbed.sum(axis=0)[seen] / parent_fires.sum(axis=0)[seen]).mean())
+
+
+def _hierarchy_quality(world: World, own_fires: npt.NDArray[np.bool_]) -> float:
+    children = np.flatnonzero(world.parent >= 0)
+    child, parent = own_fires[:, children], own_fires[:, world.parent[children]]
+    return float(((child & parent).sum(axis=0) / np.maximum(child.sum(axis=0), 1)).mean())
+
+
+def assign(gain: Cosines) -> npt.NDArray[np.int64]:
+    """The one-to-one assignment of rows to columns with the largest total gain: the column of each row, -1 for none.
+
+    The Hungarian algorithm by shortest augmenting paths with potentials, O(rows^2 columns) at worst. `gain` [rows, columns].
+    """
+    if gain.shape[0] > gain.shape[1]:
+        rows = assign(gain.T)
+        columns = np.full(gain.shape[0], -1)
+        columns[rows] = np.arange(gain.shape[1])
+        return columns
+    n_rows, n_columns = gain.shape
+    cost = -gain.astype(np.float64)
+    row_potential, column_potential = np.zeros(n_rows), np.zeros(n_columns)
+    row_of = np.full(n_columns, -1)
+    for start in range(n_rows):
+        distance = np.full(n_columns, np.inf)
+        previous = np.full(n_columns, -1)
+        done = np.zeros(n_columns, dtype=bool)
+        row, column, reached = start, -1, 0.0
+        while row >= 0:  # until the path ends in a free column
+            through = reached + cost[row] - row_potential[row] - column_potential
+            shorter = ~done & (through < distance)
+            distance[shorter], previous[shorter] = through[shorter], column
+            column = int(np.where(done, np.inf, distance).argmin())
+            reached = float(distance[column])
+            done[column] = True
+            row = int(row_of[column])
+        visited = np.flatnonzero(done)
+        slack = reached - distance[visited]
+        column_potential[visited] -= slack
+        row_potential[start] += reached
+        matched = row_of[visited] >= 0
+        row_potential[row_of[visited[matched]]] += slack[matched]
+        while column >= 0:  # flip the path
+            before = int(previous[column])
+            row_of[column] = row_of[before] if before >= 0 else start
+            column = before
+    assigned = np.full(n_rows, -1)
+    taken = np.flatnonzero(row_of >= 0)
+    assigned[row_of[taken]] = taken
+    return assigned
+
+
+def _unit_rows(matrix: Floats) -> Cosines:
+    norm = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
+    unit: Cosines = matrix / np.where(norm > 0, norm, 1)
+    return unit

@@ -1,0 +1,79 @@
+"""What an execution leaves behind: the training log, progress for a person, and the results."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+
+from .settings import Settings
+
+LOG = "train_log.jsonl"
+RESULTS = "final_info.json"
+WEIGHTS = "sae.npz"
+_PROGRESS_SECONDS = 2.0
+
+
+class TrainingLog:
+    """One JSON line every `settings.log_every` steps and after the last; a progress line at times.
+
+    Counts the steps that were logged (`steps`) and the seconds since it was opened (`seconds`), so that what is reported is
+    what was done.
+    """
+
+    def __init__(self, out_dir: Path, settings: Settings) -> None:
+        self.steps = 0
+        self._settings = settings
+        self._file = (out_dir / LOG).open("w", encoding="utf-8")
+        self._start = self._last_progress = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def step(self, **values: float | torch.Tensor) -> None:
+        """Count one step of training; `values` (loss, l0, ...; tensors of one number too) go to the log when it is due."""
+        self.steps += 1
+        last = self.steps == self._settings.steps
+        if not last and self.steps != 1 and self.steps % self._settings.log_every:
+            return
+        numbers = {name: float(value) for name, value in values.items()}
+        self._file.write(json.dumps({"step": self.steps, **numbers}) + "\n")
+        self._file.flush()
+        now = time.perf_counter()
+        if last or self.steps == 1 or now - self._last_progress > _PROGRESS_SECONDS:
+            self._last_progress = now
+            rate = self.steps * self._settings.batch_size / max(self.seconds, 1e-9)
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+            print(f"step {self.steps}/{self._settings.steps}  {rate:,.0f} tokens/s  {shown}", flush=True)
+
+    def __enter__(self) -> TrainingLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def write_results(
+    out_dir: Path, settings: Mapping[str, str | int | float | bool | None], metrics: Mapping[str, float]
+) -> None:
+    """Write `final_info.json`, whole or not at all: the settings that were really used, and the metrics."""
+    beside = out_dir / (RESULTS + ".new")
+    with beside.open("w", encoding="utf-8") as file:
+        json.dump({"settings": dict(settings), "metrics": dict(metrics)}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(out_dir / RESULTS)
+
+
+def save_weights(out_dir: Path, sae: torch.nn.Module) -> None:
+    """Write the parameters and buffers of `sae` to `sae.npz`, by name; plain arrays that load without pickle."""
+    np.savez(out_dir / WEIGHTS, **{name: value.cpu().numpy() for name, value in sae.state_dict().items()})

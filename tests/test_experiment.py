@@ -1,0 +1,361 @@
+"""The SAE experiment: what it trains, what it leaves, and the recorded session that edits it."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import saelab
+from harness.agents.chat_history import read_session
+from harness.answer import parse
+from harness.contract import load_contract
+from harness.gate import code_differs
+from harness.health import check_health
+from harness.results import read_results
+
+ROOT = Path(__file__).parents[1]
+SOURCE = (ROOT / "experiment.py").read_text(encoding="utf-8")
+CONTRACT = load_contract(ROOT)
+QUICK = {"steps": 40, "train_rows": 8192, "eval_rows": 2048, "warmup_steps": 5}
+
+
+def load(source, folder):
+    """The module that `source` is, in `folder` beside the contract."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "experiment.py").write_text(source, encoding="utf-8")
+    (folder / "experiment.toml").write_bytes((ROOT / "experiment.toml").read_bytes())
+    spec = importlib.util.spec_from_file_location("experiment_under_test", folder / "experiment.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def execute(tmp_path, monkeypatch):
+    """Call `execute(overrides, seed=…, smoke=…, source=…)`: the settings and metrics that the experiment leaves."""
+
+    def call(overrides=None, seed=0, smoke=False, source=SOURCE):
+        monkeypatch.setenv("HARNESS_OVERRIDES", json.dumps({**QUICK, **(overrides or {})}))
+        monkeypatch.setenv("HARNESS_SEED", str(seed))
+        monkeypatch.setenv("HARNESS_SMOKE", str(int(smoke)))
+        monkeypatch.delenv("HARNESS_PROFILE", raising=False)
+        call.out_dir = tmp_path / f"run_{len(list(tmp_path.iterdir()))}"
+        load(source, tmp_path / "code").main(call.out_dir)
+        left = json.loads((call.out_dir / "final_info.json").read_text())
+        return left["settings"], left["metrics"]
+
+    return call
+
+
+def numbers(metrics):
+    return {name: value for name, value in metrics.items() if name not in ("train_seconds", "step_ms")}
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    return load(SOURCE, tmp_path_factory.mktemp("code"))
+
+
+@pytest.fixture(params=["topk", "standard"])
+def trainer(request, experiment):
+    torch.manual_seed(0)
+    settings = saelab.load_settings(ROOT, {"HARNESS_OVERRIDES": json.dumps(QUICK)})
+    return experiment.build(replace(settings, architecture=request.param))
+
+
+# --- what goes to the agent ----------------------------------------------------------------------------------------------
+
+
+def test_the_experiment_is_short_enough_to_go_along_in_every_turn():
+    assert len(SOURCE.splitlines()) <= 300
+    # Code of this kind has 3.6 characters a token in a cl100k vocabulary; 3 is on the safe side of all in use.
+    assert len(SOURCE) / 3 <= 3500
+    assert len(CONTRACT.interface) / 3 <= 600
+
+
+def test_the_experiment_has_the_names_of_the_field(experiment, trainer):
+    for name in ("AutoEncoderTopK", "TrainerTopK", "CustomSAE", "CustomTrainer"):
+        assert isinstance(getattr(experiment, name), type)
+    d_in, d_sae = trainer.settings.d_in, trainer.settings.dict_size
+    shapes = {name: tuple(value.shape) for name, value in trainer.sae.named_parameters()}
+    assert shapes == {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_enc": (d_sae,), "b_dec": (d_in,)}
+
+
+# --- training ------------------------------------------------------------------------------------------------------------
+
+
+def train(trainer, steps):
+    reports = [trainer.update(x) for x, _ in zip(saelab.activations(trainer.settings), range(steps), strict=False)]
+    return [float(report["loss"]) for report in reports]
+
+
+def test_training_lowers_the_loss_and_keeps_the_decoder_at_unit_norm(trainer):
+    losses = train(trainer, 40)
+    assert losses[-1] < 0.7 * losses[0]
+    assert trainer.sae.W_dec.norm(dim=1).detach().numpy() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_gradient_that_the_normalisation_would_undo_is_removed(trainer):
+    x = next(iter(saelab.activations(trainer.settings)))
+    trainer.loss(x)[0].backward()
+    before = trainer.sae.W_dec.grad.clone()
+    trainer.sae.remove_gradient_parallel_to_decoder_directions()
+    after, directions = trainer.sae.W_dec.grad, trainer.sae.W_dec.detach()
+    assert (before * directions).sum(dim=1).abs().max() > 1e-3
+    assert (after * directions).sum(dim=1).abs().max() < 1e-5
+    across = before - (before * directions).sum(dim=1, keepdim=True) * directions
+    assert torch.allclose(after, across, atol=1e-6)
+
+
+def test_a_topk_sae_keeps_the_k_largest(experiment):
+    sae = experiment.AutoEncoderTopK(d_in=8, d_sae=32, k=3)
+    x = torch.randn(50, 8)
+    pre, f = sae.pre_activations(x), sae.encode(x)
+    assert (f > 0).sum(dim=1).max() <= 3
+    for row, kept in zip(pre, f, strict=True):
+        expected = {int(i) for i in row.topk(3).indices if row[i] > 0}
+        assert set(kept.nonzero().flatten().tolist()) == expected
+        assert all(kept[i] == row[i] for i in expected)
+
+
+def test_dead_latents_are_revived_by_the_auxiliary_loss(experiment):
+    settings = saelab.load_settings(ROOT, {"HARNESS_OVERRIDES": json.dumps(QUICK)})
+    trainer = experiment.build(settings)
+    trainer.sae.b_enc.data[:10] = -0.5  # these ten come last
+    x = next(iter(saelab.activations(settings)))
+    trainer.loss(x)[0].backward()
+    assert trainer.auxk_loss(x, trainer.sae.encode(x), torch.relu(trainer.sae.pre_activations(x))) == 0
+    trainer.sae.zero_grad()
+    trainer.rows_since_fired[:10] = trainer.config.dead_after_rows
+    post_relu = torch.relu(trainer.sae.pre_activations(x))
+    trainer.auxk_loss(x, trainer.sae.encode(x), post_relu).backward()
+    moved = trainer.sae.W_dec.grad.abs().sum(dim=1) > 0
+    assert moved[:10].any()
+    assert not moved[10:].any()
+
+
+def test_the_learning_rate_warms_up_and_decays(trainer):
+    factors = [trainer.lr_factor(step) for step in range(trainer.settings.steps + 1)]
+    assert factors[0] == pytest.approx(1 / 5)
+    assert factors[4] == max(factors) == 1
+    assert factors[-1] == 0
+    assert factors[31] == 1 > factors[34] > factors[38] > 0
+
+
+# --- what it leaves ------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_one_others(execute):
+    first = numbers(execute()[1])
+    assert numbers(execute()[1]) == first
+    other = numbers(execute(seed=1)[1])
+    assert other.keys() == first.keys()
+    assert all(other[name] != first[name] for name in ("explained_variance", "absorption", "final_loss"))
+
+
+@pytest.mark.parametrize("architecture", ["topk", "standard"])
+def test_a_run_is_evidence_under_the_contract(execute, architecture):
+    settings, metrics = execute({"architecture": architecture, "steps": 200})
+    assert {metric.name for metric in CONTRACT.metrics_of("synthetic")} <= metrics.keys()
+    assert set(CONTRACT.comparable) <= settings.keys()
+    assert check_health(CONTRACT, "synthetic", read_results(execute.out_dir)) == []
+    assert 0.02 < metrics["absorption"] < 0.9
+
+
+@pytest.mark.parametrize(
+    ("broken", "word"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"steps": 499, "planned_steps": 500}, "steps"),
+        ({"l0": 0.0}, "l0"),
+        ({"l0": 60.0}, "l0"),
+        ({"l0": 1.0}, "l0"),
+        ({"l0": 60.0, "architecture": "standard"}, "l0"),
+        ({"dead_latents": 1.0}, "dead_latents"),
+        ({"explained_variance": -0.1}, "explained_variance"),
+        ({"cosine": -1.0}, "cosine"),
+        ({"absorption": -1.0}, "absorption"),
+        ({"final_loss": None}, "final_loss"),
+    ],
+)
+def test_a_broken_result_is_no_evidence_under_the_contract(tmp_path, broken, word):
+    settings = {"architecture": "topk", "steps": 500, "planned_steps": 500, "k": 5, "dict_size": 96}
+    metrics = {metric.name: 0.5 for metric in CONTRACT.metrics_of("synthetic")} | {"l0": 5.0}
+
+    def problems(changes):
+        changed = [{name: changes.get(name, value) for name, value in part.items()} for part in (settings, metrics)]
+        saelab.write_results(tmp_path, *changed)
+        return check_health(CONTRACT, "synthetic", read_results(tmp_path))
+
+    assert problems({}) == []
+    assert any(word in problem for problem in problems(broken))
+
+
+def test_a_smoke_run_leaves_the_same_files_and_names(execute):
+    settings, metrics = execute()
+    files = {path.name for path in execute.out_dir.iterdir()}
+    small_settings, small_metrics = execute(smoke=True)
+    assert {path.name for path in execute.out_dir.iterdir()} == files
+    assert small_settings.keys() == settings.keys()
+    assert small_metrics.keys() == metrics.keys()
+    assert small_settings["steps"] < 10
+
+
+def test_settings_are_what_was_used(execute):
+    overrides = {"k": 3, "dict_size": 80, "steps": 11, "batch_size": 128, "lr": 1e-3, "data_seed": 4}
+    settings, metrics = execute(overrides)
+    assert {name: settings[name] for name in overrides} == overrides
+    assert settings["train_tokens"] == 11 * 128
+    assert settings["l1_penalty"] is None
+    assert metrics["l0"] <= 3
+    weights = np.load(execute.out_dir / "sae.npz")
+    assert weights["W_dec"].shape == (80, settings["d_in"])
+
+
+def test_a_setting_that_the_code_does_not_obey_shows(execute):
+    edited = SOURCE.replace("settings.dict_size, settings.k)", "settings.dict_size, 7)")
+    assert edited != SOURCE
+    assert execute({"k": 3}, source=edited)[0]["k"] == 7
+
+
+def test_the_training_log_is_finite_lines(execute):
+    execute({"steps": 25})
+    lines = [json.loads(line) for line in (execute.out_dir / CONTRACT.training_log).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 10, 20, 25]
+    assert lines[0].keys() == {"step", "loss", "l0", "dead", "lr"}
+    assert all(np.isfinite(list(line.values())).all() for line in lines)
+
+
+def run_as_process(out_dir, cwd=ROOT, **environment):
+    env = {**os.environ, "HARNESS_SMOKE": "1", "OMP_NUM_THREADS": "1", **environment}
+    command = [sys.executable, str(ROOT / "experiment.py"), f"--out_dir={out_dir}"]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=100)
+
+
+def test_the_command_of_the_contract_works_from_anywhere(tmp_path):
+    done = run_as_process("run_3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert {path.name for path in (tmp_path / "run_3").iterdir()} == {"final_info.json", "train_log.jsonl", "sae.npz"}
+    assert 3 <= len(done.stdout.splitlines()) < 20
+
+
+def test_an_unknown_override_ends_the_run_with_its_name(tmp_path):
+    done = run_as_process(tmp_path / "run_1", HARNESS_OVERRIDES='{"depth": 3}')
+    assert done.returncode == 1
+    assert "unknown setting depth" in done.stderr
+    assert not (tmp_path / "run_1" / "final_info.json").exists()
+
+
+# --- the recorded session ------------------------------------------------------------------------------------------------
+
+BLOCK = re.compile(
+    r"^experiment\.py\n```python\n<{7} SEARCH\n(.*?)^={7}\n(.*?)^>{7} REPLACE\n```$", re.DOTALL | re.MULTILINE
+)
+
+
+def session():
+    """Each turn of sessions/hierarchy.md: its label, its answer, and the code after it."""
+    code = SOURCE
+    for turn in read_session(ROOT / "sessions" / "hierarchy.md"):
+        (reply,) = turn.replies
+        blocks = BLOCK.findall(reply)
+        assert len(blocks) == reply.count("<<<<<<< SEARCH")
+        for search, replacement in blocks:
+            assert code.count(search) == 1, search
+            code = code.replace(search, replacement)
+        yield turn.label, parse(reply), code
+
+
+def test_the_session_goes_through_every_kind_of_turn():
+    turns = {label: (answer, code) for label, answer, code in session()}
+    assert list(turns) == [
+        "run 1, attempt 1",
+        "run 2, attempt 1",
+        "run 2, attempt 2",
+        "run 3, attempt 1",
+        "run 3, attempt 2",
+        "run 4, attempt 1",
+        "run 5, attempt 1",
+    ]
+    codes = [code for _, code in turns.values()]
+    before = dict(zip(turns, [SOURCE, *codes], strict=False))
+    changed = {label for label, (_, code) in turns.items() if code_differs(code.encode(), before[label].encode())}
+    assert changed == turns.keys() - {"run 2, attempt 1", "run 5, attempt 1"}
+    assert [label for label, (answer, _) in turns.items() if answer.all_completed] == ["run 5, attempt 1"]
+    assert all(len(code.splitlines()) <= 300 for code in codes)
+
+
+def test_each_first_answer_of_a_run_has_its_parts():
+    for label, answer, _ in session():
+        if label.endswith("attempt 1") and not answer.all_completed:
+            assert answer.plan, label
+            assert answer.hypothesis, label
+            assert answer.description, label
+            assert any(metric.name in answer.hypothesis for metric in CONTRACT.metric), label
+        if label.endswith("attempt 1") and not label.startswith("run 1,"):
+            assert answer.interpretation, label
+
+
+def test_the_session_crashes_once_in_the_smoke_run_and_is_repaired(execute):
+    codes = {label: code for label, _, code in session()}
+    with pytest.raises(RuntimeError, match="must match the size of tensor"):
+        execute(smoke=True, source=codes["run 3, attempt 1"])
+    for label in codes.keys() - {"run 3, attempt 1"}:
+        execute(smoke=True, source=codes[label])
+
+
+def test_each_run_of_the_session_is_evidence_and_differs_from_all_others(execute):
+    codes = {label: code for label, _, code in session()}
+    long_enough = {"steps": 160}  # for parents to be found under run 4's interval of 50
+    seen = [execute(long_enough)]
+    for label in ("run 1, attempt 1", "run 2, attempt 2", "run 3, attempt 2", "run 4, attempt 1"):
+        settings, metrics = execute(long_enough, source=codes[label])
+        assert check_health(CONTRACT, "synthetic", read_results(execute.out_dir)) == []
+        assert all(settings[name] == seen[0][0][name] for name in CONTRACT.comparable)
+        assert all(metrics["explained_variance"] != other["explained_variance"] for _, other in seen)
+        assert metrics["latents_with_parent"] > 0 or label == "run 4, attempt 1"
+        seen.append((settings, metrics))
+
+
+def test_parents_are_found_in_every_normalisation_and_only_at_intervals_in_run_4(tmp_path):
+    codes = {label: code for label, _, code in session()}
+    moved = {}
+    for label in ("run 1, attempt 1", "run 4, attempt 1"):
+        sae = load(codes[label], tmp_path / label[4]).AutoEncoderTopK(8, 16, 3)
+        before = sae.parent_similarity.clone()
+        sae.firing_rate = torch.arange(16.0)
+        sae.W_dec.data = torch.randn(16, 8)
+        sae.set_decoder_norm_to_unit_norm()
+        moved[label] = not torch.equal(before, sae.parent_similarity)
+    assert moved == {"run 1, attempt 1": True, "run 4, attempt 1": False}
+
+
+def test_the_penalty_of_run_1_is_that_of_the_idea(tmp_path):
+    source = next(code for label, _, code in session() if label == "run 1, attempt 1")
+    module = load(source, tmp_path)
+    settings = saelab.load_settings(ROOT, {"HARNESS_OVERRIDES": json.dumps(QUICK)})
+    trainer = module.build(settings)
+    train(trainer, 40)
+    sae, tau = trainer.sae, 0.5
+    f = sae.encode(next(iter(saelab.activations(settings)))).detach()[:20]
+    directions = sae.W_dec.detach().double().numpy()
+    similarity = directions @ directions.T
+    np.fill_diagonal(similarity, 0)
+    expected = 0.0
+    for row in f.double().numpy():
+        for child in range(len(directions)):
+            parent = similarity[child].argmax()
+            if similarity[child, parent] > 0.5:
+                expected += similarity[child, parent] / tau * max(row[child] - row[parent], 0) / len(f)
+    assert expected > 0
+    assert float(trainer.hierarchy_penalty(f)) == pytest.approx(expected, rel=1e-4)

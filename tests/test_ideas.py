@@ -1,0 +1,253 @@
+"""Ideas and contracts are validated once, with a message that names file and key."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from harness.contract import default_contract, load_contract
+from harness.errors import InputError
+from harness.idea import choose_idea, load_ideas
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ("hierarchy", "tree", "orthogonality")
+SPEC = {"Name": "a", "Title": "A title", "Experiment": "Try it."}
+
+
+def write(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def refusal(call, *args):
+    with pytest.raises(InputError) as caught:
+        call(*args)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+# --- ideas ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_idea_has_every_field(name):
+    idea = choose_idea(ROOT / "ideas" / f"{name}.json", None)
+    assert idea.Name == name
+    assert {key for key, value in idea.model_dump().items() if value in (None, "", [])} == set()
+    assert idea.model_extra == {}
+
+
+def test_an_idea_needs_no_more_than_name_title_and_experiment(tmp_path):
+    assert load_ideas(write(tmp_path / "i.json", SPEC))[0].Abstract is None
+
+
+def test_unknown_fields_of_an_idea_are_kept(tmp_path):
+    assert load_ideas(write(tmp_path / "i.json", {**SPEC, "Budget": 3}))[0].model_extra == {"Budget": 3}
+
+
+def test_one_idea_of_a_list_is_chosen_by_name(tmp_path):
+    path = write(tmp_path / "i.json", [SPEC, {**SPEC, "Name": "b"}])
+    assert choose_idea(path, "b").Name == "b"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "line 1: not JSON"),
+        ("", "not JSON"),
+        ("3", "expected an object, found int"),
+        ([], "an empty list"),
+        ([SPEC, 3], "[1].: expected an object, found int"),
+        ([SPEC, SPEC], "two ideas are called a"),
+        ({"Name": "a", "Experiment": "x"}, "Title: field required"),
+        ({"Name": "a", "Title": "t"}, "Experiment: field required"),
+        ({"Title": "t", "Experiment": "x"}, "Name: field required"),
+        ({**SPEC, "Title": ""}, "Title"),
+        ({**SPEC, "Title": "  "}, "Title"),
+        ({**SPEC, "Experiment": ""}, "Experiment"),
+        ({**SPEC, "Experiment": 3}, "Experiment"),
+        ({**SPEC, "Name": ""}, "Name"),
+        ({**SPEC, "Name": "a/b"}, "Name"),
+        ({**SPEC, "Name": ".."}, "Name"),
+        ({**SPEC, "Name": "../x"}, "Name"),
+        ({**SPEC, "Name": "-x"}, "Name"),
+        ({**SPEC, "Name": "a\n"}, "Name"),
+        ({**SPEC, "Name": "ä"}, "Name"),
+        ({**SPEC, "Name": "x" * 65}, "Name"),
+        ({**SPEC, "Name": None}, "Name"),
+        ({**SPEC, "Novelty": 11}, "Novelty"),
+        ({**SPEC, "Novelty": -1}, "Novelty"),
+        ('{"Name": "a", "Title": "t", "Experiment": "x", "Novelty": NaN}', "Novelty"),
+        ('{"Name": "a", "Title": "t", "Experiment": "\\ud800"}', "half a character ('\\ud800')"),
+        ({**SPEC, "novel": "perhaps"}, "novel"),
+        ([{**SPEC, "Novelty": 11}], "[0].Novelty"),
+        ("[" * 10_000 + "]" * 10_000, "nested too deep"),
+        ('{"a":' * 10_000 + "1" + "}" * 10_000, "nested too deep"),
+        ('"' + "x" * 1_000_001 + '"', "larger than 1,000,000 bytes"),
+        ('{"Name": ' + "9" * 5000 + "}", "not JSON"),
+    ],
+)
+def test_a_bad_idea_is_refused_with_file_and_key(tmp_path, content, words):
+    path = write(tmp_path / "idea with space ü.json", content)
+    message = refusal(load_ideas, path)
+    assert message.startswith(str(path))
+    assert words in message
+
+
+def test_an_idea_that_cannot_be_read_is_named(tmp_path):
+    assert "no such file" in refusal(load_ideas, tmp_path / "missing.json")
+    assert "Is a directory" in refusal(load_ideas, tmp_path)
+    (tmp_path / "latin.json").write_bytes(b'{"Name": "\xe4"}')
+    assert "not UTF-8 text (byte 10)" in refusal(load_ideas, tmp_path / "latin.json")
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a file" in refusal(load_ideas, tmp_path / "pipe")
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path):
+    (tmp_path / "i.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(SPEC).encode())
+    assert load_ideas(tmp_path / "i.json")[0].Name == "a"
+
+
+def test_a_list_needs_the_name_of_one_that_it_has(tmp_path):
+    path = write(tmp_path / "i.json", [SPEC, {**SPEC, "Name": "b"}])
+    assert "--idea: a, b" in refusal(choose_idea, path, None)
+    assert "no idea called c; it holds: a, b" in refusal(choose_idea, path, "c")
+
+
+# --- contracts -----------------------------------------------------------------------------------------------------------
+
+
+def experiment(folder, toml):
+    folder.mkdir(exist_ok=True)
+    (folder / "experiment.py").write_text("")
+    (folder / "experiment.toml").write_text(toml, encoding="utf-8")
+    return folder
+
+
+def test_the_shipped_contract_leaves_nothing_unjudged():
+    contract = load_contract(ROOT)
+    assert contract.unjudged == []
+    assert contract.primary.name == "absorption"
+    assert contract.editable == ["experiment.py"]
+    assert {"absorption", "explained_variance", "l0"} <= {metric.name for metric in contract.metrics_of("synthetic")}
+
+
+@pytest.mark.parametrize(
+    ("name", "better", "target"),
+    [
+        ("absorption", "lower", 0.01),
+        ("unlearning.unlearning_score", "higher", 0.1),
+        ("sparse_probing.sae_top_1_test_accuracy", "higher", 0.74),
+        ("autointerp.autointerp_score", "higher", None),
+    ],
+)
+def test_the_shipped_contract_knows_what_is_good(name, better, target):
+    metric = next(metric for metric in load_contract(ROOT).metric if metric.name == name)
+    assert (metric.better, metric.target) == (better, target)
+
+
+def test_units_of_limits_are_read(tmp_path):
+    toml = '[limits]\ntime = "1.5h"\nsilence = "90s"\nmemory = "4GB"\noutput = 5\ndisk = "1.5KB"\nsmoke_time = "2m"'
+    limits = load_contract(experiment(tmp_path, toml)).limits
+    assert (limits.time, limits.silence, limits.memory, limits.output, limits.disk, limits.smoke_time) == (
+        5400, 90, 4_000_000_000, 5, 1500, 120,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("a =", "not TOML"),
+        ("wrong = 1", "wrong: unknown key. Known here: description, command"),
+        ('[limits]\ntiem = "3m"', "limits.tiem: unknown key"),
+        ('[limits]\ntime = "3 parsecs"', "limits.time: expected a number with a unit of s, m, h"),
+        ("[limits]\ntime = 0", "limits.time"),
+        ("[limits]\ntime = nan", "limits.time"),
+        ("[limits]\ntime = inf", "limits.time"),
+        ("[limits]\ntime = true", "limits.time"),
+        ('[limits]\nmemory = "4m"', "limits.memory"),
+        ("command = []", "command must hold {out_dir}"),
+        ('command = ["{out_dir}"]', "command names no program"),
+        ('editable = ["../x.py"]', "must be a path inside the experiment's folder"),
+        ('editable = ["/x.py"]', "must be a path inside"),
+        ('editable = ["."]', "must be a path inside"),
+        ("editable = []", "editable names no file"),
+        ('files = ["~/data"]', "must be a path inside"),
+        ('editable = ["other.py"]', "other.py: no such file"),
+        ('files = ["data"]', "data: no such file"),
+        ('auxiliary = ["../plot.py"]', "must be a path inside"),
+        ('readable = ["experiment.txt"]', "readable: experiment.txt is not in files"),
+        ('training_log = "../log"', "must be a path inside"),
+        ('environment = ["OPENAI_API_KEY"]', "looks like a key"),
+        ('environment = ["hf_token"]', "looks like a key"),
+        ("seed = -1", "seed"),
+        ('[[abort]]\nkey = "loss"\nsteps = 0', "abort.0.steps"),
+        ('[[metric]]\nname = ""', "metric.0.name"),
+        ('[[metric]]\nname = "a"\n[[metric]]\nname = "a"', "metric a is there twice"),
+        ('[[metric]]\nname = "a"\nbetter = "up"', "metric.0.better"),
+        ('[[metric]]\nname = "a"\nprimary = true', "does not say which way is better"),
+        ('[[metric]]\nname = "a"\nminimum = 2\nmaximum = 1', "minimum 2.0 is above maximum 1.0"),
+        ('[[metric]]\nname = "a"\ntarget = nan', "metric.0.target"),
+        (
+            '[[metric]]\nname="a"\nbetter="lower"\nprimary=true\n[[metric]]\nname="b"\nbetter="lower"\nprimary=true',
+            "more than one metric is primary",
+        ),
+        ('[[health]]\nvalue = "a"', "a health rule needs one of"),
+        ('[[health]]\nvalue = "a"\nabove = nan', "health.0.above"),
+        ('[[health]]\nvalue = "a"\nabove = 0\ntimes = inf', "health.0.times"),
+        ('default_profile = "x"', "default_profile x is not one of the profiles"),
+        ('[profiles.x]\nmetrics = ["m"]', "profiles.x.metrics: m is not a metric of the contract"),
+        ("[profiles.x.settings]\nk = [1]", "profiles.x.settings.k"),
+        ("[profiles.x.settings]\nk = nan", "profiles.x.settings.k"),
+    ],
+)  # fmt: skip
+def test_a_bad_contract_is_refused_with_file_and_key(tmp_path, toml, words):
+    folder = experiment(tmp_path / "experiment ü", toml)
+    message = refusal(load_contract, folder)
+    assert message.startswith(str(folder))
+    assert words in message
+
+
+def test_a_contract_that_cannot_be_read_is_named(tmp_path):
+    assert "no such folder" in refusal(load_contract, tmp_path / "missing")
+    experiment(tmp_path, "").joinpath("experiment.toml").write_bytes(b"\xff")
+    assert "not TOML" in refusal(load_contract, tmp_path)
+    (tmp_path / "experiment.toml").unlink()
+    (tmp_path / "experiment.toml").mkdir()
+    assert "cannot be read" in refusal(load_contract, tmp_path)
+
+
+def test_a_profile_that_is_not_there_is_refused_with_those_that_are(tmp_path):
+    contract = load_contract(experiment(tmp_path, "[profiles.x]\n[profiles.y]"))
+    assert contract.profile(None)[0] == "x"
+    assert "It has: x, y" in refusal(contract.profile, "z")
+
+
+def test_a_folder_with_just_an_experiment_gets_the_default_contract(tmp_path):
+    for name in ("experiment.py", "plot.py", "data.csv", ".env"):
+        (tmp_path / name).write_text("")
+    for name in ("run_0", "runs", "lib", "__pycache__"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("data.csv")
+    contract = load_contract(tmp_path)
+    assert contract == default_contract(tmp_path)
+    assert (contract.editable, contract.auxiliary, contract.files) == (
+        ["experiment.py"],
+        ["plot.py"],
+        ["data.csv", "lib"],
+    )
+    assert len(contract.unjudged) == 4
+    assert contract.profile(None)[0] == ""
+
+
+def test_a_folder_without_an_experiment_says_how_to_make_one(tmp_path):
+    assert "harness init" in refusal(load_contract, tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission_is_named(tmp_path):
+    path = write(tmp_path / "i.json", SPEC)
+    path.chmod(stat.S_IWUSR)
+    assert "Permission denied" in refusal(load_ideas, path)
