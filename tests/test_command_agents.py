@@ -6,7 +6,6 @@ server on loopback.
 
 import json
 import os
-import stat
 import subprocess
 import sys
 import time
@@ -193,6 +192,7 @@ def install(tmp_path, monkeypatch):
             f"#!{sys.executable}\nimport json, os, signal, subprocess, sys, time\n"
             "if sys.argv[1:] == ['--version']:\n    print('Some Agent v2.1.197 (build 7)')\n    sys.exit()\n"
             "call = {'argv': sys.argv[1:], 'cwd': os.getcwd(), 'env': dict(os.environ), 'stdin': sys.stdin.read()}\n"
+            "call['terminal_session'] = os.getsid(0)\n"
             f"with open({str(calls)!r}, 'a') as file:\n    file.write(json.dumps(call) + '\\n')\n{body}\n"
         )
         program.chmod(0o755)
@@ -253,6 +253,7 @@ def test_each_command_gets_its_arguments_in_the_first_and_the_next_round(name, i
     assert (" ".join(first["argv"]), " ".join(following["argv"])) == ARGUMENTS[name]
     assert first["cwd"] == str(work.root)
     assert first["stdin"] == ""
+    assert first["terminal_session"] != os.getsid(0)  # Ctrl-C is the harness's to handle
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -553,10 +554,12 @@ def test_a_command_that_cannot_run_says_so(install, tmp_path):
 
 def test_a_program_that_the_agent_planted_is_not_run(install, work, monkeypatch):
     install("claude", printing(GOOD["claude"]))
-    planted = work.root / "claude"
+    planted = work.root / "bin/claude"
+    planted.parent.mkdir()
     planted.write_text("#!/bin/sh\ntouch planted_ran\n")
-    planted.chmod(planted.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f".{os.pathsep}{os.environ['PATH']}")
+    planted.chmod(0o755)
+    monkeypatch.chdir(work.root.parent)
+    monkeypatch.setenv("PATH", f"bin{os.pathsep}.{os.pathsep}{os.environ['PATH']}")
     reply = ask(converse("claude", work))
     assert reply.failure is None
     assert not (work.root / "planted_ran").exists()

@@ -250,7 +250,7 @@ def test_checks_that_hang_are_ended(tmp_path, monkeypatch):
 
 
 def test_the_persons_ruff_settings_have_no_say(tmp_path, monkeypatch):
-    (tmp_path / "ruff.toml").write_text('lint.ignore = ["F821"]\n')
+    (tmp_path / "ruff.toml").write_text('builtins = ["undefined_name"]\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RUFF_OUTPUT_FILE", str(tmp_path / "elsewhere"))
     assert "would crash" in ask(with_code("print(undefined_name)\n"))

@@ -213,6 +213,7 @@ def test_odd_names_can_be_told_and_kept(work, tmp_path):
 
 def test_thousands_of_files_do_not_hide_the_change(work, monkeypatch):
     monkeypatch.setattr(module, "MAX_ENTRIES", 50)
+    monkeypatch.setattr(module, "MAX_EVIDENCE", 95_000)
     (work.root / "0").mkdir()
     for number in range(200):
         (work.root / "0" / f"{number}").write_bytes(b"x" * 10_000)
@@ -222,8 +223,10 @@ def test_thousands_of_files_do_not_hide_the_change(work, monkeypatch):
     change = look(work)
     assert change.files == {"experiment.py": b"x = 2\n"}
     assert "lab/score.py" in told(change)
+    assert "with everything beyond: 50 files" in told(change)
     assert len(told(change)) < 1_500
-    assert sum(map(len, change.evidence.values())) <= module.MAX_EVIDENCE
+    assert sum(map(len, change.evidence.values())) <= 95_000
+    assert len(change.evidence) <= 12
 
 
 def test_folders_deeper_than_recursion_goes_are_survived(work):
