@@ -73,7 +73,17 @@ class Dialogue:
         following = f"{turn_key(run, attempt + 1)}/turn"
         return attempt < self._options.max_attempts and (self._journal.is_done(following) or bool(self._inbox()))
 
+    def prepare(self) -> None:
+        """Have the agent ready before anything is spent: its environment, its key. Raises what to do."""
+        self._view.begin(0, self._options.max_runs, 0, "agent")
+        self._view.say(self._agent.check())
+
     def close(self) -> None:
+        """End the conversation and the agent's processes."""
+        self._end_conversation()
+        self._agent.close()
+
+    def _end_conversation(self) -> None:
         if self._conversation is not None:
             self._conversation.close()
             self._conversation = None
@@ -93,7 +103,7 @@ class Dialogue:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "brief.md", text)
         reply = self._ask(run, attempt, text, files)
-        write_atomically(folder / "reply.md", reply.text)
+        write_atomically(folder / "reply.md", _all_of(reply))
         write_atomically(folder / "session.md", render_turn(label(run, attempt), text, reply.replies))
         change = collect(self._workspace, files, self._campaign.contract, self._notes())
         for name, content in change.evidence.items():
@@ -121,7 +131,7 @@ class Dialogue:
         reply: Reply,
         change: Change,
     ) -> Turn:
-        answer = answers.parse(reply.text)
+        answer = answers.parse(_all_of(reply))
         self._recorder.interpret(run - 1, answer.interpretation)
         refused = [f"{path}: you may not write there; nothing was written." for path in reply.refused_writes]
         return Turn(
@@ -131,6 +141,7 @@ class Dialogue:
             commit=commit,
             by_person=by_person,
             put_back=[*change.put_back, *refused],
+            notices=list(reply.warnings),
             problems=list(change.problems),
             words=change.words,
             told=[text for _, text in inbox],
@@ -158,6 +169,7 @@ class Dialogue:
                 "told": [],
                 "told_files": [],
                 "put_back": [],
+                "notices": [],
                 "problems": [],
                 "all_completed": False,
                 "usage": UsageRecord(),
@@ -193,7 +205,7 @@ class Dialogue:
                 return Reply(text="", usage=Usage(), failure=reply.failure)
             if reply.failure.kind in _AGAIN and not died:
                 died = True
-                self.close()
+                self._end_conversation()
             elif reply.failure.kind not in _PASSING:
                 break
             restore(self._workspace, files, self._notes())
@@ -204,7 +216,7 @@ class Dialogue:
         if self._conversation is not None and self._conversation_run == run:
             restore(self._workspace, files, self._notes())
             return self._conversation
-        self.close()
+        self._end_conversation()
         for old in self._campaign.local.glob("workspace_*"):
             shutil.rmtree(old, ignore_errors=True)
         root = self._campaign.workspace(run)
@@ -228,7 +240,7 @@ class Dialogue:
         return self._campaign.notes.read_text(encoding="utf-8", errors="replace")
 
     def _forget_conversation(self) -> None:
-        self.close()
+        self._end_conversation()
         self._campaign.history.unlink(missing_ok=True)
 
     def _text(self, run: int, attempt: int, trouble: Trouble | None, told: list[str], person_diff: str | None) -> str:
@@ -268,6 +280,11 @@ class Dialogue:
         while time.monotonic() < end:
             self._stop.check()
             time.sleep(0.2)
+
+
+def _all_of(reply: Reply) -> str:
+    """Everything that the model said in a turn: a plan stands in the first reply, a repaired edit in the last."""
+    return "\n\n".join(reply.replies) or reply.text
 
 
 def _advice(failure: Failure | None) -> str:

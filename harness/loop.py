@@ -52,6 +52,8 @@ class Loop:
     def run(self) -> Ending:
         """Take the campaign from wherever it is to its end."""
         self.recorder.start()
+        if not self.recorder.has_baseline:
+            self.dialogue.prepare()
         self.baseline()
         for run in range(1, self.max_runs + 1):
             if self.one_run(run).all_completed:

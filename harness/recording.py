@@ -62,6 +62,10 @@ class Recorder:
         for sentence in self._campaign.contract.unjudged:
             self._view.say(f"the contract has {sentence}")
 
+    @property
+    def has_baseline(self) -> bool:
+        return self._journal.is_done("run_0/record")
+
     def record_baseline(self) -> Record:
         """The record of run 0. Raises CannotGoOn when the contract's own rules say that it is no baseline."""
         return self._once(0, self._baseline)
@@ -102,7 +106,7 @@ class Recorder:
             advice=records[-1].review.text if records[-1].review else None,
             parent=_parent(records).run,
             person_diff=person_diff,
-            notices=tuple(last[0].put_back) if last else (),
+            notices=last[0].not_kept if last else (),
         )
 
     def diff(self, record: Record) -> str:
@@ -112,7 +116,7 @@ class Recorder:
 
     def close(self) -> None:
         """Render the notes and commit what came after the last record: the agent's last words, the journal's last line."""
-        if not self._journal.is_done("run_0/record"):
+        if not self.has_baseline:
             return
         self._write_notes()
         runs = len(self._campaign.records())

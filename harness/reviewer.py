@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from .agents import Failure
@@ -45,7 +45,9 @@ class Reviewer:
     def _ask(self, record: Record, model: str) -> dict[str, Any]:
         situation = self._recorder.situation(record.run + 1, 1, (), None)
         system, user = review_request(situation, self._recorder.diff(record))
-        reply = AiderAgent(self._config).complete(model, system, user)
+        agent = AiderAgent(replace(self._config, model=model, architect=None))
+        reply = agent.complete(model, system, user)
+        agent.close()
         failure: Failure | None = reply.failure
         if failure is not None:
             self._view.say(f"The reviewer gave no advice: {failure.message}")

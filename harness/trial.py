@@ -48,9 +48,9 @@ class Trials:
         if result["refused"] is None:
             return None
         if turn.no_answer:
-            return Trouble("no_answer", turn.no_answer, "", tuple(turn.put_back))
+            return Trouble("no_answer", turn.no_answer, "", turn.not_kept)
         self._view.say(f"refused: {result['refused']}")
-        return Trouble("refused", result["refused"], "", tuple(turn.put_back))
+        return Trouble("refused", result["refused"], "", turn.not_kept)
 
     def smoke(self, turn: Turn) -> Trouble | None:
         """Execute for seconds before it is executed for long."""
@@ -59,14 +59,14 @@ class Trials:
         folder = self._campaign.attempt_folder(turn.run, turn.attempt)
         step = f"{turn.key}/smoke"
         return self._execute(
-            step, turn.commit or "", turn.run, turn.attempt, folder, smoke=True, put_back=turn.put_back
+            step, turn.commit or "", turn.run, turn.attempt, folder, smoke=True, not_kept=turn.not_kept
         )
 
     def execute(self, turn: Turn) -> Trouble | None:
         """The run itself. What it leaves is filed as the run's, or as the attempt's when it failed."""
         step = f"{turn.key}/execute"
         folder = self._campaign.run_folder(turn.run)
-        return self._execute(step, turn.commit or "", turn.run, turn.attempt, folder, put_back=turn.put_back)
+        return self._execute(step, turn.commit or "", turn.run, turn.attempt, folder, not_kept=turn.not_kept)
 
     def _refusal(self, turn: Turn) -> str | None:
         if turn.no_answer:
@@ -111,7 +111,7 @@ class Trials:
         folder: Path,
         *,
         smoke: bool = False,
-        put_back: list[str] | None = None,
+        not_kept: tuple[str, ...] = (),
     ) -> Trouble | None:
         fresh = not self._journal.is_done(step)
         if fresh:
@@ -126,7 +126,7 @@ class Trials:
         if fresh:
             self._view.say(f"{result['trouble']['status'].replace('_', ' ')}: {result['trouble']['why']}")
         editable = tuple(self._campaign.contract.editable)
-        return Trouble(**result["trouble"], put_back=tuple(put_back or ()), editable=editable)
+        return Trouble(**result["trouble"], put_back=not_kept, editable=editable)
 
     def _perform(self, step: str, commit: str, run: int, attempt: int, folder: Path, smoke: bool) -> dict[str, Any]:
         with self._stop.polled():

@@ -22,6 +22,8 @@ class Turn(BaseModel):
     """A person changed the code since the last step."""
     forced: bool = False
     put_back: list[str] = []
+    notices: list[str] = []
+    """What the agent's own machinery found wrong and did not tell the model."""
     problems: list[str] = []
     words: str = ""
     """What the agent wrote into notes.txt."""
@@ -35,6 +37,11 @@ class Turn(BaseModel):
     no_answer: str = ""
     """Why there is no answer (the conversation outgrew the model)."""
     usage: UsageRecord = UsageRecord()
+
+    @property
+    def not_kept(self) -> tuple[str, ...]:
+        """What of its edits did not come through, for the agent."""
+        return (*self.put_back, *self.notices)
 
     @property
     def key(self) -> str:

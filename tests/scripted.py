@@ -26,6 +26,9 @@ class ScriptedAgent:
         assert self.config.session is not None
         return ScriptedConversation(json.loads(self.config.session.read_text()), workspace, history or [])
 
+    def close(self) -> None:
+        pass
+
 
 class ScriptedConversation:
     def __init__(self, script: dict[str, Any], workspace: Workspace, history: list[str]) -> None:

@@ -127,7 +127,6 @@ def test_an_edit_is_applied(conversation, workspace, server):
     assert reply.text.startswith("Faster.") and reply.replies == (reply.text,)
     assert (reply.usage.sent, reply.usage.received, reply.usage.requests) == (1000, 100, 1)
     assert reply.usage.seconds > 0
-    assert Reply.from_json(reply.to_json()) == reply
 
 
 def test_the_model_is_told_the_files_and_the_prompt(conversation, server):
@@ -251,7 +250,7 @@ def test_a_key_echoed_by_the_provider_is_redacted(conversation, server, events):
     server.says(refuses_key)
     reply = ask(conversation)
     assert reply.failure and "[OPENAI_API_KEY]" in reply.failure.message
-    assert KEY not in reply.to_json() and not any(KEY in line for line in events)
+    assert KEY not in repr(reply) and not any(KEY in line for line in events)
 
 
 def test_the_cost_of_a_model_without_a_price_is_unknown(conversation, server):

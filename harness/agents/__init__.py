@@ -10,9 +10,8 @@ A back end is a dotted path in `AGENTS`; an unknown name may itself be an import
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -89,19 +88,6 @@ class Reply:
     history: Any = None
     warnings: tuple[str, ...] = ()
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> Reply:
-        data = json.loads(text)
-        data["usage"] = Usage(**data["usage"])
-        data["failure"] = Failure(**data["failure"]) if data["failure"] else None
-        data["replies"] = tuple(data["replies"])
-        data["refused_writes"] = tuple(data["refused_writes"])
-        data["warnings"] = tuple(data["warnings"])
-        return cls(**data)
-
 
 @dataclass(frozen=True)
 class Workspace:
@@ -156,6 +142,10 @@ class Agent(Protocol):
 
     def open(self, workspace: Workspace, history: Any = None) -> Conversation:
         """A conversation on `workspace`, going on after `history` (of an earlier `Reply`) where given."""
+        ...
+
+    def close(self) -> None:
+        """End every process that it started."""
         ...
 
 

@@ -73,6 +73,9 @@ class CommandAgent:
     def open(self, workspace: Workspace, history: Any = None) -> CommandConversation:
         return CommandConversation(self, workspace, history)
 
+    def close(self) -> None:
+        """Nothing outlives a turn."""
+
     def install(self) -> str:
         """What a person does about a command that is missing."""
         return f"Install it with `npm install -g {self.command.package}`, and log in once by running it."
