@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from .contract import Setting
-from .text import WIDTH
+from .text import WIDTH, clip, line
+
+if TYPE_CHECKING:  # `status` and `log` answer at once, without the models
+    from .contract import Setting
 
 MISSING = "-"
 _MOST_DIGITS = 8
+_LONGEST_CELL = 160
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -40,25 +44,35 @@ def setting(value: Setting) -> str:
     """A setting as one would write it in JSON, strings bare."""
     if value is None or isinstance(value, bool):
         return str(value).lower() if value is not None else "null"
-    return number(value, _MOST_DIGITS) if isinstance(value, float) else str(value)
+    return number(value, _MOST_DIGITS) if isinstance(value, float) else clip(line(str(value)), _LONGEST_CELL)
 
 
 def compact(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for a model: no padding, since each blank is paid for."""
-    return "\n".join("|".join(cell.replace("|", "/") for cell in cells) for cells in [header, *rows])
+    return "\n".join("|".join(cell.replace("|", "/") for cell in cells) for cells in _cells(header, rows))
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
-    """A table for a person, first column left and the others right; a long first cell gets a line of its own."""
-    widths = [max(len(cells[i]) for cells in [header, *rows]) for i in range(len(header))]
+    """A table for a person, numbers to the right; a first cell for which there is no room gets a line of its own."""
+    table = _cells(header, rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    sides = [">" if all(map(_is_number, column[1:])) else "<" for column in zip(*table, strict=True)]
     room = WIDTH - len(indent) - sum(width + 2 for width in widths[1:])
     first = min(widths[0], max(room, 12))
     lines: list[str] = []
-    for cells in [header, *rows]:
-        numbers = "".join(f"  {cell:>{width}}" for cell, width in zip(cells[1:], widths[1:], strict=True))
+    for cells in table:
+        rest = "".join(f"  {cells[i]:{sides[i]}{widths[i]}}" for i in range(1, len(cells)))
         if len(cells[0]) > first:
             lines.append(f"{indent}{cells[0]}")
-            lines.append(f"{indent}{'':{first}}{numbers}".rstrip())
-        else:
-            lines.append(f"{indent}{cells[0]:{first}}{numbers}".rstrip())
+        name = "" if len(cells[0]) > first else cells[0]
+        lines.append(f"{indent}{name:{first}}{rest}".rstrip())
     return "\n".join(lines)
+
+
+def _cells(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Header and rows; names come from result files, so each cell is made one line of bounded length."""
+    return [[clip(line(cell), _LONGEST_CELL) for cell in cells] for cells in [header, *rows]]
+
+
+def _is_number(cell: str) -> bool:
+    return cell == MISSING or cell.lstrip("+-")[:1].isdigit() or cell in ("inf", "-inf", "nan")

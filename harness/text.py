@@ -10,8 +10,10 @@ import re
 import textwrap
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+if TYPE_CHECKING:  # `status` and `log` answer at once, and render no template
+    from jinja2 import Environment, Template
 
 WIDTH = 100
 """Columns of what a person reads in a pager."""
@@ -62,7 +64,7 @@ def words(text: str, margin: str = "    | ") -> str:
     """`text` wrapped for a pager, `margin` before every line."""
     rows: list[str] = []
     for row in clean(text).expandtabs(4).strip("\n").split("\n"):
-        rows += textwrap.wrap(row, WIDTH - len(margin), drop_whitespace=True, replace_whitespace=False) or [""]
+        rows += textwrap.wrap(row, WIDTH - len(margin), break_on_hyphens=False) or [""]
     return "\n".join(f"{margin}{row}".rstrip() for row in rows)
 
 
@@ -81,6 +83,8 @@ def duration(seconds: float) -> str:
 
 @cache
 def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     here = Path(__file__).parent
     # An installed package carries the templates inside it, a checkout beside it.
     environment = Environment(

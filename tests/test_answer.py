@@ -57,7 +57,7 @@ def test_prose_that_only_mentions_a_heading_is_no_heading():
     )
     assert answer.hypothesis == ""
     assert answer.plan.startswith("none.")
-    assert "in a list" in answer.plan
+    assert "- Hypothesis: in a list\n2. Notes: in a list" in answer.plan
     assert parse("Plan to use fewer latents.").plan == ""
 
 
@@ -164,10 +164,15 @@ def test_any_text_is_an_answer(reply):
         "\r",
     ],
 )
-def test_ten_megabytes_of_anything_are_read_in_one_pass(piece):
-    answer = parse(piece * (10_000_000 // len(piece)))
+def test_a_hostile_reply_is_read_in_one_pass(piece):
+    answer = parse(piece * (1_000_000 // len(piece)))
     assert len(answer.plan) <= LIMIT + 100
     assert len(answer.description) <= LIMIT + 100
+
+
+def test_a_reply_of_ten_megabytes_is_read():
+    answer = parse(f"HYPOTHESIS: it falls\n{EDIT}" + "x = 1\n" * 1_600_000 + "NOTES: done\nALL_COMPLETED\n")
+    assert (answer.hypothesis, answer.description, answer.all_completed) == ("it falls", "done", True)
 
 
 def test_a_part_is_cut_at_its_limit_and_says_so():

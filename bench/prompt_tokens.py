@@ -1,0 +1,98 @@
+"""How many tokens the first brief takes, beside a prompt with the same results pasted as JSON.
+
+    python bench/prompt_tokens.py
+
+Two recorded baselines of Gemma-2-2B (TopK at k=40 and at k=320), the idea `ideas/hierarchy.json`, and the contract that
+belongs to these results, written out below. Tokens are counted by aider's tokenizer for gpt-4o, without network;
+`harness agents install aider` makes its environment. The last line of the output is one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from harness.agents.aider import count_tokens
+from harness.brief import Column, Situation, brief, results_table, settings_table
+from harness.contract import Contract, HealthRule, Metric, Profile
+from harness.idea import Idea, choose_idea
+from harness.record import Record, VerdictRecord
+from harness.results import read_results
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "tests" / "data" / "gemma-2-2b"
+BASELINES = {"run_0": "layer12_topk_k40_2441steps.json", "k=320": "layer12_topk_k320_2441steps.json"}
+ONE_RUN_MORE = "layer12_run1_topk_k40_488steps.json"
+PROFILE = "gemma-2-2b"
+MODEL = "gpt-4o"
+GOAL = 2_000
+
+CONTRACT = Contract(
+    description="Train a sparse autoencoder on a language model's activations; SAEBench scores it.",
+    metric=[
+        Metric(name="absorption.mean_absorption_score", better="lower", target=0.01, primary=True),
+        Metric(name="unlearning.unlearning_score", better="higher", target=0.1),
+        Metric(name="sparse_probing.sae_top_1_test_accuracy", better="higher", target=0.74),
+        Metric(name="autointerp.autointerp_score", better="higher"),
+    ],
+    health=[
+        HealthRule(value="training.training_steps", above=0, at_least="steps"),
+        HealthRule(value="training.final_loss", present=True, finite=True),
+        HealthRule(value="core.l0", above=0),
+        HealthRule(value="core.l0", at_most="k", times=1.02, when={"dict_class": "AutoEncoderTopK"}),
+        HealthRule(value="core.cossim", above=0),
+    ],
+    comparable=["k", "steps", "dict_size", "activation_dim", "lm_name", "layer", "dict_class"],
+    profiles={PROFILE: Profile(description="Gemma-2-2B, residual stream after layer 12")},
+)
+
+
+def column(label: str, name: str) -> Column:
+    """A result file as the harness reads it from a run's folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(DATA / name, Path(folder) / "final_info.json")
+        results = read_results(Path(folder))
+    return Column(label, results.numbers, results.settings)
+
+
+def situation(idea: Idea, columns: tuple[Column, ...], records: tuple[Record, ...]) -> Situation:
+    settings = columns[0].settings
+    return Situation(idea, CONTRACT, PROFILE, settings, columns, records, run=len(records) + 1, attempt=1, max_runs=10)
+
+
+def pasted(idea: Idea, names: list[str]) -> str:
+    """The prompt of older harnesses: idea and whole result dicts."""
+    results = {name: json.loads((DATA / name).read_text(encoding="utf-8")) for name in names}
+    return f"{idea.model_dump_json(exclude_none=True)}\n\nResults:\n" + "\n".join(
+        json.dumps(result) for result in results.values()
+    )
+
+
+def main() -> int:
+    idea = choose_idea(ROOT / "ideas" / "hierarchy.json", None)
+    columns = tuple(column(label, name) for label, name in BASELINES.items())
+    later = column("run_1", ONE_RUN_MORE)
+    tried = Record(run=1, status="completed", verdict=VerdictRecord(kind="undecided"), commit="", parent=0)
+    texts = {
+        "pasted": pasted(idea, list(BASELINES.values())),
+        "pasted_one_run_more": pasted(idea, [*BASELINES.values(), ONE_RUN_MORE]),
+        "brief": brief(situation(idea, columns, ())),
+        "brief_one_run_more": brief(situation(idea, (*columns, later), (tried,))),
+        "table": results_table(columns) + "\n" + settings_table(columns),
+    }
+    tokens = {name: count_tokens(text, MODEL) for name, text in texts.items()}
+    if None in tokens.values():
+        print("aider's environment has not been made: run `harness agents install aider` first.", file=sys.stderr)
+        return 2
+    for name, count in tokens.items():
+        print(f"{name.replace('_', ' '):<22}{count:>8,} tokens")
+    facts = {"goal": GOAL, "metrics": len(columns[0].metrics), "model": MODEL, **tokens}
+    print(json.dumps(facts))
+    return 0 if (tokens["brief"] or 0) <= GOAL else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
