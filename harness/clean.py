@@ -6,7 +6,6 @@ Nothing outside the folders listed here is touched: links are removed, never fol
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import psutil
 
 from .agents.environment import cache_folder
 from .errors import CannotGoOn
+from .executors.disk import disk_usage
 from .executors.home import Home
 from .journal import locked
 from .layout import RUNS, Layout, layouts
@@ -70,14 +70,14 @@ def usage(runs: Path = RUNS) -> list[Item]:
     for campaign in layouts(runs):
         changed = (campaign.journal if campaign.journal.exists() else campaign.options_file).stat().st_mtime
         is_link = campaign.root.is_symlink()
-        items.append(Item("campaign", campaign.name, campaign.root, 0 if is_link else _size(campaign.root), changed))
+        size = 0 if is_link else disk_usage([campaign.root])
+        items.append(Item("campaign", campaign.name, campaign.root, size, changed))
         copies = [] if is_link else _working_copies(campaign.root)
         if copies:
-            size = sum(_size(copy) for copy in copies)
-            items.append(Item("working copies", campaign.name, campaign.root, size, changed))
+            items.append(Item("working copies", campaign.name, campaign.root, disk_usage(copies), changed))
     for folder in sorted(cache_folder().glob("aider-*")):
         if folder.is_dir() and not folder.is_symlink():
-            items.append(Item("environment", folder.name, folder, _size(folder), folder.stat().st_mtime))
+            items.append(Item("environment", folder.name, folder, disk_usage([folder]), folder.stat().st_mtime))
     return items
 
 
@@ -129,19 +129,3 @@ def _environment_in_use(folder: Path) -> str:
         if command and Path(command[0]).is_relative_to(folder):
             return f"process {process.info['pid']} uses it"
     return ""
-
-
-def _size(folder: Path) -> int:
-    """Bytes that `folder` takes on disk; a file with several names counts once. What cannot be read is left out."""
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    for path, _, names in os.walk(folder, followlinks=False):
-        for name in names:
-            try:
-                state = Path(path, name).lstat()
-            except OSError:
-                continue
-            if (state.st_dev, state.st_ino) not in seen:
-                seen.add((state.st_dev, state.st_ino))
-                total += state.st_blocks * 512
-    return total
