@@ -131,7 +131,7 @@ def repair_brief(
 ) -> str:
     """What the agent is told after a failed attempt, in the same conversation.
 
-    `attempt` is the one that it is now asked for, `attempts_left` how many there are after that one.
+    `attempt` is the one that it is now asked for, `attempts_left` counts that one too.
     """
     return _rendered(
         "repair.j2",

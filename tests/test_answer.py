@@ -171,7 +171,9 @@ def test_a_hostile_reply_is_read_in_one_pass(piece):
 
 
 def test_a_reply_of_ten_megabytes_is_read():
-    answer = parse(f"HYPOTHESIS: it falls\n{EDIT}" + "x = 1\n" * 1_600_000 + "NOTES: done\nALL_COMPLETED\n")
+    answer = parse(
+        f"HYPOTHESIS: it falls\n{EDIT}" + f"x = 1  # {'-' * 90}\n" * 100_000 + "NOTES: done\nALL_COMPLETED\n"
+    )
     assert (answer.hypothesis, answer.description, answer.all_completed) == ("it falls", "done", True)
 
 

@@ -291,14 +291,14 @@ def test_a_label_names_run_and_attempt():
 
 @pytest.mark.parametrize("status", get_args(AttemptStatus))
 def test_every_status_has_its_words_in_a_repair_brief(status):
-    text = repair_brief(2, 3, 1, Trouble(status, "because"))
+    text = repair_brief(2, 3, 2, Trouble(status, "because"))
     assert text.startswith(f"Run 2, attempt 2 {_ENDED[status]}: because\n")
     assert "This is run 2, attempt 3, with 1 more after it." in text
 
 
 def test_a_repair_brief_is_short_and_says_what_and_where():
     trouble = Trouble("crashed", "exit code 1", "step 1\nValueError: no", ("saelab/x.py: put back.",))
-    text = repair_brief(2, 4, 0, trouble, ("be quick",), "+y = 2")
+    text = repair_brief(2, 4, 1, trouble, ("be quick",), "+y = 2")
     for part in ("exit code 1", "```\nstep 1\nValueError: no\n```", "- saelab/x.py: put back.", "> be quick", "+y = 2"):
         assert part in text
     assert "the last: if it fails too, run 2 is recorded as failed" in text
