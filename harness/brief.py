@@ -127,7 +127,6 @@ def repair_brief(
     attempts_left: int,
     trouble: Trouble,
     told: tuple[str, ...] = (),
-    person_diff: str | None = None,
 ) -> str:
     """What the agent is told after a failed attempt, in the same conversation.
 
@@ -140,7 +139,6 @@ def repair_brief(
         trouble=trouble,
         output=relevant_end(trouble.output_tail, trouble.editable),
         told=told,
-        person_diff=person_diff,
         run=run,
         label=label(run, attempt),
         attempts_left=attempts_left,
