@@ -92,8 +92,8 @@ class Trainer:
         self.sae, self.settings, self.config = sae, settings, config
         self.step = 0
         self.rows_since_fired = torch.zeros_like(sae.b_enc, dtype=torch.long)
-        self.optimizer = torch.optim.Adam(sae.parameters(), lr=settings.lr, fused=True)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.lr_factor)
+        self.base_lr = settings.lr
+        self.optimizer = saelab.Adam(sae.parameters(), lr=self.base_lr, betas=(0.9, 0.999))
 
     def lr_factor(self, step: int) -> float:
         """Linear warm-up, constant, linear decay."""
@@ -121,17 +121,17 @@ class Trainer:
         loss.backward()
         self.sae.remove_gradient_parallel_to_decoder_directions()
         torch.nn.utils.clip_grad_norm_(self.sae.parameters(), self.config.grad_clip)
-        lr = self.scheduler.get_last_lr()[0]
+        self.optimizer.lr = self.base_lr * self.lr_factor(self.step)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.scheduler.step()
         self.sae.set_decoder_norm_to_unit_norm()
 
         fired = f.detach() > 0
         self.rows_since_fired += len(x)
         self.rows_since_fired[fired.any(dim=0)] = 0
         self.step += 1
-        return {"loss": loss.detach(), "l0": fired.sum() / len(x), "dead": self.dead.float().mean(), "lr": lr}
+        l0, dead = fired.sum() / len(x), self.dead.float().mean()
+        return {"loss": loss.detach(), "l0": l0, "dead": dead, "lr": self.optimizer.lr}
 
 
 class TrainerTopK(Trainer):
@@ -199,7 +199,7 @@ def main(out_dir: Path) -> None:
         "dict_size": sae.W_dec.shape[0],
         "k": sae.k if isinstance(sae, AutoEncoderTopK) else None,
         "l1_penalty": settings.l1_penalty if isinstance(trainer, CustomTrainer) else None,
-        "lr": trainer.scheduler.base_lrs[0],
+        "lr": trainer.base_lr,
         "steps": trainer.step,
         "planned_steps": settings.steps,
         "batch_size": rows // trainer.step,

@@ -269,6 +269,8 @@ def load_contract(folder: Path) -> Contract:
             raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: not TOML: {error}.") from error
+        except RecursionError as error:
+            raise InputError(f"{path}: nested too deep to be a contract.") from error
         except ValidationError as error:
             raise InputError(f"{path}: {_explain(error)}") from error
     for name in [*contract.editable, *contract.files]:

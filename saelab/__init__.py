@@ -8,12 +8,14 @@ An experiment loads its settings, trains an SAE on `activations`, and hands it t
 """
 
 from .activations import activations
+from .adam import Adam
 from .scoring import SAE, score
 from .settings import Settings, SettingsError, load_settings
 from .training_log import TrainingLog, save_weights, write_results
 
 __all__ = [
     "SAE",
+    "Adam",
     "Settings",
     "SettingsError",
     "TrainingLog",

@@ -249,6 +249,15 @@ def test_the_command_of_the_contract_works_from_anywhere(tmp_path):
     assert 3 <= len(done.stdout.splitlines()) < 20
 
 
+def test_the_experiment_does_not_load_torchs_compiler(tmp_path):
+    code = "import experiment, sys; from pathlib import Path; experiment.main(Path(sys.argv[1])); assert 'torch._dynamo' not in sys.modules"
+    env = {**os.environ, "HARNESS_SMOKE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_unknown_override_ends_the_run_with_its_name(tmp_path):
     done = run_as_process(tmp_path / "run_1", HARNESS_OVERRIDES='{"depth": 3}')
     assert done.returncode == 1

@@ -160,6 +160,7 @@ def test_units_of_limits_are_read(tmp_path):
     ("toml", "words"),
     [
         ("a =", "not TOML"),
+        ("a = " + "[" * 10_000 + "]" * 10_000, "nested too deep"),
         ("wrong = 1", "wrong: unknown key. Known here: description, command"),
         ('[limits]\ntiem = "3m"', "limits.tiem: unknown key"),
         ('[limits]\ntime = "3 parsecs"', "limits.time: expected a number with a unit of s, m, h"),

@@ -157,6 +157,12 @@ def test_the_order_and_the_scale_of_latents_do_not_matter():
     assert scored(sae) == pytest.approx(scored(Linear(np.eye(4), lambda x: x)), abs=1e-6)
 
 
+def test_a_latents_direction_is_without_the_decoders_bias():
+    plain, shifted = (scored(Linear(ABSORBING, absorbing, bias=bias)) for bias in (0.0, torch.tensor([9.0, -9, 5, 1])))
+    for name in ("mcc", "f1", "absorption", "hierarchy_quality"):
+        assert shifted[name] == pytest.approx(plain[name], abs=1e-6)
+
+
 def absorbing(x):
     """The latent of feature 1 stands for 0 and 1 together; then the latent of 0 is silent."""
     codes = x.clone()
@@ -285,6 +291,29 @@ def test_an_assignment_is_the_best_of_all(shape):
             for columns in itertools.permutations(range(wide.shape[1]), wide.shape[0])
         )
         assert gain[matched, assigned[matched]].sum() == pytest.approx(best)
+
+
+# --- training ------------------------------------------------------------------------------------------------------------
+
+
+def test_adam_takes_the_steps_of_torchs():
+    def descend(make):
+        torch.manual_seed(0)
+        parameters = [
+            torch.nn.Parameter(torch.randn(5, 3)),
+            torch.nn.Parameter(torch.randn(3)),
+            torch.nn.Parameter(torch.ones(2)),
+        ]
+        matrix, offset, _ = parameters
+        optimizer = make(parameters)
+        for _ in range(30):
+            (matrix.sin().sum() + (matrix @ offset).pow(2).sum()).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return torch.cat([p.detach().flatten() for p in parameters])
+
+    ours, theirs = descend(lambda p: saelab.Adam(p, lr=0.05)), descend(lambda p: torch.optim.Adam(p, lr=0.05))
+    assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 # --- settings and files --------------------------------------------------------------------------------------------------
