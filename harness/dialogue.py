@@ -247,7 +247,7 @@ class Dialogue:
         """A whole brief at the start of a conversation, a short one inside it."""
         begins = attempt == 1 or trouble is None or trouble.status == "no_answer" or person_diff
         if begins:
-            return brief(self._recorder.situation(run, attempt, tuple(told), person_diff))
+            return brief(self._recorder.situation(run, attempt, tuple(told), person_diff, trouble))
         assert trouble is not None
         return repair_brief(run, attempt, self._options.max_attempts - attempt + 1, trouble, tuple(told))
 

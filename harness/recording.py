@@ -9,7 +9,7 @@ from typing import Any
 
 from . import fingerprint
 from .at_work import AtWork
-from .brief import Column, Situation
+from .brief import Column, Situation, Trouble
 from .errors import CannotGoOn
 from .health import check_health
 from .journal import now
@@ -87,8 +87,15 @@ class Recorder:
         Record.read(folder).model_copy(update={"review": review, "warnings": warnings}).write(folder)
         self._write_notes()
 
-    def situation(self, run: int, attempt: int, told: tuple[str, ...], person_diff: str | None) -> Situation:
-        """Everything that a brief is rendered from."""
+    def situation(
+        self,
+        run: int,
+        attempt: int,
+        told: tuple[str, ...] = (),
+        person_diff: str | None = None,
+        trouble: Trouble | None = None,
+    ) -> Situation:
+        """Everything that a brief is rendered from. `trouble` is that of the attempt before."""
         records = self._campaign.records()[:run]
         last = self._turns(run)[-1:] or self._turns(run - 1)[-1:]
         return Situation(
@@ -106,7 +113,14 @@ class Recorder:
             advice=records[-1].review.text if records[-1].review else None,
             parent=_parent(records).run,
             person_diff=person_diff,
-            notices=last[0].not_kept if last else (),
+            notices=(
+                *(
+                    [f"The attempt before this one: {trouble.status.replace('_', ' ')}: {trouble.why}"]
+                    if trouble
+                    else []
+                ),
+                *(last[0].not_kept if last else ()),
+            ),
         )
 
     def diff(self, record: Record) -> str:
@@ -292,7 +306,7 @@ def _column(record: Record) -> Column:
         label=f"run_{record.run}",
         metrics={name: metric.value for name, metric in record.metrics.items()},
         settings={name: setting.value for name, setting in record.settings.items()},
-        note=record.verdict.kind,
+        note="given, not executed here" if record.given else "",
     )
 
 

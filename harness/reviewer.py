@@ -43,7 +43,7 @@ class Reviewer:
         self._recorder.add_review(record, review, warning)
 
     def _ask(self, record: Record, model: str) -> dict[str, Any]:
-        situation = self._recorder.situation(record.run + 1, 1, (), None)
+        situation = self._recorder.situation(record.run + 1, 1)
         system, user = review_request(situation, self._recorder.diff(record))
         agent = AiderAgent(replace(self._config, model=model, architect=None))
         reply = agent.complete(model, system, user)
