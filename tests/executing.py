@@ -73,3 +73,21 @@ def runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def begun(workshop: Workshop) -> None:
+    """Wait until the job has written its process ids, or whatever it writes there when it has begun."""
+    pids = workshop.folder / "pids"
+    until(lambda: pids.exists() and pids.read_text().endswith("\n"))
+
+
+def supervisor_of(workshop: Workshop) -> psutil.Process:
+    (supervisor,) = [p for p in psutil.process_iter() if str(workshop.home) in command_line(p)]
+    return supervisor
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

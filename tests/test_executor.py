@@ -15,9 +15,9 @@ from harness.errors import CannotGoOn, InputError
 from harness.executors import AbortRule, Limits, Outcome, find_executor
 from harness.executors.disk import disk_usage
 from harness.executors.local import LocalExecutor
-from harness.executors.output import HEAD, SEGMENT, last_error, last_line
+from harness.executors.output import HEAD, SEGMENT, OutputWriter, join, last_error, last_line
 
-from .executing import Workshop, until, wait
+from .executing import Workshop, begun, runs, supervisor_of, until, wait
 
 MB = 1_000_000
 FOREVER = "import time\nwhile True: time.sleep(1)\n"
@@ -69,7 +69,7 @@ def test_a_segmentation_fault_is_a_crash_that_names_the_signal(workshop):
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
 def test_a_signal_from_outside_is_killed(workshop, name):
     execution = workshop.submit_python("import os; open('pids', 'w').write(f'{os.getpid()}\\n')\n" + FOREVER)
-    until(lambda: (workshop.folder / "pids").exists() and (workshop.folder / "pids").read_text().endswith("\n"))
+    begun(workshop)
     os.kill(workshop.pids()[0], getattr(signal, name))
     outcome = wait(execution)
     assert outcome.ended == "killed"
@@ -98,6 +98,11 @@ def test_a_missing_folder_is_named(workshop):
     assert "copy/missing" in outcome.why
 
 
+def test_the_command_has_a_session_of_its_own(workshop):
+    workshop.run_python("import os; print(os.getsid(0) == os.getpid())")
+    assert workshop.log == b"True\n"
+
+
 def test_the_environment_is_exactly_what_was_given(workshop, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     given = {"PATH": os.environ["PATH"], "ODD": "ä\udc80\n="}
@@ -110,9 +115,10 @@ def test_the_environment_is_exactly_what_was_given(workshop, monkeypatch):
 
 def test_no_key_of_the_person_is_in_the_environment_of_the_supervisor(workshop, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    execution = workshop.submit("bash", "-c", "cat /proc/$PPID/environ")
-    wait(execution)
-    assert b"secret" not in workshop.log
+    execution = workshop.submit("bash", "-c", "echo $$ > pids; sleep 60")
+    begun(workshop)
+    assert "secret" not in supervisor_of(workshop).environ().values()
+    execution.wait(lambda line: None, lambda: True)
 
 
 def test_the_executor_is_found_by_its_name_and_an_unknown_one_lists_the_known():
@@ -213,7 +219,7 @@ def test_what_the_kernel_ends_for_lack_of_memory_is_out_of_memory(workshop, memo
     hog = f"{sys.executable} -c 'bytearray(200_000_000)'"
     os.mkfifo(workshop.folder / "go")
     execution = workshop.submit("bash", "-c", "echo $$ > pids; read < go; " + command.format(hog=hog))
-    until(lambda: (workshop.folder / "pids").exists() and (workshop.folder / "pids").read_text().endswith("\n"))
+    begun(workshop)
     (memory_group / "cgroup.procs").write_text(str(workshop.pids()[0]))
     (workshop.folder / "go").write_text("go\n")
     outcome = wait(execution)
@@ -236,7 +242,16 @@ def test_too_much_output_ends_it(workshop):
 
 
 def test_output_just_before_the_end_counts_too(workshop):
-    assert workshop.run_python("print('x' * 5000)", limits=Limits(output=4000)).ended == "too_much_output"
+    # The supervisor sleeps while the command writes and ends.
+    code = "echo $$ > pids; until [ -e go ]; do sleep 0.01; done; printf %05000d 1"
+    execution = workshop.submit("bash", "-c", code, limits=Limits(output=4000))
+    begun(workshop)
+    supervisor = supervisor_of(workshop)
+    supervisor.suspend()
+    (workshop.folder / "go").touch()
+    until(lambda: not runs(workshop.pids()[0]))
+    supervisor.resume()
+    assert wait(execution).ended == "too_much_output"
 
 
 def test_many_files_are_too_much_disk(workshop):
@@ -253,21 +268,23 @@ def test_scratch_counts_as_disk_and_so_does_what_is_written_just_before_the_end(
 
 def test_one_file_cannot_overshoot_the_disk_limit(workshop):
     code = "f = open('run_1/x', 'wb')\nfor _ in range(100): f.write(b'x' * 1_000_000)"
-    outcome = workshop.run_python(code, limits=Limits(disk=2 * MB))
+    outcome = workshop.run_python(code, limits=Limits(disk=2 << 20))
     assert outcome.ended == "too_much_disk"
-    assert (workshop.out_dir / "x").stat().st_size <= 2 * MB
+    assert (workshop.out_dir / "x").stat().st_size <= 2 << 20
 
 
 def test_disk_is_counted_without_following_links_and_each_file_once(tmp_path):
     folder = tmp_path / "folder"
     (folder / "scratch").mkdir(parents=True)
-    (folder / "scratch" / "file").write_bytes(b"x" * 8192)
+    (folder / "scratch" / "file").write_bytes(b"x" * 65536)
     (folder / "again").hardlink_to(folder / "scratch" / "file")
-    (tmp_path / "outside").write_bytes(b"x" * MB)
-    (folder / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_bytes(b"x" * MB)
+    (folder / "link").symlink_to(tmp_path / "outside" / "file")
+    (folder / "way out").symlink_to(tmp_path / "outside")
     (folder / "loop").symlink_to(folder)
     subprocess.run(["sync", "-f", str(folder)], check=False)
-    assert 8192 <= disk_usage((folder, folder / "scratch")) < 100_000
+    assert 65536 <= disk_usage((folder, folder / "scratch")) < 2 * 65536
 
 
 # Abort rules
@@ -339,6 +356,20 @@ def test_output_a_little_larger_than_the_beginning_is_kept_whole(workshop):
     size = HEAD + SEGMENT + 5
     assert workshop.run_python(f"print('x' * {size})").ended == "ok"
     assert workshop.log == b"x" * size + b"\n"
+
+
+def test_joining_again_after_an_interruption_loses_nothing(tmp_path):
+    output = OutputWriter(tmp_path)
+    output.write(b"head" * (HEAD // 4) + b"end")
+    segment = tmp_path / f"log.txt.{HEAD}"
+    kept = segment.read_bytes()
+    output.close()
+    whole = (tmp_path / "log.txt").read_bytes()
+    # Interrupted after the whole was in place and before the segments were gone.
+    segment.write_bytes(kept)
+    join(tmp_path)
+    assert (tmp_path / "log.txt").read_bytes() == whole == b"head" * (HEAD // 4) + b"end"
+    assert not segment.exists()
 
 
 def test_the_disk_never_holds_more_than_ten_megabytes_of_a_flood(workshop):

@@ -18,7 +18,7 @@ from harness.executors.home import EXECUTION_MARK, SUPERVISOR_MARK
 from harness.executors.local import LocalExecution, LocalExecutor
 from harness.executors.process_tree import marked
 
-from .executing import Workshop, runs, until, wait
+from .executing import Workshop, begun, command_line, runs, supervisor_of, until, wait
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and subreapers, which Linux has")
 confining = pytest.mark.skipif(
@@ -61,23 +61,6 @@ while not (pathlib.Path('pids').exists() and pathlib.Path('pids').read_text().en
 FOREVER = "import time\nwhile True: time.sleep(1)\n"
 
 
-def begun(workshop: Workshop) -> None:
-    pids = workshop.folder / "pids"
-    until(lambda: pids.exists() and pids.read_text().endswith("\n"))
-
-
-def supervisor_of(workshop: Workshop) -> psutil.Process:
-    (supervisor,) = [p for p in psutil.process_iter() if str(workshop.home) in _command_line(p)]
-    return supervisor
-
-
-def _command_line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
 # The whole tree
 
 
@@ -112,7 +95,7 @@ def test_processes_that_go_on_forking_are_ended(workshop):
     code = "import os, time\nwhile True:\n    if os.fork(): os._exit(0)\n    time.sleep(0.001)\n"
     outcome = workshop.run("bash", "-c", f'{sys.executable} -c "$0"; sleep 0.3', code)
     assert (outcome.ended, outcome.why) == ("ok", "exit code 0")
-    assert not [p for p in psutil.process_iter() if code in _command_line(p)]
+    assert not [p for p in psutil.process_iter() if code in command_line(p)]
 
 
 def test_stopping_waits_for_a_process_that_tidies_up(workshop):
@@ -205,6 +188,13 @@ def test_limits_hold_without_the_harness(workshop, code, ended):
     assert wait(attached(workshop)).ended == ended
 
 
+def test_a_terminal_that_ends_the_harness_does_not_end_the_execution(workshop):
+    execution = workshop.submit("bash", "-c", "echo $$ > pids; sleep 60")
+    begun(workshop)
+    assert os.getsid(supervisor_of(workshop).pid) not in (os.getsid(0), os.getsid(workshop.pids()[0]))
+    execution.wait(lambda line: None, lambda: True)
+
+
 def test_an_adopted_execution_can_be_stopped(workshop):
     harness = harness_that_dies(workshop, FOREVER)
     tell(harness)
@@ -246,6 +236,15 @@ def test_attaching_after_harness_and_supervisor_were_killed_ends_the_tree(worksh
     begun(workshop)
     supervisor_of(workshop).kill()
     until(lambda: attached(workshop) is None)
+    assert not any(map(runs, workshop.pids()))
+
+
+def test_a_child_without_the_mark_is_ended_with_its_marked_parent(workshop):
+    family = "env -i sleep 60 & echo $! > pids; wait"
+    execution = workshop.submit("bash", "-c", f"setsid bash -c '{family}' & wait")
+    begun(workshop)
+    supervisor_of(workshop).kill()
+    assert wait(execution).ended == "killed"
     assert not any(map(runs, workshop.pids()))
 
 

@@ -58,7 +58,10 @@ class LocalExecutor:
             finally:
                 os.close(lock)
         except OSError as error:
-            raise CannotGoOn(f"{error.filename or home}: the execution cannot be started: {error.strerror}.") from error
+            raise CannotGoOn(
+                f"{error.filename or home}: the execution cannot be started: {error.strerror}. "
+                "It needs a new folder there, and space."
+            ) from error
         return LocalExecution(home, process)
 
     def attach(self, home: Path) -> LocalExecution | None:
@@ -108,7 +111,8 @@ class LocalExecution:
                 self._files.write_outcome(outcome)
             except OSError as error:
                 raise CannotGoOn(
-                    f"{self.home}: how the execution ended cannot be written: {error.strerror}."
+                    f"{self.home}: how the execution ended cannot be written: {error.strerror}. "
+                    "Make it writable, or free space there."
                 ) from error
         return outcome
 
