@@ -52,6 +52,10 @@ _SEARCH = re.compile(r"<{5,9} SEARCH>?\s*")
 _REPLACE = re.compile(r">{5,9} REPLACE\s*")
 _FILE_NAME = re.compile(r"[`*#\s]{0,8}[\w./\\-]{1,200}\.\w{1,8}[`*:\s]{0,8}")
 _ALL_COMPLETED = re.compile(r" {0,3}(?:#{1,6} )?[*_]{0,3}ALL_COMPLETED[*_]{0,3}[.!]?[*_]{0,3}\s*")
+_START_FROM = re.compile(
+    r" {0,3}[*_#\- ]{0,4}START FROM:[*_ ]{0,4}(baseline|best|run[_ ]?\d{1,4})[*_. ]{0,4}", re.IGNORECASE
+)
+_VARIES = re.compile(r" {0,3}[*_#\- ]{0,4}VARIES:[*_ ]{0,4}([\w, ]{1,120}?)[*_. ]{0,4}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,10 @@ class Answer:
     description: str
     interpretation: str
     all_completed: bool
+    start_from: str = ""
+    """Where the next run shall start: `baseline`, `best` or `run_N`."""
+    varies: tuple[str, ...] = ()
+    """Settings that decide scale and that this change is meant to vary."""
 
 
 def parse(text: str) -> Answer:
@@ -72,6 +80,7 @@ def parse(text: str) -> Answer:
     into = rest
     depth = 0
     completed = False
+    start_from, varies = "", ()
     for row in _prose(text):
         if row is None:
             # Prose after an edit explains the edit; a plan or a hypothesis does not go on behind it.
@@ -81,6 +90,10 @@ def parse(text: str) -> Answer:
             into += ["", row[heading.end() :]]
         elif _ALL_COMPLETED.fullmatch(row):
             completed = True
+        elif wish := _START_FROM.fullmatch(row[:_LONGEST_HEADING]):
+            start_from = "_".join(wish[1].lower().replace("_", " ").split())
+        elif named := _VARIES.fullmatch(row[:_LONGEST_HEADING]):
+            varies = tuple(re.findall(r"\w+", named[1]))
         else:
             other = _ANY_HEADING.match(row)
             if other and depth and len(other[1]) <= depth:
@@ -93,6 +106,8 @@ def parse(text: str) -> Answer:
         description=notes or _joined([*rest, *found["edits"]]),
         interpretation=_joined(found["interpretation"]),
         all_completed=completed,
+        start_from=start_from,
+        varies=varies,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import __version__
 from .contract import FILE_NAME as CONTRACT_FILE
-from .contract import Contract, Setting, load_contract
+from .contract import Contract, Profile, Setting, load_contract
 from .errors import CannotGoOn, InputError
 from .idea import Idea
-from .journal import is_locked, now, read_events
+from .journal import now, read_events
+from .layout import Layout
 from .record import FILE_NAME as RECORD_FILE
 from .record import Record, write_atomically
 
@@ -42,36 +42,15 @@ class Options(BaseModel):
     edit_format: str = "diff"
     max_runs: int = Field(default=5, ge=1)
     max_attempts: int = Field(default=4, ge=1)
+    controls: bool = True
+    """Execute the baseline's code at a run's settings where these differ."""
     max_cost: float | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, gt=0)
     max_hours: float | None = Field(default=None, gt=0)
 
 
-class Campaign:
-    """The folder of a campaign. Making one reads nothing; it may belong to another machine and be read-only."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    @property
-    def name(self) -> str:
-        return self.root.resolve().name
-
-    @property
-    def journal(self) -> Path:
-        return self.root / "journal.jsonl"
-
-    @property
-    def options_file(self) -> Path:
-        return self.root / "campaign.json"
-
-    @property
-    def idea_file(self) -> Path:
-        return self.root / "idea.json"
-
-    @property
-    def notes(self) -> Path:
-        return self.root / NOTES
+class Campaign(Layout):
+    """The folder of a campaign with what is in it. Making one reads nothing; it may be of another machine and read-only."""
 
     @property
     def session(self) -> Path:
@@ -82,15 +61,6 @@ class Campaign:
     def replayed(self) -> Path:
         """The recorded session that this campaign replays."""
         return self.root / "replayed.md"
-
-    @property
-    def local(self) -> Path:
-        """State of this machine only: locks, working copies, running executions. Never in git."""
-        return self.root / ".harness"
-
-    @property
-    def lock(self) -> Path:
-        return self.local / "lock"
 
     @property
     def machine_file(self) -> Path:
@@ -108,9 +78,6 @@ class Campaign:
 
     def workspace(self, run: int) -> Path:
         return self.local / f"workspace_{run}"
-
-    def execution(self, step: str) -> Path:
-        return self.local / "executions" / step.replace("/", ".")
 
     def run_folder(self, run: int) -> Path:
         return self.root / f"run_{run}"
@@ -147,6 +114,24 @@ class Campaign:
         return Options.model_validate(self._facts["options"] | changes)
 
     @property
+    def planned_runs(self) -> int:
+        """The runs that were planned when the campaign began: what its error is shared among."""
+        return Options.model_validate(self._facts["options"]).max_runs
+
+    def spec(self, profile: str) -> Profile:
+        return self.contract.profiles.get(profile, Profile())
+
+    def seeds(self, count: int) -> list[int]:
+        """The first `count` seeds; the contract's own comes first."""
+        return [self.contract.seed + i for i in range(count)]
+
+    def seed_folder(self, run: int, seed: int) -> Path:
+        return self.run_folder(run) / "seeds" / str(seed)
+
+    def control_folder(self, run: int, seed: int) -> Path:
+        return self.run_folder(run) / "controls" / str(seed)
+
+    @property
     def code(self) -> list[str]:
         """The files that the agent may edit."""
         return [*self.contract.editable, *self.contract.auxiliary]
@@ -157,15 +142,9 @@ class Campaign:
         contract_file = [CONTRACT_FILE] if (self.root / CONTRACT_FILE).exists() else []
         return [*self.code, *self.contract.files, *contract_file]
 
-    def records(self) -> list[Record]:
+    def read_records(self) -> list[Record]:
         """The records of all runs so far, in order."""
-        found: list[Record] = []
-        while (self.run_folder(len(found)) / RECORD_FILE).exists():
-            found.append(Record.read(self.run_folder(len(found))))
-        return found
-
-    def is_running(self) -> bool:
-        return is_locked(self.lock)
+        return [Record.read(self.run_folder(run)) for run in range(len(self.records()))]
 
     def machine(self) -> dict[str, Any]:
         """Facts of this machine (the experiment's Python); empty on another one."""
@@ -209,36 +188,6 @@ def create_campaign(
     except OSError as error:
         raise CannotGoOn(f"{error.filename or out}: cannot be written: {error.strerror}.") from error
     return campaign
-
-
-def find_campaign(name: str, runs: Path) -> Campaign:
-    """The campaign that `name` means: a path, a folder's name in `runs`, or `latest`."""
-    known = campaigns(runs)
-    if name == "latest":
-        if not known:
-            raise InputError(f"{runs}: no campaign yet. `harness run IDEA.json` starts one.")
-        return max(known, key=_age)
-    for candidate in (runs / name, Path(name)):
-        if (candidate / "campaign.json").is_file():
-            return Campaign(candidate)
-    names = ", ".join(campaign.name for campaign in known) or "none yet"
-    raise InputError(f"{name}: no such campaign. In {runs}: {names}.")
-
-
-def campaigns(runs: Path) -> list[Campaign]:
-    """The campaigns in `runs`, by name."""
-    if not runs.is_dir():
-        return []
-    return [Campaign(path.parent) for path in sorted(runs.glob("*/campaign.json"))]
-
-
-def _age(campaign: Campaign) -> tuple[datetime, float]:
-    """When it was created, then when its folder's files were: two campaigns can begin in the same second."""
-    try:
-        created = json.loads(campaign.options_file.read_text(encoding="utf-8"))["created"]
-        return datetime.fromisoformat(created), campaign.options_file.stat().st_mtime
-    except (OSError, ValueError, KeyError):
-        return datetime.fromtimestamp(0).astimezone(), 0.0
 
 
 def _new_folder(out: Path, name: str) -> Path:

@@ -94,6 +94,11 @@ class Metric(_Part):
     minimum: float | None = None
     maximum: float | None = None
     """What the number can be; outside it is not a number but a mistake."""
+    guard: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """How much it may get worse in a run that is called improved, in its own unit; without a direction, how much it may
+    change."""
+    moves_with: str | None = None
+    """A metric that moves this one (L0): runs are compared only where it is the same within 10 %."""
 
     @model_validator(mode="after")
     def _can_be_something(self) -> Metric:
@@ -135,6 +140,14 @@ class HealthRule(_Part):
         return self
 
 
+class NoiseSpec(_Part):
+    """The spread of a metric between seeds of the untouched experiment, as once measured."""
+
+    sd: float = Field(gt=0, allow_inf_nan=False)
+    seeds: int = Field(ge=2)
+    skew: float = Field(default=0.0, allow_inf_nan=False)
+
+
 class Profile(_Part):
     """One named setting of an experiment's scale and data."""
 
@@ -142,6 +155,19 @@ class Profile(_Part):
     settings: dict[str, Setting] = {}
     metrics: list[str] = []
     """Metrics that this profile has, of those that are not required everywhere."""
+    baseline_seeds: int = Field(default=1, ge=1)
+    """How often the baseline is executed, each time with another seed."""
+    run_seeds: list[int] = [1]
+    """How many seeds a run gets: at first, then each time that it still looks better than its reference (`[1, 3, 10]`)."""
+    noise: dict[str, NoiseSpec] = {}
+    """Stored noise profiles, by metric."""
+
+    @field_validator("run_seeds")
+    @classmethod
+    def _stages_rise(cls, value: list[int]) -> list[int]:
+        if not value or value[0] < 1 or value != sorted(set(value)):
+            raise ValueError(f"run_seeds must be rising numbers of seeds, such as [1, 3, 10]; found {value}")
+        return value
 
 
 class Contract(_Part):
@@ -172,6 +198,8 @@ class Contract(_Part):
     health: list[HealthRule] = []
     comparable: list[str] = []
     """Settings that decide scale: runs that differ in one are not comparable."""
+    varies: list[str] = []
+    """Comparable settings that the experiment's ideas are meant to vary: they make no run incomparable."""
     default_profile: str = ""
     profiles: dict[str, Profile] = {}
 
@@ -215,10 +243,15 @@ class Contract(_Part):
                 raise ValueError(f"readable: {path} is not in files")
         if self.default_profile and self.default_profile not in self.profiles:
             raise ValueError(f"default_profile {self.default_profile} is not one of the profiles")
+        for metric in self.metric:
+            if metric.moves_with is not None and metric.moves_with not in names:
+                raise ValueError(
+                    f"metric {metric.name} moves_with {metric.moves_with}, which is not a metric of the contract"
+                )
         for profile_name, profile in self.profiles.items():
-            for name in profile.metrics:
+            for name in [*profile.metrics, *profile.noise]:
                 if name not in names:
-                    raise ValueError(f"profiles.{profile_name}.metrics: {name} is not a metric of the contract")
+                    raise ValueError(f"profiles.{profile_name}: {name} is not a metric of the contract")
         return self
 
     @property

@@ -19,7 +19,7 @@ from .at_work import AtWork
 from .brief import Trouble, brief, label, repair_brief
 from .errors import CannotGoOn, SessionOver
 from .record import UsageRecord, write_atomically
-from .recording import Recorder
+from .recording import CLOSE, Recorder
 from .turn import Turn, turn_key
 from .workspace import Change, collect, make_workspace, restore
 
@@ -151,6 +151,8 @@ class Dialogue:
             description=answer.description,
             interpretation=answer.interpretation,
             all_completed=answer.all_completed,
+            start_from=answer.start_from,
+            varies=answer.varies,
             no_answer=reply.failure.message if reply.failure else "",
             usage=UsageRecord(**asdict(reply.usage)),
         )
@@ -254,7 +256,7 @@ class Dialogue:
     def _person_diff(self) -> str | None:
         """What a person changed in the code since the harness last wrote it, committed already or not yet."""
         start = self._repository.head or ""
-        while (self._repository.step(start) or "").startswith(_PERSON_STEP):
+        while (step := self._repository.step(start) or "") == CLOSE or step.startswith(_PERSON_STEP):
             start = self._repository.commit_of(f"{start}^")
         return self._repository.diff(start, None, self._campaign.code) or None
 

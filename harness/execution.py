@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from .campaign import RESERVED, Campaign, Options
-from .contract import Contract
+from .contract import Contract, Setting
 from .errors import Interrupted
 from .executors import AbortRule, Executor, Job, Limits, Outcome
 from .repository import Repository
@@ -57,11 +57,15 @@ class Executions:
         run: int,
         *,
         seed: int,
+        overrides: Mapping[str, Setting],
         smoke: bool = False,
         tick: Callable[[str], None],
         stop: Callable[[], bool],
     ) -> Execution:
-        """Execute `commit` as `step`, or go on with an execution of it that is already there. Raises Interrupted."""
+        """Execute `commit` as `step`, or go on with an execution of it that is already there. Raises Interrupted.
+
+        `overrides` are settings of a control, on top of those of the campaign.
+        """
         place = self._campaign.execution(step)
         home, copy, scratch = place / "job", place / "copy", place / "scratch"
         out_dir = copy / f"run_{run}"
@@ -77,7 +81,7 @@ class Executions:
             for name in ("home", "tmp"):
                 (scratch / name).mkdir(parents=True)
             mark.touch()
-            execution = self._executor.submit(self._job(copy, scratch, run, seed, smoke), home)
+            execution = self._executor.submit(self._job(copy, scratch, run, seed, overrides, smoke), home)
         outcome = execution.wait(tick, stop)
         if outcome.ended == "stopped":
             self.forget(step)
@@ -91,7 +95,9 @@ class Executions:
     def command(self, run: int) -> list[str]:
         return [part.format(out_dir=f"run_{run}") for part in self._campaign.contract.command]
 
-    def _job(self, copy: Path, scratch: Path, run: int, seed: int, smoke: bool) -> Job:
+    def _job(
+        self, copy: Path, scratch: Path, run: int, seed: int, overrides: Mapping[str, Setting], smoke: bool
+    ) -> Job:
         contract, options = self._campaign.contract, self._options
         command = self.command(run)
         if command[0] in ("python", "python3"):
@@ -101,7 +107,7 @@ class Executions:
             "TMPDIR": str(scratch.resolve() / "tmp"),
             "HARNESS_PROFILE": options.profile,
             "HARNESS_SEED": str(seed),
-            "HARNESS_OVERRIDES": json.dumps(options.overrides),
+            "HARNESS_OVERRIDES": json.dumps({**options.overrides, **overrides}),
             **({"HARNESS_SMOKE": "1"} if smoke else {}),
         }
         limits = contract.limits

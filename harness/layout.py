@@ -1,7 +1,7 @@
 """The folder of a campaign as `status` and `log` see it: names and places, read without a model of any of them.
 
-These commands answer at once, so nothing here may import pydantic. `Campaign` has the same places, and a test holds the
-two together. Nothing is ever written: the folder may belong to another machine or to another person.
+These commands answer at once, so nothing here may import pydantic; `Campaign` adds what a process needs to take it on.
+Nothing is ever written: the folder may belong to another machine or to another person.
 """
 
 from __future__ import annotations
@@ -27,15 +27,21 @@ class Layout:
         self.options_file = root / "campaign.json"
         self.idea_file = root / "idea.json"
         self.notes = root / "notes.txt"
-        self.lock = root / ".harness" / "lock"
+        self.local = root / ".harness"
+        """State of this machine only: locks, working copies, running executions. Never in git."""
+        self.lock = self.local / "lock"
 
     @property
     def name(self) -> str:
         return self.root.resolve().name
 
+    def execution(self, step: str) -> Path:
+        """Where a step of the journal is executed."""
+        return self.local / "executions" / step.replace("/", ".")
+
     def output(self, step: str) -> Path:
         """The output of what is executed now as `step`."""
-        return self.root / ".harness" / "executions" / step.replace("/", ".") / "job" / "log.txt"
+        return self.execution(step) / "job" / "log.txt"
 
     def record_file(self, run: int) -> Path:
         return self.root / f"run_{run}" / "record.json"

@@ -45,7 +45,7 @@ class Loop:
     def __init__(self, work: AtWork) -> None:
         self.max_runs, self.max_attempts = work.options.max_runs, work.options.max_attempts
         self.recorder = Recorder(work)
-        self.trials = Trials(work)
+        self.trials = Trials(work, self.recorder)
         self.dialogue = Dialogue(work, self.recorder)
         self.reviewer = Reviewer(work, self.recorder)
 
@@ -78,15 +78,16 @@ class Loop:
                 return turn
             trouble = self.trials.gate(turn) or self.trials.smoke(turn) or self.trials.execute(turn)
             if trouble is None:
+                self.trials.look_closer(turn)
                 break
         record = self.recorder.record(run)
         self.reviewer.review(record)
         return turn
 
-    def close(self) -> None:
+    def close(self, ending: Ending) -> None:
         """Let go of the agent, and leave the folder as a person wants to find it."""
         self.dialogue.close()
-        self.recorder.close()
+        self.recorder.close(ended=ending.exit_code == 0)
 
 
 def go_on(
@@ -124,7 +125,7 @@ def go_on(
         try:
             journal.append("ended", reason=ending.reason, message=ending.message, exit_code=ending.exit_code)
             if loop:
-                loop.close()
+                loop.close(ending)
         except (OSError, HarnessError) as error:  # the disk that ended the campaign may not take this either
             view.say(f"{campaign.name}: {error}")
         return ending

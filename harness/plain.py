@@ -71,7 +71,7 @@ class PlainView:
         done = row(record.model_dump(), self._primary)
         metric = ""
         if self._primary is not None and done.value is not None:
-            metric = f"; {self._primary.title} {number(done.value)}"
+            metric = f"; {self._primary.name} {number(done.value)}"
             metric += f" (baseline {number(done.baseline)})" if done.baseline is not None else ""
         verdict = done.verdict.replace("_", " ")
         self._line(

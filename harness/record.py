@@ -33,7 +33,18 @@ AttemptStatus = Literal[
     "wrong_result",  # it ended well and left no result that can be read
     "no_answer",  # the agent had none
 ]
-VerdictKind = Literal["baseline", "undecided", "not_comparable", "no_effect", "unhealthy", "failed"]
+VerdictKind = Literal[
+    "baseline",
+    "improved",
+    "traded_off",
+    "within_noise",
+    "worse",
+    "undecided",
+    "not_comparable",
+    "no_effect",
+    "unhealthy",
+    "failed",
+]
 Source = Literal["harness", "reported"]
 
 
@@ -64,9 +75,11 @@ class SettingRecord(_Part):
 
 
 class MetricRecord(_Part):
-    """A number of the run beside the baseline's; `file` and `key` say where it was read."""
+    """A number of the run, the mean over its seeds, beside the baseline's; `file` and `key` say where it was read."""
 
     value: float
+    values: list[float] = []
+    """One a seed, in the order of `Record.seeds`."""
     baseline: float | None = None
     difference: float | None = None
     file: str = ""
@@ -87,11 +100,54 @@ class AttemptRecord(_Part):
     seconds: float = 0.0
 
 
+class ComparisonRecord(_Part):
+    """The primary metric of a run beside that of what it is compared with."""
+
+    reference: str
+    """`run_0`, `run_2` or `control k=80`."""
+    mean: float
+    reference_mean: float
+    seeds: int
+    reference_seeds: int
+    difference: float | None = None
+    """None, and all below, where nothing can be said; `why` then says why."""
+    estimate: float | None = None
+    """The difference, shrunk where the run was picked for being better."""
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    """One-sided, not corrected."""
+    p_corrected: float | None = None
+    method: str = ""
+    why: str = ""
+
+
 class VerdictRecord(_Part):
-    """The harness's judgement and its reason in plain words."""
+    """The harness's judgement and its reason in plain words.
+
+    Against the parent it is accepted or not; against the baseline it says what the idea is worth.
+    """
 
     kind: VerdictKind
     why: str = ""
+    against_parent: ComparisonRecord | None = None
+    against_baseline: ComparisonRecord | None = None
+    falls: list[str] = []
+    """Guard metrics that got worse by more than they may."""
+
+
+class ControlRecord(_Part):
+    """The baseline's code executed at a run's settings, so that the comparison is fair."""
+
+    name: str
+    overrides: dict[str, Setting]
+    run: int
+    """The run that first needed it; its results are in that run's folder."""
+    seeds: list[int] = []
+    settings: dict[str, Setting] = {}
+    metrics: dict[str, list[float]] = {}
+    why_none: str = ""
+    """Why it is no reference."""
 
 
 class ReviewRecord(_Part):
@@ -123,6 +179,10 @@ class Record(_Part):
     given: bool = False
     """A baseline that was given with the experiment, not executed here."""
     seed: int | None = None
+    """That of the run itself; None where it is unknown."""
+    seeds: list[int] = []
+    """All that the metrics are means over."""
+    control: ControlRecord | None = None
     settings: dict[str, SettingRecord] = {}
     metrics: dict[str, MetricRecord] = {}
     attempts: list[AttemptRecord] = []

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from . import fingerprint
 from .at_work import AtWork
 from .brief import Column, Situation, Trouble
+from .budget import spent
+from .conclusion import conclude, cost
 from .errors import CannotGoOn
 from .health import check_health
 from .journal import now
+from .judging import Case, Judging
 from .notes import person_section, render_notes
-from .record import AttemptRecord, Record, ReviewRecord, UsageRecord, VerdictRecord, write_atomically
+from .record import AttemptRecord, ControlRecord, Record, ReviewRecord, UsageRecord, VerdictRecord, write_atomically
 from .results import read_results
 from .turn import Turn, turn_key
-from .verdict import compare_metrics, compare_settings, judge
+from .verdict import compare_metrics, compare_settings, differences_of_scale
 
 CLOSE = "close"
 """The step of commits that no step waits for: nothing is redone without them, and nothing drops them."""
 IN_GIT = 1_000_000  # bytes; larger files (checkpoints) stay out of git
-_ACCEPTED = ("baseline", "undecided")
 
 
 class Recorder:
@@ -66,6 +69,83 @@ class Recorder:
     def has_baseline(self) -> bool:
         return self._journal.is_done("run_0/record")
 
+    def judging(self, run: int) -> Judging:
+        """What judges `run`: the records of the runs before it."""
+        records = self._campaign.read_records()[:run]
+        return Judging(self._campaign.contract, self._options.profile, self._campaign.planned_runs, records)
+
+    def case(self, run: int) -> Case:
+        """A run whose first seed was executed well, with the seeds and the control that it has so far."""
+        records = self._campaign.read_records()[:run]
+        by_seed = {self._campaign.contract.seed: read_results(self._campaign.run_folder(run))}
+        failed = []
+        for seed, result in self._seeds(run, "seed"):
+            if result["trouble"]:
+                failed.append(f"seed {seed}: {result['trouble']['why']}")
+            else:
+                by_seed[seed] = read_results(self._campaign.seed_folder(run, seed))
+        varied = tuple(name for turn in self._turns(run) for name in turn.varies)
+        case = Case(run, self._parent(records), by_seed, None, varied, tuple(failed))
+        return replace(case, control=self._control(case))
+
+    def _control(self, case: Case) -> ControlRecord | None:
+        """The control of this run: executed for it, or for an earlier one."""
+        judging = self.judging(case.run)
+        overrides = judging.overrides_of_control(case)
+        name = "control " + ", ".join(f"{key}={value}" for key, value in overrides.items())
+        known = judging.known_control(overrides)
+        if not overrides or known is not None:
+            return known
+        found = self._seeds(case.run, "control")
+        if not found:
+            why = "controls are switched off" if not self._options.controls else ""
+            return ControlRecord(name=name, overrides=overrides, run=case.run, why_none=why) if why else None
+        good = {seed: self._campaign.control_folder(case.run, seed) for seed, result in found if not result["trouble"]}
+        if not good:
+            why = f"it failed: {found[0][1]['trouble']['why']}"
+            return ControlRecord(name=name, overrides=overrides, run=case.run, why_none=why)
+        results = [read_results(folder) for folder in good.values()]
+        contract = self._campaign.contract
+        differing = differences_of_scale(contract, case.results.settings, results[0].settings, case.varied)
+        broken = check_health(contract, self._options.profile, results[0])
+        return ControlRecord(
+            name=name,
+            overrides=overrides,
+            run=case.run,
+            seeds=list(good),
+            settings=results[0].settings,
+            metrics={key: metric.values for key, metric in compare_metrics(results, None).items()},
+            why_none="; ".join([*differing.values(), *broken]),
+        )
+
+    def _seeds(self, run: int, kind: str) -> list[tuple[int, dict[str, Any]]]:
+        """The further executions of a run that have ended: seed and result, in order."""
+        prefix = f"run_{run}/{kind}_"
+        steps = [e for e in self._journal.of("done") if e["step"].startswith(prefix)]
+        return sorted((int(e["step"].removeprefix(prefix)), e["result"]) for e in steps)
+
+    def _parent(self, records: list[Record]) -> Record:
+        """The run whose code the next one starts from: as the agent asked, else the best that earned its place.
+
+        Where noise is unknown nothing can earn its place; then the last run that is evidence. Never a broken one.
+        """
+        sound = [r for r in records if r.status == "completed" and r.verdict.kind not in ("unhealthy", "no_effect")]
+        wish = self._wish(len(records) - 1)
+        asked = 0 if wish == "baseline" else int(wish[4:]) if wish.startswith("run_") else None
+        if asked is not None and asked in (r.run for r in sound):
+            return records[asked]
+        accepted = [r for r in sound if r.verdict.kind == "improved"]
+        primary = self._campaign.contract.primary
+        if accepted and primary:
+            sign = 1 if primary.better == "lower" else -1
+            return min(accepted, key=lambda r: sign * r.metrics[primary.name].value)
+        unmeasured = [r for r in sound if r.verdict.kind == "undecided" and len(r.seeds) <= 1]
+        return unmeasured[-1] if unmeasured and wish != "best" else records[0]
+
+    def _wish(self, run: int) -> str:
+        """Where the agent asked, in the turns of `run`, that the next run shall start."""
+        return _latest(turn.start_from for turn in self._turns(run))
+
     def record_baseline(self) -> Record:
         """The record of run 0. Raises CannotGoOn when the contract's own rules say that it is no baseline."""
         return self._once(0, self._baseline)
@@ -96,7 +176,7 @@ class Recorder:
         trouble: Trouble | None = None,
     ) -> Situation:
         """Everything that a brief is rendered from. `trouble` is that of the attempt before."""
-        records = self._campaign.records()[:run]
+        records = self._campaign.read_records()[:run]
         last = self._turns(run)[-1:] or self._turns(run - 1)[-1:]
         return Situation(
             idea=self._campaign.idea,
@@ -111,7 +191,7 @@ class Recorder:
             plan=self._plan(),
             told=told,
             advice=records[-1].review.text if records[-1].review else None,
-            parent=_parent(records).run,
+            parent=self._parent(records).run,
             person_diff=person_diff,
             notices=(
                 *(
@@ -128,13 +208,19 @@ class Recorder:
         parent = Record.read(self._campaign.run_folder(record.parent or 0))
         return self._repository.diff(parent.commit, record.commit, self._campaign.code)
 
-    def close(self) -> None:
-        """Render the notes and commit what came after the last record: the agent's last words, the journal's last line."""
+    def close(self, ended: bool) -> None:
+        """Render the notes and commit what came after the last record: the agent's last words, the journal's last line.
+
+        Where the campaign has `ended`, the notes close with the harness's own conclusion.
+        """
         if not self.has_baseline:
             return
-        self._write_notes()
-        runs = len(self._campaign.records())
-        self._commit(CLOSE, "Where the campaign stands", runs)
+        records = self._campaign.read_records()
+        used = spent(self._journal.events)
+        words = cost(records, used.tokens, used.usage.cost, used.seconds)
+        judging = self.judging(len(records))
+        self._write_notes(conclude(self._campaign.contract, judging, records, words) if ended else "")
+        self._commit(CLOSE, "Where the campaign stands", len(records), {})
 
     def _once(self, run: int, make: Any) -> Record:
         step = f"run_{run}/record"
@@ -145,7 +231,7 @@ class Recorder:
             record.write(self._campaign.run_folder(run))
             self._write_notes()
             title = f"Run {run}: {record.status}, {record.verdict.kind.replace('_', ' ')}"
-            commit = self._commit(step, title, run)
+            commit = self._commit(step, title, run, self._code_to_go_on_from())
             self._repository.tag(f"run_{run}", commit)
             return {"commit": commit, "status": record.status, "verdict": record.verdict.kind}
 
@@ -167,6 +253,10 @@ class Recorder:
                 + f". Mend the experiment or its contract; what it left is in {folder}."
             )
         execution = {} if given else self._journal.result("run_0/execute")
+        others = [] if given else self._seeds(0, "seed")
+        good = [seed for seed, result in others if not result["trouble"]]
+        by_seed = [results, *(read_results(self._campaign.seed_folder(0, seed)) for seed in good)]
+        lost = [f"seed {seed} is missing: {result['trouble']['why']}" for seed, result in others if result["trouble"]]
         return Record(
             run=0,
             status="completed",
@@ -177,10 +267,12 @@ class Recorder:
             command=" ".join(self._executions.command(0)),
             given=given,
             seed=None if given else self._campaign.contract.seed,
+            seeds=[] if given else [self._campaign.contract.seed, *good],
             settings=compare_settings(results, None),
-            metrics=compare_metrics(results, None),
-            warnings=[*map(str, results.findings), *execution.get("warnings", [])],
-            seconds=execution["outcome"]["seconds"] if execution else 0.0,
+            metrics=compare_metrics(by_seed, None),
+            warnings=[*map(str, results.findings), *execution.get("warnings", []), *lost],
+            seconds=sum(result["outcome"]["seconds"] for _, result in others)
+            + (execution["outcome"]["seconds"] if execution else 0.0),
             started=self._started("run_0/"),
             fingerprint={} if given else self._journal.result("fingerprint"),
         )
@@ -188,8 +280,8 @@ class Recorder:
     def _record(self, run: int) -> Record:
         turns = self._turns(run)
         last = turns[-1]
-        earlier = self._campaign.records()[:run]
-        parent = _parent(earlier)
+        earlier = self._campaign.read_records()[:run]
+        parent = self._parent(earlier)
         attempts = [self._attempt(turn) for turn in turns]
         done = attempts[-1].status == "completed"
         usage = UsageRecord()
@@ -208,22 +300,24 @@ class Recorder:
             "started": self._started(f"run_{run}/"),
             "fingerprint": self._journal.result("fingerprint"),
             "told": [text for turn in turns for text in turn.told],
-            "seconds": sum(attempt.seconds for attempt in attempts),
+            "seconds": sum(attempt.seconds for attempt in attempts)
+            + sum(r["outcome"]["seconds"] for kind in ("seed", "control") for _, r in self._seeds(run, kind)),
         }
         if not done:
             why = f"no attempt of {len(attempts)} could be executed well; the last: {attempts[-1].why}"
             return Record(status="failed", verdict=VerdictRecord(kind="failed", why=why), **facts)
         execution = self._journal.result(f"{turn_key(run, last.attempt)}/execute")
-        results = read_results(self._campaign.run_folder(run))
-        contract, seed = self._campaign.contract, self._campaign.contract.seed
-        verdict = judge(contract, self._options.profile, results, earlier[0], earlier, seed=seed)
+        case = self.case(run)
+        results, seed = case.results, self._campaign.contract.seed
         return Record(
             status="completed",
-            verdict=verdict,
+            verdict=self.judging(run).judge(case),
             seed=seed,
+            seeds=list(case.by_seed),
+            control=case.control,
             settings=compare_settings(results, earlier[0]),
-            metrics=compare_metrics(results, earlier[0]),
-            warnings=[*map(str, results.findings), *execution["warnings"], *_unconfined(execution)],
+            metrics=compare_metrics(list(case.by_seed.values()), earlier[0]),
+            warnings=[*map(str, results.findings), *execution["warnings"], *_unconfined(execution), *case.failed_seeds],
             **facts,
         )
 
@@ -254,29 +348,31 @@ class Recorder:
             seconds=round(seconds, 3),
         )
 
-    def _commit(self, step: str, title: str, run: int) -> str:
-        """Results, record, notes and journal; the code in place is that from which the next run starts."""
+    def _code_to_go_on_from(self) -> dict[str, bytes]:
+        """The code from which the next run starts; what a person edited meanwhile is not overwritten."""
+        code = self._repository.files(self._parent(self._campaign.read_records()).commit, self._campaign.code)
+        kept = self._repository.edited(self._campaign.code)
+        return {path: content for path, content in code.items() if path not in kept}
+
+    def _commit(self, step: str, title: str, run: int, code: dict[str, bytes]) -> str:
+        """Results, record, notes and journal, with `code` put in place."""
         campaign = self._campaign
-        records = campaign.records()
-        code = self._repository.files(_parent(records).commit, campaign.code)
-        kept = self._repository.edited(campaign.code)  # a person's edit made meanwhile is not overwritten
         root = campaign.root
         paths = [p for p in _files_below(root, campaign.run_folder(run)) if (root / p).stat().st_size <= IN_GIT]
-        if run > 0 and (campaign.run_folder(run - 1) / "record.json").exists():
-            paths.append(str((campaign.run_folder(run - 1) / "record.json").relative_to(root)))
-        paths += [campaign.notes.name, campaign.session.name, campaign.journal.name]
-        code = {path: content for path, content in code.items() if path not in kept}
-        return self._repository.commit(step, title, code, [p for p in paths if (root / p).is_file()])
+        own = [campaign.record_file(run - 1), campaign.notes, campaign.session, campaign.journal]
+        paths += [str(path.relative_to(root)) for path in own if path.is_file()]
+        return self._repository.commit(step, title, code, paths)
 
-    def _write_notes(self) -> None:
+    def _write_notes(self, closing: str = "") -> None:
         campaign = self._campaign
         old = campaign.notes.read_text(encoding="utf-8", errors="replace") if campaign.notes.exists() else ""
         text = render_notes(
             campaign.idea,
             campaign.contract,
             self._options.profile,
-            campaign.records(),
+            campaign.read_records(),
             person=person_section(old),
+            closing=closing,
         )
         write_atomically(campaign.notes, text)
         turns = sorted(campaign.root.glob("run_*/attempts/*/session.md"), key=_turn_order)
@@ -294,11 +390,6 @@ class Recorder:
 
     def _started(self, prefix: str) -> str:
         return next((str(e["time"]) for e in self._journal.of("started") if e["step"].startswith(prefix)), now())
-
-
-def _parent(records: list[Record]) -> Record:
-    """The run whose code the next one starts from: the last that is evidence, never a broken one."""
-    return next(r for r in reversed(records) if r.status == "completed" and r.verdict.kind in _ACCEPTED)
 
 
 def _column(record: Record) -> Column:

@@ -30,6 +30,7 @@ class Repository:
     """The repository in `root`. `local` is a folder for the harness's own state that git never sees."""
 
     def __init__(self, root: Path, local: Path) -> None:
+        root = root.absolute()
         self._root = root
         self._pending = local / "checkout.json"
         self._git = git.Git(str(root))

@@ -150,7 +150,7 @@ def overview(standings: Sequence[Standing], width: int) -> list[str]:
     rows = []
     for each in standings:
         state = _words(each.reason) if each.state == "ended" else _words(each.state)
-        title = each.primary.title if each.primary else ""
+        title = each.primary.name if each.primary else ""
         best = f"run {each.best.run}: {title} {number(each.best.value)}" if each.best else ""
         rows.append((each.name, state, f"{each.runs} of {each.max_runs}", cost(each.usage.cost), best))
     return _columned(("Campaign", "state", "runs", "cost", "best so far"), rows, width)
@@ -268,7 +268,7 @@ def diff(text: str) -> str:
 def _cells(rows: Sequence[Row], primary: Primary | None) -> tuple[dict[str, str], list[dict[str, str]]]:
     header = {"run": "run", "status": "status", "verdict": "verdict"}
     if primary is not None:
-        header |= {"metric": cut(primary.title, _LONGEST_TITLE), "baseline": "baseline"}
+        header |= {"metric": cut(primary.name, _LONGEST_TITLE), "baseline": "baseline"}
     header |= {"tokens": "tokens", "cost": "cost", "time": "time", "hypothesis": "hypothesis"}
     cells = []
     for row in rows:
@@ -346,7 +346,7 @@ def _best(standing: Standing) -> str:
     if found is None:
         return "no run with evidence yet"
     return (
-        f"run {found.run}: {primary.title} {number(found.value)}, baseline {number(found.baseline)} "
+        f"run {found.run}: {primary.name} {number(found.value)}, baseline {number(found.baseline)} "
         f"({primary.better} is better); {_words(found.verdict)}, as one seed proves nothing"
     )
 

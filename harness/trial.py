@@ -3,28 +3,57 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from . import gate
+from . import gate, kept
 from .at_work import AtWork
 from .brief import Trouble
+from .contract import Setting
 from .execution import Execution, file_results
 from .health import missing_metrics
 from .record import AttemptStatus, write_atomically
+from .recording import Recorder
 from .result_files import FINAL_INFO
 from .results import read_results
+from .text import duration
 from .turn import Turn
 from .workspace import Change
 
 TAIL = 4_000  # characters of output that go back to the agent
 
 
+@dataclass(frozen=True)
+class Execute:
+    """One execution: which code, as which step, and where what it leaves is filed, if it ends well and if not."""
+
+    step: str
+    commit: str
+    run: int
+    attempt: int
+    folder: Path
+    failed: Path
+    smoke: bool = False
+    seed: int | None = None
+    """None: that of the contract."""
+    overrides: Mapping[str, Setting] = field(default_factory=dict)
+    shelf: Path | None = None
+    """Where results of this code are kept for other campaigns."""
+
+    @property
+    def phase(self) -> str:
+        if self.smoke:
+            return "smoke"
+        return "control" if self.overrides else "execute" if self.seed is None else "seed"
+
+
 class Trials:
     """Tries changes and the baseline."""
 
-    def __init__(self, work: AtWork) -> None:
+    def __init__(self, work: AtWork, recorder: Recorder) -> None:
+        self._recorder = recorder
         self._campaign = work.campaign
         self._journal = work.journal
         self._repository = work.repository
@@ -35,21 +64,64 @@ class Trials:
         self._options = work.options
 
     def baseline(self) -> Trouble | None:
-        """Execute the untouched experiment as run 0, unless its results were given with the experiment."""
+        """Execute the untouched experiment as run 0, unless its results were given with the experiment, then its other
+        seeds, which are kept for later campaigns."""
         if self._journal.result("start")["given"]:
             return None
-        commit = self._journal.result("start")["commit"]
-        return self._execute("run_0/execute", commit, 0, 0, self._campaign.run_folder(0))
+        commit, folder = self._journal.result("start")["commit"], self._campaign.run_folder(0)
+        trouble = self._execute(Execute("run_0/execute", commit, 0, 0, folder, folder))
+        if trouble is None:
+            code = self._repository.files(commit, self._campaign.experiment_files)
+            shelf = kept.shelf(code, self._campaign.contract, self._options, self._journal.result("fingerprint"))
+            for seed in self._campaign.seeds(self._campaign.spec(self._options.profile).baseline_seeds)[1:]:
+                place = self._campaign.seed_folder(0, seed)
+                self._execute(Execute(f"run_0/seed_{seed}", commit, 0, 0, place, place, seed=seed, shelf=shelf))
+        return trouble
+
+    def look_closer(self, turn: Turn) -> None:
+        """Execute what the verdict on a run needs: the baseline at the run's settings, and further seeds of what looks
+        better than its reference."""
+        run, spec = turn.run, self._campaign.spec(self._options.profile)
+        judging = self._recorder.judging(run)
+        case = self._recorder.case(run)
+        if judging.first_look(case) is not None:
+            return
+        overrides = judging.overrides_of_control(case)
+        if overrides and self._options.controls and judging.known_control(overrides) is None:
+            seeds = self._campaign.seeds(spec.run_seeds[min(1, len(spec.run_seeds) - 1)])
+            self._say_cost(f"control, the baseline at {in_words(overrides)}", f"run_{run}/control_", seeds)
+            commit = self._journal.result("start")["commit"]
+            for seed in seeds:
+                place = self._campaign.control_folder(run, seed)
+                step = f"run_{run}/control_{seed}"
+                self._execute(Execute(step, commit, run, 0, place, place, seed=seed, overrides=overrides))
+            case = self._recorder.case(run)
+        while (have := len(case.by_seed) + len(case.failed_seeds)) < (wanted := judging.wanted(case)):
+            further = self._campaign.seeds(wanted)[have:]
+            self._say_cost("looks better so far", f"run_{run}/seed_", further)
+            for seed in further:
+                place = self._campaign.seed_folder(run, seed)
+                step = f"run_{run}/seed_{seed}"
+                self._execute(Execute(step, turn.commit or "", run, turn.attempt, place, place, seed=seed))
+            case = self._recorder.case(run)
+
+    def _say_cost(self, what: str, prefix: str, seeds: list[int]) -> None:
+        left = [seed for seed in seeds if not self._journal.is_done(f"{prefix}{seed}")]
+        expected = self._expected("/execute")
+        if left and expected:
+            self._view.say(f"{what}: {len(left)} more executions, about {duration(len(left) * expected)}")
 
     def gate(self, turn: Turn) -> Trouble | None:
         """Refuse what would be no run: no answer, no change, a change that cannot run."""
         step = f"{turn.key}/gate"
+        fresh = not self._journal.is_done(step)
         result = self._journal.once(step, lambda: {"refused": self._refusal(turn)})
         if result["refused"] is None:
             return None
         if turn.no_answer:
             return Trouble("no_answer", turn.no_answer, "", turn.not_kept)
-        self._view.say(f"refused: {result['refused']}")
+        if fresh:
+            self._view.say(f"refused: {result['refused']}")
         return Trouble("refused", result["refused"], "", turn.not_kept)
 
     def smoke(self, turn: Turn) -> Trouble | None:
@@ -59,14 +131,17 @@ class Trials:
         folder = self._campaign.attempt_folder(turn.run, turn.attempt)
         step = f"{turn.key}/smoke"
         return self._execute(
-            step, turn.commit or "", turn.run, turn.attempt, folder, smoke=True, not_kept=turn.not_kept
+            Execute(step, turn.commit or "", turn.run, turn.attempt, folder, folder, smoke=True), turn.not_kept
         )
 
     def execute(self, turn: Turn) -> Trouble | None:
         """The run itself. What it leaves is filed as the run's, or as the attempt's when it failed."""
-        step = f"{turn.key}/execute"
         folder = self._campaign.run_folder(turn.run)
-        return self._execute(step, turn.commit or "", turn.run, turn.attempt, folder, not_kept=turn.not_kept)
+        failed = self._campaign.attempt_folder(turn.run, turn.attempt)
+        step = f"{turn.key}/execute"
+        return self._execute(
+            Execute(step, turn.commit or "", turn.run, turn.attempt, folder, failed / "out"), turn.not_kept
+        )
 
     def _refusal(self, turn: Turn) -> str | None:
         if turn.no_answer:
@@ -102,25 +177,15 @@ class Trials:
                 return str(earlier["commit"])
         return None
 
-    def _execute(
-        self,
-        step: str,
-        commit: str,
-        run: int,
-        attempt: int,
-        folder: Path,
-        *,
-        smoke: bool = False,
-        not_kept: tuple[str, ...] = (),
-    ) -> Trouble | None:
-        fresh = not self._journal.is_done(step)
+    def _execute(self, what: Execute, not_kept: tuple[str, ...] = ()) -> Trouble | None:
+        fresh = not self._journal.is_done(what.step)
         if fresh:
             self._stop.check()
-            expected = self._expected(smoke)
+            expected = self._expected("/smoke" if what.smoke else "/execute")
             self._budget.check_execution(expected)
-            self._view.begin(run, self._options.max_runs, attempt, "smoke" if smoke else "execute", expected)
-        result = self._journal.once(step, lambda: self._perform(step, commit, run, attempt, folder, smoke))
-        self._executions.forget(step)
+            self._view.begin(what.run, self._options.max_runs, what.attempt, what.phase, expected)
+        result = self._journal.once(what.step, lambda: self._perform(what))
+        self._executions.forget(what.step)
         if result["trouble"] is None:
             return None
         if fresh:
@@ -128,31 +193,34 @@ class Trials:
         editable = tuple(self._campaign.contract.editable)
         return Trouble(**result["trouble"], put_back=not_kept, editable=editable)
 
-    def _perform(self, step: str, commit: str, run: int, attempt: int, folder: Path, smoke: bool) -> dict[str, Any]:
+    def _perform(self, what: Execute) -> dict[str, Any]:
+        if what.shelf and kept.take(what.shelf, what.seed, what.folder):
+            return {"trouble": None, "outcome": {"seconds": 0.0}, "warnings": [], "kept": True}
+        seed = self._campaign.contract.seed if what.seed is None else what.seed
         with self._stop.polled():
             execution = self._executions.execute(
-                step,
-                commit,
-                run,
-                seed=self._campaign.contract.seed,
-                smoke=smoke,
+                what.step,
+                what.commit,
+                what.run,
+                seed=seed,
+                overrides=what.overrides,
+                smoke=what.smoke,
                 tick=self._view.tick,
                 stop=lambda: self._stop.at_once,
             )
-        status, why = self._judge(execution, smoke)
-        folder.mkdir(parents=True, exist_ok=True)
-        trouble = None
-        if status is not None:
-            tail = _tail(execution.log)
-            trouble = {"status": status, "why": why, "output_tail": tail}
-        if smoke:
-            shutil.copyfile(execution.log, folder / "smoke.txt")
-            return {"trouble": trouble, "outcome": asdict(execution.outcome), "warnings": []}
-        if trouble and run > 0:
-            folder = self._campaign.attempt_folder(run, attempt)
-        warnings = file_results(execution.folder, folder / "out" if trouble and run > 0 else folder)
-        shutil.copyfile(execution.log, folder / "log.txt")
-        return {"trouble": trouble, "outcome": asdict(execution.outcome), "warnings": warnings}
+        status, why = self._judge(execution, what.smoke)
+        trouble = {"status": status, "why": why, "output_tail": _tail(execution.log)} if status else None
+        outcome = asdict(execution.outcome)
+        if what.smoke:
+            what.folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(execution.log, what.folder / "smoke.txt")
+            return {"trouble": trouble, "outcome": outcome, "warnings": []}
+        folder = what.failed if trouble else what.folder
+        warnings = file_results(execution.folder, folder)
+        shutil.copyfile(execution.log, (folder.parent if folder.name == "out" else folder) / "log.txt")
+        if what.shelf and not trouble:
+            kept.keep(what.shelf, what.seed, folder)
+        return {"trouble": trouble, "outcome": outcome, "warnings": warnings}
 
     def _judge(self, execution: Execution, smoke: bool) -> tuple[AttemptStatus | None, str]:
         """The status of an execution that has no evidence, None for one that has."""
@@ -167,18 +235,19 @@ class Trials:
         missing = missing_metrics(self._campaign.contract, self._options.profile, results)
         if results.metrics and not missing:
             return None, ""
-        findings = "; ".join(
-            f"{f.file}: {f.key}: {f.problem}" if f.key else f"{f.file}: {f.problem}" for f in results.findings
-        )
+        findings = "; ".join(map(str, results.findings))
         problem = f"no number for {', '.join(missing)}" if missing else f"no {FINAL_INFO} with a number in it"
         why = f"it ended well and left no evidence: {problem}." + (f" {findings}." if findings else "")
         return ("smoke_failed" if smoke else "wrong_result"), ("smoke run: " if smoke else "") + why
 
-    def _expected(self, smoke: bool) -> float | None:
+    def _expected(self, kind: str) -> float | None:
         """Seconds that the last execution of this kind took."""
-        kind = "/smoke" if smoke else "/execute"
         times = [e["result"]["outcome"]["seconds"] for e in self._journal.of("done") if e["step"].endswith(kind)]
         return times[-1] if times else None
+
+
+def in_words(settings: Mapping[str, Setting]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 def _tail(log: Path) -> str:

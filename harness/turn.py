@@ -34,6 +34,8 @@ class Turn(BaseModel):
     description: str = ""
     interpretation: str = ""
     all_completed: bool = False
+    start_from: str = ""
+    varies: tuple[str, ...] = ()
     no_answer: str = ""
     """Why there is no answer (the conversation outgrew the model)."""
     usage: UsageRecord = UsageRecord()

@@ -1,19 +1,20 @@
-"""What the harness says of a run: unhealthy, no effect, not comparable, or undecided.
+"""What can be said of a run without knowing the noise: that it is unhealthy, has no effect, or is not comparable.
 
-One seed a run says nothing about noise, so nothing here calls a run better or worse than its baseline.
+Whether a run is better than another rests on noise, and is the ledger's to say (`judging`).
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 
-from .contract import Contract, Metric, Setting
+from .contract import Contract, Setting
 from .health import check_health
 from .record import MetricRecord, Record, SettingRecord, VerdictRecord
 from .results import Results
-from .table import row, setting
+from .table import setting
 
 ENOUGH_DIGITS = 9
 """Significant digits in which two runs must agree, over all metrics, to count as the same: three numbers of three digits.
@@ -28,38 +29,54 @@ _COST = frozenset(
 )
 
 
-def judge(
-    contract: Contract, profile: str, results: Results, baseline: Record, earlier: Sequence[Record], *, seed: int | None
-) -> VerdictRecord:
-    """The verdict on a completed run with `seed`, and why.
+def first_look(
+    contract: Contract, profile: str, results: Results, earlier: Sequence[Record], *, seed: int | None
+) -> VerdictRecord | None:
+    """Whether the results of a run with `seed` are evidence at all: unhealthy, no effect, or None where they are.
 
-    `earlier`: the campaign's runs before it, with or without the baseline; one with another seed is not asked whether it has
-    the same numbers, one whose seed is unknown is.
+    `earlier`: the campaign's runs before it, the baseline among them; one with another seed is not asked whether it has the
+    same numbers, one whose seed is unknown is.
     """
     problems = check_health(contract, profile, results)
     if problems:
         return VerdictRecord(kind="unhealthy", why="; ".join(problems))
-    others = {record.run: record for record in (baseline, *earlier)}
-    twin = next((other for other in others.values() if _same_numbers(contract, results, other, seed)), None)
+    twin = next((other for other in earlier if _same_numbers(contract, results, other, seed)), None)
     if twin is not None:
         return VerdictRecord(
-            kind="no_effect", why=f"same numbers as {_name(twin)}: your change is not on the execution path"
+            kind="no_effect", why=f"same numbers as {name_of(twin)}: your change is not on the execution path"
         )
-    differences = _differences_of_scale(contract, results, baseline)
-    if differences:
-        return VerdictRecord(kind="not_comparable", why=f"{', '.join(differences)} ({_name(baseline)})")
-    return VerdictRecord(kind="undecided", why=_undecided(contract, results, baseline))
+    return None
 
 
-def compare_metrics(results: Results, baseline: Record | None) -> dict[str, MetricRecord]:
-    """The run's metrics beside the baseline's; `baseline` is None for the baseline itself."""
+def differences_of_scale(
+    contract: Contract, mine: Mapping[str, Setting], theirs: Mapping[str, Setting], varied: Collection[str] = ()
+) -> dict[str, str]:
+    """The settings that decide scale and differ, and how ("k 40 against 320"); `varied` are meant to."""
+    names = [name for name in contract.comparable if name not in varied and name not in contract.varies]
+    return {
+        name: f"{name} {_shown(mine.get(name))} against {_shown(theirs.get(name))}"
+        for name in names
+        if mine.get(name) != theirs.get(name)
+    }
+
+
+def compare_metrics(by_seed: Sequence[Results], baseline: Record | None) -> dict[str, MetricRecord]:
+    """The run's metrics, means over its seeds, beside the baseline's; `baseline` is None for the baseline itself.
+
+    A metric counts only where each seed has it.
+    """
     records = {}
-    for name, metric in results.metrics.items():
+    for name, metric in by_seed[0].metrics.items():
+        values = [results.metrics[name].value for results in by_seed if name in results.metrics]
+        if len(values) < len(by_seed):
+            continue
+        mean = math.fsum(values) / len(values)
         other = baseline.metrics.get(name) if baseline else None
         records[name] = MetricRecord(
-            value=metric.value,
+            value=mean,
+            values=values,
             baseline=other.value if other else None,
-            difference=metric.value - other.value if other else None,
+            difference=mean - other.value if other else None,
             file=metric.file,
             key=metric.key,
         )
@@ -76,7 +93,7 @@ def compare_settings(results: Results, baseline: Record | None) -> dict[str, Set
     }
 
 
-def _name(record: Record) -> str:
+def name_of(record: Record) -> str:
     return f"run_{record.run}, given with the experiment" if record.given else f"run_{record.run}"
 
 
@@ -89,7 +106,7 @@ def _same_numbers(contract: Contract, results: Results, other: Record, seed: int
     judged = {metric.name for metric in contract.metric if metric.better is not None and not _is_cost(metric.name)}
     if judged and judged.isdisjoint(shared):
         return False  # what an SAE has no part in, such as the language model's own loss, is always the same
-    if any(results.metrics[name].value != other.metrics[name].value for name in shared):
+    if any(results.metrics[name].value != _first(other.metrics[name]) for name in shared):
         return False
     return sum(_digits(results.metrics[name].value) for name in shared) >= ENOUGH_DIGITS
 
@@ -107,28 +124,10 @@ def _setting(record: Record, name: str) -> Setting:
     return record.settings[name].value if name in record.settings else None
 
 
-def _differences_of_scale(contract: Contract, results: Results, baseline: Record) -> list[str]:
-    pairs = [(name, results.settings.get(name), _setting(baseline, name)) for name in contract.comparable]
-    return [f"{name} {_shown(mine)} against {_shown(theirs)}" for name, mine, theirs in pairs if mine != theirs]
+def _first(metric: MetricRecord) -> float:
+    """The value at the run's own seed."""
+    return metric.values[0] if metric.values else metric.value
 
 
 def _shown(value: Setting) -> str:
     return "not reported" if value is None else setting(value)
-
-
-def _undecided(contract: Contract, results: Results, baseline: Record) -> str:
-    primary = contract.primary
-    parts = [_compared(primary, results, baseline) if primary else "the contract names no primary metric"]
-    known = {*(name for name, value in results.settings.items() if value is not None)}
-    if contract.comparable and known.isdisjoint(contract.comparable):
-        parts.append(f"neither reports {' or '.join(contract.comparable)}, so the scale may differ")
-    parts.append("one seed each, so the noise is unknown")
-    return "; ".join(parts)
-
-
-def _compared(metric: Metric, results: Results, baseline: Record) -> str:
-    mine, theirs = results.metrics.get(metric.name), baseline.metrics.get(metric.name)
-    if mine is None or theirs is None:
-        return f"{'this run' if mine is None else _name(baseline)} has no {metric.title}"
-    shown = row([mine.value, theirs.value], 3)
-    return f"{metric.title} {shown[0]} against {shown[1]} ({_name(baseline)}), {metric.better} is better"

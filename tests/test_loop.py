@@ -57,7 +57,7 @@ def test_a_campaign_ends_when_its_runs_are_spent(make_campaign: Make) -> None:
     campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": STEEPER})
     ending = run(campaign)
     assert (ending.reason, ending.exit_code) == ("runs_spent", 0)
-    baseline, first, second = campaign.records()
+    baseline, first, second = campaign.read_records()
     assert baseline.verdict.kind == "baseline"
     assert first.metrics["loss"].value < baseline.metrics["loss"].value
     assert first.settings["rate"].value == 0.1
@@ -84,7 +84,7 @@ def test_unchanged_code_costs_no_run(make_campaign: Make) -> None:
     plan_only = {"text": "PLAN:\n1. think\nHYPOTHESIS: thinking helps."}
     campaign = make_campaign({"run 1, attempt 1": plan_only, "run 1, attempt 2": FASTER, "run 2, attempt 1": DONE})
     assert run(campaign).reason == "all_completed"
-    record = campaign.records()[1]
+    record = campaign.read_records()[1]
     assert [attempt.status for attempt in record.attempts] == ["refused", "completed"]
     assert record.run == 1
     assert "did not change" in brief_of(campaign, 1, 2)
@@ -95,7 +95,7 @@ def test_four_refused_attempts_fail_the_run_and_the_campaign_goes_on(make_campai
     script = {f"run 1, attempt {n}": nothing for n in range(1, 5)}
     campaign = make_campaign(script | {"run 2, attempt 1": FASTER})
     assert run(campaign).reason == "runs_spent"
-    failed, good = campaign.records()[1:]
+    failed, good = campaign.read_records()[1:]
     assert (failed.status, failed.verdict.kind, failed.metrics) == ("failed", "failed", {})
     assert (good.status, good.parent) == ("completed", 0)
 
@@ -105,9 +105,9 @@ def test_a_failed_run_leaves_no_broken_code_behind(make_campaign: Make) -> None:
     script = {"run 1, attempt 1": crash} | {f"run 1, attempt {n}": {"text": "?"} for n in (2, 3, 4)}
     campaign = make_campaign(script | {"run 2, attempt 1": FASTER})
     run(campaign)
-    assert campaign.records()[1].attempts[0].status == "smoke_failed"
+    assert campaign.read_records()[1].attempts[0].status == "smoke_failed"
     assert "(1 - 1)" not in (campaign.root / "experiment.py").read_text()
-    assert campaign.records()[2].status == "completed"
+    assert campaign.read_records()[2].status == "completed"
     assert "(1 - 1)" in git(campaign, "log", "-p", "--", "experiment.py")  # the evidence stays
 
 
@@ -116,7 +116,7 @@ def test_a_crash_in_the_full_run_goes_back_with_its_output(make_campaign: Make) 
     repair = edit('raise RuntimeError("late trouble")', "x = x / 2")
     campaign = make_campaign({"run 1, attempt 1": late, "run 1, attempt 2": repair, "run 2, attempt 1": DONE})
     run(campaign)
-    record = campaign.records()[1]
+    record = campaign.read_records()[1]
     assert [attempt.status for attempt in record.attempts] == ["crashed", "completed"]
     assert "late trouble" in brief_of(campaign, 1, 2)
     assert "late trouble" in (campaign.attempt_folder(1, 1) / "log.txt").read_text()
@@ -128,7 +128,7 @@ def test_forbidden_edits_are_put_back_and_the_good_one_is_kept(make_campaign: Ma
     campaign = make_campaign({"run 1, attempt 1": cheat, "run 2, attempt 1": DONE})
     contract = (campaign.root / "experiment.toml").read_text()
     run(campaign)
-    record = campaign.records()[1]
+    record = campaign.read_records()[1]
     assert record.metrics["loss"].value > 0
     assert any("experiment.toml" in sentence for sentence in record.attempts[0].put_back)
     assert any("run_1/final_info.json" in sentence for sentence in record.attempts[0].put_back)
@@ -140,7 +140,7 @@ def test_what_the_agent_writes_into_the_notes_is_kept_as_its_words(make_campaign
     words = FASTER | {"files": {"notes.txt": "My loss is 0.0 and I improved it.\n"}}
     campaign = make_campaign({"run 1, attempt 1": words, "run 2, attempt 1": DONE})
     run(campaign)
-    assert "My loss is 0.0" in campaign.records()[1].description
+    assert "My loss is 0.0" in campaign.read_records()[1].description
     assert "| My loss is 0.0" in campaign.notes.read_text()
 
 
@@ -148,7 +148,7 @@ def test_code_that_is_never_called_has_no_effect(make_campaign: Make) -> None:
     idle = edit("x = 5.0", "def never() -> None:\n    print('never')\n\n\nx = 5.0")
     campaign = make_campaign({"run 1, attempt 1": idle, "run 2, attempt 1": STEEPER})
     run(campaign)
-    first, second = campaign.records()[1:]
+    first, second = campaign.read_records()[1:]
     assert first.verdict.kind == "no_effect"
     assert "run_0" in first.verdict.why
     assert second.parent == 0
@@ -156,25 +156,43 @@ def test_code_that_is_never_called_has_no_effect(make_campaign: Make) -> None:
 
 def test_a_run_at_another_scale_is_not_comparable_and_not_built_upon(make_campaign: Make) -> None:
     more = edit('"steps": 40', '"steps": 80')
-    campaign = make_campaign({"run 1, attempt 1": more, "run 2, attempt 1": STEEPER})
+    campaign = make_campaign({"run 1, attempt 1": more, "run 2, attempt 1": STEEPER}, controls=False)
     run(campaign)
-    first, second = campaign.records()[1:]
+    first, second = campaign.read_records()[1:]
     assert first.verdict.kind == "not_comparable"
     assert "steps 80 against 40" in first.verdict.why
+    assert "controls are switched off" in first.verdict.why
     assert second.parent == 0
+
+
+def test_a_control_answers_for_a_run_at_another_scale_and_is_executed_once(make_campaign: Make) -> None:
+    more = edit('"steps": 40', '"steps": 80')
+    again = edit("gradient = 2 * x", "gradient = 3 * x", "HYPOTHESIS: steeper.\nSTART FROM: run 1")
+    campaign = make_campaign(
+        {"run 1, attempt 1": more | {"text": "HYPOTHESIS: longer.\nSTART FROM: run 1"}, "run 2, attempt 1": again}
+    )
+    run(campaign)
+    baseline, first, second = campaign.read_records()
+    assert first.control is not None
+    assert first.control.settings["steps"] == 80
+    assert first.control.metrics["loss"] == first.metrics["loss"].values  # the change was nothing but more steps
+    assert first.control.metrics["loss"] != baseline.metrics["loss"].values
+    assert second.parent == 1
+    assert second.control == first.control
+    assert sum("control" in str(e.get("step")) for e in read_events(campaign.journal) if e["event"] == "done") == 1
 
 
 def test_a_diverged_run_is_unhealthy(make_campaign: Make) -> None:
     campaign = make_campaign({"run 1, attempt 1": edit('"rate": 0.05', '"rate": 1.1'), "run 2, attempt 1": DONE})
     run(campaign)
-    assert campaign.records()[1].verdict.kind == "unhealthy"
-    assert "did not get nearer" in campaign.records()[1].verdict.why
+    assert campaign.read_records()[1].verdict.kind == "unhealthy"
+    assert "did not get nearer" in campaign.read_records()[1].verdict.why
 
 
 def test_a_metric_renamed_is_found_in_the_smoke_run(make_campaign: Make) -> None:
     campaign = make_campaign({"run 1, attempt 1": edit('"loss": x * x,', '"lost": x * x,'), "run 1, attempt 2": DONE})
     run(campaign)
-    record = campaign.records()[1]
+    record = campaign.read_records()[1]
     assert record.attempts[0].status == "smoke_failed"
     assert "loss" in record.attempts[0].why
 
@@ -187,7 +205,7 @@ def test_results_of_another_run_are_out_of_reach(make_campaign: Make) -> None:
     campaign = make_campaign({"run 1, attempt 1": copy, "run 2, attempt 1": DONE})
     run(campaign)
     assert not any((campaign.local / "executions").glob("*")), "working copies are removed"
-    assert campaign.records()[1].verdict.kind == "no_effect"
+    assert campaign.read_records()[1].verdict.kind == "no_effect"
 
 
 def test_the_experiment_gets_no_key(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +234,7 @@ def test_names_that_belong_to_the_harness_cannot_be_forged(make_campaign: Make) 
     forge = edit('print("done"', '(out / "record.json").write_text("{}")\nx = x / 2\nprint("done"')
     campaign = make_campaign({"run 1, attempt 1": forge, "run 2, attempt 1": DONE})
     run(campaign)
-    record = campaign.records()[1]
+    record = campaign.read_records()[1]
     assert record.status == "completed"
     assert any("record.json" in warning for warning in record.warnings)
 
@@ -229,9 +247,9 @@ def test_a_token_budget_ends_the_campaign_and_resume_goes_on(make_campaign: Make
     ending = run(campaign)
     assert (ending.reason, ending.exit_code) == ("budget", 3)
     assert "--max-tokens 10" in ending.message
-    assert len(campaign.records()) == 2
+    assert len(campaign.read_records()) == 2
     assert run(campaign, changes={"max_tokens": 10**6}).reason == "runs_spent"
-    assert len(campaign.records()) == 3
+    assert len(campaign.read_records()) == 3
 
 
 def test_a_cost_budget_counts_turns_without_an_answer(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +280,7 @@ def test_what_no_further_turn_could_mend_ends_the_campaign(make_campaign: Make, 
     ending = run(campaign)
     assert (ending.reason, ending.exit_code) == ("cannot_go_on", 4)
     assert "the script says so" in ending.message
-    assert len(campaign.records()) == 1
+    assert len(campaign.read_records()) == 1
 
 
 def test_a_session_that_is_over_ends_the_campaign_well(make_campaign: Make) -> None:
@@ -281,17 +299,17 @@ def test_a_persons_word_goes_into_the_next_brief_once(make_campaign: Make) -> No
     run(campaign)
     assert "Mind the learning rate." in brief_of(campaign, 1, 1)
     assert "Mind the learning rate." not in brief_of(campaign, 2, 1)
-    assert campaign.records()[1].told == ["Mind the learning rate."]
+    assert campaign.read_records()[1].told == ["Mind the learning rate."]
 
 
 def test_a_persons_word_calls_the_agent_back_after_all_completed(make_campaign: Make) -> None:
     campaign = make_campaign({"run 1, attempt 1": DONE, "run 1, attempt 2": FASTER, "run 2, attempt 1": DONE})
     assert run(campaign).reason == "all_completed"
-    assert len(campaign.records()) == 1
+    assert len(campaign.read_records()) == 1
     campaign.inbox.mkdir()
     (campaign.inbox / "1.txt").write_text("Try a larger rate first.")
     assert run(campaign).reason == "all_completed"
-    assert campaign.records()[1].settings["rate"].value == 0.1
+    assert campaign.read_records()[1].settings["rate"].value == 0.1
     assert "Try a larger rate first." in brief_of(campaign, 1, 2)
 
 
@@ -302,7 +320,7 @@ def test_a_persons_edit_of_a_paused_campaign_is_recorded_as_theirs(make_campaign
     code.write_text(code.read_text().replace("x = 5.0", "x = 4.0"))
     assert "x = 4.0" in next_brief(campaign) if False else True
     run(campaign, changes={"max_runs": 2})
-    second = campaign.records()[2]
+    second = campaign.read_records()[2]
     assert second.attempts[0].by_person
     assert "+x = 4.0" in brief_of(campaign, 2, 1)
     assert "Change by a person" in git(campaign, "log", "--format=%s")
@@ -316,7 +334,7 @@ def test_a_person_forces_a_refused_change_through(make_campaign: Make) -> None:
     campaign = make_campaign(refused, max_runs=2)
     assert run(campaign).reason == "session_over"
     assert run(campaign, force=True).reason == "session_over"
-    record = campaign.records()[1]
+    record = campaign.read_records()[1]
     assert [attempt.status for attempt in record.attempts] == ["refused", "completed"]
     assert record.attempts[1].forced
     assert record.verdict.kind == "no_effect"  # forced through the gate, not through the verdict
@@ -377,7 +395,7 @@ def test_a_foreign_experiment_works_unchanged(tmp_path: Path) -> None:
     }
     campaign = _foreign(tmp_path, files, script)
     assert run(campaign).reason == "runs_spent"
-    baseline, first = campaign.records()
+    baseline, first = campaign.read_records()
     assert baseline.metrics["shakespeare.score_mean"].value == 7 * 1.125 + 0.25
     assert first.attempts[0].status == "refused"
     assert "plot.py" in first.attempts[0].why
@@ -391,7 +409,7 @@ def test_a_given_baseline_is_taken_and_said_to_be_given(tmp_path: Path) -> None:
     files = {"experiment.py": THEIRS, "data.txt": "abcdefg", "run_0/final_info.json": given}
     campaign = _foreign(tmp_path, files, {"run 1, attempt 1": edit("* 1.125", "* 2.125")})
     run(campaign)
-    baseline, first = campaign.records()
+    baseline, first = campaign.read_records()
     assert baseline.given
     assert first.metrics["shakespeare.score_mean"].baseline == 8.0
     assert not (campaign.run_folder(0) / "log.txt").exists()
@@ -471,7 +489,7 @@ def test_a_full_disk_ends_the_campaign_with_a_message(make_campaign: Make, monke
     assert "No space left on device" in ending.message
     assert "record.json" in ending.message
     assert run(campaign).reason == "all_completed"
-    assert len(campaign.records()) == 2
+    assert len(campaign.read_records()) == 2
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, experiment: Path) -> None:

@@ -58,7 +58,7 @@ def facts(campaign: Campaign) -> list[dict[str, Any]]:
             return {key: strip(each) for key, each in value.items() if key not in left_out}
         return [strip(each) for each in value] if isinstance(value, list) else value
 
-    return [strip(record.model_dump()) for record in campaign.records()]
+    return [strip(record.model_dump()) for record in campaign.read_records()]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     campaign = _make(folder, SCRIPT, max_runs=5)
     done = drive(campaign)
     assert done.returncode == 0, done.stderr
-    assert [record.status for record in campaign.records()] == ["completed"] * 3
+    assert [record.status for record in campaign.read_records()] == ["completed"] * 3
     return campaign
 
 
@@ -148,7 +148,7 @@ def test_an_experiment_that_outlives_the_harness_is_adopted(
     assert done.returncode == 0, done.stderr
     # the baseline, the smoke run and the run, each executed once
     assert len(counter.read_text().splitlines()) == 3
-    assert campaign.records()[1].status == "completed"
+    assert campaign.read_records()[1].status == "completed"
 
 
 def test_a_second_process_is_refused_and_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

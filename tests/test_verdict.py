@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from harness.contract import Contract
+from harness.judging import Case, Judging
 from harness.record import Record, VerdictRecord
 from harness.results import Results
-from harness.verdict import compare_metrics, compare_settings, judge
+from harness.verdict import compare_metrics, compare_settings
 
 from .recorded import K40, K320, RELU, RUN_1, RUN_2, ZERO_STEPS, contract, left, recorded
 
@@ -31,7 +32,7 @@ def record(results: Results, run: int = 0, baseline: Record | None = None, **fac
         verdict=VerdictRecord(kind="baseline" if run == 0 else "undecided"),
         commit="c0ffee",
         settings=compare_settings(results, baseline),
-        metrics=compare_metrics(results, baseline),
+        metrics=compare_metrics([results], baseline),
         **facts,
     )
 
@@ -40,9 +41,13 @@ def results(folder: Path, settings: dict | None = None, **metrics: float) -> Res
     return left(folder, {"settings": SETTINGS if settings is None else settings, "metrics": METRICS | metrics})
 
 
-def verdict(
-    run: Results, baseline: Record, *earlier: Record, by: Contract = CONTRACT, seed: int | None = 0
-) -> VerdictRecord:
+def judge(by: Contract, profile: str, run: Results, baseline: Record, earlier, *, seed: int) -> VerdictRecord:
+    records = [baseline, *(each for each in earlier if each is not baseline)]
+    case = Case(run=len(records), parent=baseline, by_seed={seed: run})
+    return Judging(by, profile, 5, records).judge(case)
+
+
+def verdict(run: Results, baseline: Record, *earlier: Record, by: Contract = CONTRACT, seed: int = 0) -> VerdictRecord:
     return judge(by, "", run, baseline, earlier, seed=seed)
 
 
@@ -197,36 +202,34 @@ def test_settings_that_do_not_decide_scale_may_differ(tmp_path):
 # --- undecided --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("value", "shown"), [(0.112, "0.112"), (0.2, "0.2"), (0.14291, "0.14291")])
+@pytest.mark.parametrize(("value", "shown"), [(0.112, "0.112"), (0.2, "0.200"), (0.14291, "0.142910")])
 def test_a_single_seed_decides_nothing(tmp_path, value, shown):
     found = verdict(results(tmp_path / "1", absorption=value, mse=2.0), record(results(tmp_path / "0")))
-    against = "0.14292" if value == 0.14291 else "0.143"
-    assert found == VerdictRecord(
-        kind="undecided",
-        why=f"absorption {shown} against {against} (run_0), lower is better; one seed each, so the noise is unknown",
-    )
+    assert found.kind == "undecided"
+    assert found.why.startswith(f"absorption {shown}") and "(baseline, 1 seed; 1 here)" in found.why
+    assert found.why.endswith("one seed each, so the noise is unknown")
 
 
 def test_a_given_baseline_is_said_to_be_given(tmp_path):
     found = verdict(results(tmp_path / "1", mse=2.0), record(results(tmp_path / "0"), given=True))
-    assert found.why.startswith("absorption 0.143 against 0.143 (run_0, given with the experiment), lower is better")
+    assert found.why.endswith("the baseline was given with the experiment, not executed here")
 
 
 def test_a_primary_metric_that_one_side_lacks_is_said(tmp_path):
     without = {key: value for key, value in METRICS.items() if key != "absorption"} | {"mse": 2.0}
     silent = left(tmp_path / "1", {"settings": SETTINGS, "metrics": without})
-    assert verdict(silent, record(results(tmp_path / "0"))).why.startswith("this run has no absorption;")
-    assert verdict(results(tmp_path / "2"), record(silent)).why.startswith("run_0 has no absorption;")
+    assert verdict(silent, record(results(tmp_path / "0"))).why == "this run has no absorption"
+    assert verdict(results(tmp_path / "2"), record(silent)).why == "run_0 has no absorption"
 
 
 def test_a_contract_that_decides_nothing_is_said(tmp_path):
     found = verdict(results(tmp_path / "1", mse=2.0), record(results(tmp_path / "0")), by=Contract())
-    assert found.why == "the contract names no primary metric; one seed each, so the noise is unknown"
+    assert found.why == "the contract names no primary metric"
 
 
 def test_an_unknown_scale_is_said(tmp_path):
     found = verdict(results(tmp_path / "1", {}, mse=2.0), record(results(tmp_path / "0", {})))
-    assert found.kind == "undecided" and "neither reports k or steps, so the scale may differ" in found.why
+    assert found.kind == "undecided" and "it does not report k or steps, so the scale may differ" in found.why
 
 
 # --- the record -------------------------------------------------------------------------------------------------------
@@ -234,7 +237,7 @@ def test_an_unknown_scale_is_said(tmp_path):
 
 def test_metrics_stand_beside_the_baselines(tmp_path):
     baseline = record(results(tmp_path / "0"))
-    metrics = compare_metrics(results(tmp_path / "1", mse=2.0, mcc=0.5), baseline)
+    metrics = compare_metrics([results(tmp_path / "1", mse=2.0, mcc=0.5)], baseline)
     assert (metrics["mse"].value, metrics["mse"].baseline, metrics["mse"].difference) == (2.0, 2.484375, -0.484375)
     assert (metrics["mcc"].value, metrics["mcc"].baseline, metrics["mcc"].difference) == (0.5, None, None)
     assert (metrics["mse"].file, metrics["mse"].key) == ("final_info.json", "metrics.mse")

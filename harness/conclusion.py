@@ -1,0 +1,83 @@
+"""The harness's own conclusion at the end of a campaign: what its records show, with no word that no number carries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from .contract import Contract
+from .judging import Judging
+from .ledger import Conclusion
+from .record import Record
+from .sentence import beside, worth
+from .text import duration
+
+
+def conclude(contract: Contract, judging: Judging, records: Sequence[Record], spent: str) -> str:
+    """Whether the idea was supported, on which evidence, at what cost, and where to look first. Paragraphs of text."""
+    runs = [record for record in records if record.run > 0]
+    if not runs:
+        return f"No run was completed, so nothing can be said of the idea. {spent}"
+    return "\n\n".join(
+        filter(None, (_supported(contract, judging, runs), _learnt(runs), _first(contract, runs), spent))
+    )
+
+
+def _supported(contract: Contract, judging: Judging, runs: Sequence[Record]) -> str:
+    primary = contract.primary
+    if primary is None:
+        return "Undecided: the contract names no primary metric."
+    found = judging.conclude()
+    clean = [each for each in found if each.better and not each.falls]
+    paid = [each for each in found if each.better and each.falls]
+    if clean:
+        return "Supported. " + " ".join(_evidence(primary.name, each) for each in clean)
+    if paid:
+        falls = "; ".join(str(fall) for each in paid for fall in each.falls)
+        return "Supported at a price. " + " ".join(_evidence(primary.name, each) for each in paid) + f" Worse: {falls}."
+    if found:
+        best = min(found, key=lambda each: each.p)
+        return (
+            f"Not supported: no run is better than its baseline in {primary.name} beyond the noise, over "
+            f"{len(found)} compared run{'s' if len(found) > 1 else ''}. Nearest: {_evidence(primary.name, best)}"
+        )
+    if any(record.status == "completed" for record in runs):
+        return f"Undecided: the noise of {primary.name} is unknown, or no run could be compared."
+    return "Undecided: no run could be executed well."
+
+
+def _evidence(metric: str, found: Conclusion) -> str:
+    reference = "baseline" if found.baseline == "run_0" else found.baseline
+    head = beside(metric, found.comparison, reference)
+    return f"{found.run}: {head}, {worth(found.comparison)}, p {found.p:.2g} (Holm, over all runs)."
+
+
+def _learnt(runs: Sequence[Record]) -> str:
+    kinds = Counter(record.verdict.kind.replace("_", " ") for record in runs)
+    lost = Counter(
+        attempt.status.replace("_", " ") for run in runs for attempt in run.attempts if attempt.status != "completed"
+    )
+    said = "Verdicts: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) + "."
+    if lost:
+        said += (
+            " Attempts that were no run: " + ", ".join(f"{count} {kind}" for kind, count in lost.most_common()) + "."
+        )
+    return said
+
+
+def _first(contract: Contract, runs: Sequence[Record]) -> str:
+    """Where a person should look first: what was found, what it cost elsewhere, what looks broken."""
+    order = ("improved", "traded_off", "undecided", "worse", "unhealthy", "no_effect")
+    chosen = [record for kind in order for record in runs if record.verdict.kind == kind][:3]
+    names = ", ".join(f"run {record.run} ({record.verdict.kind.replace('_', ' ')})" for record in chosen)
+    return f"Look first at: {names}." if names else ""
+
+
+def cost(runs: Sequence[Record], tokens: int, dollars: float | None, seconds: float) -> str:
+    """What the campaign used."""
+    attempts = sum(len(record.attempts) for record in runs)
+    money = "unknown" if dollars is None else f"${dollars:.4f}"
+    return (
+        f"Used: {len(runs) - 1} runs in {attempts} attempts, {tokens:,} tokens, cost {money}, "
+        f"{duration(seconds)} of agent and experiments."
+    )

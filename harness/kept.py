@@ -1,0 +1,59 @@
+"""Kept baselines: results of a baseline's seeds, shared by the campaigns of an experiment.
+
+They lie in the user's cache, where no experiment can write, under a key of all that determines them: the code, the contract,
+the profile and its settings, and the fingerprint of Python, packages and machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from .agents.environment import cache_folder
+from .campaign import Options
+from .contract import Contract
+
+LARGEST = 1_000_000  # bytes of a file; checkpoints are not kept
+_OF_THE_AGENT = ("agent", "model")
+
+
+def shelf(code: Mapping[str, bytes], contract: Contract, options: Options, fingerprint: Mapping[str, str]) -> Path:
+    """Where the results of this baseline are kept. `code` is every file of its working copy."""
+    facts = {
+        "code": {path: hashlib.sha256(content).hexdigest() for path, content in code.items()},
+        "contract": contract.model_dump(),
+        "profile": options.profile,
+        "overrides": options.overrides,
+        "fingerprint": {name: value for name, value in fingerprint.items() if name not in _OF_THE_AGENT},
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    return cache_folder() / "baselines" / digest[:32]
+
+
+def take(place: Path, seed: int | None, into: Path) -> bool:
+    """Copy the kept results of `seed`; False where there are none."""
+    source = place / str(seed)
+    if not source.is_dir():
+        return False
+    shutil.copytree(source, into, dirs_exist_ok=True)
+    return True
+
+
+def keep(place: Path, seed: int | None, results: Path) -> None:
+    """Keep the results of `seed`: copied beside and renamed, so they are there whole or not at all."""
+    target, beside = place / str(seed), place / f"{seed}.{os.getpid()}.new"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        shutil.copytree(results, beside, ignore=_too_large)
+        beside.rename(target)
+    except OSError:  # a full or read-only cache, or another campaign was first: the results are in this campaign anyway
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _too_large(folder: str, names: list[str]) -> list[str]:
+    files = [Path(folder) / name for name in names]
+    return [file.name for file in files if file.is_symlink() or (file.is_file() and file.stat().st_size > LARGEST)]
