@@ -103,6 +103,14 @@ def cli() -> None:
 @click.option("--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, sent and received.")
 @click.option("--max-hours", type=click.FloatRange(min=0, min_open=True), metavar="H", help="Budget in hours.")
+@click.option(
+    "--no-controls",
+    "controls",
+    is_flag=True,
+    flag_value=False,
+    default=None,
+    help="Never execute the baseline at a run's settings; a run at others is then not comparable.",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder (runs)."
@@ -167,6 +175,30 @@ def resume(campaign: str, force: bool, **options: Any) -> None:
 
     changes = {key: value or None for key, value in options.items() if value is not None}
     sys.exit(resume_campaign(Campaign(find_layout(campaign).root.absolute()), changes, force, _width()))
+
+
+@cli.command()
+@CAMPAIGN
+@click.argument("run", type=click.IntRange(min=0))
+@click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="Seeds in all.")
+def confirm(campaign: str, run: int, seeds: int) -> None:
+    """Execute a recorded run with more seeds, and judge it again.
+
+    For a run that is undecided, or whose effect somebody wants to be sure of. RUN 0 is the baseline. How long it will take
+    is said before it begins; Ctrl-C stops it and what was executed stays.
+
+    \b
+    Example:
+      harness confirm latest 3 --seeds 10
+
+    Next: `harness show latest 3`.
+    """
+    from .campaign import Campaign
+    from .layout import find_layout
+    from .running import take_on
+    from .stop import Stop
+
+    sys.exit(take_on(Campaign(find_layout(campaign).root.absolute()), Stop(), _width(), confirm=(run, seeds)))
 
 
 @cli.command()

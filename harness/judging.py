@@ -89,8 +89,8 @@ class Judging:
         values = self._values(case)
         return self._ledger.wanted(f"run_{case.run}", values, self._parent_name(case)) if values else have
 
-    def judge(self, case: Case) -> VerdictRecord:
-        """The verdict."""
+    def judge(self, case: Case, looks: Sequence[int] = ()) -> VerdictRecord:
+        """The verdict. `looks`: with how many seeds the run was judged before; a second look costs error of its own."""
         verdict = self.first_look(case) or self._not_comparable(case)
         if verdict is not None:
             return verdict
@@ -101,13 +101,10 @@ class Judging:
             without = "this run" if primary.name in self._records[0].metrics else name_of(self._records[0])
             return VerdictRecord(kind="undecided", why=f"{without} has no {primary.title}")
         self._measure(case.control)
-        judgement = self._ledger.judge(
-            f"run_{case.run}",
-            values,
-            parent=self._parent_name(case),
-            baseline=self._baseline_name(case),
-            falls=self._falls(case),
-        )
+        names = {"parent": self._parent_name(case), "baseline": self._baseline_name(case)}
+        for seeds in looks:
+            self._ledger.judge(f"run_{case.run}", values[:seeds], **names)
+        judgement = self._ledger.judge(f"run_{case.run}", values, **names, falls=self._falls(case))
         return self._in_words(case, judgement)
 
     def conclude(self) -> list[Conclusion]:
@@ -135,7 +132,13 @@ class Judging:
                 ledger.measure(name, values)
             elif record.verdict.kind not in _SETTLED and values and record.verdict.against_parent:
                 against = record.verdict.against_baseline or record.verdict.against_parent
-                ledger.judge(name, values, parent=record.verdict.against_parent.reference, baseline=against.reference)
+                for seeds in (*record.looks, len(values)):
+                    ledger.judge(
+                        name,
+                        values[:seeds],
+                        parent=record.verdict.against_parent.reference,
+                        baseline=against.reference,
+                    )
         return ledger
 
     def _measure(self, control: ControlRecord | None) -> None:

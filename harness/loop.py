@@ -84,6 +84,15 @@ class Loop:
         self.reviewer.review(record)
         return turn
 
+    def confirm(self, run: int, seeds: int) -> Ending:
+        """Execute a recorded run, or the baseline, with more seeds, and judge it again."""
+        records = self.recorder.records()
+        if not 0 <= run < len(records) or records[run].status != "completed" or records[run].given:
+            raise CannotGoOn(f"run {run}: only a run that was completed here can be confirmed.")
+        self.trials.more_seeds(records[run], seeds)
+        verdict = self.recorder.look_again(run).verdict
+        return Ending("confirmed", f"run {run}: {verdict.kind.replace('_', ' ')}: {verdict.why}", 0)
+
     def close(self, ending: Ending) -> None:
         """Let go of the agent, and leave the folder as a person wants to find it."""
         self.dialogue.close()
@@ -97,11 +106,13 @@ def go_on(
     stop: Stop,
     changes: dict[str, object] | None = None,
     force: bool = False,
+    confirm: tuple[int, int] | None = None,
     executor: str = "local",
 ) -> Ending:
     """Run `campaign` from where it stands until it ends. Raises CannotGoOn when another process runs it.
 
-    `changes` are options that a person changed on resuming. `force` sends the last refused change through.
+    `changes` are options that a person changed on resuming. `force` sends the last refused change through. `confirm`, a run
+    and a number of seeds, adds seeds to a run that is recorded, and does nothing else.
     """
     with locked(campaign.lock):
         journal = Journal(campaign.journal)
@@ -114,7 +125,7 @@ def go_on(
                 _force(campaign, journal)
             loop = Loop(AtWork.begin(campaign, journal, view, stop, executor))
             loop.recorder.recover()
-            ending = loop.run()
+            ending = loop.confirm(*confirm) if confirm else loop.run()
         except HarnessError as error:
             ending = Ending(error.reason, str(error), error.exit_code)
         except KeyboardInterrupt:

@@ -182,6 +182,8 @@ class Record(_Part):
     """That of the run itself; None where it is unknown."""
     seeds: list[int] = []
     """All that the metrics are means over."""
+    looks: list[int] = []
+    """With how many seeds it was judged before; `harness confirm` adds seeds and looks again."""
     control: ControlRecord | None = None
     settings: dict[str, SettingRecord] = {}
     metrics: dict[str, MetricRecord] = {}

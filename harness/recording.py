@@ -19,7 +19,7 @@ from .journal import now
 from .judging import Case, Judging
 from .notes import person_section, render_notes
 from .record import AttemptRecord, ControlRecord, Record, ReviewRecord, UsageRecord, VerdictRecord, write_atomically
-from .results import read_results
+from .results import Results, read_results
 from .turn import Turn, turn_key
 from .verdict import compare_metrics, compare_settings, differences_of_scale
 
@@ -64,6 +64,9 @@ class Recorder:
         self._journal.once("fingerprint", lambda: fingerprint.take(self._executions.python, self._options))
         for sentence in self._campaign.contract.unjudged:
             self._view.say(f"the contract has {sentence}")
+
+    def records(self) -> list[Record]:
+        return self._campaign.read_records()
 
     @property
     def has_baseline(self) -> bool:
@@ -153,6 +156,25 @@ class Recorder:
     def record(self, run: int) -> Record:
         """The record of `run`, from what its attempts left."""
         return self._once(run, lambda: self._record(run))
+
+    def look_again(self, run: int) -> Record:
+        """Judge a recorded run with the seeds that it has now. Those of the baseline change what later runs are held to."""
+        old = Record.read(self._campaign.run_folder(run))
+        case = self.case(run) if run else None
+        by_seed = list(case.by_seed.values()) if case else self._baseline_seeds()[0]
+        baseline = Record.read(self._campaign.run_folder(0)) if run else None
+        looks = [*old.looks, len(old.seeds)] if run and len(by_seed) > len(old.seeds) else old.looks
+        new = old.model_copy(
+            update={
+                "seeds": list(case.by_seed) if case else self._baseline_seeds()[1],
+                "metrics": compare_metrics(by_seed, baseline),
+                "looks": looks,
+                "verdict": self.judging(run).judge(case, looks) if case else old.verdict,
+            }
+        )
+        new.write(self._campaign.run_folder(run))
+        self._view.recorded(new)
+        return new
 
     def interpret(self, run: int, words: str) -> None:
         """Add the agent's words on a run's results to its record."""
@@ -254,8 +276,7 @@ class Recorder:
             )
         execution = {} if given else self._journal.result("run_0/execute")
         others = [] if given else self._seeds(0, "seed")
-        good = [seed for seed, result in others if not result["trouble"]]
-        by_seed = [results, *(read_results(self._campaign.seed_folder(0, seed)) for seed in good)]
+        by_seed, seeds = self._baseline_seeds()
         lost = [f"seed {seed} is missing: {result['trouble']['why']}" for seed, result in others if result["trouble"]]
         return Record(
             run=0,
@@ -267,7 +288,7 @@ class Recorder:
             command=" ".join(self._executions.command(0)),
             given=given,
             seed=None if given else self._campaign.contract.seed,
-            seeds=[] if given else [self._campaign.contract.seed, *good],
+            seeds=[] if given else seeds,
             settings=compare_settings(results, None),
             metrics=compare_metrics(by_seed, None),
             warnings=[*map(str, results.findings), *execution.get("warnings", []), *lost],
@@ -276,6 +297,12 @@ class Recorder:
             started=self._started("run_0/"),
             fingerprint={} if given else self._journal.result("fingerprint"),
         )
+
+    def _baseline_seeds(self) -> tuple[list[Results], list[int]]:
+        """The results of all seeds of the baseline that ended well, and the seeds."""
+        good = [seed for seed, result in self._seeds(0, "seed") if not result["trouble"]]
+        folders = [self._campaign.run_folder(0), *(self._campaign.seed_folder(0, seed) for seed in good)]
+        return [read_results(folder) for folder in folders], [self._campaign.contract.seed, *good]
 
     def _record(self, run: int) -> Record:
         turns = self._turns(run)

@@ -14,7 +14,7 @@ from .brief import Trouble
 from .contract import Setting
 from .execution import Execution, file_results
 from .health import missing_metrics
-from .record import AttemptStatus, write_atomically
+from .record import AttemptStatus, Record, write_atomically
 from .recording import Recorder
 from .result_files import FINAL_INFO
 from .results import read_results
@@ -104,6 +104,14 @@ class Trials:
                 step = f"run_{run}/seed_{seed}"
                 self._execute(Execute(step, turn.commit or "", run, turn.attempt, place, place, seed=seed))
             case = self._recorder.case(run)
+
+    def more_seeds(self, record: Record, count: int) -> None:
+        """Execute a recorded run with further seeds, until it has `count`."""
+        missing = [seed for seed in self._campaign.seeds(count) if seed not in record.seeds]
+        self._say_cost(f"run {record.run} with {count} seeds", f"run_{record.run}/seed_", missing)
+        for seed in missing:
+            place, step = self._campaign.seed_folder(record.run, seed), f"run_{record.run}/seed_{seed}"
+            self._execute(Execute(step, record.commit, record.run, 0, place, place, seed=seed))
 
     def _say_cost(self, what: str, prefix: str, seeds: list[int]) -> None:
         left = [seed for seed in seeds if not self._journal.is_done(f"{prefix}{seed}")]

@@ -150,3 +150,16 @@ def test_the_conclusion_stands_at_the_end_of_the_notes(noisy: Path, make_campaig
     assert "Supported. run_1: loss 0.8" in " ".join(end.split())
     assert "1 improved" in end
     assert json.loads((campaign.run_folder(1) / "record.json").read_text())["verdict"]["kind"] == "improved"
+
+
+def test_more_seeds_can_be_asked_for_later(noisy: Path, make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": NOTHING, "run 2, attempt 1": DONE})
+    _, first = run(campaign)
+    seeds = len(first.seeds)
+    ending = go_on(campaign, view=Silent(), stop=Stop(), confirm=(1, 6))
+    assert (ending.reason, ending.exit_code) == ("confirmed", 0)
+    again = campaign.read_records()[1]
+    assert (len(again.seeds), again.looks) == (6, [seeds])
+    assert again.verdict.kind == "within_noise"
+    assert go_on(campaign, view=Silent(), stop=Stop(), confirm=(7, 6)).exit_code == 4
+    assert go_on(campaign, view=Silent(), stop=Stop()).reason == "all_completed"  # it goes on as before
