@@ -76,9 +76,9 @@ def test_its_session_is_a_campaign_without_a_model(folder: Path, tmp_path: Path)
     )
     ending = go_on(campaign, view=Silent(), stop=Stop())
     assert ending.reason == "all_completed", ending.message
-    errors = [record.metrics["test_error"].value for record in campaign.records()]
+    errors = [record.metrics["test_error"].value for record in campaign.read_records()]
     assert errors == sorted(errors, reverse=True) and len(set(errors)) == 3
-    assert [len(record.attempts) for record in campaign.records()[1:]] == [1, 1]
+    assert [len(record.attempts) for record in campaign.read_records()[1:]] == [1, 1]
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
