@@ -308,7 +308,10 @@ class TestModel:
 
 
 def test_ctrl_c_in_the_baseline_leaves_nothing_running(experiment: Path, tmp_path: Path) -> None:
-    (experiment / "experiment.py").write_text("import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(100)\n")
+    (experiment / "experiment.py").write_text(
+        "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(os.getpid(), flush=True)\ntime.sleep(100)\n"
+    )
     script = (
         "from pathlib import Path\nfrom harness.campaign import Options\nfrom harness.rehearsal import rehearse\n"
         f"try:\n    rehearse(Path({str(experiment)!r}), Options())\nexcept KeyboardInterrupt:\n    print('interrupted')\n"
