@@ -36,7 +36,7 @@ def _supported(contract: Contract, judging: Judging, runs: Sequence[Record]) -> 
         falls = "; ".join(str(fall) for each in paid for fall in each.falls)
         return "Supported at a price. " + " ".join(_evidence(primary.name, each) for each in paid) + f" Worse: {falls}."
     if found:
-        best = min(found, key=lambda each: each.p)
+        best = min(found, key=lambda each: each.comparison.p)
         return (
             f"Not supported: no run is better than its baseline in {primary.name} beyond the noise, over "
             f"{len(found)} compared run{'s' if len(found) > 1 else ''}. Nearest: {_evidence(primary.name, best)}"
@@ -67,7 +67,7 @@ def _learnt(runs: Sequence[Record]) -> str:
 
 def _first(contract: Contract, runs: Sequence[Record]) -> str:
     """Where a person should look first: what was found, what it cost elsewhere, what looks broken."""
-    order = ("improved", "traded_off", "undecided", "worse", "unhealthy", "no_effect")
+    order = ("improved", "traded_off", "undecided", "worse", "unhealthy", "no_effect", "not_comparable", "failed")
     chosen = [record for kind in order for record in runs if record.verdict.kind == kind][:3]
     names = ", ".join(f"run {record.run} ({record.verdict.kind.replace('_', ' ')})" for record in chosen)
     return f"Look first at: {names}." if names else ""

@@ -347,7 +347,7 @@ def _best(standing: Standing) -> str:
         return "no run with evidence yet"
     return (
         f"run {found.run}: {primary.name} {number(found.value)}, baseline {number(found.baseline)} "
-        f"({primary.better} is better); {_words(found.verdict)}, as one seed proves nothing"
+        f"({primary.better} is better); {_words(found.verdict)}"
     )
 
 

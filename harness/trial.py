@@ -46,7 +46,7 @@ class Execute:
     def phase(self) -> str:
         if self.smoke:
             return "smoke"
-        return "control" if self.overrides else "execute" if self.seed is None else "seed"
+        return "execute" if self.seed is None else f"{'control, ' if self.overrides else ''}seed {self.seed}"
 
 
 class Trials:
