@@ -20,6 +20,7 @@ from .judging import Case, Judging
 from .notes import person_section, render_notes
 from .record import AttemptRecord, ControlRecord, Record, ReviewRecord, UsageRecord, VerdictRecord, write_atomically
 from .results import Results, read_results
+from .seeding import fixed_seeds
 from .turn import Turn, turn_key
 from .verdict import compare_metrics, compare_settings, differences_of_scale
 
@@ -344,9 +345,22 @@ class Recorder:
             control=case.control,
             settings=compare_settings(results, earlier[0]),
             metrics=compare_metrics(list(case.by_seed.values()), earlier[0]),
-            warnings=[*map(str, results.findings), *execution["warnings"], *_unconfined(execution), *case.failed_seeds],
+            warnings=[
+                *map(str, results.findings),
+                *execution["warnings"],
+                *_unconfined(execution),
+                *case.failed_seeds,
+                *self._new_fixed_seeds(parent.commit, facts["commit"]),
+            ],
             **facts,
         )
+
+    def _new_fixed_seeds(self, parent: str, commit: str) -> list[str]:
+        """Fixed seeds that a run's code has and its parent's has not, a sentence each."""
+        code = [path for path in self._campaign.contract.editable if path.endswith(".py")]
+        before, after = self._repository.files(parent, code), self._repository.files(commit, code)
+        found = [(path, seed) for path in after for seed in fixed_seeds(before.get(path, b""), after[path])]
+        return [f"{path}, {seed} is a fixed seed: the harness gives seeds in HARNESS_SEED" for path, seed in found]
 
     def _attempt(self, turn: Turn) -> AttemptRecord:
         """What became of a turn: the first thing in its way, or that it was executed."""
