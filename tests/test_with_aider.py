@@ -1,0 +1,110 @@
+"""A whole campaign with the real aider against a scripted server: its edits, its failures, a reviewer, its session."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.agents.chat_history import read_session
+from harness.agents.environment import aider_python
+from harness.campaign import Campaign, Options, create_campaign
+from harness.idea import Idea
+from harness.loop import go_on
+from harness.stop import Stop
+from harness.view import Silent
+
+from .model_server import ModelServer, status
+
+KEY = "sk-a-very-secret-key"
+IDEA = Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller.")
+
+
+def edit(old: str, new: str, words: str = "HYPOTHESIS: the loss falls.") -> str:
+    return f"{words}\n\nexperiment.py\n```python\n<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n```\n"
+
+
+LINE = 'settings = {"steps": 40, "rate": 0.05} | json.loads(os.environ.get("HARNESS_OVERRIDES", "{}"))'
+FASTER = edit(LINE, LINE.replace("0.05", "0.1"))
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
+    aider_python(lambda line: None)
+    with ModelServer() as running:
+        monkeypatch.setenv("OPENAI_API_BASE", running.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        yield running
+
+
+def make(tmp_path: Path, experiment: Path, **options: object) -> Campaign:
+    chosen = Options.model_validate({"model": "openai/unheard-of", "max_runs": 2} | options)
+    return create_campaign(tmp_path / "runs", IDEA, experiment, chosen, python=sys.executable)
+
+
+def test_a_campaign_with_a_model_and_a_reviewer(tmp_path: Path, experiment: Path, server: ModelServer) -> None:
+    server.says(FASTER, "Look at the noise next.", "INTERPRETATION: it fell.\nALL_COMPLETED")
+    campaign = make(tmp_path, experiment, reviewer="openai/expert")
+    ending = go_on(campaign, view=Silent(), stop=Stop())
+    assert ending.reason == "all_completed", ending.message
+    first = campaign.read_records()[1]
+    assert first.settings["rate"].value == 0.1
+    assert first.usage.sent > 0
+    assert first.usage.cost is None  # a model whose price nobody knows
+    assert first.review is not None
+    assert (first.review.model, first.review.text) == ("openai/expert", "Look at the noise next.")
+    assert first.interpretation == "it fell."
+    # the reviewer sees table, verdict and diff; the agent is told its advice as advice
+    asked = str(server.requests[1]["messages"])
+    assert '"rate": 0.1}' in asked
+    assert "undecided" in asked
+    brief = (campaign.attempt_folder(2, 1) / "brief.md").read_text()
+    assert "Look at the noise next." in brief
+    assert "advice" in brief.lower()
+    assert "Look at the noise next." in campaign.notes.read_text()
+    assert set(server.keys) == {KEY}
+
+
+def test_a_reviewer_that_fails_is_a_warning(tmp_path: Path, experiment: Path, server: ModelServer) -> None:
+    server.says(FASTER, status(401, "no"), "ALL_COMPLETED")
+    campaign = make(tmp_path, experiment, reviewer="openai/expert")
+    assert go_on(campaign, view=Silent(), stop=Stop()).reason == "all_completed"
+    first = campaign.read_records()[1]
+    assert first.status == "completed"
+    assert first.review is None
+    assert any("reviewer gave no advice" in warning for warning in first.warnings)
+
+
+def test_a_refused_key_ends_the_campaign_and_stands_nowhere(
+    tmp_path: Path, experiment: Path, server: ModelServer
+) -> None:
+    server.says(status(401, f"Incorrect API key provided: {KEY}"))
+    campaign = make(tmp_path, experiment)
+    ending = go_on(campaign, view=Silent(), stop=Stop())
+    assert ending.exit_code == 4
+    assert KEY not in ending.message
+    for file in campaign.root.rglob("*"):
+        if file.is_file():
+            assert KEY.encode() not in file.read_bytes(), file
+
+
+def test_the_campaigns_own_session_can_be_replayed(tmp_path: Path, experiment: Path, server: ModelServer) -> None:
+    server.says("I only thought about it.", FASTER, "ALL_COMPLETED")
+    first = make(tmp_path, experiment)
+    assert go_on(first, view=Silent(), stop=Stop()).reason == "all_completed"
+    labels = [turn.label for turn in read_session(first.session)]
+    assert labels == ["run 1, attempt 1", "run 1, attempt 2", "run 2, attempt 1"]
+    again = create_campaign(
+        tmp_path / "again",
+        IDEA,
+        experiment,
+        Options(agent="replay", max_runs=2),
+        python=sys.executable,
+        session=first.session,
+    )
+    assert go_on(again, view=Silent(), stop=Stop()).reason == "all_completed"
+    one, other = first.read_records()[1], again.read_records()[1]
+    assert other.metrics == one.metrics
+    assert [attempt.status for attempt in other.attempts] == ["refused", "completed"]
