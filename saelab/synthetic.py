@@ -57,7 +57,8 @@ class World:
     @property
     def parents(self) -> Ints:
         """The features that have children, in order."""
-        return np.unique(self.parent[self.parent >= 0])
+        found: Ints = np.unique(self.parent[self.parent >= 0])
+        return found
 
     def sample(self, rows: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """Draw `rows` rows: magnitudes [rows, F] (0 where a feature does not fire) and activations [rows, d_in]."""

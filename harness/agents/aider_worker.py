@@ -156,7 +156,7 @@ def failure_kind(error: Exception) -> str:
         return "context"
     if isinstance(error, litellm.Timeout) or any(isinstance(cause, httpx.TimeoutException) for cause in chain):
         return "timeout"
-    if status in (401, 403):
+    if status in (401, 403) or isinstance(error, litellm.AuthenticationError):
         return "auth"
     if status == 429:
         return "rate"
