@@ -212,7 +212,7 @@ def _slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Campaign, Pa
     return campaign, counter, gate
 
 
-def _wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+def _wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never happened"
