@@ -151,7 +151,7 @@ def test_status_all_has_a_line_for_each_campaign(desk):
 def test_log_has_a_line_for_each_run_and_attempt(desk):
     lines = ask("log", "latest").output.splitlines()
     assert [line.split()[0] for line in lines] == ["run", "0", "1.1", "1.2", "1", "2.1", "2", "3.1"]
-    assert "学习率" in lines[4]
+    assert "学习率" in desk.type("log", "latest", environment={"COLUMNS": "160"}).stdout.splitlines()[4]
     facts = json.loads(ask("log", "latest", "--json").output)
     assert [row["status"] for row in facts if row["attempt"] is None] == ["completed"] * 3
     assert facts[0]["metric"] == "loss"
