@@ -1,6 +1,6 @@
 """How far verdicts can be relied on: the shipped decisions, fed with simulated campaigns.
 
-    python bench/verdicts.py            about five minutes on one core
+    python bench/verdicts.py            some ten minutes on one core
     python bench/verdicts.py --quick    100 campaigns of each kind
 
 A campaign has ten runs, its baseline ten seeds. `harness.ledger.Ledger` decides, as it does in the loop, how many seeds a
