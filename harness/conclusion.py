@@ -28,13 +28,14 @@ def _supported(contract: Contract, judging: Judging, runs: Sequence[Record]) -> 
     if primary is None:
         return "Undecided: the contract names no primary metric."
     found = judging.conclude()
-    clean = [each for each in found if each.better and not each.falls]
-    paid = [each for each in found if each.better and each.falls]
+    verdicts = {f"run_{record.run}": record.verdict for record in runs}
+    better = [each for each in found if each.better and verdicts[each.run].kind != "undecided"]
+    clean = [each for each in better if not verdicts[each.run].falls]
     if clean:
         return "Supported. " + " ".join(_evidence(primary.name, each) for each in clean)
-    if paid:
-        falls = "; ".join(str(fall) for each in paid for fall in each.falls)
-        return "Supported at a price. " + " ".join(_evidence(primary.name, each) for each in paid) + f" Worse: {falls}."
+    if better:
+        falls = "; ".join(fall for each in better for fall in verdicts[each.run].falls)
+        return "Supported at a price. " + " ".join(_evidence(primary.name, e) for e in better) + f" Worse: {falls}."
     if found:
         best = min(found, key=lambda each: each.comparison.p)
         return (

@@ -101,10 +101,10 @@ class Judging:
             without = "this run" if primary.name in self._records[0].metrics else name_of(self._records[0])
             return VerdictRecord(kind="undecided", why=f"{without} has no {primary.title}")
         self._measure(case.control)
-        names = {"parent": self._parent_name(case), "baseline": self._baseline_name(case)}
+        name, parent, baseline = f"run_{case.run}", self._parent_name(case), self._baseline_name(case)
         for seeds in looks:
-            self._ledger.judge(f"run_{case.run}", values[:seeds], **names)
-        judgement = self._ledger.judge(f"run_{case.run}", values, **names, falls=self._falls(case))
+            self._ledger.judge(name, values[:seeds], parent=parent, baseline=baseline)
+        judgement = self._ledger.judge(name, values, parent=parent, baseline=baseline, falls=self._falls(case))
         return self._in_words(case, judgement)
 
     def conclude(self) -> list[Conclusion]:
@@ -219,9 +219,10 @@ class Judging:
         known = {name for name, value in case.results.settings.items() if value is not None}
         if self._contract.comparable and known.isdisjoint(self._contract.comparable):
             doubts.append(f"it does not report {' or '.join(self._contract.comparable)}, so the scale may differ")
-        if doubts:
+        if doubts and kind in ("improved", "traded_off"):
+            kind, why = "undecided", f"{why}; but undecided: {'; '.join(doubts)}"
+        elif doubts:
             why = f"{why}; {'; '.join(doubts)}"
-            kind = "undecided" if kind in ("improved", "traded_off") else kind
         return VerdictRecord(
             kind=kind,
             why=why,
