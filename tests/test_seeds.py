@@ -68,7 +68,9 @@ def test_a_change_that_does_nothing_is_not_called_better(noisy: Path, make_campa
 
 def test_an_improvement_that_costs_too_much_is_traded_off(noisy: Path, make_campaign: Make) -> None:
     paid = edit("loss, speed = 1.0 + rng.gauss(0, 0.02), 5.0", "loss, speed = 0.8 + rng.gauss(0, 0.02), 4.0")
-    _, first, second = run(make_campaign({"run 1, attempt 1": paid, "run 2, attempt 1": NOTHING}))
+    campaign = make_campaign({"run 1, attempt 1": paid, "run 2, attempt 1": NOTHING})
+    _, first, second = run(campaign)
+    assert "Supported at a price" in campaign.notes.read_text()
     assert first.verdict.kind == "traded_off"
     assert first.verdict.falls == ["speed -1.0 (limit -0.5)"]
     assert second.parent == 0  # not accepted, so not built upon
@@ -78,7 +80,9 @@ def test_one_seed_of_three_that_crashes_leaves_no_improvement(noisy: Path, make_
     crash = edit(
         "loss, speed = 1.0 +", 'assert os.environ["HARNESS_SEED"] != "1", "seed 1 crashes"\nloss, speed = 0.8 +'
     )
-    _, first = run(make_campaign({"run 1, attempt 1": crash, "run 2, attempt 1": DONE}))
+    campaign = make_campaign({"run 1, attempt 1": crash, "run 2, attempt 1": DONE})
+    _, first = run(campaign)
+    assert "Supported" not in campaign.notes.read_text()
     assert first.seeds == [0, 2]
     assert first.verdict.kind == "undecided"
     assert any("seed 1 crashes" in warning for warning in first.warnings)
