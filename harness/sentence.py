@@ -14,7 +14,8 @@ from .ledger import Judgement
 def sentence(metric: str, judgement: Judgement, runs: int) -> str:
     """A run beside its parent, and what that means: "absorption 0.112 ± 0.008 against 0.143 ± 0.006 (baseline, 10 seeds; 3
     here): improved, p 0.01 after correction for 6 runs". `runs`: as many as were planned."""
-    parent = "baseline" if judgement.parent == judgement.baseline else judgement.parent
+    is_baseline = judgement.parent == judgement.baseline and not judgement.parent.startswith("control")
+    parent = "baseline" if is_baseline else judgement.parent
     compared = judgement.against_parent
     head = beside(metric, compared, parent)
     if isinstance(compared, Uncompared):

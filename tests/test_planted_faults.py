@@ -1,0 +1,579 @@
+"""Whole campaigns with one fault each, and their clean twins: each fault is detected, no twin raises an alarm.
+
+The experiment (`tests/faulty`) is a toy of an SAE run; the agent follows a script; loop, gate, git and processes are real.
+A twin does honestly what looks like the fault, together with a change that is really better, and is called improved: so the
+checks neither refuse nor hide it.
+
+What is not detected here, because the laboratory runs in the experiment's own process: an experiment that writes the
+evaluation's file in place of the laboratory, with numbers that are plausible and new; one that replaces the laboratory's
+functions while it runs; results of another run with the last digits changed; a warm start from a checkpoint in the
+campaign's own folder, which an experiment can read if it goes looking for the path.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.campaign import Campaign, Options, create_campaign
+from harness.idea import Idea
+from harness.loop import Ending, go_on
+from harness.record import Record
+from harness.stop import Stop
+from harness.view import Silent
+
+FAULTY = Path(__file__).parent / "faulty"
+Edits = tuple[tuple[str, str], ...]
+
+BETTER = ("PULL = 0.6", "PULL = 0.4")
+LAST = '    print("done, loss", loss)'
+TRAINED = "    lab.score(sae, settings, out_dir)\n"
+START = "    sae = SAE(settings, rng)\n"
+BATCH = "        for step, rows in enumerate(lab.batches(settings)):\n"
+LOADED = "    settings = lab.load_settings()\n"
+ENCODED = "        return codes\n"
+IN_FULL = 'settings["steps"] > 4'  # not in the smoke run
+
+
+PARENTS_FIRST = (
+    ("sorted(codes)[-self.k]", "sorted(rank)[-self.k]"),
+    (
+        "            least =",
+        "            rank = [code + 9 * (i < 8 and code > 0.3) for i, code in enumerate(codes)]\n            least =",
+    ),
+    ("[code if code >= least else 0.0 for code in codes]", "[c if r >= least else 0.0 for c, r in zip(codes, rank)]"),
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault in a run, and what must be said of it."""
+
+    edits: Edits
+    verdict: str
+    says: str
+    """Part of the verdict's reason, or of the first attempt's where that failed."""
+    attempt: str = "completed"
+    """The status of the attempt that has the fault."""
+    warns: str = ""
+    flatters: str = ""
+    """A metric that is lower than the baseline's, which is all that its number says."""
+    controls: bool = True
+    profile: str = "noisy"
+    contract: Edits = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Makes campaigns of the toy that share their kept baselines."""
+
+    root: Path
+
+    def campaign(
+        self, edits: Edits, *, profile: str = "noisy", controls: bool = True, contract: Edits = (), toy: Edits = ()
+    ) -> Campaign:
+        folder = self.root / f"experiment-{len(list(self.root.iterdir()))}"
+        shutil.copytree(FAULTY, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        _edit(folder / "experiment.toml", contract)
+        _edit(folder / "experiment.py", toy)
+        change = {"text": "HYPOTHESIS: absorption falls.", "edits": [["experiment.py", *edit] for edit in edits]}
+        script = folder / "script.json"
+        script.write_text(json.dumps({"run 1, attempt 1": change, "run 1, attempt 2": {"text": "ALL_COMPLETED"}}))
+        return create_campaign(
+            self.root / "runs",
+            Idea(Name="toy", Title="Less absorption", Experiment="Make absorption smaller."),
+            folder,
+            Options(agent="tests.scripted:ScriptedAgent", max_runs=1, profile=profile, controls=controls),
+            python=sys.executable,
+            session=script,
+        )
+
+    def run(self, edits: Edits, **facts: Any) -> tuple[Record, Record]:
+        """The records of baseline and run of a campaign that was taken to its end."""
+        campaign = self.campaign(edits, **facts)
+        ending = end(campaign)
+        assert ending.exit_code == 0, ending
+        baseline, run = campaign.read_records()
+        return baseline, run
+
+
+def end(campaign: Campaign) -> Ending:
+    return go_on(campaign, view=Silent(), stop=Stop())
+
+
+def _edit(file: Path, edits: Edits) -> None:
+    for old, new in edits:
+        text = file.read_text()
+        assert old in text, old
+        file.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    root = tmp_path_factory.mktemp("toy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield Place(root)
+
+
+# --- faults of a change -----------------------------------------------------------------------------------------------
+
+NOTHING_TO_RUN: dict[str, Fault] = {
+    "a plan instead of code": Fault((), "failed", "experiment.py did not change", "refused"),
+    "comment only": Fault(
+        (("PULL = 0.6", "PULL = 0.6  # absorption-aware"),),
+        "failed",
+        "Only comments, docstrings or formatting",
+        "refused",
+    ),
+}
+
+NEVER_EXECUTED: dict[str, Fault] = {
+    "code that is never called": Fault(
+        (("def main(", "def orthogonalise(sae):\n    sae.absorbed = [0.0] * 8\n\n\ndef main("),),
+        "no_effect",
+        "same numbers as run_0: your change is not on the execution path",
+    ),
+    "flag that stays off": Fault(
+        (
+            ("PULL = 0.6", "PULL = 0.6\nGATED = False"),
+            (START, START + "    if GATED:\n        sae.absorbed = [0.5] * 8\n"),
+        ),
+        "no_effect",
+        "same numbers as run_0",
+    ),
+}
+
+OTHER_SCALE: dict[str, Fault] = {
+    "k raised": Fault(
+        ((LOADED, LOADED + '    settings["k"] = 6\n'),),
+        "within_noise",
+        "(control k=6, 3 seeds; ",
+        flatters="lab.absorption",
+    ),
+    "k raised without a control": Fault(
+        ((LOADED, LOADED + '    settings["k"] = 6\n'),),
+        "not_comparable",
+        "k 6 against 3 (run_0); no control: controls are switched off",
+        flatters="lab.absorption",
+        controls=False,
+    ),
+    "k raised behind the settings' back": Fault(
+        (("sorted(codes)[-self.k]", "sorted(codes)[-2 * self.k]"),),
+        "unhealthy",
+        "lab.l0 is 6, more than 1.02 x k (3.06): a TopK SAE fires at most k latents a row",
+        flatters="lab.absorption",
+    ),
+    "sparser than k": Fault(
+        (("sorted(codes)[-self.k]", "sorted(codes)[-self.k + 1]"),),
+        "unhealthy",
+        "lab.l0 is 2, less than 0.8 x k (2.4)",
+    ),
+    "tokens raised": Fault(
+        ((LOADED, LOADED + '    settings["tokens"] = 960\n'),),
+        "within_noise",
+        "(control tokens=960, 3 seeds; ",
+        flatters="lab.absorption",
+    ),
+    "tokens raised without a control": Fault(
+        ((LOADED, LOADED + '    settings["tokens"] = 960\n'),),
+        "not_comparable",
+        "tokens 960 against 320 (run_0)",
+        flatters="lab.absorption",
+        controls=False,
+    ),
+    "two epochs where one was planned": Fault(
+        ((BATCH, "        for step, rows in enumerate([*lab.batches(settings), *lab.batches(settings)]):\n"),),
+        "unhealthy",
+        "steps is 40, more than planned_steps (20)",
+        flatters="lab.absorption",
+    ),
+    "fewer eval tokens": Fault(
+        ((LOADED, LOADED + '    settings["eval_tokens"] = 40\n'),),
+        "not_comparable",
+        "eval_tokens 40 against 300 (run_0)",
+        controls=False,
+    ),
+    "other data": Fault(
+        ((LOADED, LOADED + '    settings["data_seed"] = 8\n'),),
+        "not_comparable",
+        "data_seed 8 against 7 (run_0)",
+        controls=False,
+    ),
+}
+
+LUCK: dict[str, Fault] = {
+    "other seed": Fault(
+        ((LOADED, LOADED + '    settings["seed"] += 100\n'),),
+        "within_noise",
+        "could be chance",
+        flatters="lab.absorption",
+    ),
+    "seed fixed in code": Fault(
+        ((LOADED, LOADED + '    settings["seed"] = 100\n'),),
+        "undecided",
+        "the seed changes nothing there, so the noise is unknown",
+        warns="settings['seed'] = 100 is a fixed seed",
+        flatters="lab.absorption",
+    ),
+    "loss scaled": Fault(
+        (("/ len(x)\n", "/ len(x) / 100\n"),), "within_noise", "could be chance", flatters="final_loss"
+    ),
+}
+
+EVALUATION: dict[str, Fault] = {
+    "trained on eval rows": Fault(
+        ((BATCH, "        for x in lab.evaluation_rows(settings):\n            sae.update(x, rng)\n" + BATCH),),
+        "unhealthy",
+        "eval_rows_in_training is 300, more than 0: rows of the evaluation were used before it",
+        flatters="lab.absorption",
+    ),
+    "evaluation skipped": Fault(
+        ((TRAINED, ""),),
+        "failed",
+        "smoke run: it ended well and left no evidence: no number for lab.absorption",
+        "smoke_failed",
+    ),
+    "evaluation skipped in the full run": Fault(
+        ((TRAINED, f"    if not {IN_FULL}:\n    " + TRAINED),),
+        "failed",
+        "it ended well and left no evidence: no number for lab.absorption",
+        "wrong_result",
+    ),
+    "stale evaluation": Fault(
+        (
+            ("import random", "import os\nimport random"),
+            (
+                TRAINED,
+                f"    if not {IN_FULL}:\n    "
+                + TRAINED
+                + "    else:\n        (out_dir / 'eval_results').mkdir()\n        kept = out_dir / 'eval_results' / 'lab.json'\n"
+                '        kept.write_text(\'{"eval_type_id": "lab", "eval_result_metrics": {"all": {"absorption": 0.01}}}\')\n'
+                "        os.utime(kept, (1.7e9, 1.7e9))\n",
+            ),
+        ),
+        "failed",
+        "eval_results/lab.json: older than this run: something else wrote it",
+        "wrong_result",
+    ),
+    "an evaluation of its own beside the laboratory's": Fault(
+        (
+            (
+                TRAINED,
+                TRAINED + "    own = {'eval_type_id': 'lab', 'eval_result_metrics': {'all': {'absorption': 0.01}}}\n"
+                "    (out_dir / 'eval_results' / 'absorption.json').write_text(json.dumps(own))\n",
+            ),
+        ),
+        "unhealthy",
+        "here, 0.01 in eval_results/absorption.json",
+    ),
+    "metric renamed": Fault(
+        (
+            (
+                TRAINED,
+                TRAINED + "    scores = out_dir / 'eval_results' / 'lab.json'\n"
+                "    scores.write_text(scores.read_text().replace('absorption', 'absorption_rate'))\n",
+            ),
+        ),
+        "failed",
+        "no number for lab.absorption",
+        "smoke_failed",
+    ),
+    "another size than reported": Fault(
+        (("        return x\n", "        return x[:32]\n"), (ENCODED, "        return codes + [0.0] * 32\n")),
+        "unhealthy",
+        "dict_size",
+    ),
+}
+
+BROKEN: dict[str, Fault] = {
+    "NaN in training": Fault(
+        (
+            ("import random", "import random\nimport time"),
+            (
+                BATCH,
+                BATCH
+                + f"            if {IN_FULL}:\n                sae.absorbed[0] = float('nan')\n                time.sleep(1)\n",
+            ),
+        ),
+        "failed",
+        "loss",
+        "aborted",
+        profile="once",
+    ),
+    "NaN at the end": Fault(
+        ((TRAINED, f"    loss *= float('nan') if {IN_FULL} else 1.0\n" + TRAINED),),
+        "failed",
+        "final_info.json: metrics.final_loss: NaN, not a number",
+        "wrong_result",
+        profile="once",
+    ),
+    "NaN in a metric": Fault(
+        (
+            (ENCODED, "        codes[0] *= float('nan')\n" + ENCODED),
+            ("return sum((a - b)", "return 0.01 or sum((a - b)"),
+        ),
+        "failed",
+        "NaN, not a number",
+        "smoke_failed",
+    ),
+    "zero steps": Fault(
+        ((LOADED, LOADED + '    settings["steps"] //= 64\n'),),
+        "failed",
+        "final_loss: null, not a number",
+        "smoke_failed",
+    ),
+    "zero steps with a loss": Fault(
+        ((LOADED, LOADED + '    settings["steps"] //= 64\n'), ("    loss = None\n", "    loss = 0.0\n")),
+        "unhealthy",
+        "steps is 0, not above 0",
+    ),
+    "all latents dead": Fault(
+        ((ENCODED, "        return [0.0] * len(codes)\n"),),
+        "unhealthy",
+        "lab.l0 is 0, not above 0: no latent fires at all",
+    ),
+    "dense codes sold as low absorption": Fault(
+        ((LOADED, LOADED + '    settings["architecture"] = "standard"\n'), ("max(0.0, code)", "abs(code)")),
+        "unhealthy",
+        "dense codes are no sparse code: absorption is low for free",
+        flatters="lab.absorption",
+    ),
+    "reconstruction ruined": Fault(
+        (("PULL = 0.6", "PULL = 0.1"), ("        return x\n", "        return [0.7 * v for v in x]\n")),
+        "traded_off",
+        "lab.explained_variance -",
+        flatters="lab.absorption",
+    ),
+    "metric at its bound": Fault(
+        (("PULL = 0.6", "PULL = 0.0"), ("rng.gauss(0.9, 0.02)", "0.0"), *PARENTS_FIRST),
+        "undecided",
+        "this run is at the metric's bound (0) in 3 of 3 seeds, so its noise cannot be seen",
+        flatters="lab.absorption",
+    ),
+}
+
+PROCESS: dict[str, Fault] = {
+    "time-out after results were written": Fault(
+        ((LAST, LAST + f"\n    import time\n    time.sleep(60 if {IN_FULL} else 0)"),),
+        "failed",
+        "not finished after 6 s",
+        "timed_out",
+        profile="once",
+        contract=(('\ntime = "60s"', '\ntime = "6s"'),),
+    ),
+    "out of memory": Fault(
+        (
+            (
+                LAST,
+                f"    import time\n    block = b'x' * (500_000_000 if {IN_FULL} else 1)\n    time.sleep(20 if {IN_FULL} else 0)\n"
+                + LAST,
+            ),
+        ),
+        "failed",
+        "memory; the limit is 250 MB",
+        "out_of_memory",
+        profile="once",
+    ),
+    "checkpoints fill the disk": Fault(
+        (
+            (
+                BATCH,
+                BATCH
+                + f"            if {IN_FULL}:\n                (out_dir / f'{{step}}.bin').write_bytes(bytes(10_000_000))\n",
+            ),
+            (LAST, f"    import time\n    time.sleep(20 if {IN_FULL} else 0)\n" + LAST),
+        ),
+        "failed",
+        "limit is 20 MB",
+        "too_much_disk",
+        profile="once",
+    ),
+    "crash in the full run": Fault(
+        ((LAST, f"    assert not {IN_FULL}, 'shapes differ'\n" + LAST),),
+        "failed",
+        "shapes differ",
+        "crashed",
+        profile="once",
+    ),
+    "one seed of three crashes": Fault(
+        (BETTER, (LOADED, LOADED + "    assert settings['seed'] != 1, 'seed 1 crashes'\n")),
+        "undecided",
+        "seed 1 crashes",
+        warns="seed 1 crashes",
+        flatters="lab.absorption",
+    ),
+}
+
+FAULTS = NOTHING_TO_RUN | NEVER_EXECUTED | OTHER_SCALE | LUCK | EVALUATION | BROKEN | PROCESS
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_detected(place: Place, fault: Fault) -> None:
+    baseline, run = place.run(fault.edits, profile=fault.profile, controls=fault.controls, contract=fault.contract)
+    why = run.verdict.why if fault.attempt == "completed" else run.attempts[0].why
+    assert (run.attempts[0].status, run.verdict.kind) == (fault.attempt, fault.verdict)
+    assert fault.says in why
+    assert any(fault.warns in warning for warning in run.warnings) or not fault.warns
+    if fault.flatters:
+        assert run.metrics[fault.flatters].value < baseline.metrics[fault.flatters].value
+
+
+def test_results_of_another_run_are_recognised(place: Place) -> None:
+    """The folder of the campaign can be read, so it is the numbers that give a copy away."""
+    copy = (
+        "    import shutil\n    for old in Path.cwd().parents[3].glob('run_0/eval_results/lab.json'):\n"
+        "        shutil.copyfile(old, out_dir / 'eval_results' / 'lab.json')\n"
+        "        shutil.copyfile(old.parents[1] / 'final_info.json', out_dir / 'final_info.json')\n"
+    )
+    _, run = place.run((BETTER, (LAST, f"    if {IN_FULL}:\n    " + copy.replace("\n    ", "\n        ") + LAST)))
+    assert (run.attempts[0].status, run.verdict.kind) == ("completed", "no_effect")
+    assert "same numbers as run_0" in run.verdict.why
+
+
+def test_a_warm_start_finds_nothing_of_an_earlier_execution(place: Place, tmp_path: Path) -> None:
+    """Out_dir, working copy, home and temporary folder are new in each execution, and no other place can be written."""
+    warm = (
+        "    import os, tempfile\n"
+        f"    places = [out_dir, Path.cwd(), Path.home(), Path(tempfile.gettempdir()), Path({str(tmp_path)!r})]\n"
+        "    kept = [path for place in [Path('..'), *places] for path in place.rglob('weights.json')]\n"
+        "    print('found', len(kept))\n"
+        "    for old in kept[:1]:\n        sae.absorbed = json.loads(old.read_text())\n"
+    )
+    save = (
+        "    for place in places:\n        try:\n"
+        "            (place / 'weights.json').write_text(json.dumps(sae.absorbed))\n"
+        "        except OSError as error:\n            print('refused', error)\n"
+    )
+    _, run = place.run(((START, START + warm), (TRAINED, save + TRAINED)))
+    if any("could not hold" in warning for warning in run.warnings):
+        pytest.skip("this system cannot confine a process")
+    assert (run.attempts[0].status, run.verdict.kind) == ("completed", "no_effect")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- faults of the experiment itself ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("toy", "says"),
+    [
+        ((LAST, "    raise SystemExit('no GPU')"), "the baseline crashed: exit code 1"),
+        ((TRAINED, ""), "the baseline wrong result: it ended well and left no evidence: no number for lab.absorption"),
+        (
+            (ENCODED, "        return [0.0] * 32\n"),
+            "the baseline is no evidence, so nothing could be compared with it: lab.l0",
+        ),
+    ],
+    ids=["crashes", "has no result", "is unhealthy"],
+)
+def test_a_broken_baseline_ends_the_campaign_before_the_agent_is_asked(
+    place: Place, toy: tuple[str, str], says: str
+) -> None:
+    campaign = place.campaign((BETTER,), profile="once", toy=(toy,))
+    ending = end(campaign)
+    assert (ending.reason, ending.exit_code) == ("cannot_go_on", 4)
+    assert says in ending.message
+    assert not campaign.run_folder(1).exists()
+
+
+# --- clean twins ------------------------------------------------------------------------------------------------------
+
+TWINS: dict[str, tuple[str, Edits]] = {
+    "code with comments, a function that is called and a flag that is on": (
+        "a plan instead of code, comment only, code that is never called, flag that stays off, crash in the full run",
+        (
+            ("PULL = 0.6", "GATED = True\nPULL = 0.6  # absorption-aware"),
+            ("def main(", "def pull():\n    return 0.4 if GATED else PULL\n\n\ndef main("),
+            ("PULL + rng", "pull() + rng"),
+        ),
+    ),
+    "another k in the first steps only": (
+        "k raised, k raised without a control, k raised behind the settings' back, sparser than k",
+        (BETTER, (BATCH, BATCH + '            sae.k = 6 if step < 5 else settings["k"]\n')),
+    ),
+    "the same rows in another order": (
+        "tokens raised, tokens raised without a control, two epochs where one was planned, fewer eval tokens, other data",
+        (BETTER, ("sae.update(x, rng) for x in rows)", "sae.update(x, rng) for x in rng.sample(rows, len(rows)))")),
+    ),
+    "a second generator with the harness's seed": (
+        "other seed, seed fixed in code, one seed of three crashes",
+        (
+            BETTER,
+            (
+                START,
+                "    assert settings['seed'] >= 0\n    noise = random.Random(f\"noise {settings['seed']}\")\n" + START,
+            ),
+            ("sae.update(x, rng)", "sae.update(x, noise)"),
+        ),
+    ),
+    "a loss on another scale and something better": ("loss scaled", (BETTER, ("/ len(x)\n", "/ len(x) / 100\n"))),
+    "evaluation rows looked at afterwards, and numbers of its own": (
+        "trained on eval rows, evaluation skipped, evaluation skipped in the full run, stale evaluation, metric renamed, "
+        "an evaluation of its own beside the laboratory's, another size than reported",
+        (
+            BETTER,
+            (
+                TRAINED,
+                TRAINED + "    fires = sum(sae.encode(x)[0] > 0 for x in lab.evaluation_rows(settings))\n"
+                "    own = {'eval_type_id': 'own', 'eval_result_metrics': {'all': {'absorption': fires / 300}}}\n"
+                "    (out_dir / 'eval_results' / 'own.json').write_text(json.dumps(own))\n"
+                "    (out_dir / 'curves.json').write_text(json.dumps({'absorbed': sae.absorbed}))\n",
+            ),
+            ('{"final_loss": loss}', '{"final_loss": loss, "mean_absorbed": sum(sae.absorbed) / 8}'),
+        ),
+    ),
+    "an infinite start value and a warm-up": (
+        "NaN in training, NaN at the end, NaN in a metric, zero steps, zero steps with a loss",
+        (
+            BETTER,
+            ("    loss = None\n", "    best = float('inf')\n    loss = None\n"),
+            (
+                BATCH,
+                BATCH
+                + "            sae.rate = RATE * min(1.0, (step + 1) / 4)\n            best = min(best, loss or best)\n",
+            ),
+            ("+= RATE *", "+= self.rate *"),
+        ),
+    ),
+    "a few codes fewer, and absorption near its bound": (
+        "all latents dead, dense codes sold as low absorption, metric at its bound, reconstruction ruined",
+        (
+            ("PULL = 0.6", "PULL = 0.5"),
+            (ENCODED, "        codes = [code if code > 0.02 else 0.0 for code in codes]\n" + ENCODED),
+        ),
+    ),
+    "slower, larger, with a checkpoint that it reads again": (
+        "time-out after results were written, out of memory, checkpoints fill the disk",
+        (
+            BETTER,
+            (
+                TRAINED,
+                "    import time\n    block = b'x' * 50_000_000\n    time.sleep(0.3)\n"
+                "    (out_dir / 'weights.json').write_text(json.dumps(sae.absorbed))\n"
+                "    (out_dir / 'state.bin').write_bytes(block[:2_000_000])\n"
+                "    sae.absorbed = json.loads((out_dir / 'weights.json').read_text())\n" + TRAINED,
+            ),
+        ),
+    ),
+}
+
+
+def test_each_fault_has_a_twin() -> None:
+    assert sorted(", ".join(faults for faults, _ in TWINS.values()).split(", ")) == sorted(FAULTS)
+
+
+@pytest.mark.parametrize("edits", [edits for _, edits in TWINS.values()], ids=TWINS)
+def test_a_clean_twin_raises_no_alarm(place: Place, edits: Edits) -> None:
+    baseline, run = place.run(edits)
+    assert baseline.warnings == run.warnings == []
+    assert [attempt.status for attempt in run.attempts] == ["completed"]
+    assert run.attempts[0].put_back == []
+    assert run.verdict.kind == "improved"
+    assert run.seeds == [0, 1, 2]
