@@ -86,7 +86,10 @@ class Executions:
         if outcome.ended == "stopped":
             self.forget(step)
             raise Interrupted("stopped")
-        return Execution(outcome, out_dir, home / outcome.log, mark.stat().st_mtime)
+        ended = place / "ended"
+        ended.touch()
+        begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
+        return Execution(outcome, out_dir, home / outcome.log, begun)
 
     def forget(self, step: str) -> None:
         """Remove the working copy of a step, after what it left has been filed."""
@@ -127,6 +130,14 @@ class Executions:
             abort=tuple(AbortRule(rule.key, rule.steps) for rule in contract.abort),
             training_log=contract.training_log,
         )
+
+
+def oldest(begun: float, ended: float, seconds: float) -> float:
+    """The time before which a file cannot have been written by an execution of `seconds`, which the monotonic clock counted.
+
+    0 where the clock of the file system went back meanwhile: then no time tells, and the out_dir was empty at the start.
+    """
+    return begun if ended - begun > seconds - 2 else 0.0
 
 
 def experiment_environment(contract: Contract, person: dict[str, str]) -> dict[str, str]:

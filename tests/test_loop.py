@@ -318,7 +318,6 @@ def test_a_persons_edit_of_a_paused_campaign_is_recorded_as_theirs(make_campaign
     run(campaign)
     code = campaign.root / "experiment.py"
     code.write_text(code.read_text().replace("x = 5.0", "x = 4.0"))
-    assert "x = 4.0" in next_brief(campaign) if False else True
     run(campaign, changes={"max_runs": 2})
     second = campaign.read_records()[2]
     assert second.attempts[0].by_person
@@ -490,6 +489,29 @@ def test_a_full_disk_ends_the_campaign_with_a_message(make_campaign: Make, monke
     assert "record.json" in ending.message
     assert run(campaign).reason == "all_completed"
     assert len(campaign.read_records()) == 2
+
+
+def test_a_clock_that_goes_back_makes_no_result_stale(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch = Path.touch
+
+    def in_an_hour(path: Path, *arguments: Any, **named: Any) -> None:
+        touch(path, *arguments, **named)
+        if path.name == "begun":
+            later = path.stat().st_mtime + 3600
+            os.utime(path, (later, later))
+
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": DONE})
+    monkeypatch.setattr(Path, "touch", in_an_hour)
+    assert run(campaign).reason == "all_completed"
+    assert campaign.read_records()[1].status == "completed"
+
+
+def test_without_git_the_message_says_so(make_campaign: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    campaign = make_campaign({})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ending = run(campaign)
+    assert ending.exit_code == 4
+    assert "git is not installed" in ending.message
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, experiment: Path) -> None:
