@@ -1,0 +1,211 @@
+"""Words of direction in a sentence: which metric is said to have moved which way, in which run, against which."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .mentions import BASELINE_OR_PARENT, Mention, Reading, Runs
+from .quantities import written
+from .vocabulary import (
+    BARE,
+    BEATS,
+    BREAKS,
+    COMPARATIVES,
+    COURSES,
+    LINKED,
+    NOT,
+    PLACES,
+    SCOPE,
+    UNPROVEN,
+    VERDICTS,
+    Direction,
+)
+
+_REACH = 12
+"""Tokens between a word of direction and the metric before it."""
+_WORDS = [*COURSES, "same", "change", "difference", "effect", "failed", "crashed", "verdict"]
+SAYS_SOMETHING = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE)
+_NOT_FIRST = (["at"], ["second"], ["third"], ["next"], ["2nd"], ["3rd"])
+_EXPECTED = frozenset(["i", "we", "expected", "thought", "hoped", "planned", "predicted"])
+_HELD_BY = frozenset(["than", "below", "above", "against"])
+_TO_METRIC = frozenset(["in", "of", "the", "its", "our", "mean", "on"])
+_TO_RUN = frozenset(["the", "that", "of", "in", "both"])
+
+
+@dataclass(frozen=True)
+class Course:
+    """Words of direction: a metric rose, a run improved, nothing changed."""
+
+    text: str
+    kind: Direction
+    negated: bool
+    significant: bool
+    unproven: bool
+    """The sentence says itself that nothing is proven."""
+    names: tuple[str, ...]
+    runs: Runs
+    reference: Runs
+    numbers: tuple[float, float] | None = None
+    """`from` and `to`, where it says them."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A status or verdict that a run is said to have."""
+
+    text: str
+    status: str
+    runs: Runs
+
+
+def courses(sentence: Reading) -> list[tuple[int, Course | Said]]:
+    """What is said of directions, statuses and verdicts, outside plans and expectations, each with its place."""
+    found: list[tuple[int, Course | Said]] = []
+    for i, word in enumerate(sentence.low):
+        if sentence.planned[i] or i in sentence.run_at or i in sentence.metric_at:
+            continue
+        claim = _course(sentence, i, word) or _said(sentence, i, word)
+        if claim is not None:
+            found.append((i, claim))
+    return found
+
+
+def _course(s: Reading, i: int, word: str) -> Course | None:
+    kind = "same" if _is_no_change(s, i, word) else COURSES.get(word)
+    if kind is None or not _is_claim(s, i, word, kind):
+        return None
+    names, reference, subject = _name_near(s, i, word), _reference(s, i), s.subject(i)
+    owners = {word: s.owners[j].runs for word, j in _places(s, i).items() if j in s.owners}
+    subject, reference = owners.get("to", subject), owners.get("from", reference)
+    named = subject.named or reference.named
+    if (not names and (kind in ("up", "down") or not named)) or (
+        word in BARE and not named and "did" not in s.before(i, 3)
+    ):
+        return None
+    before = s.before(i, 4)
+    negated = any(each in NOT or each.endswith(("n't", "n’t")) for each in before) and word in COURSES
+    significant = any(each.startswith("significan") for each in [*before, *s.after(i, 2)])
+    if negated and significant:
+        return None  # "not significantly better" denies less than it says
+    unproven = UNPROVEN.search(s.sentence.text) is not None
+    if kind in ("best", "highest", "lowest"):
+        subject = _who_is(s, i) or next((r.runs for r in reversed(s.runs) if r.last < i and not r.against), subject)
+    return Course(s.text(i, i), kind, negated, significant, unproven, names, subject, reference, _from_to(s, i))
+
+
+def _who_is(s: Reading, i: int) -> Runs | None:
+    """`the best loss is still run 1's`: the run behind a superlative that it is about."""
+    linked = False
+    for j in range(i + 1, min(i + 8, len(s.low))):
+        linked = linked or s.low[j] in ("is", "was", "remains", "has", "goes")
+        if j in s.run_at:
+            return s.run_at[j].runs if linked else None
+        if s.tokens[j].kind == "mark":
+            return None
+    return None
+
+
+def _is_no_change(s: Reading, i: int, word: str) -> bool:
+    if word == "same":
+        return s.after(i, 1) == ["as"]
+    if word in ("change", "difference", "effect") and s.before(i, 1) == ["no"]:
+        return True
+    return word == "change" and s.before(i, 2) in (["did", "not"], ["do", "not"], ["does", "not"])
+
+
+def _is_claim(s: Reading, i: int, word: str, kind: Direction) -> bool:
+    """Whether a word of direction is used as one here."""
+    before, after = s.before(i, 3), s.after(i, 2)
+    against = any(run.against for run in s.runs)
+    judged = "better" in s.after(i, 5) and "is" in s.after(i, 4)
+    if word in COMPARATIVES and (judged or (s.before(i, 1) == ["is"] and COMPARATIVES & set(s.before(i, 5)))):
+        return False  # "lower absorption is better"
+    if after[:1] == ["than"] and i + 2 in s.numbers and i + 2 not in s.owners:
+        return False  # "more than 10 points"
+    if kind in ("best", "highest", "lowest"):
+        if before[-1:] in _NOT_FIRST or (word in ("most", "least") and before[-1:] != ["the"]):
+            return False
+        return SCOPE.search(s.sentence.text) is not None or any(not run.against for run in s.runs)
+    if word in COMPARATIVES:
+        if s.after(i, 1) == ["than"] and not _EXPECTED.isdisjoint(s.after(i, 4)):
+            return False
+        number = bool(before) and s.tokens[i - 1].kind == "number"
+        return against or "than" in s.after(i, 12) or not LINKED.isdisjoint(before) or number or before[-1:] == ["%"]
+    if word in ("up", "down"):
+        if before[-1:] == ["by"]:
+            return False  # "by up to 0.07"
+        return (
+            after[:1] in (["from"], ["to"], ["by"]) or before[-1:] in (["went"], ["is"], ["was"]) or i + 1 in s.numbers
+        )
+    if word in PLACES:
+        j = i + 1
+        while j < len(s.low) and s.low[j] in _TO_RUN:
+            j += 1
+        return j in s.run_at or j in s.owners
+    if word == "brought":
+        return "down" in s.after(i, 7)
+    if word in ("cut", "gain", "gained", "beat"):
+        return against
+    return not (word in ("raised", "lowered", "reduced", "increased") and before[-1:] in (["i"], ["we"], ["to"]))
+
+
+def _name_near(s: Reading, i: int, word: str) -> tuple[str, ...]:
+    """The metric that a word of direction is about: right behind it, or before it in its clause."""
+    on = False
+    for j in range(i + 1, min(i + 9, len(s.low))):
+        if j in s.metric_at and (on or j <= i + 4):
+            return s.metric_at[j].names
+        on = on or (s.low[j] == "on" and word in BEATS)
+        if s.low[j] not in _TO_METRIC and (word not in BEATS or s.tokens[j].kind == "mark"):
+            break
+    for j in range(i - 1, max(-1, i - _REACH - 1), -1):
+        if s.low[j] in BREAKS:
+            break
+        if j in s.metric_at:
+            return s.metric_at[j].names
+    before = s.metrics_before(i)
+    return before[-1].names if before and not BREAKS.isdisjoint(s.low[before[-1].last : i]) else ()
+
+
+def _reference(s: Reading, i: int) -> Runs:
+    """The run that something is held against: behind the word, else before it, else the baseline or the parent."""
+    for j in range(i + 1, len(s.low)):
+        if j in s.owners and not _HELD_BY.isdisjoint(s.before(j, 3)):
+            return s.owners[j].runs  # "higher than the 0.143 of run 2"
+        run: Mention | None = s.run_at.get(j)
+        if run is not None and (run.against or s.low[i] in BEATS | {"below", "above"}):
+            return run.runs
+        if s.low[j] in COURSES and j > i + 1 and j not in s.metric_at:
+            break
+    early = [run for run in s.runs if run.last < i and run.against]
+    return early[-1].runs if early else BASELINE_OR_PARENT
+
+
+def _places(s: Reading, i: int) -> dict[str, int]:
+    """Where the numbers behind "from" and "to" stand."""
+    places: dict[str, int] = {}
+    for j in range(i + 1, min(i + 16, len(s.low))):
+        if s.low[j] in BREAKS or (s.low[j] == "," and s.after(j, 1) not in (["from"], ["to"])):
+            break
+        if s.tokens[j].kind == "number" and s.low[j - 1] in ("from", "to") and j in s.numbers:
+            places.setdefault(s.low[j - 1], j)
+    return places
+
+
+def _from_to(s: Reading, i: int) -> tuple[float, float] | None:
+    """`fell from 0.143 to 0.030`, `rose to 3.0 from 2.48`."""
+    places = _places(s, i)
+    if len(places) < 2:
+        return None
+    return written(s.tokens[places["from"]].text)[0], written(s.tokens[places["to"]].text)[0]
+
+
+def _said(s: Reading, i: int, word: str) -> Said | None:
+    if word in ("failed", "crashed") and s.after(i, 1) != ["to"] and i - 1 in s.run_at:
+        return Said(word, "failed", s.run_at[i - 1].runs)
+    if word == "verdict" and s.after(i, 1) in (["is"], ["was"], [":"]):
+        for each in s.after(i + 1, 2):
+            if each in VERDICTS:
+                return Said(f"verdict {each}", VERDICTS[each], s.subject(i))
+    return None
