@@ -131,7 +131,7 @@ class Comparison:
         if not self.noise.skew:
             return 0.0
         n, m = self.n, self.n_reference
-        skew = self.noise.skew * (1 / n**2 - 1 / m**2) / (1 / n + 1 / m) ** 1.5
+        skew = self.noise.skew * (1 / n**2 - 1 / m**2) / math.pow(1 / n + 1 / m, 1.5)
         return -skew if self.better == "lower" else skew
 
 

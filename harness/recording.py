@@ -12,6 +12,7 @@ from . import fingerprint
 from .at_work import AtWork
 from .brief import Column, Situation, Trouble
 from .budget import spent
+from .check import check, contradictions, marked
 from .conclusion import conclude, cost
 from .errors import CannotGoOn
 from .health import check_health
@@ -223,6 +224,7 @@ class Recorder:
                     else []
                 ),
                 *(last[0].not_kept if last else ()),
+                *self._contradicted(records),
             ),
         )
 
@@ -411,13 +413,38 @@ class Recorder:
             campaign.idea,
             campaign.contract,
             self._options.profile,
-            campaign.read_records(),
+            self._checked(campaign.read_records()),
             person=person_section(old),
             closing=closing,
         )
         write_atomically(campaign.notes, text)
         turns = sorted(campaign.root.glob("run_*/attempts/*/session.md"), key=_turn_order)
         write_atomically(campaign.session, "".join(path.read_text(encoding="utf-8") for path in turns))
+
+    def _checked(self, records: list[Record]) -> list[Record]:
+        """The records with the agent's words marked where they contradict what was measured."""
+        contract, checked = self._campaign.contract, []
+        for record in records:
+            words = {}
+            for name in ("description", "interpretation"):
+                text = getattr(record, name)
+                found = check(text, records[: record.run + 1], contract, about=record.run)
+                words[name] = marked(text, contradictions(found))
+            checked.append(record.model_copy(update=words))
+        return checked
+
+    def _contradicted(self, records: list[Record]) -> list[str]:
+        """What the agent wrote last that the records contradict: of a run before it, and of the results before that."""
+        latest = [(records[-1], records[-1].description)]
+        if len(records) > 1:
+            latest.append((records[-2], records[-2].interpretation))
+        return [
+            f"Your words on run {record.run} contradict the record: {each.claim}: {each.why}"
+            for record, text in latest
+            for each in contradictions(
+                check(text, records[: record.run + 1], self._campaign.contract, about=record.run)
+            )
+        ]
 
     def _turns(self, run: int) -> list[Turn]:
         found: list[Turn] = []
