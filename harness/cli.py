@@ -365,6 +365,62 @@ def brief(campaign: str) -> None:
 
 @cli.command()
 @CAMPAIGN
+def check(campaign: str) -> None:
+    """The agent's words beside the records: which numbers and claims match, contradict, or have no source.
+
+    Exit code 4 where something contradicts.
+
+    \b
+    Example:
+      harness check latest
+    """
+    from .campaign import Campaign
+    from .check import check as check_words
+    from .check import contradictions, render
+    from .layout import find_layout
+
+    place = Campaign(find_layout(campaign).root.absolute())
+    records, wrong = place.read_records(), 0
+    for record in records:
+        for name in ("description", "interpretation"):
+            found = check_words(getattr(record, name), records[: record.run + 1], place.contract, about=record.run)
+            wrong += len(contradictions(found))
+            if found:
+                click.echo(f"run {record.run}, {name}:\n{render(found)}\n")
+    click.echo(f"{wrong} contradiction{'' if wrong == 1 else 's'} with the records.")
+    sys.exit(4 if wrong else 0)
+
+
+@cli.command()
+@click.argument("campaigns", nargs=-1)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where to write it.")
+@click.option("--open", "opens", is_flag=True, help="Show it in the browser.")
+@click.option("--watch", is_flag=True, help="Write it again while a campaign runs.")
+def report(campaigns: tuple[str, ...], out: Path | None, opens: bool, watch: bool) -> None:
+    """One HTML file to look at: verdicts, figures, all runs with their diffs, and how to reproduce each number.
+
+    It needs no network and no server. Made from records alone, also of a campaign that still runs (the latest by default).
+
+    \b
+    Example:
+      harness report latest --open
+    """
+    from .layout import find_layout
+    from .review.report import default_file, write_report
+    from .review.report import watch as keep_writing
+
+    layouts = [find_layout(name) for name in campaigns or ("latest",)]
+    file = out or default_file(layouts)
+    write_report(layouts, file, watched=watch)
+    click.echo(file)
+    if opens:
+        click.launch(str(file))
+    if watch:
+        keep_writing(layouts, file)
+
+
+@cli.command()
+@CAMPAIGN
 @click.argument("words", nargs=-1, required=True)
 def tell(campaign: str, words: tuple[str, ...]) -> None:
     """Say something to the agent: it goes into the next brief and stays in the record.

@@ -1,0 +1,336 @@
+"""The account of a campaign: all that a person may want to know of it, read once from records, journal, results and git.
+
+Nothing is written, nothing is executed, and nothing has to be complete: the campaign may run, may be of another machine, may
+have lost its repository. What cannot be read is said where it would have stood.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..contract import Contract, Metric
+from ..errors import CannotGoOn
+from ..journal import Event, read_events
+from ..layout import Layout, read_json
+from ..record import AttemptRecord, Record, UsageRecord
+from ..repository import Repository
+from ..results import Row, read_results
+from ..standing import NO_EVIDENCE, Standing, stand
+
+END_BYTES = 256 * 1024
+"""Of an output, so much of its end is read."""
+MAX_LOG_BYTES = 32 * 2**20
+"""Of a training log, so much of its beginning is read."""
+COST_KEYS = frozenset({"time", "seconds", "timestamp", "elapsed"})
+STEP_KEYS = ("step", "steps", "iteration", "epoch")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A unified diff of the files that the agent may edit, or why there is none to show."""
+
+    text: str = ""
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a run, with what it changed and the end of what it printed."""
+
+    record: AttemptRecord
+    change: Change
+    output: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A quantity of the training log over the steps of one run."""
+
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What lies behind the means of an evaluation: a row for each letter, data set or feature."""
+
+    evaluation: str
+    columns: tuple[str, ...]
+    rows: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recorded run and what its folder holds."""
+
+    record: Record
+    change: Change
+    attempts: tuple[Attempt, ...] = ()
+    output: str = ""
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    details: tuple[Detail, ...] = ()
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether its numbers may be compared; the baseline's may."""
+        return self.record.status == "completed" and (
+            self.record.run == 0 or self.record.verdict.kind not in NO_EVIDENCE
+        )
+
+    def value(self, metric: str) -> float | None:
+        """The run's number, the mean over its seeds, None where it has none."""
+        found = self.record.metrics.get(metric)
+        return found.value if found else None
+
+    def values(self, metric: str) -> list[float]:
+        """The numbers of its seeds, where there is more than one."""
+        found = self.record.metrics.get(metric)
+        return found.values if found and len(found.values) > 1 else []
+
+    def deviation(self, metric: str) -> float | None:
+        """The standard deviation over its seeds, None where it has one."""
+        values = self.values(metric)
+        return statistics.stdev(values) if values else None
+
+
+@dataclass(frozen=True)
+class Account:
+    """One campaign. `in_hand` are the attempts at the run that has no record yet."""
+
+    standing: Standing
+    idea: Mapping[str, Any]
+    contract: Contract
+    planned: int
+    """Runs, when the campaign began."""
+    created: str
+    harness: str
+    runs: tuple[Run, ...]
+    in_hand: tuple[Attempt, ...]
+    output: str
+    """The end of what is being executed now."""
+
+    @property
+    def name(self) -> str:
+        return self.standing.name
+
+    @property
+    def primary(self) -> Metric | None:
+        return self.contract.primary
+
+    @property
+    def baseline(self) -> Run | None:
+        return self.runs[0] if self.runs else None
+
+    @property
+    def best(self) -> Run | None:
+        """The run with the best primary metric among those that improved or, where none did, among those that are evidence;
+        the latter is not to say that it is better."""
+        primary = self.primary
+        sound = [run for run in self.runs[1:] if run.is_evidence and primary and run.value(primary.name) is not None]
+        improved = [run for run in sound if run.record.verdict.kind == "improved"]
+        if primary is None or not sound:
+            return None
+        sign = 1 if primary.better == "lower" else -1
+        return min(improved or sound, key=lambda run: sign * (run.value(primary.name) or 0.0))
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """That of the first executed run; where another's differs, that run says so."""
+        return next((run.record.fingerprint for run in self.runs if run.record.fingerprint), {})
+
+    @property
+    def context(self) -> list[Metric]:
+        """What the primary metric is shown against: of the contract's others the first with a direction, and the first
+        without one. The order of the contract is the order of importance."""
+        others = [m for m in self.contract.metric if not m.primary and self._has(m.name)]
+        directed = [metric for metric in others if metric.better is not None]
+        neutral = [metric for metric in others if metric.better is None]
+        return [*neutral[:1], *directed[:1]]
+
+    def _has(self, metric: str) -> bool:
+        return sum(run.value(metric) is not None for run in self.runs) >= 2
+
+
+def read_account(layout: Layout) -> Account:
+    """The account of the campaign in `layout`. Raises CannotGoOn for a record, options or journal that is damaged."""
+    standing = stand(layout)
+    facts = read_json(layout.options_file)
+    events = read_events(layout.journal)
+    try:
+        contract = Contract.model_validate(facts["contract"])
+        records = [Record.model_validate(data) for data in layout.records()]
+    except (KeyError, ValidationError) as error:
+        raise CannotGoOn(f"{layout.root}: a record or the contract in it cannot be read: {error}") from error
+    reader = _Reader(layout, contract, records, events)
+    step = standing.step
+    return Account(
+        standing=standing,
+        idea=read_json(layout.idea_file),
+        contract=contract,
+        planned=int(facts["options"]["max_runs"]),
+        created=str(facts.get("created", "")),
+        harness=str(facts.get("harness", "")),
+        runs=tuple(reader.run(record) for record in records),
+        in_hand=reader.in_hand(standing),
+        output=end_of(layout.output(step.name)) if step and standing.state == "running" else "",
+    )
+
+
+def end_of(path: Path) -> str:
+    """The end of an output, at most END_BYTES, marked where it was cut; empty where there is none."""
+    data, cut = _read(path, END_BYTES, from_end=True)
+    text = data.decode(errors="replace")
+    return f"[…] {text}" if cut else text
+
+
+def read_curves(path: Path) -> dict[str, Curve]:
+    """The numbers of a training log (JSON lines) by key. Lines that are no objects and values that are no finite numbers
+    are passed over; without a key for steps, the lines are counted."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    data, _ = _read(path, MAX_LOG_BYTES)
+    for number, line in enumerate(data.split(b"\n"), 1):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(entry, dict):
+            continue
+        step = next((entry[key] for key in STEP_KEYS if _is_number(entry.get(key))), number)
+        for key, value in entry.items():
+            if key not in STEP_KEYS and key not in COST_KEYS and _is_number(value):
+                steps, values = found.setdefault(key, ([], []))
+                steps.append(float(step))
+                values.append(float(value))
+    return {key: Curve(tuple(steps), tuple(values)) for key, (steps, values) in found.items()}
+
+
+class _Reader:
+    """Reads runs and attempts of one campaign."""
+
+    def __init__(self, layout: Layout, contract: Contract, records: Sequence[Record], events: Iterable[Event]) -> None:
+        self._layout = layout
+        self._log = contract.training_log
+        self._code = [*contract.editable, *contract.auxiliary]
+        self._records = records
+        self._results = {event["step"]: event["result"] for event in events if event["event"] == "done"}
+        root = layout.root.absolute()
+        self._repository = Repository(root, root / ".harness")
+
+    def run(self, record: Record) -> Run:
+        folder = self._layout.record_file(record.run).parent
+        return Run(
+            record=record,
+            change=self._change_of(record),
+            attempts=tuple(self._attempt(record.run, attempt) for attempt in record.attempts),
+            output=end_of(folder / "log.txt"),
+            curves=read_curves(folder / self._log),
+            details=_details(read_results(folder).rows) if record.status == "completed" else (),
+        )
+
+    def in_hand(self, standing: Standing) -> tuple[Attempt, ...]:
+        """The attempts at the run after the last record, as far as the journal knows them."""
+        found = []
+        for row in standing.rows:
+            if row.attempt is None or row.run < len(self._records) or row.status == "all_completed":
+                continue
+            turn = self._turn(row.run, row.attempt)
+            record = AttemptRecord.model_construct(
+                number=row.attempt,
+                status=row.status,
+                why=row.words if row.status != "in_hand" else "",
+                commit=turn.get("commit"),
+                by_person=turn.get("by_person", False),
+                forced=turn.get("forced", False),
+                put_back=turn.get("put_back", []),
+                usage=UsageRecord.model_validate(turn.get("usage", {})),
+                seconds=row.seconds,
+            )
+            found.append(self._attempt(row.run, record))
+        return tuple(found)
+
+    def _attempt(self, run: int, attempt: AttemptRecord) -> Attempt:
+        folder = self._layout.record_file(run).parent / "attempts" / str(attempt.number)
+        if attempt.status == "completed":  # its change and output are the run's
+            return Attempt(attempt, Change())
+        base = self._turn(run, attempt.number).get("base")
+        change = Change(missing="It changed no file that the agent may edit.")
+        if attempt.commit:
+            change = (
+                self._change(str(base), attempt.commit)
+                if base
+                else Change(missing="The journal does not say from what.")
+            )
+        output = next((text for name in ("log.txt", "smoke.txt") if (text := end_of(folder / name))), "")
+        return Attempt(attempt, change, output)
+
+    def _turn(self, run: int, attempt: int) -> Mapping[str, Any]:
+        found = self._results.get(f"run_{run}/attempt_{attempt}/turn")
+        return found if isinstance(found, dict) else {}
+
+    def _change_of(self, record: Record) -> Change:
+        if record.parent is None:
+            return Change(missing="The untouched experiment: it has no change.")
+        if record.status != "completed":
+            return Change(missing="No change could be executed; what was tried is below.")
+        parent = next((each for each in self._records if each.run == record.parent), None)
+        if parent is None:
+            return Change(missing=f"Run {record.parent}, from which it started, has no record here.")
+        return self._change(parent.commit, record.commit)
+
+    def _change(self, old: str, new: str) -> Change:
+        if not (self._layout.root / ".git").exists():
+            return Change(missing="The campaign's git repository is not in this copy of its folder.")
+        try:
+            text = self._repository.diff(old, new, self._code)
+        except CannotGoOn as error:
+            return Change(missing=f"Git cannot show it: {error}")
+        return Change(text) if text else Change(missing="The same code.")
+
+
+def _details(rows: Iterable[Row]) -> tuple[Detail, ...]:
+    """The rows of evaluations that have a label in their key, `…[letter].metric`, as tables."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for row in rows:
+        path, bracket, metric = row.key.rpartition("].")
+        label = path.rpartition("[")[2]
+        if bracket and label and "." not in metric:
+            found.setdefault(row.eval, {}).setdefault(label, {})[metric] = row.value
+    return tuple(
+        Detail(evaluation, tuple(dict.fromkeys(name for each in labels.values() for name in each)), labels)
+        for evaluation, labels in found.items()
+    )
+
+
+def _read(path: Path, limit: int, *, from_end: bool = False) -> tuple[bytes, bool]:
+    """At most `limit` bytes of a regular file, and whether there were more. An experiment can leave a pipe or a link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return b"", False
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return b"", False
+        cut = status.st_size > limit
+        if cut and from_end:
+            file.seek(status.st_size - limit)
+        return file.read(limit), cut
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return False

@@ -1,0 +1,486 @@
+"""The report: what is in it, from which records, and that nothing in it can be anything but shown."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.campaign import Campaign
+from harness.errors import InputError
+from harness.journal import Journal, locked
+from harness.layout import Layout
+from harness.loop import go_on
+from harness.record import Record
+from harness.review.account import Account, read_account, read_curves
+from harness.review.code import MAX_COLUMNS, diff_html, output_html
+from harness.review.figures import plots
+from harness.review.report import default_file, render, watch, write_report
+from harness.stop import Stop
+from harness.view import Silent
+from tests.synthetic import HOSTILE, fill
+
+Make = Callable[..., Campaign]
+CONTEXT = '\n[[metric]]\nname = "width"\nrequired = false\n'
+TWO_MEGABYTES = 2_000_000
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page, as a browser would see them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.inside: dict[str, list[str]] = {}
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._open:
+            while self._open.pop() != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script", "nav"} & set(self._open):
+            self.words.append(data)
+        for tag in set(self._open):
+            self.inside.setdefault(tag, []).append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture
+def recorded(make_campaign: Make, experiment: Path) -> Callable[..., Campaign]:
+    def make(runs: int, max_runs: int = 10, **how: Any) -> Campaign:
+        contract = experiment / "experiment.toml"
+        contract.write_text(contract.read_text() + CONTEXT)
+        campaign = make_campaign({}, max_runs=max_runs)
+        fill(campaign, runs, **how)
+        return campaign
+
+    return make
+
+
+def account(campaign: Campaign) -> Account:
+    return read_account(Layout(campaign.root))
+
+
+def page(campaign: Campaign) -> Page:
+    return Page(render([account(campaign)]))
+
+
+def executed(make_campaign: Make, script: dict[str, Any], **options: Any) -> Campaign:
+    campaign = make_campaign(script, **options)
+    go_on(campaign, view=Silent(), stop=Stop())
+    return campaign
+
+
+FASTER = {"text": "HYPOTHESIS: it is faster.", "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.1']]}
+COMMENT = {"text": "HYPOTHESIS: words.", "edits": [["experiment.py", "x = 5.0", "x = 5.0  # five"]]}
+CRASH = {
+    "text": "HYPOTHESIS: no.",
+    "edits": [["experiment.py", "steps = 0", "steps = 0\nraise RuntimeError('too bold')"]],
+}
+
+
+def test_the_conclusion_comes_first_and_names_the_best_run(recorded: Callable[..., Campaign]) -> None:
+    text = page(recorded(5)).text
+    assert "Undecided: run 1 has the lowest loss of the runs that are evidence, 0.79 against 1 of the baseline." in text
+    assert text.index("Undecided: run 1") < text.index("Figures ") < text.index("All runs ") < text.index("Each run ")
+    assert "The target, loss below 0.0001, is reached by no run." in text
+
+
+def test_a_run_that_improved_stands_before_one_with_a_better_number(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(2)
+    first = Record.read(campaign.run_folder(2))
+    first.model_copy(update={"verdict": first.verdict.model_copy(update={"kind": "improved"})}).write(
+        campaign.run_folder(2)
+    )
+    assert "Improved: run 2 has loss, 0.88 against 1 of the baseline." in page(campaign).text
+
+
+def test_no_run_below_the_baseline_is_not_called_the_best(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(1)
+    record = Record.read(campaign.run_folder(1))
+    worse = record.metrics["loss"].model_copy(update={"value": 1.5, "difference": 0.5})
+    record.model_copy(update={"metrics": record.metrics | {"loss": worse}}).write(campaign.run_folder(1))
+    text = page(campaign).text
+    assert "No run that is evidence has a lower loss than the baseline (1)." in text
+    assert "has the lowest" not in text
+
+
+def test_nothing_from_an_agent_or_an_experiment_is_markup(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(8, hostile=HOSTILE, lines=20)
+    html = render([account(campaign)])
+    found = Page(html)
+    known = set(re.findall(r"<([a-z][a-z0-9]*)", _templates())) | {
+        "svg",
+        "g",
+        "path",
+        "use",
+        "text",
+        "clippath",
+        "rect",
+        "tspan",
+    }
+    assert {tag for tag, _ in found.elements} - {"defs", "i", "sup"} <= known
+    assert len(found.all("script")) == len(found.all("style")) == 1
+    assert "pwned" not in "".join(found.inside["script"]) + "".join(found.inside["style"])
+    for tag, attributes in found.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), (tag, name)
+            assert name not in ("style", "src", "srcdoc", "action", "formaction"), (tag, name)
+            assert name != "href" or re.fullmatch(r"#[\w.-]+", value), (tag, value)
+    assert found.text.count("<script>window.pwned = 1</script></style></pre>") > 50
+    assert "{{ 7 * 7 }}" in found.text
+
+
+def test_no_character_that_hides_or_reorders_reaches_the_page(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(4, hostile=HOSTILE)
+    Record.read(campaign.run_folder(1)).model_copy(update={"started": "\u202eat night"}).write(campaign.run_folder(1))
+    html = render([account(campaign)])
+    assert "at night" in html
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", html)
+    assert r"\u202e" in html  # in a diff they are shown as what they are
+
+
+def test_code_that_looks_like_a_diff_is_a_line_of_code() -> None:
+    text = "--- a/x.py\n+++ b/x.py\n@@ -1,2 +1,2 @@\n--- a/y.py\n-old\n+++ b/y.py\n+new\n\\ No newline at end of file\n"
+    done = diff_html(text, 100, 10_000)
+    assert (done.added, done.removed, done.left_out) == (2, 2, 0)
+    assert done.html.count('class="i"') == done.html.count('class="d"') == 2
+    assert "++ b/y.py" in done.html.striptags()
+
+
+def test_colours_do_not_change_code() -> None:
+    lines = [
+        "def f(x):",
+        '    """One',
+        "    two <b> & 'three'",
+        '    """',
+        "    return 'a' + \"b\"  # c",
+        "\tx = 1",
+        "",
+        " ",
+    ]
+    text = f"+++ b/x.py\n@@ -0,0 +1,{len(lines)} @@\n" + "".join(f"+{line}\n" for line in lines)
+    html = diff_html(text, 100, 100_000).html
+    shown = [re.sub(r"<[^>]+>", "", row) for row in html.split("\n</span>")]
+    plain = [
+        row.replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&")
+        for row in shown
+    ]
+    assert plain[2:-1] == [f"+{line.expandtabs(4)}" for line in lines]
+    assert '<i class="k">def</i>' in html
+
+
+def test_a_line_of_a_million_columns_is_cut_with_a_note() -> None:
+    long = "x" * 1_000_000
+    for html in (
+        output_html(f"{long}\ndone", 10).html,
+        diff_html(f"+++ b/x.py\n@@ -0,0 +1,1 @@\n+{long}\n", 100, 100_000).html,
+    ):
+        assert len(html) < 2 * MAX_COLUMNS
+        assert "[cut: 999,700 characters more]" in html
+
+
+def test_ten_runs_with_much_of_everything_stay_below_two_megabytes(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(10, hostile=HOSTILE, lines=1500)
+    with (campaign.run_folder(1) / "log.txt").open("a") as log:
+        log.write("y" * 1_000_000)
+    html = render([account(campaign)])
+    assert len(html.encode()) < TWO_MEGABYTES
+    assert "lines are left out here" in html
+
+
+def test_the_page_may_run_only_its_own_script_and_style_and_fetch_nothing(recorded: Callable[..., Campaign]) -> None:
+    html = render([account(recorded(3))])
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)
+    assert policy and policy[1].startswith("default-src 'none'")
+    for element in ("style", "script"):
+        body = re.search(rf"<{element}>(.*?)</{element}>", html, re.DOTALL)
+        assert body is not None
+        digest = base64.b64encode(hashlib.sha256(body[1].encode()).digest()).decode()
+        assert f"{element}-src 'sha256-{digest}'" in policy[1].replace("&#39;", "'")
+    assert not re.search(r"(?:https?:)?//[a-z]", re.sub(r"<pre.*?</pre>", "", html, flags=re.DOTALL))
+
+
+def test_noise_is_drawn_where_there_are_seeds_and_missed_where_not(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(3, seeds=5)
+    primary = plots(account(campaign))[0]
+    assert "one standard deviation of the baseline's 5 seeds" in primary.caption
+    band = next(patch for patch in primary.figure.axes[0].patches)
+    low, high = band.get_extents().transformed(primary.figure.axes[0].transData.inverted()).intervaly
+    assert (low + high) / 2 == pytest.approx(1.0)
+    assert (high - low) / 2 == pytest.approx(0.0316, abs=1e-3)
+    assert "1.00 ± 0.03" in page(campaign).text
+
+
+def test_one_seed_has_no_noise_band(recorded: Callable[..., Campaign]) -> None:
+    primary = plots(account(recorded(3)))[0]
+    assert "There is no noise band" in primary.caption
+    assert not primary.figure.axes[0].patches
+
+
+def test_frontiers_are_drawn_against_what_the_contract_names_first(recorded: Callable[..., Campaign]) -> None:
+    titles = [plot.title for plot in plots(account(recorded(5)))]
+    assert titles[:3] == ["loss over the runs (lower is better)", "loss against width", "loss against distance"]
+
+
+def test_the_frontier_joins_runs_that_no_other_beats_in_both(recorded: Callable[..., Campaign]) -> None:
+    figure = next(plot.figure for plot in plots(account(recorded(9))) if plot.name == "frontier-lower")
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "frontier")
+    # The baseline and run 1; run 4 is no evidence, though its loss is lower.
+    assert list(line.get_xdata()) == pytest.approx([0.5, 0.65])
+    assert list(line.get_ydata()) == pytest.approx([1.0, 0.79])
+
+
+def test_figures_say_in_words_what_they_show_and_are_always_the_same(recorded: Callable[..., Campaign]) -> None:
+    facts = account(recorded(3))
+    first, again = plots(facts), plots(facts)
+    assert "run 0 1; run 1 0.79; run 2 0.88" in first[0].alt
+    assert [plot.inline("p") for plot in first] == [plot.inline("p") for plot in again]
+    assert 'role="img"' in first[0].inline("p") and first[0].alt in first[0].inline("p")
+
+
+def test_no_identifier_stands_twice_in_a_page(recorded: Callable[..., Campaign]) -> None:
+    facts = account(recorded(5, seeds=3))
+    identities = re.findall(r'\bid="([^"]+)"', render([facts, facts]))
+    assert len(identities) == len(set(identities)) > 20
+
+
+def test_every_part_of_a_figure_that_another_names_is_in_the_page(recorded: Callable[..., Campaign]) -> None:
+    html = render([account(recorded(5, seeds=3))])
+    named = set(re.findall(r'(?:url\(#|<use [^>]*href="#)([^)"]+)', html))
+    assert len(named) > 10 and named <= set(re.findall(r'\bid="([^"]+)"', html))
+
+
+def test_every_link_leads_somewhere_in_the_page(recorded: Callable[..., Campaign]) -> None:
+    facts = account(recorded(5))
+    for html in (render([facts]), render([facts, facts])):
+        found = Page(html)
+        identities = {attributes["id"] for _, attributes in found.elements if "id" in attributes}
+        links = {attributes["href"] for _, attributes in found.elements if "href" in attributes}
+        assert {link.removeprefix("#") for link in links} <= identities
+
+
+def test_refused_and_failed_attempts_are_folded_in_with_their_diffs(make_campaign: Make) -> None:
+    script = {"run 1, attempt 1": COMMENT, "run 1, attempt 2": CRASH, "run 1, attempt 3": FASTER}
+    html = render([account(executed(make_campaign, script, max_runs=1))])
+    assert "Attempt 1: refused" in html and "# five" in Page(html).text
+    assert "Attempt 2: smoke failed" in html and "raise RuntimeError(" in Page(html).text
+    assert html.count("too bold") >= 2  # in the change, and at the end of the output
+
+
+def test_a_run_is_reproduced_by_its_commands(make_campaign: Make, tmp_path: Path) -> None:
+    campaign = executed(make_campaign, {"run 1, attempt 1": FASTER}, max_runs=1)
+    found = re.findall(
+        r'<pre class="code scroll reproduce"[^>]*><code>(.*?)</code>', render([account(campaign)]), re.DOTALL
+    )
+    commands = found[1].replace("&#39;", "'").replace("&amp;", "&")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS")}
+    subprocess.run(["bash", "-ec", commands], cwd=campaign.root, env=environment, check=True, capture_output=True)
+    results = json.loads((campaign.root.parent / "small-run-1" / "run_1" / "final_info.json").read_text())
+    assert results["metrics"]["loss"] == Record.read(campaign.run_folder(1)).metrics["loss"].value
+
+
+def test_a_campaign_that_is_not_begun_has_a_page(make_campaign: Make) -> None:
+    text = page(make_campaign({})).text
+    assert "No run is recorded yet, not even the baseline." in text
+    assert "Not begun." in text and "Make the loss smaller." in text
+
+
+def test_a_campaign_with_the_baseline_alone_has_a_page(recorded: Callable[..., Campaign]) -> None:
+    assert "Only the baseline is recorded so far: loss 1." in page(recorded(0)).text
+
+
+def test_a_campaign_whose_runs_all_failed_has_a_page(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(2)
+    for run in (1, 2):
+        record = Record.read(campaign.run_folder(run))
+        failed = {"status": "failed", "metrics": {}, "verdict": record.verdict.model_copy(update={"kind": "failed"})}
+        record.model_copy(update=failed).write(campaign.run_folder(run))
+    text = page(campaign).text
+    assert "No run is evidence." in text
+    assert "A cross at the bottom is a run without a value (runs 1, 2)." in text
+
+
+def test_sixty_runs_have_a_page(recorded: Callable[..., Campaign]) -> None:
+    found = page(recorded(60, max_runs=60))
+    assert len([a for a in found.all("details") if a.get("class") == "run"]) == 61
+    assert len([a for a in found.all("details") if "open" in a]) < 5
+
+
+def test_a_campaign_without_any_metric_in_its_contract_has_a_page(make_campaign: Make, experiment: Path) -> None:
+    (experiment / "experiment.toml").unlink()
+    campaign = make_campaign({})
+    fill(campaign, 2)
+    assert "the contract names no primary metric" in page(campaign).text
+
+
+def test_a_running_campaign_shows_what_it_is_at(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(2)
+    Journal(campaign.journal).append("started", step="run_3/attempt_1/execute")
+    output = Layout(campaign.root).output("run_3/attempt_1/execute")
+    output.parent.mkdir(parents=True)
+    output.write_text("step 30 of 40\n")
+    with locked(campaign.lock):
+        html = render([account(campaign)], watched=True)
+    assert "Running, at run 3 of 10, attempt 1: execution" in html
+    assert "step 30 of 40" in html
+    assert 'data-refresh="5"' in html
+    assert 'data-refresh="5"' not in render([account(campaign)], watched=True)  # nothing runs any more
+
+
+def test_attempts_of_the_run_in_hand_are_shown(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(2)
+    shutil.rmtree(campaign.run_folder(2) / "attempts")
+    (campaign.run_folder(2) / "record.json").unlink()
+    journal = Journal(campaign.journal)
+    more = {"all_completed": False, "no_answer": "", "hypothesis": "it helps"}
+    lines = [json.loads(line) for line in campaign.journal.read_text().splitlines()]
+    for line in lines:
+        if line["event"] == "done" and line["step"].startswith("run_2/attempt"):
+            line["result"] |= more
+    campaign.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    journal.append("done", step="run_2/attempt_1/gate", seconds=0, result={"refused": "nothing changed"})
+    text = page(campaign).text
+    assert "Run 2, without a record so far" in text
+    assert "Attempt 1: refused. nothing changed" in text
+    assert "# run 2, attempt 1" in text
+
+
+def test_a_copy_on_another_machine_is_read_and_left_as_it_was(make_campaign: Make, tmp_path: Path) -> None:
+    campaign = executed(make_campaign, {"run 1, attempt 1": FASTER}, max_runs=1)
+    copy = Path(shutil.copytree(campaign.root, tmp_path / "elsewhere", ignore=shutil.ignore_patterns(".harness")))
+    shutil.rmtree(campaign.root)
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    html = render([read_account(Layout(copy))])
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
+    assert str(tmp_path) not in html
+    assert "0.1" in html and 'class="i"' in html
+
+
+def test_a_copy_without_its_repository_says_that_it_has_no_diffs(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(2)
+    shutil.rmtree(campaign.root / ".git")
+    assert "git repository is not in this copy" in page(campaign).text
+
+
+def test_a_machine_without_git_says_so(recorded: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = recorded(2)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "git is not installed or not on PATH" in page(campaign).text
+
+
+def test_what_is_no_training_log_is_passed_over(tmp_path: Path) -> None:
+    log = tmp_path / "train_log.jsonl"
+    log.write_text(
+        '{"step": 1, "loss": 2}\nnonsense\n[1]\n{"step": 2, "loss": NaN}\n{"loss": 1.5, "on": true}\n{"loss": 1e999}\n{"loss"'
+    )
+    curve = read_curves(log)["loss"]
+    assert (curve.steps, curve.values) == ((1.0, 5.0), (2.0, 1.5))
+    log.unlink()
+    os.mkfifo(log)
+    assert read_curves(log) == {}
+
+
+def test_what_lies_behind_a_mean_is_shown_beside_the_baseline(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(1)
+    for run, scores in ((0, (0.5, 0.6)), (1, (0.25, 0.75))):
+        folder = campaign.run_folder(run) / "eval_results"
+        folder.mkdir()
+        details = [{"letter": letter, "score": score} for letter, score in zip("ab", scores, strict=True)]
+        block = {
+            "eval_type_id": "letters",
+            "eval_result_metrics": {"mean": {"score": 0.5}},
+            "eval_result_details": details,
+        }
+        (folder / "letters.json").write_text(json.dumps(block))
+    text = page(campaign).text
+    assert "Behind the means of letters" in text
+    assert "a 0.25 (0.5) b 0.75 (0.6)" in text
+
+
+def test_numbers_in_the_agents_words_are_marked_by_what_the_records_say(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(1)
+    record = Record.read(campaign.run_folder(1))
+    words = "The loss is 0.79. In run_0 the loss was 3.21. <b>"
+    record.model_copy(update={"interpretation": words}).write(campaign.run_folder(1))
+    html = render([account(campaign)])
+    assert re.search(r'class="checked matches"[^>]*>0\.79<sup>✓</sup>', html)
+    assert re.search(
+        r'class="checked contradicts"[^>]*>3\.21<sup>✗</sup></span> <span[^>]*>\[contradicts run_0: loss is 1', html
+    )
+    assert "&lt;b&gt;" in html
+
+
+def test_an_unknown_cost_is_not_zero(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(1)
+    record = Record.read(campaign.run_folder(1))
+    record.model_copy(update={"usage": record.usage.model_copy(update={"cost": None})}).write(campaign.run_folder(1))
+    assert '<td class="number" data-value="">unknown</td>' in render([account(campaign)])
+
+
+def test_several_campaigns_share_a_page(recorded: Callable[..., Campaign]) -> None:
+    facts = account(recorded(2))
+    text = Page(render([facts, facts])).text
+    assert "Report of 2 campaigns" in text and text.count("Undecided: run 1") == 4
+
+
+def test_a_report_is_written_beside_the_campaigns(recorded: Callable[..., Campaign], tmp_path: Path) -> None:
+    layout = Layout(recorded(0).root)
+    assert default_file([layout]) == layout.root.parent / "small-report.html"
+    assert default_file([layout, layout]) == layout.root.parent / "report.html"
+    with pytest.raises(InputError, match="--out FILE"):
+        write_report([layout], tmp_path / "no" / "such" / "folder.html")
+
+
+def test_watching_writes_when_something_happened_and_ends_with_the_campaign(
+    recorded: Callable[..., Campaign], tmp_path: Path
+) -> None:
+    campaign = recorded(1)
+    file = tmp_path / "report.html"
+    waits: list[str] = []
+    lock = locked(campaign.lock)
+    lock.__enter__()
+
+    def wait() -> None:
+        waits.append(file.read_text())
+        if len(waits) == 1:
+            Journal(campaign.journal).append("started", step="run_2/attempt_1/turn")
+        else:
+            lock.__exit__(None, None, None)
+
+    watch([Layout(campaign.root)], file, wait=wait)
+    assert len(waits) == 2
+    assert "run 2 of 10" not in waits[0] and "run 2 of 10, attempt 1: agent" in waits[1]
+    assert "data-refresh" in waits[1] and "data-refresh" not in file.read_text().split("<script>")[0]
+
+
+def _templates() -> str:
+    return (
+        "".join(path.read_text() for path in (Path(__file__).parents[1] / "templates" / "report").glob("*.j2"))
+        + "<h2<h3<h4<h5"
+    )

@@ -1,0 +1,245 @@
+"""The report in a real browser: Chromium without a screen, from a file, with no network to go to."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.campaign import Campaign
+from harness.journal import locked
+from harness.layout import Layout
+from harness.review.account import read_account
+from harness.review.report import render
+from tests.synthetic import HOSTILE, fill
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMEDRIVER = shutil.which("chromedriver")
+MISSING = [
+    name
+    for name, found in (
+        ("chromium", CHROMIUM),
+        ("chromedriver", CHROMEDRIVER),
+        ("selenium", importlib.util.find_spec("selenium")),
+        ("axe-core-python", importlib.util.find_spec("axe_core_python")),
+    )
+    if not found
+]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+CONTEXT = '\n[[metric]]\nname = "width"\nrequired = false\n'
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+OPEN_ALL = "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
+Driver = Any
+Open = Callable[..., Driver]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(CHROMEDRIVER)))
+    driver.execute_cdp_cmd("Network.enable", {})
+    driver.execute_cdp_cmd(
+        "Network.emulateNetworkConditions",
+        {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1},
+    )
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def open_page(browser: Driver, make_campaign: Callable[..., Campaign], experiment: Path, tmp_path: Path) -> Open:
+    """Opens the report on a campaign of records, as wide as asked, in light or dark."""
+
+    def open_it(runs: int, *, width: int = 1024, scheme: str = "light", watched: bool = False, **how: Any) -> Driver:
+        contract = experiment / "experiment.toml"
+        contract.write_text(contract.read_text() + CONTEXT)
+        campaign = make_campaign({}, max_runs=10)
+        fill(campaign, runs, **how)
+        file = tmp_path / "report.html"
+        with locked(campaign.lock) if watched else nullcontext():
+            html = render([read_account(Layout(campaign.root))], watched=watched)
+        file.write_text(html)
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
+        )
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        browser.get_log("browser")
+        browser.get_log("performance")
+        browser.get(file.as_uri())
+        return browser
+
+    return open_it
+
+
+def press(driver: Driver, selector: str, key: str) -> None:
+    from selenium.webdriver.common.by import By
+
+    element = driver.find_element(By.CSS_SELECTOR, selector)
+    driver.execute_script("arguments[0].focus()", element)
+    assert driver.switch_to.active_element == element
+    element.send_keys(key)
+
+
+def column(driver: Driver, number: int) -> list[str]:
+    return list(
+        driver.execute_script(
+            "return [...document.querySelector('#runs').parentElement.querySelectorAll('tbody tr')]"
+            ".map((row) => row.cells[arguments[0]].innerText.split('\\n')[0])",
+            number,
+        )
+    )
+
+
+@pytest.mark.parametrize("hostile", ["", HOSTILE], ids=["plain", "hostile"])
+def test_nothing_is_executed_fetched_or_complained_about(open_page: Open, hostile: str) -> None:
+    driver = open_page(6, hostile=hostile, lines=30)
+    driver.execute_script(OPEN_ALL)
+    assert driver.execute_script("return window.pwned") is None
+    assert driver.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    asked = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
+    assert asked == {driver.current_url}
+
+
+def test_hostile_text_is_shown_as_text(open_page: Open) -> None:
+    driver = open_page(2, hostile=HOSTILE)
+    shown = driver.execute_script("return document.body.innerText")
+    assert "<script>window.pwned = 1</script></style></pre><img src=x" in shown
+
+
+def test_a_table_is_sorted_with_the_keyboard(open_page: Open) -> None:
+    driver = open_page(10)
+    from selenium.webdriver.common.keys import Keys
+
+    button = "table.sortable thead th:nth-child(4) button"
+    press(driver, button, Keys.ENTER)
+    assert column(driver, 3) == ["0.76", "0.79", "0.82", "0.85", "0.88", "0.91", "0.94", "1", "1", "–", "–"]
+    press(driver, button, Keys.SPACE)
+    assert column(driver, 3) == ["1", "1", "0.94", "0.91", "0.88", "0.85", "0.82", "0.79", "0.76", "–", "–"]
+    head = "return document.querySelector('table.sortable thead th:nth-child(4)').getAttribute('aria-sort')"
+    assert driver.execute_script(head) == "descending"
+    press(driver, "table.sortable thead th:nth-child(1) button", Keys.ENTER)
+    assert column(driver, 0) == [str(run) for run in range(11)]
+    assert driver.execute_script(head) == "none"
+
+
+def test_runs_are_folded_with_the_keyboard(open_page: Open) -> None:
+    driver = open_page(6)
+    from selenium.webdriver.common.keys import Keys
+
+    is_open = "return document.querySelector('#run-4').open"
+    assert not driver.execute_script(is_open)
+    press(driver, "#run-4 > summary", Keys.ENTER)
+    assert driver.execute_script(is_open)
+    press(driver, "#run-4 > summary", Keys.SPACE)
+    assert not driver.execute_script(is_open)
+    press(driver, "button[data-fold=open]", Keys.ENTER)
+    assert driver.execute_script("return document.querySelectorAll('details.run[open]').length") == 7
+
+
+def test_a_link_to_a_run_unfolds_it(open_page: Open) -> None:
+    driver = open_page(6)
+    from selenium.webdriver.common.keys import Keys
+
+    press(driver, 'a[href="#run-5"]', Keys.ENTER)
+    wait_for(lambda: driver.execute_script("return document.querySelector('#run-5').open"))
+    top = driver.execute_script("return document.querySelector('#run-5').getBoundingClientRect().top")
+    assert abs(top) < 100
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1024])
+def test_axe_finds_nothing_serious(open_page: Open, scheme: str, width: int) -> None:
+    import axe_core_python
+
+    driver = open_page(5, scheme=scheme, width=width, seeds=3, hostile="<b>" if width == 390 else "")
+    driver.execute_script(OPEN_ALL)
+    driver.execute_script((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    driver.set_script_timeout(100)
+    found = driver.execute_async_script("axe.run().then(arguments[0])")
+    assert len(found["passes"]) > 20
+    told = [
+        (each["id"], each["impact"], [node["html"][:200] for node in each["nodes"][:3]]) for each in found["violations"]
+    ]
+    assert [each for each in told if each[1] in ("serious", "critical")] == []
+
+
+@pytest.mark.parametrize("width", [390, 1024, 1600])
+def test_the_page_is_no_wider_than_the_screen(open_page: Open, width: int) -> None:
+    driver = open_page(4, width=width, hostile="x" * 500 + "</pre>", lines=3)
+    driver.execute_script(OPEN_ALL)
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_dark_is_dark_in_page_and_figures(open_page: Open) -> None:
+    look = (
+        "const of = (s, p) => getComputedStyle(document.querySelector(s))[p];"
+        "return [of('body', 'backgroundColor'), of('svg.plot text', 'fill'), of('.line-accent', 'stroke')]"
+    )
+    driver = open_page(2, scheme="light")
+    light = driver.execute_script(look)
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    dark = driver.execute_script(look)
+    assert light[0] == "rgb(255, 255, 255)"
+    assert all(here != there for here, there in zip(light, dark, strict=True))
+
+
+def test_paper_holds_what_is_folded_on_the_screen(open_page: Open) -> None:
+    driver = open_page(6)
+    shown = "return document.querySelector('#run-4 .diff').checkVisibility({contentVisibilityAuto: true})"
+    assert not driver.execute_script(shown)
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert driver.execute_script(shown)
+        pdf = driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "preferCSSPageSize": True})
+        assert base64.b64decode(pdf["data"]).startswith(b"%PDF")
+    finally:
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_a_page_that_is_watched_loads_itself_again_as_it_was_and_can_be_paused(open_page: Open) -> None:
+    driver = open_page(6, watched=True)
+    driver.execute_script("document.querySelector('#run-4').open = true; window.before = true")
+    wait_for(lambda: not driver.execute_script("return window.before"))
+    assert driver.execute_script("return document.querySelector('#run-4').open")
+    from selenium.webdriver.common.keys import Keys
+
+    press(driver, "#pause", Keys.ENTER)
+    assert driver.execute_script("return document.querySelector('#pause').innerText") == "Go on"
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("waited for a minute")
