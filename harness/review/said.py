@@ -12,7 +12,8 @@ MARKS = {"matches": "✓", "contradicts": "✗", "no_source": "?"}
 
 def said_html(text: str, account: Account, run: int) -> Markup:
     """`text`, which speaks of `run` where it names none. What a record contradicts is followed by what the record says."""
-    findings = check(text, [each.record for each in account.runs], account.contract, about=run)
+    known = [each.record for each in account.runs if each.record.run <= run]  # what there was to speak of
+    findings = check(text, known, account.contract, about=run)
     html, place = Markup(""), 0
     for finding in findings:
         # Claims come in the order of the text; one that stands inside an earlier one's words has no place of its own.
