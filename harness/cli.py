@@ -373,6 +373,8 @@ def check(campaign: str) -> None:
     \b
     Example:
       harness check latest
+
+    Next: `harness notes latest`, where what contradicts is marked.
     """
     from .campaign import Campaign
     from .check import check as check_words
@@ -404,6 +406,8 @@ def report(campaigns: tuple[str, ...], out: Path | None, opens: bool, watch: boo
     \b
     Example:
       harness report latest --open
+
+    Next: `harness show latest RUN` and `harness diff latest RUN` for the runs that it names.
     """
     from .layout import find_layout
     from .review.report import default_file, write_report

@@ -249,9 +249,9 @@ class Contract(_Part):
                     f"metric {metric.name} moves_with {metric.moves_with}, which is not a metric of the contract"
                 )
         for profile_name, profile in self.profiles.items():
-            for name in [*profile.metrics, *profile.noise]:
+            for key, name in [("metrics", n) for n in profile.metrics] + [("noise", n) for n in profile.noise]:
                 if name not in names:
-                    raise ValueError(f"profiles.{profile_name}: {name} is not a metric of the contract")
+                    raise ValueError(f"profiles.{profile_name}.{key}: {name} is not a metric of the contract")
         return self
 
     @property

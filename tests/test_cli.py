@@ -134,7 +134,7 @@ def test_status_names_state_spending_best_run_and_next_step(desk):
     assert "ended: all completed" in text
     assert "2 completed, of 5" in text
     assert "tokens, $" in text
-    assert "one seed proves nothing" in text
+    assert "undecided" in text
     assert "harness resume small" in text
     facts = json.loads(ask("status", "small", "--json").output)
     assert facts["state"] == "ended"

@@ -164,7 +164,7 @@ def test_a_second_process_is_refused_and_harms_nothing(tmp_path: Path, monkeypat
 
 def test_nothing_of_a_stopped_campaign_runs_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign, counter, _ = _slow(tmp_path, monkeypatch)
-    command = [sys.executable, "-m", "harness.cli", "resume", str(campaign.root)]
+    command = [sys.executable, "-c", "from harness.cli import main; main()", "resume", str(campaign.root)]
     harness = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     _wait_for(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
     harness.send_signal(signal.SIGINT)

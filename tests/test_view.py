@@ -109,7 +109,7 @@ def test_the_plain_view_writes_lines_with_times():
         view.recorded(record(1))
         view.recorded(record(2, status="failed", verdict=VerdictRecord(kind="failed", why="it crashed"), metrics={}))
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
-    title = LOSS.title
+    title = LOSS.name
     assert [line[9:] for line in lines] == [
         "run 0, the baseline: execution",
         f"run 0: completed, baseline; {title} 0.25",
