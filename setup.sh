@@ -2,8 +2,8 @@
 # Makes the virtual environment of this checkout, .venv, or what is missing of it.
 #
 #   ./setup.sh run    the harness and what the synthetic profile needs
-#   ./setup.sh dev    the same and the development tools
-#   ./setup.sh sae    the same as run and what language models and SAEBench need
+#   ./setup.sh sae    the same and what language models and SAEBench need
+#   ./setup.sh dev    the same as sae and the development tools
 #
 # A call that finds everything done takes no time. One that was interrupted is begun again by the next.
 set -euo pipefail
@@ -70,13 +70,8 @@ install_run() {
     echo "set-up: the harness and what it needs (about half a minute)"
     install hatchling editables
     install --no-build-isolation -e .
-    echo "set-up: torch and numpy for the synthetic profile (about a minute; more where torch comes with CUDA)"
+    echo "set-up: torch, numpy and ONNX for the synthetic profile (about a minute; more where torch comes with CUDA)"
     install --no-build-isolation -e '.[synthetic]'
-}
-
-install_dev() {
-    echo "set-up: development tools (about half a minute)"
-    install --no-build-isolation -e '.[dev]'
 }
 
 install_sae() {
@@ -87,6 +82,11 @@ install_sae() {
         .venv/bin/python -m pip uninstall -qq -y torchvision
         echo "set-up: torchvision removed again: it does not fit this torch, and nothing here needs it"
     fi
+}
+
+install_dev() {
+    echo "set-up: development tools (about half a minute)"
+    install --no-build-isolation -e '.[dev]'
 }
 
 if ! is_usable; then
@@ -101,4 +101,5 @@ if ! is_usable; then
     rm .venv/unfinished
 fi
 need run
-[ "$1" = run ] || need "$1"
+[ "$1" = run ] || need sae
+[ "$1" != dev ] || need dev

@@ -219,7 +219,7 @@ def test_paper_holds_what_is_folded_on_the_screen(open_page: Open) -> None:
     assert not driver.execute_script(shown)
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
-        assert driver.execute_script(shown)
+        wait_for(lambda: driver.execute_script(shown))  # the style of another medium comes with the next frame
         pdf = driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "preferCSSPageSize": True})
         assert base64.b64decode(pdf["data"]).startswith(b"%PDF")
     finally:
