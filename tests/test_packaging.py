@@ -115,7 +115,7 @@ def test_new_pins_are_installed_into_the_environment_that_is_there(checkout: Che
         file.write("six==1.16.0\n")
     checkout.set_up("dev")
     assert [line for line in checkout.asked if " -m venv" in line] == []
-    assert len([line for line in checkout.asked if "pip install" in line]) == 4
+    assert len([line for line in checkout.asked if "pip install" in line]) == 5
 
 
 def test_a_checkout_that_was_moved_gets_a_new_environment(checkout: Checkout) -> None:
