@@ -204,7 +204,7 @@ def main(out_dir: Path) -> None:
         "planned_steps": settings.steps,
         "batch_size": rows // trainer.step,
         "train_tokens": rows,
-        "data_seed": settings.data_seed,
+        "data_seed": settings.data.data_seed,
         "threads": torch.get_num_threads(),
     }
     saelab.save_weights(out_dir, sae)

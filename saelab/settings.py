@@ -19,8 +19,106 @@ class SettingsError(ValueError):
 
 
 @dataclass(frozen=True)
+class SyntheticData:
+    """Activations with a known hierarchy of features (see `synthetic`)."""
+
+    roots: int
+    """Features of the first level."""
+    children: int
+    """Features of the second level under each of the first."""
+    grandchildren: int
+    """Features of the third level under each of the second."""
+    active_roots: float
+    """How many features of the first level fire in one row, on average."""
+    child_share: float
+    """How often a feature that fires has a child that fires too."""
+    kinship: float
+    """Cosine between the direction of a feature and its parent's, before chance adds to it."""
+    noise: float
+    """Standard deviation of the noise in each of the `d_in` coordinates."""
+    train_rows: int
+    eval_rows: int
+    data_seed: int
+    """Seeds the features and the data. It belongs to the profile: all seeds of all runs see the same data."""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "roots", "train_rows", "eval_rows")
+        _not_negative(self, "active_roots", "child_share", "kinship", "noise")
+        for name in ("child_share", "kinship"):
+            if getattr(self, name) > 1:
+                raise SettingsError(f"{name} {getattr(self, name)}: expected at most 1")
+
+    @property
+    def rows(self) -> int:
+        """Different rows that there are to train on."""
+        return self.train_rows
+
+    def cut_for_smoke(self) -> SyntheticData:
+        return replace(self, train_rows=min(self.train_rows, 2048), eval_rows=min(self.eval_rows, 512))
+
+
+@dataclass(frozen=True)
+class LanguageModelData:
+    """Activations of a language model: the output of one decoder layer, `resid_post` (see `harvest`)."""
+
+    model: str
+    """`tiny-lm`, a name on the hub such as `google/gemma-2-2b`, or a folder with a model."""
+    revision: str
+    """Of a model on the hub: a branch or a commit. Others have none."""
+    layer: int
+    """The decoder layer whose output is harvested, from 0 on."""
+    dataset: str
+    """The text: `docstrings` (the standard library's), a data set on the hub, or a local file or folder."""
+    context: int
+    """Tokens of a sequence, those included that are no rows (the beginning)."""
+    harvest_tokens: int
+    """Rows that are harvested once; training passes over them as often as its steps need."""
+    dtype: str
+    """What the language model computes in: float32 or bfloat16. Rows are kept in bfloat16 either way."""
+    data_seed: int
+    """Seeds the order of the harvested rows. It belongs to the profile, as the text does."""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "harvest_tokens")
+        if not self.model or not self.dataset:
+            raise SettingsError("model, dataset: expected a name, found an empty text")
+        if self.layer < 0:
+            raise SettingsError(f"layer {self.layer}: expected a decoder layer, from 0 on")
+        if self.context < 2:
+            raise SettingsError(f"context {self.context}: expected at least 2 tokens")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise SettingsError(f"dtype {self.dtype!r}: expected float32 or bfloat16")
+
+    @property
+    def rows(self) -> int:
+        """Different rows that there are to train on, if the text is long enough."""
+        return self.harvest_tokens
+
+    def cut_for_smoke(self) -> LanguageModelData:
+        return replace(self, harvest_tokens=min(self.harvest_tokens, 4096))
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """How an SAE on a language model is scored (see `evals`)."""
+
+    evals: str
+    """Names of SAEBench's evals, separated by spaces."""
+    eval_dataset: str
+    """The text that scores are measured on, as `dataset`; of documents that are in both, training gets none of these."""
+    eval_tokens: int
+    """Tokens that reconstruction and sparsity are measured on."""
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, "eval_tokens")
+
+    def cut_for_smoke(self) -> EvalSettings:
+        return replace(self, eval_tokens=min(self.eval_tokens, 2048))
+
+
+@dataclass(frozen=True)
 class Settings:
-    """The settings of one execution. All of them but `seed`, `profile` and `smoke` stand in the profile."""
+    """The settings of one execution. All of them but `seed`, `profile` and `smoke` stand in the profile, as flat names."""
 
     profile: str
     seed: int
@@ -43,43 +141,55 @@ class Settings:
     """Steps between two lines of the training log."""
     threads: int
     """CPU threads. A fixed number: with as many as there are cores a result would depend on the machine."""
-
     d_in: int
-    roots: int
-    """Features of the first level."""
-    children: int
-    """Features of the second level under each of the first."""
-    grandchildren: int
-    """Features of the third level under each of the second."""
-    active_roots: float
-    """How many features of the first level fire in one row, on average."""
-    child_share: float
-    """How often a feature that fires has a child that fires too."""
-    kinship: float
-    """Cosine between the direction of a feature and its parent's, before chance adds to it."""
-    noise: float
-    """Standard deviation of the noise in each of the `d_in` coordinates."""
-    train_rows: int
-    eval_rows: int
-    data_seed: int
-    """Seeds the features and the data. It belongs to the profile: all seeds of all runs see the same data."""
+    """Width of a row of activations."""
+    device: str
+    """Where training and scoring compute: `cpu`, `cuda`, or `auto`, a GPU where there is one."""
+
+    data: SyntheticData | LanguageModelData
+    evals: EvalSettings | None
+    """None where the ground truth is known."""
 
     def __post_init__(self) -> None:
         if self.architecture not in ("topk", "standard"):
             raise SettingsError(f"architecture {self.architecture!r}: expected topk or standard")
-        for name in ("dict_size", "k", "steps", "batch_size", "log_every", "threads", "d_in", "roots", "eval_rows"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} {getattr(self, name)}: expected at least 1")
-        for name in ("l1_penalty", "lr", "active_roots", "child_share", "kinship", "noise"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise SettingsError(f"{name} {getattr(self, name)}: expected a finite number from 0 on")
-        for name in ("child_share", "kinship"):
-            if getattr(self, name) > 1:
-                raise SettingsError(f"{name} {getattr(self, name)}: expected at most 1")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise SettingsError(f"device {self.device!r}: expected auto, cpu or cuda")
+        _at_least_one(self, "dict_size", "k", "steps", "batch_size", "log_every", "threads", "d_in")
+        _not_negative(self, "l1_penalty", "lr")
         if self.k > self.dict_size:
             raise SettingsError(f"k {self.k}: larger than dict_size {self.dict_size}")
-        if self.batch_size > self.train_rows:
-            raise SettingsError(f"batch_size {self.batch_size}: larger than train_rows {self.train_rows}")
+        if self.batch_size > self.data.rows:
+            name = "train_rows" if isinstance(self.data, SyntheticData) else "harvest_tokens"
+            raise SettingsError(f"batch_size {self.batch_size}: larger than {name} {self.data.rows}")
+
+    @property
+    def synthetic(self) -> SyntheticData:
+        """The data, where features are known. Raises SettingsError for a profile on a language model."""
+        if not isinstance(self.data, SyntheticData):
+            raise SettingsError(
+                f"profile {self.profile}: its activations are a language model's, with no known features"
+            )
+        return self.data
+
+    @property
+    def language_model(self) -> LanguageModelData:
+        """The data, where they come from a language model. Raises SettingsError for a synthetic profile."""
+        if not isinstance(self.data, LanguageModelData):
+            raise SettingsError(f"profile {self.profile}: its activations are synthetic, there is no language model")
+        return self.data
+
+
+def _at_least_one(part: object, *names: str) -> None:
+    for name in names:
+        if getattr(part, name) < 1:
+            raise SettingsError(f"{name} {getattr(part, name)}: expected at least 1")
+
+
+def _not_negative(part: object, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(part, name) < math.inf:
+            raise SettingsError(f"{name} {getattr(part, name)}: expected a finite number from 0 on")
 
 
 def load_settings(folder: Path, environment: Mapping[str, str] | None = None) -> Settings:
@@ -118,20 +228,33 @@ def _overrides(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _checked(values: dict[str, Any]) -> Settings:
-    known = {field.name: field.type for field in fields(Settings)}
+    parts: dict[str, type] = {"data": SyntheticData}
+    if "model" in values:
+        parts = {"data": LanguageModelData, "evals": EvalSettings}
+    owner = {field.name: part for part in (Settings, *parts.values()) for field in fields(part)}
+    known = {name: part for name, part in owner.items() if name not in ("data", "evals") or part is EvalSettings}
     unknown = [name for name in values if name not in known]
     if unknown:
         raise SettingsError(f"unknown setting {', '.join(unknown)}. Known: {', '.join(known)}")
     missing = [name for name in known if name not in values]
     if missing:
         raise SettingsError(f"missing setting {', '.join(missing)}")
-    for name, kind in known.items():
-        value = values[name]
-        if kind == "float" and type(value) is int:
-            values[name] = float(value)
-        elif type(value).__name__ != kind:
-            raise SettingsError(f"{name}: expected {kind}, found {value!r}")
-    return Settings(**values)
+
+    def of(part: type) -> dict[str, Any]:
+        kinds = {field.name: field.type for field in fields(part)}
+        return {name: _typed(name, str(kinds[name]), values[name]) for name in known if known[name] is part}
+
+    common = of(Settings)
+    made = {name: part(**of(part)) for name, part in parts.items()}
+    return Settings(**common, **{"evals": None, **made})
+
+
+def _typed(name: str, kind: str, value: Any) -> Any:
+    if kind == "float" and type(value) is int:
+        return float(value)
+    if type(value).__name__ != kind:
+        raise SettingsError(f"{name}: expected {kind}, found {value!r}")
+    return value
 
 
 def _cut_for_smoke(settings: Settings) -> Settings:
@@ -142,6 +265,6 @@ def _cut_for_smoke(settings: Settings) -> Settings:
         log_every=2,
         warmup_steps=min(settings.warmup_steps, 2),
         batch_size=min(settings.batch_size, 256),
-        train_rows=min(settings.train_rows, 2048),
-        eval_rows=min(settings.eval_rows, 512),
+        data=settings.data.cut_for_smoke(),
+        evals=settings.evals and settings.evals.cut_for_smoke(),
     )

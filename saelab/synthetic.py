@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .settings import Settings
+from .settings import Settings, SyntheticData
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -81,9 +81,10 @@ class World:
 
 def build_world(settings: Settings) -> World:
     """The forest of a profile; the same for every seed of a run."""
-    rng = _rng(settings, "world")
-    weight = np.arange(1, settings.roots + 1, dtype=np.float64) ** -ROOT_EXPONENT
-    root_chance = np.minimum(weight * settings.active_roots / weight.sum(), 0.9)
+    data = settings.synthetic
+    rng = _rng(data, "world")
+    weight = np.arange(1, data.roots + 1, dtype=np.float64) ** -ROOT_EXPONENT
+    root_chance = np.minimum(weight * data.active_roots / weight.sum(), 0.9)
 
     directions: list[npt.NDArray[np.float64]] = []
     parent: list[int] = []
@@ -94,7 +95,7 @@ def build_world(settings: Settings) -> World:
     def add(above: int, depth: int, start: float, end: float) -> int:
         own = _unit(rng.standard_normal(settings.d_in))
         if above >= 0:
-            own = _unit(settings.kinship * directions[above] + np.sqrt(1 - settings.kinship**2) * own)
+            own = _unit(data.kinship * directions[above] + np.sqrt(1 - data.kinship**2) * own)
         directions.append(own)
         parent.append(above)
         level.append(depth)
@@ -104,20 +105,20 @@ def build_world(settings: Settings) -> World:
 
     def add_children(above: int, depth: int, number: int) -> list[int]:
         share = 1 / np.arange(1, number + 1)
-        edges = np.concatenate([[0.0], np.cumsum(share / share.sum() * settings.child_share)])
+        edges = np.concatenate([[0.0], np.cumsum(share / share.sum() * data.child_share)])
         return [add(above, depth, edges[i], edges[i + 1]) for i in range(number)]
 
     for chance in root_chance:
         root = add(-1, 0, 0.0, float(chance))
-        for child in add_children(root, 1, settings.children):
-            add_children(child, 2, settings.grandchildren)
+        for child in add_children(root, 1, data.children):
+            add_children(child, 2, data.grandchildren)
     return World(
         directions=np.asarray(directions, dtype=np.float32),
         parent=np.asarray(parent),
         level=np.asarray(level),
         low=np.asarray(low, dtype=np.float32),
         high=np.asarray(high, dtype=np.float32),
-        noise=settings.noise,
+        noise=data.noise,
     )
 
 
@@ -125,12 +126,13 @@ def sample_split(settings: Settings, split: str) -> tuple[Floats, Floats]:
     """Magnitudes [rows, F] and activations [rows, d_in] of `train` or `eval`, two independent draws from one world."""
     if split not in ("train", "eval"):
         raise ValueError(f"split {split!r}: expected train or eval")
-    rows = settings.train_rows if split == "train" else settings.eval_rows
-    return build_world(settings).sample(rows, _rng(settings, split))
+    data = settings.synthetic
+    rows = data.train_rows if split == "train" else data.eval_rows
+    return build_world(settings).sample(rows, _rng(data, split))
 
 
-def _rng(settings: Settings, stream: str) -> np.random.Generator:
-    return np.random.default_rng([settings.data_seed, _STREAMS[stream]])
+def _rng(data: SyntheticData, stream: str) -> np.random.Generator:
+    return np.random.default_rng([data.data_seed, _STREAMS[stream]])
 
 
 def _unit(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -2,7 +2,8 @@
 
 import itertools
 import json
-from dataclasses import replace
+import tomllib
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 
 import saelab
 from saelab.scoring import assign, score_rows
-from saelab.settings import Settings, SettingsError
+from saelab.settings import SettingsError
 from saelab.synthetic import World, build_world, sample_split
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = replace(saelab.load_settings(ROOT, {}), train_rows=4096, eval_rows=4096)
+SETTINGS = saelab.load_settings(ROOT, {})
+SETTINGS = replace(SETTINGS, data=replace(SETTINGS.synthetic, train_rows=4096, eval_rows=4096))
 
 
 # --- data ----------------------------------------------------------------------------------------------------------------
@@ -35,14 +37,14 @@ def test_a_child_fires_only_with_its_parent_and_without_its_siblings(train):
         assert children.sum(axis=1).max() == 1
         assert not (children.any(axis=1) & ~fires[:, parent]).any()
         share = children.any(axis=1).sum() / fires[:, parent].sum()
-        assert share == pytest.approx(SETTINGS.child_share, abs=0.1)
+        assert share == pytest.approx(SETTINGS.synthetic.child_share, abs=0.1)
 
 
 def test_features_are_frequent_in_the_order_of_their_rank(train):
     world = build_world(SETTINGS)
     frequency = (train[0] > 0).mean(axis=0)
     roots = frequency[world.level == 0]
-    assert roots.sum() == pytest.approx(SETTINGS.active_roots, rel=0.05)
+    assert roots.sum() == pytest.approx(SETTINGS.synthetic.active_roots, rel=0.05)
     assert roots[0] > 2 * roots[-1]
     assert (frequency > 0).all()
 
@@ -53,7 +55,7 @@ def test_directions_are_unit_vectors_and_children_lean_to_their_parents():
     cosines = world.directions @ world.directions.T
     children = np.flatnonzero(world.parent >= 0)
     others = cosines[~np.eye(len(cosines), dtype=bool)]
-    assert cosines[children, world.parent[children]].mean() == pytest.approx(SETTINGS.kinship, abs=0.07)
+    assert cosines[children, world.parent[children]].mean() == pytest.approx(SETTINGS.synthetic.kinship, abs=0.07)
     assert abs(others.mean()) < 0.1
     assert len(world.directions) > SETTINGS.d_in
 
@@ -61,7 +63,7 @@ def test_directions_are_unit_vectors_and_children_lean_to_their_parents():
 def test_an_activation_is_the_sum_of_what_fires(train):
     magnitudes, x = train
     noise = x - magnitudes @ build_world(SETTINGS).directions
-    assert noise.std() == pytest.approx(SETTINGS.noise, rel=0.05)
+    assert noise.std() == pytest.approx(SETTINGS.synthetic.noise, rel=0.05)
     assert np.log(magnitudes[magnitudes > 0]).std() == pytest.approx(0.2, rel=0.05)
 
 
@@ -76,7 +78,9 @@ def test_evaluation_rows_are_other_rows_of_the_same_world(train):
 
 def test_data_belong_to_the_profile_and_not_to_the_seed(train):
     assert (sample_split(replace(SETTINGS, seed=7), "train")[1] == train[1]).all()
-    assert (sample_split(replace(SETTINGS, data_seed=7), "train")[1] != train[1]).all()
+    assert (
+        sample_split(replace(SETTINGS, data=replace(SETTINGS.synthetic, data_seed=7)), "train")[1] != train[1]
+    ).all()
 
 
 def batches(settings):
@@ -332,7 +336,7 @@ def test_the_environment_decides_profile_seed_and_overrides():
 def test_a_smoke_run_is_small_and_keeps_the_shapes():
     full, smoke = load(), load(HARNESS_SMOKE="1")
     assert smoke.steps < 10
-    assert smoke.train_rows * 10 < full.train_rows
+    assert smoke.data.rows * 10 < full.data.rows
     assert (smoke.k, smoke.dict_size, smoke.d_in) == (full.k, full.dict_size, full.d_in)
 
 
@@ -352,7 +356,7 @@ def test_a_smoke_run_is_small_and_keeps_the_shapes():
         ({"HARNESS_OVERRIDES": '{"seed": 3}'}, "seed: not a setting of a profile"),
         ({"HARNESS_OVERRIDES": "{"}, "HARNESS_OVERRIDES: not JSON"),
         ({"HARNESS_OVERRIDES": "[1]"}, "expected a JSON object"),
-        ({"HARNESS_PROFILE": "gemma"}, "HARNESS_PROFILE gemma: experiment.toml has synthetic"),
+        ({"HARNESS_PROFILE": "gemma"}, "HARNESS_PROFILE gemma: experiment.toml has synthetic, tiny-lm"),
         ({"HARNESS_SEED": "one"}, "HARNESS_SEED 'one'"),
         ({"HARNESS_SEED": "-1"}, "HARNESS_SEED '-1'"),
     ],
@@ -388,10 +392,10 @@ def test_results_that_cannot_be_written_leave_no_file(tmp_path):
 
 
 def test_settings_are_documented_in_one_place():
-    assert Settings.__dataclass_fields__.keys() - {"profile", "seed", "smoke"} == set(profile_settings())
-
-
-def profile_settings():
-    import tomllib
-
-    return tomllib.loads((ROOT / "experiment.toml").read_text())["profiles"]["synthetic"]["settings"]
+    profiles = tomllib.loads((ROOT / "experiment.toml").read_text())["profiles"]
+    for name, profile in profiles.items():
+        settings = load(HARNESS_PROFILE=name)
+        parts = [part for part in (settings, settings.data, settings.evals) if part is not None]
+        known = [field.name for part in parts for field in fields(part) if field.name not in ("data", "evals")]
+        known += ["evals"] if settings.evals else []
+        assert sorted([*profile["settings"], "profile", "seed", "smoke"]) == sorted(known)
