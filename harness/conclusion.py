@@ -19,11 +19,12 @@ def conclude(contract: Contract, judging: Judging, records: Sequence[Record], sp
     if not runs:
         return f"No run was completed, so nothing can be said of the idea. {spent}"
     return "\n\n".join(
-        filter(None, (_supported(contract, judging, runs), _learnt(runs), _first(contract, runs), spent))
+        filter(None, (supported(contract, judging, runs), learnt(runs), _first(contract, runs), spent))
     )
 
 
-def _supported(contract: Contract, judging: Judging, runs: Sequence[Record]) -> str:
+def supported(contract: Contract, judging: Judging, runs: Sequence[Record]) -> str:
+    """Whether the idea was supported, and on which evidence."""
     primary = contract.primary
     if primary is None:
         return "Undecided: the contract names no primary metric."
@@ -53,7 +54,8 @@ def _evidence(metric: str, found: Conclusion) -> str:
     return f"{found.run}: {head}, {worth(found.comparison)}, p {found.p:.2g} (Holm, over all runs)."
 
 
-def _learnt(runs: Sequence[Record]) -> str:
+def learnt(runs: Sequence[Record]) -> str:
+    """How often which verdict was given, and which attempts were lost."""
     kinds = Counter(record.verdict.kind.replace("_", " ") for record in runs)
     lost = Counter(
         attempt.status.replace("_", " ") for run in runs for attempt in run.attempts if attempt.status != "completed"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .contract import Contract, Metric, Profile, Setting
 from .evidence import Comparison, Fall, Uncompared, worsened
 from .ledger import Conclusion, Judgement, Ledger
-from .noise import NoiseProfile
+from .noise import Noise, NoiseProfile, NoiseUnknown
 from .record import ComparisonRecord, ControlRecord, Record, VerdictRecord
 from .results import Results
 from .sentence import sentence
@@ -110,6 +110,10 @@ class Judging:
     def conclude(self) -> list[Conclusion]:
         """What the campaign has shown against the baseline, corrected over all runs."""
         return self._ledger.conclude() if self._ledger else []
+
+    def noise(self, run: int) -> Noise | NoiseUnknown:
+        """How much the primary metric differs between seeds, as the verdict on `run` takes it."""
+        return self._ledger.noise(f"run_{run}") if self._ledger else NoiseUnknown("there is no primary metric")
 
     def _rebuilt(self) -> Ledger:
         primary = self._contract.primary

@@ -207,11 +207,11 @@ class Record(_Part):
         write_atomically(run_folder / FILE_NAME, self.model_dump_json(indent=1) + "\n")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write beside and rename: a reader sees the old file or the new one, also after a power cut."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write beside and rename: a reader sees the old file or the new one, also after a power cut. Text becomes UTF-8."""
     beside = path.with_name(path.name + ".new")
-    with beside.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    with beside.open("wb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode())
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)

@@ -27,7 +27,7 @@ def sentence(metric: str, judgement: Judgement, runs: int) -> str:
     if judgement.kind == "undecided":
         return f"{head}: undecided, better so far, in too few seeds to say so"
     p = compared.p_corrected if judgement.kind != "worse" else compared.p_worse * compared.alpha / compared.level
-    said = f"{head}: {verdict}, p {_p(p)} after correction for {runs} run{'s' if runs > 1 else ''}"
+    said = f"{head}: {verdict}, p {p_in_words(p)} after correction for {runs} run{'s' if runs > 1 else ''}"
     return "; ".join([said, *map(str, judgement.falls)])
 
 
@@ -59,5 +59,6 @@ def _seeds(count: int) -> str:
     return f"{count} seed{'s' if count > 1 else ''}"
 
 
-def _p(p: float) -> str:
+def p_in_words(p: float) -> str:
+    """A p-value with the digits that it is worth: `0.01`, `below 0.0001`."""
     return "below 0.0001" if p < 0.0001 else f"{p:.1g}" if p < 0.095 else f"{p:.2g}"

@@ -186,6 +186,12 @@ def read_account(layout: Layout) -> Account:
     )
 
 
+def change_between(account: Account, old: Record, new: Record) -> Change:
+    """What differs in the code of two runs."""
+    contract = account.contract
+    return _difference(account.standing.folder, old.commit, new.commit, [*contract.editable, *contract.auxiliary])
+
+
 def end_of(path: Path) -> str:
     """The end of an output, at most END_BYTES, marked where it was cut; empty where there is none."""
     data, cut = _read(path, END_BYTES, from_end=True)
@@ -223,8 +229,6 @@ class _Reader:
         self._code = [*contract.editable, *contract.auxiliary]
         self._records = records
         self._results = {event["step"]: event["result"] for event in events if event["event"] == "done"}
-        root = layout.root.absolute()
-        self._repository = Repository(root, root / ".harness")
 
     def run(self, record: Record) -> Run:
         folder = self._layout.record_file(record.run).parent
@@ -288,13 +292,18 @@ class _Reader:
         return self._change(parent.commit, record.commit)
 
     def _change(self, old: str, new: str) -> Change:
-        if not (self._layout.root / ".git").exists():
-            return Change(missing="The campaign's git repository is not in this copy of its folder.")
-        try:
-            text = self._repository.diff(old, new, self._code)
-        except CannotGoOn as error:
-            return Change(missing=f"Git cannot show it: {error}")
-        return Change(text) if text else Change(missing="The same code.")
+        return _difference(self._layout.root, old, new, self._code)
+
+
+def _difference(folder: Path, old: str, new: str, code: Sequence[str]) -> Change:
+    root = folder.absolute()
+    if not (root / ".git").exists():
+        return Change(missing="The campaign's git repository is not in this copy of its folder.")
+    try:
+        text = Repository(root, root / ".harness").diff(old, new, code)
+    except CannotGoOn as error:
+        return Change(missing=f"Git cannot show it: {error}")
+    return Change(text) if text else Change(missing="The same code.")
 
 
 def _details(rows: Iterable[Row]) -> tuple[Detail, ...]:

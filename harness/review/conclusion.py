@@ -48,7 +48,7 @@ def summarize(account: Account) -> Summary:
         at = f": {primary.name} {number(value)}" if primary and value is not None else ""
         return Summary(f"Only the baseline is recorded so far{at}.", "plain", ())
     on_idea, *others = _concluded(account)
-    facts = (on_idea, *_target(account), *others)
+    facts = (on_idea, *target_in_words(account), *others)
     if primary is None:
         return Summary("No run can be called better: the contract names no primary metric.", "plain", facts)
     if best is None:
@@ -66,9 +66,8 @@ def summarize(account: Account) -> Summary:
     headline = (
         f"{in_words(kind).capitalize()}: run {best.record.run} has {has}, {mine} against {theirs} of the baseline."
     )
-    return Summary(
-        headline, TONES.get(kind, "plain"), (on_idea, *_sentence(best.record.verdict.why), *_target(account), *others)
-    )
+    reason = _sentence(best.record.verdict.why)
+    return Summary(headline, TONES.get(kind, "plain"), (on_idea, *reason, *target_in_words(account), *others))
 
 
 def state_in_words(standing: Standing) -> str:
@@ -121,7 +120,8 @@ def _concluded(account: Account) -> list[str]:
     return conclude(account.contract, judging, records, spent).split("\n\n")
 
 
-def _target(account: Account) -> list[str]:
+def target_in_words(account: Account) -> list[str]:
+    """Which runs reach the target of the primary metric; nothing where there is none."""
     primary = account.primary
     if primary is None or primary.target is None:
         return []

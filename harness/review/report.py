@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +33,7 @@ from .account import Account, Attempt, Change, Detail, Run, read_account
 from .code import diff_html, output_html
 from .conclusion import TONES, in_words, is_better, state_in_words, summarize, when
 from .figures import plots
+from .reproduction import commands
 from .said import said_html
 
 REFRESH = 5
@@ -153,7 +152,7 @@ def _environment() -> Environment:
         attempts=_attempts,
         output=lambda text: output_html(text, _OUTPUT_LINES),
         details=_details,
-        reproduction=_reproduction,
+        reproduction=commands,
         differing_fingerprint=_differing,
         compared=_compared,
         columns=_columns,
@@ -300,29 +299,6 @@ def _beside(detail: Detail, other: Detail | None, label: str, name: str) -> str:
     mine = detail.rows[label].get(name)
     theirs = other.rows.get(label, {}).get(name) if other else None
     return number(mine) + (f" ({number(theirs)})" if theirs is not None else "")
-
-
-def _reproduction(account: Account, record: Record) -> str:
-    """The commands that give a run's numbers again, in the campaign's folder; empty where nothing was executed."""
-    seeds = record.seeds or ([] if record.seed is None else [record.seed])
-    if record.given or not seeds:
-        return ""
-    options = account.standing.options
-    overrides = json.dumps(options.get("overrides", {}))
-    folder = f"../{account.name}-run-{record.run}"
-    variables = {
-        "HARNESS_PROFILE": str(options.get("profile", "")),
-        "HARNESS_SEED": str(seeds[0]),
-        "HARNESS_OVERRIDES": overrides,
-    }
-    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
-    more = f"\n# and with HARNESS_SEED={', '.join(map(str, seeds[1:]))}, each in an empty folder" if seeds[1:] else ""
-    return (
-        f"git clone --quiet . {shlex.quote(folder)} && cd {shlex.quote(folder)}\n"
-        f"git checkout --quiet {shlex.quote(record.commit)}\n"
-        f"mkdir run_{record.run}\n"
-        f"{settings} {record.command}{more}"
-    )
 
 
 def _differing(account: Account, record: Record) -> Mapping[str, str]:
