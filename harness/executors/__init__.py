@@ -55,8 +55,9 @@ class Job:
     """One execution of a command.
 
     `folder` is its working copy and working directory, `out_dir` a folder inside it that is empty at the start.
-    `environment` is the whole environment, nothing is inherited. The process may write to `folder` and `scratch` only,
-    where the system can hold it to that. `training_log` is a JSON-lines file (relative to `out_dir`) for `abort`.
+    `environment` is the whole environment, nothing is inherited. Where the system can hold it to that, the process may write
+    to `folder`, `scratch` and what is in `writable` only, and read no file in a folder of `hidden` (nor one named there)
+    but in those. `training_log` is a JSON-lines file (relative to `out_dir`) for `abort`.
     """
 
     command: tuple[str, ...]
@@ -67,6 +68,8 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     abort: tuple[AbortRule, ...] = ()
     training_log: str | None = None
+    writable: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

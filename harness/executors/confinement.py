@@ -1,8 +1,8 @@
-"""Landlock (Linux): a process and its descendants that can write to a few folders only.
+"""Landlock (Linux): a process and its descendants that can write to a few folders only, and not read what is hidden.
 
-Reading and the network stay free. What Landlock does not govern, and so stays possible outside the folders: changing the
-mode, owner or times of a file. Signals to processes outside are refused from Linux 6.12 on; reading their memory and
-environment is refused always.
+The names in folders and the network stay free. What Landlock does not govern, and so stays possible outside the folders:
+changing the mode, owner or times of a file. Signals to processes outside are refused from Linux 6.12 on; reading their
+memory and environment is refused always.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
@@ -22,7 +22,7 @@ _PR_CAPBSET_DROP = 24
 _LOOK_INTO_OTHERS = (19, 21, 38)
 """CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON: with them root reads the environment of others in spite of Landlock."""
 
-_WRITE_FILE = 1 << 1
+_WRITE_FILE, _READ_FILE = 1 << 1, 1 << 2
 _REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
 _REFER = 1 << 13
 _TRUNCATE = 1 << 14
@@ -59,7 +59,8 @@ class Confinement:
     Not `complete` before ABI 3 (Linux 6.2): until then truncate(2) of a file outside is not refused.
     """
 
-    def __init__(self, writable: Iterable[Path]) -> None:
+    def __init__(self, writable: Iterable[Path], hidden: Iterable[Path] = ()) -> None:
+        """`hidden` are real paths of files and folders; what is `writable` inside one can be read all the same."""
         abi = landlock_abi()
         self.complete = abi >= _ABI_TRUNCATE
         self._ruleset = -1
@@ -68,14 +69,20 @@ class Confinement:
         on_files = _WRITE_FILE | (_TRUNCATE if abi >= _ABI_TRUNCATE else 0)
         everything = on_files | _REMOVE_AND_MAKE | _REFER
         scoped = _SCOPE_SIGNAL if abi >= _ABI_SCOPE else 0
-        attributes = _RulesetAttributes(everything, 0, scoped)
+        hidden = frozenset(hidden)
+        reading = _READ_FILE if hidden else 0
+        attributes = _RulesetAttributes(everything | reading, 0, scoped)
         self._ruleset = _syscall(
             _CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(ctypes.sizeof(attributes)), ctypes.c_uint32(0)
         )
         if self._ruleset < 0:
             return
-        rules = {Path("/dev"): on_files, Path("/dev/shm"): everything} | dict.fromkeys(writable, everything)
-        if not all(self._allow(path, rights) for path, rights in rules.items() if path.exists()):
+        rules = dict.fromkeys(_beside(hidden), reading)
+        rules |= {Path("/dev"): on_files | reading, Path("/dev/shm"): everything | reading}
+        rules |= dict.fromkeys(writable, everything | reading)
+        needed = [path for path, rights in rules.items() if rights != reading and path.exists()]
+        allowed = {path for path, rights in rules.items() if self._allow(path, rights)}
+        if not allowed.issuperset(needed):
             # Half the rules would refuse the experiment its own folder.
             os.close(self._ruleset)
             self._ruleset = -1
@@ -114,6 +121,27 @@ class Confinement:
             )
         finally:
             os.close(descriptor)
+
+
+def _beside(hidden: frozenset[Path]) -> Iterator[Path]:
+    """Everything but `hidden`, as few paths as can be: Landlock knows what is allowed and not what is refused, so of each
+    folder on the way to something hidden the other members are named. Links are left out: what they lead to is named
+    where it is."""
+    on_the_way = {parent for path in hidden for parent in path.parents}
+    folders = [Path("/")] if hidden else []
+    while folders:
+        try:
+            members = list(os.scandir(folders.pop()))
+        except OSError:  # what cannot be listed the experiment need not read
+            continue
+        for member in members:
+            path = Path(member.path)
+            if path in hidden or member.is_symlink():
+                continue
+            if path in on_the_way:
+                folders.append(path)
+            else:
+                yield path
 
 
 def _syscall(number: int, *arguments: object) -> int:

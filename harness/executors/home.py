@@ -67,6 +67,8 @@ class Home:
         job = content["job"]
         for key in ("folder", "out_dir", "scratch"):
             job[key] = Path(job[key])
+        for key in ("writable", "hidden"):
+            job[key] = tuple(Path(path) for path in job[key])
         job["command"] = tuple(job["command"])
         job["limits"] = Limits(**job["limits"])
         job["abort"] = tuple(AbortRule(**rule) for rule in job["abort"])

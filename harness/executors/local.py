@@ -136,7 +136,14 @@ class LocalExecution:
 
 
 def _absolute(job: Job) -> Job:
-    return replace(job, folder=job.folder.resolve(), out_dir=job.out_dir.absolute(), scratch=job.scratch.resolve())
+    return replace(
+        job,
+        folder=job.folder.resolve(),
+        out_dir=job.out_dir.absolute(),
+        scratch=job.scratch.resolve(),
+        writable=tuple(path.resolve() for path in job.writable),
+        hidden=tuple(path.resolve() for path in job.hidden),
+    )
 
 
 def _supervisor_environment(mark: str) -> dict[str, str]:

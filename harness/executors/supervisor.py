@@ -132,7 +132,7 @@ class Supervisor:
 
     def _start(self) -> None:
         job = self.job
-        confinement = Confinement((job.folder, job.scratch))
+        confinement = Confinement((job.folder, job.scratch, *job.writable), job.hidden)
         told, tell = os.pipe()
         supervisor = os.getpid()
         file_size = _within_hard_limit(resource.RLIMIT_FSIZE, job.limits.disk)
