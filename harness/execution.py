@@ -16,12 +16,19 @@ from .campaign import RESERVED, Campaign, Options
 from .contract import Contract, Setting
 from .errors import Interrupted
 from .executors import AbortRule, Executor, Job, Limits, Outcome
+from .layout import layouts
 from .repository import Repository
 
 PASSED_ON = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "VIRTUAL_ENV")
 PASSED_ON_PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "NVIDIA_VISIBLE", "CUBLAS_", "PYTORCH_")
 CACHES = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}
 """Caches of the libraries, which the experiment may read; they lie in the person's cache folder unless set."""
+OF_THE_PERSON = (
+    ".ssh", ".gnupg", ".aws", ".azure", ".netrc", ".git-credentials", ".pypirc", ".kaggle", ".env", ".aider.conf.yml",
+    ".aider", ".claude", ".claude.json", ".codex", ".gemini", ".cache/huggingface/token", ".cache/huggingface/stored_tokens",
+    ".config/gcloud", ".config/gh", ".config/harness", ".local/share/opencode", ".bash_history", ".zsh_history",
+)  # fmt: skip
+"""Where keys commonly are in a person's home; no experiment reads them."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,13 @@ class Executions:
             ),
             abort=tuple(AbortRule(rule.key, rule.steps) for rule in contract.abort),
             training_log=contract.training_log,
+            hidden=self._hidden(),
         )
+
+    def _hidden(self) -> tuple[Path, ...]:
+        """What no experiment reads: results and code of this and every other campaign beside it, and keys."""
+        campaigns = [each.root for each in layouts(self._campaign.root.resolve().parent)]
+        return (self._campaign.root, *campaigns, *(Path.home() / name for name in OF_THE_PERSON))
 
 
 def oldest(begun: float, ended: float, seconds: float) -> float:

@@ -14,6 +14,7 @@ import pytest
 
 from harness import dialogue
 from harness.campaign import Campaign, Options, create_campaign
+from harness.executors.confinement import Confinement
 from harness.idea import Idea
 from harness.journal import read_events
 from harness.loop import Ending, go_on, next_brief
@@ -539,3 +540,15 @@ def next_brief_or_empty(campaign: Campaign) -> str:
         return next_brief(campaign)
     except Exception:
         return ""
+
+
+@pytest.mark.skipif(not Confinement([]).possible, reason="the kernel has no Landlock")
+def test_an_experiment_cannot_read_what_earlier_runs_left(make_campaign: Make) -> None:
+    thief = edit(
+        "x = 5.0\n",
+        "x = json.loads((out.absolute().parents[4] / 'run_0' / 'final_info.json').read_text())['metrics']['distance']\n",
+    )
+    campaign = make_campaign({"run 1, attempt 1": thief, "run 1, attempt 2": DONE}, max_runs=1)
+    run(campaign)
+    assert campaign.read_records()[1].status == "failed"
+    assert "run_0/final_info.json" in (told := brief_of(campaign, 1, 2)) and "PermissionError" in told
