@@ -1,27 +1,52 @@
-"""The laboratory that `experiment.py` imports: data with a known hierarchy, and scores against the ground truth.
-
-An experiment loads its settings, trains an SAE on `activations`, and hands it to `score`:
+"""The laboratory that `experiment.py` imports. An experiment loads its settings, trains an SAE, and hands it over:
 
     settings = saelab.load_settings(Path(__file__).parent)
     for x in saelab.activations(settings): ...
-    saelab.write_results(out_dir, {"k": sae.k, ...}, saelab.score(sae, settings))
+    saelab.hand_over(out_dir, sae, {"k": sae.k, ...}, {"final_loss": ...})
+
+It is scored from what it handed over (`scorer`), by a process that imports this package too and has no use for torch: so
+each name is imported when it is first used.
 """
 
-from .activations import activations
-from .adam import Adam
-from .scoring import SAE, score
-from .settings import Settings, SettingsError, load_settings
-from .training_log import TrainingLog, save_weights, write_results
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .activations import activations
+    from .adam import Adam
+    from .artifact import hand_over
+    from .export import ExportError
+    from .settings import Settings, SettingsError, load_settings
+    from .training_log import TrainingLog
 
 __all__ = [
-    "SAE",
     "Adam",
+    "ExportError",
     "Settings",
     "SettingsError",
     "TrainingLog",
     "activations",
+    "hand_over",
     "load_settings",
-    "save_weights",
-    "score",
-    "write_results",
 ]
+
+_MODULES = {
+    "Adam": "adam",
+    "ExportError": "export",
+    "Settings": "settings",
+    "SettingsError": "settings",
+    "TrainingLog": "training_log",
+    "activations": "activations",
+    "hand_over": "artifact",
+    "load_settings": "settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    globals()[name] = value
+    return value
