@@ -71,6 +71,30 @@ def marked(text: str, findings: Iterable[Finding]) -> str:
     return "".join([*parts, text[place:]])
 
 
+def checked(records: Sequence[Record], contract: Contract) -> list[Record]:
+    """The records with the agent's words marked where they contradict what was measured."""
+    found = []
+    for record in records:
+        words = {}
+        for name in ("description", "interpretation"):
+            text = getattr(record, name)
+            words[name] = marked(text, check(text, records[: record.run + 1], contract, about=record.run))
+        found.append(record.model_copy(update=words))
+    return found
+
+
+def contradicted(records: Sequence[Record], contract: Contract) -> list[str]:
+    """What the agent wrote last that the records contradict: of the last run before it, and of the results before that."""
+    last = [(records[-1], records[-1].description)]
+    if len(records) > 1:
+        last.append((records[-2], records[-2].interpretation))
+    return [
+        f"Your words on run {record.run} contradict the record: {each.claim}: {each.why}"
+        for record, text in last
+        for each in contradictions(check(text, records[: record.run + 1], contract, about=record.run))
+    ]
+
+
 def render(findings: Sequence[Finding]) -> str:
     """For a person: contradictions with their sentences, numbers without a source, and how many match."""
     wrong = contradictions(findings)

@@ -43,9 +43,10 @@ class Loop:
     """One campaign on its way. Each part does one thing with the journal between it and any crash."""
 
     def __init__(self, work: AtWork) -> None:
+        self.campaign = work.campaign
         self.max_runs, self.max_attempts = work.options.max_runs, work.options.max_attempts
         self.recorder = Recorder(work)
-        self.trials = Trials(work, self.recorder)
+        self.trials = Trials(work)
         self.dialogue = Dialogue(work, self.recorder)
         self.reviewer = Reviewer(work, self.recorder)
 
@@ -86,7 +87,7 @@ class Loop:
 
     def confirm(self, run: int, seeds: int) -> Ending:
         """Execute a recorded run, or the baseline, with more seeds, and judge it again."""
-        records = self.recorder.records()
+        records = self.campaign.read_records()
         if not 0 <= run < len(records) or records[run].status != "completed" or records[run].given:
             raise CannotGoOn(f"run {run}: only a run that was completed here can be confirmed.")
         self.trials.more_seeds(records[run], seeds)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +10,17 @@ from . import fingerprint
 from .at_work import AtWork
 from .brief import Column, Situation, Trouble
 from .budget import spent
-from .check import check, contradictions, marked
+from .cases import Cases
+from .check import checked, contradicted
 from .conclusion import conclude, cost
 from .errors import CannotGoOn
 from .health import check_health
-from .journal import now
-from .judging import Case, Judging
 from .notes import person_section, render_notes
-from .record import AttemptRecord, ControlRecord, Record, ReviewRecord, UsageRecord, VerdictRecord, write_atomically
-from .results import Results, read_results
+from .record import AttemptRecord, Record, ReviewRecord, UsageRecord, VerdictRecord, write_atomically
+from .results import read_results
 from .seeding import fixed_seeds
-from .turn import Turn, turn_key
-from .verdict import compare_metrics, compare_settings, differences_of_scale
+from .turn import Turn, latest, turn_key
+from .verdict import compare_metrics, compare_settings
 
 CLOSE = "close"
 """The step of commits that no step waits for: nothing is redone without them, and nothing drops them."""
@@ -34,6 +31,7 @@ class Recorder:
     """Writes records, notes and commits of results; knows which run's code comes next."""
 
     def __init__(self, work: AtWork) -> None:
+        self._cases = Cases(work)
         self._campaign = work.campaign
         self._journal = work.journal
         self._repository = work.repository
@@ -67,89 +65,9 @@ class Recorder:
         for sentence in self._campaign.contract.unjudged:
             self._view.say(f"the contract has {sentence}")
 
-    def records(self) -> list[Record]:
-        return self._campaign.read_records()
-
     @property
     def has_baseline(self) -> bool:
         return self._journal.is_done("run_0/record")
-
-    def judging(self, run: int) -> Judging:
-        """What judges `run`: the records of the runs before it."""
-        records = self._campaign.read_records()[:run]
-        return Judging(self._campaign.contract, self._options.profile, self._campaign.planned_runs, records)
-
-    def case(self, run: int) -> Case:
-        """A run whose first seed was executed well, with the seeds and the control that it has so far."""
-        records = self._campaign.read_records()[:run]
-        by_seed = {self._campaign.contract.seed: read_results(self._campaign.run_folder(run))}
-        failed = []
-        for seed, result in self._seeds(run, "seed"):
-            if result["trouble"]:
-                failed.append(f"seed {seed}: {result['trouble']['why']}")
-            else:
-                by_seed[seed] = read_results(self._campaign.seed_folder(run, seed))
-        varied = tuple(name for turn in self._turns(run) for name in turn.varies)
-        case = Case(run, self._parent(records), by_seed, None, varied, tuple(failed))
-        return replace(case, control=self._control(case))
-
-    def _control(self, case: Case) -> ControlRecord | None:
-        """The control of this run: executed for it, or for an earlier one."""
-        judging = self.judging(case.run)
-        overrides = judging.overrides_of_control(case)
-        name = "control " + ", ".join(f"{key}={value}" for key, value in overrides.items())
-        known = judging.known_control(overrides)
-        if not overrides or known is not None:
-            return known
-        found = self._seeds(case.run, "control")
-        if not found:
-            why = "controls are switched off" if not self._options.controls else ""
-            return ControlRecord(name=name, overrides=overrides, run=case.run, why_none=why) if why else None
-        good = {seed: self._campaign.control_folder(case.run, seed) for seed, result in found if not result["trouble"]}
-        if not good:
-            why = f"it failed: {found[0][1]['trouble']['why']}"
-            return ControlRecord(name=name, overrides=overrides, run=case.run, why_none=why)
-        results = [read_results(folder) for folder in good.values()]
-        contract = self._campaign.contract
-        differing = differences_of_scale(contract, case.results.settings, results[0].settings, case.varied)
-        broken = check_health(contract, self._options.profile, results[0])
-        return ControlRecord(
-            name=name,
-            overrides=overrides,
-            run=case.run,
-            seeds=list(good),
-            settings=results[0].settings,
-            metrics={key: metric.values for key, metric in compare_metrics(results, None).items()},
-            why_none="; ".join([*differing.values(), *broken]),
-        )
-
-    def _seeds(self, run: int, kind: str) -> list[tuple[int, dict[str, Any]]]:
-        """The further executions of a run that have ended: seed and result, in order."""
-        prefix = f"run_{run}/{kind}_"
-        steps = [e for e in self._journal.of("done") if e["step"].startswith(prefix)]
-        return sorted((int(e["step"].removeprefix(prefix)), e["result"]) for e in steps)
-
-    def _parent(self, records: list[Record]) -> Record:
-        """The run whose code the next one starts from: as the agent asked, else the best that earned its place.
-
-        Where noise is unknown nothing can earn its place; then the last run that is evidence. Never a broken one.
-        """
-        sound = [r for r in records if r.status == "completed" and r.verdict.kind not in ("unhealthy", "no_effect")]
-        wish = self._wish(len(records) - 1)
-        asked = 0 if wish == "baseline" else int(wish[4:]) if wish.startswith("run_") else None
-        if asked is not None and asked in (r.run for r in sound):
-            return records[asked]
-        accepted = [r for r in sound if r.verdict.kind == "improved"]
-        primary = self._campaign.contract.primary
-        if accepted and primary:
-            sign = 1 if primary.better == "lower" else -1
-            return min(accepted, key=lambda r: sign * r.metrics[primary.name].value)
-        unmeasured = [r for r in sound if r.verdict.kind == "undecided" and len(r.seeds) <= 1]
-        return unmeasured[-1] if unmeasured and wish != "best" else records[0]
-
-    def _wish(self, run: int) -> str:
-        """Where the agent asked, in the turns of `run`, that the next run shall start."""
-        return _latest(turn.start_from for turn in self._turns(run))
 
     def record_baseline(self) -> Record:
         """The record of run 0. Raises CannotGoOn when the contract's own rules say that it is no baseline."""
@@ -162,16 +80,16 @@ class Recorder:
     def look_again(self, run: int) -> Record:
         """Judge a recorded run with the seeds that it has now. Those of the baseline change what later runs are held to."""
         old = Record.read(self._campaign.run_folder(run))
-        case = self.case(run) if run else None
-        by_seed = list(case.by_seed.values()) if case else self._baseline_seeds()[0]
+        case = self._cases.case(run) if run else None
+        by_seed = list(case.by_seed.values()) if case else self._cases.baseline_by_seed()[0]
         baseline = Record.read(self._campaign.run_folder(0)) if run else None
         looks = [*old.looks, len(old.seeds)] if run and len(by_seed) > len(old.seeds) else old.looks
         new = old.model_copy(
             update={
-                "seeds": list(case.by_seed) if case else self._baseline_seeds()[1],
+                "seeds": list(case.by_seed) if case else self._cases.baseline_by_seed()[1],
                 "metrics": compare_metrics(by_seed, baseline),
                 "looks": looks,
-                "verdict": self.judging(run).judge(case, looks) if case else old.verdict,
+                "verdict": self._cases.judging(run).judge(case, looks) if case else old.verdict,
             }
         )
         new.write(self._campaign.run_folder(run))
@@ -201,7 +119,7 @@ class Recorder:
     ) -> Situation:
         """Everything that a brief is rendered from. `trouble` is that of the attempt before."""
         records = self._campaign.read_records()[:run]
-        last = self._turns(run)[-1:] or self._turns(run - 1)[-1:]
+        last = self._cases.turns(run)[-1:] or self._cases.turns(run - 1)[-1:]
         return Situation(
             idea=self._campaign.idea,
             contract=self._campaign.contract,
@@ -212,10 +130,10 @@ class Recorder:
             run=run,
             attempt=attempt,
             max_runs=self._options.max_runs,
-            plan=self._plan(),
+            plan=self._cases.plan(),
             told=told,
             advice=records[-1].review.text if records[-1].review else None,
-            parent=self._parent(records).run,
+            parent=self._cases.parent(records).run,
             person_diff=person_diff,
             notices=(
                 *(
@@ -224,7 +142,7 @@ class Recorder:
                     else []
                 ),
                 *(last[0].not_kept if last else ()),
-                *self._contradicted(records),
+                *contradicted(records, self._campaign.contract),
             ),
         )
 
@@ -243,7 +161,7 @@ class Recorder:
         records = self._campaign.read_records()
         used = spent(self._journal.events)
         words = cost(records, used.tokens, used.usage.cost, used.seconds)
-        judging = self.judging(len(records))
+        judging = self._cases.judging(len(records))
         self._write_notes(conclude(self._campaign.contract, judging, records, words) if ended else "")
         self._commit(CLOSE, "Where the campaign stands", len(records), {})
 
@@ -278,8 +196,8 @@ class Recorder:
                 + f". Mend the experiment or its contract; what it left is in {folder}."
             )
         execution = {} if given else self._journal.result("run_0/execute")
-        others = [] if given else self._seeds(0, "seed")
-        by_seed, seeds = self._baseline_seeds()
+        others = [] if given else self._cases.executed(0, "seed")
+        by_seed, seeds = self._cases.baseline_by_seed()
         lost = [f"seed {seed} is missing: {result['trouble']['why']}" for seed, result in others if result["trouble"]]
         return Record(
             run=0,
@@ -297,21 +215,15 @@ class Recorder:
             warnings=[*map(str, results.findings), *execution.get("warnings", []), *lost],
             seconds=sum(result["outcome"]["seconds"] for _, result in others)
             + (execution["outcome"]["seconds"] if execution else 0.0),
-            started=self._started("run_0/"),
+            started=self._cases.started("run_0/"),
             fingerprint={} if given else self._journal.result("fingerprint"),
         )
 
-    def _baseline_seeds(self) -> tuple[list[Results], list[int]]:
-        """The results of all seeds of the baseline that ended well, and the seeds."""
-        good = [seed for seed, result in self._seeds(0, "seed") if not result["trouble"]]
-        folders = [self._campaign.run_folder(0), *(self._campaign.seed_folder(0, seed) for seed in good)]
-        return [read_results(folder) for folder in folders], [self._campaign.contract.seed, *good]
-
     def _record(self, run: int) -> Record:
-        turns = self._turns(run)
+        turns = self._cases.turns(run)
         last = turns[-1]
         earlier = self._campaign.read_records()[:run]
-        parent = self._parent(earlier)
+        parent = self._cases.parent(earlier)
         attempts = [self._attempt(turn) for turn in turns]
         done = attempts[-1].status == "completed"
         usage = UsageRecord()
@@ -321,27 +233,27 @@ class Recorder:
             "run": run,
             "commit": last.commit or last.base,
             "parent": parent.run,
-            "hypothesis": _latest(turn.hypothesis for turn in turns),
-            "plan": _latest(turn.plan for turn in turns),
-            "description": "\n\n".join(filter(None, (_latest(t.description for t in turns), last.words))),
+            "hypothesis": latest(turn.hypothesis for turn in turns),
+            "plan": latest(turn.plan for turn in turns),
+            "description": "\n\n".join(filter(None, (latest(t.description for t in turns), last.words))),
             "command": " ".join(self._executions.command(run)),
             "attempts": attempts,
             "usage": usage,
-            "started": self._started(f"run_{run}/"),
+            "started": self._cases.started(f"run_{run}/"),
             "fingerprint": self._journal.result("fingerprint"),
             "told": [text for turn in turns for text in turn.told],
             "seconds": sum(attempt.seconds for attempt in attempts)
-            + sum(r["outcome"]["seconds"] for kind in ("seed", "control") for _, r in self._seeds(run, kind)),
+            + sum(r["outcome"]["seconds"] for kind in ("seed", "control") for _, r in self._cases.executed(run, kind)),
         }
         if not done:
             why = f"no attempt of {len(attempts)} could be executed well; the last: {attempts[-1].why}"
             return Record(status="failed", verdict=VerdictRecord(kind="failed", why=why), **facts)
         execution = self._journal.result(f"{turn_key(run, last.attempt)}/execute")
-        case = self.case(run)
+        case = self._cases.case(run)
         results, seed = case.results, self._campaign.contract.seed
         return Record(
             status="completed",
-            verdict=self.judging(run).judge(case),
+            verdict=self._cases.judging(run).judge(case),
             seed=seed,
             seeds=list(case.by_seed),
             control=case.control,
@@ -393,7 +305,7 @@ class Recorder:
 
     def _code_to_go_on_from(self) -> dict[str, bytes]:
         """The code from which the next run starts; what a person edited meanwhile is not overwritten."""
-        code = self._repository.files(self._parent(self._campaign.read_records()).commit, self._campaign.code)
+        code = self._repository.files(self._cases.parent(self._campaign.read_records()).commit, self._campaign.code)
         kept = self._repository.edited(self._campaign.code)
         return {path: content for path, content in code.items() if path not in kept}
 
@@ -413,51 +325,13 @@ class Recorder:
             campaign.idea,
             campaign.contract,
             self._options.profile,
-            self._checked(campaign.read_records()),
+            checked(campaign.read_records(), campaign.contract),
             person=person_section(old),
             closing=closing,
         )
         write_atomically(campaign.notes, text)
         turns = sorted(campaign.root.glob("run_*/attempts/*/session.md"), key=_turn_order)
         write_atomically(campaign.session, "".join(path.read_text(encoding="utf-8") for path in turns))
-
-    def _checked(self, records: list[Record]) -> list[Record]:
-        """The records with the agent's words marked where they contradict what was measured."""
-        contract, checked = self._campaign.contract, []
-        for record in records:
-            words = {}
-            for name in ("description", "interpretation"):
-                text = getattr(record, name)
-                found = check(text, records[: record.run + 1], contract, about=record.run)
-                words[name] = marked(text, contradictions(found))
-            checked.append(record.model_copy(update=words))
-        return checked
-
-    def _contradicted(self, records: list[Record]) -> list[str]:
-        """What the agent wrote last that the records contradict: of a run before it, and of the results before that."""
-        latest = [(records[-1], records[-1].description)]
-        if len(records) > 1:
-            latest.append((records[-2], records[-2].interpretation))
-        return [
-            f"Your words on run {record.run} contradict the record: {each.claim}: {each.why}"
-            for record, text in latest
-            for each in contradictions(
-                check(text, records[: record.run + 1], self._campaign.contract, about=record.run)
-            )
-        ]
-
-    def _turns(self, run: int) -> list[Turn]:
-        found: list[Turn] = []
-        while (result := self._journal.result(f"{turn_key(run, len(found) + 1)}/turn")) is not None:
-            found.append(Turn.model_validate(result))
-        return found
-
-    def _plan(self) -> str:
-        turns = [e["result"] for e in self._journal.of("done") if e["step"].endswith("/turn")]
-        return _latest(turn["plan"] for turn in turns)
-
-    def _started(self, prefix: str) -> str:
-        return next((str(e["time"]) for e in self._journal.of("started") if e["step"].startswith(prefix)), now())
 
 
 def _column(record: Record) -> Column:
@@ -467,10 +341,6 @@ def _column(record: Record) -> Column:
         settings={name: setting.value for name, setting in record.settings.items()},
         note="given, not executed here" if record.given else "",
     )
-
-
-def _latest(texts: Iterable[str]) -> str:
-    return next((text for text in reversed(list(texts)) if text), "")
 
 
 def _add(a: UsageRecord, b: UsageRecord) -> UsageRecord:

@@ -43,9 +43,8 @@ def rehearse(experiment: Path, options: Options, python: str = sys.executable) -
             return None
         stop = Stop()
         work = AtWork.begin(campaign, Journal(campaign.journal), Silent(), stop, "local")
-        recorder = Recorder(work)
-        recorder.start()
-        trials = Trials(work, recorder)
+        Recorder(work).start()
+        trials = Trials(work)
         turn = Turn(run=0, attempt=1, commit=work.journal.result("start")["commit"])
         try:
             trouble = trials.smoke(turn)

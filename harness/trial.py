@@ -11,13 +11,13 @@ from typing import Any, get_args
 from . import gate, kept
 from .at_work import AtWork
 from .brief import Trouble
+from .cases import Cases
 from .contract import Setting
 from .execution import Execution, file_results
 from .health import missing_metrics
 from .record import AttemptStatus, Record, write_atomically
-from .recording import Recorder
 from .result_files import FINAL_INFO
-from .results import read_results
+from .scored import read_run
 from .text import duration
 from .turn import Turn
 from .workspace import Change
@@ -52,8 +52,8 @@ class Execute:
 class Trials:
     """Tries changes and the baseline."""
 
-    def __init__(self, work: AtWork, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, work: AtWork) -> None:
+        self._cases = Cases(work)
         self._campaign = work.campaign
         self._journal = work.journal
         self._repository = work.repository
@@ -82,8 +82,8 @@ class Trials:
         """Execute what the verdict on a run needs: the baseline at the run's settings, and further seeds of what looks
         better than its reference."""
         run, spec = turn.run, self._campaign.spec(self._options.profile)
-        judging = self._recorder.judging(run)
-        case = self._recorder.case(run)
+        judging = self._cases.judging(run)
+        case = self._cases.case(run)
         if judging.first_look(case) is not None:
             return
         overrides = judging.overrides_of_control(case)
@@ -95,7 +95,7 @@ class Trials:
                 place = self._campaign.control_folder(run, seed)
                 step = f"run_{run}/control_{seed}"
                 self._execute(Execute(step, commit, run, 0, place, place, seed=seed, overrides=overrides))
-            case = self._recorder.case(run)
+            case = self._cases.case(run)
         while (have := len(case.by_seed) + len(case.failed_seeds)) < (wanted := judging.wanted(case)):
             further = self._campaign.seeds(wanted)[have:]
             self._say_cost("looks better so far", f"run_{run}/seed_", further)
@@ -103,7 +103,7 @@ class Trials:
                 place = self._campaign.seed_folder(run, seed)
                 step = f"run_{run}/seed_{seed}"
                 self._execute(Execute(step, turn.commit or "", run, turn.attempt, place, place, seed=seed))
-            case = self._recorder.case(run)
+            case = self._cases.case(run)
 
     def more_seeds(self, record: Record, count: int) -> None:
         """Execute a recorded run with further seeds, until it has `count`."""
@@ -239,7 +239,7 @@ class Trials:
             if smoke and status == "crashed":
                 status = "smoke_failed"
             return status, f"{'smoke run: ' if smoke else ''}{outcome.why}"
-        results = read_results(execution.folder, newer_than=execution.begun - 1)
+        results = read_run(execution.folder, self._campaign.contract, newer_than=execution.begun - 1)
         missing = missing_metrics(self._campaign.contract, self._options.profile, results)
         if results.metrics and not missing:
             return None, ""

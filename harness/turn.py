@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import BaseModel, ConfigDict
 
 from .record import UsageRecord
@@ -52,3 +54,8 @@ class Turn(BaseModel):
 
 def turn_key(run: int, attempt: int) -> str:
     return f"run_{run}/attempt_{attempt}"
+
+
+def latest(texts: Iterable[str]) -> str:
+    """The last of the words that an agent has given, turn by turn; "" where there are none."""
+    return next((text for text in reversed(list(texts)) if text), "")

@@ -1,0 +1,128 @@
+"""Cases: what the journal and the run folders hold about a run, put together for its verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .at_work import AtWork
+from .health import check_health
+from .journal import now
+from .judging import Case, Judging
+from .record import ControlRecord, Record
+from .results import Results
+from .scored import read_run
+from .turn import Turn, latest, turn_key
+from .verdict import compare_metrics, differences_of_scale
+
+
+class Cases:
+    """Looks up runs of one campaign. Changes nothing."""
+
+    def __init__(self, work: AtWork) -> None:
+        self._campaign = work.campaign
+        self._journal = work.journal
+        self._options = work.options
+
+    def _read(self, folder: Path) -> Results:
+        return read_run(folder, self._campaign.contract)
+
+    def judging(self, run: int) -> Judging:
+        """What judges `run`: the records of the runs before it."""
+        records = self._campaign.read_records()[:run]
+        return Judging(self._campaign.contract, self._options.profile, self._campaign.planned_runs, records)
+
+    def case(self, run: int) -> Case:
+        """A run whose first seed was executed well, with the seeds and the control that it has so far."""
+        records = self._campaign.read_records()[:run]
+        by_seed = {self._campaign.contract.seed: self._read(self._campaign.run_folder(run))}
+        failed = []
+        for seed, result in self.executed(run, "seed"):
+            if result["trouble"]:
+                failed.append(f"seed {seed}: {result['trouble']['why']}")
+            else:
+                by_seed[seed] = self._read(self._campaign.seed_folder(run, seed))
+        varied = tuple(name for turn in self.turns(run) for name in turn.varies)
+        case = Case(run, self.parent(records), by_seed, None, varied, tuple(failed))
+        return replace(case, control=self._control(case))
+
+    def _control(self, case: Case) -> ControlRecord | None:
+        """The control of this run: executed for it, or for an earlier one."""
+        judging = self.judging(case.run)
+        overrides = judging.overrides_of_control(case)
+        name = "control " + ", ".join(f"{key}={value}" for key, value in overrides.items())
+        known = judging.known_control(overrides)
+        if not overrides or known is not None:
+            return known
+        found = self.executed(case.run, "control")
+        if not found:
+            why = "controls are switched off" if not self._options.controls else ""
+            return ControlRecord(name=name, overrides=overrides, run=case.run, why_none=why) if why else None
+        good = {seed: self._campaign.control_folder(case.run, seed) for seed, result in found if not result["trouble"]}
+        if not good:
+            why = f"it failed: {found[0][1]['trouble']['why']}"
+            return ControlRecord(name=name, overrides=overrides, run=case.run, why_none=why)
+        results = [self._read(folder) for folder in good.values()]
+        contract = self._campaign.contract
+        differing = differences_of_scale(contract, case.results.settings, results[0].settings, case.varied)
+        broken = check_health(contract, self._options.profile, results[0])
+        return ControlRecord(
+            name=name,
+            overrides=overrides,
+            run=case.run,
+            seeds=list(good),
+            settings=results[0].settings,
+            metrics={key: metric.values for key, metric in compare_metrics(results, None).items()},
+            why_none="; ".join([*differing.values(), *broken]),
+        )
+
+    def executed(self, run: int, kind: str) -> list[tuple[int, dict[str, Any]]]:
+        """The further executions of a run that have ended: seed and result, in order."""
+        prefix = f"run_{run}/{kind}_"
+        steps = [e for e in self._journal.of("done") if e["step"].startswith(prefix)]
+        return sorted((int(e["step"].removeprefix(prefix)), e["result"]) for e in steps)
+
+    def parent(self, records: list[Record]) -> Record:
+        """The run whose code the next one starts from: as the agent asked, else the best that earned its place.
+
+        Where noise is unknown nothing can earn its place; then the last run that is evidence. Never a broken one.
+        """
+        sound = [r for r in records if r.status == "completed" and r.verdict.kind not in ("unhealthy", "no_effect")]
+        wish = self._wish(len(records) - 1)
+        asked = 0 if wish == "baseline" else int(wish[4:]) if wish.startswith("run_") else None
+        if asked is not None and asked in (r.run for r in sound):
+            return records[asked]
+        accepted = [r for r in sound if r.verdict.kind == "improved"]
+        primary = self._campaign.contract.primary
+        if accepted and primary:
+            sign = 1 if primary.better == "lower" else -1
+            return min(accepted, key=lambda r: sign * r.metrics[primary.name].value)
+        unmeasured = [r for r in sound if r.verdict.kind == "undecided" and len(r.seeds) <= 1]
+        return unmeasured[-1] if unmeasured and wish != "best" else records[0]
+
+    def _wish(self, run: int) -> str:
+        """Where the agent asked, in the turns of `run`, that the next run shall start."""
+        return latest(turn.start_from for turn in self.turns(run))
+
+    def baseline_by_seed(self) -> tuple[list[Results], list[int]]:
+        """The results of all seeds of the baseline that ended well, and the seeds."""
+        good = [seed for seed, result in self.executed(0, "seed") if not result["trouble"]]
+        folders = [self._campaign.run_folder(0), *(self._campaign.seed_folder(0, seed) for seed in good)]
+        return [self._read(folder) for folder in folders], [self._campaign.contract.seed, *good]
+
+    def turns(self, run: int) -> list[Turn]:
+        """The agent's turns of a run, in order."""
+        found: list[Turn] = []
+        while (result := self._journal.result(f"{turn_key(run, len(found) + 1)}/turn")) is not None:
+            found.append(Turn.model_validate(result))
+        return found
+
+    def plan(self) -> str:
+        """The agent's plan as it last gave it."""
+        turns = [e["result"] for e in self._journal.of("done") if e["step"].endswith("/turn")]
+        return latest(turn["plan"] for turn in turns)
+
+    def started(self, prefix: str) -> str:
+        """When the first step with this prefix began; now, where none has."""
+        return next((str(e["time"]) for e in self._journal.of("started") if e["step"].startswith(prefix)), now())
