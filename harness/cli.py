@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from . import __version__
-from .commands import campaigns, looking, papers, place
+from .commands import campaigns, changes, looking, papers, place
 from .errors import HarnessError, Interrupted
 
 
@@ -20,7 +20,7 @@ class _Commands(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        if os.environ.get("NO_COLOR"):
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
             ctx.color = False
         try:
             super().invoke(ctx)
@@ -80,7 +80,7 @@ for _command in (
     looking.status,
     looking.log,
     looking.show,
-    looking.diff,
+    changes.diff,
     looking.notes,
     looking.brief,
     looking.check,

@@ -262,6 +262,8 @@ def _comparison(reference: str, found: Comparison | Uncompared) -> ComparisonRec
         "high": high,
         "p": found.p,
         "p_corrected": found.p_corrected,
+        "sd": found.noise.sd,
+        "reference_sd": found.reference_noise.sd,
         "method": found.method,
     }
     return record.model_copy(update=numbers)

@@ -12,8 +12,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from .columns import cut
 from .record import Record
-from .show import cost, cut, table, tokens
+from .run_table import run_table
+from .show import cost, tokens
 from .standing import PHASES, Primary, Row, row
 from .text import clean, duration, line
 
@@ -92,7 +94,7 @@ class LiveView:
         rows = [each for _, each in sorted(self._rows.items())]
         lines: list[Text] = []
         if rows:
-            header, *shown = table(rows, self._primary, width)
+            header, *shown = run_table(rows, self._primary, width)
             room = max(height - _REST - len(self._phases), 1)
             hidden = len(shown) - room
             if hidden > 0:  # the baseline stays: the others are compared with it

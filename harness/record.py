@@ -118,6 +118,9 @@ class ComparisonRecord(_Part):
     p: float | None = None
     """One-sided, not corrected."""
     p_corrected: float | None = None
+    sd: float | None = None
+    """Standard deviation between seeds that the comparison took for the run, and below for the reference."""
+    reference_sd: float | None = None
     method: str = ""
     why: str = ""
 
@@ -189,6 +192,8 @@ class Record(_Part):
     metrics: dict[str, MetricRecord] = {}
     attempts: list[AttemptRecord] = []
     warnings: list[str] = []
+    advice: list[str] = []
+    """What may help to explain the results, and is no evidence."""
     usage: UsageRecord = UsageRecord()
     seconds: float = 0.0
     started: str = ""

@@ -104,10 +104,13 @@ class Repository:
         return found
 
     def diff(self, old: str, new: str | None, paths: Iterable[str] = (), *options: str) -> str:
-        """The unified diff of `paths` between two commits, or from a commit to the work tree."""
+        """The unified diff of `paths` between two commits, or from a commit to the work tree, for reading."""
+        return self.patch(old, new, paths, *options).decode(errors="replace")
+
+    def patch(self, old: str, new: str | None, paths: Iterable[str] = (), *options: str) -> bytes:
+        """The same as it is, byte by byte."""
         ends = [old] if new is None else [old, new]
-        out = self._bytes("diff", "--no-color", "--no-ext-diff", "--no-textconv", *options, *ends, "--", *paths)
-        return out.decode(errors="replace")
+        return self._bytes("diff", "--no-color", "--no-ext-diff", "--no-textconv", *options, *ends, "--", *paths)
 
     def edited(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Those of `paths` whose content in the work tree is not HEAD's. A missing file or a link is no edit."""

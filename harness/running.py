@@ -16,6 +16,7 @@ import click
 from .agents import find_agent
 from .agents.aider import EDIT_FORMATS
 from .campaign import Campaign, Options, create_campaign
+from .columns import wrap
 from .contract import ENTRY, Setting, load_contract
 from .contract import FILE_NAME as CONTRACT_FILE
 from .crash import crash_message
@@ -24,7 +25,8 @@ from .idea import Idea, load_ideas
 from .layout import Layout, read_json
 from .loop import go_on
 from .model_choice import Choice, choose
-from .show import next_step, table, typed, wrap
+from .run_table import run_table
+from .show import next_step, typed
 from .standing import Primary, Row, primary_metric, rows, stand
 from .stop import Stop
 from .text import clean
@@ -246,7 +248,7 @@ def _say_ending(layout: Layout, message: str, width: int) -> None:
     runs = [row for row in standing.rows if row.attempt is None]
     lines = ["", clean(message)]
     if runs:
-        lines += ["", *table(runs, standing.primary, width)]
+        lines += ["", *run_table(runs, standing.primary, width)]
     facts = [("campaign", str(_near(layout.root))), ("next", next_step(standing, name))]
     if runs:
         last = runs[-1].run

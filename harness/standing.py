@@ -5,6 +5,7 @@ Records are read as plain JSON, because `status` and `log` answer at once and ma
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from .agents import Usage
 from .budget import spent
 from .journal import Event, read_events
 from .layout import Layout, read_json
+from .noise import Noise, combine, squares_of
 from .text import line
 
 State = Literal["new", "running", "interrupted", "crashed", "ended"]
@@ -63,6 +65,18 @@ class Row:
     seconds: float = 0.0
     words: str = ""
     """The hypothesis; of an attempt that failed, why."""
+    error: float | None = None
+    """Standard error of `value`, where the noise between seeds is known."""
+    seeds: int = 0
+    difference: float | None = None
+    """From what answers for the run (`reference`: the baseline, or a control), where the run was compared with it."""
+    difference_error: float | None = None
+    low: float | None = None
+    """Limits of the difference, corrected for all runs."""
+    high: float | None = None
+    reference: str = ""
+    parent: int | None = None
+    commit: str = ""
 
 
 @dataclass(frozen=True)
@@ -224,6 +238,13 @@ def row(record: Mapping[str, Any], primary: Primary | None) -> Row:
     metric = record["metrics"].get(primary.name) if primary else None
     review = record["review"]
     usage = _usage(record["usage"]) + (_usage(review["usage"]) if review else Usage())
+    values = (metric["values"] or [metric["value"]]) if metric else []
+    compared = record["verdict"]["against_baseline"] or {}
+    sd, reference_sd = compared.get("sd"), compared.get("reference_sd")
+    if sd is None:
+        own = combine([squares_of(values)]) if values else None
+        sd = own.sd if isinstance(own, Noise) else None
+    error = sd / math.sqrt(len(values)) if sd is not None and values else None
     return Row(
         run=record["run"],
         attempt=None,
@@ -231,6 +252,17 @@ def row(record: Mapping[str, Any], primary: Primary | None) -> Row:
         verdict=record["verdict"]["kind"],
         value=metric["value"] if metric else None,
         baseline=metric["baseline"] if metric else None,
+        error=error,
+        seeds=len(values),
+        difference=compared["mean"] - compared["reference_mean"] if compared else None,
+        difference_error=math.hypot(error, reference_sd / math.sqrt(compared["reference_seeds"]))
+        if error is not None and reference_sd is not None
+        else None,
+        low=compared.get("low"),
+        high=compared.get("high"),
+        reference=compared.get("reference", ""),
+        parent=record["parent"],
+        commit=record["commit"],
         usage=usage,
         seconds=record["seconds"] + usage.seconds,
         words="the untouched experiment" if record["verdict"]["kind"] == "baseline" else record["hypothesis"],

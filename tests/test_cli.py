@@ -121,7 +121,7 @@ def test_run_says_what_it_does_and_ends_with_a_table_and_what_to_type_next(finis
     assert "Campaign: runs/small" in done.stdout
     assert re.search(r"^\d\d:\d\d:\d\d run 1 of 5, attempt 2: agent$", done.stdout, re.M)
     assert "did not change" in done.stdout
-    assert re.search(r"^2 +completed +undecided +[\d.e-]+", done.stdout, re.M)
+    assert re.search(r"^2 +undecided +[\d.e-]+", done.stdout, re.M)
     assert "harness log small" in done.stdout
     assert "harness resume small" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
@@ -149,9 +149,9 @@ def test_status_all_has_a_line_for_each_campaign(desk):
 
 
 def test_log_has_a_line_for_each_run_and_attempt(desk):
-    lines = ask("log", "latest").output.splitlines()
-    assert [line.split()[0] for line in lines] == ["run", "0", "1.1", "1.2", "1", "2.1", "2", "3.1"]
-    assert "学习率" in desk.type("log", "latest", environment={"COLUMNS": "160"}).stdout.splitlines()[4]
+    lines = ask("log", "latest").output.partition("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in lines] == ["run", "0", "1.1", "1", "2", "3.1"]
+    assert "学习率" in desk.type("log", "latest", environment={"COLUMNS": "160"}).stdout.splitlines()[3]
     facts = json.loads(ask("log", "latest", "--json").output)
     assert [row["status"] for row in facts if row["attempt"] is None] == ["completed"] * 3
     assert facts[0]["metric"] == "loss"

@@ -16,10 +16,14 @@ from harness.agents import Usage
 from harness.layout import Layout
 from harness.live import LiveView
 from harness.plain import PlainView
+from harness.patch import in_colours
 from harness.record import AttemptRecord, MetricRecord, Record, SettingRecord, UsageRecord, VerdictRecord
+from harness.record_page import record as record_page
+from harness.run_table import run_table
 from harness.standing import Primary, Row
 
 LOSS = Primary("loss", "a [red]loss[/red] with a long title", "lower")
+CONTRACT = {"metric": [{"name": "loss", "better": "lower", "primary": True}]}
 HOSTILE = "[bold]no[/bold] [/] \x1b[2J\x1b]0;title\x07\u202egnp 学习率更大 " + "x" * 300
 
 
@@ -170,7 +174,7 @@ ROWS = [
 
 @pytest.mark.parametrize("width", [10, 30, 60, 80, 100, 200])
 def test_the_table_fits_and_an_unknown_cost_is_unknown(width):
-    lines = [unstyle(line) for line in show.table(ROWS, LOSS, width)]
+    lines = [unstyle(line) for line in run_table(ROWS, LOSS, width)]
     assert max(map(cell_len, lines)) <= width
     assert len(lines) == 4
     if width >= 100:
@@ -218,7 +222,9 @@ def test_the_record_of_a_run_is_shown_whole_and_within_the_width():
         fingerprint={"python": "3.11"},
         review={"model": "m", "text": "ADVICE"},
     )
-    text = unstyle(show.record(json.loads(full.model_dump_json()), 60))
+    text = unstyle(
+        record_page(json.loads(full.model_dump_json()), json.loads(record(0).model_dump_json()), CONTRACT, 60)
+    )
     assert max(map(cell_len, text.split("\n"))) <= 60
     for expected in (
         "Run 2: completed, undecided",
@@ -243,7 +249,8 @@ def test_the_record_of_a_run_is_shown_whole_and_within_the_width():
 
 
 def test_a_diff_cannot_move_the_cursor():
-    assert unstyle(show.diff("+a\x1b[2Jb\n-c\n")) == "+ab\n-c"
+    hunk = "--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-c\n"
+    assert unstyle(in_colours(f"{hunk}+a\x1b[2Jb\n")) == f"{hunk}+a\\x1b[2Jb"
 
 
 def test_a_campaign_is_named_so_that_it_can_be_typed(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import click
 
 from ..errors import InputError
 from ..terminal import width
-from .parts import CAMPAIGN, JSON, print_json, recorded
+from .parts import CAMPAIGN, CSV, JSON, only_one, print_csv, print_json, recorded
 
 
 @click.command()
@@ -48,10 +48,12 @@ def status(campaign: str, every: bool, as_json: bool) -> None:
 @click.command()
 @CAMPAIGN
 @JSON
-def log(campaign: str, as_json: bool) -> None:
-    """One line a run and attempt: status, verdict, primary metric, tokens, cost, time, hypothesis.
+@CSV
+def log(campaign: str, as_json: bool, as_csv: bool) -> None:
+    """One line a run: verdict, primary metric, difference from the baseline with its noise, cost, time, hypothesis.
 
-    2.1 is the first attempt at run 2. Columns that do not fit the terminal are left out.
+    2.1 is the first attempt at run 2, which was no run. Columns that do not fit the terminal are left out; --json and --csv
+    have them all.
 
     \b
     Example:
@@ -59,23 +61,29 @@ def log(campaign: str, as_json: bool) -> None:
 
     Next: `harness show latest 2`, `harness diff latest 2`.
     """
-    from .. import show
+    from .. import run_table
     from ..layout import find_layout
     from ..standing import stand
 
+    only_one(as_json, as_csv)
     standing = stand(find_layout(campaign))
     if as_json:
-        print_json(show.log_facts(standing))
+        print_json(run_table.log_facts(standing))
+    elif as_csv:
+        print_csv(run_table.CSV, run_table.log_records(standing))
     else:
-        click.echo(show.log(standing, width()))
+        click.echo(run_table.log(standing, width()))
 
 
 @click.command()
 @CAMPAIGN
 @click.argument("run")
 @JSON
-def show(campaign: str, run: str, as_json: bool) -> None:
-    """The whole record of one run.
+@CSV
+def show(campaign: str, run: str, as_json: bool, as_csv: bool) -> None:
+    """The whole record of one run: each metric beside the baseline's, with the noise between seeds.
+
+    --json is the record as its file holds it, --csv its table of metrics.
 
     \b
     Example:
@@ -83,49 +91,20 @@ def show(campaign: str, run: str, as_json: bool) -> None:
 
     Next: `harness diff latest 2` is its change of the code.
     """
-    from .. import show as rendering
+    from .. import record_page
     from ..layout import find_layout, read_json
 
+    only_one(as_json, as_csv)
     layout = find_layout(campaign)
     record = read_json(layout.record_file(recorded(layout, run)))
     if as_json:
         print_json(record)
+        return
+    facts = record, read_json(layout.record_file(0)), read_json(layout.options_file)["contract"]
+    if as_csv:
+        print_csv(record_page.CSV, record_page.record_rows(*facts))
     else:
-        click.echo(rendering.record(record, width()))
-
-
-@click.command()
-@CAMPAIGN
-@click.argument("a")
-@click.argument("b", required=False)
-def diff(campaign: str, a: str, b: str | None) -> None:
-    """The code change of run A against the run that it started from, or between runs A and B.
-
-    \b
-    Example:
-      harness diff latest 3
-      harness diff latest 1 3
-
-    Next: `harness show latest 3`.
-    """
-    from ..campaign import Campaign
-    from ..layout import find_layout, read_json
-    from ..repository import Repository
-    from ..show import diff as rendered
-
-    layout = find_layout(campaign)
-    first = read_json(layout.record_file(recorded(layout, a)))
-    if b is not None:
-        old, new = first["commit"], read_json(layout.record_file(recorded(layout, b)))["commit"]
-        where = f"between run {first['run']} and run {b.removeprefix('run_')}"
-    elif first["parent"] is None:
-        raise InputError("run 0 is the untouched experiment, so it has no change.")
-    else:
-        old, new = read_json(layout.record_file(first["parent"]))["commit"], first["commit"]
-        where = f"from run {first['parent']} to run {first['run']}"
-    place = Campaign(layout.root.absolute())
-    text = Repository(place.root, place.local).diff(old, new, place.code)
-    click.echo(rendered(text) if text else f"No difference {where}.")
+        click.echo(record_page.record(*facts, width()))
 
 
 @click.command()

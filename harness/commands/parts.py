@@ -1,15 +1,19 @@
-"""Arguments and options that several commands take."""
+"""Arguments and options that several commands take, and what they print for programs."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
 from ..errors import InputError
+from ..layout import Layout
 
 CAMPAIGN = click.argument("campaign")
 JSON = click.option("--json", "as_json", is_flag=True, help="The same facts for programs.")
+CSV = click.option("--csv", "as_csv", is_flag=True, help="The table for programs: full precision, one header line.")
 
 
 def print_json(facts: Any) -> None:
@@ -19,7 +23,25 @@ def print_json(facts: Any) -> None:
     click.echo(json.dumps(facts, ensure_ascii=False, indent=1))
 
 
-def recorded(layout: Any, run: str) -> int:
+def print_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """What `--csv` prints: numbers as they are, nothing for what is unknown, a line a row whatever its texts hold."""
+    import csv
+
+    from ..text import line
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([line(cell) if isinstance(cell, str) else cell for cell in row])
+
+
+def only_one(as_json: bool, as_csv: bool) -> None:
+    """Raises InputError where both were asked for."""
+    if as_json and as_csv:
+        raise InputError("--json and --csv: choose one.")
+
+
+def recorded(layout: Layout, run: str) -> int:
     """The number of a run that has a record: `2` or `run_2`. Raises InputError."""
     count = len(layout.records())
     text = run.removeprefix("run_")

@@ -83,9 +83,9 @@ def doctor(
 
     Next: `harness run IDEA.json`.
     """
+    from ..columns import wrap
     from ..doctor import diagnose
     from ..running import experiment_python, parse_setting
-    from ..show import wrap
     from ..text import clean
 
     failed = False

@@ -1,0 +1,94 @@
+"""Commands about the code that a run changed: to look at, and to take over."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..errors import InputError
+from ..terminal import has_colours, show_paged, width
+from .parts import CAMPAIGN, only_one, print_csv, print_json, recorded
+
+
+@click.command()
+@CAMPAIGN
+@click.argument("a")
+@click.argument("b", required=False)
+@click.option("--stat", is_flag=True, help="How many lines of which files, instead of the change itself.")
+@click.option("--word-diff", "words", is_flag=True, help="Word by word: [-removed-] and {+added+}.")
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Syntax and change in colours; auto: on a terminal.",
+)
+@click.option("--no-pager", is_flag=True, help="Print at once; otherwise, on a terminal, in the pager that git takes.")
+@click.option("--json", "as_json", is_flag=True, help="With --stat: the same facts for programs.")
+@click.option("--csv", "as_csv", is_flag=True, help="With --stat: the table for programs.")
+def diff(
+    campaign: str,
+    a: str,
+    b: str | None,
+    stat: bool,
+    words: bool,
+    color: str,
+    no_pager: bool,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """The code change of run A against the run that it started from, or between runs A and B.
+
+    In a file or a pipe it is a patch that git applies.
+
+    \b
+    Example:
+      harness diff latest 3
+      harness diff latest 1 3 --stat
+      harness diff latest 0 3 > change.patch
+
+    Next: `harness adopt latest 3` takes the change over into your own experiment.py.
+    """
+    from dataclasses import asdict
+
+    from .. import patch
+    from ..campaign import Campaign
+    from ..layout import find_layout, read_json
+    from ..repository import Repository
+
+    only_one(as_json, as_csv)
+    if (as_json or as_csv) and not stat:
+        raise InputError("diff: --json and --csv are of the table that --stat shows.")
+    if stat and words:
+        raise InputError("diff: --stat and --word-diff: choose one.")
+    layout = find_layout(campaign)
+    first = read_json(layout.record_file(recorded(layout, a)))
+    if b is not None:
+        old, new = first["commit"], read_json(layout.record_file(recorded(layout, b)))["commit"]
+        where = f"between run {first['run']} and run {b.removeprefix('run_')}"
+    elif first["parent"] is None:
+        raise InputError("run 0 is the untouched experiment, so it has no change.")
+    else:
+        old, new = read_json(layout.record_file(first["parent"]))["commit"], first["commit"]
+        where = f"from run {first['parent']} to run {first['run']}"
+    place = Campaign(layout.root.absolute())
+    option = ["--numstat", "-z"] if stat else ["--word-diff=porcelain"] if words else []
+    found = Repository(place.root, place.local).patch(old, new, place.code, *option)
+    text = found.decode(errors="replace")
+    coloured = color == "always" or (color == "auto" and has_colours())
+    files = patch.changes(text) if stat else []
+    if as_json:
+        print_json([asdict(each) for each in files])
+    elif as_csv:
+        print_csv(patch.CSV, [tuple(asdict(each).values()) for each in files])
+    elif not text:
+        click.echo(f"No difference {where}.")
+    elif not (stat or words or coloured or sys.stdout.isatty()):
+        sys.stdout.buffer.write(found)  # as it is, so that it applies
+    else:
+        if stat:
+            shown = patch.stat(files, width())
+        else:
+            shown = patch.words_in_colours(text) if words else patch.in_colours(text)
+        show_paged(shown if coloured else click.unstyle(shown), coloured, pager=not no_pager)
