@@ -1,9 +1,9 @@
-"""Train a sparse autoencoder (SAE) on activations with a known hierarchy of features, and score it.
+"""Train a sparse autoencoder (SAE) on activations, and hand it over to be scored.
 
     python experiment.py --out_dir=run_0
 
 `AutoEncoderTopK` keeps the k largest latents of each row, `CustomSAE` is the standard SAE (ReLU, L1 penalty); the setting
-`architecture` chooses. Data, scores and files are the laboratory's (`saelab`). Shapes: x [batch, d_in], f [batch, d_sae].
+`architecture` chooses. Data, files and scores are the laboratory's (`saelab`). Shapes: x [batch, d_in], f [batch, d_sae].
 """
 
 import argparse
@@ -189,9 +189,7 @@ def main(out_dir: Path) -> None:
             rows += len(x)
         seconds = log.seconds
 
-    metrics = saelab.score(sae, settings)
-    metrics["final_loss"] = float(report["loss"])
-    metrics["train_seconds"] = seconds
+    metrics = {"final_loss": float(report["loss"]), "train_seconds": seconds}
     metrics["step_ms"] = 1000 * seconds / trainer.step
     used = {  # read back from what was trained, so that a setting that was not obeyed shows
         "architecture": "topk" if isinstance(sae, AutoEncoderTopK) else "standard",
@@ -207,9 +205,7 @@ def main(out_dir: Path) -> None:
         "data_seed": settings.data.data_seed,
         "threads": torch.get_num_threads(),
     }
-    saelab.save_weights(out_dir, sae)
-    saelab.write_results(out_dir, used, metrics)
-    print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+    saelab.hand_over(out_dir, sae, used, metrics)
 
 
 if __name__ == "__main__":

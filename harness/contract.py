@@ -84,6 +84,9 @@ class Metric(_Part):
     """A number that a run is judged by; `name` is the flat name of the results' table."""
 
     name: str = Field(min_length=1)
+    sources: list[str] = []
+    """Flat names in result files that mean this metric, so that it has one name in all profiles; the first found counts.
+    Where the contract names a scorer, it is read from the scorer's files only."""
     label: str = ""
     better: Literal["lower", "higher"] | None = None
     """None: shown as context, neither direction is better."""
@@ -176,6 +179,10 @@ class Contract(_Part):
     description: str = ""
     """What the experiment is and measures, one paragraph for the agent."""
     command: list[str] = ["python", ENTRY, "--out_dir={out_dir}"]
+    prepare: list[str] = []
+    """Makes what executions read (data, models) in the laboratory's cache, before the first with the same settings."""
+    scorer: list[str] = []
+    """Turns what an execution handed over into eval results, in the folder {scores}, without the agent's code."""
     editable: list[str] = [ENTRY]
     """Files that the agent may edit and that are executed."""
     auxiliary: list[str] = []
@@ -232,10 +239,18 @@ class Contract(_Part):
         primary = self.primary
         if primary is not None and primary.better is None:
             raise ValueError(f"metric {primary.name} is primary and does not say which way is better")
-        if not any("{out_dir}" in part for part in self.command):
-            raise ValueError("command must hold {out_dir}")
-        if "{out_dir}" in self.command[0]:
-            raise ValueError("command names no program before {out_dir}")
+        wanted = [("command", self.command, "{out_dir}")]
+        if self.scorer:
+            wanted += [("scorer", self.scorer, "{out_dir}"), ("scorer", self.scorer, "{scores}")]
+        for key, command, place in wanted:
+            if not any(place in part for part in command):
+                raise ValueError(f"{key} must hold {place}")
+            if place in command[0]:
+                raise ValueError(f"{key} names no program before {place}")
+        taken = [name for metric in self.metric for name in dict.fromkeys([metric.name, *metric.sources])]
+        for name in taken:
+            if taken.count(name) > 1:
+                raise ValueError(f"{name} is the name or a source of two metrics")
         if not self.editable:
             raise ValueError("editable names no file")
         for path in self.readable:

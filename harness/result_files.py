@@ -15,6 +15,11 @@ from typing import Any
 
 FINAL_INFO = "final_info.json"
 EVAL_FOLDER = "eval_results"
+FACTS = "facts.json"
+"""A scorer's: {"verified": {setting: value}, "remarks": [sentence]}, what the artifact shows whatever is reported."""
+SKIPPED = "skipped.json"
+"""A scorer's: {"skipped": {evaluation: reason}}."""
+_NO_EVALUATIONS = frozenset(f"{EVAL_FOLDER}/{name}" for name in (FACTS, SKIPPED))
 
 MAX_BYTES = 64 * 2**20
 """Of one file. The largest that SAEBench writes, core with details of 65k features, is about 16 MB."""
@@ -61,35 +66,66 @@ def load(path: Path, newer_than: float | None) -> Any:
         raise Unusable("nested too deep or too large to be read") from error
 
 
-def result_files(out_dir: Path) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
-    """Name and path of each file to look at, `final_info.json` first, then eval_results, then other JSON beside it;
-    and name and problem of what is passed over."""
+Found = tuple[list[tuple[str, Path]], list[tuple[str, str]]]
+"""Name and path of each file to look at; name and problem of what is passed over."""
+
+
+def result_files(out_dir: Path) -> Found:
+    """`final_info.json` first, then eval_results, then other JSON beside it."""
     beside: list[tuple[str, Path]] = []
     evaluations: list[tuple[str, Path]] = []
     problems: list[tuple[str, str]] = []
-    pending = [(out_dir, "")]
-    for folder, prefix in pending:
+    try:
+        entries = _entries(out_dir)
+    except OSError as error:
+        return [], [(str(out_dir), f"cannot be read: {error.strerror}")]
+    for entry, is_link, is_folder in entries:
+        if entry == EVAL_FOLDER and is_folder:
+            evaluations, problems = _evaluations(out_dir / entry)
+        elif entry == EVAL_FOLDER and is_link:
+            problems.append((entry, "a symbolic link, and links are not followed"))
+        elif entry.endswith(".json"):
+            beside.append((entry, out_dir / entry))
+    found = [*evaluations, *beside]
+    found.sort(key=lambda item: item[0] != FINAL_INFO)
+    return _at_most(found, problems)
+
+
+def evaluation_files(folder: Path) -> Found:
+    """The files of a folder of evaluations, wherever it is; their names begin with `eval_results`."""
+    return _at_most(*_evaluations(folder))
+
+
+def _evaluations(folder: Path) -> Found:
+    found: list[tuple[str, Path]] = []
+    problems: list[tuple[str, str]] = []
+    pending = [(folder, f"{EVAL_FOLDER}/")]
+    for place, prefix in pending:
         try:
-            with os.scandir(folder) as listing:
-                entries = sorted((e.name, e.is_symlink(), e.is_dir(follow_symlinks=False)) for e in listing)
+            entries = _entries(place)
         except OSError as error:
-            problems.append((prefix or str(folder), f"cannot be read: {error.strerror}"))
+            problems.append((prefix, f"cannot be read: {error.strerror}"))
             continue
         for entry, is_link, is_folder in entries:
             name = prefix + entry
-            if not prefix and entry != EVAL_FOLDER:
-                if entry.endswith(".json"):
-                    beside.append((name, folder / entry))
-            elif is_folder and name.count("/") <= MAX_DEPTH:
-                pending.append((folder / entry, f"{name}/"))
+            if is_folder and name.count("/") <= MAX_DEPTH:
+                pending.append((place / entry, f"{name}/"))
             elif is_folder:
                 problems.append((name, f"more than {MAX_DEPTH} folders deep, not read"))
-            elif entry.endswith(".json"):
-                evaluations.append((name, folder / entry))
+            elif entry.endswith(".json") and name not in _NO_EVALUATIONS:
+                found.append((name, place / entry))
             elif is_link:
                 problems.append((name, "a symbolic link, and links are not followed"))
-    found = [*sorted(evaluations), *beside]
-    found.sort(key=lambda item: item[0] != FINAL_INFO)
+    return sorted(found), problems
+
+
+def _entries(folder: Path) -> list[tuple[str, bool, bool]]:
+    """Name, whether it is a link, whether it is a folder."""
+    with os.scandir(folder) as listing:
+        return sorted((entry.name, entry.is_symlink(), entry.is_dir(follow_symlinks=False)) for entry in listing)
+
+
+def _at_most(found: list[tuple[str, Path]], problems: list[tuple[str, str]]) -> Found:
     if len(found) > MAX_FILES:
         problems.append((EVAL_FOLDER, f"{len(found)} files; only the first {MAX_FILES} are read"))
     return found[:MAX_FILES], problems

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .contract import Setting
 from .result_files import FINAL_INFO as FINAL_INFO
-from .result_files import Twice, Unusable, load, result_files
+from .result_files import Found, Twice, Unusable, load, result_files
 
 if TYPE_CHECKING:
     import pandas
@@ -83,6 +83,8 @@ class Results:
     """As the experiment and its evaluations report them."""
     findings: list[Finding]
     rows: list[Row]
+    verified: frozenset[str] = frozenset()
+    """Settings that a scorer read off the artifact (see `scored`)."""
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -101,14 +103,25 @@ def read_results(out_dir: Path, *, newer_than: float | None = None) -> Results:
     `newer_than`: seconds since the epoch; an older file was not written by this run and is not read.
     Never raises on what the files are or hold. The order of everything in the answer depends on files and keys alone.
     """
+    results, has_summary = _read(result_files(out_dir), newer_than)
+    if not has_summary:
+        results.findings.insert(0, Finding(FINAL_INFO, "", "missing: the experiment did not write it"))
+    return results
+
+
+def read_files(found: Found, newer_than: float | None) -> Results:
+    """The same of given files."""
+    return _read(found, newer_than)[0]
+
+
+def _read(found: Found, newer_than: float | None) -> tuple[Results, bool]:
+    """And whether there was a summary."""
     reader = _Reader(newer_than)
-    files, problems = result_files(out_dir)
+    files, problems = found
     for name, path in files:
         reader.read(name, path)
     findings = [Finding(_printable(name), "", problem) for name, problem in problems] + reader.findings
-    if not reader.has_summary:
-        findings.insert(0, Finding(FINAL_INFO, "", "missing: the experiment did not write it"))
-    return Results(reader.metrics, reader.settings, findings, reader.rows)
+    return Results(reader.metrics, reader.settings, findings, reader.rows), reader.has_summary
 
 
 def _is_evaluation(block: Any) -> bool:

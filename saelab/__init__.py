@@ -14,9 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .activations import activations
     from .adam import Adam
     from .artifact import hand_over
+    from .batches import activations
     from .export import ExportError
     from .settings import Settings, SettingsError, load_settings
     from .training_log import TrainingLog
@@ -38,7 +38,7 @@ _MODULES = {
     "Settings": "settings",
     "SettingsError": "settings",
     "TrainingLog": "training_log",
-    "activations": "activations",
+    "activations": "batches",
     "hand_over": "artifact",
     "load_settings": "settings",
 }

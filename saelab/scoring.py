@@ -1,8 +1,8 @@
 """Scores of an SAE against the ground truth, on rows that no training sees.
 
-An SAE is anything with `encode` and `decode`. Notation: n rows x [n, d_in]; F features with unit directions D [F, d_in]
-and true magnitudes y [n, F] (a feature fires where y > 0); codes z = encode(x) [n, L] (a latent fires where z > 0);
-x_hat = decode(z) [n, d_in].
+An SAE is anything with `encode` and `decode` on arrays; the scorer's is made of an artifact's graphs. Notation: n rows x
+[n, d_in]; F features with unit directions D [F, d_in] and true magnitudes y [n, F] (a feature fires where y > 0); codes
+z = encode(x) [n, L] (a latent fires where z > 0); x_hat = decode(z) [n, d_in].
 
 The direction of a latent is what it adds to the output at one unit of activation, W[l] = decode(e_l) - decode(0), so that
 no attribute of the SAE has to be believed. Every feature gets one latent at most, and every latent one feature, by the
@@ -36,7 +36,6 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from .settings import Settings
 from .synthetic import Floats, World, build_world, sample_split
@@ -50,9 +49,9 @@ Cosines = npt.NDArray[np.float64]
 class SAE(Protocol):
     """What is scored: rows [n, d_in] to codes [n, L] and back."""
 
-    def encode(self, x: torch.Tensor) -> torch.Tensor: ...
+    def encode(self, x: Floats) -> Floats: ...
 
-    def decode(self, f: torch.Tensor) -> torch.Tensor: ...
+    def decode(self, f: Floats) -> Floats: ...
 
 
 def score(sae: SAE, settings: Settings) -> dict[str, float]:
@@ -81,25 +80,21 @@ def score_rows(sae: SAE, world: World, magnitudes: Floats, activations: Floats) 
     }
 
 
-@torch.no_grad()
-def _run(sae: SAE, activations: Floats) -> tuple[Floats, Floats, Floats]:
+def _run(sae: SAE, x: Floats) -> tuple[Floats, Floats, Floats]:
     """Codes [n, L], reconstruction [n, d_in] and latents' directions [L, d_in] of an SAE, checked."""
-    x = torch.tensor(activations)
-    if isinstance(sae, torch.nn.Module):
-        x = x.to(next((p.device for p in sae.parameters()), x.device))
     codes = sae.encode(x)
     if codes.ndim != 2 or len(codes) != len(x):
         raise ValueError(f"encode: expected codes of shape [{len(x)}, d_sae], found {list(codes.shape)}")
-    if not torch.isfinite(codes).all():
+    if not np.isfinite(codes).all():
         raise ValueError("encode: codes hold NaN or infinity; the SAE cannot be scored")
     reconstruction = sae.decode(codes)
     if reconstruction.shape != x.shape:
         raise ValueError(f"decode: expected shape {list(x.shape)}, found {list(reconstruction.shape)}")
-    unit = torch.eye(codes.shape[1], dtype=codes.dtype, device=codes.device)
-    latents = sae.decode(unit) - sae.decode(torch.zeros_like(unit[:1]))
-    if not (torch.isfinite(reconstruction).all() and torch.isfinite(latents).all()):
+    unit = np.eye(codes.shape[1], dtype=np.float32)
+    latents = sae.decode(unit) - sae.decode(np.zeros_like(unit[:1]))
+    if not (np.isfinite(reconstruction).all() and np.isfinite(latents).all()):
         raise ValueError("decode: the reconstruction holds NaN or infinity; the SAE cannot be scored")
-    return codes.float().cpu().numpy(), reconstruction.float().cpu().numpy(), latents.float().cpu().numpy()
+    return codes, reconstruction, latents
 
 
 def _fidelity(x: Floats, x_hat: Floats) -> dict[str, float]:

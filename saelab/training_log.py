@@ -1,22 +1,17 @@
-"""What an execution leaves behind: the training log, progress for a person, and the results."""
+"""The training log of an execution, and progress for a person."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
 import torch
 
 from .settings import Settings
 
 LOG = "train_log.jsonl"
-RESULTS = "final_info.json"
-WEIGHTS = "sae.npz"
 _PROGRESS_SECONDS = 2.0
 
 
@@ -60,20 +55,3 @@ class TrainingLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-
-
-def write_results(
-    out_dir: Path, settings: Mapping[str, str | int | float | bool | None], metrics: Mapping[str, float]
-) -> None:
-    """Write `final_info.json`, whole or not at all: the settings that were really used, and the metrics."""
-    beside = out_dir / (RESULTS + ".new")
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump({"settings": dict(settings), "metrics": dict(metrics)}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(out_dir / RESULTS)
-
-
-def save_weights(out_dir: Path, sae: torch.nn.Module) -> None:
-    """Write the parameters and buffers of `sae` to `sae.npz`, by name; plain arrays that load without pickle."""
-    np.savez(out_dir / WEIGHTS, **{name: value.cpu().numpy() for name, value in sae.state_dict().items()})

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 import saelab
 from harness.agents.chat_history import read_session
@@ -19,7 +20,9 @@ from harness.answer import parse
 from harness.contract import load_contract
 from harness.gate import code_differs
 from harness.health import check_health
-from harness.results import read_results
+from harness.scored import read_run
+from saelab.artifact_files import ARTIFACT
+from saelab.scorer.__main__ import main as score
 
 ROOT = Path(__file__).parents[1]
 SOURCE = (ROOT / "experiment.py").read_text(encoding="utf-8")
@@ -39,6 +42,13 @@ def load(source, folder):
     return module
 
 
+def left(out_dir):
+    """The settings and metrics in a run's folder, and no finding."""
+    results = read_run(out_dir, CONTRACT)
+    assert results.findings == []
+    return results.settings, results.numbers
+
+
 @pytest.fixture
 def execute(tmp_path, monkeypatch):
     """Call `execute(overrides, seed=…, smoke=…, source=…)`: the settings and metrics that the experiment leaves."""
@@ -47,11 +57,12 @@ def execute(tmp_path, monkeypatch):
         monkeypatch.setenv("HARNESS_OVERRIDES", json.dumps({**QUICK, **(overrides or {})}))
         monkeypatch.setenv("HARNESS_SEED", str(seed))
         monkeypatch.setenv("HARNESS_SMOKE", str(int(smoke)))
+        monkeypatch.setenv("HARNESS_SCORER_FOLLOWS", "1")
         monkeypatch.delenv("HARNESS_PROFILE", raising=False)
         call.out_dir = tmp_path / f"run_{len(list(tmp_path.iterdir()))}"
         load(source, tmp_path / "code").main(call.out_dir)
-        left = json.loads((call.out_dir / "final_info.json").read_text())
-        return left["settings"], left["metrics"]
+        score(call.out_dir / ARTIFACT, call.out_dir / "eval_results")
+        return left(call.out_dir)
 
     return call
 
@@ -167,7 +178,7 @@ def test_a_run_is_evidence_under_the_contract(execute, architecture):
     settings, metrics = execute({"architecture": architecture, "steps": 200})
     assert {metric.name for metric in CONTRACT.metrics_of("synthetic")} <= metrics.keys()
     assert set(CONTRACT.comparable) <= settings.keys()
-    assert check_health(CONTRACT, "synthetic", read_results(execute.out_dir)) == []
+    assert check_health(CONTRACT, "synthetic", read_run(execute.out_dir, CONTRACT)) == []
     assert 0.02 < metrics["absorption"] < 0.9
 
 
@@ -192,9 +203,15 @@ def test_a_broken_result_is_no_evidence_under_the_contract(tmp_path, broken, wor
     metrics = {metric.name: 0.5 for metric in CONTRACT.metrics_of("synthetic")} | {"l0": 5.0}
 
     def problems(changes):
-        changed = [{name: changes.get(name, value) for name, value in part.items()} for part in (settings, metrics)]
-        saelab.write_results(tmp_path, *changed)
-        return check_health(CONTRACT, "synthetic", read_results(tmp_path))
+        used, measured = (
+            {name: changes.get(name, value) for name, value in part.items()} for part in (settings, metrics)
+        )
+        own = {name: measured.pop(name) for name in ("final_loss", "train_seconds", "step_ms")}
+        (tmp_path / "final_info.json").write_text(json.dumps({"settings": used, "metrics": own}))
+        scores = {"eval_type_id": "synthetic", "eval_result_metrics": {"scores": measured}}
+        (tmp_path / "eval_results").mkdir(exist_ok=True)
+        (tmp_path / "eval_results" / "synthetic.json").write_text(json.dumps(scores))
+        return check_health(CONTRACT, "synthetic", read_run(tmp_path, CONTRACT))
 
     assert problems({}) == []
     assert any(word in problem for problem in problems(broken))
@@ -217,7 +234,7 @@ def test_settings_are_what_was_used(execute):
     assert settings["train_tokens"] == 11 * 128
     assert settings["l1_penalty"] is None
     assert metrics["l0"] <= 3
-    weights = np.load(execute.out_dir / "sae.npz")
+    weights = load_file(execute.out_dir / ARTIFACT / "weights.safetensors")
     assert weights["W_dec"].shape == (80, settings["d_in"])
 
 
@@ -245,13 +262,16 @@ def test_the_command_of_the_contract_works_from_anywhere(tmp_path):
     done = run_as_process("run_3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert {path.name for path in (tmp_path / "run_3").iterdir()} == {"final_info.json", "train_log.jsonl", "sae.npz"}
+    assert {path.name for path in (tmp_path / "run_3").iterdir()} == {
+        "final_info.json", "train_log.jsonl", "sae", "eval_results",
+    }  # fmt: skip
     assert 3 <= len(done.stdout.splitlines()) < 20
+    assert "absorption" in done.stdout.splitlines()[-1]
 
 
 def test_the_experiment_does_not_load_torchs_compiler(tmp_path):
     code = "import experiment, sys; from pathlib import Path; experiment.main(Path(sys.argv[1])); assert 'torch._dynamo' not in sys.modules"
-    env = {**os.environ, "HARNESS_SMOKE": "1", "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "HARNESS_SMOKE": "1", "OMP_NUM_THREADS": "1", "HARNESS_SCORER_FOLLOWS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=100
     )
@@ -329,7 +349,7 @@ def test_each_run_of_the_session_is_evidence_and_differs_from_all_others(execute
     seen = [execute(long_enough)]
     for label in ("run 1, attempt 1", "run 2, attempt 2", "run 3, attempt 2", "run 4, attempt 1"):
         settings, metrics = execute(long_enough, source=codes[label])
-        assert check_health(CONTRACT, "synthetic", read_results(execute.out_dir)) == []
+        assert check_health(CONTRACT, "synthetic", read_run(execute.out_dir, CONTRACT)) == []
         assert all(settings[name] == seen[0][0][name] for name in CONTRACT.comparable)
         assert all(metrics["explained_variance"] != other["explained_variance"] for _, other in seen)
         assert metrics["latents_with_parent"] > 0 or label == "run 4, attempt 1"

@@ -138,9 +138,9 @@ def test_the_shipped_contract_leaves_nothing_unjudged():
     ("name", "better", "target"),
     [
         ("absorption", "lower", 0.01),
-        ("unlearning.unlearning_score", "higher", 0.1),
-        ("sparse_probing.sae_top_1_test_accuracy", "higher", 0.74),
-        ("autointerp.autointerp_score", "higher", None),
+        ("unlearning", "higher", 0.1),
+        ("sparse_probing", "higher", 0.74),
+        ("autointerp", "higher", None),
     ],
 )
 def test_the_shipped_contract_knows_what_is_good(name, better, target):

@@ -24,7 +24,8 @@ from ..journal import Event, read_events
 from ..layout import Layout, read_json
 from ..record import AttemptRecord, Record, UsageRecord
 from ..repository import Repository
-from ..results import Row, read_results
+from ..results import Row
+from ..scored import read_run
 from ..standing import NO_EVIDENCE, Standing, stand
 
 END_BYTES = 256 * 1024
@@ -225,6 +226,7 @@ class _Reader:
 
     def __init__(self, layout: Layout, contract: Contract, records: Sequence[Record], events: Iterable[Event]) -> None:
         self._layout = layout
+        self._contract = contract
         self._log = contract.training_log
         self._code = [*contract.editable, *contract.auxiliary]
         self._records = records
@@ -238,7 +240,7 @@ class _Reader:
             attempts=tuple(self._attempt(record.run, attempt) for attempt in record.attempts),
             output=end_of(folder / "log.txt"),
             curves=read_curves(folder / self._log),
-            details=_details(read_results(folder).rows) if record.status == "completed" else (),
+            details=_details(read_run(folder, self._contract).rows) if record.status == "completed" else (),
         )
 
     def in_hand(self, standing: Standing) -> tuple[Attempt, ...]:

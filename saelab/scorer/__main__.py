@@ -1,0 +1,73 @@
+"""Scores an artifact: `python -m saelab.scorer --artifact=run_1/sae --out=run_1/eval_results`.
+
+The settings are those of `experiment.toml` in the working directory and of the environment, as for the experiment. In `out`:
+`synthetic.json`, or the files of SAEBench's evals; `skipped.json`, why an eval did not run; `facts.json`, what the artifact
+shows of the settings that the experiment reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..scoring import score
+from ..settings import Settings, SettingsError, load_settings
+from .graph import Refused
+from .sealed import Sealed
+
+
+def main(artifact: Path, out: Path) -> None:
+    """Score. Raises Refused where the artifact is at fault, SettingsError where the contract is."""
+    settings = load_settings(Path.cwd())
+    out.mkdir(parents=True, exist_ok=True)
+    if settings.evals is None:
+        sealed = Sealed(artifact, threads=settings.threads)
+        _check_width(sealed, settings)
+        scores = score(sealed, settings)
+        _write(out / "synthetic.json", {"eval_type_id": "synthetic", "eval_result_metrics": {"scores": scores}})
+        print("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+    else:
+        sealed = _evaluate(artifact, out, settings)
+    if sealed.count.objections:
+        raise Refused(sealed.count.objections[0])
+    count = sealed.count
+    facts = {"verified": sealed.verified(), "remarks": sealed.remarks, "rows": count.rows, "most_in_a_row": count.most}
+    _write(out / "facts.json", facts)
+
+
+def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:
+    from ..cache import lab_cache
+    from ..evals import evaluate
+    from .torch_sae import SealedSAE, is_cuda
+
+    sealed = Sealed(artifact, threads=settings.threads, cuda=is_cuda(settings.device))
+    _check_width(sealed, settings)
+    skipped = evaluate(SealedSAE(sealed), settings, out, lab_cache() / "evals", lambda line: print(line, flush=True))
+    if skipped:
+        _write(out / "skipped.json", {"skipped": skipped})
+    return sealed
+
+
+def _check_width(sealed: Sealed, settings: Settings) -> None:
+    if sealed.d_in != settings.d_in:
+        raise Refused(
+            f"the SAE takes rows of width {sealed.d_in}; the activations of this profile have {settings.d_in}."
+        )
+
+
+def _write(path: Path, content: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--artifact", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    try:
+        main(given.artifact, given.out)
+    except (Refused, SettingsError) as error:
+        sys.exit(f"saelab.scorer: {error}")
