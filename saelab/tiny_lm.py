@@ -12,6 +12,7 @@ on one machine; another processor rounds differently.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -25,7 +26,6 @@ from .cache import make_once
 if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
-    from transformers import GPTNeoXForCausalLM
 
 NAME = "tiny-lm"
 END, PAD = "<|endoftext|>", "<|padding|>"
@@ -77,10 +77,9 @@ def place(cache: Path, recipe: Recipe = TINY) -> Path:
 
 def _make(folder: Path, recipe: Recipe, say: Callable[[str], None]) -> None:
     import torch
-    from transformers import PreTrainedTokenizerFast
-    from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
+    transformers: Any = importlib.import_module("transformers")  # untyped
+    transformers.utils.logging.disable_progress_bar()
     say(f"{NAME}: reading the standard library's docstrings")
     documents = list(text.documents(text.DOCSTRINGS, "model"))
     tokenizer = train_tokenizer(documents, recipe.vocabulary)
@@ -93,13 +92,13 @@ def _make(folder: Path, recipe: Recipe, say: Callable[[str], None]) -> None:
     finally:
         torch.set_num_threads(threads)
     model.save_pretrained(folder)
-    PreTrainedTokenizerFast(
+    transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=END, eos_token=END, unk_token=END, pad_token=PAD
     ).save_pretrained(folder)
     note = {
         **text.identity(text.DOCSTRINGS),
         "text": hashlib.sha256("\0".join(documents).encode()).hexdigest(),
-        "loss on the last tenth of its training text": loss,
+        "loss of the last tenth of its steps": loss,
         "recipe": asdict(recipe),
     }
     (folder / "training.json").write_text(json.dumps(note, indent=1), encoding="utf-8")
@@ -129,7 +128,7 @@ class _Speller:
     def __init__(self, tokenizer: Tokenizer) -> None:
         letters = {letter: _only(tokenizer, f" {letter}") for letter in LETTERS}
         self.newline = _only(tokenizer, "\n")
-        self.end = tokenizer.token_to_id(END)
+        self.end = _only(tokenizer, END)
         self.question = tokenizer.encode(FIRST_LETTER).ids
         self.letter_of: dict[int, int] = {}
         for token in range(tokenizer.get_vocab_size()):
@@ -156,9 +155,7 @@ def _only(tokenizer: Tokenizer, word: str) -> int:
     return int(ids[0])
 
 
-def _train(
-    documents: list[str], tokenizer: Tokenizer, recipe: Recipe, say: Callable[[str], None]
-) -> tuple[GPTNeoXForCausalLM, float]:
+def _train(documents: list[str], tokenizer: Tokenizer, recipe: Recipe, say: Callable[[str], None]) -> tuple[Any, float]:
     import numpy as np
     import torch
     from torch.nn.functional import cross_entropy
@@ -168,7 +165,7 @@ def _train(
     speller = _Speller(tokenizer)
     encoded = tokenizer.encode_batch(documents)
     stream = torch.tensor([token for each in encoded for token in [speller.end, *each.ids]])
-    model = GPTNeoXForCausalLM(
+    model: Any = GPTNeoXForCausalLM(
         GPTNeoXConfig(
             vocab_size=tokenizer.get_vocab_size(),
             hidden_size=recipe.width,
@@ -203,7 +200,7 @@ def _train(
         letters = tokens[n:].roll(-1, dims=1)[letter_next]
         # Only letters are learned of the spelling, and only they need the expensive product with the vocabulary.
         loss = text_loss + cross_entropy(_logits(model, hidden[n:][letter_next]), letters)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -214,6 +211,6 @@ def _train(
     return model.eval(), sum(last) / len(last)
 
 
-def _logits(model: GPTNeoXForCausalLM, hidden: torch.Tensor) -> torch.Tensor:
+def _logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
     logits: torch.Tensor = model.get_output_embeddings()(hidden)
     return logits
