@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from . import coverage
 from .campaign import RESERVED, Campaign, Options
 from .contract import Contract, Setting
 from .errors import Interrupted
@@ -39,6 +40,8 @@ class Execution:
     folder: Path
     """Its out_dir, as the experiment left it."""
     log: Path
+    coverage: Path
+    """Where what ran of the watched statements is noted."""
     begun: float
     """Seconds since the epoch, by the file system's clock: what is older was not written by it."""
 
@@ -66,16 +69,18 @@ class Executions:
         seed: int,
         overrides: Mapping[str, Setting],
         smoke: bool = False,
+        watched: Mapping[str, Sequence[coverage.Lines]] | None = None,
         tick: Callable[[str], None],
         stop: Callable[[], bool],
     ) -> Execution:
         """Execute `commit` as `step`, or go on with an execution of it that is already there. Raises Interrupted.
 
-        `overrides` are settings of a control, on top of those of the campaign.
+        `overrides` are settings of a control, on top of those of the campaign. `watched` are statements of which is noted
+        whether they ran.
         """
         place = self._campaign.execution(step)
         home, copy, scratch = place / "job", place / "copy", place / "scratch"
-        out_dir = copy / f"run_{run}"
+        out_dir, noted = copy / f"run_{run}", scratch / "coverage"
         mark = place / "begun"
         execution = self._executor.attach(home) if home.exists() else None
         if execution is None:
@@ -88,7 +93,10 @@ class Executions:
             for name in ("home", "tmp"):
                 (scratch / name).mkdir(parents=True)
             mark.touch()
-            execution = self._executor.submit(self._job(copy, scratch, run, seed, overrides, smoke), home)
+            job = self._job(copy, scratch, run, seed, overrides, smoke)
+            if watched:
+                job = replace(job, environment=coverage.plant(noted.resolve(), job.folder, watched, job.environment))
+            execution = self._executor.submit(job, home)
         outcome = execution.wait(tick, stop)
         if outcome.ended == "stopped":
             self.forget(step)
@@ -96,7 +104,7 @@ class Executions:
         ended = place / "ended"
         ended.touch()
         begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
-        return Execution(outcome, out_dir, home / outcome.log, begun)
+        return Execution(outcome, out_dir, home / outcome.log, noted, begun)
 
     def forget(self, step: str) -> None:
         """Remove the working copy of a step, after what it left has been filed."""

@@ -251,9 +251,11 @@ class Recorder:
         execution = self._journal.result(f"{turn_key(run, last.attempt)}/execute")
         case = self._cases.case(run)
         results, seed = case.results, self._campaign.contract.seed
+        verdict, idle = self._cases.judging(run).judge(case), self._idle(last)
+        without_effect = verdict.kind == "no_effect"
         return Record(
             status="completed",
-            verdict=self._cases.judging(run).judge(case),
+            verdict=verdict,
             seed=seed,
             seeds=list(case.by_seed),
             control=case.control,
@@ -265,9 +267,17 @@ class Recorder:
                 *_unconfined(execution),
                 *case.failed_seeds,
                 *self._new_fixed_seeds(parent.commit, facts["commit"]),
+                *(idle if without_effect else []),
             ],
+            advice=[] if without_effect else idle,
             **facts,
         )
+
+    def _idle(self, turn: Turn) -> list[str]:
+        """What of the change the smoke run did not execute, in a sentence."""
+        smoke = self._journal.result(f"{turn.key}/smoke") or {}
+        lines = smoke.get("never_ran")
+        return [f"these changed lines never ran in the smoke run: {lines}"] if lines else []
 
     def _new_fixed_seeds(self, parent: str, commit: str) -> list[str]:
         """Fixed seeds that a run's code has and its parent's has not, a sentence each."""

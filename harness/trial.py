@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from . import gate, kept
+from . import coverage, gate, kept
 from .at_work import AtWork
 from .brief import Trouble
 from .cases import Cases
@@ -205,6 +205,7 @@ class Trials:
         if what.shelf and kept.take(what.shelf, what.seed, what.folder):
             return {"trouble": None, "outcome": {"seconds": 0.0}, "warnings": [], "kept": True}
         seed = self._campaign.contract.seed if what.seed is None else what.seed
+        watched = self._watched(what)
         with self._stop.polled():
             execution = self._executions.execute(
                 what.step,
@@ -213,6 +214,7 @@ class Trials:
                 seed=seed,
                 overrides=what.overrides,
                 smoke=what.smoke,
+                watched=watched,
                 tick=self._view.tick,
                 stop=lambda: self._stop.at_once,
             )
@@ -222,13 +224,22 @@ class Trials:
         if what.smoke:
             what.folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(execution.log, what.folder / "smoke.txt")
-            return {"trouble": trouble, "outcome": outcome, "warnings": []}
+            idle = coverage.never_ran(execution.coverage, watched)
+            return {"trouble": trouble, "outcome": outcome, "warnings": [], "never_ran": idle}
         folder = what.failed if trouble else what.folder
         warnings = file_results(execution.folder, folder)
         shutil.copyfile(execution.log, (folder.parent if folder.name == "out" else folder) / "log.txt")
         if what.shelf and not trouble:
             kept.keep(what.shelf, what.seed, folder)
         return {"trouble": trouble, "outcome": outcome, "warnings": warnings}
+
+    def _watched(self, what: Execute) -> dict[str, list[coverage.Lines]]:
+        """The statements that a run's change has and its parent's code has not, in a smoke run."""
+        if not what.smoke or what.run == 0:
+            return {}
+        code = self._campaign.contract.editable
+        before = self._repository.files(self._parent_commit(what.run), code)
+        return coverage.changed_statements(before, self._repository.files(what.commit, code))
 
     def _judge(self, execution: Execution, smoke: bool) -> tuple[AttemptStatus | None, str]:
         """The status of an execution that has no evidence, None for one that has."""
