@@ -139,7 +139,7 @@ NEVER_EXECUTED: dict[str, Fault] = {
         (("def main(", "def orthogonalise(sae):\n    sae.absorbed = [0.0] * 8\n\n\ndef main("),),
         "no_effect",
         "same numbers as run_0: your change is not on the execution path",
-        warns="these changed lines never ran in the smoke run: experiment.py 42",
+        warns="these changed lines never ran in the smoke run: experiment.py 44",
     ),
     "flag that stays off": Fault(
         (
