@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
 
-from .settings import Settings
+from .settings import LanguageModelData, Settings
 from .synthetic import sample_split
 
 
-def activations(settings: Settings) -> Iterator[torch.Tensor]:
-    """The training data: `settings.steps` batches x [batch_size, d_in], float32 on the CPU.
+def activations(settings: Settings, dtype: torch.dtype = torch.float32) -> Iterator[torch.Tensor]:
+    """The training data: `settings.steps` batches x [batch_size, d_in] on the settings' device.
 
     The rows are the profile's, the same for each seed; `settings.seed` decides their order. Each pass over the data takes a
-    new order and leaves out the rows that do not fill a batch. Evaluation rows are never among them.
+    new order and leaves out the rows that do not fill a batch. Evaluation rows are never among them. Raises CannotPrepare
+    where a language model's activations are not there and cannot be harvested from here.
     """
-    rows = torch.tensor(sample_split(settings, "train")[1])
+    if isinstance(settings.data, LanguageModelData):
+        return _harvested(settings, dtype)
+    return _synthetic(settings, dtype)
+
+
+def _synthetic(settings: Settings, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+    from .models import torch_device
+
+    rows = torch.tensor(sample_split(settings, "train")[1]).to(torch_device(settings.device), dtype)
     order = torch.Generator().manual_seed(settings.seed)
     per_pass = len(rows) // settings.batch_size
     chosen = torch.empty(0, dtype=torch.long)
@@ -25,3 +35,12 @@ def activations(settings: Settings) -> Iterator[torch.Tensor]:
         if start == 0:
             chosen = torch.randperm(len(rows), generator=order)
         yield rows[chosen[start : start + settings.batch_size]]
+
+
+def _harvested(settings: Settings, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+    from .models import torch_device
+    from .prepare import harvested
+
+    harvest = harvested(settings, print)
+    batches = harvest.batches(settings.batch_size, settings.seed, torch_device(settings.device), dtype)
+    yield from itertools.islice(batches, settings.steps)

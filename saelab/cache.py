@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+Say = Callable[[str], None]
+"""Tells a person how far it is, a line each."""
+
 
 def lab_cache() -> Path:
     """The folder: $HARNESS_LAB_CACHE, which the harness sets; by hand `lab` in the harness's own cache folder."""
@@ -23,20 +26,25 @@ def lab_cache() -> Path:
     return Path(platformdirs.user_cache_dir("harness")) / "lab"
 
 
-def make_once(target: Path, make: Callable[[Path], None], say: Callable[[str], None]) -> Path:
+def make_once(
+    target: Path, make: Callable[[Path], None], say: Say, *, is_whole: Callable[[Path], bool] = Path.is_dir
+) -> Path:
     """`target`, which `make` fills first where it is missing: in a folder beside it that is renamed when it is whole.
 
-    Two processes never make it at once: the second waits and finds it. What a killed process left is removed. Raises
-    OSError where the cache cannot be written, and what `make` raises; then nothing is left.
+    Two processes never make it at once: the second waits and finds it. What a killed process left is removed, and so is a
+    `target` that `is_whole` says no to. Raises OSError where the cache cannot be written, and what `make` raises; then
+    nothing is left.
     """
-    if target.is_dir():
+    if is_whole(target):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with locked(target, say):
-        if target.is_dir():
+        if is_whole(target):
             return target
         beside = target.with_name(target.name + ".new")
-        shutil.rmtree(beside, ignore_errors=True)
+        for left in (target, beside):
+            if left.is_dir():
+                shutil.rmtree(left)
         beside.mkdir()
         try:
             make(beside)
@@ -53,7 +61,7 @@ def make_once(target: Path, make: Callable[[Path], None], say: Callable[[str], N
 
 
 @contextmanager
-def locked(target: Path, say: Callable[[str], None]) -> Iterator[None]:
+def locked(target: Path, say: Say) -> Iterator[None]:
     """Only one process at a time is in here with the same `target`. The lock ends with the process, however it ends."""
     with target.with_name(target.name + ".lock").open("w") as handle:
         try:

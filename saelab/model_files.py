@@ -1,0 +1,179 @@
+"""The files of a language model: where they are, what decides them, and fetching them. Nothing here loads torch."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import tiny_lm
+from .cache import Say, lab_cache
+from .errors import CannotPrepare
+from .fingerprint import content_hash
+from .settings import LanguageModelData
+from .text import DOCSTRINGS, is_path
+
+TINY = "tiny-lm"
+_FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
+"""What a model on the hub is downloaded of: configuration, weights and tokenizer."""
+
+
+def fetch(data: LanguageModelData, say: Say, *, weights: bool = True) -> Path:
+    """The folder with the model's files, downloaded or trained first; without `weights` its configuration is enough.
+
+    Raises CannotPrepare: gated, not there, no network.
+    """
+    if data.model == TINY:
+        return tiny_lm.ensure(lab_cache(), say)
+    if is_path(data.model):
+        folder = _local(data.model)
+        if not (folder / "config.json").is_file():
+            raise CannotPrepare(
+                f"model {data.model}: no config.json there. Expected a folder as transformers' save_pretrained writes it."
+            )
+        return folder
+    found = _snapshot(data, weights=weights, local=True)
+    if found is None:
+        if weights:
+            say(f"downloading {data.model}, {download_bytes(data) / 1e9:.1f} GB")
+        found = _snapshot(data, weights=weights, local=False)
+    assert found is not None
+    return found
+
+
+def identity(data: LanguageModelData) -> dict[str, str] | None:
+    """What decides the model's weights, for a key; None while it is not on this machine. Loads nothing.
+
+    Of a model on the hub: its name and commit. A branch means the commit that was downloaded here, until the hub's cache is
+    emptied. Of any other: the hash of its files.
+    """
+    if data.model != TINY and not is_path(data.model):
+        commit = _commit(data)
+        return {"model": data.model, "commit": commit} if commit else None
+    folder = tiny_lm.place(lab_cache()) if data.model == TINY else _local(data.model)
+    if not folder.is_dir():
+        return None
+    return {"model": data.model if data.model == TINY else folder.name, "content": content_hash(_weights(folder))}
+
+
+def download_bytes(data: LanguageModelData) -> int:
+    """What is still to be downloaded for the model. Asks the hub. Raises CannotPrepare where it may not be had."""
+    if data.model == TINY or is_path(data.model) or _snapshot(data, weights=True, local=True):
+        return 0
+    import huggingface_hub
+
+    with _hub_errors(data):
+        files: Any = huggingface_hub.snapshot_download(
+            data.model, revision=data.revision, allow_patterns=list(_FILES), ignore_patterns="*/*", dry_run=True
+        )
+    return sum(file.file_size for file in files if file.will_download)
+
+
+def missing_packages(data: LanguageModelData) -> list[str]:
+    """What has to be installed for this profile and is not."""
+    needed = ["transformers", "safetensors"]
+    if data.dataset != DOCSTRINGS and not is_path(data.dataset):
+        needed.append("datasets")
+    return [name for name in needed if importlib.util.find_spec(name) is None]
+
+
+def not_installed(package: str) -> CannotPrepare:
+    return CannotPrepare(f"{package} is not installed, and profiles on language models need it: `make sae`.")
+
+
+def _snapshot(data: LanguageModelData, *, weights: bool, local: bool) -> Path | None:
+    """The model's folder in the hub's cache. With `local` None where something of it is missing; else it is downloaded."""
+    try:
+        import huggingface_hub
+        from huggingface_hub.errors import LocalEntryNotFoundError
+    except ImportError as error:
+        raise not_installed("huggingface_hub") from error
+    patterns = list(_FILES) if weights else ["config.json"]
+    if not local:
+        with _hub_errors(data):
+            got = huggingface_hub.snapshot_download(
+                data.model, revision=data.revision, allow_patterns=patterns, ignore_patterns="*/*"
+            )
+        return Path(got)
+    try:
+        got = huggingface_hub.snapshot_download(data.model, revision=data.revision, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return None
+    except ValueError as error:
+        raise CannotPrepare(f"model {data.model}: {error}") from error
+    folder = Path(got)
+    return folder if (_is_whole(folder) if weights else (folder / "config.json").is_file()) else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all weights are there. Another program may have downloaded just some of the files."""
+    index = folder / "model.safetensors.index.json"
+    if not (folder / "config.json").is_file():
+        return False
+    if index.is_file():
+        return all((folder / name).is_file() for name in set(json.loads(index.read_text())["weight_map"].values()))
+    return any(folder.glob("*.safetensors"))
+
+
+@contextlib.contextmanager
+def _hub_errors(data: LanguageModelData) -> Iterator[None]:
+    """What the hub refuses, as a message for a person."""
+    import httpx
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    login = "`hf auth login`, or set HF_TOKEN"
+    page = f"{constants.ENDPOINT}/{data.model}"
+    try:
+        yield
+    except GatedRepoError as error:
+        todo = f"accept its terms at {page}" + ("" if get_token() else f", then {login}")
+        said = "your account has no access to it" if get_token() else "nobody is logged in to the hub here"
+        raise CannotPrepare(f"model {data.model} is gated, and {said}. To use it: {todo}.") from error
+    except RevisionNotFoundError as error:
+        raise CannotPrepare(f"model {data.model}: the hub has no revision {data.revision!r} of it.") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        private = "" if get_token() else f" If it is private: {login}."
+        raise CannotPrepare(
+            f"model {data.model}: the hub has no model of this name.{private} A local folder begins with /, . or ~."
+        ) from error
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError, httpx.HTTPError, HfHubHTTPError, OSError) as error:
+        raise CannotPrepare(
+            f"model {data.model}: it is not on this machine, and the hub does not answer: {error}\nCheck the network and "
+            "HF_HUB_OFFLINE, or name a local folder: --set model=/path/to/model. The profile tiny-lm needs no network."
+        ) from error
+
+
+def _commit(data: LanguageModelData) -> str | None:
+    if re.fullmatch(r"[0-9a-f]{40}", data.revision):
+        return data.revision
+    try:
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import repo_folder_name
+    except ImportError:
+        return None
+    place = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=data.model, repo_type="model") / "refs"
+    try:
+        return (place / data.revision).read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def _local(model: str) -> Path:
+    return Path(model).expanduser().absolute()
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted({file for pattern in _FILES for file in folder.glob(pattern) if file.is_file()})
