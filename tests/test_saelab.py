@@ -296,29 +296,6 @@ def test_an_assignment_is_the_best_of_all(shape):
         assert gain[matched, assigned[matched]].sum() == pytest.approx(best)
 
 
-# --- training ------------------------------------------------------------------------------------------------------------
-
-
-def test_adam_takes_the_steps_of_torchs():
-    def descend(make):
-        torch.manual_seed(0)
-        parameters = [
-            torch.nn.Parameter(torch.randn(5, 3)),
-            torch.nn.Parameter(torch.randn(3)),
-            torch.nn.Parameter(torch.ones(2)),
-        ]
-        matrix, offset, _ = parameters
-        optimizer = make(parameters)
-        for _ in range(30):
-            (matrix.sin().sum() + (matrix @ offset).pow(2).sum()).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        return torch.cat([p.detach().flatten() for p in parameters])
-
-    ours, theirs = descend(lambda p: saelab.Adam(p, lr=0.05)), descend(lambda p: torch.optim.Adam(p, lr=0.05))
-    assert torch.allclose(ours, theirs, atol=1e-5)
-
-
 # --- settings and files --------------------------------------------------------------------------------------------------
 
 
