@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import saelab
+from saelab import ops
 
 
 class BaseSAE(nn.Module):
@@ -25,11 +26,11 @@ class BaseSAE(nn.Module):
         self.b_enc = nn.Parameter(torch.zeros(d_sae))
         self.b_dec = nn.Parameter(torch.zeros(d_in))
         self.set_decoder_norm_to_unit_norm()
-        self.W_enc = nn.Parameter(self.W_dec.detach().T.clone())  # [d_in, d_sae]
+        self.W_enc = nn.Parameter(self.W_dec.detach().clone().T)  # [d_in, d_sae], a latent's weights side by side
 
     def pre_activations(self, x: Tensor) -> Tensor:
-        """[batch, d_sae], before anything is made sparse."""
-        return (x - self.b_dec) @ self.W_enc + self.b_enc
+        """(x - b_dec) @ W_enc + b_enc, [batch, d_sae], before anything is made sparse."""
+        return ops.encoder(x, self.W_enc, self.b_enc, self.b_dec)
 
     def encode(self, x: Tensor) -> Tensor:
         return torch.relu(self.pre_activations(x))
@@ -43,14 +44,13 @@ class BaseSAE(nn.Module):
     @torch.no_grad()
     def set_decoder_norm_to_unit_norm(self) -> None:
         """Called after each step of the optimizer."""
-        self.W_dec /= self.W_dec.norm(dim=1, keepdim=True).clamp_min(1e-8)
+        ops.normalize_(self.W_dec)
 
     @torch.no_grad()
     def remove_gradient_parallel_to_decoder_directions(self) -> None:
         """Called before each step: the part of the gradient that the normalisation would undo."""
-        grad = self.W_dec.grad
-        if grad is not None:
-            grad -= (grad * self.W_dec).sum(dim=1, keepdim=True) * self.W_dec
+        if self.W_dec.grad is not None:
+            ops.remove_parallel_(self.W_dec.grad, self.W_dec)
 
 
 class AutoEncoderTopK(BaseSAE):
@@ -60,12 +60,17 @@ class AutoEncoderTopK(BaseSAE):
         super().__init__(d_in, d_sae)
         self.k = k
 
-    def keep_top_k(self, post_relu: Tensor) -> Tensor:
-        values, indices = post_relu.topk(self.k, dim=1, sorted=False)
-        return torch.zeros_like(post_relu).scatter(1, indices, values)
+    def top_k(self, pre: Tensor) -> tuple[Tensor, Tensor]:
+        """Values and indices, [batch, k] each, of the latents that are kept."""
+        return ops.top_k(pre, self.k)
 
     def encode(self, x: Tensor) -> Tensor:
-        return self.keep_top_k(torch.relu(self.pre_activations(x)))
+        pre = self.pre_activations(x)
+        return ops.dense(*self.top_k(pre), pre)
+
+    def sparse_decode(self, values: Tensor, indices: Tensor) -> Tensor:
+        """As decode(dense codes), from the k that are kept."""
+        return ops.sparse_decode(values, indices, self.W_dec) + self.b_dec
 
 
 class CustomSAE(BaseSAE):
@@ -79,8 +84,8 @@ class TrainerConfig:
     decay_share: float = 0.2
     """The last share of the steps in which the learning rate falls linearly to 0."""
     grad_clip: float = 1.0
-    dead_after_rows: int = 25_600
-    """A latent that has not fired for so many rows counts as dead."""
+    dead_share: float = 0.1
+    """A latent that has not fired in this share of the training's rows counts as dead."""
     auxk_weight: float = 1 / 32
     """Weight of the TopK SAE's auxiliary loss: dead latents reconstruct what the others leave."""
 
@@ -92,6 +97,7 @@ class Trainer:
         self.sae, self.settings, self.config = sae, settings, config
         self.step = 0
         self.rows_since_fired = torch.zeros_like(sae.b_enc, dtype=torch.long)
+        self.dead_after_rows = config.dead_share * settings.steps * settings.batch_size
         self.base_lr = settings.lr
         self.optimizer = saelab.Adam(sae.parameters(), lr=self.base_lr, betas=(0.9, 0.999))
 
@@ -102,33 +108,32 @@ class Trainer:
         return max(min(warm, decay, 1.0), 0.0)
 
     def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss to minimise (a scalar) and the codes f."""
+        """The loss to minimise (a scalar), and in how many rows each latent fired ([d_sae])."""
         raise NotImplementedError
 
-    def reconstruction_loss(self, x: Tensor, f: Tensor) -> Tensor:
+    def reconstruction_loss(self, x: Tensor, x_hat: Tensor) -> Tensor:
         """Squared error, summed over coordinates, mean over rows."""
-        return (x - self.sae.decode(f)).pow(2).sum(dim=1).mean()
+        return (x - x_hat).pow(2).sum(dim=1).mean()
 
     @property
     def dead(self) -> Tensor:
-        return self.rows_since_fired >= self.config.dead_after_rows
+        return self.rows_since_fired >= self.dead_after_rows
 
     def update(self, x: Tensor) -> dict[str, float | Tensor]:
         """Train on one batch; returns what the training log gets."""
         if self.step == 0:
             self.sae.b_dec.data = x.mean(dim=0)
-        loss, f = self.loss(x)
+        with ops.autocast(x, self.settings.autocast):
+            loss, fired = self.loss(x)
         loss.backward()
         self.sae.remove_gradient_parallel_to_decoder_directions()
-        torch.nn.utils.clip_grad_norm_(self.sae.parameters(), self.config.grad_clip)
         self.optimizer.lr = self.base_lr * self.lr_factor(self.step)
-        self.optimizer.step()
+        self.optimizer.step(max_norm=self.config.grad_clip)
         self.optimizer.zero_grad()
         self.sae.set_decoder_norm_to_unit_norm()
 
-        fired = f.detach() > 0
         self.rows_since_fired += len(x)
-        self.rows_since_fired[fired.any(dim=0)] = 0
+        self.rows_since_fired[fired > 0] = 0
         self.step += 1
         l0, dead = fired.sum() / len(x), self.dead.float().mean()
         return {"loss": loss.detach(), "l0": l0, "dead": dead, "lr": self.optimizer.lr}
@@ -140,20 +145,20 @@ class TrainerTopK(Trainer):
     sae: AutoEncoderTopK
 
     def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        post_relu = torch.relu(self.sae.pre_activations(x))
-        f = self.sae.keep_top_k(post_relu)
-        loss = self.reconstruction_loss(x, f) + self.config.auxk_weight * self.auxk_loss(x, f, post_relu)
-        return loss, f
+        pre = self.sae.pre_activations(x)
+        values, indices = self.sae.top_k(pre)
+        x_hat = self.sae.sparse_decode(values, indices)
+        loss = self.reconstruction_loss(x, x_hat) + self.config.auxk_weight * self.auxk_loss(x - x_hat, pre)
+        return loss, ops.firing(values, indices, pre.shape[1])
 
-    def auxk_loss(self, x: Tensor, f: Tensor, post_relu: Tensor) -> Tensor:
+    def auxk_loss(self, residual: Tensor, pre: Tensor) -> Tensor:
         """Squared error of the residual as the most active dead latents reconstruct it; 0 while none is dead."""
-        n_dead = int(self.dead.sum())
-        if n_dead == 0:
-            return x.new_zeros(())
-        residual = (x - self.sae.decode(f)).detach()
-        values, indices = post_relu.masked_fill(~self.dead, 0.0).topk(min(x.shape[1] // 2, n_dead), dim=1, sorted=False)
-        dead_f = torch.zeros_like(post_relu).scatter(1, indices, values)
-        return (residual - dead_f @ self.sae.W_dec).pow(2).sum(dim=1).mean()
+        dead = self.dead.nonzero().flatten()
+        if len(dead) == 0:
+            return residual.new_zeros(())
+        values, indices = ops.top_k(pre[:, dead], min(residual.shape[1] // 2, len(dead)))
+        dead_f = ops.dense(values, indices, pre[:, dead])  # [batch, dead latents]
+        return self.reconstruction_loss(residual.detach(), dead_f @ self.sae.W_dec[dead])
 
 
 class CustomTrainer(Trainer):
@@ -161,8 +166,9 @@ class CustomTrainer(Trainer):
 
     def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
         f = self.sae.encode(x)
+        loss = self.reconstruction_loss(x, self.sae.decode(f))
         warm = min((self.step + 1) / max(self.settings.warmup_steps, 1), 1.0)
-        return self.reconstruction_loss(x, f) + warm * self.settings.l1_penalty * f.abs().sum(dim=1).mean(), f
+        return loss + warm * self.settings.l1_penalty * f.abs().sum(dim=1).mean(), (f > 0).sum(dim=0)
 
 
 def build(settings: saelab.Settings) -> Trainer:
@@ -177,9 +183,11 @@ def main(out_dir: Path) -> None:
     settings = saelab.load_settings(Path(__file__).parent)
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
+    saelab.keep_memory()
     out_dir.mkdir(parents=True, exist_ok=True)
 
-    trainer = build(settings)
+    with saelab.torch_device(settings.device):
+        trainer = build(settings)
     sae = trainer.sae
     rows = 0
     with saelab.TrainingLog(out_dir, settings) as log:
@@ -204,6 +212,7 @@ def main(out_dir: Path) -> None:
         "train_tokens": rows,
         "data_seed": settings.data.data_seed,
         "threads": torch.get_num_threads(),
+        "autocast": settings.autocast,
     }
     saelab.hand_over(out_dir, sae, used, metrics)
 

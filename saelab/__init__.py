@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .artifact import hand_over
     from .batches import activations
     from .export import ExportError
+    from .memory import keep_memory
+    from .models import torch_device
     from .settings import Settings, SettingsError, load_settings
     from .training_log import TrainingLog
 
@@ -29,7 +31,9 @@ __all__ = [
     "TrainingLog",
     "activations",
     "hand_over",
+    "keep_memory",
     "load_settings",
+    "torch_device",
 ]
 
 _MODULES = {
@@ -40,7 +44,9 @@ _MODULES = {
     "TrainingLog": "training_log",
     "activations": "batches",
     "hand_over": "artifact",
+    "keep_memory": "memory",
     "load_settings": "settings",
+    "torch_device": "models",
 }
 
 

@@ -145,6 +145,8 @@ class Settings:
     """Width of a row of activations."""
     device: str
     """Where training and scoring compute: `cpu`, `cuda`, or `auto`, a GPU where there is one."""
+    autocast: bool
+    """Training's matrix products in bfloat16 (see `ops.autocast`): faster where the processor has units for it."""
 
     data: SyntheticData | LanguageModelData
     evals: EvalSettings | None

@@ -144,11 +144,11 @@ def test_dead_latents_are_revived_by_the_auxiliary_loss(experiment):
     trainer.sae.b_enc.data[:10] = -0.5  # these ten come last
     x = next(iter(saelab.activations(settings)))
     trainer.loss(x)[0].backward()
-    assert trainer.auxk_loss(x, trainer.sae.encode(x), torch.relu(trainer.sae.pre_activations(x))) == 0
+    residual = x - trainer.sae(x)
+    assert trainer.auxk_loss(residual, trainer.sae.pre_activations(x)) == 0
     trainer.sae.zero_grad()
-    trainer.rows_since_fired[:10] = trainer.config.dead_after_rows
-    post_relu = torch.relu(trainer.sae.pre_activations(x))
-    trainer.auxk_loss(x, trainer.sae.encode(x), post_relu).backward()
+    trainer.rows_since_fired[:10] = int(trainer.dead_after_rows) + 1
+    trainer.auxk_loss(residual, trainer.sae.pre_activations(x)).backward()
     moved = trainer.sae.W_dec.grad.abs().sum(dim=1) > 0
     assert moved[:10].any()
     assert not moved[10:].any()
