@@ -23,7 +23,7 @@ from .record import Record, write_atomically
 
 NOTES = "notes.txt"
 ATTEMPTS = "attempts"
-RESERVED = frozenset({RECORD_FILE, ATTEMPTS, "seeds", "controls"})
+RESERVED = frozenset({RECORD_FILE, ATTEMPTS, "seeds", "controls", "frontier"})
 """Names in a run's folder that belong to the harness."""
 MAX_COPIED = 100 * 10**6  # bytes of an experiment's folder; more is data, which belongs in a cache
 
@@ -95,7 +95,10 @@ class Campaign(Layout):
     @cached_property
     def contract(self) -> Contract:
         """The contract as it was when the campaign began."""
-        return Contract.model_validate(self._facts["contract"])
+        try:
+            return Contract.model_validate(self._facts["contract"])
+        except ValidationError as error:
+            raise CannotGoOn(f"{self.options_file}: the contract in it cannot be read: {error}") from error
 
     @cached_property
     def _facts(self) -> dict[str, Any]:
@@ -130,6 +133,9 @@ class Campaign(Layout):
 
     def control_folder(self, run: int, seed: int) -> Path:
         return self.run_folder(run) / "controls" / str(seed)
+
+    def frontier_folder(self, run: int, point: int, seed: int) -> Path:
+        return self.run_folder(run) / "frontier" / str(point) / str(seed)
 
     @property
     def code(self) -> list[str]:

@@ -81,6 +81,8 @@ for _command in (
     looking.log,
     looking.show,
     changes.diff,
+    looking.compare,
+    changes.adopt,
     looking.notes,
     looking.brief,
     looking.check,

@@ -38,7 +38,8 @@ class Cell:
 
 
 def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]], width: int) -> list[str]:
-    """A header and a line for each row, more where a cell wraps; none is wider than `width`.
+    """A header and a line for each row, more where a cell wraps; none is wider than `width`. A row with one cell that has no
+    name is a heading.
 
     A column without any text is left out, and so are those that do not fit. What is in a cell is made one harmless line.
     """
@@ -56,6 +57,9 @@ def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]], width: 
     head = _lines(shown, title, {name: cell.text for name, cell in title.items()}, widths, width)
     lines = [click.style(each, bold=True) for each in head]
     for row, text in zip(rows, texts, strict=True):
+        if "" in row:
+            lines.append(click.style(cut(text[""], width), bold=True))
+            continue
         lines += _lines(shown, row, text, widths, width)
     return lines
 

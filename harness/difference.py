@@ -35,8 +35,9 @@ class Difference:
     dof: float = math.inf
     better: str | None = None
     """`lower`, `higher`, or None where neither is."""
+    tested: bool = False
+    """It is the metric that verdicts rest on: its word is theirs, and without their limits it has a question mark."""
     low: float | None = None
-    """Limits of the difference that a verdict rests on, where there is one; then they have the word."""
     high: float | None = None
 
     @property
@@ -60,7 +61,7 @@ class Difference:
 
     @property
     def word(self) -> Word:
-        """What the difference means for the metric; with a question mark where the noise is unknown."""
+        """What the difference means for the metric; with a question mark where the noise is unknown, or nothing was tested."""
         if self.better is None:
             return ""
         if self.difference == 0:
@@ -68,7 +69,7 @@ class Difference:
         if self.low is not None and self.high is not None:
             return beyond(self.low, self.high, self.better)
         is_better = (self.difference < 0) == (self.better == "lower")
-        if self.error is None:
+        if self.tested or self.error is None:
             return "better?" if is_better else "worse?"
         if self._chance > LEVEL:
             return "within noise"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import click
 
-from .columns import Cell, Column, cut, len_of, table
+from .columns import Cell, Column, cut, len_of, table, wrap
 from .syntax import Piece, pieces
 from .text import clean
 
@@ -167,7 +167,8 @@ def stat(found: Sequence[FileChange], width: int) -> str:
         )
     added, removed = (sum(getattr(each, name) or 0 for each in found) for name in ("added", "removed"))
     files = f"{len(found)} file{'' if len(found) == 1 else 's'}"
-    return "\n".join([*table(columns, rows, width), f"{files} changed, {added} lines added, {removed} removed"])
+    total = wrap(f"{files} changed, {added} lines added, {removed} removed", width, "", "")
+    return "\n".join([*table(columns, rows, width), *total])
 
 
 def _at_least_one(count: int, scale: float) -> int:

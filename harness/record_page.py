@@ -4,6 +4,7 @@ are whose."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from .columns import Cell, Column, cut, table, wrap
 from .difference import Difference, beside, set_with_errors
 from .run_table import COLOURS, OTHER
 from .show import cost, tokens
+from .standing import values_of
 from .text import clean, duration, line
 
 CSV = (
@@ -20,7 +22,7 @@ CSV = (
     *("reference_standard_error", "reference_seeds", "difference", "difference_standard_error", "word"),
 )
 """The columns of `harness show --csv`, which programs rely on."""
-_COLOURS = {"better": "green", "worse": "red"}
+WORD_COLOURS = {"better": "green", "worse": "red"}
 _NO_REFERENCE = frozenset({"baseline", "not_comparable", "no_effect", "unhealthy", "failed"})
 """Verdicts of runs whose numbers may not be called better or worse than another's."""
 
@@ -34,29 +36,27 @@ def differences(
     """
     better = {metric["name"]: metric["better"] for metric in contract["metric"]}
     primary = next((metric["name"] for metric in contract["metric"] if metric["primary"]), None)
-    compared, control = record["verdict"]["against_baseline"] or {}, record["control"]
-    by_control = bool(control) and compared.get("reference") == control["name"]
+    compared, control = record["verdict"].get("against_baseline") or {}, record.get("control")
+    answers = control if control and compared.get("reference") == control["name"] else None
     found: dict[str, Difference | None] = {}
     for name, metric in record["metrics"].items():
-        values = metric["values"] or [metric["value"]]
-        if by_control:
-            theirs = control["metrics"].get(name)
+        values = values_of(metric)
+        if answers:
+            theirs = answers["metrics"].get(name)
         else:
             other = baseline["metrics"].get(name)
-            theirs = (other["values"] or [other["value"]]) if other else None
+            theirs = values_of(other) if other else None
         if record["run"] == 0 or not theirs:
             found[name] = None
-        elif name == primary and compared.get("sd") is not None:
-            found[name] = Difference(
-                metric["value"],
-                compared["reference_mean"],
-                len(values),
-                len(theirs),
-                compared["sd"],
-                compared["reference_sd"],
-                better=better.get(name),
-                low=compared["low"],
-                high=compared["high"],
+        elif name == primary:
+            own = beside(values, theirs, better.get(name))
+            found[name] = replace(
+                own,
+                tested=True,
+                low=compared.get("low"),
+                high=compared.get("high"),
+                sd=compared.get("sd") or own.sd,
+                reference_sd=compared.get("reference_sd") or own.reference_sd,
             )
         else:
             found[name] = beside(values, theirs, better.get(name))
@@ -75,7 +75,7 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
         *_wrapped(verdict["why"], width),
     ]
     review_usage = data["review"]["usage"] if data["review"] else None
-    seeds = data["seeds"] or ([] if data["seed"] is None else [data["seed"]])
+    seeds = data.get("seeds") or ([] if data["seed"] is None else [data["seed"]])
     facts = {
         "commit": data["commit"][:12],
         "started from": "" if data["parent"] is None else f"run {data['parent']}",
@@ -95,6 +95,7 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
         for attempt in data["attempts"]:
             lines += _attempt(attempt, width)
     lines += _list("Warnings", data["warnings"], width)
+    lines += _list("Advice", data.get("advice", []), width)
     lines += _section("The agent's description", data["description"], width)
     lines += _section("The agent's interpretation of the results", data["interpretation"], width)
     lines += _section("The agent's plan", data["plan"], width)
@@ -108,11 +109,11 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
 def record_rows(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapping[str, Any]) -> list[list[Any]]:
     """The run's metrics under the header `CSV`."""
     metrics = {metric["name"]: metric for metric in contract["metric"]}
-    reference = (data["verdict"]["against_baseline"] or {}).get("reference") or "run_0"
+    reference = (data["verdict"].get("against_baseline") or {}).get("reference") or "run_0"
     rows: list[list[Any]] = []
     for name, found in differences(data, baseline, contract).items():
         known, metric = metrics.get(name, {}), data["metrics"][name]
-        values = metric["values"] or [metric["value"]]
+        values = values_of(metric)
         own = found or beside(values, values, None)
         rows.append(
             [
@@ -141,7 +142,7 @@ def _metrics(
     found = differences(data, baseline, contract)
     order = {metric["name"]: place for place, metric in enumerate(contract["metric"])}
     primary = next((metric["name"] for metric in contract["metric"] if metric["primary"]), None)
-    reference = (data["verdict"]["against_baseline"] or {}).get("reference") or "run_0"
+    reference = (data["verdict"].get("against_baseline") or {}).get("reference") or "run_0"
     columns = [
         Column("name", "metric"),
         Column("value", "value", right=True),
@@ -152,7 +153,7 @@ def _metrics(
     rows = []
     for name in sorted(data["metrics"], key=lambda name: (name != primary, order.get(name, len(order)))):
         metric, other = data["metrics"][name], found[name]
-        own = other or beside(metric["values"] or [metric["value"]], metric["values"] or [metric["value"]], None)
+        own = other or beside(values_of(metric), values_of(metric), None)
         value, theirs = set_with_errors(
             [own.value, other.reference if other else None], [own.value_error, other.reference_error if other else None]
         )
@@ -165,8 +166,8 @@ def _metrics(
                 "name": Cell(line(name)),
                 "value": Cell(value),
                 "reference": Cell(theirs),
-                "difference": Cell(difference, _COLOURS.get(said)),
-                "word": Cell(said, _COLOURS.get(said)),
+                "difference": Cell(difference, WORD_COLOURS.get(said)),
+                "word": Cell(said, WORD_COLOURS.get(said)),
             }
         )
     lines = ["", *table(columns, rows, width)]
@@ -177,7 +178,7 @@ def _metrics(
             + " is tested; of the others a word marks what chance gives in less than one case of twenty, each by itself."
         )
         if any(row["word"].text.endswith("?") for row in rows):
-            said += " With a question mark: one seed each, so the noise is unknown."
+            said += " A question mark: not tested, or one seed each, so that the noise is unknown."
         lines += ["", *(click.style(each, dim=True) for each in wrap(said, width, "", ""))]
     return lines
 
@@ -223,13 +224,17 @@ def _attempt(attempt: Mapping[str, Any], width: int) -> list[str]:
 
 
 def _section(title: str, text: str, width: int) -> list[str]:
-    return ["", click.style(title, bold=True), *_wrapped(text, width, "  | ")] if text else []
+    return ["", *_title(title, width), *_wrapped(text, width, "  | ")] if text else []
+
+
+def _title(text: str, width: int) -> list[str]:
+    return [click.style(each, bold=True) for each in wrap(text, width, "", "")]
 
 
 def _list(title: str, items: Sequence[str], width: int) -> list[str]:
     if not items:
         return []
-    lines = ["", click.style(title, bold=True)]
+    lines = ["", *_title(title, width)]
     for each in items:
         lines += wrap(line(each), width, "  - ", "    ")
     return lines

@@ -103,6 +103,11 @@ class Repository:
             found[path] = self._bytes("cat-file", "blob", f"{commit}:{path}")
         return found
 
+    def blobs(self, commit: str, paths: Iterable[str]) -> dict[str, str]:
+        """The id of the content at `commit` of each file in `paths` (files or folders): equal ids are equal contents."""
+        rows = self._run("ls-tree", "-r", "-z", commit, "--", *paths).split("\0")
+        return {path: about.split()[2] for about, _, path in (row.partition("\t") for row in rows if row)}
+
     def diff(self, old: str, new: str | None, paths: Iterable[str] = (), *options: str) -> str:
         """The unified diff of `paths` between two commits, or from a commit to the work tree, for reading."""
         return self.patch(old, new, paths, *options).decode(errors="replace")

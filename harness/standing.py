@@ -238,8 +238,8 @@ def row(record: Mapping[str, Any], primary: Primary | None) -> Row:
     metric = record["metrics"].get(primary.name) if primary else None
     review = record["review"]
     usage = _usage(record["usage"]) + (_usage(review["usage"]) if review else Usage())
-    values = (metric["values"] or [metric["value"]]) if metric else []
-    compared = record["verdict"]["against_baseline"] or {}
+    values = values_of(metric) if metric else []
+    compared = record["verdict"].get("against_baseline") or {}
     sd, reference_sd = compared.get("sd"), compared.get("reference_sd")
     if sd is None:
         own = combine([squares_of(values)]) if values else None
@@ -267,6 +267,11 @@ def row(record: Mapping[str, Any], primary: Primary | None) -> Row:
         seconds=record["seconds"] + usage.seconds,
         words="the untouched experiment" if record["verdict"]["kind"] == "baseline" else record["hypothesis"],
     )
+
+
+def values_of(metric: Mapping[str, Any]) -> list[float]:
+    """The numbers of a metric in a record, one a seed."""
+    return metric.get("values") or [metric["value"]]
 
 
 def rows(records: Sequence[Mapping[str, Any]], events: Sequence[Event], primary: Primary | None) -> tuple[Row, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -92,3 +93,51 @@ def diff(
         else:
             shown = patch.words_in_colours(text) if words else patch.in_colours(text)
         show_paged(shown if coloured else click.unstyle(shown), coloured, pager=not no_pager)
+
+
+@click.command()
+@CAMPAIGN
+@click.argument("run")
+@click.option(
+    "--into", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Your experiment's folder (.)."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def adopt(campaign: str, run: str, into: Path, yes: bool) -> None:
+    """Bring the code of a run into your own experiment: shown as a patch first, then applied cleanly or not at all.
+
+    The change is that of the run's code against the untouched experiment, of the files that the agent may edit and of
+    nothing else. Where you went on with your file meanwhile the two are merged; where both touch the same lines nothing is
+    written.
+
+    \b
+    Example:
+      harness adopt latest 3
+      harness adopt runs/hierarchy 3 --into ../my-experiment --yes
+
+    Next: `harness run IDEA.json`, which begins from your experiment as it is now.
+    """
+    from ..adopt import adopt as adoption_of
+    from ..columns import wrap
+    from ..layout import find_layout, read_json
+    from ..patch import in_colours
+    from ..text import line
+
+    layout = find_layout(campaign)
+    number = recorded(layout, run)
+    adoption = adoption_of(layout, number, into)
+    verdict = read_json(layout.record_file(number))["verdict"]
+    said = f"Run {number} of {layout.name}: {verdict['kind'].replace('_', ' ')}. {line(verdict['why'])}"
+    click.echo("\n".join(wrap(said, width(), "", "  ")))
+    names = ", ".join(file.path for file in adoption.changed)
+    if not names:
+        click.echo("Your files have this change already; there is nothing to do.")
+        return
+    show_paged("\n" + in_colours(adoption.patch().decode(errors="replace")) + "\n", has_colours())
+    merged = [file.path for file in adoption.changed if file.merged]
+    if merged:
+        said = f"{', '.join(merged)}: not the campaign's untouched version any more; the change is merged with yours."
+        click.echo("\n".join(wrap(said, width(), "", "  ")))
+    if not yes:
+        click.confirm(f"Change {names} in {into.resolve()}?", abort=True)
+    adoption.write()
+    click.echo(f"Changed: {', '.join(str(into / file.path) for file in adoption.changed)}")

@@ -108,6 +108,37 @@ def show(campaign: str, run: str, as_json: bool, as_csv: bool) -> None:
 
 
 @click.command()
+@click.argument("campaigns", nargs=-1, required=True, metavar="CAMPAIGN...")
+@click.option("--metric", metavar="M", help="Instead of the primary one of the first campaign's contract.")
+@JSON
+@CSV
+def compare(campaigns: tuple[str, ...], metric: str | None, as_json: bool, as_csv: bool) -> None:
+    """Runs of one or several campaigns side by side: verdicts, seeds, noise, and the settings that differ.
+
+    Says which campaigns are not comparable with the first, and why: another contract, profile, scale, baseline code or
+    environment.
+
+    \b
+    Example:
+      harness compare hierarchy hierarchy-2
+      harness compare hierarchy --metric explained_variance --csv
+
+    Next: `harness show CAMPAIGN RUN` for one of them.
+    """
+    from .. import compare as comparison
+    from ..layout import find_layout
+
+    only_one(as_json, as_csv)
+    found = comparison.compare([find_layout(name) for name in campaigns], metric)
+    if as_json:
+        print_json(comparison.facts(found))
+    elif as_csv:
+        print_csv(comparison.CSV, comparison.records(found))
+    else:
+        click.echo(comparison.render(found, width()))
+
+
+@click.command()
 @CAMPAIGN
 def notes(campaign: str) -> None:
     """The notes: what was tested, with which numbers, and what the agent and people said.

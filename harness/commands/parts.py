@@ -27,12 +27,18 @@ def print_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """What `--csv` prints: numbers as they are, nothing for what is unknown, a line a row whatever its texts hold."""
     import csv
 
-    from ..text import line
-
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(header)
     for row in rows:
-        writer.writerow([line(cell) if isinstance(cell, str) else cell for cell in row])
+        writer.writerow([_plain(cell) for cell in row])
+
+
+def _plain(cell: Any) -> Any:
+    from ..text import line
+
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return line(cell) if isinstance(cell, str) else cell
 
 
 def only_one(as_json: bool, as_csv: bool) -> None:
