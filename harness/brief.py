@@ -178,17 +178,18 @@ def idea_in_words(idea: Idea) -> str:
     for name in [key for key in given if f"{key}_Evaluation" in type(idea).model_fields]:
         why = given.pop(f"{name}_Evaluation", "")
         scores.append(f"{name} {given.pop(name):g}" + (f": {why}" if why else ""))
-    lines = [f"{key}: {_in_words(value)}" for key, value in given.items()]
+    lines = [f"{key}: {field_in_words(value)}" for key, value in given.items()]
     if scores:
-        lines.append(f"Scores of 10: {_in_words(scores)}")
+        lines.append(f"Scores of 10: {field_in_words(scores)}")
     return "\n".join(lines).replace(": \n", ":\n")
 
 
-def _in_words(value: Any, indent: str = "") -> str:
+def field_in_words(value: Any, indent: str = "") -> str:
+    """A field of an idea: text as it is, lists and objects as lines that begin with a dash."""
     if isinstance(value, dict):
-        return "".join(f"\n{indent}- {key}: {_in_words(each, indent + '  ')}" for key, each in value.items())
+        return "".join(f"\n{indent}- {key}: {field_in_words(each, indent + '  ')}" for key, each in value.items())
     if isinstance(value, list):
-        return "".join(f"\n{indent}- {_in_words(each, indent + '  ')}" for each in value)
+        return "".join(f"\n{indent}- {field_in_words(each, indent + '  ')}" for each in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

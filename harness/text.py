@@ -103,3 +103,10 @@ def _environment() -> Environment:
 def template(name: str) -> Template:
     """The template called `name`; a variable that it names and does not get is an error."""
     return _environment().get_template(name)
+
+
+def verbatim(name: str) -> str:
+    """The file called `name` beside the templates, as it is: a style sheet, the head of a LaTeX file."""
+    environment = _environment()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]

@@ -137,6 +137,9 @@ def test_seeds_are_counted():
     several = [record(0, 0.14, 0.6, seeds=[0, 1, 2]), record(1, 0.11, 0.5, seeds=[0])]
     assert verdicts("Explained variance is 0.5 with 3 seeds of the baseline.", records=several) == {"matches"}
     assert "contradicts" in verdicts("The numbers are means over 5 seeds.", records=several)
+    assert "contradicts" not in verdicts(
+        "Absorption is 0.14 in the baseline (3 seeds) and 0.11 in run 1 (1 seed).", 1, several
+    )
 
 
 def test_the_value_of_one_seed_matches():

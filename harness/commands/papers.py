@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+
+from .parts import CAMPAIGN
 
 
 @click.command()
@@ -35,3 +38,49 @@ def report(campaigns: tuple[str, ...], out: Path | None, opens: bool, watch: boo
         click.launch(str(file))
     if watch:
         keep_writing(layouts, file)
+
+
+@click.command()
+@CAMPAIGN
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["md", "tex", "pdf", "html"]),
+    default="pdf",
+    show_default=True,
+    help="Of the file.",
+)
+@click.option("--prose", metavar="MODEL", help="A model that writes introduction, discussion and conclusion.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where to write it.")
+def writeup(campaign: str, form: Any, prose: str | None, out: Path | None) -> None:
+    """A campaign as a paper: idea, method, results with intervals, every run, doubts, cost, reproduction.
+
+    Every sentence and number is rendered from records; your own section of the notes goes along. With --prose a model writes
+    the text between the tables: each number and direction in it is checked, and one that contradicts a record ends the
+    command with exit code 4 and nothing written.
+
+    \b
+    Example:
+      harness writeup latest --format pdf
+      harness writeup latest --format tex --prose sonnet
+
+    Next: `harness notes latest`, whose section of yours is part of it.
+    """
+    from ..layout import find_layout
+    from ..review.account import read_account
+    from ..review.publication import default_file, publish
+    from ..review.writeup import compose, read_person
+    from ..text import clean
+
+    layout = find_layout(campaign)
+    account, person = read_account(layout), read_person(layout)
+    document = compose(account, person)
+    if prose:
+        from ..review.prose import write
+
+        text = write(account, document, prose, lambda said: click.echo(clean(said), err=True))
+        document = compose(account, person, text)
+        for each in text.unsourced:
+            click.echo(clean(f"no source: {each}"), err=True)
+    for file in publish(document, form, out or default_file(layout, form)):
+        click.echo(file)

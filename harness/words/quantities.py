@@ -152,7 +152,7 @@ def _quantity(s: Reading, i: int, pairs: tuple[Mention | None, Runs | None] | No
     unit, end = s.unit(i)
     role, bound = _role(s, i, end, unit)
     names, sure, tight = (metric.names, True, True) if metric else _name_of(s, i, end)
-    if names == ("seed",) and s.after(end, 1) == ["seeds"]:
+    if names == ("seed",) and s.after(end, 1) in (["seeds"], ["seed"]):
         role = "seeds"
     runs, other, firm = (whose, False, True) if whose else _runs_of(s, i, end, role)
     sure = sure and bool(runs.numbers) and not (s.planned[i] or s.sentence.table or _is_special(s, i, end, role))

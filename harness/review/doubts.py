@@ -1,0 +1,143 @@
+"""What a reader should doubt: what the verdicts could not decide, and what the records say against themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..check import check, contradictions
+from ..contract import Contract
+from ..record import Record
+from ..text import clip, line
+from .account import Account
+from .conclusion import in_words
+from .document import Items, Paragraph, Section
+
+_WHY = 500
+"""Characters of one reason."""
+_MOST_WARNINGS = 5
+_OPEN = {
+    "within_noise": "an effect smaller than the limits of the difference would not have been seen",
+    "undecided": "no verdict could be given",
+    "not_comparable": "the number stands beside no other",
+    "unhealthy": "the result is no evidence",
+    "no_effect": "the change did not reach the results",
+    "traded_off": "another metric got worse by more than it may",
+}
+"""Verdicts that leave something open, and what."""
+
+
+def threats(account: Account, more: Sequence[str]) -> Section:
+    """The section of the write-up; `more` are doubts that no record holds."""
+    doubts = (*_doubts(account), *more)
+    if not doubts:
+        return Section("Threats to validity", (Paragraph("The records hold none that the harness knows of."),))
+    return Section("Threats to validity", (Items(doubts),))
+
+
+def _doubts(account: Account) -> Iterator[str]:
+    """Sentences, the weightiest first."""
+    records = [run.record for run in account.runs]
+    state = account.standing.state
+    if state != "ended":
+        said = "still runs" if state == "running" else "has not come to its end"
+        yield f"The campaign {said}: all that is said here holds for the runs so far."
+    if not records:
+        return
+    if records[0].given:
+        yield (
+            "The baseline was given with the experiment and not executed here: it may be of other code, seeds or another "
+            "machine."
+        )
+    for kind, means in _OPEN.items():
+        found = [record.run for record in records if record.verdict.kind == kind]
+        if found:
+            yield f"{in_words(kind).capitalize()}: {_runs(found)}; {means}."
+    yield from _seeds(account)
+    yield from _by_people(records)
+    for record in records:
+        yield from _warnings(record)
+    yield from _places(account)
+    yield from _settings(records)
+    yield from _contradicted(records, account.contract)
+    if account.contract.unjudged:
+        yield f"The contract leaves open: {'; '.join(account.contract.unjudged)}."
+
+
+def _seeds(account: Account) -> Iterator[str]:
+    single = [run.record.run for run in account.runs if run.record.metrics and len(run.record.seeds) < 2]
+    if not single:
+        return
+    if not any(len(run.record.seeds) > 1 for run in account.runs):
+        yield "Every run has one seed, so the noise is unknown and no difference can be told from it."
+    else:
+        yield (
+            f"With one seed each: {_runs(single)}. What other seeds would give there is known from the spread of other runs "
+            "alone."
+        )
+
+
+def _by_people(records: Sequence[Record]) -> Iterator[str]:
+    changed = [record.run for record in records if any(attempt.by_person for attempt in record.attempts)]
+    forced = [record.run for record in records if any(attempt.forced for attempt in record.attempts)]
+    told = [record.run for record in records if record.told]
+    if changed:
+        yield f"A person changed the code of {_runs(changed)}."
+    if forced:
+        yield f"A person forced a change past the gate in {_runs(forced)}."
+    if told:
+        yield f"A person told the agent something before {_runs(told)}."
+
+
+def _warnings(record: Record) -> Iterator[str]:
+    if record.control and record.control.why_none:
+        yield f"Run {record.run} has no control: {clip(line(record.control.why_none), _WHY).rstrip('.')}."
+    for warning in record.warnings[:_MOST_WARNINGS]:
+        yield f"Warning of run {record.run}: {clip(line(warning), _WHY).rstrip('.')}."
+    if len(record.warnings) > _MOST_WARNINGS:
+        yield f"More warnings of run {record.run} are in its record: {len(record.warnings) - _MOST_WARNINGS}."
+    kept_back = [line(sentence) for attempt in record.attempts for sentence in attempt.put_back]
+    if kept_back:
+        shown = "; ".join(clip(each, _WHY) for each in kept_back[:_MOST_WARNINGS])
+        yield f"Of the agent’s change in run {record.run} this was not kept: {shown.rstrip('.')}."
+
+
+def _places(account: Account) -> Iterator[str]:
+    common = account.fingerprint
+    elsewhere = [
+        run.record.run
+        for run in account.runs
+        if run.record.fingerprint and any(common.get(key) != value for key, value in run.record.fingerprint.items())
+    ]
+    if elsewhere:
+        yield f"Executed with another machine, package or model than the first: {_runs(elsewhere)}."
+
+
+def _settings(records: Sequence[Record]) -> Iterator[str]:
+    every = [setting for record in records for setting in record.settings.values()]
+    if any(setting.source == "reported" for setting in every):
+        all_of_them = all(setting.source == "reported" for setting in every)
+        which = "The settings are" if all_of_them else "Most settings are"
+        yield f"{which} what the experiment reports about itself; the harness did not verify them."
+
+
+def _contradicted(records: Sequence[Record], contract: Contract) -> Iterator[str]:
+    """How often an agent's words are against the records."""
+    for record in records:
+        known = records[: record.run + 1]
+        texts = (record.description, record.interpretation)
+        wrong = [each for text in texts for each in contradictions(check(text, known, contract, about=record.run))]
+        if wrong:
+            claims = "; ".join(f"“{clip(line(each.claim), _WHY)}”, but {each.why}" for each in wrong[:_MOST_WARNINGS])
+            yield f"The agent’s words on run {record.run} contradict the records: {claims}."
+
+
+def _runs(numbers: Iterable[int]) -> str:
+    names = ["the baseline" if run == 0 else str(run) for run in numbers]
+    first = names[0] if names[0] == "the baseline" else None
+    rest = [name for name in names if name != "the baseline"]
+    runs = f"run{'s' if len(rest) > 1 else ''} {_joined(rest)}" if rest else ""
+    return " and ".join(filter(None, [first, runs]))
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

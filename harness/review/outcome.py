@@ -1,0 +1,223 @@
+"""What came of a campaign: the write-up's sections on results and on every run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from ..check import check, marked
+from ..ledger import ALPHA
+from ..table import setting
+from ..text import clip, line
+from .account import Account, Run
+from .conclusion import in_words, is_better, summarize
+from .document import Block, Column, Items, Paragraph, Pictures, Quote, Section, Table
+from .estimates import NONE, Estimates, compared, counted, has_control
+from .figures import plots
+
+_MANY = 20
+"""With more runs than this, each is told in fewer words."""
+_WORDS = (1500, 400)
+"""Characters of an agent's text, for few runs and for many."""
+_WHY = 500
+_SHORT = 90
+_MOST_SETTINGS = 12
+_BESIDE = 5
+"""Runs whose numbers stand beside each other in one table."""
+_MOST_METRICS = 80
+_PLUS_MINUS = (
+    "± is the standard error of a mean over seeds, from the spread between seeds in all runs that are evidence."
+)
+
+
+def results(account: Account, estimates: Estimates) -> Section:
+    """The conclusion, the primary metric of all runs with intervals, all metrics of the best one, and the figures."""
+    blocks: list[Block] = [Paragraph(headline(account, estimates))]
+    blocks += _overview(account, estimates)
+    blocks += _beside_baseline(account, estimates)
+    blocks += _pictures(account)
+    return Section("Results", tuple(blocks))
+
+
+def headline(account: Account, estimates: Estimates) -> str:
+    """The best run beside what answers for it, and the verdict on it; or why there is none."""
+    primary, best, baseline = account.primary, account.best, account.baseline
+    if primary is None or best is None or baseline is None:
+        return summarize(account).headline
+    name, run = line(primary.name), best.record.run
+    reference = "its control" if has_control(best) else "the baseline"
+    beside = f"{estimates.mean(best, primary.name)} against {estimates.reference(best, primary.name)} of {reference}"
+    verdict = f"The verdict on it is: {in_words(best.record.verdict.kind)}."
+    improved = [each.record.run for each in account.runs if each.record.verdict.kind == "improved"]
+    if improved:
+        which = f"run {run}" if len(improved) == 1 else f"runs {', '.join(map(str, improved))}; run {run}"
+        return f"Improved: {which} has {name} {beside}."
+    found = best.record.metrics[primary.name]
+    if not is_better(primary, found.value, found.baseline):
+        none = f"No run that is evidence has a {primary.better} {name} than {reference}."
+        return f"{none} Nearest: run {run}, {beside}. {verdict}"
+    return f"Run {run} is best in {name} of the runs that are evidence: {beside}. {verdict}"
+
+
+def every_run(account: Account) -> Section:
+    """All runs in order, the failed ones and the refused changes too."""
+    tried = account.runs[1:]
+    if not tried:
+        return Section("Every run", (Paragraph("No run besides the baseline is recorded."),))
+    opening = "All runs in their order, whatever came of them. What was refused or failed is below its run."
+    sections = tuple(_run(account, run, _WORDS[len(tried) > _MANY]) for run in tried)
+    return Section("Every run: ablations and what did not work", (Paragraph(opening),), sections)
+
+
+def all_numbers(account: Account, estimates: Estimates) -> Section | None:
+    """Every metric of every run; None where there is none."""
+    valued = [run for run in account.runs if run.record.metrics]
+    known = [metric.name for metric in account.contract.metric]
+    others = dict.fromkeys(name for run in valued for name in run.record.metrics if name not in known)
+    names = [*(name for name in known if any(name in run.record.metrics for run in valued)), *others][:_MOST_METRICS]
+    if not names:
+        return None
+    left_out = len(known) + len(others) - _MOST_METRICS
+    tables = []
+    for first in range(0, len(valued), _BESIDE):
+        shown = valued[first : first + _BESIDE]
+        columns = (Column("Metric", "words"), *(Column(_name(run), "numbers") for run in shown))
+        rows = tuple((_short(name), *(estimates.mean(run, name) for run in shown)) for name in names)
+        runs = f"{_name(shown[0])} to {_name(shown[-1])}" if len(shown) > 1 else _name(shown[0])
+        tables.append(Table(f"All metrics, {runs}.", columns, rows))
+    rest = f" {counted(left_out, 'more metric')} are in the records." if left_out > 0 else ""
+    return Section(
+        "All numbers",
+        (
+            Paragraph(f"Every metric of every run that has any, in the order of the contract. {_PLUS_MINUS}{rest}"),
+            *tables,
+        ),
+    )
+
+
+def _overview(account: Account, estimates: Estimates) -> Iterator[Table]:
+    primary = account.primary
+    if primary is None or not account.runs:
+        return
+    tested = any(run.record.verdict.against_baseline for run in account.runs)
+    columns = [Column("Run"), Column("From", "numbers"), Column("Verdict"), Column("Seeds", "numbers")]
+    columns.append(Column(_short(primary.name), "numbers"))
+    if tested:
+        columns += [Column("Difference", "numbers"), Column("Limits", "numbers"), Column("p", "numbers")]
+    rows = []
+    for run in account.runs:
+        record = run.record
+        cells = [
+            "baseline" if record.run == 0 else str(record.run),
+            NONE if record.parent is None else str(record.parent),
+            NONE if record.run == 0 else in_words(record.verdict.kind),
+            str(len(record.seeds) or 1) if record.metrics else NONE,
+            estimates.mean(run, primary.name),
+        ]
+        rows.append((*cells, *(compared(record.verdict.against_baseline) if tested else ())))
+    caption = f"All runs: {_short(primary.name)}, {primary.better} is better. {_PLUS_MINUS}"
+    if tested:
+        caption += (
+            " Difference, limits and p are against the baseline, or where a run’s settings needed one against its control; "
+            f"the limits of all runs hold together in {1 - 2 * ALPHA:.0%} of campaigns, p is one-sided and corrected for "
+            "all planned runs. The verdict is against the run in the column From."
+        )
+    yield Table(caption, tuple(columns), tuple(rows))
+
+
+def _beside_baseline(account: Account, estimates: Estimates) -> Iterator[Table]:
+    """The best run's metrics beside those of what answers for it."""
+    best, primary = account.best, account.primary
+    if best is None or primary is None:
+        return
+    rows = [
+        (
+            _short(metric.name),
+            metric.better or NONE,
+            estimates.reference(best, metric.name),
+            estimates.mean(best, metric.name),
+            estimates.difference(best, metric.name),
+        )
+        for metric in account.contract.metric
+        if metric.name in best.record.metrics
+    ]
+    reference = "control" if has_control(best) else "baseline"
+    columns = (
+        Column("Metric", "words"),
+        Column("Better"),
+        Column(reference.capitalize(), "numbers"),
+        Column(_name(best), "numbers"),
+        Column("Difference", "numbers"),
+    )
+    caption = (
+        f"{_name(best)} ({in_words(best.record.verdict.kind)}) beside the {reference}. Only "
+        f"{_short(primary.name)} is tested, the other metrics are context. {_PLUS_MINUS}"
+    )
+    yield Table(caption, columns, tuple(rows))
+
+
+def _pictures(account: Account) -> Iterator[Pictures]:
+    """The first by itself, the others in pairs."""
+    shown = tuple(plots(account))
+    for first, last in ((0, 1), *((place, place + 2) for place in range(1, len(shown), 2))):
+        if shown[first:last]:
+            yield Pictures(shown[first:last])
+
+
+def _run(account: Account, run: Run, limit: int) -> Section:
+    record = run.record
+    blocks: list[Block] = [Paragraph(_facts(run))]
+    if record.hypothesis:
+        blocks.append(Quote(clip(record.hypothesis, limit), "The agent’s hypothesis, before the run"))
+    if record.verdict.why:
+        blocks.append(Paragraph(f"{clip(line(record.verdict.why), _WHY).rstrip('.')}.", lead="Verdict:"))
+    if record.interpretation:
+        blocks.append(_interpretation(account, run, limit))
+    lost = [each.record for each in run.attempts if each.record.status != "completed"]
+    if lost:
+        blocks.append(
+            Items(
+                tuple(
+                    f"Attempt {each.number}, {in_words(each.status)}: {clip(line(each.why), _WHY) or 'no reason on record'}"
+                    for each in lost
+                )
+            )
+        )
+    return Section(f"Run {record.run}: {in_words(record.verdict.kind)}", tuple(blocks))
+
+
+def _facts(run: Run) -> str:
+    """Where the run came from, what it changed, and at which settings it was."""
+    record = run.record
+    said = "" if record.parent is None else f"From {'the baseline' if record.parent == 0 else f'run {record.parent}'}. "
+    if run.change.text:
+        marks = Counter(row[:1] for row in run.change.text.split("\n") if not row.startswith(("+++", "---")))
+        said += f"{counted(marks['+'], 'line')} added, {marks['-']} removed. "
+    else:
+        said += f"{run.change.missing} "
+    differing = [
+        f"{_short(name)} = {clip(setting(each.value), _SHORT)}"
+        + ("" if each.baseline is None else f" (baseline {clip(setting(each.baseline), _SHORT)})")
+        for name, each in record.settings.items()
+        if each.differs
+    ]
+    if differing:
+        more = f" and {len(differing) - _MOST_SETTINGS} more" if len(differing) > _MOST_SETTINGS else ""
+        said += f"Settings that differ from the baseline’s: {'; '.join(differing[:_MOST_SETTINGS])}{more}."
+    return said.strip()
+
+
+def _interpretation(account: Account, run: Run, limit: int) -> Quote:
+    """What a record contradicts is marked, as in the notes."""
+    text = clip(run.record.interpretation, limit)
+    known = [each.record for each in account.runs if each.record.run <= run.record.run]
+    findings = check(text, known, account.contract, about=run.record.run)
+    return Quote(marked(text, findings), "The agent’s interpretation, after the run")
+
+
+def _name(run: Run) -> str:
+    return "Baseline" if run.record.run == 0 else f"Run {run.record.run}"
+
+
+def _short(text: str) -> str:
+    return clip(line(text), _SHORT)

@@ -1,0 +1,551 @@
+"""The write-up: what is in it, from which records, and that every format shows every character as what it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from markdown_it import MarkdownIt
+
+from harness.agents import Failure, Reply, Usage
+from harness.agents.environment import aider_python
+from harness.campaign import Campaign, Options, create_campaign
+from harness.check import check
+from harness.cli import cli
+from harness.errors import CannotGoOn, InputError
+from harness.idea import Idea
+from harness.journal import Journal, locked
+from harness.layout import Layout
+from harness.loop import go_on
+from harness.record import Record
+from harness.review import prose
+from harness.review.account import Account, read_account
+from harness.review.document import COLUMNS, Code, Document, Items, Paragraph, Pictures, Quote, Section, Table
+from harness.review.estimates import compared, signed, with_error
+from harness.review.publication import default_file, make_pdf, publish
+from harness.review.render_html import render_html
+from harness.review.render_md import render_md
+from harness.review.render_tex import render_tex
+from harness.review.render_typst import render_typst
+from harness.review.writeup import Prose, compose, read_person
+from harness.stop import Stop
+from harness.text import line
+from harness.view import Silent
+from tests.model_server import ModelServer
+from tests.synthetic import HOSTILE, fill
+
+SMALL = Path(__file__).parent / "small"
+SIGNS = r" a $%&#_{}~^\<>*`[]|'' -- ,, ?` 1. \input{x} #eval(1) www.a.b x@y.z ÄßŁ τ ≤ ± 😀 漢字 אב العربية " + "x" * 90
+NASTY = HOSTILE.encode("utf-8", "replace").decode() + SIGNS
+PERSON = "I doubt run 1.\n    - it was *hot* that day {&}\n"
+TITLES = [
+    "Idea and hypothesis",
+    "Method",
+    "Set-up",
+    "Results",
+    "Every run: ablations and what did not work",
+    "Threats to validity",
+    "A person’s words",
+    "Cost",
+    "Reproduction",
+]
+PDFLATEX = shutil.which("pdflatex")
+PDFTOTEXT = shutil.which("pdftotext")
+
+
+def new(folder: Path, script: dict[str, Any] | None = None, title: str = "A small idea", **options: Any) -> Campaign:
+    """A campaign of the small experiment, noisy, with three seeds of the baseline."""
+    experiment = Path(shutil.copytree(SMALL, folder / "experiment", ignore=shutil.ignore_patterns("__pycache__")))
+    code = (experiment / "experiment.py").read_text().replace('{"loss": x * x', '{"loss": loss')
+    code = code.replace('print("done", x * x)', "loss = 1.0 + rng.gauss(0, 0.02)\nprint('done', loss)")
+    (experiment / "experiment.py").write_text(code)
+    contract = (experiment / "experiment.toml").read_text() + "baseline_seeds = 3\nrun_seeds = [1, 2]\n"
+    (experiment / "experiment.toml").write_text(contract + '\n[[metric]]\nname = "width"\nrequired = false\n')
+    session = folder / "script.json"
+    session.write_text(json.dumps(script or {}))
+    return create_campaign(
+        folder / "runs",
+        Idea(Name="small", Title=title, Experiment="Make the loss smaller.", Abstract="Losses fall."),
+        experiment,
+        Options(agent="tests.scripted:ScriptedAgent", **{"max_runs": 3} | options),
+        python=sys.executable,
+        session=session,
+    )
+
+
+def edit(old: str, after: str, text: str) -> dict[str, Any]:
+    return {"text": text, "edits": [["experiment.py", old, after]]}
+
+
+SCRIPT = {
+    "run 1, attempt 1": edit("x = 5.0", "x = 5.0  # five", "HYPOTHESIS: words help."),
+    "run 1, attempt 2": edit("loss = 1.0 +", "loss = 0.8 +", "HYPOTHESIS: the loss falls."),
+    "run 2, attempt 1": edit(
+        "loss = 0.8 +", "rng.random()\nloss = 0.8 +", "INTERPRETATION: the loss is 0.3.\nHYPOTHESIS: nothing happens."
+    ),
+    "run 3, attempt 1": {"text": "INTERPRETATION: as expected.\nALL_COMPLETED"},
+}
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """Two runs that were really executed, a refused change, an agent that is wrong, and a person's words."""
+    folder = tmp_path_factory.mktemp("executed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(folder / "cache"))
+        campaign = new(folder, SCRIPT)
+        assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
+    notes = campaign.notes.read_text()
+    mark = "=== End of the person's words"
+    campaign.notes.write_text(notes.replace(mark, f"{PERSON}{mark}", 1))
+    return campaign
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Campaign]:
+    """Campaigns of records alone, each made once."""
+    made: dict[str, Campaign] = {}
+
+    def make(runs: int, *, title: str = "A small idea", **how: Any) -> Campaign:
+        key = repr((runs, how))
+        if key not in made:
+            made[key] = new(tmp_path_factory.mktemp("synthetic"), title=title, max_runs=max(runs, 1))
+            if runs >= 0:
+                fill(made[key], runs, **how)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def hostile(synthetic: Callable[..., Campaign]) -> Document:
+    return written(synthetic(4, hostile=NASTY, title=f"T {NASTY}"))
+
+
+def account(campaign: Campaign) -> Account:
+    return read_account(Layout(campaign.root))
+
+
+def written(campaign: Campaign, by_model: Prose | None = None) -> Document:
+    return compose(account(campaign), read_person(Layout(campaign.root)), by_model)
+
+
+def many(found: Account) -> Account:
+    """The same campaign with its runs again and again, sixty of them."""
+    baseline, *runs = found.runs
+    again = [runs[number % len(runs)] for number in range(60)]
+    copies = [replace(run, record=run.record.model_copy(update={"run": number})) for number, run in enumerate(again, 1)]
+    return replace(found, runs=(baseline, *copies))
+
+
+def section(document: Document, title: str) -> Section:
+    return next(each for each in (*document.sections, *document.appendices) if each.title.startswith(title))
+
+
+def sentences(document: Document) -> list[str]:
+    """All that the harness itself says in it."""
+    found: list[str] = []
+    for block in document.walk():
+        match block:
+            case Paragraph(text, lead):
+                found.append(f"{lead} {text}")
+            case Items(items):
+                found += items
+            case Table():
+                found.append(block.caption)
+            case Pictures(plots):
+                found += [plot.legend for plot in plots]
+    return found
+
+
+def text_of_pdf(data: bytes, tmp_path: Path) -> str:
+    file = tmp_path / "x.pdf"
+    file.write_bytes(data)
+    done = subprocess.run(["pdftotext", "-layout", file, "-"], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+# --- what is in it ----------------------------------------------------------------------------------------------------
+
+
+def test_it_is_a_paper_without_any_model(executed: Campaign) -> None:
+    document = written(executed)
+    assert document.title == "A small idea"
+    assert [each.title for each in document.sections] == TITLES
+    assert [each.title for each in document.appendices] == ["The accepted change", "All numbers"]
+    abstract = " ".join(block.text for block in document.abstract if isinstance(block, Paragraph))
+    assert re.search(r"Improved: run 1 has loss 0\.\d+ ± 0\.0\d+ against \d\.\d+ ± 0\.0\d+ of the baseline\.", abstract)
+    assert "Supported." in abstract and "1 refused" in abstract
+
+
+def test_every_run_is_told_and_every_refused_change(executed: Campaign) -> None:
+    runs = section(written(executed), "Every run")
+    assert [each.title for each in runs.sections] == ["Run 1: improved", "Run 2: within noise"]
+    first = runs.sections[0].blocks
+    assert Quote("the loss falls.", "The agent’s hypothesis, before the run") in first
+    refused = next(block for block in first if isinstance(block, Items))
+    assert refused.items[0].startswith("Attempt 1, refused: Only comments")
+    assert "2 lines added, 2 removed" in first[0].text  # type: ignore[union-attr]
+
+
+def test_words_of_the_agent_that_a_record_contradicts_are_marked(executed: Campaign) -> None:
+    document = written(executed)
+    quotes = [block.text for block in document.walk() if isinstance(block, Quote)]
+    assert any(text.startswith("the loss is 0.3. [contradicts run_1: loss is 0.") for text in quotes)
+    assert any("The agent’s words on run 1 contradict" in each for each in sentences(document))
+
+
+def test_the_results_hold_intervals_and_numbers_end_where_their_noise_begins(executed: Campaign) -> None:
+    overview, beside = (block for block in section(written(executed), "Results").blocks if isinstance(block, Table))
+    assert [column.title for column in overview.columns][-4:] == ["loss", "Difference", "Limits", "p"]
+    first = overview.rows[1]
+    assert first[2] == "improved"
+    assert re.fullmatch(r"0\.\d{2,3} ± 0\.0\d{1,2}", first[4])
+    assert re.fullmatch(r"−0\.\d+", first[5]) and re.fullmatch(r"−0\.\d+ to −0\.\d+", first[6])
+    assert [row[0] for row in beside.rows] == ["loss", "distance"]
+
+
+def test_numbers_are_rounded_by_their_noise() -> None:
+    assert with_error(0.11241873, 0.0083) == "0.112 ± 0.008"
+    assert with_error(-0.0004, 0.02) == "0.00 ± 0.02"
+    assert with_error(1234.5, 25.0) == "1234 ± 25"
+    assert with_error(0.11241873, None) == "0.1124"
+    assert with_error(None, 0.1) == "–"
+    assert signed(-0.5) == "−0.5"
+    assert compared(None) == ("–", "–", "–")
+
+
+def test_no_sentence_of_it_contradicts_a_record(executed: Campaign, synthetic: Callable[..., Campaign]) -> None:
+    few = account(synthetic(4, seeds=5))
+    for found in (account(executed), few, many(few)):
+        records = [run.record for run in found.runs]
+        document = compose(found, "")
+        findings = [f for text in sentences(document) for f in check(text, records, found.contract, about=None)]
+        assert [f for f in findings if f.verdict == "contradicts"] == []
+        assert sum(f.verdict == "matches" for f in findings) > 5
+
+
+def test_the_accepted_change_is_the_whole_one_against_the_baseline(executed: Campaign) -> None:
+    appendix = section(written(executed), "The accepted change")
+    code = next(block for block in appendix.blocks if isinstance(block, Code))
+    assert ("-", "-loss = 1.0 + rng.gauss(0, 0.02)") in code.lines
+    assert ("+", "+loss = 0.8 + rng.gauss(0, 0.02)") in code.lines
+
+
+def test_a_persons_words_are_taken_over_and_marked_as_theirs(
+    executed: Campaign, synthetic: Callable[..., Campaign]
+) -> None:
+    theirs = section(written(executed), "A person’s words")
+    assert theirs.blocks == (Quote(PERSON.strip("\n"), "A person’s section of the notes"),)
+    assert "A person’s words" not in [each.title for each in written(synthetic(4, seeds=5)).sections]
+
+
+def test_what_was_used_and_how_to_make_it_again(executed: Campaign) -> None:
+    document = written(executed)
+    cost = next(block for block in section(document, "Cost").blocks if isinstance(block, Table))
+    assert [row[:2] for row in cost.rows] == [("baseline", "–"), ("1", "2"), ("2", "1")]
+    reproduction = section(document, "Reproduction").blocks
+    record = Record.read(executed.run_folder(1))
+    where = next(block for block in reproduction if isinstance(block, Table))
+    assert where.rows[1][:3] == ("1", record.commit[:12], "0, 1")
+    assert any(
+        isinstance(block, Code) and f"git checkout --quiet {record.commit}" in block.text for block in reproduction
+    )
+
+
+def test_doubts_are_told(synthetic: Callable[..., Campaign]) -> None:
+    campaign = synthetic(2, lines=3)
+    folder = campaign.run_folder(1)
+    record = Record.read(folder)
+    attempts = [record.attempts[0].model_copy(update={"by_person": True, "forced": True})]
+    changes = {"warnings": ["the GPU was hot"], "attempts": attempts, "fingerprint": {"python": "3.12"}}
+    record.model_copy(update=changes).write(folder)
+    base = Record.read(campaign.run_folder(0))
+    base.model_copy(update={"given": True}).write(campaign.run_folder(0))
+    said = " ".join(sentences(written(campaign)))
+    for doubt in (
+        "The campaign has not come to its end",
+        "The baseline was given",
+        "Undecided: run 1; no verdict could be given.",
+        "Every run has one seed, so the noise is unknown",
+        "A person changed the code of run 1.",
+        "A person forced a change past the gate in run 1.",
+        "Warning of run 1: the GPU was hot.",
+        "Executed with another machine, package or model than the first: run 1.",
+        "The settings are what the experiment reports",
+    ):
+        assert doubt in said, doubt
+
+
+# --- campaigns of all sizes -------------------------------------------------------------------------------------------
+
+
+def test_a_campaign_that_is_not_begun_has_a_write_up(synthetic: Callable[..., Campaign]) -> None:
+    document = written(synthetic(-1))
+    said = " ".join(sentences(document))
+    assert "No run is recorded yet, not even the baseline." in said
+    assert document.appendices == () and make_pdf(document).startswith(b"%PDF")
+
+
+def test_a_campaign_with_the_baseline_alone_has_a_write_up(synthetic: Callable[..., Campaign]) -> None:
+    document = written(synthetic(0))
+    said = " ".join(sentences(document))
+    assert "An idea was taken through 0 runs" in said and "Only the baseline is recorded so far: loss 1." in said
+    assert "Make the loss smaller." in render_md(document, "figures")
+
+
+def test_a_running_campaign_says_how_far_it_is(synthetic: Callable[..., Campaign]) -> None:
+    campaign = synthetic(1, lines=2)
+    Journal(campaign.journal).append("started", step="run_2/attempt_1/execute")
+    with locked(campaign.lock):
+        document = written(campaign)
+    assert "Running, at run 2 of 1, attempt 1: execution" in document.about
+    assert "The campaign still runs" in " ".join(sentences(document))
+
+
+def test_sixty_runs_have_a_write_up(synthetic: Callable[..., Campaign]) -> None:
+    document = compose(many(account(synthetic(4, seeds=5))), "")
+    assert len(section(document, "Every run").sections) == 60
+    overview = next(block for block in section(document, "Results").blocks if isinstance(block, Table))
+    assert len(overview.rows) == 61 and not overview.is_short
+    assert len(make_pdf(document)) < 1_000_000
+
+
+def test_a_campaign_without_a_primary_metric_has_a_write_up(tmp_path: Path) -> None:
+    campaign = new(tmp_path)
+    facts = json.loads(campaign.options_file.read_text())
+    for metric in facts["contract"]["metric"]:
+        metric["primary"] = False
+    campaign.options_file.write_text(json.dumps(facts))
+    fill(campaign, 2)
+    said = " ".join(sentences(written(campaign)))
+    assert "no hypothesis could be tested" in said and "names no primary metric" in said
+
+
+# --- every character in every format ----------------------------------------------------------------------------------
+
+
+def test_markdown_shows_every_character(hostile: Document) -> None:
+    tokens = MarkdownIt("commonmark").enable("table").parse(render_md(hostile, "figures"))
+    inline = [child for token in tokens for child in token.children or ()]
+    kinds = {token.type for token in tokens} | {child.type for child in inline}
+    assert not kinds & {"html_block", "html_inline", "link_open", "code_inline", "code_block"}
+    assert all(child.attrs["src"].startswith("figures/") for child in inline if child.type == "image")
+    title = "".join(child.content for child in tokens[1].children or ())
+    assert title == line(f"T {NASTY}")[:300] + title[300:] and len(title) > 250
+    shown = " ".join(child.content for child in inline)
+    assert shown.count("<script>window.pwned = 1</script></style></pre>") > 20
+    assert line(SIGNS) in shown
+
+
+def test_html_shows_every_character(hostile: Document) -> None:
+    from tests.test_report import Page
+
+    html = render_html(hostile)
+    page = Page(html)
+    assert {tag for tag, _ in page.elements} & {"script", "img", "iframe", "object", "input"} == set()
+    for _, attributes in page.elements:
+        assert not any(name.startswith("on") or name in ("style", "src") for name in attributes)
+        assert attributes.get("href", "#").startswith("#")
+    assert "default-src 'none'" in html
+    assert line(SIGNS)[:60] in page.text
+
+
+def test_typst_reads_no_character_as_markup(hostile: Document, tmp_path: Path) -> None:
+    source = render_typst(hostile)
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", source)
+    without_strings = re.sub(r'"(?:[^"\\]|\\.)*"', '""', source)
+    assert "pwned" not in without_strings and "eval(1)" not in without_strings
+    data = make_pdf(hostile)
+    if PDFTOTEXT:
+        text = "".join(text_of_pdf(data, tmp_path).split())
+        assert "<script>window.pwned=1</script>" in text
+        for piece in (r"$%&#_{}~^\<>*`[]|", r"\input{x}#eval(1)", "ÄßŁτ≤±", "😀漢字"):
+            assert piece in text, piece
+
+
+def test_latex_reads_no_character_as_markup(hostile: Document) -> None:
+    source = render_tex(hostile, "figures")
+    body = source[source.index("\\begin{document}") :]
+    assert r"\input" not in body.replace(r"\textbackslash{}input", "")
+    assert r"\textbackslash{}input\{x\} \#eval(1)" in body.replace("\\allowbreak{}", "")
+    assert not re.search(r"(?<!\\)[$#]|(?<!\\)%", body)
+    assert r"\DeclareUnicodeCharacter{1F600}{\unicodenumber{1F600}}" in source
+
+
+@pytest.mark.skipif(not PDFLATEX, reason="pdflatex is not installed")
+def test_the_latex_compiles(hostile: Document, executed: Campaign, tmp_path: Path) -> None:
+    for name, document in (("hostile", hostile), ("executed", written(executed))):
+        folder = tmp_path / name
+        folder.mkdir()
+        *figures, file = publish(document, "tex", folder / "paper.tex")
+        assert file.exists() and all(each.suffix == ".pdf" for each in figures)
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", file.name]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert (folder / "paper.pdf").read_bytes().startswith(b"%PDF")
+        assert name == "hostile" or "Overfull" not in done.stdout
+    assert r"\toprule" in file.read_text() and r"\usepackage{array,booktabs" in file.read_text()
+
+
+def test_the_pdf_holds_the_numbers_and_is_the_same_each_time(executed: Campaign, tmp_path: Path) -> None:
+    document = written(executed)
+    data = make_pdf(document)
+    assert data.startswith(b"%PDF")
+    assert make_pdf(written(executed)) == data
+    overview = next(block for block in section(document, "Results").blocks if isinstance(block, Table))
+    source = tmp_path / "document.typ"
+    if PDFTOTEXT:
+        text = text_of_pdf(data, tmp_path)
+    else:
+        import typst
+
+        for plot in document.pictures:
+            (tmp_path / f"{plot.name}.pdf").write_bytes(plot.pdf())
+        source.write_text(render_typst(document))
+        text = typst.query(source, "table.cell")
+    for row in overview.rows:
+        assert all(cell in text for cell in row), row
+
+
+def test_long_lines_of_code_go_on_below_and_what_hides_is_shown() -> None:
+    code = Code("x = '" + "漢" * 200 + "\u202e'", "Code:")
+    assert all(len(text) <= COLUMNS for _, text in code.folded) and len(code.folded) == 4
+    assert r"\u202e" in code.folded[-1][1]
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_figures_stand_beside_the_formats_that_cannot_hold_them(executed: Campaign, tmp_path: Path) -> None:
+    document = written(executed)
+    for form, kind in (("md", "svg"), ("html", None)):
+        folder = tmp_path / form
+        folder.mkdir()
+        *figures, file = publish(document, form, folder / f"paper.{form}")  # type: ignore[arg-type]
+        assert {each.suffix for each in figures} == ({f".{kind}"} if kind else set())
+        assert {each.name for each in folder.iterdir()} == {file.name} | ({"paper-figures"} if kind else set())
+        for figure in figures:
+            assert f"paper-figures/{figure.name}" in file.read_text()
+    assert "<svg" in file.read_text()
+    assert default_file(Layout(executed.root), "pdf") == executed.root.parent / "small-writeup.pdf"
+    with pytest.raises(InputError, match="--out FILE"):
+        publish(document, "html", tmp_path / "no" / "such" / "paper.html")
+
+
+# --- a model's text ---------------------------------------------------------------------------------------------------
+
+GOOD = """Here it is.
+
+## Introduction
+The idea is to make the loss smaller. It could work, say 77 reasons of $1 & *more*.
+
+## 4. Results
+Run 1 improved the loss over the baseline.
+
+It says so.
+## Conclusion
+More seeds would help.
+"""
+WRONG = "## Results\nThe loss of the baseline is 0.3. The loss rose in run 1. Nothing else.\n"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ModelServer]:
+    aider_python(lambda line: None)
+    with ModelServer() as running:
+        yield running
+
+
+def typed(campaign: Campaign, file: Path, form: str, model: str = "openai/unheard-of") -> Result:
+    return CliRunner().invoke(
+        cli, ["writeup", str(campaign.root), "--format", form, "--prose", model, "--out", str(file)]
+    )
+
+
+def test_a_models_text_stands_between_the_tables(
+    executed: Campaign, server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_BASE", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-very-secret-key")
+    server.says(GOOD)
+    done = typed(executed, tmp_path / "paper.md", "md")
+    assert done.exit_code == 0, done.output
+    assert "no source: Introduction: 77: " in done.output
+    text = (tmp_path / "paper.md").read_text()
+    assert "> The idea is to make the loss smaller. It could work, say 77 reasons of \\$1 \\& \\*more\\*." in text
+    assert text.index("## 1. Introduction") < text.index("## 5. Results") < text.index("> It says so.")
+    assert "written by openai/unheard-of" in text and "Here it is" not in text
+    assert "that no record holds: Introduction: 77" in text
+    assert "in this document took 1,100 tokens, cost unknown" in text
+    asked = server.requests[0]["messages"][-1]["content"]
+    assert "## Introduction\nwhat the idea is" in asked and "Improved: run 1 has loss" in asked
+
+
+class Answers:
+    """An agent whose model says one thing."""
+
+    reply = Reply("", Usage())
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def check(self) -> str:
+        return ""
+
+    def complete(self, model: str, system: str, user: str) -> Reply:
+        return self.reply
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_text_that_contradicts_a_record_ends_it_and_nothing_is_written(
+    executed: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prose, "AiderAgent", type("Saying", (Answers,), {"reply": Reply(WRONG, Usage())}))
+    refused = typed(executed, tmp_path / "paper.md", "md")
+    assert refused.exit_code == 4
+    assert "Results: The loss of the baseline is 0.3. [contradicts run_0: loss is " in refused.output
+    assert "Results: The loss rose in run 1. [contradicts run_1: loss is 0." in refused.output
+    assert "Nothing else" not in refused.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (
+            Reply("", Usage(), failure=Failure("auth", "the key is refused.")),
+            "the key is refused. Nothing was written.",
+        ),
+        (Reply("I would rather not.", Usage()), "none of the headings ## Introduction.* I would rather not"),
+    ],
+)
+def test_a_model_that_gives_no_text_ends_it(
+    executed: Campaign, monkeypatch: pytest.MonkeyPatch, reply: Reply, said: str
+) -> None:
+    monkeypatch.setattr(prose, "AiderAgent", type("Saying", (Answers,), {"reply": reply}))
+    with pytest.raises(CannotGoOn, match=said):
+        prose.write(account(executed), written(executed), "a/b", print)
+
+
+def test_a_models_text_is_text_in_every_format(executed: Campaign, tmp_path: Path) -> None:
+    by_model = Prose("a/b", {"Introduction": (NASTY,), "Every run": ("Fine.",)}, Usage(), ())
+    document = written(executed, by_model)
+    assert document.sections[0].title == "Introduction"
+    assert "sections named Introduction and Every run were written by a/b" in " ".join(sentences(document))
+    assert "<script>" not in render_html(document)
+    assert "\\input" not in render_tex(document, "f").split("\\begin{document}")[1].replace(
+        "\\textbackslash{}input", ""
+    )
+    assert make_pdf(document).startswith(b"%PDF")
