@@ -87,6 +87,7 @@ for _command in (
     looking.brief,
     looking.check,
     papers.report,
+    papers.writeup,
     campaigns.tell,
     place.agents,
     place.doctor,
