@@ -60,8 +60,10 @@ class LimitsSpec(_Part):
     disk: int | None = Field(default=50 * 10**9, gt=0)
     smoke_time: float = Field(default=120, gt=0)
     """The time limit of a smoke run."""
+    scoring_time: float = Field(default=7200, gt=0)
+    """The time limit of the scorer."""
 
-    @field_validator("time", "silence", "smoke_time", mode="before")
+    @field_validator("time", "silence", "smoke_time", "scoring_time", mode="before")
     @classmethod
     def _seconds(cls, value: Any) -> Any:
         return _quantity(value, ("s", "m", "h"))
@@ -156,6 +158,8 @@ class Profile(_Part):
 
     description: str = ""
     settings: dict[str, Setting] = {}
+    limits: LimitsSpec = LimitsSpec()
+    """Those of the contract, but for what is given here."""
     metrics: list[str] = []
     """Metrics that this profile has, of those that are not required everywhere."""
     baseline_seeds: int = Field(default=1, ge=1)
@@ -282,6 +286,11 @@ class Contract(_Part):
             known = ", ".join(self.profiles) or "none"
             raise InputError(f"--profile {chosen}: {FILE_NAME} has no such profile. It has: {known}.")
         return chosen, self.profiles[chosen]
+
+    def limits_of(self, profile: str) -> LimitsSpec:
+        """The limits of an execution under `profile`."""
+        own = self.profiles[profile].limits if profile in self.profiles else LimitsSpec()
+        return self.limits.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
     def metrics_of(self, profile: str) -> list[Metric]:
         """The metrics that a run under `profile` must have."""

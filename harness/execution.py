@@ -14,12 +14,19 @@ from pathlib import Path
 
 from . import coverage
 from .campaign import RESERVED, Campaign, Options
-from .contract import Contract, Setting
-from .errors import Interrupted
+from .contract import Contract, LimitsSpec, Setting
+from .errors import CannotGoOn, Interrupted
 from .executors import AbortRule, Executor, Job, Limits, Outcome
+from .laboratory import CACHE, OF_THE_SCORERS, Laboratory, Scoring, lab_cache, settings_key, stamp
 from .layout import layouts
+from .record import write_atomically
 from .repository import Repository
+from .result_files import EVAL_FOLDER
 
+FOLLOWS = "HARNESS_SCORER_FOLLOWS"
+"""Tells an experiment that what it hands over is scored afterwards, so that it need not."""
+REPORTED = "reported"
+"""Where eval results are filed that the experiment wrote and a scorer has better ones of."""
 PASSED_ON = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "VIRTUAL_ENV")
 PASSED_ON_PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "NVIDIA_VISIBLE", "CUBLAS_", "PYTORCH_")
 CACHES = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}
@@ -44,6 +51,8 @@ class Execution:
     """Where what ran of the watched statements is noted."""
     begun: float
     """Seconds since the epoch, by the file system's clock: what is older was not written by it."""
+    scoring: Scoring | None
+    """Where the contract names a scorer and the execution ended well."""
 
 
 class Executions:
@@ -55,6 +64,7 @@ class Executions:
         self._executor = executor
         self._options = options
         self._python = campaign.machine().get("python") or "python3"
+        self._laboratory = Laboratory(campaign, repository, executor, self.python)
 
     @property
     def python(self) -> str:
@@ -66,6 +76,7 @@ class Executions:
         commit: str,
         run: int,
         *,
+        start: str,
         seed: int,
         overrides: Mapping[str, Setting],
         smoke: bool = False,
@@ -75,6 +86,7 @@ class Executions:
     ) -> Execution:
         """Execute `commit` as `step`, or go on with an execution of it that is already there. Raises Interrupted.
 
+        What it hands over is then scored by the laboratory of the campaign's first commit, `start`.
         `overrides` are settings of a control, on top of those of the campaign. `watched` are statements of which is noted
         whether they ran.
         """
@@ -92,6 +104,7 @@ class Executions:
             out_dir.mkdir(parents=True)
             for name in ("home", "tmp"):
                 (scratch / name).mkdir(parents=True)
+            write_atomically(place / "cache", json.dumps(self._stamp()))
             mark.touch()
             job = self._job(copy, scratch, run, seed, overrides, smoke)
             if watched:
@@ -104,7 +117,32 @@ class Executions:
         ended = place / "ended"
         ended.touch()
         begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
-        return Execution(outcome, out_dir, home / outcome.log, noted, begun)
+        scoring = None
+        if outcome.ended == "ok" and self._campaign.contract.scorer:
+            self._check_cache(place / "cache")
+            environment = self._environment(seed, overrides, smoke)
+            scoring = self._laboratory.score(place / "scoring", start, out_dir, environment, self._limits, tick, stop)
+        return Execution(outcome, out_dir, home / outcome.log, noted, begun, scoring)
+
+    def prepare(
+        self,
+        step: str,
+        start: str,
+        *,
+        overrides: Mapping[str, Setting],
+        smoke: bool,
+        tick: Callable[[str], None],
+        stop: Callable[[], bool],
+    ) -> Outcome:
+        """Prepare what executions with these settings read, as `step`. Raises Interrupted and CannotGoOn."""
+        environment = self._environment(self._campaign.contract.seed, overrides, smoke)
+        outcome = self._laboratory.prepare(self._campaign.execution(step), start, environment, tick, stop)
+        self.forget(step)
+        return outcome
+
+    def prepared_as(self, overrides: Mapping[str, Setting], smoke: bool) -> str:
+        """A name for these settings."""
+        return settings_key(self._environment(self._campaign.contract.seed, overrides, smoke))
 
     def forget(self, step: str) -> None:
         """Remove the working copy of a step, after what it left has been filed."""
@@ -116,19 +154,16 @@ class Executions:
     def _job(
         self, copy: Path, scratch: Path, run: int, seed: int, overrides: Mapping[str, Setting], smoke: bool
     ) -> Job:
-        contract, options = self._campaign.contract, self._options
+        contract = self._campaign.contract
         command = self.command(run)
         if command[0] in ("python", "python3"):
             command[0] = self.python
-        environment = experiment_environment(contract, dict(os.environ)) | {
+        environment = self._environment(seed, overrides, smoke) | {
             "HOME": str(scratch.resolve() / "home"),
             "TMPDIR": str(scratch.resolve() / "tmp"),
-            "HARNESS_PROFILE": options.profile,
-            "HARNESS_SEED": str(seed),
-            "HARNESS_OVERRIDES": json.dumps({**options.overrides, **overrides}),
-            **({"HARNESS_SMOKE": "1"} if smoke else {}),
+            **({FOLLOWS: "1"} if contract.scorer else {}),
         }
-        limits = contract.limits
+        limits = self._limits
         return Job(
             command=tuple(command),
             folder=copy.resolve(),
@@ -147,10 +182,40 @@ class Executions:
             hidden=self._hidden(),
         )
 
+    def _environment(self, seed: int, overrides: Mapping[str, Setting], smoke: bool) -> dict[str, str]:
+        """What every process of an execution is told."""
+        contract, options = self._campaign.contract, self._options
+        return experiment_environment(contract, dict(os.environ)) | {
+            "HARNESS_PROFILE": options.profile,
+            "HARNESS_SEED": str(seed),
+            "HARNESS_OVERRIDES": json.dumps({**options.overrides, **overrides}),
+            **({"HARNESS_SMOKE": "1"} if smoke else {}),
+            **({CACHE: str(lab_cache())} if contract.prepare or contract.scorer else {}),
+        }
+
+    @property
+    def _limits(self) -> LimitsSpec:
+        return self._campaign.contract.limits_of(self._options.profile)
+
     def _hidden(self) -> tuple[Path, ...]:
-        """What no experiment reads: results and code of this and every other campaign beside it, and keys."""
+        """What no experiment reads: results and code of this and every other campaign beside it, what scores are made
+        with, and keys."""
         campaigns = [each.root for each in layouts(self._campaign.root.resolve().parent)]
-        return (self._campaign.root, *campaigns, *(Path.home() / name for name in OF_THE_PERSON))
+        evals = lab_cache() / OF_THE_SCORERS
+        return (self._campaign.root, *campaigns, evals, *(Path.home() / name for name in OF_THE_PERSON))
+
+    def _stamp(self) -> dict[str, list[int]]:
+        return stamp(lab_cache()) if self._campaign.contract.prepare else {}
+
+    def _check_cache(self, before: Path) -> None:
+        """Raises CannotGoOn where a file changed that the execution read: scores would rest on other data."""
+        now = self._stamp()
+        for path, was in json.loads(before.read_text(encoding="utf-8")).items():
+            if now.get(path) != was:
+                raise CannotGoOn(
+                    f"{lab_cache() / path}: changed while an execution read it, so what it trained on is unknown. "
+                    "Remove it from the cache, so that it is made again, then `harness resume`."
+                )
 
 
 def oldest(begun: float, ended: float, seconds: float) -> float:
@@ -174,24 +239,36 @@ def experiment_environment(contract: Contract, person: dict[str, str]) -> dict[s
     return passed | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
 
 
-def file_results(source: Path, target: Path) -> list[str]:
+def file_results(source: Path, target: Path, scores: Path | None = None) -> list[str]:
     """Move what an execution left in its out_dir into a run's folder. Returns what was renamed, a sentence each.
 
-    Safe to repeat after a crash in the middle. Links are not taken over: a record holds its own files.
+    `scores` are a scorer's eval results, which become the run's; then the experiment's own are filed as `reported`. Safe to
+    repeat after a crash in the middle. Links are not taken over: a record holds its own files.
     """
     target.mkdir(parents=True, exist_ok=True)
     warnings = []
+    reserved = RESERVED if scores is None else RESERVED | {REPORTED}
     for child in sorted(source.iterdir()) if source.exists() else ():
         if child.is_symlink():
             warnings.append(f"{child.name}: the experiment left a link; links are not kept.")
             child.unlink()
             continue
         name = child.name
-        if name in RESERVED:
+        if name in reserved:
             name = f"experiment_{name}"
             warnings.append(f"{child.name}: this name belongs to the harness; the experiment's is kept as {name}.")
-        place = target / name
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)
-        child.replace(place)
+        elif scores is not None and name == EVAL_FOLDER:
+            name = REPORTED
+            warnings.append(
+                f"{child.name}: the experiment wrote eval results itself; they are kept as {name} and not read."
+            )
+        _move(child, target / name)
+    if scores is not None and scores.exists():
+        _move(scores, target / EVAL_FOLDER)
     return warnings
+
+
+def _move(source: Path, target: Path) -> None:
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    source.replace(target)

@@ -45,7 +45,7 @@ VerdictKind = Literal[
     "unhealthy",
     "failed",
 ]
-Source = Literal["harness", "reported"]
+Source = Literal["harness", "artifact", "reported"]
 
 
 class _Part(BaseModel):

@@ -17,7 +17,7 @@ from .errors import CannotGoOn
 from .health import check_health
 from .notes import person_section, render_notes
 from .record import AttemptRecord, Record, ReviewRecord, UsageRecord, VerdictRecord, write_atomically
-from .results import read_results
+from .scored import read_run
 from .seeding import fixed_seeds
 from .turn import Turn, latest, turn_key
 from .verdict import compare_metrics, compare_settings
@@ -187,7 +187,7 @@ class Recorder:
     def _baseline(self) -> Record:
         given = self._journal.result("start")["given"]
         folder = self._campaign.run_folder(0)
-        results = read_results(folder)
+        results = read_run(folder, self._campaign.contract)
         broken = check_health(self._campaign.contract, self._options.profile, results)
         if broken:
             raise CannotGoOn(

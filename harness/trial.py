@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,7 @@ from .text import duration
 from .turn import Turn
 from .workspace import Change
 
+SCORING_LOG = "scoring.txt"
 TAIL = 4_000  # characters of output that go back to the agent
 
 
@@ -191,6 +193,7 @@ class Trials:
             self._stop.check()
             expected = self._expected("/smoke" if what.smoke else "/execute")
             self._budget.check_execution(expected)
+            self._prepare(what)
             self._view.begin(what.run, self._options.max_runs, what.attempt, what.phase, expected)
         result = self._journal.once(what.step, lambda: self._perform(what))
         self._executions.forget(what.step)
@@ -200,6 +203,27 @@ class Trials:
             self._view.say(f"{result['trouble']['status'].replace('_', ' ')}: {result['trouble']['why']}")
         editable = tuple(self._campaign.contract.editable)
         return Trouble(**result["trouble"], put_back=not_kept, editable=editable)
+
+    def _prepare(self, what: Execute) -> None:
+        """Have the laboratory prepare what an execution with these settings reads, once in a campaign."""
+        if self._campaign.contract.prepare:
+            with self._stop.polled():
+                step = f"prepare/{self._executions.prepared_as(what.overrides, what.smoke)}"
+                if not self._journal.is_done(step):
+                    self._view.begin(what.run, self._options.max_runs, what.attempt, "prepare")
+                self._journal.once(
+                    step,
+                    lambda: asdict(
+                        self._executions.prepare(
+                            step,
+                            self._journal.result("start")["commit"],
+                            overrides=what.overrides,
+                            smoke=what.smoke,
+                            tick=self._view.tick,
+                            stop=lambda: self._stop.at_once,
+                        )
+                    ),
+                )
 
     def _perform(self, what: Execute) -> dict[str, Any]:
         if what.shelf and kept.take(what.shelf, what.seed, what.folder):
@@ -211,6 +235,7 @@ class Trials:
                 what.step,
                 what.commit,
                 what.run,
+                start=self._journal.result("start")["commit"],
                 seed=seed,
                 overrides=what.overrides,
                 smoke=what.smoke,
@@ -218,8 +243,14 @@ class Trials:
                 tick=self._view.tick,
                 stop=lambda: self._stop.at_once,
             )
-        status, why = self._judge(execution, what.smoke)
-        trouble = {"status": status, "why": why, "output_tail": _tail(execution.log)} if status else None
+        scoring = execution.scoring
+        # Judged once: when this is begun again after a crash, some of the files may have been filed already.
+        judged = self._campaign.execution(what.step) / "judged.json"
+        if not judged.exists():
+            write_atomically(judged, json.dumps(self._judge(execution, what.smoke)))
+        status, why = json.loads(judged.read_text(encoding="utf-8"))
+        log = scoring.log if scoring and scoring.refused else execution.log
+        trouble = {"status": status, "why": why, "output_tail": _tail(log)} if status else None
         outcome = asdict(execution.outcome)
         if what.smoke:
             what.folder.mkdir(parents=True, exist_ok=True)
@@ -227,11 +258,15 @@ class Trials:
             idle = coverage.never_ran(execution.coverage, watched)
             return {"trouble": trouble, "outcome": outcome, "warnings": [], "never_ran": idle}
         folder = what.failed if trouble else what.folder
-        warnings = file_results(execution.folder, folder)
-        shutil.copyfile(execution.log, (folder.parent if folder.name == "out" else folder) / "log.txt")
+        warnings = file_results(execution.folder, folder, scoring.scores if scoring else None)
+        beside = folder.parent if folder.name == "out" else folder
+        shutil.copyfile(execution.log, beside / "log.txt")
+        if scoring and scoring.log.exists():
+            shutil.copyfile(scoring.log, beside / SCORING_LOG)
         if what.shelf and not trouble:
             kept.keep(what.shelf, what.seed, folder)
-        return {"trouble": trouble, "outcome": outcome, "warnings": warnings}
+        scored = {"seconds": scoring.seconds, "artifact": scoring.artifact} if scoring else None
+        return {"trouble": trouble, "outcome": outcome, "warnings": warnings, "scoring": scored}
 
     def _watched(self, what: Execute) -> dict[str, list[coverage.Lines]]:
         """The statements that a run's change has and its parent's code has not, in a smoke run."""
@@ -243,15 +278,22 @@ class Trials:
 
     def _judge(self, execution: Execution, smoke: bool) -> tuple[AttemptStatus | None, str]:
         """The status of an execution that has no evidence, None for one that has."""
-        outcome = execution.outcome
+        outcome, scoring = execution.outcome, execution.scoring
+        status: Any
         if outcome.ended != "ok":
             known = outcome.ended in get_args(AttemptStatus)
-            status: Any = outcome.ended if known else "crashed"
+            status = outcome.ended if known else "crashed"
             if smoke and status == "crashed":
                 status = "smoke_failed"
             return status, f"{'smoke run: ' if smoke else ''}{outcome.why}"
-        results = read_run(execution.folder, self._campaign.contract, newer_than=execution.begun - 1)
-        missing = missing_metrics(self._campaign.contract, self._options.profile, results)
+        if scoring and scoring.refused:
+            known = scoring.ended in get_args(AttemptStatus) and scoring.ended != "crashed"
+            status = scoring.ended if known else "smoke_failed" if smoke else "wrong_result"
+            return status, f"{'smoke run: ' if smoke else ''}{scoring.refused}"
+        scores = scoring.scores if scoring else None
+        contract = self._campaign.contract
+        results = read_run(execution.folder, contract, scores=scores, newer_than=execution.begun - 1)
+        missing = missing_metrics(contract, self._options.profile, results)
         if results.metrics and not missing:
             return None, ""
         findings = "; ".join(map(str, results.findings))

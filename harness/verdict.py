@@ -84,11 +84,15 @@ def compare_metrics(by_seed: Sequence[Results], baseline: Record | None) -> dict
 
 
 def compare_settings(results: Results, baseline: Record | None) -> dict[str, SettingRecord]:
-    """The settings that the run reported beside the baseline's; None stands for one that only the other has."""
+    """The run's settings beside the baseline's, and who says so; None stands for one that only the other has."""
     mine = results.settings
     theirs = {name: known.value for name, known in baseline.settings.items()} if baseline else mine
     return {
-        name: SettingRecord(value=mine.get(name), baseline=theirs.get(name), source="reported")
+        name: SettingRecord(
+            value=mine.get(name),
+            baseline=theirs.get(name),
+            source="artifact" if name in results.verified else "reported",
+        )
         for name in dict.fromkeys([*mine, *theirs])
     }
 

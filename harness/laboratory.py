@@ -1,0 +1,277 @@
+"""The laboratory's processes: what prepares data before executions, and what scores an execution after it has ended.
+
+Both run from the files of the campaign's first commit, in which no agent had a part, in a fresh interpreter that sees no
+other folder's modules. The scorer gets a copy of what the execution handed over, made when nothing of the execution ran any
+more, and writes into a folder that no execution could ever write to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from .agents.environment import cache_folder
+from .campaign import Campaign
+from .contract import FILE_NAME as CONTRACT_FILE
+from .contract import LimitsSpec
+from .errors import CannotGoOn, Interrupted
+from .executors import Ended, Executor, Job, Limits, Outcome
+from .repository import Repository
+
+CACHE = "HARNESS_LAB_CACHE"
+OF_THE_SCORERS = "evals"
+"""The part of the cache that scorers write: what is the same for all runs that they score."""
+HUB = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+"""Variables of the person's that preparing needs to download."""
+JUDGE = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HF_HUB_OFFLINE")
+"""Variables of the person's that a scorer gets besides: a judge, for scores that a language model gives."""
+_ARTIFACT = re.compile(r"\{out_dir\}/([\w./-]+)")
+_AT_ONCE = 1 << 20
+
+_ISOLATED = """\
+import runpy, sys
+folder, how = sys.argv[1:3]
+sys.path.insert(0, folder)
+del sys.argv[: 3 if how == "-m" else 2]
+if how == "-m":
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+else:
+    runpy.run_path(how, run_name="__main__")
+"""
+"""Runs `-m MODULE` or a script of a folder. Python's own variables are those that the harness sets, or none."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a scoring ended."""
+
+    refused: str
+    """Why there are no scores, "" where there are."""
+    ended: Ended
+    scores: Path
+    log: Path
+    seconds: float
+    artifact: dict[str, str]
+    """SHA-256 of each file that was handed over, by path."""
+
+
+def lab_cache() -> Path:
+    """The laboratory's cache folder, as its processes are told."""
+    chosen = os.environ.get(CACHE)
+    return Path(chosen).absolute() if chosen else cache_folder() / "lab"
+
+
+class Laboratory:
+    """Runs what the contract names as `prepare` and `scorer`. `start` is the campaign's first commit."""
+
+    def __init__(self, campaign: Campaign, repository: Repository, executor: Executor, python: str) -> None:
+        self._campaign = campaign
+        self._repository = repository
+        self._executor = executor
+        self._python = python
+
+    def prepare(
+        self,
+        place: Path,
+        start: str,
+        environment: Mapping[str, str],
+        tick: Callable[[str], None],
+        stop: Callable[[], bool],
+    ) -> Outcome:
+        """Run `prepare`, or go on with it. Raises Interrupted, and CannotGoOn where it fails: nothing could be executed."""
+        cache = lab_cache()
+        cache.mkdir(parents=True, exist_ok=True)
+        libraries = [Path(environment[name]) for name in ("HF_HOME", "TORCH_HOME") if name in environment]
+        for folder in libraries:
+            folder.mkdir(parents=True, exist_ok=True)
+        command = self._campaign.contract.prepare
+        job = self._job(place, command, environment, HUB, writable=(cache, *libraries), limits=Limits())
+        outcome, log = self._run(place, start, job, tick, stop)
+        if outcome.ended != "ok":
+            raise CannotGoOn(f"the data could not be prepared: {outcome.why}\n{_end(log)}")
+        return outcome
+
+    def score(
+        self,
+        place: Path,
+        start: str,
+        out_dir: Path,
+        environment: Mapping[str, str],
+        limits: LimitsSpec,
+        tick: Callable[[str], None],
+        stop: Callable[[], bool],
+    ) -> Scoring:
+        """Score what an execution that has ended left in `out_dir`, or go on with it. Raises Interrupted.
+
+        `place` is a folder for it alone.
+        """
+        contract = self._campaign.contract
+        scores, handed, whole = place / "scores", place / "handed", place / "whole"
+        if not whole.exists():
+            shutil.rmtree(place, ignore_errors=True)
+            refused = _copy_artifact(out_dir, handed, contract.scorer, limits.disk)
+            if refused:
+                return Scoring(refused, "crashed", scores, place / "none", 0.0, {})
+            whole.touch()
+        evals = lab_cache() / OF_THE_SCORERS
+        evals.mkdir(parents=True, exist_ok=True)
+        before = checksums(handed)
+        places = {"{out_dir}": str(handed.resolve()), "{scores}": str(scores.resolve())}
+        command = [_filled(part, places) for part in contract.scorer]
+        within = Limits(time=limits.scoring_time, memory=limits.memory, output=limits.output)
+        job = self._job(place, command, environment, JUDGE, writable=(scores, evals), limits=within)
+        outcome, log = self._run(place, start, job, tick, stop, empty=scores)
+        refused = "" if outcome.ended == "ok" else f"it was executed well and could not be scored: {outcome.why}"
+        if not refused and (self._is_changed(place / "copy", start) or checksums(handed) != before):
+            raise CannotGoOn(f"{place}: files of the laboratory changed while it scored. Another process wrote there.")
+        return Scoring(refused, outcome.ended, scores, log, outcome.seconds, before)
+
+    def _job(
+        self,
+        place: Path,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        besides: Sequence[str],
+        *,
+        writable: tuple[Path, ...],
+        limits: Limits,
+    ) -> Job:
+        copy, scratch = (place / "copy").resolve(), (place / "scratch").resolve()
+        own = {name: value for name, value in environment.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+        own |= {name: os.environ[name] for name in besides if name in os.environ}
+        own |= {"HOME": str(scratch / "home"), "TMPDIR": str(scratch / "tmp"), CACHE: str(lab_cache())}
+        program, *arguments = command
+        if program in ("python", "python3"):
+            # -I would do the same and ignore PYTHONHASHSEED, on which the order of sets and so some scores depend.
+            arguments = ["-s", "-P", "-B", "-c", _ISOLATED, str(copy), *arguments]
+            program = self._python
+        return Job((program, *arguments), copy, scratch / "none", scratch, own, limits, writable=writable)
+
+    def _run(
+        self,
+        place: Path,
+        start: str,
+        job: Job,
+        tick: Callable[[str], None],
+        stop: Callable[[], bool],
+        empty: Path | None = None,
+    ) -> tuple[Outcome, Path]:
+        """Run the job, or go on with it, in a new copy of the laboratory, and with the folder `empty`, which is that."""
+        home = place / "job"
+        execution = self._executor.attach(home) if home.exists() else None
+        if execution is None:
+            for folder in (home, place / "copy", place / "scratch", *([empty] if empty else [])):
+                shutil.rmtree(folder, ignore_errors=True)
+            if empty:
+                empty.mkdir(parents=True)
+            for path, content in self._files(start).items():
+                file = place / "copy" / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            for name in ("home", "tmp"):
+                (place / "scratch" / name).mkdir(parents=True)
+            execution = self._executor.submit(job, home)
+        outcome = execution.wait(tick, stop)
+        if outcome.ended == "stopped":
+            shutil.rmtree(place, ignore_errors=True)
+            raise Interrupted("stopped")
+        return outcome, home / outcome.log
+
+    def _files(self, start: str) -> dict[str, bytes]:
+        """The laboratory: what goes along with the experiment and nobody may edit, and the contract."""
+        contract = self._campaign.contract
+        return self._repository.files(start, [*contract.files, CONTRACT_FILE])
+
+    def _is_changed(self, copy: Path, start: str) -> bool:
+        return any((copy / path).read_bytes() != content for path, content in self._files(start).items())
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file below `folder`, by path."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
+        with path.open("rb") as file:
+            found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def stamp(folder: Path) -> dict[str, list[int]]:
+    """What changes with any change to a file below `folder` (size, inode, time of the change), by path; the scorers' part
+    and locks left out. Cheap where the content is large, and no process can set the time of a change."""
+    found: dict[str, list[int]] = {}
+    pending = [folder]
+    while pending:
+        try:
+            entries = list(os.scandir(pending.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                if path != folder / OF_THE_SCORERS:
+                    pending.append(path)
+            elif path.suffix != ".lock":
+                status = entry.stat(follow_symlinks=False)
+                found[str(path.relative_to(folder))] = [status.st_size, status.st_ino, status.st_ctime_ns]
+    return found
+
+
+def _copy_artifact(out_dir: Path, target: Path, scorer: Sequence[str], limit: int | None) -> str:
+    """Copy what `scorer` names of the out_dir: regular files, no links. Why it cannot be, "" where it was."""
+    names = [found for part in scorer for found in _ARTIFACT.findall(part)] or [""]
+    left = limit if limit is not None else 2**63
+    for name in names:
+        if ".." in PurePosixPath(name).parts:
+            raise CannotGoOn(f"scorer: {name} is not inside the out_dir")
+        pending = [PurePosixPath(name)]
+        while pending:
+            path = pending.pop()
+            source = out_dir / path
+            try:
+                status = source.lstat()
+                if stat.S_ISDIR(status.st_mode):
+                    (target / path).mkdir(parents=True, exist_ok=True)
+                    pending += [path / child.name for child in sorted(source.iterdir())]
+                elif not stat.S_ISREG(status.st_mode):
+                    return f"{path}: only regular files are handed over, no links."
+                elif (left := left - status.st_size) < 0:
+                    return f"{path}: what is handed over is larger than the contract's limit of disk ({limit} bytes)."
+                else:
+                    (target / path).parent.mkdir(parents=True, exist_ok=True)
+                    _copy_file(source, target / path, status.st_size)
+            except FileNotFoundError:
+                return f"{path}: missing; the experiment handed nothing over."
+            except OSError as error:
+                return f"{path}: cannot be read: {error.strerror}"
+    return ""
+
+
+def _copy_file(source: Path, target: Path, size: int) -> None:
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as reading, target.open("wb") as writing:
+        while size > 0 and (data := reading.read(min(_AT_ONCE, size))):
+            writing.write(data)
+            size -= len(data)
+
+
+def _filled(part: str, places: Mapping[str, str]) -> str:
+    for name, path in places.items():
+        part = part.replace(name, path)
+    return part
+
+
+def _end(log: Path) -> str:
+    return log.read_bytes()[-4000:].decode(errors="replace") if log.exists() else ""
+
+
+def settings_key(environment: Mapping[str, str]) -> str:
+    """Names what `environment` asks of `prepare`: profile, overrides, and whether it is for a smoke run."""
+    facts = {name: environment.get(name) for name in ("HARNESS_PROFILE", "HARNESS_OVERRIDES", "HARNESS_SMOKE")}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
