@@ -107,13 +107,24 @@ class EvalSettings:
     eval_dataset: str
     """The text that scores are measured on, as `dataset`; of documents that are in both, training gets none of these."""
     eval_tokens: int
-    """Tokens that reconstruction and sparsity are measured on."""
+    """Tokens that core measures reconstruction and sparsity on, and that autointerp takes its examples from."""
+    absorption_letters: int
+    """First letters that the language model must know for absorption to be measured, of 26. SAEBench: 20."""
+    probing_datasets: str
+    """For sparse_probing_sae_probes: data sets of sae-probes by name, separated by spaces, or `all` 113."""
+    probing_rows: int
+    """Texts that a probe is trained on, for sparse_probing, tpp and scr; a quarter as many test it. SAEBench: 4,000."""
+    autointerp_latents: int
+    """Latents that the judge is asked about. SAEBench: 1,000."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "eval_tokens")
+        _at_least_one(self, "eval_tokens", "probing_rows", "autointerp_latents")
+        if not 2 <= self.absorption_letters <= 26:
+            raise SettingsError(f"absorption_letters {self.absorption_letters}: expected 2 to 26")
 
     def cut_for_smoke(self) -> EvalSettings:
-        return replace(self, eval_tokens=min(self.eval_tokens, 2048))
+        """Core alone, on little text: the other evals only take longer."""
+        return replace(self, evals="core", eval_tokens=min(self.eval_tokens, 2048))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,93 @@
+"""SAEBench's absorption: does the latent of a first letter stay silent on words whose own latents carry the letter?"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cache import Say
+from ..settings import EvalSettings, LanguageModelData
+from .bench import LLM_BATCH, Bench, Skip
+
+if TYPE_CHECKING:
+    from .bench_sae import BenchSAE
+
+F1 = 0.6
+"""A letter counts if a probe on the activations finds it this well (SAEBench's own value)."""
+DENSE_LATENTS = 4096
+"""Up to so many latents the codes of all words are kept in memory instead of being encoded again and again."""
+
+
+class Absorption:
+    """Uses encode and W_dec."""
+
+    main = ("mean.mean_full_absorption_score",)
+
+    def fixed_by(self, data: LanguageModelData, sizes: EvalSettings) -> dict[str, object]:
+        return {}
+
+    def fill(self, bench: Bench, folder: Path, say: Say) -> None:
+        """Train the probes for first letters."""
+        from sae_bench.evals.absorption import common
+        from sae_bench.sae_bench_utils.general_utils import str_to_dtype
+        from transformer_lens import HookedTransformer
+
+        config = self._config(bench)
+        say("absorption: probes for the 26 first letters")
+        model = HookedTransformer.from_pretrained_no_processing(
+            bench.official, device=bench.device, dtype=str_to_dtype(bench.data.dtype)
+        )
+        common.load_or_train_probe(
+            model=model,
+            base_template=config.prompt_template,
+            pos_idx=config.prompt_token_pos,
+            layer=bench.data.layer,
+            probes_dir=folder,
+            device=bench.device,
+        )
+
+    def run(self, bench: Bench, sae: BenchSAE, fixed: Path, out: Path) -> None:
+        from sae_bench.evals.absorption import main
+
+        # Where probes and intermediate results lie are arguments that SAEBench's `run_eval` does not pass on; left at their
+        # defaults they are folders inside the installed package, named by the model, where a small model that goes by a
+        # real one's name would leave its probes for the real one.
+        probing: Any = main.run_k_sparse_probing_experiment
+        absorbing: Any = main.run_feature_absortion_experiment
+        seen, absorbed = out / "k_sparse_probing", out / "feature_absorption"
+        main.run_k_sparse_probing_experiment = functools.partial(probing, experiment_dir=seen, probes_dir=fixed)
+        main.run_feature_absortion_experiment = functools.partial(
+            absorbing, experiment_dir=absorbed, sparse_probing_experiment_dir=seen, probes_dir=fixed
+        )
+        config = self._config(bench)
+        config.precalc_k_sparse_probe_sae_acts = sae.cfg.d_sae <= DENSE_LATENTS
+        try:
+            main.run_eval(config, [("sae", sae)], bench.device, str(out), force_rerun=True)
+        finally:
+            main.run_k_sparse_probing_experiment = probing
+            main.run_feature_absortion_experiment = absorbing
+        letters = _letters(Path("artifacts/absorption/sae_custom_sae_k_sparse_probing.json"))
+        if letters < bench.sizes.absorption_letters:
+            raise Skip(
+                f"the language model does not know its letters well enough after layer {bench.data.layer}: probes find "
+                f"{letters} of 26 first letters with F1 above {F1}, and the setting absorption_letters asks for "
+                f"{bench.sizes.absorption_letters}"
+            )
+
+    def _config(self, bench: Bench) -> Any:
+        from sae_bench.evals.absorption.eval_config import AbsorptionEvalConfig
+
+        return AbsorptionEvalConfig(
+            model_name=bench.name,
+            llm_batch_size=LLM_BATCH,
+            llm_dtype=bench.data.dtype,
+            min_GT_probe_f1=F1,
+            min_feats_for_eval=bench.sizes.absorption_letters,
+        )
+
+
+def _letters(probes: Path) -> int:
+    """How many letters the probes find, by the table that SAEBench leaves in the working directory."""
+    return sum(letter["f1_probe"] > F1 for letter in json.loads(probes.read_text()))

@@ -1,0 +1,135 @@
+"""The language model and the place in it that an SAE is scored on, and the working directory where SAEBench finds both."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import random
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..cache import Say
+from ..model_files import TINY, fetch
+from ..settings import EvalSettings, LanguageModelData, Settings
+from ..text import is_path
+
+SEED = 42
+"""Set before each eval, whatever the run's own seed: the same artifact gets the same score. SAEBench's own default."""
+LLM_BATCH = 32
+"""Sequences that the language model computes at once. SAEBench's own for Gemma-2-2B on a GPU of 24 GB."""
+STAND_IN = "EleutherAI/pythia-70m-deduped"
+"""transformer-lens loads models by names that it knows. Of a GPT-NeoX it then reads everything from the files, so that any
+GPT-NeoX can be loaded under the name of one."""
+TEXT = "evaluation/text"
+"""The data set of evaluation text, as a folder of the working directory."""
+
+
+class Skip(Exception):
+    """Why an eval gives no result here; a sentence for a person."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What an SAE is scored on."""
+
+    data: LanguageModelData
+    sizes: EvalSettings
+    model: Path
+    """The folder with the language model's files."""
+    official: str
+    """The name under which transformer-lens loads it from the working directory."""
+    device: str
+
+    @property
+    def name(self) -> str:
+        """The short name of the model: SAEBench makes names of files of it."""
+        return self.official.rsplit("/", 1)[-1]
+
+    @property
+    def hook(self) -> str:
+        return f"blocks.{self.data.layer}.hook_resid_post"
+
+
+def bench_of(settings: Settings, say: Say) -> Bench:
+    """Raises CannotPrepare where the model's files cannot be had, Skip where transformer-lens cannot load such a model."""
+    data, sizes = settings.language_model, settings.evals
+    if sizes is None:
+        raise Skip(f"profile {settings.profile} has no language model")
+    folder = fetch(data, say)
+    return Bench(data, sizes, folder, official_name(data, folder), device_of(settings))
+
+
+def device_of(settings: Settings) -> str:
+    if settings.device != "auto":
+        return settings.device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def official_name(data: LanguageModelData, folder: Path) -> str:
+    """The name by which transformer-lens will load the model in `folder`. Raises Skip."""
+    if data.model == TINY:
+        return STAND_IN
+    if is_path(data.model) and json.loads((folder / "config.json").read_text()).get("model_type") == "gpt_neox":
+        return STAND_IN
+    from transformer_lens.loading_from_pretrained import get_official_model_name
+
+    name = folder.name if is_path(data.model) else data.model
+    for candidate in (name, name.rsplit("/", 1)[-1]):
+        with contextlib.suppress(ValueError):
+            return str(get_official_model_name(candidate))
+    raise Skip(
+        f"SAEBench loads language models through transformer-lens, which does not know {name!r}. A local folder of a known "
+        "model may carry the model's name; of a GPT-NeoX any name will do."
+    )
+
+
+@contextlib.contextmanager
+def at_work(bench: Bench) -> Iterator[Path]:
+    """A fresh working directory, in which `bench`'s model is found, with seeds set. Yields it.
+
+    SAEBench writes into the working directory, by the name of the SAE: nothing that one SAE leaves is there for another.
+    """
+    import numpy as np
+    import torch
+
+    gradients = torch.is_grad_enabled()
+    with tempfile.TemporaryDirectory(prefix="saebench-") as place, _hub_cache_in(Path(place)), contextlib.chdir(place):
+        link(Path(bench.official), bench.model)
+        random.seed(SEED)
+        np.random.seed(SEED)
+        torch.manual_seed(SEED)
+        torch.set_grad_enabled(True)  # some evals switch it off and leave it so, others need it
+        try:
+            yield Path(place)
+        finally:
+            torch.set_grad_enabled(gradients)
+
+
+def link(name: Path, target: Path) -> None:
+    """Let `target` be found under `name` in the working directory."""
+    if name.is_symlink():
+        return
+    name.parent.mkdir(parents=True, exist_ok=True)
+    name.symlink_to(target.absolute(), target_is_directory=True)
+
+
+@contextlib.contextmanager
+def _hub_cache_in(place: Path) -> Iterator[None]:
+    """datasets notes what it reads, even local files, in its cache, which a scorer cannot write where it usually is."""
+    datasets: Any = importlib.import_module("datasets")
+    before = datasets.config.HF_DATASETS_CACHE
+    if os.access(before, os.W_OK):
+        yield
+        return
+    datasets.config.HF_DATASETS_CACHE = place / "datasets"
+    try:
+        yield
+    finally:
+        datasets.config.HF_DATASETS_CACHE = before

@@ -1,0 +1,71 @@
+"""SAEBench's core: reconstruction, sparsity, and what the language model loses with the SAE in place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import text
+from ..cache import Say
+from ..settings import EvalSettings, LanguageModelData
+from .bench import TEXT, Bench, link
+
+if TYPE_CHECKING:
+    from .bench_sae import BenchSAE
+
+PROMPTS = 16
+"""Sequences of a batch."""
+CHARS_A_TOKEN = 8
+"""More than any tokenizer needs of English or code: so much text is laid by for each token that is asked for."""
+LOSS_SHARE = 4
+"""One in so many batches also measures the loss of the language model, which takes three forward passes to its end."""
+
+
+class Core:
+    """Uses encode and decode; the encoder's weights for some metrics on weights only."""
+
+    main = ("sparsity.l0", "reconstruction_quality.explained_variance")
+
+    def fixed_by(self, data: LanguageModelData, sizes: EvalSettings) -> dict[str, object]:
+        return evaluation_text(data, sizes)
+
+    def fill(self, bench: Bench, folder: Path, say: Say) -> None:
+        write_text(bench.sizes, folder)
+
+    def run(self, bench: Bench, sae: BenchSAE, fixed: Path, out: Path) -> None:
+        from sae_bench.evals.core.main import multiple_evals
+
+        link(Path(TEXT), fixed)
+        batches = max(bench.sizes.eval_tokens // (PROMPTS * bench.data.context), 1)
+        multiple_evals(
+            [("sae", sae)],
+            n_eval_reconstruction_batches=max(batches // LOSS_SHARE, 1),
+            n_eval_sparsity_variance_batches=batches,
+            eval_batch_size_prompts=PROMPTS,
+            compute_featurewise_density_statistics=True,
+            compute_featurewise_weight_based_metrics=True,
+            exclude_special_tokens_from_reconstruction=True,  # no SAE is trained on them
+            dataset=TEXT,
+            context_size=bench.data.context,
+            output_folder=str(out),
+            dtype=bench.data.dtype,
+            device=bench.device,
+            force_rerun=True,
+        )
+
+
+def evaluation_text(data: LanguageModelData, sizes: EvalSettings) -> dict[str, object]:
+    """What decides the text."""
+    return {"text": text.identity(sizes.eval_dataset), "tokens": sizes.eval_tokens}
+
+
+def write_text(sizes: EvalSettings, folder: Path) -> None:
+    """Documents that no SAE is trained on, as a data set in `folder`. Raises CannotPrepare where they cannot be had."""
+    wanted = CHARS_A_TOKEN * sizes.eval_tokens
+    with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
+        for document in text.documents(sizes.eval_dataset, "eval"):
+            file.write(json.dumps({"text": document}) + "\n")
+            wanted -= len(document)
+            if wanted < 0:
+                return

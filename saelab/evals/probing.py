@@ -1,0 +1,146 @@
+"""SAEBench's sparse probing: how much do single latents say about what a text is? On two collections of data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cache import Say
+from ..settings import EvalSettings, LanguageModelData
+from .bench import LLM_BATCH, SEED, Bench, Skip
+
+if TYPE_CHECKING:
+    from .bench_sae import BenchSAE
+
+TEST_SHARE = 4
+"""Texts for training a probe are so many times those for testing it (SAEBench: 4,000 and 1,000)."""
+
+
+class SparseProbing:
+    """SAEBench's own data sets, from the hub. Uses encode."""
+
+    main = ("sae.sae_top_1_test_accuracy",)
+
+    def fixed_by(self, data: LanguageModelData, sizes: EvalSettings) -> dict[str, object]:
+        return {"rows": sizes.probing_rows}
+
+    def fill(self, bench: Bench, folder: Path, say: Say) -> None:
+        say("sparse_probing: texts from the hub, and the language model's activations on them")
+        self.run(bench, _any_sae(bench), folder, Path("unused"))
+
+    def run(self, bench: Bench, sae: BenchSAE, fixed: Path, out: Path) -> None:
+        from sae_bench.evals.sparse_probing import main
+        from sae_bench.evals.sparse_probing.eval_config import SparseProbingEvalConfig
+
+        config = SparseProbingEvalConfig(
+            model_name=bench.name,
+            llm_batch_size=LLM_BATCH,
+            llm_dtype=bench.data.dtype,
+            probe_train_set_size=bench.sizes.probing_rows,
+            probe_test_set_size=bench.sizes.probing_rows // TEST_SHARE,
+        )
+        # github-code is read by a script of its own, which no version of datasets that SAEBench works with executes.
+        config.dataset_names = [name for name in config.dataset_names if name != "codeparrot/github-code"]
+        main.run_eval(config, [("sae", sae)], bench.device, str(out), force_rerun=True, artifacts_path=str(fixed))
+
+
+class SaeProbes:
+    """The data sets inside the package sae-probes. Uses encode."""
+
+    main = ("sae.sae_top_1_test_accuracy",)
+
+    def fixed_by(self, data: LanguageModelData, sizes: EvalSettings) -> dict[str, object]:
+        return {"datasets": sizes.probing_datasets}
+
+    def fill(self, bench: Bench, folder: Path, say: Say) -> None:
+        """The language model's activations, and how well probes on them do without an SAE."""
+        from sae_probes import run_baseline_evals
+
+        names = self._datasets(bench.sizes)
+        say(f"sparse_probing_sae_probes: the language model's activations on {len(names)} data sets")
+        run_baseline_evals(
+            model_name=bench.name,
+            hook_name=bench.hook,
+            setting="normal",
+            method="logreg",
+            results_path=folder,
+            model_cache_path=folder / "activations",
+            datasets=names,
+            device=bench.device,
+            seed=SEED,
+        )
+
+    def run(self, bench: Bench, sae: BenchSAE, fixed: Path, out: Path) -> None:
+        from sae_bench.evals.sparse_probing_sae_probes import main
+        from sae_bench.evals.sparse_probing_sae_probes.eval_config import SparseProbingSaeProbesEvalConfig
+
+        # What is found for an SAE is kept by its name and never made again; what is found without one is the same for all.
+        results = Path("results")
+        results.mkdir()
+        baseline = f"baseline_results_{bench.name}"
+        (results / baseline).symlink_to(fixed / baseline, target_is_directory=True)
+        config = SparseProbingSaeProbesEvalConfig(
+            model_name=bench.name,
+            random_seed=SEED,
+            dataset_names=self._datasets(bench.sizes),
+            results_path=str(results),
+            model_cache_path=str(fixed / "activations"),
+        )
+        main.run_eval(config, [("sae", sae)], bench.device, str(out), force_rerun=True)
+
+    def _datasets(self, sizes: EvalSettings) -> list[str]:
+        from sae_probes import DATASETS
+
+        known: list[str] = list(DATASETS)
+        if sizes.probing_datasets == "all":
+            return known
+        names = sizes.probing_datasets.split()
+        unknown = [name for name in names if name not in known]
+        if unknown or not names:
+            raise Skip(
+                f"probing_datasets: sae-probes has no {' '.join(unknown) or 'data set without a name'}; `all` are all"
+            )
+        return names
+
+
+class Removal:
+    """SAEBench's tpp (does removing a class's latents hurt that class alone?) and scr (does removing a spurious concept's
+    latents remove the spurious correlation?). Use encode, decode and W_dec."""
+
+    def __init__(self, *, scr: bool) -> None:
+        self.scr = scr
+        self.main: tuple[str, ...] = (
+            "scr_metrics.scr_metric_threshold_10" if scr else "tpp_metrics.tpp_threshold_10_total_metric",
+        )
+
+    def fixed_by(self, data: LanguageModelData, sizes: EvalSettings) -> dict[str, object]:
+        return {"rows": sizes.probing_rows}
+
+    def fill(self, bench: Bench, folder: Path, say: Say) -> None:
+        say(f"{'scr' if self.scr else 'tpp'}: texts from the hub, the language model's activations, and probes on them")
+        self.run(bench, _any_sae(bench), folder, Path("unused"))
+
+    def run(self, bench: Bench, sae: BenchSAE, fixed: Path, out: Path) -> None:
+        from sae_bench.evals.scr_and_tpp import main
+        from sae_bench.evals.scr_and_tpp.eval_config import ScrAndTppEvalConfig
+
+        config = ScrAndTppEvalConfig(
+            model_name=bench.name,
+            perform_scr=self.scr,
+            llm_batch_size=LLM_BATCH,
+            llm_dtype=bench.data.dtype,
+            train_set_size=bench.sizes.probing_rows,
+            test_set_size=bench.sizes.probing_rows // TEST_SHARE,
+        )
+        config.n_values = [n for n in config.n_values if n <= sae.cfg.d_sae]
+        main.run_eval(config, [("sae", sae)], bench.device, str(out), force_rerun=True, artifacts_path=str(fixed))
+
+
+def _any_sae(bench: Bench) -> BenchSAE:
+    """What SAEBench keeps of the language model does not depend on the SAE: the coordinates will do."""
+    from transformers import AutoConfig
+
+    from .bench_sae import BenchSAE, Identity
+
+    config: Any = AutoConfig.from_pretrained(bench.model, local_files_only=True)
+    return BenchSAE(Identity(int(config.get_text_config().hidden_size)), bench)
