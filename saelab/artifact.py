@@ -80,6 +80,7 @@ def _probes(sae: SAE, used: Mapping[str, Setting]) -> tuple[tuple[Tensor, Tensor
     device = next((p.device for p in sae.parameters()), None) if isinstance(sae, torch.nn.Module) else None
     chance = torch.Generator().manual_seed(0)
     codes, rows = [], []
+    _check_shape("encode", sae.encode(torch.zeros(2, d_in, device=device)), 2, d_sae)
     for n in _PROBES:
         f = torch.rand(n, d_sae, generator=chance)
         f = f * (torch.rand(n, d_sae, generator=chance) < min(0.5, 16 / d_sae))
@@ -87,7 +88,6 @@ def _probes(sae: SAE, used: Mapping[str, Setting]) -> tuple[tuple[Tensor, Tensor
         x = sae.decode(codes[-1])
         _check_shape("decode", x, n, d_in)
         rows.append(x.float() + 0.3 * torch.randn(n, d_in, generator=chance).to(device))
-        _check_shape("encode", sae.encode(rows[-1]), n, d_sae)
     together, alone = sae.encode(rows[0]), torch.cat([sae.encode(row[None]) for row in rows[0]])
     apart = ((together - alone).abs() > 1e-3 * together.abs().max()).any(dim=1)
     if apart.float().mean() > 0.1:
