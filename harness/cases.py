@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .at_work import AtWork
+from .contract import Setting
 from .health import check_health
 from .journal import now
-from .judging import Case, Judging
+from .judging import Judging
 from .record import ControlRecord, Record
+from .reference import Case, References
 from .results import Results
 from .scored import read_run
 from .turn import Turn, latest, turn_key
@@ -33,8 +38,13 @@ class Cases:
         records = self._campaign.read_records()[:run]
         return Judging(self._campaign.contract, self._options.profile, self._campaign.planned_runs, records)
 
+    def references(self, run: int) -> References:
+        """What finds the references of `run`: the records of the runs before it."""
+        spec = self._campaign.spec(self._options.profile)
+        return References(self._campaign.contract, spec, self._campaign.read_records()[:run])
+
     def case(self, run: int) -> Case:
-        """A run whose first seed was executed well, with the seeds and the control that it has so far."""
+        """A run whose first seed was executed well, with the seeds, the control and the frontier that it has so far."""
         records = self._campaign.read_records()[:run]
         by_seed = {self._campaign.contract.seed: self._read(self._campaign.run_folder(run))}
         failed = []
@@ -45,36 +55,60 @@ class Cases:
                 by_seed[seed] = self._read(self._campaign.seed_folder(run, seed))
         varied = tuple(name for turn in self.turns(run) for name in turn.varies)
         case = Case(run, self.parent(records), by_seed, None, varied, tuple(failed))
-        return replace(case, control=self._control(case))
+        case = replace(case, control=self._control(case))
+        return replace(case, frontier=self._frontier(case))
 
     def _control(self, case: Case) -> ControlRecord | None:
         """The control of this run: executed for it, or for an earlier one."""
-        judging = self.judging(case.run)
-        overrides = judging.overrides_of_control(case)
-        name = "control " + ", ".join(f"{key}={value}" for key, value in overrides.items())
-        known = judging.known_control(overrides)
+        references = self.references(case.run)
+        overrides = references.overrides_of_control(case)
+        known = references.known_control(overrides)
         if not overrides or known is not None:
             return known
-        found = self.executed(case.run, "control")
-        if not found:
-            why = "controls are switched off" if not self._options.controls else ""
-            return ControlRecord(name=name, overrides=overrides, run=case.run, why_none=why) if why else None
-        good = {seed: self._campaign.control_folder(case.run, seed) for seed, result in found if not result["trouble"]}
+        folders = {
+            seed: self._campaign.control_folder(case.run, seed) for seed, _ in self.executed(case.run, "control")
+        }
+        control = self._executed_control(case, overrides, "control", folders)
+        if control is None:
+            if self._options.controls:
+                return None
+            why = "controls are switched off"
+            return ControlRecord(name=named(overrides), overrides=overrides, run=case.run, why_none=why)
+        differing = differences_of_scale(self._campaign.contract, case.results.settings, control.settings, case.varied)
+        why = "; ".join(filter(None, [control.why_none, *(differing.values() if control.seeds else ())]))
+        return control.model_copy(update={"why_none": why})
+
+    def _frontier(self, case: Case) -> tuple[ControlRecord, ...]:
+        """The points of the frontier that were executed for this run."""
+        found = []
+        for number, overrides in enumerate(self.references(case.run).overrides_of_frontier(case)):
+            kind = frontier_kind(number)
+            seeds = [seed for seed, _ in self.executed(case.run, kind)]
+            folders = {seed: self._campaign.frontier_folder(case.run, number, seed) for seed in seeds}
+            found.append(self._executed_control(case, overrides, kind, folders))
+        return tuple(each for each in found if each)
+
+    def _executed_control(
+        self, case: Case, overrides: dict[str, Setting], kind: str, folders: dict[int, Path]
+    ) -> ControlRecord | None:
+        """The baseline's code at these settings, as it was executed for a run; None where it was not."""
+        ended = self.executed(case.run, kind)
+        if not ended:
+            return None
+        good = [seed for seed, result in ended if not result["trouble"]]
         if not good:
-            why = f"it failed: {found[0][1]['trouble']['why']}"
-            return ControlRecord(name=name, overrides=overrides, run=case.run, why_none=why)
-        results = [self._read(folder) for folder in good.values()]
-        contract = self._campaign.contract
-        differing = differences_of_scale(contract, case.results.settings, results[0].settings, case.varied)
-        broken = check_health(contract, self._options.profile, results[0])
+            why = f"it failed: {ended[0][1]['trouble']['why']}"
+            return ControlRecord(name=named(overrides), overrides=overrides, run=case.run, why_none=why)
+        results = [self._read(folders[seed]) for seed in good]
+        broken = check_health(self._campaign.contract, self._options.profile, results[0])
         return ControlRecord(
-            name=name,
+            name=named(overrides),
             overrides=overrides,
             run=case.run,
-            seeds=list(good),
+            seeds=good,
             settings=results[0].settings,
             metrics={key: metric.values for key, metric in compare_metrics(results, None).items()},
-            why_none="; ".join([*differing.values(), *broken]),
+            why_none="; ".join(broken),
         )
 
     def executed(self, run: int, kind: str) -> list[tuple[int, dict[str, Any]]]:
@@ -82,6 +116,12 @@ class Cases:
         prefix = f"run_{run}/{kind}_"
         steps = [e for e in self._journal.of("done") if e["step"].startswith(prefix)]
         return sorted((int(e["step"].removeprefix(prefix)), e["result"]) for e in steps)
+
+    def seconds_beside(self, run: int) -> float:
+        """What the further executions of a run took: seeds, controls, points of the frontier."""
+        steps = re.compile(rf"run_{run}/(seed|control|frontier\d+)_\d+")
+        done = [e["result"] for e in self._journal.of("done") if steps.fullmatch(e["step"])]
+        return math.fsum(result["outcome"]["seconds"] for result in done)
 
     def parent(self, records: list[Record]) -> Record:
         """The run whose code the next one starts from: as the agent asked, else the best that earned its place.
@@ -126,3 +166,13 @@ class Cases:
     def started(self, prefix: str) -> str:
         """When the first step with this prefix began; now, where none has."""
         return next((str(e["time"]) for e in self._journal.of("started") if e["step"].startswith(prefix)), now())
+
+
+def named(overrides: Mapping[str, Setting]) -> str:
+    """What the baseline's code at these settings is called."""
+    return "control " + ", ".join(f"{key}={value}" for key, value in overrides.items())
+
+
+def frontier_kind(number: int) -> str:
+    """The kind of the executions of one point of the frontier."""
+    return f"frontier{number}"

@@ -166,6 +166,9 @@ class Profile(_Part):
     """How often the baseline is executed, each time with another seed."""
     run_seeds: list[int] = [1]
     """How many seeds a run gets: at first, then each time that it still looks better than its reference (`[1, 3, 10]`)."""
+    frontier: dict[str, list[int | float]] = {}
+    """Settings along which the untouched experiment trades what moves the primary metric for it, and values at which it is
+    executed where a run needs a reference between them. Without values controls that were executed anyway have to do."""
     noise: dict[str, NoiseSpec] = {}
     """Stored noise profiles, by metric."""
 
@@ -271,6 +274,9 @@ class Contract(_Part):
             for key, name in [("metrics", n) for n in profile.metrics] + [("noise", n) for n in profile.noise]:
                 if name not in names:
                     raise ValueError(f"profiles.{profile_name}.{key}: {name} is not a metric of the contract")
+            for name in profile.frontier:
+                if name not in profile.settings:
+                    raise ValueError(f"profiles.{profile_name}.frontier: {name} is not one of the settings")
         return self
 
     @property

@@ -88,7 +88,7 @@ def _statements(tree: ast.AST) -> Iterator[Lines]:
 def _first_line(node: ast.AST) -> int:
     if isinstance(node, ast.match_case):
         return node.pattern.lineno
-    lines = [getattr(node, "lineno", 1), *(each.lineno for each in getattr(node, "decorator_list", []))]
+    lines: list[int] = [getattr(node, "lineno", 1), *(each.lineno for each in getattr(node, "decorator_list", []))]
     return min(lines)
 
 

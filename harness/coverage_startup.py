@@ -43,7 +43,7 @@ class Watch:
         sys.settrace(self.call)
 
     def end(self) -> None:
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
         sys.settrace(None)
 
     def call(self, frame: FrameType, event: str, arg: Any) -> Any:

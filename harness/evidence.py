@@ -35,6 +35,10 @@ class Comparison:
     """The error that may be spent on calling this one comparison better: a share of the campaign's."""
     alpha: float
     """The error that may be spent on the whole campaign."""
+    mixture: Mixture | None = None
+    """The reference, where it was not measured itself."""
+    others: tuple[Comparison, ...] = ()
+    """Beside what else the reference may be: it is better, or worse, only where it is so beside each of them."""
 
     @property
     def difference(self) -> float:
@@ -48,25 +52,30 @@ class Comparison:
     @property
     def error(self) -> float:
         """Standard error of the difference."""
-        return math.sqrt(self.noise.variance / self.n + self.reference_noise.variance / self.n_reference)
+        return math.sqrt(self.noise.variance / self.n + self._reference_variance)
+
+    @property
+    def reference_error(self) -> float:
+        """Standard error of the reference's mean."""
+        return math.sqrt(self._reference_variance)
 
     @property
     def dof(self) -> float:
         """Degrees of freedom of `error`: Welch and Satterthwaite's where the two groups do not scatter alike."""
         if self.noise == self.reference_noise:
             return self.noise.dof
-        mine, theirs = self.noise.variance / self.n, self.reference_noise.variance / self.n_reference
+        mine, theirs = self.noise.variance / self.n, self._reference_variance
         return (mine + theirs) ** 2 / (mine**2 / self.noise.dof + theirs**2 / self.reference_noise.dof)
 
     @property
     def p(self) -> float:
         """One-sided: how often so large a gain, or a larger one, comes by chance. Not corrected."""
-        return _tail(self.gain / self.error, self.dof, self._skew)
+        return max(_tail(each.gain / each.error, each.dof, each._skew) for each in self._all)
 
     @property
     def p_worse(self) -> float:
         """One-sided p of a loss. Not corrected."""
-        return _tail(-self.gain / self.error, self.dof, -self._skew)
+        return max(_tail(-each.gain / each.error, each.dof, -each._skew) for each in self._all)
 
     @property
     def p_corrected(self) -> float:
@@ -85,8 +94,8 @@ class Comparison:
     def interval(self) -> tuple[float, float]:
         """Limits of the difference, each wrong in at most a share `level`; with those of all the campaign's runs together
         they hold in 1 - 2 alpha of campaigns, so for a picked winner as well."""
-        least = self.gain - self.error * _threshold(self.level, self.dof, self._skew)
-        most = self.gain + self.error * _threshold(self.level, self.dof, -self._skew)
+        least = min(each.gain - each.error * _threshold(self.level, each.dof, each._skew) for each in self._all)
+        most = max(each.gain + each.error * _threshold(self.level, each.dof, -each._skew) for each in self._all)
         return (-most, -least) if self.better == "lower" else (least, most)
 
     @property
@@ -99,7 +108,10 @@ class Comparison:
         if not self.is_better:
             return self.difference
         measured = self.gain / self.error
-        picked_from = min(_threshold(self.level, self.dof, self._skew), measured)
+        least = max(
+            _threshold(self.level, each.dof, each._skew) * each.error - each.gain + self.gain for each in self._all
+        )
+        picked_from = min(least / self.error, measured)
         low, high = 0.0, measured
         if _above(measured) >= 0.5 * _above(picked_from):
             high = 0.0
@@ -120,19 +132,53 @@ class Comparison:
         spread = (
             f"pooled sd {self.noise.sd:.4g}" if alike else f"sd {self.noise.sd:.4g} and {self.reference_noise.sd:.4g}"
         )
+        if self.others:
+            spread += f", beside the line between two points and one prolonged (there {self.others[0].reference:.4g})"
         return (
             f"one-sided t test, {spread} ({self.dof:.3g} degrees of freedom{stored}){skew}; "
             f"{self.n} against {self.n_reference} seeds; level {self.level:.2g} of {self.alpha:g}"
         )
 
     @property
+    def _all(self) -> tuple[Comparison, ...]:
+        return (self, *self.others)
+
+    @property
+    def _reference_variance(self) -> float:
+        if self.mixture is None:
+            return self.reference_noise.variance / self.n_reference
+        return self.reference_noise.variance * self.mixture.share + self.mixture.extra
+
+    @property
     def _skew(self) -> float:
         """Skew of the gain by chance: the means' skews, each less the more seeds, partly cancel."""
         if not self.noise.skew:
             return 0.0
-        n, m = self.n, self.n_reference
+        n, m = self.n, self.n_reference if self.mixture is None else 1 / self.mixture.share
         skew = self.noise.skew * (1 / n**2 - 1 / m**2) / math.pow(1 / n + 1 / m, 1.5)
         return -skew if self.better == "lower" else skew
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A reference that was not measured itself: shares of groups of seeds that were. The shares sum to 1."""
+
+    groups: tuple[tuple[float, Sequence[float]], ...]
+    extra: float = 0.0
+    """Variance of its mean besides that between seeds."""
+
+    @property
+    def mean(self) -> float:
+        return math.fsum(share * mean(values) for share, values in self.groups)
+
+    @property
+    def seeds(self) -> int:
+        return sum(len(values) for _, values in self.groups)
+
+    @property
+    def share(self) -> float:
+        """Of the variance between seeds that is in the variance of its mean; 1/n for one group of n."""
+        return math.fsum(share**2 / len(values) for share, values in self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +194,7 @@ class Uncompared:
 
 def compare(
     run: Sequence[float],
-    reference: Sequence[float],
+    reference: Sequence[float] | Mixture,
     *,
     better: Direction,
     noise: Noise | NoiseUnknown,
@@ -159,12 +205,13 @@ def compare(
 ) -> Comparison | Uncompared:
     """The comparison of two groups of seeds, or why there is none.
 
-    `noise` and `reference_noise`: see `noise.pool`; the same, over both groups, unless one scatters unlike the other.
+    `noise` and `reference_noise`: see `noise.pool`; the same, over all groups, unless one scatters unlike the others.
     `bounds`: the least and the most that the metric can be; a group that sits on one does not show its noise. Raises
     ValueError for values that are no finite numbers.
     """
-    numbers = mean(run), mean(reference), len(run), len(reference)
-    for whose, values in (("this run", run), ("the reference", reference)):
+    mixed = reference if isinstance(reference, Mixture) else Mixture(((1.0, reference),))
+    numbers = mean(run), mixed.mean, len(run), mixed.seeds
+    for whose, values in (("this run", run), *(("the reference", group) for _, group in mixed.groups)):
         problem = _hidden_noise(whose, values, bounds)
         if problem:
             return Uncompared(*numbers, problem)
@@ -172,7 +219,8 @@ def compare(
         return Uncompared(*numbers, noise.why)
     if isinstance(reference_noise, NoiseUnknown):
         return Uncompared(*numbers, reference_noise.why)
-    return Comparison(better, *numbers, noise, reference_noise, level, alpha)
+    between = mixed if mixed is reference else None
+    return Comparison(better, *numbers, noise, reference_noise, level, alpha, between)
 
 
 def promising(run: Sequence[float], reference: Sequence[float], better: Direction) -> bool:

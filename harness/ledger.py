@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from .evidence import Comparison, Direction, Fall, Uncompared, compare, holm, promising
-from .noise import Noise, NoiseProfile, NoiseUnknown, combine, scatters_more, squares_of
+from .evidence import Comparison, Direction, Fall, Mixture, Uncompared, compare, holm, promising
+from .frontier import Line, Place, Reference, name_of
+from .noise import Noise, NoiseProfile, NoiseUnknown, combine, mean, scatters_more, squares_of
 
 STAGES = (1, 3, 10)
 """How many seeds a run gets: the first, more where that is better at all, and as many as the baseline where these would do
@@ -63,6 +64,10 @@ class Conclusion:
     falls: tuple[Fall, ...]
 
 
+def _names(reference: Reference) -> list[str]:
+    return [point.name for point in reference.points] if isinstance(reference, Place) else [reference]
+
+
 class Ledger:
     """The primary metric of one campaign, and the error spent on it."""
 
@@ -99,7 +104,7 @@ class Ledger:
             self._profile, self.drifted = None, True
         self._take(name, values)
 
-    def wanted(self, run: str, values: Sequence[float], parent: str) -> int:
+    def wanted(self, run: str, values: Sequence[float], parent: Reference) -> int:
         """How many seeds a run should have in all before it is judged, given those that it has (none at first).
 
         After the first stage what is better at all goes on, then what is better at the level that a single comparison would
@@ -110,26 +115,29 @@ class Ledger:
         if not values or following == len(values):
             return following
         if len(values) <= self._stages[0]:
-            return following if promising(values, self._values[parent], self._better) else len(values)
+            return following if promising(values, self._expected(parent), self._better) else len(values)
         so_far = self._compare(run, values, parent, 1.0)
         return following if isinstance(so_far, Comparison) and so_far.is_better else len(values)
 
     def judge(
-        self, run: str, values: Sequence[float], *, parent: str, baseline: str, falls: Sequence[Fall] = ()
+        self, run: str, values: Sequence[float], *, parent: Reference, baseline: Reference, falls: Sequence[Fall] = ()
     ) -> Judgement:
         """The verdict on a run, which spends its share of the error.
 
         `parent` and `baseline` name what was measured or judged before; where there are controls for the run's settings they
-        stand here instead. A run that was judged before is looked at again, with all its seeds, out of the reserve.
+        stand here instead, and where it is elsewhere on the frontier its place there. A run that was judged before is looked
+        at again, with all its seeds, out of the reserve.
         """
-        if any(name not in self._values for name in (parent, baseline)):
-            raise ValueError(f"{run}: {parent} or {baseline} has not been measured; known: {', '.join(self._values)}")
+        missing = [name for each in (parent, baseline) for name in _names(each) if name not in self._values]
+        if missing:
+            raise ValueError(f"{run}: {missing[0]} has not been measured; known: {', '.join(self._values)}")
         weight = self._next_weight(run)
         against_parent = self._compare(run, values, parent, weight)
         against_baseline = against_parent if parent == baseline else self._compare(run, values, baseline, weight)
         kind = self._kind(run, values, parent, against_parent, falls)
         self._take(run, values)
-        judgement = Judgement(run, kind, parent, baseline, against_parent, against_baseline, tuple(falls))
+        names = name_of(parent), name_of(baseline)
+        judgement = Judgement(run, kind, *names, against_parent, against_baseline, tuple(falls))
         if not isinstance(against_parent, Uncompared):
             self._tests.append((judgement, weight))
         return judgement
@@ -184,24 +192,58 @@ class Ledger:
         extra = len(self._tests) - min(len(judged), self._runs) + 1
         return RESERVE / (extra * (extra + 1))
 
-    def _compare(self, run: str, values: Sequence[float], reference: str, weight: float) -> Comparison | Uncompared:
+    def _compare(
+        self, run: str, values: Sequence[float], reference: Reference, weight: float
+    ) -> Comparison | Uncompared:
         common, own = self._noises(run, values)
-        return compare(
-            values,
-            self._values[reference],
-            better=self._better,
-            noise=own,
-            reference_noise=combine([self._squares[reference]]) if reference in self._wild else common,
-            level=self._alpha * weight,
-            alpha=self._alpha,
-            bounds=self._bounds,
+
+        def beside(group: Sequence[float] | Mixture, noise: Noise | NoiseUnknown) -> Comparison | Uncompared:
+            return compare(
+                values,
+                group,
+                better=self._better,
+                noise=own,
+                reference_noise=noise,
+                level=self._alpha * weight,
+                alpha=self._alpha,
+                bounds=self._bounds,
+            )
+
+        if isinstance(reference, str):
+            wild = reference in self._wild
+            return beside(self._values[reference], combine([self._squares[reference]]) if wild else common)
+        between, prolonged = (
+            beside(self._along(line), self._noise_along(line, common))
+            for line in (reference.between, reference.prolonged)
         )
+        if isinstance(between, Uncompared) or isinstance(prolonged, Uncompared):
+            return between if isinstance(between, Uncompared) else prolonged
+        return replace(between, others=(prolonged,))
+
+    def _along(self, line: Line) -> Mixture:
+        """The metric at a place on a line; that the place is not known exactly adds to its variance."""
+        first, second = self._values[line.first.name], self._values[line.second.name]
+        slope = (mean(second) - mean(first)) / line.gap
+        return Mixture(((1 - line.share, first), (line.share, second)), slope**2 * line.variance)
+
+    def _noise_along(self, line: Line, common: Noise | NoiseUnknown) -> Noise | NoiseUnknown:
+        """The common noise, or that of the end that scatters wildly."""
+        wild = [self._squares[point.name] for point in (line.first, line.second) if point.name in self._wild]
+        found = [common, *(combine([squares]) for squares in wild)]
+        known = [noise for noise in found if isinstance(noise, Noise)]
+        return max(known, key=lambda noise: noise.variance) if len(known) == len(found) else found[0]
+
+    def _expected(self, reference: Reference) -> list[float]:
+        """What would be no better and no worse."""
+        if isinstance(reference, str):
+            return list(self._values[reference])
+        return [self._along(reference.between).mean]
 
     def _kind(
         self,
         run: str,
         values: Sequence[float],
-        parent: str,
+        parent: Reference,
         compared: Comparison | Uncompared,
         falls: Sequence[Fall],
     ) -> Kind:

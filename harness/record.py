@@ -100,11 +100,32 @@ class AttemptRecord(_Part):
     seconds: float = 0.0
 
 
+class PointRecord(_Part):
+    """The baseline's code at one place of the frontier."""
+
+    name: str
+    at: float
+    variance: float
+    """Of `at`."""
+    mean: float | None
+    """Of the primary metric, None where a seed has none."""
+    seeds: int
+
+
+class FrontierRecord(_Part):
+    """Where a run stands between points that were measured; `metric` moves the primary one."""
+
+    metric: str
+    at: float
+    variance: float
+    points: list[PointRecord]
+
+
 class ComparisonRecord(_Part):
     """The primary metric of a run beside that of what it is compared with."""
 
     reference: str
-    """`run_0`, `run_2` or `control k=80`."""
+    """`run_0`, `run_2`, `control k=80`, or a place on the frontier."""
     mean: float
     reference_mean: float
     seeds: int
@@ -119,10 +140,12 @@ class ComparisonRecord(_Part):
     """One-sided, not corrected."""
     p_corrected: float | None = None
     sd: float | None = None
-    """Standard deviation between seeds that the comparison took for the run, and below for the reference."""
+    """Standard deviation between seeds that the comparison took for the run, and below for the reference; over the root
+    of its seeds it is the standard error."""
     reference_sd: float | None = None
     method: str = ""
     why: str = ""
+    frontier: FrontierRecord | None = None
 
 
 class VerdictRecord(_Part):
@@ -188,6 +211,8 @@ class Record(_Part):
     looks: list[int] = []
     """With how many seeds it was judged before; `harness confirm` adds seeds and looks again."""
     control: ControlRecord | None = None
+    frontier: list[ControlRecord] = []
+    """Controls at other settings, executed for this run so that it has a reference at its L0."""
     settings: dict[str, SettingRecord] = {}
     metrics: dict[str, MetricRecord] = {}
     attempts: list[AttemptRecord] = []

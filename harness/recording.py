@@ -243,7 +243,7 @@ class Recorder:
             "fingerprint": self._journal.result("fingerprint"),
             "told": [text for turn in turns for text in turn.told],
             "seconds": sum(attempt.seconds for attempt in attempts)
-            + sum(r["outcome"]["seconds"] for kind in ("seed", "control") for _, r in self._cases.executed(run, kind)),
+            + self._cases.seconds_beside(run),
         }
         if not done:
             why = f"no attempt of {len(attempts)} could be executed well; the last: {attempts[-1].why}"
@@ -259,6 +259,7 @@ class Recorder:
             seed=seed,
             seeds=list(case.by_seed),
             control=case.control,
+            frontier=list(case.frontier),
             settings=compare_settings(results, earlier[0]),
             metrics=compare_metrics(list(case.by_seed.values()), earlier[0]),
             warnings=[

@@ -14,7 +14,7 @@ from .ledger import Judgement
 def sentence(metric: str, judgement: Judgement, runs: int) -> str:
     """A run beside its parent, and what that means: "absorption 0.112 ± 0.008 against 0.143 ± 0.006 (baseline, 10 seeds; 3
     here): improved, p 0.01 after correction for 6 runs". `runs`: as many as were planned."""
-    is_baseline = judgement.parent == judgement.baseline and not judgement.parent.startswith("control")
+    is_baseline = judgement.parent == judgement.baseline and not judgement.parent.startswith(("control", "frontier"))
     parent = "baseline" if is_baseline else judgement.parent
     compared = judgement.against_parent
     head = beside(metric, compared, parent)
@@ -38,7 +38,7 @@ def beside(metric: str, compared: Comparison | Uncompared, reference: str) -> st
         here, there = f"{compared.mean:.{places}f}", f"{compared.reference:.{places}f}"
     else:
         mine = compared.noise.sd / math.sqrt(compared.n)
-        theirs = compared.reference_noise.sd / math.sqrt(compared.n_reference)
+        theirs = compared.reference_error
         places = decimals(min(mine, theirs))
         here = f"{compared.mean:.{places}f} ± {mine:.{places}f}"
         there = f"{compared.reference:.{places}f} ± {theirs:.{places}f}"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from . import coverage, gate, kept
 from .at_work import AtWork
 from .brief import Trouble
-from .cases import Cases
+from .cases import Cases, frontier_kind
 from .contract import Setting
 from .execution import Execution, file_results
 from .health import missing_metrics
@@ -81,26 +81,23 @@ class Trials:
         return trouble
 
     def look_closer(self, turn: Turn) -> None:
-        """Execute what the verdict on a run needs: the baseline at the run's settings, and further seeds of what looks
-        better than its reference."""
-        run, spec = turn.run, self._campaign.spec(self._options.profile)
-        judging = self._cases.judging(run)
+        """Execute what the verdict on a run needs: the baseline at the run's settings, points of a frontier where it is
+        elsewhere on it, and further seeds of what looks better than its reference."""
+        run, judging, references = turn.run, self._cases.judging(turn.run), self._cases.references(turn.run)
         case = self._cases.case(run)
         if judging.first_look(case) is not None:
             return
-        overrides = judging.overrides_of_control(case)
-        if overrides and self._options.controls and judging.known_control(overrides) is None:
-            seeds = self._campaign.seeds(spec.run_seeds[min(1, len(spec.run_seeds) - 1)])
-            self._say_cost(f"control, the baseline at {in_words(overrides)}", f"run_{run}/control_", seeds)
-            commit = self._journal.result("start")["commit"]
-            for seed in seeds:
-                place = self._campaign.control_folder(run, seed)
-                step = f"run_{run}/control_{seed}"
-                self._execute(Execute(step, commit, run, 0, place, place, seed=seed, overrides=overrides))
+        overrides = references.overrides_of_control(case)
+        if overrides and self._options.controls and references.known_control(overrides) is None:
+            self._execute_controls(run, [("control", overrides)])
+            case = self._cases.case(run)
+        points = references.overrides_of_frontier(replace(case, frontier=()))
+        if points and self._options.controls:
+            self._execute_controls(run, [(frontier_kind(number), each) for number, each in enumerate(points)])
             case = self._cases.case(run)
         while (have := len(case.by_seed) + len(case.failed_seeds)) < (wanted := judging.wanted(case)):
             further = self._campaign.seeds(wanted)[have:]
-            self._say_cost("looks better so far", f"run_{run}/seed_", further)
+            self._say_cost("looks better so far", [f"run_{run}/seed_{seed}" for seed in further])
             for seed in further:
                 place = self._campaign.seed_folder(run, seed)
                 step = f"run_{run}/seed_{seed}"
@@ -110,13 +107,32 @@ class Trials:
     def more_seeds(self, record: Record, count: int) -> None:
         """Execute a recorded run with further seeds, until it has `count`."""
         missing = [seed for seed in self._campaign.seeds(count) if seed not in record.seeds]
-        self._say_cost(f"run {record.run} with {count} seeds", f"run_{record.run}/seed_", missing)
+        steps = [f"run_{record.run}/seed_{seed}" for seed in missing]
+        self._say_cost(f"run {record.run} with {count} seeds", steps)
         for seed in missing:
             place, step = self._campaign.seed_folder(record.run, seed), f"run_{record.run}/seed_{seed}"
             self._execute(Execute(step, record.commit, record.run, 0, place, place, seed=seed))
 
-    def _say_cost(self, what: str, prefix: str, seeds: list[int]) -> None:
-        left = [seed for seed in seeds if not self._journal.is_done(f"{prefix}{seed}")]
+    def _execute_controls(self, run: int, controls: list[tuple[str, dict[str, Setting]]]) -> None:
+        """Execute the baseline's code at other settings, each under the kind of its steps."""
+        stages = self._campaign.spec(self._options.profile).run_seeds
+        seeds = self._campaign.seeds(stages[min(1, len(stages) - 1)])
+        what = "; ".join(in_words(overrides) for _, overrides in controls)
+        name = "control" if controls[0][0] == "control" else "frontier"
+        steps = [f"run_{run}/{kind}_{seed}" for kind, _ in controls for seed in seeds]
+        self._say_cost(f"{name}, the baseline at {what}", steps)
+        commit = self._journal.result("start")["commit"]
+        for number, (kind, overrides) in enumerate(controls):
+            for seed in seeds:
+                if name == "control":
+                    place = self._campaign.control_folder(run, seed)
+                else:
+                    place = self._campaign.frontier_folder(run, number, seed)
+                step = f"run_{run}/{kind}_{seed}"
+                self._execute(Execute(step, commit, run, 0, place, place, seed=seed, overrides=overrides))
+
+    def _say_cost(self, what: str, steps: list[str]) -> None:
+        left = [step for step in steps if not self._journal.is_done(step)]
         expected = self._expected("/execute")
         if left and expected:
             self._view.say(f"{what}: {len(left)} more executions, about {duration(len(left) * expected)}")

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from harness.contract import Contract
-from harness.judging import Case, Judging
+from harness.judging import Judging
 from harness.record import Record, VerdictRecord
+from harness.reference import Case
 from harness.results import Results
 from harness.verdict import compare_metrics, compare_settings
 

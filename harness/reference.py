@@ -1,0 +1,202 @@
+"""What answers for a run: the baseline, a control where its settings are others, or a place on the frontier of these where
+it differs in what moves the primary metric (L0). A run is compared with its parent too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .contract import Contract, Metric, Profile, Setting
+from .frontier import Place, Point, Reference, near, place
+from .noise import Noise, combine, mean, squares_of
+from .record import ControlRecord, MetricRecord, Record, VerdictRecord
+from .results import Results
+from .verdict import differences_of_scale, name_of
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run before its verdict. `by_seed` holds its results, the campaign's own seed first."""
+
+    run: int
+    parent: Record
+    by_seed: dict[int, Results]
+    control: ControlRecord | None = None
+    varied: tuple[str, ...] = ()
+    failed_seeds: tuple[str, ...] = ()
+    """Seeds whose execution failed, a sentence each."""
+    frontier: tuple[ControlRecord, ...] = ()
+    """The baseline's code at other settings, executed for this run."""
+
+    @property
+    def results(self) -> Results:
+        return next(iter(self.by_seed.values()))
+
+    def values(self, metric: str) -> list[float]:
+        """One a seed, [] where a seed has none."""
+        found = [results.metrics[metric].value for results in self.by_seed.values() if metric in results.metrics]
+        return found if len(found) == len(self.by_seed) else []
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run is compared with."""
+
+    parent: Reference
+    """Or what stands for it."""
+    baseline: Reference
+
+
+class References:
+    """Finds what answers for the next run of a campaign, given the records of those before it."""
+
+    def __init__(self, contract: Contract, spec: Profile, records: Sequence[Record]) -> None:
+        self._contract = contract
+        self._spec = spec
+        self._records = list(records)
+
+    def overrides_of_control(self, case: Case) -> dict[str, Setting]:
+        """The settings at which the baseline's code must be executed to answer for this run; empty where it does already."""
+        differing = differences_of_scale(self._contract, case.results.settings, self._baseline, case.varied)
+        return {name: case.results.settings.get(name) for name in differing if name in self._spec.settings}
+
+    def known_control(self, overrides: Mapping[str, Setting]) -> ControlRecord | None:
+        """A control that an earlier run had executed at these settings."""
+        return next((control for control in self._controls() if control.overrides == overrides), None)
+
+    def overrides_of_frontier(self, case: Case) -> list[dict[str, Setting]]:
+        """At which settings the baseline's code must be executed to answer for this run at its L0; empty where none would
+        help, or nothing is missing."""
+        metric = self._moving
+        values = case.values(metric) if metric else []
+        if not self._spec.frontier or self._differing(case) or not values or not self._moved(case):
+            return []
+        if isinstance(self._place(case), Place):
+            return []
+        beside = dict(case.control.overrides) if case.control and usable(case.control) else {}
+        wanted = []
+        for name, settings in self._spec.frontier.items():
+            for value in settings:
+                both = {**beside, name: value}
+                overrides = {key: each for key, each in both.items() if self._baseline.get(key) != each}
+                if overrides and self.known_control(overrides) is None and overrides != beside:
+                    wanted.append(overrides)
+        return wanted
+
+    def answering(self, case: Case) -> Answer | VerdictRecord:
+        """What the run is compared with, or the verdict that it cannot be."""
+        control = case.control if case.control and usable(case.control) else None
+        name = control.name if control else name_of(self._records[0])
+        differing = self._differing(case)
+        if differing:
+            why = f"{', '.join(differing)} ({name})"
+            if case.control and case.control.why_none:
+                why += f"; no control: {case.control.why_none}"
+            return VerdictRecord(kind="not_comparable", why=why)
+        baseline: Reference = control.name if control else "run_0"
+        moved = self._moved(case)
+        if moved:
+            found = self._place(case)
+            if isinstance(found, str):
+                why = f"{moved} ({name}): {self._too_far}"
+                return VerdictRecord(kind="not_comparable", why=f"{why}; {found}" if self._spec.frontier else why)
+            baseline = found
+        return self._beside_parent(case, baseline)
+
+    def measured(self, case: Case, name: str, metric: str) -> list[float]:
+        """The values of a metric of what was measured under `name`, one a seed."""
+        for control in self._controls(case):
+            if control.name == name:
+                return control.metrics.get(metric, [])
+        record = next((r for r in [*self._records, case.parent] if name == f"run_{r.run}"), None)
+        return values_of(record.metrics.get(metric)) if record else []
+
+    def values(self, case: Case, reference: Reference, metric: Metric) -> list[float]:
+        """The values of a guard metric of what a run is compared with; between two points, on the line between them."""
+        if isinstance(reference, str):
+            return self.measured(case, reference, metric.name)
+        line = reference.between
+        ends = [self.measured(case, point.name, metric.name) for point in (line.first, line.second)]
+        return [(1 - line.share) * mean(ends[0]) + line.share * mean(ends[1])] if all(ends) else []
+
+    @property
+    def _baseline(self) -> dict[str, Setting]:
+        return _settings(self._records[0])
+
+    @property
+    def _moving(self) -> str | None:
+        """The metric that moves the primary one."""
+        return self._contract.primary.moves_with if self._contract.primary else None
+
+    @property
+    def _too_far(self) -> str:
+        return (
+            f"more than 10 % apart, and {self._contract.primary.name if self._contract.primary else ''} moves with it"
+        )
+
+    def _differing(self, case: Case) -> list[str]:
+        """The settings of scale that differ from those of what answers for the run."""
+        settings = case.control.settings if case.control and usable(case.control) else self._baseline
+        return list(differences_of_scale(self._contract, case.results.settings, settings, case.varied).values())
+
+    def _moved(self, case: Case) -> str:
+        """How far the run is from its reference in what moves the primary metric ("l0 6 against 5"), "" where it is near."""
+        metric = self._moving
+        mine = case.results.metrics.get(metric) if metric else None
+        control = case.control if case.control and usable(case.control) else None
+        theirs = self.measured(case, control.name if control else "run_0", metric) if metric else []
+        if mine is None or not theirs or near(mine.value, mean(theirs)):
+            return ""
+        return f"{metric} {mine.value:.4g} against {mean(theirs):.4g}"
+
+    def _place(self, case: Case) -> Place | str:
+        """Where the run stands among the baseline and its controls that differ in the settings of the frontier alone."""
+        metric = self._moving or ""
+        free = {*case.varied, *self._spec.frontier}
+        known = {"run_0": self._baseline} | {each.name: each.settings for each in self._controls(case) if usable(each)}
+        groups = {name: self.measured(case, name, metric) for name in known}
+        groups = {
+            name: values
+            for name, values in groups.items()
+            if values
+            and not differences_of_scale(self._contract, case.results.settings, known[name], free)
+            and not self._records[0].given
+        }
+        mine = case.values(metric)
+        noise = combine(squares_of(values) for values in [*groups.values(), mine])
+        variance = noise.variance if isinstance(noise, Noise) else 0.0
+        points = [Point(name, mean(values), variance / len(values)) for name, values in groups.items()]
+        return place(metric, mean(mine), variance / len(mine), points)
+
+    def _beside_parent(self, case: Case, baseline: Reference) -> Answer | VerdictRecord:
+        """The parent, where it was judged at the same settings; else what stands for it."""
+        parent = case.parent
+        same = not differences_of_scale(self._contract, case.results.settings, _settings(parent), case.varied)
+        if not same or parent.verdict.against_parent is None:
+            return Answer(baseline, baseline)
+        metric = self._moving
+        mine = case.results.metrics.get(metric) if metric else None
+        theirs = parent.metrics.get(metric) if metric else None
+        if mine is not None and theirs is not None and not near(mine.value, theirs.value):
+            moved = f"{metric} {mine.value:.4g} against {theirs.value:.4g} (run_{parent.run}, from which it started)"
+            return VerdictRecord(kind="not_comparable", why=f"{moved}: {self._too_far}")
+        return Answer(f"run_{parent.run}", baseline)
+
+    def _controls(self, case: Case | None = None) -> list[ControlRecord]:
+        found = [each for record in self._records for each in (record.control, *record.frontier)]
+        found += [case.control, *case.frontier] if case else []
+        return [each for each in found if each]
+
+
+def usable(control: ControlRecord) -> bool:
+    """It answers for the run that needed it."""
+    return not control.why_none
+
+
+def values_of(metric: MetricRecord | None) -> list[float]:
+    """One a seed."""
+    return (metric.values or [metric.value]) if metric else []
+
+
+def _settings(record: Record) -> dict[str, Setting]:
+    return {name: setting.value for name, setting in record.settings.items()}

@@ -1,0 +1,386 @@
+"""Runs at another L0 are compared on a frontier of the baseline's code, or not at all."""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from harness.campaign import Campaign
+from harness.contract import Contract
+from harness.evidence import Comparison
+from harness.frontier import Place, Point, place
+from harness.judging import Judging
+from harness.ledger import Judgement, Ledger
+from harness.loop import go_on
+from harness.record import ControlRecord, MetricRecord, Record, SettingRecord, VerdictRecord
+from harness.reference import Case
+from harness.results import Results, Value
+from harness.stop import Stop
+from harness.view import Silent
+
+# --- where a run stands -----------------------------------------------------------------------------------------------
+
+POINTS = (Point("run_0", 5.0), Point("control k=3", 3.0), Point("control k=8", 8.0))
+
+
+def on(at: float, points: tuple[Point, ...] = POINTS) -> Place:
+    found = place("l0", at, 0.0, points)
+    assert isinstance(found, Place)
+    return found
+
+
+def test_a_run_stands_between_its_neighbours() -> None:
+    line = on(6.5).between
+    assert (line.first.name, line.second.name, line.share) == ("run_0", "control k=8", 0.5)
+    assert on(6.5).name == "frontier at l0 6.5, between run_0 and control k=8"
+    assert on(3.0).between.share == 0.0 and on(8.0).between.share == 1.0
+
+
+def test_the_other_line_is_prolonged_from_the_nearest_points_outside() -> None:
+    line = on(4.0).prolonged  # from 8 through 5
+    assert (line.first.at, line.second.at) == (8.0, 5.0)
+    assert line.share == pytest.approx(4 / 3)
+    line = on(7.5, (*POINTS, Point("control k=9", 9.0))).prolonged  # through 8 and 9, not from 3 through 5
+    assert {line.first.at, line.second.at} == {8.0, 9.0}
+    line = on(5.5, (*POINTS, Point("control k=9", 9.0))).prolonged
+    assert {line.first.at, line.second.at} == {3.0, 5.0}
+
+
+@pytest.mark.parametrize("at", [2.99, 8.01])
+def test_nothing_is_said_beyond_the_outermost_points(at: float) -> None:
+    assert place("l0", at, 0.0, POINTS) == "the frontier goes from 3 to 8, and nothing is said beyond"
+
+
+def test_a_frontier_needs_three_points_that_are_apart() -> None:
+    assert place("l0", 4.0, 0.0, POINTS[:2]) == "a frontier needs 3 points, and there are 2"
+    near = Point("control k=3, again", 3.2)
+    assert place("l0", 4.0, 0.0, (*POINTS[:2], near)) == "a frontier needs 3 points, and there are 2"
+    assert on(4.0, (*POINTS, near)).points == on(4.0).points
+
+
+# --- the comparison ---------------------------------------------------------------------------------------------------
+
+
+def measured(values: dict[str, list[float]], better: Any = "lower", runs: int = 5) -> Ledger:
+    ledger = Ledger(better, runs, stages=(1, 3))
+    for name, seeds in values.items():
+        ledger.measure(name, seeds)
+    return ledger
+
+
+def test_the_reference_is_on_the_line_with_the_noise_of_both_points() -> None:
+    seeds = {"run_0": [1.0, 1.2, 0.8, 1.0], "control k=3": [1.9, 2.1], "control k=8": [0.5, 0.7]}
+    found = measured(seeds).judge("run_1", [0.4, 0.6, 0.5], parent=on(4.0), baseline="run_0").against_parent
+    assert isinstance(found, Comparison)
+    sd = found.noise.sd
+    assert found.reference == pytest.approx(1.5)
+    assert found.n_reference == 6
+    assert found.reference_error == pytest.approx(sd * math.sqrt(0.25 / 4 + 0.25 / 2))
+    other = found.others[0]
+    assert other.reference == pytest.approx(1.0 + 0.4 / 3)
+    assert other.reference_error == pytest.approx(sd * math.sqrt((4 / 3) ** 2 / 4 + (1 / 3) ** 2 / 2))
+    assert found.p == max(found.p, other.p)
+    low, high = found.interval
+    assert low < replace(found, others=()).interval[1] < high  # as wide as both lines ask
+
+
+def test_a_place_that_is_not_known_exactly_is_less_sure() -> None:
+    seeds = {"run_0": [1.0, 1.2, 0.8, 1.0], "control k=3": [1.9, 2.1], "control k=8": [0.5, 0.7]}
+    sure, unsure = (
+        measured(seeds).judge("run_1", [0.9, 1.1, 1.0], parent=at, baseline=at).against_parent
+        for at in (on(4.0), replace(on(4.0), variance=0.04))
+    )
+    assert isinstance(sure, Comparison) and isinstance(unsure, Comparison)
+    assert unsure.error**2 - sure.error**2 == pytest.approx(0.5**2 * 0.04)  # the slope between 3 and 5 is -1/2
+
+
+SHAPES: dict[str, Callable[[float], float]] = {
+    "hyperbola": lambda x: 60 / x,
+    "exponential": lambda x: 30 * math.exp(-x / 3),
+    "bent at one place": lambda x: 20 - 4 * (min(x, 4) - 3),
+    "flat": lambda x: 5.0,
+    "straight": lambda x: 20 - 2 * x,
+    "concave": lambda x: 20 - 0.3 * x * x,
+}
+CAMPAIGNS = 300
+
+
+def simulate(shape: Callable[[float], float], better: Any, gain: float = 0.0) -> tuple[float, float, float]:
+    """Campaigns of five runs on the frontier, each `gain` better than it, in standard deviations: the shares in which any
+    is called improved, here and beside the straight line alone; and how often an interval holds the gain."""
+    false = alone = held = 0
+    sign = -gain if better == "lower" else gain
+    for number in range(CAMPAIGNS):
+        rng = random.Random(number)
+
+        def draw(at: float, seeds: int, more: float = 0.0, rng: random.Random = rng) -> list[float]:
+            return [shape(at) + more + rng.gauss(0, 1) for _ in range(seeds)]
+
+        ledger = measured({"run_0": draw(5, 10), "control k=3": draw(3, 3), "control k=8": draw(8, 3)}, better)
+        judged: list[Judgement] = []
+        for run, at in enumerate((4.0, 6.5, 4.4, 3.4, 7.0), 1):
+            values = draw(at, 3, sign)
+            seeds = ledger.wanted(f"run_{run}", values[:1], on(at))
+            judged.append(ledger.judge(f"run_{run}", values[:seeds], parent=on(at), baseline=on(at)))
+        comparisons = [j.against_parent for j in judged if isinstance(j.against_parent, Comparison)]
+        false += any(judgement.kind == "improved" for judgement in judged)
+        alone += any(replace(each, others=()).is_better for each in comparisons)
+        held += sum(each.interval[0] <= sign <= each.interval[1] for each in comparisons)
+    return false / CAMPAIGNS, alone / CAMPAIGNS, held / CAMPAIGNS / 5
+
+
+@pytest.mark.parametrize("better", ["lower", "higher"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_curved_frontier_makes_no_false_improvements(shape: Callable[[float], float], better: str) -> None:
+    false, _, held = simulate(shape, better)
+    assert false <= 0.05
+    assert held >= 0.95
+
+
+def test_beside_the_straight_line_alone_a_curved_frontier_does() -> None:
+    assert simulate(SHAPES["hyperbola"], "lower")[1] > 0.2
+
+
+def test_an_improvement_on_the_frontier_is_found() -> None:
+    assert simulate(SHAPES["flat"], "lower", gain=5.0)[0] > 0.95
+
+
+# --- a campaign's records ---------------------------------------------------------------------------------------------
+
+CONTRACT = Contract.model_validate(
+    {
+        "metric": [
+            {"name": "absorption", "better": "lower", "primary": True, "moves_with": "l0"},
+            {"name": "ev", "better": "higher", "guard": 0.02},
+            {"name": "l0"},
+        ],
+        "comparable": ["k", "tokens"],
+        "profiles": {"p": {"settings": {"k": 5, "tokens": 100}, "run_seeds": [1, 3], "frontier": {"k": [3, 5, 8]}}},
+    }
+)
+
+
+def results(l0: float, absorption: float, ev: float = 0.8, k: int = 5, tokens: int = 100) -> Results:
+    numbers = {"absorption": absorption, "ev": ev, "l0": l0}
+    metrics = {name: Value(name, value, "final_info.json", name) for name, value in numbers.items()}
+    return Results(metrics, {"k": k, "tokens": tokens}, [], [])
+
+
+def seeds_of(values: dict[str, list[float]]) -> dict[str, MetricRecord]:
+    return {name: MetricRecord(value=sum(each) / len(each), values=each) for name, each in values.items()}
+
+
+NOISE = (-0.011, 0.004, 0.01, -0.005, 0.002)
+BASELINE = Record(
+    run=0,
+    status="completed",
+    verdict=VerdictRecord(kind="baseline"),
+    commit="c0ffee",
+    seed=0,
+    seeds=list(range(5)),
+    settings={name: SettingRecord(value=v, baseline=v, source="reported") for name, v in (("k", 5), ("tokens", 100))},
+    metrics=seeds_of(
+        {"absorption": [0.3 + each for each in NOISE], "ev": [0.8] * 5, "l0": [5.0 + each for each in NOISE]}
+    ),
+)
+
+
+def control(k: int, absorption: float, ev: float, tokens: int = 100, why_none: str = "") -> ControlRecord:
+    overrides = {"k": k} | ({"tokens": tokens} if tokens != 100 else {})
+    return ControlRecord(
+        name="control " + ", ".join(f"{name}={value}" for name, value in overrides.items()),
+        overrides=overrides,
+        run=1,
+        seeds=[0, 1, 2],
+        settings={"k": k, "tokens": tokens},
+        metrics={"absorption": [absorption + each for each in NOISE[:3]], "ev": [ev] * 3, "l0": [float(k)] * 3},
+        why_none=why_none,
+    )
+
+
+FRONTIER = (control(3, 0.4, 0.7), control(8, 0.25, 0.9))
+
+
+def case(l0: float, absorption: float, **facts: Any) -> Case:
+    ev = facts.pop("ev", 0.8)
+    by_seed = {seed: results(l0 + each, absorption + each / 2, ev) for seed, each in enumerate(NOISE[:3])}
+    return Case(run=facts.pop("run", 1), parent=facts.pop("parent", BASELINE), by_seed=by_seed, **facts)
+
+
+def judge(which: Case, *records: Record, by: Contract = CONTRACT) -> VerdictRecord:
+    return Judging(by, "p", 5, [BASELINE, *records]).judge(which)
+
+
+def test_what_was_executed_for_a_frontier_answers_for_a_run() -> None:
+    verdict = judge(case(4.0, 0.2, frontier=FRONTIER))
+    assert verdict.kind == "improved"
+    assert "(frontier at l0 4, between control k=3 and run_0, 8 seeds; 3 here)" in verdict.why
+    found = verdict.against_baseline
+    assert found is not None and found.frontier is not None
+    assert found.reference_mean == pytest.approx(0.35, abs=0.005)
+    assert [(point.name, point.at, point.seeds) for point in found.frontier.points] == [
+        ("control k=3", 3.0, 3),
+        ("run_0", 5.0, 5),
+        ("control k=8", 8.0, 3),
+    ]
+    assert found.reference_sd is not None
+    assert found.low is not None and found.high is not None and found.low < -0.15 < found.high
+
+
+def test_a_run_that_is_only_sparser_is_no_improvement() -> None:
+    assert judge(case(4.0, 0.345, frontier=FRONTIER)).kind == "within_noise"
+    assert (
+        judge(case(4.0, 0.32, frontier=FRONTIER)).kind == "within_noise"
+    )  # below the line, not below what a bend allows
+
+
+def test_within_ten_percent_the_baseline_answers() -> None:
+    verdict = judge(case(4.6, 0.2, frontier=FRONTIER))
+    assert verdict.against_parent is not None and verdict.against_parent.reference == "run_0"
+
+
+@pytest.mark.parametrize(
+    ("l0", "frontier", "why"),
+    [
+        (
+            4.0,
+            (),
+            "l0 3.989 against 5 (run_0): more than 10 % apart, and absorption moves with it; a frontier needs 3 points",
+        ),
+        (2.5, FRONTIER, "the frontier goes from 3 to 8, and nothing is said beyond"),
+        (9.0, FRONTIER, "nothing is said beyond"),
+        (
+            4.0,
+            (FRONTIER[0], control(8, 0.2, 0.9, why_none="ev is missing")),
+            "a frontier needs 3 points, and there are 2",
+        ),
+        (4.0, (FRONTIER[0], control(8, 0.2, 0.9, tokens=900)), "a frontier needs 3 points, and there are 2"),
+    ],
+    ids=["no points", "sparser than all", "denser than all", "an unhealthy point", "a point at another scale"],
+)
+def test_without_a_frontier_around_it_a_run_is_not_comparable(
+    l0: float, frontier: tuple[ControlRecord, ...], why: str
+) -> None:
+    verdict = judge(case(l0, 0.1, frontier=frontier))
+    assert verdict.kind == "not_comparable"
+    assert why in verdict.why
+
+
+def test_guards_are_held_against_the_frontier_too() -> None:
+    assert judge(case(4.0, 0.2, ev=0.74, frontier=FRONTIER)).kind == "improved"  # 0.75 on the line
+    traded = judge(case(4.0, 0.2, ev=0.72, frontier=FRONTIER))
+    assert (traded.kind, traded.falls) == ("traded_off", ["ev -0.03 (limit -0.02)"])
+
+
+def recorded(which: Case, verdict: VerdictRecord) -> Record:
+    names = ("absorption", "ev", "l0")
+    return BASELINE.model_copy(
+        update={
+            "run": which.run,
+            "parent": which.parent.run,
+            "verdict": verdict,
+            "seeds": list(which.by_seed),
+            "metrics": seeds_of({name: which.values(name) for name in names}),
+            "frontier": list(which.frontier),
+        }
+    )
+
+
+def test_the_points_of_one_run_answer_for_the_next_and_nothing_is_forgotten() -> None:
+    first = case(4.0, 0.345, frontier=FRONTIER)
+    record = Record.model_validate_json(recorded(first, judge(first)).model_dump_json())
+    assert judge(case(6.5, 0.1, ev=0.86, run=2), record).kind == "improved"
+    assert Judging(CONTRACT, "p", 5, [BASELINE, record]).references.overrides_of_frontier(case(6.5, 0.1, run=2)) == []
+    concluded = Judging(CONTRACT, "p", 5, [BASELINE, record]).conclude()
+    assert [each.baseline for each in concluded] == ["frontier at l0 4, between control k=3 and run_0"]
+
+
+def test_a_parent_at_another_l0_is_not_compared_with() -> None:
+    first = case(4.0, 0.2, frontier=FRONTIER)
+    parent = recorded(first, judge(first))
+    assert judge(case(4.2, 0.2, run=2, parent=parent), parent).against_parent.reference == "run_1"  # type: ignore[union-attr]
+    verdict = judge(case(5.0, 0.2, run=2, parent=parent), parent)
+    assert verdict.kind == "not_comparable"
+    assert "l0 4.989 against 3.999 (run_1, from which it started): more than 10 % apart" in verdict.why.replace(
+        "4.001", "3.999"
+    )
+
+
+def test_the_settings_that_a_frontier_needs() -> None:
+    references = Judging(CONTRACT, "p", 5, [BASELINE]).references
+    assert references.overrides_of_frontier(case(4.0, 0.2)) == [{"k": 3}, {"k": 8}]  # 5 is the baseline's
+    assert references.overrides_of_frontier(case(4.8, 0.2)) == []
+    tokens = ControlRecord(
+        name="control tokens=900", overrides={"tokens": 900}, run=1, seeds=[0], settings={"k": 5, "tokens": 900},
+        metrics={"absorption": [0.2], "ev": [0.8], "l0": [5.0]},
+    )  # fmt: skip
+    longer = case(4.0, 0.2, control=tokens)
+    longer = replace(longer, by_seed={0: results(4.0, 0.2, tokens=900)})
+    assert references.overrides_of_frontier(longer) == [{"tokens": 900, "k": 3}, {"tokens": 900, "k": 8}]
+
+
+def test_values_of_a_frontier_are_numbers_and_stay_whole() -> None:
+    assert [type(value) for value in CONTRACT.profiles["p"].frontier["k"]] == [int, int, int]
+    with pytest.raises(ValidationError, match="frontier"):
+        Contract.model_validate({"profiles": {"p": {"settings": {"k": 5}, "frontier": {"k": ["many"]}}}})
+    with pytest.raises(ValidationError, match=r"frontier: kk is not one of the settings"):
+        Contract.model_validate({"profiles": {"p": {"settings": {"k": 5}, "frontier": {"kk": [3]}}}})
+
+
+# --- a whole campaign -------------------------------------------------------------------------------------------------
+
+FAULTY = Path(__file__).parent / "faulty"
+
+
+class Listening(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_a_campaign_executes_the_frontier_once_and_says_what_it_costs(
+    tmp_path: Path, make_campaign: Callable[..., Campaign], experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    for name in ("experiment.py", "experiment.toml", "lab.py"):
+        shutil.copyfile(FAULTY / name, experiment / name)
+    text = (
+        (experiment / "experiment.toml")
+        .read_text()
+        .replace("baseline_seeds = 8", "baseline_seeds = 5\nfrontier = { k = [2, 4] }")
+    )
+    (experiment / "experiment.toml").write_text(text)
+    sparser = [
+        "experiment.py",
+        "        return codes\n",
+        "        return [code if code > 0.3 else 0.0 for code in codes]\n",
+    ]
+    better = ["experiment.py", "PULL = 0.6", "PULL = 0.3"]
+    sparser_still = [*sparser[:2], sparser[2].replace("0.3", "0.5")]
+    script = {
+        "run 1, attempt 1": {"text": "HYPOTHESIS: sparser.\nSTART FROM: baseline", "edits": [sparser]},
+        "run 2, attempt 1": {"text": "HYPOTHESIS: sparser and better.", "edits": [sparser_still, better]},
+    }
+    campaign = make_campaign(script, profile="noisy")
+    view = Listening()
+    assert go_on(campaign, view=view, stop=Stop()).exit_code == 0
+    _, first, second = campaign.read_records()
+    assert first.verdict.kind == "within_noise"
+    assert (first.metrics["lab.l0"].value or 0) < 2.7
+    assert [point.overrides for point in first.frontier] == [{"k": 2}, {"k": 4}]
+    assert second.verdict.kind == "improved"
+    assert second.frontier == []
+    assert second.verdict.against_baseline is not None
+    assert "frontier at lab.l0" in second.verdict.against_baseline.reference
+    said = [each for each in view.said if each.startswith("frontier")]
+    assert len(said) == 1 and said[0].startswith("frontier, the baseline at k=2; k=4: 6 more executions, about ")
