@@ -120,11 +120,12 @@ def next_step(standing: Standing, name: str) -> str:
     if standing.reason == "budget":
         return f"{resume} --max-cost USD` (or --max-tokens, --max-hours) goes on with a larger budget."
     if standing.reason == "runs_spent":
-        return f"`harness notes {name}` is the write-up so far; {resume} --max-runs N` goes on with more runs."
+        return f"`harness notes {name}` says what came of it so far; {resume} --max-runs N` goes on with more runs."
     if standing.reason == "session_over":
-        return f"`harness notes {name}` is the write-up so far; {resume} --model M` goes on with a model."
+        return f"`harness notes {name}` says what came of it so far; {resume} --model M` goes on with a model."
     if standing.reason == "all_completed":
-        return f'`harness notes {name}` is the write-up; `harness tell {name} "..."` and {resume}` ask for more.'
+        written = f"`harness notes {name}` says what came of it, `harness writeup {name}` makes a paper of it"
+        return f'{written}; `harness tell {name} "..."` and {resume}` ask for more.'
     return f"{resume}` goes on when that is mended."
 
 

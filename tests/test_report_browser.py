@@ -18,7 +18,9 @@ from harness.campaign import Campaign
 from harness.journal import locked
 from harness.layout import Layout
 from harness.review.account import read_account
+from harness.review.render_html import render_html
 from harness.review.report import render
+from harness.review.writeup import compose
 from tests.synthetic import HOSTILE, fill
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -190,6 +192,22 @@ def test_axe_finds_nothing_serious(open_page: Open, scheme: str, width: int) -> 
         (each["id"], each["impact"], [node["html"][:200] for node in each["nodes"][:3]]) for each in found["violations"]
     ]
     assert [each for each in told if each[1] in ("serious", "critical")] == []
+
+
+def test_axe_finds_nothing_serious_in_a_write_up_and_nothing_of_it_is_executed(open_page: Open, tmp_path: Path) -> None:
+    import axe_core_python
+
+    driver = open_page(5, width=390, seeds=3, hostile=HOSTILE)
+    campaign = Layout(next(tmp_path.glob("runs/*/campaign.json")).parent)
+    file = tmp_path / "writeup.html"
+    file.write_text(render_html(compose(read_account(campaign), "a person's words")))
+    driver.get(file.as_uri())
+    driver.execute_script((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    found = driver.execute_async_script("axe.run().then(arguments[0])")
+    assert len(found["passes"]) > 15
+    assert [each["id"] for each in found["violations"] if each["impact"] in ("serious", "critical")] == []
+    assert driver.execute_script("return window.pwned") is None
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.parametrize("width", [390, 1024, 1600])

@@ -160,7 +160,7 @@ def _judged(contract: Contract, profile: Profile, planned: int) -> Iterator[tupl
             "Verdicts.",
             f"A run is compared with the run that its code started from and with the baseline, by a one-sided t test, the "
             f"spread between seeds pooled. The chance that a campaign without any effect calls a run improved is held to "
-            f"{ALPHA:.0%}, shared out over the {counted(planned, 'run')} that were planned, with {RESERVE:.0%} of it kept "
+            f"{ALPHA:.0%}, shared out over the planned runs ({planned}), with {RESERVE:.0%} of it kept "
             "for second looks.",
         )
     unjudged = contract.unjudged

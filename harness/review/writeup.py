@@ -102,14 +102,13 @@ def compose(account: Account, person: str, prose: Prose | None = None) -> Docume
 
 def _abstract(account: Account, estimates: Estimates, prose: Prose | None) -> tuple[Block, ...]:
     records = [run.record for run in account.runs[1:]]
-    tried = counted(len(records), "run")
-    sentences = [
-        f"An idea was taken through {tried} of an experiment; in each, a coding agent edited the code, and the harness ran "
-        "and measured it.",
-        outcome.headline(account, estimates),
-    ]
+    sentences = [outcome.headline(account, estimates)]
     if records:
-        sentences += [
+        tried = counted(len(records), "run")
+        sentences = [
+            f"An idea was taken through {tried} of an experiment; in each, a coding agent edited the code, and the harness "
+            "ran and measured it.",
+            *sentences,
             supported(account.contract, estimates.judging, records),
             *target_in_words(account),
             learnt(records),
@@ -120,7 +119,7 @@ def _abstract(account: Account, estimates: Estimates, prose: Prose | None) -> tu
     )
     if prose:
         reading += (
-            f" Paragraphs with a bar in the sections named {_listed(list(prose.paragraphs))} were "
+            f" Paragraphs marked with its name in the sections {_listed(list(prose.paragraphs))} were "
             f"written by {line(prose.model)}; their numbers and directions were checked against the records."
         )
     return Paragraph(" ".join(sentences)), Paragraph(reading)
