@@ -29,6 +29,8 @@ from .store import BLOCK_BYTES, Harvest, Writer, open_harvest
 if TYPE_CHECKING:
     import torch
 
+    from .models import Outline
+
 FORMAT = 1
 HOOK = "resid_post"
 BATCH_TOKENS = 8192
@@ -82,10 +84,11 @@ def ensure(settings: Settings, say: Say) -> Harvest:
     Raises CannotPrepare, and OSError where the cache cannot be written.
     """
     data = settings.language_model
-    if model_files.identity(data) is None:
-        model_files.fetch(data, say)
     target = folder(data)
-    assert target is not None
+    if target is None or open_harvest(target) is None:
+        model_files.fetch(data, say)  # a branch of the hub may mean another commit from here on
+        target = folder(data)
+        assert target is not None
     told: list[str] = []
 
     def is_whole(place: Path) -> bool:
@@ -112,7 +115,7 @@ def _harvest(settings: Settings, beside: Path, say: Say) -> None:
     device = models.torch_device(settings.device)
     begun = time.monotonic()
     model, tokenizer = models.load_model(data, device, say)
-    _check_model(model, settings)
+    check_fits(models.describe(model, data), settings)
     what = f"{data.harvest_tokens:,} rows x {settings.d_in} of {data.model} after layer {data.layer}"
     say(f"harvesting {what} on {data.dataset}: {size(settings) / 1e9:.2f} GB in {beside.parent}")
     writer = Writer(beside, data.harvest_tokens, settings.d_in, data.data_seed)
@@ -195,17 +198,15 @@ def _batched(items: Iterable[Any], count: int) -> Iterator[list[Any]]:
         yield some
 
 
-def _check_model(model: Any, settings: Settings) -> None:
+def check_fits(model: Outline, settings: Settings) -> None:
+    """Whether rows and sequences are as wide and as long as the model's. Raises CannotPrepare."""
     data = settings.language_model
-    config = model.config.get_text_config()
-    if config.hidden_size != settings.d_in:
+    if model.width != settings.d_in:
         raise CannotPrepare(
-            f"d_in {settings.d_in}: the residual stream of {data.model} has width {config.hidden_size}. "
-            f"--set d_in={config.hidden_size}."
+            f"d_in {settings.d_in}: the residual stream of {data.model} has width {model.width}. --set d_in={model.width}."
         )
-    longest = getattr(config, "max_position_embeddings", data.context)
-    if data.context > longest:
-        raise CannotPrepare(f"context {data.context}: {data.model} takes at most {longest} tokens.")
+    if data.context > model.context:
+        raise CannotPrepare(f"context {data.context}: {data.model} takes at most {model.context} tokens.")
 
 
 def check_disk(settings: Settings, download: int = 0) -> None:

@@ -67,10 +67,12 @@ def download_bytes(data: LanguageModelData) -> int:
     import huggingface_hub
 
     with _hub_errors(data):
-        files: Any = huggingface_hub.snapshot_download(
-            data.model, revision=data.revision, allow_patterns=list(_FILES), ignore_patterns="*/*", dry_run=True
+        huggingface_hub.auth_check(data.model)  # what a gated model is, everybody may read; its files not
+        files = (
+            huggingface_hub.HfApi().model_info(data.model, revision=data.revision, files_metadata=True).siblings or []
         )
-    return sum(file.file_size for file in files if file.will_download)
+    wanted = [file for file in files if any(Path(file.rfilename).match(pattern) for pattern in _FILES)]
+    return sum(file.size or 0 for file in wanted if "/" not in file.rfilename)
 
 
 def missing_packages(data: LanguageModelData) -> list[str]:
@@ -92,20 +94,19 @@ def _snapshot(data: LanguageModelData, *, weights: bool, local: bool) -> Path | 
         from huggingface_hub.errors import LocalEntryNotFoundError
     except ImportError as error:
         raise not_installed("huggingface_hub") from error
-    patterns = list(_FILES) if weights else ["config.json"]
-    if not local:
-        with _hub_errors(data):
-            got = huggingface_hub.snapshot_download(
-                data.model, revision=data.revision, allow_patterns=patterns, ignore_patterns="*/*"
-            )
-        return Path(got)
-    try:
-        got = huggingface_hub.snapshot_download(data.model, revision=data.revision, local_files_only=True)
-    except LocalEntryNotFoundError:
-        return None
-    except ValueError as error:
-        raise CannotPrepare(f"model {data.model}: {error}") from error
-    folder = Path(got)
+    wanted: Any = {
+        "repo_id": data.model,
+        "revision": data.revision,
+        "allow_patterns": list(_FILES) if weights else ["config.json"],
+        "ignore_patterns": "*/*",
+    }
+    with _hub_errors(data):
+        try:
+            folder = Path(huggingface_hub.snapshot_download(**wanted, local_files_only=local))
+        except LocalEntryNotFoundError:
+            if local:
+                return None
+            raise
     return folder if (_is_whole(folder) if weights else (folder / "config.json").is_file()) else None
 
 
@@ -122,14 +123,12 @@ def _is_whole(folder: Path) -> bool:
 @contextlib.contextmanager
 def _hub_errors(data: LanguageModelData) -> Iterator[None]:
     """What the hub refuses, as a message for a person."""
-    import httpx
     from huggingface_hub import constants, get_token
-    from huggingface_hub.errors import (
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
+        HTTPError,  # of the library that this version speaks to the network with
         LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -149,7 +148,7 @@ def _hub_errors(data: LanguageModelData) -> Iterator[None]:
         raise CannotPrepare(
             f"model {data.model}: the hub has no model of this name.{private} A local folder begins with /, . or ~."
         ) from error
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, httpx.HTTPError, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HTTPError, OSError) as error:
         raise CannotPrepare(
             f"model {data.model}: it is not on this machine, and the hub does not answer: {error}\nCheck the network and "
             "HF_HUB_OFFLINE, or name a local folder: --set model=/path/to/model. The profile tiny-lm needs no network."

@@ -26,6 +26,8 @@ class Outline:
     layers: int
     width: int
     """Of the residual stream, the d_in of an SAE."""
+    context: int
+    """Tokens of the longest sequence."""
     parameters: int
     used: int
     """Parameters of the layers up to the hooked one, embeddings left out: a token takes twice as many operations."""
@@ -127,14 +129,21 @@ def outline(data: LanguageModelData, say: Say = print) -> Outline:
         raise CannotPrepare(
             f"model {data.model}: no causal language model that transformers {transformers.__version__} knows: {error}."
         ) from error
+    return describe(model, data)
+
+
+def describe(model: nn.Module, data: LanguageModelData) -> Outline:
+    """The size of a model that is loaded, or of one without weights."""
     layers = decoder_layers(model)
     _check_layer(data, len(layers))
-    used = sum(parameter.numel() for layer in layers[: data.layer + 1] for parameter in layer.parameters())
+    config: Any = model.config
+    text = config.get_text_config()
     return Outline(
         layers=len(layers),
-        width=config.get_text_config().hidden_size,
+        width=text.hidden_size,
+        context=getattr(text, "max_position_embeddings", 10**9),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        used=used,
+        used=sum(parameter.numel() for layer in layers[: data.layer + 1] for parameter in layer.parameters()),
     )
 
 

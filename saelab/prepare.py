@@ -13,12 +13,16 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import harvest, model_files
+from . import harvest, model_files, text
 from .cache import Say, lab_cache
 from .errors import CannotPrepare
 from .settings import LanguageModelData, Settings, SettingsError, load_settings
 from .store import Harvest
+
+if TYPE_CHECKING:
+    from .models import Outline
 
 DISK_PASSES, DISK_RATE = 3, 0.5e9
 """A harvest is written, read and written once more; bytes a second of a slow disk."""
@@ -75,9 +79,15 @@ def plan(settings: Settings) -> list[str]:
         return [f"to train: {data.model}, about a minute on one core", f"to harvest: {_what(settings)}, seconds"]
     download = model_files.download_bytes(data)
     harvest.check_disk(settings, download)
+    from .models import outline
+
+    model = outline(data)
+    harvest.check_fits(model, settings)
+    if next(text.documents(data.dataset, "train"), None) is None:
+        raise CannotPrepare(f"dataset {data.dataset}: it has no text for training.")
     lines = [f"to download: {data.model}, {download / 1e9:.1f} GB"] if download else []
     gpu = _gpu(settings)
-    return [*lines, f"to harvest: {_what(settings)}, about {harvest.spoken(_seconds(settings))}", *gpu]
+    return [*lines, f"to harvest: {_what(settings)}, about {harvest.spoken(_seconds(settings, model))}", *gpu]
 
 
 def _what(settings: Settings) -> str:
@@ -88,11 +98,11 @@ def _what(settings: Settings) -> str:
     )
 
 
-def _seconds(settings: Settings) -> float:
+def _seconds(settings: Settings, model: Outline) -> float:
     """A guess from the model's size and the speed of a matrix product here, within a factor of a few."""
     import torch
 
-    from .models import outline, torch_device
+    from .models import torch_device
 
     data = settings.language_model
     square = torch.ones(1024, 1024, device=torch_device(settings.device), dtype=getattr(torch, data.dtype))
@@ -102,7 +112,7 @@ def _seconds(settings: Settings) -> float:
         float((square @ square)[0, 0])  # reading a number waits for the device
         fastest = min(fastest, time.perf_counter() - begun)
     a_second = 2 * 1024**3 / fastest / 2  # a model reaches half of what one large product does
-    operations = 2 * outline(data).used * data.harvest_tokens
+    operations = 2 * model.used * data.harvest_tokens
     return operations / a_second + DISK_PASSES * harvest.size(settings) / DISK_RATE
 
 

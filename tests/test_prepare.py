@@ -1,0 +1,140 @@
+"""`python -m saelab.prepare`: what an execution needs is there before it begins, or it is said what to do."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from saelab import prepare
+from saelab.errors import CannotPrepare
+from saelab.settings import load_settings
+
+from .small_models import WORDS, save_model
+
+ROOT = Path(__file__).parents[1]
+
+Ask = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    save_model("llama", folder / "model")
+    (folder / "text").mkdir()
+    for number in range(10):
+        (folder / "text" / f"{number}.txt").write_text(" ".join(WORDS[number:] * 10))
+    return folder
+
+
+@pytest.fixture
+def ask(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Prepares the profile `tiny-lm` with a smaller model and text, unless asked otherwise; returns what is printed."""
+    small = {
+        "model": str(place / "model"),
+        "dataset": str(place / "text"),
+        "d_in": 16,
+        "context": 8,
+        "harvest_tokens": 600,
+    }
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("HARNESS_LAB_CACHE", str(tmp_path / "lab"))
+
+    def ask(*arguments: str, profile: str = "tiny-lm", settings: dict[str, object] | None = None) -> str:
+        monkeypatch.setenv("HARNESS_PROFILE", profile)
+        monkeypatch.setenv(
+            "HARNESS_OVERRIDES", json.dumps({**small, **(settings or {})} if profile == "tiny-lm" else {})
+        )
+        monkeypatch.setattr(sys, "argv", ["prepare", *arguments])
+        prepare.main()
+        return capsys.readouterr().out
+
+    return ask
+
+
+def test_what_would_be_made_is_said_then_made_then_found(ask: Ask, tmp_path: Path) -> None:
+    would = ask("--dry-run")
+    assert would.startswith("to harvest: 600 rows x 16 of /") and ", about " in would
+    assert not (tmp_path / "lab").exists()
+    done = ask()
+    assert "harvesting 600 rows" in done and "harvested 600 rows" in done
+    assert ask() == ""
+    assert ask("--dry-run").startswith("there: 600 activations of /")
+
+
+def test_there_is_nothing_to_prepare_for_synthetic_data(ask: Ask, tmp_path: Path) -> None:
+    assert ask("--dry-run", profile="synthetic") == "synthetic data: nothing to prepare\n"
+    assert ask(profile="synthetic") == ""
+    assert not (tmp_path / "lab").exists()
+
+
+@pytest.mark.parametrize("profile", ["tiny-lm", "synthetic"])
+def test_where_nothing_is_to_be_done_torch_is_not_loaded(ask: Ask, profile: str) -> None:
+    ask(profile=profile)
+    command = [sys.executable, "-X", "importtime", "-m", "saelab.prepare"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "saelab.harvest" in loaded and loaded.isdisjoint({"torch", "transformers", "datasets"})
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"layer": 9}, "layer 9: {model} has 3 decoder layers, 0 to 2"),
+        ({"model": "/nowhere"}, "model /nowhere: no config.json there"),
+        ({"d_in": 17}, "d_in 17: the residual stream of {model} has width 16. --set d_in=16."),
+        ({"context": 100}, "context 100: {model} takes at most 64 tokens"),
+        ({"dataset": "/nowhere.jsonl"}, "dataset /nowhere.jsonl: no text there"),
+        ({"harvest_tokens": 10**13}, "`harness cache` shows what can go"),
+        ({"dtype": "float16"}, "dtype 'float16': expected float32 or bfloat16"),
+        ({"depth": 3}, "unknown setting depth"),
+    ],
+)
+def test_what_cannot_be_prepared_is_found_by_the_dry_run(
+    ask: Ask, place: Path, settings: dict[str, object], words: str
+) -> None:
+    for arguments in (["--dry-run"], []):
+        with pytest.raises(SystemExit) as ended:
+            ask(*arguments, settings=settings)
+        assert str(ended.value).startswith("prepare: ") and words.format(model=place / "model") in str(ended.value)
+
+
+def test_packages_that_are_missing_are_named(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "transformers" else find(name))
+    for arguments in (["--dry-run"], []):
+        with pytest.raises(SystemExit, match=r"not installed: transformers. Profiles .* `make sae`"):
+            ask(*arguments)
+
+
+def test_an_experiment_that_cannot_write_the_cache_is_told_what_to_do(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HARNESS_LAB_CACHE", str(tmp_path / "file" / "lab"))
+    overrides = {"model": str(place / "model"), "dataset": str(place / "text"), "d_in": 16, "context": 8}
+    settings = load_settings(ROOT, {"HARNESS_PROFILE": "tiny-lm", "HARNESS_OVERRIDES": json.dumps(overrides)})
+    with pytest.raises(
+        CannotPrepare, match=r"are not harvested, and the cache cannot be written: .*`python -m saelab.prep"
+    ):
+        prepare.harvested(settings, print)
+    monkeypatch.setenv("HARNESS_LAB_CACHE", str(tmp_path / "lab"))
+    assert prepare.harvested(settings, print).rows > 500  # by hand it harvests what it needs
+    with pytest.raises(CannotPrepare, match=r"d_in 8: the harvested rows have width 16"):
+        prepare.harvested(replace(settings, d_in=8), print)
+
+
+def test_a_smoke_run_has_a_small_harvest_of_its_own(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "text").mkdir()
+    for number in range(10):
+        (tmp_path / "text" / f"{number}.txt").write_text(" ".join(WORDS[number:] * 30))
+    monkeypatch.setenv("HARNESS_SMOKE", "1")
+    done = ask(settings={"harvest_tokens": 10_000, "dataset": str(tmp_path / "text")})
+    assert "harvested 4,096 rows" in done
