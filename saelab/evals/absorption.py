@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,35 +41,23 @@ class Absorption:
         model = HookedTransformer.from_pretrained_no_processing(
             bench.official, device=bench.device, dtype=str_to_dtype(bench.data.dtype)
         )
-        common.load_or_train_probe(
-            model=model,
-            base_template=config.prompt_template,
-            pos_idx=config.prompt_token_pos,
-            layer=bench.data.layer,
-            probes_dir=folder,
-            device=bench.device,
-        )
+        with _words_in_order():
+            common.load_or_train_probe(
+                model=model,
+                base_template=config.prompt_template,
+                pos_idx=config.prompt_token_pos,
+                layer=bench.data.layer,
+                probes_dir=folder,
+                device=bench.device,
+            )
 
     def run(self, bench: Bench, sae: BenchSAE, fixed: Path, out: Path) -> None:
         from sae_bench.evals.absorption import main
 
-        # Where probes and intermediate results lie are arguments that SAEBench's `run_eval` does not pass on; left at their
-        # defaults they are folders inside the installed package, named by the model, where a small model that goes by a
-        # real one's name would leave its probes for the real one.
-        probing: Any = main.run_k_sparse_probing_experiment
-        absorbing: Any = main.run_feature_absortion_experiment
-        seen, absorbed = out / "k_sparse_probing", out / "feature_absorption"
-        main.run_k_sparse_probing_experiment = functools.partial(probing, experiment_dir=seen, probes_dir=fixed)
-        main.run_feature_absortion_experiment = functools.partial(
-            absorbing, experiment_dir=absorbed, sparse_probing_experiment_dir=seen, probes_dir=fixed
-        )
         config = self._config(bench)
         config.precalc_k_sparse_probe_sae_acts = sae.cfg.d_sae <= DENSE_LATENTS
-        try:
+        with _words_in_order(), _results_in(out, fixed):
             main.run_eval(config, [("sae", sae)], bench.device, str(out), force_rerun=True)
-        finally:
-            main.run_k_sparse_probing_experiment = probing
-            main.run_feature_absortion_experiment = absorbing
         letters = _letters(Path("artifacts/absorption/sae_custom_sae_k_sparse_probing.json"))
         if letters < bench.sizes.absorption_letters:
             raise Skip(
@@ -86,6 +76,48 @@ class Absorption:
             min_GT_probe_f1=F1,
             min_feats_for_eval=bench.sizes.absorption_letters,
         )
+
+
+@contextlib.contextmanager
+def _words_in_order() -> Iterator[None]:
+    """SAEBench draws words from the tokenizer's vocabulary as that lists it, which is another order each time it is loaded:
+    no seed would give the same score twice. Here the words are drawn from the same list, sorted."""
+    from sae_bench.evals.absorption import common, feature_absorption
+
+    words: Any = common.get_alpha_tokens
+
+    def in_order(*args: Any, **options: Any) -> list[str]:
+        return sorted(words(*args, **options))
+
+    common.get_alpha_tokens = feature_absorption.get_alpha_tokens = in_order
+    try:
+        yield
+    finally:
+        common.get_alpha_tokens = feature_absorption.get_alpha_tokens = words
+
+
+@contextlib.contextmanager
+def _results_in(out: Path, probes: Path) -> Iterator[None]:
+    """Probes are found in `probes`, intermediate results go to `out`.
+
+    Both are arguments that SAEBench's `run_eval` does not pass on. Left at their defaults they are folders inside the
+    installed package, named by the model: a small model that goes by a real one's name would leave its probes for the real
+    one.
+    """
+    from sae_bench.evals.absorption import main
+
+    probing: Any = main.run_k_sparse_probing_experiment
+    absorbing: Any = main.run_feature_absortion_experiment
+    seen, absorbed = out / "k_sparse_probing", out / "feature_absorption"
+    main.run_k_sparse_probing_experiment = functools.partial(probing, experiment_dir=seen, probes_dir=probes)
+    main.run_feature_absortion_experiment = functools.partial(
+        absorbing, experiment_dir=absorbed, sparse_probing_experiment_dir=seen, probes_dir=probes
+    )
+    try:
+        yield
+    finally:
+        main.run_k_sparse_probing_experiment = probing
+        main.run_feature_absortion_experiment = absorbing
 
 
 def _letters(probes: Path) -> int:

@@ -20,7 +20,7 @@ def take(written: Path, since: float, main: tuple[str, ...], errors: list[str]) 
     if len(files) != 1:
         said = f": {errors[-1]}" if errors else ""
         raise Skip(f"SAEBench wrote {len(files) or 'no'} results{said}")
-    result = json.loads(files[0].read_text(encoding="utf-8"))
+    result: dict[str, Any] = json.loads(files[0].read_text(encoding="utf-8"))
     # Whole milliseconds: the time of the result may be rounded down.
     if result["datetime_epoch_millis"] < math.floor(since * 1000) - 1:
         raise Skip("SAEBench gave a result that is older than this scoring")
