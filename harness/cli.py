@@ -77,6 +77,7 @@ for _command in (
     campaigns.run,
     campaigns.resume,
     campaigns.confirm,
+    campaigns.score,
     looking.status,
     looking.log,
     looking.show,

@@ -124,6 +124,28 @@ class Executions:
             scoring = self._laboratory.score(place / "scoring", start, out_dir, environment, self._limits, tick, stop)
         return Execution(outcome, out_dir, home / outcome.log, noted, begun, scoring)
 
+    def score_again(
+        self,
+        step: str,
+        start: str,
+        filed: Path,
+        handed: Mapping[str, str],
+        *,
+        seed: int,
+        overrides: Mapping[str, Setting],
+        tick: Callable[[str], None],
+        stop: Callable[[], bool],
+    ) -> Scoring:
+        """Score, as `step`, what a run handed over whose results are `filed`. Raises Interrupted, and CannotGoOn where that
+        is not what was scored before: `handed` are its checksums."""
+        environment = self._environment(seed, overrides, smoke=False)
+        place = self._campaign.execution(step)
+        scoring = self._laboratory.score(place, start, filed, environment, self._limits, tick, stop)
+        changed = [path for path, digest in handed.items() if scoring.artifact.get(path) != digest]
+        if changed and not scoring.refused:
+            raise CannotGoOn(f"{filed / changed[0]}: is not what the run handed over; it was changed since.")
+        return scoring
+
     def prepare(
         self,
         step: str,
@@ -266,6 +288,13 @@ def file_results(source: Path, target: Path, scores: Path | None = None) -> list
     if scores is not None and scores.exists():
         _move(scores, target / EVAL_FOLDER)
     return warnings
+
+
+def file_scores(scores: Path, target: Path, name: str) -> None:
+    """Move further eval results of a scorer into a run's folder, as `name` among the others. Safe to repeat."""
+    if scores.exists():
+        (target / EVAL_FOLDER).mkdir(exist_ok=True)
+        _move(scores, target / EVAL_FOLDER / name)
 
 
 def _move(source: Path, target: Path) -> None:

@@ -19,6 +19,7 @@ from .dialogue import Dialogue
 from .errors import CannotGoOn, HarnessError, Interrupted
 from .journal import DryJournal, Journal, NotDone, locked
 from .recording import Recorder
+from .rescoring import Rescoring
 from .reviewer import Reviewer
 from .stop import Stop
 from .trial import Trials
@@ -43,7 +44,7 @@ class Loop:
     """One campaign on its way. Each part does one thing with the journal between it and any crash."""
 
     def __init__(self, work: AtWork) -> None:
-        self.campaign = work.campaign
+        self.work, self.campaign = work, work.campaign
         self.max_runs, self.max_attempts = work.options.max_runs, work.options.max_attempts
         self.recorder = Recorder(work)
         self.trials = Trials(work)
@@ -94,6 +95,15 @@ class Loop:
         verdict = self.recorder.look_again(run).verdict
         return Ending("confirmed", f"run {run}: {verdict.kind.replace('_', ' ')}: {verdict.why}", 0)
 
+    def score(self, run: int, evals: str) -> Ending:
+        """Score a recorded run by other evals, from what it handed over."""
+        records = self.campaign.read_records()
+        if not 0 <= run < len(records) or records[run].status != "completed" or records[run].given:
+            raise CannotGoOn(f"run {run}: only a run that was completed here can be scored.")
+        skipped = Rescoring(self.work).score(records[run], evals)
+        self.recorder.add_scores(run, evals, skipped)
+        return Ending("scored", "; ".join([f"run {run}: scored by {evals}", *skipped]), 0)
+
     def close(self, ending: Ending) -> None:
         """Let go of the agent, and leave the folder as a person wants to find it."""
         self.dialogue.close()
@@ -108,12 +118,14 @@ def go_on(
     changes: dict[str, object] | None = None,
     force: bool = False,
     confirm: tuple[int, int] | None = None,
+    score: tuple[int, str] | None = None,
     executor: str = "local",
 ) -> Ending:
     """Run `campaign` from where it stands until it ends. Raises CannotGoOn when another process runs it.
 
     `changes` are options that a person changed on resuming. `force` sends the last refused change through. `confirm`, a run
-    and a number of seeds, adds seeds to a run that is recorded, and does nothing else.
+    and a number of seeds, adds seeds to a run that is recorded, and does nothing else; `score`, a run and names of evals,
+    adds scores to it.
     """
     with locked(campaign.lock):
         journal = Journal(campaign.journal)
@@ -126,7 +138,7 @@ def go_on(
                 _force(campaign, journal)
             loop = Loop(AtWork.begin(campaign, journal, view, stop, executor))
             loop.recorder.recover()
-            ending = loop.confirm(*confirm) if confirm else loop.run()
+            ending = loop.confirm(*confirm) if confirm else loop.score(*score) if score else loop.run()
         except HarnessError as error:
             ending = Ending(error.reason, str(error), error.exit_code)
         except KeyboardInterrupt:

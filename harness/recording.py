@@ -96,6 +96,25 @@ class Recorder:
         self._view.recorded(new)
         return new
 
+    def add_scores(self, run: int, evals: str, skipped: list[str]) -> Record:
+        """Add to a run's record what a further scoring left. Its verdict stands: it rests on what all runs are scored by."""
+        folder = self._campaign.run_folder(run)
+        old = Record.read(folder)
+        by_seed = list(self._cases.case(run).by_seed.values()) if run else self._cases.baseline_by_seed()[0]
+        baseline = Record.read(self._campaign.run_folder(0)) if run else None
+        found = [*map(str, by_seed[0].findings), *skipped]
+        new = old.model_copy(
+            update={
+                "metrics": compare_metrics(by_seed, baseline),
+                "warnings": [*old.warnings, *(text for text in found if text not in old.warnings)],
+            }
+        )
+        new.write(folder)
+        self._write_notes()
+        self._commit(CLOSE, f"Run {run}: scored by {evals}", run, {})
+        self._view.recorded(new)
+        return new
+
     def interpret(self, run: int, words: str) -> None:
         """Add the agent's words on a run's results to its record."""
         if run >= 0 and words:

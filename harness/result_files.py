@@ -19,7 +19,6 @@ FACTS = "facts.json"
 """A scorer's: {"verified": {setting: value}, "remarks": [sentence]}, what the artifact shows whatever is reported."""
 SKIPPED = "skipped.json"
 """A scorer's: {"skipped": {evaluation: reason}}."""
-_NO_EVALUATIONS = frozenset(f"{EVAL_FOLDER}/{name}" for name in (FACTS, SKIPPED))
 
 MAX_BYTES = 64 * 2**20
 """Of one file. The largest that SAEBench writes, core with details of 65k features, is about 16 MB."""
@@ -112,7 +111,7 @@ def _evaluations(folder: Path) -> Found:
                 pending.append((place / entry, f"{name}/"))
             elif is_folder:
                 problems.append((name, f"more than {MAX_DEPTH} folders deep, not read"))
-            elif entry.endswith(".json") and name not in _NO_EVALUATIONS:
+            elif entry.endswith(".json") and entry not in (FACTS, SKIPPED):
                 found.append((name, place / entry))
             elif is_link:
                 problems.append((name, "a symbolic link, and links are not followed"))

@@ -117,6 +117,7 @@ def take_on(
     changes: dict[str, object] | None = None,
     force: bool = False,
     confirm: tuple[int, int] | None = None,
+    score: tuple[int, str] | None = None,
 ) -> int:
     """Run `campaign` until it ends and say how it ended. Returns the exit code."""
     layout = Layout(campaign.root)
@@ -125,7 +126,7 @@ def take_on(
         primary = primary_metric(facts)
         view = _view(primary, rows(layout.records(), [], primary))
         with stop.listen(view.notice), view:
-            ending = go_on(campaign, view=view, stop=stop, changes=changes, force=force, confirm=confirm)
+            ending = go_on(campaign, view=view, stop=stop, changes=changes, force=force, confirm=confirm, score=score)
     except KeyboardInterrupt:
         click.echo(f"Stopped. `harness resume {typed(layout)}` goes on.")
         return Interrupted.exit_code

@@ -135,6 +135,31 @@ def confirm(campaign: str, run: int, seeds: int) -> None:
 
 @click.command()
 @CAMPAIGN
+@click.argument("run", type=click.IntRange(min=0))
+@click.option("--evals", required=True, metavar="NAMES", help="Names of evals, separated by spaces.")
+def score(campaign: str, run: int, evals: str) -> None:
+    """Score a recorded run by other evals than each run gets.
+
+    Nothing is trained: the scores are of what the run handed over, and go into its record. The verdict stays. RUN 0 is the
+    baseline; score it too where the runs shall have something beside them.
+
+    \b
+    Example:
+      harness score latest 3 --evals "core absorption sparse_probing unlearning"
+
+    Next: `harness show latest 3`.
+    """
+    from ..campaign import Campaign
+    from ..layout import find_layout
+    from ..running import take_on
+    from ..stop import Stop
+
+    layout = find_layout(campaign)
+    sys.exit(take_on(Campaign(layout.root.absolute()), Stop(), width(), score=(run, " ".join(evals.split()))))
+
+
+@click.command()
+@CAMPAIGN
 @click.argument("words", nargs=-1, required=True)
 def tell(campaign: str, words: tuple[str, ...]) -> None:
     """Say something to the agent: it goes into the next brief and stays in the record.

@@ -1,0 +1,416 @@
+"""The laboratory's processes around an execution: data are prepared before it, its scores are measured after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import laboratory
+from harness.campaign import Campaign, Options, create_campaign
+from harness.contract import Contract, load_contract
+from harness.errors import InputError
+from harness.idea import Idea
+from harness.journal import read_events
+from harness.loop import Ending, go_on
+from harness.scored import read_run
+from harness.stop import Stop
+from harness.view import Silent
+from tests.executing import until
+from tests.test_resume import drive, facts, start
+
+EXPERIMENT = """
+import argparse, json, os
+from pathlib import Path
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--out_dir", type=Path)
+out = parser.parse_args().out_dir
+aim = json.loads((Path(os.environ["HARNESS_LAB_CACHE"]) / "data.json").read_text())["aim"]
+guess = aim + 0.5 + int(os.environ["HARNESS_SEED"]) / 1000
+settings = {"size": 2}
+metrics = {"effort": 1.0}
+(out / "model.json").write_text(json.dumps([guess, 0.0]))
+(out / "final_info.json").write_text(json.dumps({"settings": settings, "metrics": metrics}))
+"""
+SCORER = """
+import argparse, json, os, sys
+from pathlib import Path
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--artifact", type=Path)
+parser.add_argument("--out", type=Path)
+given = parser.parse_args()
+model = json.loads(given.artifact.read_text())
+if any(not isinstance(value, float) for value in model):
+    sys.exit("toylab: model.json: expected numbers")
+settings = {"evals": "toy"} | json.loads(os.environ["HARNESS_OVERRIDES"])
+aim = json.loads((Path(os.environ["HARNESS_LAB_CACHE"]) / "data.json").read_text())["aim"]
+skipped = {}
+for name in settings["evals"].split():
+    if name == "dear":
+        skipped[name] = "it is too dear here"
+        continue
+    numbers = {"error": abs(model[0] - aim), "depth": 3.25} if name == "toy" else {"width": 2.0}
+    scores = {"eval_type_id": name, "eval_result_metrics": {"all": numbers}}
+    (given.out / f"{name}.json").write_text(json.dumps(scores))
+(given.out / "facts.json").write_text(json.dumps({"verified": {"size": len(model)}, "remarks": []}))
+(given.out / "skipped.json").write_text(json.dumps({"skipped": skipped}))
+"""
+PREPARE = """
+import os, sys
+from pathlib import Path
+
+cache = Path(os.environ["HARNESS_LAB_CACHE"])
+print("preparing", os.environ["HARNESS_OVERRIDES"], os.environ.get("HARNESS_SMOKE"))
+(cache / "data.json").write_text('{"aim": 3.0}')
+"""
+PREPARED = 'prepare = ["python", "-m", "toylab.prepare"]\n'
+CONTRACT = """
+smoke = false
+scorer = ["python", "-m", "toylab.score", "--artifact={out_dir}/model.json", "--out={scores}"]
+editable = ["experiment.py"]
+files = ["toylab"]
+comparable = ["size"]
+limits = { time = "20s", smoke_time = "20s", disk = "1MB" }
+
+[[metric]]
+name = "error"
+sources = ["toy.error"]
+better = "lower"
+primary = true
+
+[profiles.toy]
+settings = { size = 2, evals = "toy" }
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the experiment, with a laboratory that nobody may edit and a cache of its own."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HARNESS_LAB_CACHE", raising=False)
+    folder = tmp_path / "experiment"
+    (folder / "toylab").mkdir(parents=True)
+    (folder / "experiment.py").write_text(EXPERIMENT)
+    (folder / "experiment.toml").write_text(CONTRACT)
+    laboratory.lab_cache().mkdir(parents=True)
+    (laboratory.lab_cache() / "data.json").write_text('{"aim": 2.0}')
+    for name, code in (("__init__", ""), ("score", SCORER), ("prepare", PREPARE)):
+        (folder / "toylab" / f"{name}.py").write_text(code)
+    return folder
+
+
+Edits = list[tuple[str, str]]
+
+
+def campaign(lab: Path, *attempts: Edits, **options: Any) -> Campaign:
+    """A campaign of one run whose attempts make these edits."""
+    script: dict[str, Any] = {"run 2, attempt 1": {"text": "ALL_COMPLETED"}}
+    for number, edits in enumerate(attempts, 1):
+        changes = [["experiment.py", *edit] for edit in edits]
+        script[f"run 1, attempt {number}"] = {"text": "HYPOTHESIS: less.", "edits": changes}
+    session = lab.parent / "script.json"
+    session.write_text(json.dumps(script))
+    return create_campaign(
+        lab.parent / "runs",
+        Idea(Name="toy", Title="Less error", Experiment="Make the error smaller."),
+        lab,
+        Options(agent="tests.scripted:ScriptedAgent", **{"max_runs": 1} | options),
+        python=sys.executable,
+        session=session,
+    )
+
+
+def end(campaign: Campaign, **how: Any) -> Ending:
+    return go_on(campaign, view=Silent(), stop=Stop(), **how)
+
+
+BETTER = [("aim + 0.5", "aim + 0.25")]
+
+
+# --- scores --------------------------------------------------------------------------------------------------------------
+
+
+def test_scores_are_the_scorers_and_what_the_experiment_reports_stands_apart(lab: Path) -> None:
+    lies = [
+        ('"effort": 1.0', '"effort": 1.0, "error": 0.0, "toy.error": 0.0'),
+        ('(out / "model', '(out / "eval_results").mkdir()\n(out / "eval_results" / "toy.json").write_text(json.dumps('
+         '{"eval_type_id": "toy", "eval_result_metrics": {"all": {"error": 0.0}}}))\n(out / "model'),
+    ]  # fmt: skip
+    made = campaign(lab, BETTER + lies)
+    assert end(made).exit_code == 0
+    baseline, run = made.read_records()
+    assert (baseline.metrics["error"].value, run.metrics["error"].value) == (0.5, 0.25)
+    assert run.metrics["error"].file == "eval_results/toy.json"
+    assert run.metrics["effort"].file == "final_info.json"
+    assert run.settings["size"].source == "artifact"
+    warnings = "; ".join(run.warnings)
+    assert "metrics.error: the experiment reports 0; the scorer measured 0.25, which counts" in warnings
+    assert "the experiment wrote eval results itself; they are kept as reported and not read" in warnings
+    folder = made.run_folder(1)
+    assert json.loads((folder / "reported" / "toy.json").read_text())["eval_result_metrics"]["all"]["error"] == 0
+    assert sorted(path.name for path in (folder / "eval_results").iterdir()) == [
+        "facts.json",
+        "skipped.json",
+        "toy.json",
+    ]
+
+
+def test_a_metric_of_the_scorers_is_no_evidence_when_only_reported(lab: Path) -> None:
+    toml = CONTRACT + '[[metric]]\nname = "width"\nsources = ["wide.width"]\nbetter = "lower"\nrequired = false\n'
+    (lab / "experiment.toml").write_text(toml)
+    made = campaign(lab, [*BETTER, ('"effort": 1.0', '"effort": 1.0, "width": 1.0, "wide.width": 1.0')])
+    assert end(made).exit_code == 0
+    run = made.read_records()[1]
+    assert {"width", "wide.width"}.isdisjoint(run.metrics)
+    assert (
+        "metrics.width: 1 is reported by the experiment; the scorer did not measure it, so it is no evidence"
+        in "; ".join(run.warnings)
+    )
+
+
+def test_reported_settings_that_contradict_the_artifact_are_no_evidence(lab: Path) -> None:
+    made = campaign(lab, [*BETTER, ("[guess, 0.0]", "[guess, 0.0, 0.0]")])
+    assert end(made).exit_code == 0
+    run = made.read_records()[1]
+    assert run.verdict.kind == "unhealthy"
+    assert "settings.size: 2 is reported; the artifact has 3" in run.verdict.why
+    assert (run.settings["size"].value, run.settings["size"].source) == (3, "artifact")
+
+
+def test_what_the_scorer_refuses_goes_back_to_the_agent(lab: Path) -> None:
+    made = campaign(lab, [*BETTER, ("[guess, 0.0]", '[guess, "x"]')], [('[guess, "x"]', "[guess, 0.0]")])
+    assert end(made).exit_code == 0
+    run = made.read_records()[1]
+    assert [attempt.status for attempt in run.attempts] == ["wrong_result", "completed"]
+    assert "could not be scored: exit code 1: toylab: model.json: expected numbers" in run.attempts[0].why
+    kept = made.attempt_folder(1, 1)
+    assert json.loads((kept / "out" / "model.json").read_text())[1] == "x"
+    assert "expected numbers" in (kept / "scoring.txt").read_text()
+
+
+def test_what_the_scorer_refuses_is_found_in_the_smoke_run(lab: Path) -> None:
+    (lab / "experiment.toml").write_text(CONTRACT.replace("smoke = false", ""))
+    made = campaign(lab, [*BETTER, ("[guess, 0.0]", '[guess, "x"]')], max_attempts=1)
+    end(made)
+    (attempt,) = made.read_records()[1].attempts
+    assert (attempt.status, attempt.why[:40]) == ("smoke_failed", "smoke run: it was executed well and coul")
+
+
+def test_nothing_goes_on_from_a_baseline_that_cannot_be_scored(lab: Path) -> None:
+    (lab / "experiment.py").write_text(EXPERIMENT.replace("[guess, 0.0]", '["x"]'))
+    ending = end(campaign(lab, BETTER))
+    assert ending.exit_code == 4
+    assert "the baseline wrong result" in ending.message
+    assert "toylab: model.json: expected numbers" in ending.message
+
+
+@pytest.mark.parametrize(
+    ("instead", "words"),
+    [
+        ("(out / 'model.json').unlink()", "model.json: missing; the experiment handed nothing over"),
+        ("(out / 'model.json').rename(out / 'm'); (out / 'model.json').symlink_to(out / 'm')", "only regular files"),
+        ("(out / 'model.json').unlink(); os.mkfifo(out / 'model.json')", "only regular files"),
+        ("(out / 'model.json').unlink(); (out / 'model.json').symlink_to('/etc/hostname')", "only regular files"),
+    ],
+)
+def test_only_regular_files_are_handed_over(lab: Path, instead: str, words: str) -> None:
+    made = campaign(
+        lab,
+        [
+            *BETTER,
+            ("metrics = {", f"import atexit\natexit.register(lambda: [{instead.replace(';', ',')}])\nmetrics = {{"),
+        ],
+        max_attempts=1,
+    )
+    end(made)
+    assert words in made.read_records()[1].attempts[0].why
+
+
+def test_what_is_larger_than_the_limit_is_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "out" / "sae").mkdir(parents=True)
+    with (tmp_path / "out" / "sae" / "big").open("wb") as file:
+        file.truncate(50 * 10**9)
+    why = laboratory._copy_artifact(tmp_path / "out", tmp_path / "copy", ["--artifact={out_dir}/sae"], 10**8)
+    assert why == "sae/big: what is handed over is larger than the contract's limit of disk (100000000 bytes)."
+    assert not (tmp_path / "copy" / "sae" / "big").exists()
+
+
+def test_what_was_not_evaluated_is_recorded_with_its_reason(lab: Path) -> None:
+    made = campaign(lab, BETTER, overrides={"evals": "toy dear"})
+    end(made)
+    assert "eval_results/skipped.json: dear: not evaluated: it is too dear here" in made.read_records()[1].warnings
+
+
+# --- preparing -----------------------------------------------------------------------------------------------------------
+
+
+def prepared(made: Campaign) -> list[str]:
+    return [
+        event["step"] for event in read_events(made.journal) if event["event"] == "done" and "prepare" in event["step"]
+    ]
+
+
+def test_data_are_prepared_once_for_each_settings_and_are_read_only_to_the_experiment(lab: Path) -> None:
+    (lab / "experiment.toml").write_text(PREPARED + CONTRACT.replace("smoke = false", ""))
+    write = "\ntry:\n    (Path(os.environ['HARNESS_LAB_CACHE']) / 'data.json').write_text('{\"aim\": 0}')\nexcept OSError:\n    pass\n"
+    made = campaign(lab, [*BETTER, ("settings = {", write + "settings = {")])
+    assert end(made).exit_code == 0
+    assert len(prepared(made)) == len(set(prepared(made))) == 2  # for the runs, and for the smoke run
+    assert made.read_records()[1].metrics["error"].value == 0.25
+    assert json.loads((laboratory.lab_cache() / "data.json").read_text()) == {"aim": 3.0}
+    assert not list(made.local.glob("executions/*"))
+
+
+def test_a_campaign_whose_data_cannot_be_prepared_ends_with_what_was_said(lab: Path) -> None:
+    (lab / "experiment.toml").write_text(PREPARED + CONTRACT)
+    (lab / "toylab" / "prepare.py").write_text("import sys; sys.exit('no login for the hub; hf auth login')")
+    ending = end(campaign(lab, BETTER))
+    assert ending.exit_code == 4
+    assert "the data could not be prepared: exit code 1: no login for the hub" in ending.message
+
+
+def test_data_that_change_while_an_execution_reads_them_end_the_campaign(lab: Path) -> None:
+    """As where the system cannot confine an experiment: the change is made from outside here."""
+    (lab / "experiment.toml").write_text(PREPARED + CONTRACT)
+    waits = "import time\nfor _ in range(600):\n    if (Path(os.environ['HARNESS_LAB_CACHE']) / 'go.lock').exists():\n        break\n    time.sleep(0.05)\n"
+    (lab / "experiment.py").write_text(EXPERIMENT.replace("guess =", waits + "guess ="))
+    made = campaign(lab, BETTER)
+    cache = laboratory.lab_cache()
+
+    class Changing(Silent):
+        def tick(self, line: str) -> None:
+            if any(made.local.glob("executions/run_0.execute/begun")) and not (cache / "go.lock").exists():
+                (cache / "data.json").write_text('{"aim": 9.0}')
+                (cache / "go.lock").touch()
+
+    ending = go_on(made, view=Changing(), stop=Stop())
+    assert ending.exit_code == 4
+    assert "data.json: changed while an execution read it" in ending.message
+
+
+# --- crashes -------------------------------------------------------------------------------------------------------------
+
+
+def test_killed_after_every_event_the_records_are_the_same(lab: Path, tmp_path: Path) -> None:
+    (lab / "experiment.toml").write_text(PREPARED + CONTRACT)
+    plain = campaign(lab, BETTER)
+    assert drive(plain).returncode == 0
+    hit = campaign(lab, BETTER)
+    done = drive(hit, str(tmp_path / "seen"), "journal")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[-1]) >= 15
+    assert facts(hit) == facts(plain)
+
+
+def test_a_scorer_that_outlives_the_harness_is_adopted(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = Path("/dev/shm") / f"harness-test-{os.getpid()}-{tmp_path.name}"
+    wait = (
+        f"import time\nwith open({str(counter)!r}, 'a') as file:\n    file.write('x')\n"
+        f"while not Path({str(tmp_path / 'gate')!r}).exists():\n    time.sleep(0.05)\n"
+    )
+    (lab / "toylab" / "score.py").write_text(SCORER.replace("parser =", wait + "parser =", 1))
+    made = campaign(lab, BETTER)
+    harness = start(made)
+    try:
+        until(counter.exists)
+        os.kill(harness.pid, signal.SIGKILL)
+        harness.wait()
+        (tmp_path / "gate").touch()
+        done = drive(made)
+        assert done.returncode == 0, done.stderr
+        assert counter.read_text() == "xx"  # the baseline and the run, each scored once
+    finally:
+        counter.unlink()
+    assert [record.metrics["error"].value for record in made.read_records()] == [0.5, 0.25]
+
+
+# --- scoring again -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ended(lab: Path) -> Campaign:
+    made = campaign(lab, BETTER)
+    assert end(made).exit_code == 0
+    return made
+
+
+def test_a_recorded_run_is_scored_by_other_evals(ended: Campaign) -> None:
+    before = ended.read_records()[1]
+    ending = end(ended, score=(1, "wide toy dear"))
+    assert (ending.exit_code, ending.reason) == (0, "scored")
+    assert "seed 0: dear was not evaluated: it is too dear here" in ending.message
+    record = ended.read_records()[1]
+    assert record.metrics["wide.width"].value == 2.0
+    assert record.metrics["wide.width"].file == "eval_results/wide_toy_dear/wide.json"
+    assert record.metrics["error"].value == before.metrics["error"].value
+    assert record.verdict == before.verdict
+    subjects = subprocess.run(["git", "log", "--format=%s"], cwd=ended.root, capture_output=True, text=True, check=True)
+    assert "Run 1: scored by wide toy dear" in subjects.stdout
+
+
+def test_what_was_changed_since_is_not_scored_again(ended: Campaign) -> None:
+    (ended.run_folder(1) / "model.json").write_text("[2.0, 0.0]")
+    ending = end(ended, score=(1, "wide"))
+    assert ending.exit_code == 4
+    assert "is not what the run handed over; it was changed since" in ending.message
+    assert "wide.width" not in ended.read_records()[1].metrics
+
+
+def test_only_what_takes_evals_is_scored_again(lab: Path) -> None:
+    (lab / "experiment.toml").write_text(CONTRACT.replace(', evals = "toy"', ""))
+    made = campaign(lab, BETTER)
+    assert end(made).exit_code == 0
+    assert "is not scored by evals" in end(made, score=(1, "wide")).message
+    assert "only a run that was completed here can be scored" in end(made, score=(4, "wide")).message
+
+
+# --- the contract --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ('scorer = ["python", "score.py", "{out_dir}"]', "scorer must hold {scores}"),
+        ('scorer = ["python", "score.py", "{scores}"]', "scorer must hold {out_dir}"),
+        ('[[metric]]\nname = "a"\nsources = ["b"]\n[[metric]]\nname = "b"', "b is the name or a source of two metrics"),
+    ],
+)
+def test_a_contract_that_cannot_be_scored_is_refused(tmp_path: Path, toml: str, words: str) -> None:
+    (tmp_path / "experiment.py").write_text("")
+    (tmp_path / "experiment.toml").write_text(toml)
+    with pytest.raises(InputError, match=words.replace("{", r"\{")):
+        load_contract(tmp_path)
+
+
+def test_a_profile_has_limits_of_its_own(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).parent / "small" / "experiment.py", tmp_path)
+    (tmp_path / "experiment.toml").write_text(
+        '[limits]\ntime = "3m"\ndisk = "1MB"\n[profiles.small]\n[profiles.large.limits]\ndisk = "2GB"\nscoring_time = "3h"\n'
+    )
+    contract = load_contract(tmp_path)
+    assert (contract.limits_of("small").disk, contract.limits_of("large").disk) == (10**6, 2 * 10**9)
+    assert (contract.limits_of("large").time, contract.limits_of("large").scoring_time) == (180, 3 * 3600)
+
+
+def test_the_first_source_that_is_found_counts(tmp_path: Path) -> None:
+    contract = Contract.model_validate({"metric": [{"name": "l0", "sources": ["synthetic.l0", "core.l0"]}]})
+    (tmp_path / "eval_results").mkdir()
+    for name, value in (("core", 4.0), ("synthetic", 5.0)):
+        (tmp_path / "eval_results" / f"{name}.json").write_text(
+            json.dumps({"eval_type_id": name, "eval_result_metrics": {"all": {"l0": value}}})
+        )
+    (tmp_path / "final_info.json").write_text('{"metrics": {"loss": 1.0}}')
+    assert read_run(tmp_path, contract).numbers == {"l0": 5.0, "core.l0": 4.0, "loss": 1.0}
+    (tmp_path / "eval_results" / "synthetic.json").unlink()
+    assert read_run(tmp_path, contract).numbers == {"l0": 4.0, "loss": 1.0}
