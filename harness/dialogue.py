@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from . import answer as answers
@@ -18,6 +19,7 @@ from .agents.chat_history import render_turn
 from .at_work import AtWork
 from .brief import Trouble, brief, label, repair_brief
 from .errors import CannotGoOn, SessionOver
+from .places import Places
 from .record import UsageRecord, write_atomically
 from .recording import CLOSE, Recorder
 from .turn import Turn, turn_key
@@ -178,6 +180,19 @@ class Dialogue:
             }
         )
 
+    def _without_places(self, reply: Reply) -> Reply:
+        """What the agent said, with its working copy as the folder where paths begin."""
+        places = Places({Path.home(): "~", self._campaign.root: "", self._workspace.root: ""})
+        failure = replace(reply.failure, message=places.hide(reply.failure.message)) if reply.failure else None
+        return replace(
+            reply,
+            text=places.hide(reply.text),
+            replies=tuple(map(places.hide, reply.replies)),
+            failure=failure,
+            refused_writes=tuple(map(places.hide, reply.refused_writes)),
+            warnings=tuple(map(places.hide, reply.warnings)),
+        )
+
     def _ask(self, run: int, attempt: int, text: str, files: dict[str, bytes]) -> Reply:
         """Ask until there is an answer. Raises CannotGoOn when no further run would get one either."""
         turn = sum(e["step"].endswith("/turn") and not e["result"]["forced"] for e in self._journal.of("done"))
@@ -188,7 +203,7 @@ class Dialogue:
                 self._view.say(f"The model does not answer; next try in {wait:.0f} s.")
                 self._sleep(wait)
             conversation = self._converse(run, files)
-            reply = conversation.ask(text, turn=turn, label=label(run, attempt))
+            reply = self._without_places(conversation.ask(text, turn=turn, label=label(run, attempt)))
             if reply.failure is None:
                 return reply
             self._journal.append(

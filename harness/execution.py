@@ -19,6 +19,7 @@ from .errors import CannotGoOn, Interrupted
 from .executors import AbortRule, Executor, Job, Limits, Outcome
 from .laboratory import CACHE, OF_THE_SCORERS, Laboratory, Scoring, lab_cache, settings_key, stamp
 from .layout import layouts
+from .places import without_places
 from .record import write_atomically
 from .repository import Repository
 from .result_files import EVAL_FOLDER
@@ -94,6 +95,7 @@ class Executions:
         home, copy, scratch = place / "job", place / "copy", place / "scratch"
         out_dir, noted = copy / f"run_{run}", scratch / "coverage"
         mark = place / "begun"
+        job = self._job(copy, scratch, run, seed, overrides, smoke)
         execution = self._executor.attach(home) if home.exists() else None
         if execution is None:
             self.forget(step)
@@ -106,7 +108,6 @@ class Executions:
                 (scratch / name).mkdir(parents=True)
             write_atomically(place / "cache", json.dumps(self._stamp()))
             mark.touch()
-            job = self._job(copy, scratch, run, seed, overrides, smoke)
             if watched:
                 job = replace(job, environment=coverage.plant(noted.resolve(), job.folder, watched, job.environment))
             execution = self._executor.submit(job, home)
@@ -114,6 +115,7 @@ class Executions:
         if outcome.ended == "stopped":
             self.forget(step)
             raise Interrupted("stopped")
+        outcome = without_places(outcome, home / outcome.log, job)
         ended = place / "ended"
         ended.touch()
         begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)

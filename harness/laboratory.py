@@ -23,6 +23,7 @@ from .contract import FILE_NAME as CONTRACT_FILE
 from .contract import LimitsSpec
 from .errors import CannotGoOn, Interrupted
 from .executors import Ended, Executor, Job, Limits, Outcome
+from .places import without_places
 from .repository import Repository
 
 CACHE = "HARNESS_LAB_CACHE"
@@ -182,7 +183,7 @@ class Laboratory:
         if outcome.ended == "stopped":
             shutil.rmtree(place, ignore_errors=True)
             raise Interrupted("stopped")
-        return outcome, home / outcome.log
+        return without_places(outcome, home / outcome.log, job), home / outcome.log
 
     def _files(self, start: str) -> dict[str, bytes]:
         """The laboratory: what goes along with the experiment and nobody may edit, and the contract."""

@@ -10,6 +10,7 @@ campaign, as an `Ending` that says what to do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import __version__
 from .at_work import AtWork
@@ -18,6 +19,7 @@ from .campaign import Campaign
 from .dialogue import Dialogue
 from .errors import CannotGoOn, HarnessError, Interrupted
 from .journal import DryJournal, Journal, NotDone, locked
+from .places import Places
 from .recording import Recorder
 from .rescoring import Rescoring
 from .reviewer import Reviewer
@@ -147,7 +149,8 @@ def go_on(
             problem = f"{error.filename or campaign.root}: {error.strerror or error}. Mend it, then `harness resume`."
             ending = Ending(CannotGoOn.reason, problem, CannotGoOn.exit_code)
         try:
-            journal.append("ended", reason=ending.reason, message=ending.message, exit_code=ending.exit_code)
+            said = Places({Path.home(): "~", campaign.root: ""}).hide(ending.message)
+            journal.append("ended", reason=ending.reason, message=said, exit_code=ending.exit_code)
             if loop:
                 loop.close(ending)
         except (OSError, HarnessError) as error:  # the disk that ended the campaign may not take this either

@@ -114,8 +114,14 @@ class Repository:
 
     def patch(self, old: str, new: str | None, paths: Iterable[str] = (), *options: str) -> bytes:
         """The same as it is, byte by byte."""
-        ends = [old] if new is None else [old, new]
-        return self._bytes("diff", "--no-color", "--no-ext-diff", "--no-textconv", *options, *ends, "--", *paths)
+        arguments = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", *options, old]
+        if new is not None:
+            return self._bytes(*arguments, new, "--", *paths)
+        with tempfile.TemporaryDirectory() as place:
+            # git writes the index when it looks at the work tree, and who looks at a campaign writes nothing in it.
+            index = shutil.copyfile(self._root / ".git" / "index", Path(place) / "index")
+            with self._git.custom_environment(GIT_INDEX_FILE=str(index)):
+                return self._bytes(*arguments, "--", *paths)
 
     def edited(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Those of `paths` whose content in the work tree is not HEAD's. A missing file or a link is no edit."""

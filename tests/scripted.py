@@ -2,7 +2,7 @@
 
     {"run 1, attempt 1": {"text": "HYPOTHESIS: ...", "edits": [["experiment.py", "old", "new"]]}}
 
-Other keys of a turn: "files" (path -> whole content), "fail" (kinds of failure, one a try), "seconds" (to wait).
+`{workspace}` in a text is the agent's folder. Other keys of a turn: "files" (path -> whole content), "fail" (kinds of failure, one a try), "seconds" (to wait).
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class ScriptedConversation:
             file = self.workspace.root / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content)
-        return Reply(entry.get("text", ""), usage, replies=(entry.get("text", ""),), history=self.history)
+        said = entry.get("text", "").replace("{workspace}", str(self.workspace.root))
+        return Reply(said, usage, replies=(said,), history=self.history)
 
     def close(self) -> None:
         pass
