@@ -26,7 +26,7 @@ from harness.idea import Idea
 from harness.journal import Journal, locked
 from harness.layout import Layout
 from harness.loop import go_on
-from harness.record import Record
+from harness.record import ComparisonRecord, Record
 from harness.review import prose
 from harness.review.account import Account, read_account
 from harness.review.document import COLUMNS, Code, Document, Items, Paragraph, Pictures, Quote, Section, Table
@@ -219,7 +219,6 @@ def test_numbers_are_rounded_by_their_noise() -> None:
     assert with_error(-0.0004, 0.02) == "0.00 ± 0.02"
     assert with_error(1234.5, 25.0) == "1234 ± 25"
     assert with_error(0.11241873, None) == "0.1124"
-    assert with_error(None, 0.1) == "–"
     assert signed(-0.5) == "−0.5"
     assert compared(None) == ("–", "–", "–")
 
@@ -284,6 +283,33 @@ def test_doubts_are_told(synthetic: Callable[..., Campaign]) -> None:
         "The settings are what the experiment reports",
     ):
         assert doubt in said, doubt
+
+
+def test_what_answers_for_a_run_is_named_where_it_is_not_the_baseline(synthetic: Callable[..., Campaign]) -> None:
+    campaign = synthetic(2, lines=4, seeds=3)
+    record = Record.read(campaign.run_folder(1))
+    place = "frontier at l0 4, between control k=3 and run_0"
+    found = ComparisonRecord(
+        reference=place,
+        mean=0.79,
+        reference_mean=0.9,
+        seeds=3,
+        reference_seeds=8,
+        difference=-0.11,
+        low=-0.2,
+        high=-0.02,
+        p_corrected=0.004,
+        sd=0.02,
+        reference_sd=0.03,
+    )
+    verdict = record.verdict.model_copy(update={"kind": "improved", "against_baseline": found})
+    record.model_copy(update={"verdict": verdict}).write(campaign.run_folder(1))
+    document = written(campaign)
+    assert f"Improved: run 1 has loss 0.79 ± 0.01 against 0.90 ± 0.01 of {place}." in " ".join(sentences(document))
+    overview, beside = (block for block in section(document, "Results").blocks if isinstance(block, Table))
+    assert overview.rows[1][4:] == ("0.79 ± 0.01", place, "−0.11", "−0.20 to −0.02", "0.004")
+    assert beside.rows[0][2:] == ("0.90 ± 0.01", "0.79 ± 0.01", "−0.11 ± 0.02")
+    assert f"beside the baseline, for loss beside the {place}" in beside.caption
 
 
 # --- campaigns of all sizes -------------------------------------------------------------------------------------------

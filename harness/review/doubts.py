@@ -15,6 +15,7 @@ from .document import Items, Paragraph, Section
 _WHY = 500
 """Characters of one reason."""
 _MOST_WARNINGS = 5
+_SHORT, _MOST_NAMES = 90, 20
 _OPEN = {
     "within_noise": "an effect smaller than the limits of the difference would not have been seen",
     "undecided": "no verdict could be given",
@@ -113,11 +114,13 @@ def _places(account: Account) -> Iterator[str]:
 
 
 def _settings(records: Sequence[Record]) -> Iterator[str]:
-    every = [setting for record in records for setting in record.settings.values()]
-    if any(setting.source == "reported" for setting in every):
-        all_of_them = all(setting.source == "reported" for setting in every)
-        which = "The settings are" if all_of_them else "Most settings are"
-        yield f"{which} what the experiment reports about itself; the harness did not verify them."
+    every = {name: setting.source for record in records for name, setting in record.settings.items()}
+    reported = [clip(line(name), _SHORT) for name, source in every.items() if source == "reported"]
+    if len(reported) == len(every) and reported:
+        yield "The settings are what the experiment reports about itself; nothing verified them."
+    elif reported:
+        more = f" and {len(reported) - _MOST_NAMES} more" if len(reported) > _MOST_NAMES else ""
+        yield f"Settings that the experiment alone reports, verified by nothing: {', '.join(reported[:_MOST_NAMES])}{more}."
 
 
 def _contradicted(records: Sequence[Record], contract: Contract) -> Iterator[str]:

@@ -1,20 +1,20 @@
 """Numbers as a write-up prints them: with their noise, and with no digit more than it allows.
 
-What follows ± is the standard error of a mean over seeds. The spread behind it is pooled over all runs that are evidence,
-as the verdicts pool it, so a run of one seed has one too; where no run has two seeds the noise is unknown and nothing
-follows.
+What follows ± is the standard error of a mean over seeds. The primary metric takes the noise that its verdict took, another
+one the spread of the run's seeds and of those that it is held against; where neither has two seeds the noise is unknown and
+nothing follows.
 """
 
 from __future__ import annotations
 
-import math
-
+from ..difference import Difference, beside
 from ..evidence import decimals
 from ..judging import Judging
-from ..noise import Noise, NoiseProfile, NoiseUnknown, pool
 from ..record import ComparisonRecord
+from ..record_page import differences
 from ..sentence import p_in_words
 from ..table import number, row
+from ..text import line
 from .account import Account, Run
 
 NONE = "–"
@@ -25,66 +25,48 @@ class Estimates:
     """All numbers of one campaign."""
 
     def __init__(self, account: Account) -> None:
-        self._account = account
+        contract, records = account.contract, [run.record for run in account.runs]
+        profile = str(account.standing.options.get("profile", ""))
+        self.judging = Judging(contract, profile, account.planned, records)
         self._primary = account.primary.name if account.primary else ""
-        self.profile = str(account.standing.options.get("profile", ""))
-        self.judging = Judging(account.contract, self.profile, account.planned, [run.record for run in account.runs])
-        self._pooled: dict[str, Noise | NoiseUnknown] = {}
+        plain = [record.model_dump() for record in records]
+        rules = contract.model_dump()
+        self._found = {record["run"]: differences(record, plain[0], rules) for record in plain}
 
-    def error(self, run: Run, metric: str) -> float | None:
-        """Standard error of the run's mean; None where the noise is unknown or the run is no evidence."""
-        deviation = self._deviation(run, metric)
-        return None if deviation is None else deviation / math.sqrt(seeds_of(run, metric))
+    def beside(self, run: Run, metric: str) -> Difference | None:
+        """The run's number beside that of what answers for it; None where nothing does, or it has none."""
+        compared = run.record.verdict.against_baseline
+        if metric == self._primary and compared and compared.sd is not None and metric in run.record.metrics:
+            numbers = compared.mean, compared.reference_mean, compared.seeds, compared.reference_seeds
+            return Difference(*numbers, compared.sd, compared.reference_sd)
+        return self._found[run.record.run].get(metric)
 
     def mean(self, run: Run, metric: str) -> str:
         """`0.112 ± 0.008`, `0.1124` where the noise is unknown, a dash where there is no number."""
-        return with_error(run.value(metric), self.error(run, metric))
+        found, own = self.beside(run, metric), run.record.metrics.get(metric)
+        if own is None:
+            return NONE
+        values = own.values or [own.value]
+        return with_error(own.value, (found or beside(values, values, None)).value_error)
 
     def reference(self, run: Run, metric: str) -> str:
-        """What the run's number is held against, the baseline's or its control's, in the same way."""
-        found = run.record.metrics.get(metric)
-        deviation = self._deviation(run, metric)
-        if found is None or found.baseline is None:
+        """What the run's number is held against, in the same way."""
+        found = self.beside(run, metric)
+        if found is None:
             return NONE
-        if deviation is None:
-            return row([found.value, found.baseline])[1]
-        return with_error(found.baseline, deviation / math.sqrt(self._reference_seeds(run, metric)))
+        if not found.reference_error:
+            return row([found.value, found.reference])[1].replace("-", "−")
+        return with_error(found.reference, found.reference_error)
 
     def difference(self, run: Run, metric: str) -> str:
         """From what it is held against."""
-        found = run.record.metrics.get(metric)
-        if found is None or found.difference is None:
+        found = self.beside(run, metric)
+        if found is None:
             return NONE
-        deviation = self._deviation(run, metric)
-        if not deviation:
+        if not found.error:
             return signed(found.difference)
-        error = deviation * math.sqrt(1 / seeds_of(run, metric) + 1 / self._reference_seeds(run, metric))
-        places = decimals(error)
-        return f"{rounded(found.difference, places, '+')} ± {error:.{places}f}"
-
-    def _deviation(self, run: Run, metric: str) -> float | None:
-        """Standard deviation between seeds."""
-        if not run.is_evidence:
-            return None
-        if metric == self._primary:
-            noise = self.judging.noise(run.record.run)
-        else:
-            if metric not in self._pooled:
-                self._pooled[metric] = self._pool(metric)
-            noise = self._pooled[metric]
-        return noise.sd if isinstance(noise, Noise) else None
-
-    def _pool(self, metric: str) -> Noise | NoiseUnknown:
-        profile = self._account.contract.profiles.get(self.profile)
-        stored = profile.noise.get(metric) if profile else None
-        groups = [run.values(metric) for run in self._account.runs if run.is_evidence and run.values(metric)]
-        return pool(groups, NoiseProfile(stored.sd, stored.seeds, stored.skew) if stored else None)
-
-    def _reference_seeds(self, run: Run, metric: str) -> int:
-        control = run.record.control
-        if control and has_control(run) and control.metrics.get(metric):
-            return len(control.metrics[metric])
-        return seeds_of(self._account.runs[0], metric)
+        places = decimals(found.error)
+        return f"{rounded(found.difference, places, '+')} ± {found.error:.{places}f}"
 
 
 def counted(count: int, noun: str) -> str:
@@ -92,20 +74,14 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def has_control(run: Run) -> bool:
-    """Whether the baseline's code at the run's settings answers for it, instead of the baseline."""
-    return run.record.control is not None and not run.record.control.why_none
+def answering(run: Run) -> str:
+    """What answers for a run: `the baseline`, or the name of a control or of a place on the frontier."""
+    compared = run.record.verdict.against_baseline
+    return "the baseline" if compared is None or compared.reference.startswith("run_0") else line(compared.reference)
 
 
-def seeds_of(run: Run, metric: str) -> int:
-    """How many seeds the run's number is a mean over."""
-    return len(run.values(metric)) or 1
-
-
-def with_error(value: float | None, error: float | None) -> str:
+def with_error(value: float, error: float | None) -> str:
     """A number and its standard error."""
-    if value is None:
-        return NONE
     if not error:
         return number(value).replace("-", "−")
     places = decimals(error)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..brief import field_in_words, rules_in_words
 from ..contract import Contract, LimitsSpec, Metric, Profile
+from ..frontier import NEAR
 from ..ledger import ALPHA, RESERVE
 from ..table import number, setting
 from ..text import clip, duration, line
@@ -19,7 +20,7 @@ _PLAN = ("Technical_Details", "Implementation_Plan")
 _LONGEST = 6000  # characters of one field of the idea
 _LONGEST_CELL = 200
 _MOST_SETTINGS = 60
-_KNOWN_FROM = {"reported": "the experiment", "harness": "the harness"}
+_KNOWN_FROM = {"reported": "the experiment", "artifact": "what the run left", "harness": "the harness"}
 
 
 def idea(account: Account) -> Section:
@@ -76,7 +77,7 @@ def set_up(account: Account) -> Section:
     blocks: list[Block] = [Paragraph(f"{line(name)}{about}.{_overrides(options)}", lead="Profile:")]
     blocks.append(Paragraph(_agent(options), lead="Agent:"))
     blocks.append(Paragraph(_budget(options), lead="Budget:"))
-    blocks.append(Paragraph(_limits(account.contract.limits), lead="Limits of one execution:"))
+    blocks.append(Paragraph(_limits(account.contract.limits_of(name)), lead="Limits of one execution:"))
     baseline = account.baseline
     if baseline is not None and baseline.record.settings:
         settings = list(baseline.record.settings.items())
@@ -147,7 +148,10 @@ def _judged(contract: Contract, profile: Profile, planned: int) -> Iterator[tupl
         fair += ". Where a run needs others, the baseline’s code is executed at the run’s settings and answers for it."
         if contract.primary and contract.primary.moves_with:
             moved, mover = line(contract.primary.name), line(contract.primary.moves_with)
-            fair += f" {mover} may differ by 10 %, since {moved} moves with it."
+            fair += (
+                f" {moved} moves with {mover}: where that differs by more than {NEAR:.0%}, a run is held against what the "
+                "baseline’s code reaches at the same value, read between executions at several settings, or not at all."
+            )
         yield "Fair comparison.", fair
     if contract.primary is not None:
         stages = ", then ".join(map(str, profile.run_seeds))

@@ -12,7 +12,7 @@ from ..text import clip, line
 from .account import Account, Run
 from .conclusion import in_words, is_better, summarize
 from .document import Block, Column, Items, Paragraph, Pictures, Quote, Section, Table
-from .estimates import NONE, Estimates, compared, counted, has_control
+from .estimates import NONE, Estimates, answering, compared, counted
 from .figures import plots
 
 _MANY = 20
@@ -25,9 +25,7 @@ _MOST_SETTINGS = 12
 _BESIDE = 5
 """Runs whose numbers stand beside each other in one table."""
 _MOST_METRICS = 80
-_PLUS_MINUS = (
-    "± is the standard error of a mean over seeds, from the spread between seeds in all runs that are evidence."
-)
+_PLUS_MINUS = "± is the standard error of a mean over seeds; it is missing where no spread between seeds was measured."
 
 
 def results(account: Account, estimates: Estimates) -> Section:
@@ -45,15 +43,14 @@ def headline(account: Account, estimates: Estimates) -> str:
     if primary is None or best is None or baseline is None:
         return summarize(account).headline
     name, run = line(primary.name), best.record.run
-    reference = "its control" if has_control(best) else "the baseline"
+    found, reference = estimates.beside(best, primary.name), answering(best)
     beside = f"{estimates.mean(best, primary.name)} against {estimates.reference(best, primary.name)} of {reference}"
     verdict = f"The verdict on it is: {in_words(best.record.verdict.kind)}."
     improved = [each.record.run for each in account.runs if each.record.verdict.kind == "improved"]
     if improved:
         which = f"run {run}" if len(improved) == 1 else f"runs {', '.join(map(str, improved))}; run {run}"
         return f"Improved: {which} has {name} {beside}."
-    found = best.record.metrics[primary.name]
-    if not is_better(primary, found.value, found.baseline):
+    if found is None or not is_better(primary, found.value, found.reference):
         none = f"No run that is evidence has a {primary.better} {name} than {reference}."
         return f"{none} Nearest: run {run}, {beside}. {verdict}"
     return f"Run {run} is best in {name} of the runs that are evidence: {beside}. {verdict}"
@@ -100,9 +97,11 @@ def _overview(account: Account, estimates: Estimates) -> Iterator[Table]:
     if primary is None or not account.runs:
         return
     tested = any(run.record.verdict.against_baseline for run in account.runs)
+    elsewhere = any(answering(run) != "the baseline" for run in account.runs)
     columns = [Column("Run"), Column("From", "numbers"), Column("Verdict"), Column("Seeds", "numbers")]
     columns.append(Column(_short(primary.name), "numbers"))
     if tested:
+        columns += [Column("Against", "words")] if elsewhere else []
         columns += [Column("Difference", "numbers"), Column("Limits", "numbers"), Column("p", "numbers")]
     rows = []
     for run in account.runs:
@@ -114,12 +113,14 @@ def _overview(account: Account, estimates: Estimates) -> Iterator[Table]:
             str(len(record.seeds) or 1) if record.metrics else NONE,
             estimates.mean(run, primary.name),
         ]
+        if tested and elsewhere:
+            cells.append(_short(answering(run).removeprefix("the ")) if record.verdict.against_baseline else NONE)
         rows.append((*cells, *(compared(record.verdict.against_baseline) if tested else ())))
     caption = f"All runs: {_short(primary.name)}, {primary.better} is better. {_PLUS_MINUS}"
     if tested:
         caption += (
-            " Difference, limits and p are against the baseline, or where a run’s settings needed one against its control; "
-            f"the limits of all runs hold together in {1 - 2 * ALPHA:.0%} of campaigns, p is one-sided and corrected for "
+            f" Difference, limits and p are against {'what the column Against names' if elsewhere else 'the baseline'}; the "
+            f"limits of all runs hold together in {1 - 2 * ALPHA:.0%} of campaigns, p is one-sided and corrected for "
             "all planned runs. The verdict is against the run in the column From."
         )
     yield Table(caption, tuple(columns), tuple(rows))
@@ -141,19 +142,26 @@ def _beside_baseline(account: Account, estimates: Estimates) -> Iterator[Table]:
         for metric in account.contract.metric
         if metric.name in best.record.metrics
     ]
-    reference = "control" if has_control(best) else "baseline"
     columns = (
         Column("Metric", "words"),
         Column("Better"),
-        Column(reference.capitalize(), "numbers"),
+        Column("Baseline" if answering(best) == "the baseline" else "Reference", "numbers"),
         Column(_name(best), "numbers"),
         Column("Difference", "numbers"),
     )
     caption = (
-        f"{_name(best)} ({in_words(best.record.verdict.kind)}) beside the {reference}. Only "
+        f"{_name(best)} ({in_words(best.record.verdict.kind)}) beside {_beside_what(best, _short(primary.name))}. Only "
         f"{_short(primary.name)} is tested, the other metrics are context. {_PLUS_MINUS}"
     )
     yield Table(caption, columns, tuple(rows))
+
+
+def _beside_what(run: Run, primary: str) -> str:
+    """A control answers for all metrics, a place on the frontier for the primary one."""
+    answer, control = answering(run), run.record.control
+    if answer == "the baseline" or (control and line(control.name) == answer):
+        return answer
+    return f"the baseline, for {primary} beside the {answer}"
 
 
 def _pictures(account: Account) -> Iterator[Pictures]:
