@@ -13,7 +13,7 @@ from .evidence import Comparison, Fall, Uncompared, worsened
 from .frontier import Place, Point, Reference
 from .frontier import name_of as name_of_reference
 from .ledger import Conclusion, Judgement, Ledger
-from .noise import Noise, NoiseProfile, NoiseUnknown, mean
+from .noise import NoiseProfile, mean
 from .record import ComparisonRecord, ControlRecord, FrontierRecord, PointRecord, Record, VerdictRecord
 from .reference import Answer, Case, References, values_of
 from .sentence import sentence
@@ -86,10 +86,6 @@ class Judging:
     def conclude(self) -> list[Conclusion]:
         """What the campaign has shown against the baseline, corrected over all runs."""
         return self._ledger.conclude() if self._ledger else []
-
-    def noise(self, run: int) -> Noise | NoiseUnknown:
-        """How much the primary metric differs between seeds, as the verdict on `run` takes it."""
-        return self._ledger.noise(f"run_{run}") if self._ledger else NoiseUnknown("there is no primary metric")
 
     def _rebuilt(self) -> Ledger:
         primary = self._contract.primary
