@@ -1,4 +1,4 @@
-"""Makes what an execution needs before it begins: the language model, its harvested activations.
+"""Makes what an execution needs before it begins: the language model, its activations, what is the same for all scores.
 
     python -m saelab.prepare             makes what is missing; mostly finds that nothing is
     python -m saelab.prepare --dry-run   says what would be made, how large, and how long it takes; fails where it could not
@@ -10,12 +10,13 @@ synthetic data. What is wrong is said in a message for a person, with exit code 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import harvest, model_files, text
+from . import evals, harvest, model_files, text
 from .cache import Say, lab_cache
 from .errors import CannotPrepare
 from .settings import LanguageModelData, Settings, SettingsError, load_settings
@@ -24,6 +25,8 @@ from .store import Harvest
 if TYPE_CHECKING:
     from .models import Outline
 
+EVALS = "evals"
+"""The part of the cache that scorers use, and may add to."""
 DISK_PASSES, DISK_RATE = 3, 0.5e9
 """A harvest is written, read and written once more; bytes a second of a slow disk."""
 TRAINING_COPIES = 4
@@ -37,8 +40,9 @@ FORWARD_BYTES = 2e9
 def prepare(settings: Settings, say: Say) -> None:
     """Make what is missing. Raises CannotPrepare, SettingsError, and OSError where the cache cannot be written."""
     if isinstance(settings.data, LanguageModelData):
-        _check_packages(settings.data)
+        _check_packages(settings)
         harvest.ensure(settings, say)
+        evals.prepare(settings, lab_cache() / EVALS, say)
 
 
 def harvested(settings: Settings, say: Say) -> Harvest:
@@ -69,14 +73,20 @@ def plan(settings: Settings) -> list[str]:
     if not isinstance(settings.data, LanguageModelData):
         return ["synthetic data: nothing to prepare"]
     data = settings.data
-    _check_packages(data)
+    _check_packages(settings)
+    missing = evals.unprepared(settings, lab_cache() / EVALS)
+    scores = (
+        [f"to make: what the scores {', '.join(missing)} need of {data.model}; up to minutes each"] if missing else []
+    )
     found = harvest.find(settings)
     if found:
         age = harvest.spoken(time.time() - found.folder.stat().st_mtime)
-        return [f"there: {found.facts['what']}, {found.size / 1e9:.2f} GB, {age} old", *_gpu(settings)]
+        there = f"there: {found.facts['what']}, {found.size / 1e9:.2f} GB, {age} old"
+        return [there, *scores, *_gpu(settings)]
     if data.model == model_files.TINY and model_files.identity(data) is None:
         harvest.check_disk(settings)
-        return [f"to train: {data.model}, about a minute on one core", f"to harvest: {_what(settings)}, seconds"]
+        trained = f"to train: {data.model}, about a minute on one core"
+        return [trained, f"to harvest: {_what(settings)}, seconds", *scores]
     download = model_files.download_bytes(data)
     harvest.check_disk(settings, download)
     from .models import outline
@@ -85,9 +95,10 @@ def plan(settings: Settings) -> list[str]:
     harvest.check_fits(model, settings)
     if next(text.documents(data.dataset, "train"), None) is None:
         raise CannotPrepare(f"dataset {data.dataset}: it has no text for training.")
-    lines = [f"to download: {data.model}, {download / 1e9:.1f} GB"] if download else []
     gpu = _gpu(settings)
-    return [*lines, f"to harvest: {_what(settings)}, about {harvest.spoken(_seconds(settings, model))}", *gpu]
+    lines = [f"to download: {data.model}, {download / 1e9:.1f} GB"] if download else []
+    lines.append(f"to harvest: {_what(settings)}, about {harvest.spoken(_seconds(settings, model))}")
+    return [*lines, *scores, *gpu]
 
 
 def _what(settings: Settings) -> str:
@@ -141,8 +152,10 @@ def _gpu(settings: Settings) -> list[str]:
     return [line]
 
 
-def _check_packages(data: LanguageModelData) -> None:
-    missing = model_files.missing_packages(data)
+def _check_packages(settings: Settings) -> None:
+    missing = model_files.missing_packages(settings.language_model)
+    if evals.chosen(settings) and importlib.util.find_spec("sae_bench") is None:
+        missing.append("sae-bench")
     if missing:
         raise CannotPrepare(f"not installed: {', '.join(missing)}. Profiles on language models need them: `make sae`.")
 

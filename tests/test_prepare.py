@@ -42,6 +42,7 @@ def ask(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         "d_in": 16,
         "context": 8,
         "harvest_tokens": 600,
+        "evals": "",
     }
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HARNESS_LAB_CACHE", str(tmp_path / "lab"))
@@ -66,6 +67,9 @@ def test_what_would_be_made_is_said_then_made_then_found(ask: Ask, tmp_path: Pat
     assert "harvesting 600 rows" in done and "harvested 600 rows" in done
     assert ask() == ""
     assert ask("--dry-run").startswith("there: 600 activations of /")
+    assert "to make: what the scores core, absorption need of /" in ask(
+        "--dry-run", settings={"evals": "core absorption"}
+    )
 
 
 def test_there_is_nothing_to_prepare_for_synthetic_data(ask: Ask, tmp_path: Path) -> None:
@@ -119,7 +123,7 @@ def test_an_experiment_that_cannot_write_the_cache_is_told_what_to_do(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HARNESS_LAB_CACHE", str(tmp_path / "file" / "lab"))
-    overrides = {"model": str(place / "model"), "dataset": str(place / "text"), "d_in": 16, "context": 8}
+    overrides = {"model": str(place / "model"), "dataset": str(place / "text"), "d_in": 16, "context": 8, "evals": ""}
     settings = load_settings(ROOT, {"HARNESS_PROFILE": "tiny-lm", "HARNESS_OVERRIDES": json.dumps(overrides)})
     with pytest.raises(
         CannotPrepare, match=r"are not harvested, and the cache cannot be written: .*`python -m saelab.prep"

@@ -110,7 +110,7 @@ def prepare(settings: Settings, cache: Path, say: Say) -> None:
 
     With everything there it loads neither torch nor SAEBench. Raises as `evaluate`.
     """
-    missing = [name for name in chosen(settings) if not _is_filled(name, settings, cache)]
+    missing = unprepared(settings, cache)
     if not missing:
         return
     _quiet()
@@ -124,6 +124,11 @@ def prepare(settings: Settings, cache: Path, say: Say) -> None:
         cannot = dict.fromkeys(missing, str(skip))
     for name, why in cannot.items():
         say(f"{name} will be skipped: {why}")
+
+
+def unprepared(settings: Settings, cache: Path) -> list[str]:
+    """The evals for which `prepare` has something to make."""
+    return [name for name in chosen(settings) if not _is_filled(name, settings, cache)]
 
 
 def warm() -> None:
