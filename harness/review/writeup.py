@@ -7,7 +7,7 @@ never touches them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .. import __version__
 from ..agents import Usage
@@ -47,7 +47,7 @@ class Prose:
     model: str
     paragraphs: Mapping[str, Sequence[str]]
     usage: Usage
-    unsourced: Sequence[str] = field(default=())
+    unsourced: Sequence[str] = ()
 
 
 def read_person(layout: Layout) -> str:
