@@ -172,7 +172,7 @@ def test_a_metric_of_the_scorers_is_no_evidence_when_only_reported(lab: Path) ->
     run = made.read_records()[1]
     assert {"width", "wide.width"}.isdisjoint(run.metrics)
     assert (
-        "metrics.width: 1 is reported by the experiment; the scorer did not measure it, so it is no evidence"
+        "metrics.width: the experiment reports 1; the scorer did not measure it, so it is no evidence"
         in "; ".join(run.warnings)
     )
 
