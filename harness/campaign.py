@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from . import __version__
+from . import __version__, baselines
 from .contract import FILE_NAME as CONTRACT_FILE
 from .contract import Contract, Profile, Setting, load_contract
 from .errors import CannotGoOn, InputError
@@ -42,6 +42,8 @@ class Options(BaseModel):
     edit_format: str = "diff"
     max_runs: int = Field(default=5, ge=1)
     max_attempts: int = Field(default=4, ge=1)
+    baseline: Literal["given", "own"] | None = None
+    """Begin with recorded results or execute the untouched experiment; None takes a `run_0` without a contract."""
     controls: bool = True
     """Execute the baseline's code at a run's settings where these differ."""
     max_cost: float | None = Field(default=None, gt=0)
@@ -75,6 +77,11 @@ class Campaign(Layout):
     def history(self) -> Path:
         """The agent's own memory of the conversation of the current run."""
         return self.local / "history.json"
+
+    @property
+    def given(self) -> Path:
+        """Recorded baselines that are context for the agent."""
+        return self.root / "given"
 
     def workspace(self, run: int) -> Path:
         return self.local / f"workspace_{run}"
@@ -170,6 +177,7 @@ def create_campaign(
     for key in options.overrides:
         if spec.settings and key not in spec.settings:
             raise InputError(f"--set {key}: profile {profile} has no such setting. It has: {', '.join(spec.settings)}.")
+    given = baselines.find(experiment, contract, profile, options.baseline)
     try:
         out.mkdir(parents=True, exist_ok=True)
         root = _new_folder(out, idea.Name)
@@ -177,9 +185,10 @@ def create_campaign(
         campaign.local.mkdir()
         for name in [*contract.editable, *contract.auxiliary, *contract.files, CONTRACT_FILE]:
             _copy(experiment / name, root / name)
-        given = experiment / "run_0"
-        if (given / "final_info.json").is_file() and not (experiment / CONTRACT_FILE).exists():
-            _copy(given, campaign.run_folder(0))
+        if given is not None:
+            _copy(given / baselines.RUN_0, campaign.run_folder(0))
+            for each in baselines.context(given):
+                _copy(each, campaign.given / each.name)
         if session is not None:
             shutil.copyfile(session, campaign.replayed)
         write_atomically(campaign.idea_file, idea.model_dump_json(indent=1, exclude_none=True) + "\n")

@@ -166,11 +166,18 @@ class Profile(_Part):
     """How often the baseline is executed, each time with another seed."""
     run_seeds: list[int] = [1]
     """How many seeds a run gets: at first, then each time that it still looks better than its reference (`[1, 3, 10]`)."""
+    baselines: str = ""
+    """A folder of recorded results that `--baseline given` begins with: `run_0/`, and others as context."""
     frontier: dict[str, list[int | float]] = {}
     """Settings along which the untouched experiment trades what moves the primary metric for it, and values at which it is
     executed where a run needs a reference between them. Without values controls that were executed anyway have to do."""
     noise: dict[str, NoiseSpec] = {}
     """Stored noise profiles, by metric."""
+
+    @field_validator("baselines")
+    @classmethod
+    def _is_inside(cls, value: str) -> str:
+        return _inside(value) if value else value
 
     @field_validator("run_seeds")
     @classmethod

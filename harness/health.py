@@ -73,6 +73,12 @@ def broken_rules(contract: Contract, metrics: Mapping[str, float], settings: Map
     return problems
 
 
+def broken_where_known(contract: Contract, metrics: Mapping[str, float], settings: Mapping[str, Setting]) -> list[str]:
+    """As `broken_rules`, of results that were made elsewhere: what they do not have is not asked of them."""
+    rules = [rule.model_copy(update={"present": False}) for rule in contract.health]
+    return broken_rules(contract.model_copy(update={"health": rules}), metrics, settings)
+
+
 def _applies(rule: HealthRule, settings: Mapping[str, Setting]) -> bool:
     return all(settings.get(name) == value for name, value in rule.when.items())
 

@@ -141,7 +141,9 @@ class Judging:
         kind, why = judgement.kind, sentence(primary.name, judgement, self._planned)
         doubts = [*case.failed_seeds]
         if self._records[0].given:
-            doubts.append("the baseline was given with the experiment, not executed here")
+            unsaid = self.references.unsaid(case)
+            silent = f", and its {', '.join(unsaid)} is not known" if unsaid else ""
+            doubts.append(f"the baseline was given with the experiment, not executed here{silent}")
         known = {name for name, value in case.results.settings.items() if value is not None}
         if self._contract.comparable and known.isdisjoint(self._contract.comparable):
             doubts.append(f"it does not report {' or '.join(self._contract.comparable)}, so the scale may differ")

@@ -6,15 +6,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from . import fingerprint
+from . import baselines, fingerprint
 from .at_work import AtWork
 from .brief import Column, Situation, Trouble
 from .budget import spent
 from .cases import Cases
 from .check import checked, contradicted
 from .conclusion import conclude, cost
+from .contract import Setting
 from .errors import CannotGoOn
-from .health import check_health
+from .health import broken_where_known, check_health
 from .notes import person_section, render_notes
 from .record import AttemptRecord, Record, ReviewRecord, UsageRecord, VerdictRecord, write_atomically
 from .scored import read_run
@@ -52,7 +53,7 @@ class Recorder:
             self._repository.create()
             root = self._campaign.root
             campaign = self._campaign
-            own = (campaign.idea_file, campaign.options_file, campaign.replayed)
+            own = (campaign.idea_file, campaign.options_file, campaign.replayed, campaign.given)
             names = [*campaign.experiment_files, *(path.name for path in own)]
             on_disk = [path for name in names for path in _files_below(root, root / name)]
             code = {path: (root / path).read_bytes() for path in on_disk if path in self._campaign.code}
@@ -143,8 +144,11 @@ class Recorder:
             idea=self._campaign.idea,
             contract=self._campaign.contract,
             profile=self._options.profile,
-            settings={name: s.value for name, s in records[0].settings.items()},
-            columns=tuple(_column(record) for record in records if record.status == "completed"),
+            settings=self._settings(records[0]),
+            columns=(
+                *baselines.columns(baselines.context(self._campaign.given), self._campaign.contract),
+                *(_column(record) for record in records if record.status == "completed"),
+            ),
             records=tuple(records),
             run=run,
             attempt=attempt,
@@ -164,6 +168,13 @@ class Recorder:
                 *contradicted(records, self._campaign.contract),
             ),
         )
+
+    def _settings(self, baseline: Record) -> dict[str, Setting]:
+        """As the campaign uses them: as the baseline was executed, or as the profile has them where it was not."""
+        spec = self._campaign.spec(self._options.profile)
+        if baseline.given and spec.settings:
+            return {**spec.settings, **self._options.overrides}
+        return {name: setting.value for name, setting in baseline.settings.items()}
 
     def diff(self, record: Record) -> str:
         """The code change of a run against the run that it started from."""
@@ -207,7 +218,11 @@ class Recorder:
         given = self._journal.result("start")["given"]
         folder = self._campaign.run_folder(0)
         results = read_run(folder, self._campaign.contract)
-        broken = check_health(self._campaign.contract, self._options.profile, results)
+        contract = self._campaign.contract
+        if given:
+            broken = broken_where_known(contract, results.numbers, results.settings)
+        else:
+            broken = check_health(contract, self._options.profile, results)
         if broken:
             raise CannotGoOn(
                 "the baseline is no evidence, so nothing could be compared with it: "

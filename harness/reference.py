@@ -56,7 +56,10 @@ class References:
         self._records = list(records)
 
     def overrides_of_control(self, case: Case) -> dict[str, Setting]:
-        """The settings at which the baseline's code must be executed to answer for this run; empty where it does already."""
+        """The settings at which the baseline's code must be executed to answer for this run; empty where it does already, or
+        where the baseline was given so that none need be executed."""
+        if self._records[0].given:
+            return {}
         differing = differences_of_scale(self._contract, case.results.settings, self._baseline, case.varied)
         return {name: case.results.settings.get(name) for name in differing if name in self._spec.settings}
 
@@ -92,6 +95,8 @@ class References:
             why = f"{', '.join(differing)} ({name})"
             if case.control and case.control.why_none:
                 why += f"; no control: {case.control.why_none}"
+            elif self._records[0].given and self._spec.settings:
+                why += "; no control is executed beside it"
             return VerdictRecord(kind="not_comparable", why=why)
         baseline: Reference = control.name if control else "run_0"
         moved = self._moved(case)
@@ -137,7 +142,16 @@ class References:
     def _differing(self, case: Case) -> list[str]:
         """The settings of scale that differ from those of what answers for the run."""
         settings = case.control.settings if case.control and usable(case.control) else self._baseline
-        return list(differences_of_scale(self._contract, case.results.settings, settings, case.varied).values())
+        found = differences_of_scale(self._contract, case.results.settings, settings, case.varied)
+        unknown = [name for name in found if settings.get(name) is None] if self._records[0].given else []
+        return [words for name, words in found.items() if name not in unknown]
+
+    def unsaid(self, case: Case) -> list[str]:
+        """What a baseline that was given does not say of its scale, and the run does."""
+        if not self._records[0].given:
+            return []
+        found = differences_of_scale(self._contract, case.results.settings, self._baseline, case.varied)
+        return [name for name in found if self._baseline.get(name) is None]
 
     def _moved(self, case: Case) -> str:
         """How far the run is from its reference in what moves the primary metric ("l0 6 against 5"), "" where it is near."""
