@@ -64,7 +64,7 @@ def test_the_gemma_campaign_begins_without_a_gpu_hour(tmp_path: Path) -> None:
 
 
 CONTRACT = """
-comparable = ["steps", "data_seed"]
+comparable = ["steps", "rate"]
 [[metric]]
 name = "loss"
 better = "lower"
@@ -77,12 +77,12 @@ at_most = 25
 value = "steps"
 present = true
 [profiles.small]
-settings = { steps = 40, rate = 0.05, data_seed = 1 }
+settings = { steps = 40, rate = 0.05 }
 baselines = "recorded"
 baseline_seeds = 2
 noise.loss = { sd = 1e-4, seeds = 20 }
 [profiles.other]
-settings = { steps = 40, rate = 0.05, data_seed = 1 }
+settings = { steps = 40, rate = 0.05 }
 """
 
 
@@ -114,7 +114,7 @@ def test_no_run_is_called_improved_by_a_given_baseline(recorded: Path, make_camp
     assert better.verdict.against_baseline is not None and better.verdict.against_baseline.p is not None
     assert better.verdict.against_baseline.p < 1e-6  # by the numbers alone it would be
     assert (
-        "the baseline was given with the experiment, not executed here, and its data_seed is not known"
+        "the baseline was given with the experiment, not executed here, and its rate is not known"
         in better.verdict.why
     )
     assert longer.verdict.kind == "not_comparable"
