@@ -15,7 +15,7 @@ from .health import check_health
 from .journal import now
 from .judging import Judging
 from .record import ControlRecord, Record
-from .reference import Case, References
+from .reference import SWITCHED_OFF, Case, References
 from .results import Results
 from .scored import read_run
 from .turn import Turn, latest, turn_key
@@ -72,8 +72,7 @@ class Cases:
         if control is None:
             if self._options.controls:
                 return None
-            why = "controls are switched off"
-            return ControlRecord(name=named(overrides), overrides=overrides, run=case.run, why_none=why)
+            return ControlRecord(name=named(overrides), overrides=overrides, run=case.run, why_none=SWITCHED_OFF)
         differing = differences_of_scale(self._campaign.contract, case.results.settings, control.settings, case.varied)
         why = "; ".join(filter(None, [control.why_none, *(differing.values() if control.seeds else ())]))
         return control.model_copy(update={"why_none": why})

@@ -13,6 +13,9 @@ from .record import ControlRecord, MetricRecord, Record, VerdictRecord
 from .results import Results
 from .verdict import differences_of_scale, name_of
 
+SWITCHED_OFF = "controls are switched off"
+"""Why there is no control where a person wanted none."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -64,8 +67,9 @@ class References:
         return {name: case.results.settings.get(name) for name in differing if name in self._spec.settings}
 
     def known_control(self, overrides: Mapping[str, Setting]) -> ControlRecord | None:
-        """A control that an earlier run had executed at these settings."""
-        return next((control for control in self._controls() if control.overrides == overrides), None)
+        """A control that an earlier run had executed at these settings. One that was switched off then may be wanted now."""
+        known = (control for control in self._controls() if control.why_none != SWITCHED_OFF)
+        return next((control for control in known if control.overrides == overrides), None)
 
     def overrides_of_frontier(self, case: Case) -> list[dict[str, Setting]]:
         """At which settings the baseline's code must be executed to answer for this run at its L0; empty where none would

@@ -106,10 +106,7 @@ class Trials:
 
     def more_seeds(self, record: Record, count: int) -> None:
         """Execute a recorded run with further seeds, until it has `count`."""
-        missing = [seed for seed in self._campaign.seeds(count) if seed not in record.seeds]
-        steps = [f"run_{record.run}/seed_{seed}" for seed in missing]
-        self._say_cost(f"run {record.run} with {count} seeds", steps)
-        for seed in missing:
+        for seed in (seed for seed in self._campaign.seeds(count) if seed not in record.seeds):
             place, step = self._campaign.seed_folder(record.run, seed), f"run_{record.run}/seed_{seed}"
             self._execute(Execute(step, record.commit, record.run, 0, place, place, seed=seed))
 

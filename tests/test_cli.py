@@ -390,6 +390,19 @@ def test_a_replayed_campaign_goes_on_with_a_model_through_aider(begun, monkeypat
     assert changed == {"model": "m", "agent": "aider"}
 
 
+@pytest.mark.parametrize(("option", "wanted"), [("--controls", {}), ("--no-controls", {"controls": False})])
+def test_controls_can_be_switched_when_a_campaign_is_resumed(begun, monkeypatch, option, wanted):
+    changed = []
+
+    def go_on(campaign, *, changes, **more):
+        changed.append(changes)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.running.go_on", go_on)
+    assert ask("resume", "small", option).exit_code == 130
+    assert changed == [wanted]
+
+
 def test_output_is_written_in_any_locale(desk):
     for environment in ({"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
         done = desk.type("log", "latest", environment=environment)

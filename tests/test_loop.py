@@ -183,6 +183,21 @@ def test_a_control_answers_for_a_run_at_another_scale_and_is_executed_once(make_
     assert sum("control" in str(e.get("step")) for e in read_events(campaign.journal) if e["event"] == "done") == 1
 
 
+def test_controls_that_are_switched_on_later_answer_for_the_runs_that_come_then(make_campaign: Make) -> None:
+    more = edit('"steps": 40', '"steps": 80', "HYPOTHESIS: longer.\nSTART FROM: run 1")
+    steeper = edit("gradient = 2 * x", "gradient = 3 * x", "HYPOTHESIS: steeper.\nSTART FROM: run 1")
+    campaign = make_campaign({"run 1, attempt 1": more, "run 2, attempt 1": steeper}, controls=False, max_runs=1)
+    run(campaign)
+    assert campaign.read_records()[1].verdict.kind == "not_comparable"
+    go_on(campaign, view=Silent(), stop=Stop(), changes={"controls": True, "max_runs": 2})
+    _, first, second = campaign.read_records()
+    assert first.control is not None
+    assert not first.control.seeds
+    assert second.control is not None
+    assert second.control.metrics["loss"]
+    assert second.verdict.kind != "not_comparable"
+
+
 def test_a_diverged_run_is_unhealthy(make_campaign: Make) -> None:
     campaign = make_campaign({"run 1, attempt 1": edit('"rate": 0.05', '"rate": 1.1'), "run 2, attempt 1": DONE})
     run(campaign)

@@ -10,7 +10,7 @@ import click
 
 from ..errors import InputError
 from ..terminal import width
-from .parts import CAMPAIGN
+from .parts import CAMPAIGN, recorded
 
 
 @click.command()
@@ -35,11 +35,6 @@ from .parts import CAMPAIGN
 @click.option("--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, sent and received.")
 @click.option("--max-hours", type=click.FloatRange(min=0, min_open=True), metavar="H", help="Budget in hours.")
-@click.option(
-    "--baseline",
-    type=click.Choice(["own", "given"]),
-    help="Execute the untouched experiment, or begin with recorded results (as context: no run is called improved by them).",
-)
 @click.option(
     "--no-controls",
     "controls",
@@ -94,6 +89,12 @@ def run(
 @click.option("--max-tokens", type=click.IntRange(min=0), metavar="N", help="New budget in tokens; 0 drops it.")
 @click.option("--max-hours", type=click.FloatRange(min=0), metavar="H", help="New budget in hours; 0 drops it.")
 @click.option("--model", metavar="M", help="Another model; after a replayed session, the model that goes on.")
+@click.option(
+    "--controls/--no-controls",
+    "controls",
+    default=None,
+    help="From here on: execute the baseline at a run's settings where these are others, or never.",
+)
 @click.option("--force", is_flag=True, help="Send the last refused change through; recorded as forced.")
 def resume(campaign: str, force: bool, **options: Any) -> None:
     """Go on after a crash, Ctrl-C, or a spent budget.
@@ -110,19 +111,22 @@ def resume(campaign: str, force: bool, **options: Any) -> None:
     from ..layout import find_layout
     from ..running import resume as resume_campaign
 
-    changes = {key: value or None for key, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value is not None}
+    changes = {key: value if isinstance(value, bool) else value or None for key, value in given.items()}
     sys.exit(resume_campaign(Campaign(find_layout(campaign).root.absolute()), changes, force, width()))
 
 
 @click.command()
 @CAMPAIGN
-@click.argument("run", type=click.IntRange(min=0))
+@click.argument("run")
 @click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="Seeds in all.")
-def confirm(campaign: str, run: int, seeds: int) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask, however long it will take.")
+def confirm(campaign: str, run: str, seeds: int, yes: bool) -> None:
     """Execute a recorded run with more seeds, and judge it again.
 
-    For a run that is undecided, or whose effect somebody wants to be sure of. RUN 0 is the baseline. How long it will take
-    is said before it begins; Ctrl-C stops it and what was executed stays.
+    For a run that is undecided, or whose effect somebody wants to be sure of. RUN 0 is the baseline. What it will take is
+    said before it begins, and above 10 minutes a person at a terminal is asked. Ctrl-C stops it, and what was executed
+    stays.
 
     \b
     Example:
@@ -131,11 +135,21 @@ def confirm(campaign: str, run: int, seeds: int) -> None:
     Next: `harness show latest 3`.
     """
     from ..campaign import Campaign
-    from ..layout import find_layout
+    from ..forecast import ASK_ABOVE, forecast
+    from ..journal import read_events
+    from ..layout import find_layout, read_json
     from ..running import take_on
     from ..stop import Stop
 
-    sys.exit(take_on(Campaign(find_layout(campaign).root.absolute()), Stop(), width(), confirm=(run, seeds)))
+    layout = find_layout(campaign)
+    number = recorded(layout, run)
+    place = Campaign(layout.root.absolute())
+    expected = forecast(read_events(layout.journal), read_json(layout.record_file(number)), place.seeds(seeds))
+    click.echo(f"Run {number} with {seeds} seeds: {expected}.")
+    is_long = expected.total is not None and expected.total > ASK_ABOVE
+    if is_long and not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        click.confirm("Go on?", abort=True)
+    sys.exit(take_on(place, Stop(), width(), confirm=(number, seeds)))
 
 
 @click.command()
