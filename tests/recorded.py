@@ -26,13 +26,19 @@ def contract() -> Contract:
     return Contract.model_validate(tomllib.loads((DATA / "experiment.toml").read_text()))
 
 
+def source(name: str) -> Path:
+    """Where a recorded file lies: three of them are baselines that a campaign may begin with."""
+    if name in _AMONG_BASELINES:
+        return BASELINES / _AMONG_BASELINES[name] / "eval_results" / "recorded.json"
+    return DATA / name
+
+
 def recorded(folder: Path, *names: str) -> Results:
     """The first file as final_info.json, others under eval_results."""
     for place, name in enumerate(names):
         target = folder / (f"eval_results/{name}" if place else FINAL_INFO)
         target.parent.mkdir(parents=True, exist_ok=True)
-        baseline = BASELINES / _AMONG_BASELINES.get(name, "") / "eval_results" / "recorded.json"
-        shutil.copy(baseline if baseline.exists() else DATA / name, target)
+        shutil.copy(source(name), target)
     return read_results(folder)
 
 

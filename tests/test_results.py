@@ -10,7 +10,7 @@ import pytest
 from harness import result_files, results
 from harness.results import FINAL_INFO, Results, read_results
 
-from .recorded import ALL_ZERO, DATA, K40, K320, RELU, RUN_1, RUN_2, ZERO_STEPS, left, recorded
+from .recorded import ALL_ZERO, K40, K320, RELU, RUN_1, RUN_2, ZERO_STEPS, left, recorded, source
 
 
 def problems(found: Results) -> list[str]:
@@ -63,7 +63,7 @@ def test_data_sets_of_ai_scientist_are_told_apart(tmp_path):
 
 @pytest.mark.parametrize("name", [RELU, RUN_1, RUN_2, K40, K320])
 def test_recorded_results_read_the_same_wherever_they_lie(tmp_path, name):
-    content = (DATA / name).read_bytes()
+    content = source(name).read_bytes()
     in_summary = left(tmp_path / "a", content)
     in_evaluations = left(tmp_path / "b", content, "eval_results/all.json")
     beside = left(tmp_path / "c", content, "results.json")
