@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from .errors import InputError
 
@@ -178,6 +178,11 @@ class Profile(_Part):
     @classmethod
     def _is_inside(cls, value: str) -> str:
         return _inside(value) if value else value
+
+    @field_serializer("limits")
+    def _only_what_is_given(self, limits: LimitsSpec) -> dict[str, Any]:
+        """A campaign keeps its contract as JSON: a default written there would be read as this profile's own limit."""
+        return limits.model_dump(exclude_unset=True)
 
     @field_validator("run_seeds")
     @classmethod
