@@ -1,13 +1,10 @@
-"""The SAE experiment: what it trains, what it leaves, and the recorded session that edits it."""
+"""The SAE experiment: what it trains, and what it leaves."""
 
-import importlib.util
 import json
 import os
-import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,56 +12,13 @@ import torch
 from safetensors.numpy import load_file
 
 import saelab
-from harness.agents.chat_history import read_session
-from harness.answer import parse
-from harness.contract import load_contract
-from harness.gate import code_differs
 from harness.health import check_health
 from harness.scored import read_run
 from saelab.artifact_files import ARTIFACT
-from saelab.scorer.__main__ import main as score
 
-ROOT = Path(__file__).parents[1]
-SOURCE = (ROOT / "experiment.py").read_text(encoding="utf-8")
-CONTRACT = load_contract(ROOT)
-QUICK = {"steps": 40, "train_rows": 8192, "eval_rows": 2048, "warmup_steps": 5}
+from .training import CONTRACT, ROOT, SOURCE, execute, load, quick_settings, train
 
-
-def load(source, folder):
-    """The module that `source` is, in `folder` beside the contract."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "experiment.py").write_text(source, encoding="utf-8")
-    (folder / "experiment.toml").write_bytes((ROOT / "experiment.toml").read_bytes())
-    spec = importlib.util.spec_from_file_location("experiment_under_test", folder / "experiment.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-def left(out_dir):
-    """The settings and metrics in a run's folder, and no finding."""
-    results = read_run(out_dir, CONTRACT)
-    assert results.findings == []
-    return results.settings, results.numbers
-
-
-@pytest.fixture
-def execute(tmp_path, monkeypatch):
-    """Call `execute(overrides, seed=…, smoke=…, source=…)`: the settings and metrics that the experiment leaves."""
-
-    def call(overrides=None, seed=0, smoke=False, source=SOURCE):
-        monkeypatch.setenv("HARNESS_OVERRIDES", json.dumps({**QUICK, **(overrides or {})}))
-        monkeypatch.setenv("HARNESS_SEED", str(seed))
-        monkeypatch.setenv("HARNESS_SMOKE", str(int(smoke)))
-        monkeypatch.setenv("HARNESS_SCORER_FOLLOWS", "1")
-        monkeypatch.delenv("HARNESS_PROFILE", raising=False)
-        call.out_dir = tmp_path / f"run_{len(list(tmp_path.iterdir()))}"
-        load(source, tmp_path / "code").main(call.out_dir)
-        score(call.out_dir / ARTIFACT, call.out_dir / "eval_results")
-        return left(call.out_dir)
-
-    return call
+__all__ = ["execute"]
 
 
 def numbers(metrics):
@@ -79,8 +33,7 @@ def experiment(tmp_path_factory):
 @pytest.fixture(params=["topk", "standard"])
 def trainer(request, experiment):
     torch.manual_seed(0)
-    settings = saelab.load_settings(ROOT, {"HARNESS_OVERRIDES": json.dumps(QUICK)})
-    return experiment.build(replace(settings, architecture=request.param))
+    return experiment.build(replace(quick_settings(), architecture=request.param))
 
 
 # --- what goes to the agent ----------------------------------------------------------------------------------------------
@@ -102,11 +55,6 @@ def test_the_experiment_has_the_names_of_the_field(experiment, trainer):
 
 
 # --- training ------------------------------------------------------------------------------------------------------------
-
-
-def train(trainer, steps):
-    reports = [trainer.update(x) for x, _ in zip(saelab.activations(trainer.settings), range(steps), strict=False)]
-    return [float(report["loss"]) for report in reports]
 
 
 def test_training_lowers_the_loss_and_keeps_the_decoder_at_unit_norm(trainer):
@@ -139,7 +87,7 @@ def test_a_topk_sae_keeps_the_k_largest(experiment):
 
 
 def test_dead_latents_are_revived_by_the_auxiliary_loss(experiment):
-    settings = saelab.load_settings(ROOT, {"HARNESS_OVERRIDES": json.dumps(QUICK)})
+    settings = quick_settings()
     trainer = experiment.build(settings)
     trainer.sae.b_enc.data[:10] = -0.5  # these ten come last
     x = next(iter(saelab.activations(settings)))
@@ -283,108 +231,3 @@ def test_an_unknown_override_ends_the_run_with_its_name(tmp_path):
     assert done.returncode == 1
     assert "unknown setting depth" in done.stderr
     assert not (tmp_path / "run_1" / "final_info.json").exists()
-
-
-# --- the recorded session ------------------------------------------------------------------------------------------------
-
-BLOCK = re.compile(
-    r"^experiment\.py\n```python\n<{7} SEARCH\n(.*?)^={7}\n(.*?)^>{7} REPLACE\n```$", re.DOTALL | re.MULTILINE
-)
-
-
-def session():
-    """Each turn of sessions/hierarchy.md: its label, its answer, and the code after it."""
-    code = SOURCE
-    for turn in read_session(ROOT / "sessions" / "hierarchy.md"):
-        (reply,) = turn.replies
-        blocks = BLOCK.findall(reply)
-        assert len(blocks) == reply.count("<<<<<<< SEARCH")
-        for search, replacement in blocks:
-            assert code.count(search) == 1, search
-            code = code.replace(search, replacement)
-        yield turn.label, parse(reply), code
-
-
-def test_the_session_goes_through_every_kind_of_turn():
-    turns = {label: (answer, code) for label, answer, code in session()}
-    assert list(turns) == [
-        "run 1, attempt 1",
-        "run 2, attempt 1",
-        "run 2, attempt 2",
-        "run 3, attempt 1",
-        "run 3, attempt 2",
-        "run 4, attempt 1",
-        "run 5, attempt 1",
-    ]
-    codes = [code for _, code in turns.values()]
-    before = dict(zip(turns, [SOURCE, *codes], strict=False))
-    changed = {label for label, (_, code) in turns.items() if code_differs(code.encode(), before[label].encode())}
-    assert changed == turns.keys() - {"run 2, attempt 1", "run 5, attempt 1"}
-    assert [label for label, (answer, _) in turns.items() if answer.all_completed] == ["run 5, attempt 1"]
-    assert all(len(code.splitlines()) <= 300 for code in codes)
-
-
-def test_each_first_answer_of_a_run_has_its_parts():
-    for label, answer, _ in session():
-        if label.endswith("attempt 1") and not answer.all_completed:
-            assert answer.plan, label
-            assert answer.hypothesis, label
-            assert answer.description, label
-            assert any(metric.name in answer.hypothesis for metric in CONTRACT.metric), label
-        if label.endswith("attempt 1") and not label.startswith("run 1,"):
-            assert answer.interpretation, label
-
-
-def test_the_session_crashes_once_in_the_smoke_run_and_is_repaired(execute):
-    codes = {label: code for label, _, code in session()}
-    with pytest.raises(RuntimeError, match="must match the size of tensor"):
-        execute(smoke=True, source=codes["run 3, attempt 1"])
-    for label in codes.keys() - {"run 3, attempt 1"}:
-        execute(smoke=True, source=codes[label])
-
-
-def test_each_run_of_the_session_is_evidence_and_differs_from_all_others(execute):
-    codes = {label: code for label, _, code in session()}
-    long_enough = {"steps": 160}  # for parents to be found under run 4's interval of 50
-    seen = [execute(long_enough)]
-    for label in ("run 1, attempt 1", "run 2, attempt 2", "run 3, attempt 2", "run 4, attempt 1"):
-        settings, metrics = execute(long_enough, source=codes[label])
-        assert check_health(CONTRACT, "synthetic", read_run(execute.out_dir, CONTRACT)) == []
-        assert all(settings[name] == seen[0][0][name] for name in CONTRACT.comparable)
-        assert all(metrics["explained_variance"] != other["explained_variance"] for _, other in seen)
-        assert metrics["latents_with_parent"] > 0 or label == "run 4, attempt 1"
-        seen.append((settings, metrics))
-
-
-def test_parents_are_found_in_every_normalisation_and_only_at_intervals_in_run_4(tmp_path):
-    codes = {label: code for label, _, code in session()}
-    moved = {}
-    for label in ("run 1, attempt 1", "run 4, attempt 1"):
-        sae = load(codes[label], tmp_path / label[4]).AutoEncoderTopK(8, 16, 3)
-        before = sae.parent_similarity.clone()
-        sae.firing_rate = torch.arange(16.0)
-        sae.W_dec.data = torch.randn(16, 8)
-        sae.set_decoder_norm_to_unit_norm()
-        moved[label] = not torch.equal(before, sae.parent_similarity)
-    assert moved == {"run 1, attempt 1": True, "run 4, attempt 1": False}
-
-
-def test_the_penalty_of_run_1_is_that_of_the_idea(tmp_path):
-    source = next(code for label, _, code in session() if label == "run 1, attempt 1")
-    module = load(source, tmp_path)
-    settings = saelab.load_settings(ROOT, {"HARNESS_OVERRIDES": json.dumps(QUICK)})
-    trainer = module.build(settings)
-    train(trainer, 40)
-    sae, tau = trainer.sae, 0.5
-    f = sae.encode(next(iter(saelab.activations(settings)))).detach()[:20]
-    directions = sae.W_dec.detach().double().numpy()
-    similarity = directions @ directions.T
-    np.fill_diagonal(similarity, 0)
-    expected = 0.0
-    for row in f.double().numpy():
-        for child in range(len(directions)):
-            parent = similarity[child].argmax()
-            if similarity[child, parent] > 0.5:
-                expected += similarity[child, parent] / tau * max(row[child] - row[parent], 0) / len(f)
-    assert expected > 0
-    assert float(trainer.hierarchy_penalty(f)) == pytest.approx(expected, rel=1e-4)
