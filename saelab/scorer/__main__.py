@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..errors import CannotPrepare
 from ..scoring import score
 from ..settings import Settings, SettingsError, load_settings
 from .graph import Refused
@@ -20,7 +21,8 @@ from .sealed import Sealed
 
 
 def main(artifact: Path, out: Path) -> None:
-    """Score. Raises Refused where the artifact is at fault, SettingsError where the contract is."""
+    """Score. Raises Refused where the artifact is at fault, SettingsError where the contract is, CannotPrepare where the
+    language model cannot be had."""
     settings = load_settings(Path.cwd())
     out.mkdir(parents=True, exist_ok=True)
     if settings.evals is None:
@@ -45,7 +47,12 @@ def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:
 
     sealed = Sealed(artifact, threads=settings.threads, cuda=is_cuda(settings.device))
     _check_width(sealed, settings)
-    skipped = evaluate(SealedSAE(sealed), settings, out, lab_cache() / "evals", lambda line: print(line, flush=True))
+    try:
+        skipped = evaluate(SealedSAE(sealed), settings, out, lab_cache() / "evals", lambda line: print(line, flush=True))
+    except Exception:
+        if sealed.count.objections:  # the library in between may have made another error of it
+            raise Refused(sealed.count.objections[0]) from None
+        raise
     if skipped:
         _write(out / "skipped.json", {"skipped": skipped})
     return sealed
@@ -69,5 +76,5 @@ if __name__ == "__main__":
     given = parser.parse_args()
     try:
         main(given.artifact, given.out)
-    except (Refused, SettingsError) as error:
+    except (Refused, SettingsError, CannotPrepare) as error:
         sys.exit(f"saelab.scorer: {error}")
