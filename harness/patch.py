@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import click
 
-from .columns import Cell, Column, cut, len_of, table, wrap
+from .columns import GAP, Cell, Column, cut, len_of, table, wrap
 from .syntax import Piece, pieces
 from .text import clean
 
@@ -149,22 +149,21 @@ def stat(found: Sequence[FileChange], width: int) -> str:
         Column("removed", "removed", right=True),
         Column("signs", "", drop=1),
     ]
-    taken = max(len_of(each.path) for each in found) + len("  added  removed  ")
-    room = min(_MOST_SIGNS, max(width - taken, 0))
+    rows = [
+        {
+            "path": Cell(cut(clean(each.path), max(width // 2, 8))),
+            "added": Cell("binary" if each.added is None else f"+{each.added}", "green"),
+            "removed": Cell("" if each.removed is None else f"-{each.removed}", "red"),
+        }
+        for each in found
+    ]
+    taken = [max(len_of(column.title), *(len_of(row[column.name].text) for row in rows)) for column in columns[:3]]
+    room = min(_MOST_SIGNS, width - sum(taken) - 3 * GAP)
     most = max((each.added or 0) + (each.removed or 0) for each in found)
-    rows = []
-    for each in found:
-        added, removed = each.added or 0, each.removed or 0
+    for row, each in zip(rows, found, strict=True):
         scale = min(1.0, room / most) if most else 0.0
-        signs = "+" * _at_least_one(added, scale) + "-" * _at_least_one(removed, scale)
-        rows.append(
-            {
-                "path": Cell(cut(clean(each.path), max(width // 2, 8))),
-                "added": Cell("binary" if each.added is None else f"+{added}", "green"),
-                "removed": Cell("" if each.removed is None else f"-{removed}", "red"),
-                "signs": Cell(signs[:room]),
-            }
-        )
+        signs = "+" * _at_least_one(each.added or 0, scale) + "-" * _at_least_one(each.removed or 0, scale)
+        row["signs"] = Cell(signs if len(signs) <= room else signs[: max(room - 1, 0)] + signs[-1:])
     added, removed = (sum(getattr(each, name) or 0 for each in found) for name in ("added", "removed"))
     files = f"{len(found)} file{'' if len(found) == 1 else 's'}"
     total = wrap(f"{files} changed, {added} lines added, {removed} removed", width, "", "")

@@ -1,11 +1,6 @@
 """What `harness confirm` says before it executes anything, and whom it asks."""
 
 import json
-import os
-import pty
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -14,6 +9,7 @@ from harness.campaign import Campaign
 from harness.cli import cli
 from harness.forecast import Forecast, forecast
 from harness.journal import Event, Journal
+from tests.pseudo_terminal import MAIN, at_terminal
 from tests.synthetic import fill
 
 RECORD = {"run": 2, "seed": 0, "seeds": [0], "fingerprint": {"gpu": "none"}}
@@ -71,22 +67,9 @@ def test_gpu_hours_are_said_where_the_record_has_a_gpu(campaign):
 
 
 def answered(campaign: Campaign, answer: str, *more: str) -> tuple[int, str]:
-    """`harness confirm` at a terminal, where nothing can be executed: exit code and what was said."""
-    ours, theirs = pty.openpty()
-    code = "import harness.running, sys\nharness.running.go_on = lambda *a, **k: sys.exit(77)\nfrom harness.cli import main; main()"
-    command = [sys.executable, "-c", code, "confirm", str(campaign.root), "1", "--seeds", "3", *more]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "TERM": "dumb"}
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
-    os.write(ours, f"{answer}\n".encode())
-    code_, said = process.wait(timeout=60), b""
-    try:
-        while part := os.read(ours, 4096):
-            said += part
-    except OSError:
-        pass  # the terminal is gone when nobody writes to it any more
-    os.close(ours)
-    return code_, said.decode()
+    """`harness confirm` at a terminal, where nothing is executed: exit code and what was said."""
+    instead = f"import harness.running, sys\nharness.running.go_on = lambda *a, **k: sys.exit(77)\n{MAIN}"
+    return at_terminal("confirm", campaign.root, 1, "--seeds", 3, *more, answer=answer, code=instead, COLUMNS="200")
 
 
 def test_a_person_at_a_terminal_is_asked_above_ten_minutes(campaign):
