@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -13,10 +15,11 @@ from .settings import Settings
 
 LOG = "train_log.jsonl"
 _PROGRESS_SECONDS = 2.0
+_BAR = 24  # characters
 
 
 class TrainingLog:
-    """One JSON line every `settings.log_every` steps and after the last; a progress line at times.
+    """One JSON line every `settings.log_every` steps and after the last; a progress line at times, or a bar on a terminal.
 
     Counts the steps that were logged (`steps`) and the seconds since it was opened (`seconds`), so that what is reported is
     what was done.
@@ -42,11 +45,18 @@ class TrainingLog:
         self._file.write(json.dumps({"step": self.steps, **numbers}) + "\n")
         self._file.flush()
         now = time.perf_counter()
-        if last or self.steps == 1 or now - self._last_progress > _PROGRESS_SECONDS:
+        bar = sys.stdout.isatty()
+        if bar or last or self.steps == 1 or now - self._last_progress > _PROGRESS_SECONDS:
             self._last_progress = now
-            rate = self.steps * self._settings.batch_size / max(self.seconds, 1e-9)
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-            print(f"step {self.steps}/{self._settings.steps}  {rate:,.0f} tokens/s  {shown}", flush=True)
+            print(*self._progress(numbers, bar), sep="", end="" if bar and not last else "\n", flush=True)
+
+    def _progress(self, numbers: dict[str, float], bar: bool) -> Iterator[str]:
+        done = round(_BAR * self.steps / self._settings.steps)
+        if bar:
+            yield f"\r\x1b[K{'━' * done}{'─' * (_BAR - done)} "
+        rate = self.steps * self._settings.batch_size / max(self.seconds, 1e-9)
+        yield f"step {self.steps}/{self._settings.steps}  {rate:,.0f} tokens/s"
+        yield from (f"  {name} {value:.4g}" for name, value in numbers.items())
 
     def __enter__(self) -> TrainingLog:
         return self

@@ -359,6 +359,22 @@ def test_the_training_log_has_its_steps_and_always_the_last(tmp_path):
     assert log.steps == 7
 
 
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(tmp_path, capsys, monkeypatch):
+    def shown():
+        with saelab.TrainingLog(tmp_path, replace(SETTINGS, steps=4, log_every=2)) as log:
+            for _ in range(4):
+                log.step(loss=1.5, l0=5, dead=0.25)
+        return capsys.readouterr().out
+
+    lines = shown().splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["step 1/4", "step 4/4"]
+    assert all("tokens/s  loss 1.5  l0 5  dead 0.25" in line for line in lines)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    bars = shown().split("\r\x1b[K")[1:]
+    assert [bar.count("━") for bar in bars] == [6, 12, 24]
+    assert [bar.endswith("\n") for bar in bars] == [False, False, True]
+
+
 def test_settings_are_documented_in_one_place():
     profiles = tomllib.loads((ROOT / "experiment.toml").read_text())["profiles"]
     for name, profile in profiles.items():
