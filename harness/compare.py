@@ -17,10 +17,10 @@ from pydantic import ValidationError
 from .campaign import Campaign
 from .columns import Cell, Column, table, wrap
 from .contract import Contract
-from .difference import Difference, beside, set_with_errors
+from .difference import Difference, beside, set_with_errors, with_words
 from .errors import CannotGoOn, InputError
 from .layout import Layout
-from .record_page import WORD_COLOURS, differences, word
+from .record_page import NO_REFERENCE, WORD_COLOURS, differences, word
 from .repository import Repository
 from .run_table import COLOURS, OTHER
 from .standing import values_of
@@ -247,7 +247,7 @@ def _entries(sides: Sequence[Side], metric: str) -> Iterator[Entry]:
                 value=number["value"] if number else None,
                 value_error=own.value_error if own else None,
                 seeds=len(values),
-                found=found,
+                found=None if record["verdict"]["kind"] in NO_REFERENCE else found,
                 settings={name: used[place, run].get(name) for name in differing},
                 standard={name: used[place if run else 0, 0].get(name) for name in differing},
             )
@@ -260,7 +260,6 @@ def _table(compared: Comparison, width: int) -> list[str]:
         Column("verdict", "verdict"),
         Column("value", "value", right=True),
         Column("difference", "difference", right=True, drop=1),
-        Column("word", "", drop=4),
         Column("seeds", "seeds", right=True, drop=3),
         Column("settings", _SETTINGS, least=20, wraps=True, drop=2),
     ]
@@ -271,19 +270,20 @@ def _table(compared: Comparison, width: int) -> list[str]:
         [each.error if each else None for each in found],
         signs=True,
     )
+    kinds = [each.record["verdict"]["kind"].replace("_", " ") for each in entries]
+    words = [word(each.record, each.found) if each.found else "" for each in entries]
+    words = ["" if each == kind else each for each, kind in zip(words, kinds, strict=True)]
+    shown = with_words(shown, words)
     rows = []
-    for place, (entry, value, difference) in enumerate(zip(entries, values, shown, strict=True)):
-        kind = entry.record["verdict"]["kind"]
-        said = word(entry.record, entry.found) if entry.found else ""
+    for place, entry in enumerate(entries):
         if len(compared.sides) > 1 and (place == 0 or entries[place - 1].side is not entry.side):
             rows.append({"": Cell(entry.side.name)})
         rows.append(
             {
                 "run": Cell(str(entry.record["run"])),
-                "verdict": Cell(kind.replace("_", " "), COLOURS.get(kind, OTHER)),
-                "value": Cell(value),
-                "difference": Cell(difference, WORD_COLOURS.get(said)),
-                "word": Cell(said if said != kind.replace("_", " ") else "", WORD_COLOURS.get(said)),
+                "verdict": Cell(kinds[place], COLOURS.get(entry.record["verdict"]["kind"], OTHER)),
+                "value": Cell(values[place]),
+                "difference": Cell(shown[place], WORD_COLOURS.get(words[place])),
                 "seeds": Cell(str(entry.seeds) if entry.seeds else ""),
                 "settings": Cell(_settings(entry)),
             }
@@ -295,6 +295,10 @@ def _legend(compared: Comparison, has_settings: bool, width: int) -> list[str]:
     said = "Difference: from the baseline of the same campaign, or from the control that answers for the run."
     if any(entry.value_error for entry in compared.entries):
         said += " ± is one standard error, over seeds."
+    primary = compared.sides[0].contract.primary
+    if primary is not None and primary.name != compared.metric:
+        said += f" Verdicts are about {line(primary.name)}."
+        said += " A word marks what chance gives in less than one case of twenty."
     if len(compared.sides) > 1:
         said += " Nothing is tested between campaigns."
     if has_settings:

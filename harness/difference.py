@@ -61,7 +61,7 @@ class Difference:
 
     @property
     def word(self) -> Word:
-        """What the difference means for the metric; with a question mark where the noise is unknown, or nothing was tested."""
+        """What the difference means; with a question mark where the noise is unknown, or nothing was tested."""
         if self.better is None:
             return ""
         if self.difference == 0:
@@ -122,4 +122,12 @@ def set_with_errors(
     return [
         "" if not number else f"{number} ± {error:>{room}}" if error else number + " " * (room + 3 if room else 0)
         for number, error in zip(numbers, behind, strict=True)
+    ]
+
+
+def with_words(numbers: Sequence[str], words: Sequence[str]) -> list[str]:
+    """A word behind each number that has one, set so that the numbers still stand below each other."""
+    room = max(map(len, words), default=0)
+    return [
+        f"{number} {word:<{room}}" if number and room else number for number, word in zip(numbers, words, strict=True)
     ]

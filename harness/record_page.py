@@ -23,7 +23,7 @@ CSV = (
 )
 """The columns of `harness show --csv`, which programs rely on."""
 WORD_COLOURS = {"better": "green", "worse": "red"}
-_NO_REFERENCE = frozenset({"baseline", "not_comparable", "no_effect", "unhealthy", "failed"})
+NO_REFERENCE = frozenset({"baseline", "not_comparable", "no_effect", "unhealthy", "failed"})
 """Verdicts of runs whose numbers may not be called better or worse than another's."""
 
 
@@ -131,7 +131,7 @@ def record_rows(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: 
 
 def word(data: Mapping[str, Any], found: Difference) -> str:
     """What a metric's difference means; of a run that is no evidence nothing."""
-    return "" if data["verdict"]["kind"] in _NO_REFERENCE else found.word
+    return "" if data["verdict"]["kind"] in NO_REFERENCE else found.word
 
 
 def _metrics(

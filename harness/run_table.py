@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .columns import Cell, Column, table, wrap
-from .difference import beyond, set_with_errors
+from .difference import beyond, set_with_errors, with_words
 from .show import cost, tokens
 from .standing import Primary, Row, Standing
 from .text import duration
@@ -59,7 +59,7 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
     values = set_with_errors([row.value for row in rows], [row.error for row in rows])
     differences = set_with_errors([row.difference for row in rows], [row.difference_error for row in rows], signs=True)
     words = [decided(row, primary) for row in rows]
-    wide = max(map(len, words), default=0)
+    differences = with_words(differences, words)
     cells = []
     for row, value, difference, word in zip(rows, values, differences, words, strict=True):
         name, colour = outcome(row), {"better": "green", "worse": "red"}.get(word)
@@ -68,7 +68,7 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
                 "run": Cell(str(row.run) if row.attempt is None else f"{row.run}.{row.attempt}"),
                 "outcome": Cell(name.replace("_", " "), COLOURS.get(name, OTHER), dim=row.attempt is not None),
                 "value": Cell(value),
-                "difference": Cell(f"{difference} {word:<{wide}}" if wide and difference else difference, colour),
+                "difference": Cell(difference, colour),
                 "seeds": Cell(str(row.seeds) if row.seeds else ""),
                 "tokens": Cell(tokens(row.usage.sent + row.usage.received)),
                 "cost": Cell(cost(row.usage.cost)),

@@ -70,6 +70,7 @@ def test_campaigns_of_the_same_experiment_are_comparable_and_their_runs_stand_in
     assert [row[0] for row in rows] == ["0", "1", "2", "3"] * 2
     assert [row[1] for row in rows[:4]] == ["baseline", "undecided", "worse", "failed"]
     assert "rate=0.1" in done.output
+    assert "better?" in done.output, "no limits were recorded for the primary metric"
 
 
 @pytest.mark.parametrize(
@@ -134,6 +135,8 @@ def test_the_same_campaign_twice_is_one_and_equal_names_are_told_apart_by_their_
 def test_any_metric_can_be_compared_and_an_unknown_one_lists_the_known(recorded):
     done = ask("compare", recorded.root, "--metric", "distance")
     assert "distance (lower is better)" in done.output
+    assert "Verdicts are about loss" in " ".join(done.output.split())
+    assert re.search(r"^ +1  undecided +0\.65 ± 0\.01  \+0\.15 ± 0\.02 worse ", done.output, re.M)
     done = ask("compare", recorded.root, "--metric", "nothing")
     assert done.exit_code == 2
     assert "loss, distance, width" in done.stderr
