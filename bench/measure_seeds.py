@@ -27,13 +27,14 @@ TIMES = ("train_seconds", "step_ms")
 
 
 def measure(folder: Path, seed: int) -> dict[str, Any]:
-    """What one execution in `folder` wrote: settings and metrics."""
+    """What one execution in `folder` wrote, and the scores of what it handed over: settings and metrics."""
     with tempfile.TemporaryDirectory() as out_dir:
         environment = {**os.environ, "HARNESS_PROFILE": PROFILE, "HARNESS_SEED": str(seed), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "experiment.py", f"--out_dir={out_dir}"]
         subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
         results: dict[str, Any] = json.loads((Path(out_dir) / "final_info.json").read_text(encoding="utf-8"))
-    return results
+        scored = json.loads((Path(out_dir) / "eval_results" / "synthetic.json").read_text(encoding="utf-8"))
+    return {**results, "metrics": {**scored["eval_result_metrics"]["scores"], **results["metrics"]}}
 
 
 def check_out(folder: Path) -> str:
