@@ -46,6 +46,8 @@ class Options(BaseModel):
     """Begin with recorded results or execute the untouched experiment; None takes a `run_0` without a contract."""
     controls: bool = True
     """Execute the baseline's code at a run's settings where these differ."""
+    track: str | None = None
+    """The tracker that is told of each run."""
     max_cost: float | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, gt=0)
     max_hours: float | None = Field(default=None, gt=0)

@@ -24,6 +24,7 @@ from .recording import Recorder
 from .rescoring import Rescoring
 from .reviewer import Reviewer
 from .stop import Stop
+from .tracking import Tracker
 from .trial import Trials
 from .turn import Turn
 from .view import Silent, View
@@ -52,6 +53,7 @@ class Loop:
         self.trials = Trials(work)
         self.dialogue = Dialogue(work, self.recorder)
         self.reviewer = Reviewer(work, self.recorder)
+        self.tracker = Tracker(work)
 
     def run(self) -> Ending:
         """Take the campaign from wherever it is to its end."""
@@ -60,7 +62,9 @@ class Loop:
             self.dialogue.prepare()
         self.baseline()
         for run in range(1, self.max_runs + 1):
-            if self.one_run(run).all_completed:
+            turn = self.one_run(run)
+            self.tracker.track()
+            if turn.all_completed:
                 return ALL_COMPLETED
         return RUNS_SPENT
 
@@ -70,6 +74,7 @@ class Loop:
         if trouble:
             raise CannotGoOn(f"the baseline {trouble.status.replace('_', ' ')}: {trouble.why}\n{trouble.output_tail}")
         self.recorder.record_baseline()
+        self.tracker.track()
 
     def one_run(self, run: int) -> Turn:
         """Attempts, until a change has been executed well or the attempts are used up; then the record."""
@@ -95,6 +100,7 @@ class Loop:
             raise CannotGoOn(f"run {run}: only a run that was completed here can be confirmed.")
         self.trials.more_seeds(records[run], seeds)
         verdict = self.recorder.look_again(run).verdict
+        self.tracker.track()
         return Ending("confirmed", f"run {run}: {verdict.kind.replace('_', ' ')}: {verdict.why}", 0)
 
     def score(self, run: int, evals: str) -> Ending:
@@ -104,11 +110,13 @@ class Loop:
             raise CannotGoOn(f"run {run}: only a run that was completed here can be scored.")
         skipped = Rescoring(self.work).score(records[run], evals)
         self.recorder.add_scores(run, evals, skipped)
+        self.tracker.track()
         return Ending("scored", "; ".join([f"run {run}: scored by {evals}", *skipped]), 0)
 
     def close(self, ending: Ending) -> None:
         """Let go of the agent, and leave the folder as a person wants to find it."""
         self.dialogue.close()
+        self.tracker.close()
         self.recorder.close(ended=ending.exit_code == 0)
 
 

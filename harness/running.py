@@ -27,6 +27,7 @@ from .loop import go_on
 from .model_choice import Choice, choose
 from .run_table import run_table
 from .show import next_step, typed
+from .sinks import find_sink
 from .standing import Primary, Row, primary_metric, rows, stand
 from .stop import Stop
 from .text import clean
@@ -217,6 +218,8 @@ def _plan(request: Request, idea: Idea, file: Path) -> _Planned:
     if choice.agent in ("aider", "replay") and options.edit_format not in EDIT_FORMATS:
         raise InputError(f"--edit-format {options.edit_format}: unknown. Known: {', '.join(EDIT_FORMATS)}.")
     find_agent(choice.agent)
+    if options.track is not None:
+        find_sink(options.track)().check()
     return _Planned(idea, choice, options)
 
 

@@ -32,6 +32,7 @@ from .parts import CAMPAIGN, recorded
 @click.option("--reviewer", metavar="M", help="Model that comments on each run.")
 @click.option("--edit-format", metavar="FORMAT", help="aider's edit format (diff).")
 @click.option("--session", type=click.Path(path_type=Path), metavar="FILE", help="Recorded session to replay.")
+@click.option("--track", metavar="NAME", help="Tell a tracker of each run: wandb, or an import path.")
 @click.option("--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, sent and received.")
 @click.option("--max-hours", type=click.FloatRange(min=0, min_open=True), metavar="H", help="Budget in hours.")
