@@ -4,10 +4,9 @@ The experiment (`tests/faulty`) is a toy of an SAE run; the agent follows a scri
 A twin does honestly what looks like the fault, together with a change that is really better, and is called improved: so the
 checks neither refuse nor hide it.
 
-What is not detected here, because the laboratory runs in the experiment's own process: an experiment that writes the
+What is not detected here, because this laboratory runs in the experiment's own process: an experiment that writes the
 evaluation's file in place of the laboratory, with numbers that are plausible and new; one that replaces the laboratory's
-functions while it runs; results of another run with the last digits changed; a warm start from a checkpoint in the
-campaign's own folder, which an experiment can read if it goes looking for the path.
+functions while it runs. Where a contract names a scorer, as the one that is shipped, neither reaches a score: `test_sealed`.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 
 from harness.campaign import Campaign, Options, create_campaign
+from harness.executors.confinement import landlock_abi
 from harness.idea import Idea
 from harness.loop import Ending, go_on
 from harness.record import Record
@@ -428,13 +428,17 @@ def test_a_fault_is_detected(place: Place, fault: Fault) -> None:
 
 
 def test_results_of_another_run_are_recognised(place: Place) -> None:
-    """The folder of the campaign can be read, so it is the numbers that give a copy away."""
+    """Where the system cannot hide them, it is the numbers that give a copy away."""
     copy = (
         "    import shutil\n    for old in Path.cwd().parents[3].glob('run_0/eval_results/lab.json'):\n"
         "        shutil.copyfile(old, out_dir / 'eval_results' / 'lab.json')\n"
         "        shutil.copyfile(old.parents[1] / 'final_info.json', out_dir / 'final_info.json')\n"
     )
     _, run = place.run((BETTER, (LAST, f"    if {IN_FULL}:\n    " + copy.replace("\n    ", "\n        ") + LAST)))
+    if landlock_abi() >= 3:
+        assert (run.attempts[0].status, run.verdict.kind) == ("crashed", "failed")
+        assert "Permission denied" in run.attempts[0].why
+        return
     assert (run.attempts[0].status, run.verdict.kind) == ("completed", "no_effect")
     assert "same numbers as run_0" in run.verdict.why
 

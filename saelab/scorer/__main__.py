@@ -48,7 +48,9 @@ def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:
     sealed = Sealed(artifact, threads=settings.threads, cuda=is_cuda(settings.device))
     _check_width(sealed, settings)
     try:
-        skipped = evaluate(SealedSAE(sealed), settings, out, lab_cache() / "evals", lambda line: print(line, flush=True))
+        skipped = evaluate(
+            SealedSAE(sealed), settings, out, lab_cache() / "evals", lambda line: print(line, flush=True)
+        )
     except Exception:
         if sealed.count.objections:  # the library in between may have made another error of it
             raise Refused(sealed.count.objections[0]) from None
