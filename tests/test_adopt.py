@@ -107,11 +107,12 @@ def test_a_conflict_writes_nothing_and_shows_the_lines(campaign, mine):
     refused(adopt(campaign, mine, 1, "--yes"), mine, state(mine), "same lines", "line_20 = 21", "line_20 = 200")
 
 
-def test_of_several_files_none_is_written_where_one_is_in_conflict(make_campaign, experiment, mine):
+@pytest.fixture
+def two_files(make_campaign, experiment) -> Campaign:
+    """A campaign whose run 1 changes experiment.py and z.py."""
     contract = experiment / "experiment.toml"
-    contract.write_text(
-        contract.read_text().replace('editable = ["experiment.py"]', 'editable = ["experiment.py", "z.py"]')
-    )
+    both = 'editable = ["experiment.py", "z.py"]'
+    contract.write_text(contract.read_text().replace('editable = ["experiment.py"]', both))
     (experiment / "z.py").write_text("z = 1\n")
     campaign = make_campaign({})
     repository = Repository(campaign.root, campaign.local)
@@ -122,11 +123,31 @@ def test_of_several_files_none_is_written_where_one_is_in_conflict(make_campaign
         campaign.run_folder(run).mkdir()
         record = Record(run=run, status="completed", verdict=verdict, commit=repository.commit(f"run_{run}", "c", code))
         record.write(campaign.run_folder(run))
+    return campaign
+
+
+def test_of_several_files_none_is_written_where_one_is_in_conflict(two_files, mine):
     (mine / "z.py").write_bytes(b"z = 3\n")
-    refused(adopt(campaign, mine, 1, "--yes"), mine, state(mine), "z.py", "same lines")
+    refused(adopt(two_files, mine, 1, "--yes"), mine, state(mine), "z.py", "same lines")
     (mine / "z.py").write_bytes(b"z = 1\n")
-    assert adopt(campaign, mine, 1, "--yes").exit_code == 0
+    assert adopt(two_files, mine, 1, "--yes").exit_code == 0
     assert state(mine) == {"experiment.py": THEIRS, "z.py": b"z = 2\n", "experiment.toml": b"mine"}
+
+
+def test_files_that_are_written_already_are_put_back_where_a_later_one_cannot_be(two_files, mine, monkeypatch):
+    (mine / "z.py").write_bytes(b"z = 1\n")
+    before, replace = state(mine), Path.replace
+
+    def full_disk(self: Path, target: Path) -> Path:
+        if target.name == "z.py":
+            raise OSError(28, "No space left on device", str(target))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full_disk)
+    done = adopt(two_files, mine, 1, "--yes")
+    assert done.exit_code == 4
+    assert "No space left on device. Nothing was changed." in done.stderr
+    assert state(mine) == before
 
 
 def windows(content: bytes) -> bytes:

@@ -19,13 +19,13 @@ from harness.syntax import pieces
 from tests.conftest import SMALL
 from tests.pseudo_terminal import at_terminal
 
-BEFORE = b"x = 1\r\n" * 9 + b"def old(a):\r\n    return a\r\nlast = 1"
-AFTER = b"x = 1\r\n" * 9 + b'def new(a):\r\n    return a + 1  # "more"\r\nlast = 2'
+BEFORE = b"x = 1\r\n" * 9 + b"def old(a):\r\n    return a\r\nlast = 1  # \xe9"
+AFTER = b"x = 1\r\n" * 9 + b'def new(a):\r\n    return a + 1  # "more"\r\nlast = 2  # \xe9'
 
 
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory) -> Campaign:
-    """One whose run 1 changes a file with Windows' line ends and no newline at its end."""
+    """One whose run 1 changes a file with Windows' line ends, a letter that is no UTF-8, and no newline at its end."""
     idea = Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller.")
     campaign = create_campaign(tmp_path_factory.mktemp("runs"), idea, SMALL, Options(), python="python3")
     repository = Repository(campaign.root, campaign.local)
