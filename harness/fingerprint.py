@@ -8,7 +8,10 @@ import subprocess
 
 from .campaign import Options
 
-_NAMED = ("torch", "numpy", "transformers", "sae-bench", "sae-lens", "transformer-lens", "datasets", "scipy", "pandas")
+_NAMED = (
+    *("torch", "numpy", "onnxruntime", "transformers", "sae-bench", "sae-lens", "transformer-lens", "datasets"),
+    *("scipy", "pandas"),
+)
 
 _PROBE = """
 import hashlib, importlib.metadata as m, json, platform
