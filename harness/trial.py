@@ -265,6 +265,7 @@ class Trials:
         log = scoring.log if scoring and scoring.refused else execution.log
         trouble = {"status": status, "why": why, "output_tail": _tail(log)} if status else None
         outcome = asdict(execution.outcome)
+        outcome["seconds"] += scoring.seconds if scoring else 0.0  # what a run takes, for budgets and forecasts
         if what.smoke:
             what.folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(execution.log, what.folder / "smoke.txt")

@@ -152,6 +152,10 @@ def test_scores_are_the_scorers_and_what_the_experiment_reports_stands_apart(lab
     assert run.metrics["error"].file == "eval_results/toy.json"
     assert run.metrics["effort"].file == "final_info.json"
     assert run.settings["size"].source == "artifact"
+    result = next(
+        e["result"] for e in read_events(made.journal) if e.get("step") == "run_1/attempt_1/execute" and "result" in e
+    )
+    assert result["outcome"]["seconds"] > result["scoring"]["seconds"] > 0
     warnings = "; ".join(run.warnings)
     assert "metrics.error: the experiment reports 0; the scorer measured 0.25, which counts" in warnings
     assert "the experiment wrote eval results itself; they are kept as reported and not read" in warnings
@@ -171,9 +175,8 @@ def test_a_metric_of_the_scorers_is_no_evidence_when_only_reported(lab: Path) ->
     assert end(made).exit_code == 0
     run = made.read_records()[1]
     assert {"width", "wide.width"}.isdisjoint(run.metrics)
-    assert (
-        "metrics.width: the experiment reports 1; the scorer did not measure it, so it is no evidence"
-        in "; ".join(run.warnings)
+    assert "metrics.width: the experiment reports 1; the scorer did not measure it, so it is no evidence" in "; ".join(
+        run.warnings
     )
 
 
