@@ -162,7 +162,9 @@ def _fixed(name: str, settings: Settings, bench: Bench, cache: Path, say: Say) -
         with at_work(bench), _logged(folder / "log") as _:
             EVALS[name].fill(bench, folder, say)
 
-    return make_once(_place(name, settings, cache), fill, say).absolute()
+    data = settings.language_model
+    what = f"what {name} needs of {data.model} after layer {data.layer}"
+    return make_once(_place(name, settings, cache), fill, say, what=what).absolute()
 
 
 def _is_filled(name: str, settings: Settings, cache: Path) -> bool:

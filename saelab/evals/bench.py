@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache import Say
+from ..cache import Say, lab_cache
 from ..model_files import TINY, fetch
 from ..settings import EvalSettings, LanguageModelData, Settings
 from ..text import is_path
@@ -92,7 +92,7 @@ def official_name(data: LanguageModelData, folder: Path) -> str:
 
 @contextlib.contextmanager
 def at_work(bench: Bench) -> Iterator[Path]:
-    """A fresh working directory, in which `bench`'s model is found, with seeds set. Yields it.
+    """A fresh working directory, in which `bench`'s model and local data sets are found, with seeds set. Yields it.
 
     SAEBench writes into the working directory, by the name of the SAE: nothing that one SAE leaves is there for another.
     """
@@ -102,6 +102,8 @@ def at_work(bench: Bench) -> Iterator[Path]:
     gradients = torch.is_grad_enabled()
     with tempfile.TemporaryDirectory(prefix="saebench-") as place, _hub_cache_in(Path(place)), contextlib.chdir(place):
         link(Path(bench.official), bench.model)
+        for copy in local_copies():
+            link(Path(*copy.parts[-2:]), copy)
         random.seed(SEED)
         np.random.seed(SEED)
         torch.manual_seed(SEED)
@@ -110,6 +112,14 @@ def at_work(bench: Bench) -> Iterator[Path]:
             yield Path(place)
         finally:
             torch.set_grad_enabled(gradients)
+
+
+def local_copies() -> list[Path]:
+    """Data sets of the hub, `owner/name`, of which somebody has put a copy into `datasets` of the laboratory's cache.
+
+    In the working directory they are found before the hub's: for machines without a network.
+    """
+    return sorted(folder for folder in (lab_cache() / "datasets").glob("*/*") if folder.is_dir())
 
 
 def link(name: Path, target: Path) -> None:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache import Say
+from ..fingerprint import content_hash
 from ..settings import EvalSettings, LanguageModelData
-from .bench import LLM_BATCH, SEED, Bench, Skip
+from .bench import LLM_BATCH, SEED, Bench, Skip, local_copies
 
 if TYPE_CHECKING:
     from .bench_sae import BenchSAE
 
+TEXTS = (
+    "LabHC/bias_in_bios_class_set1",
+    "LabHC/bias_in_bios_class_set2",
+    "LabHC/bias_in_bios_class_set3",
+    "canrager/amazon_reviews_mcauley_1and5",
+    "canrager/amazon_reviews_mcauley_1and5_sentiment",
+    "fancyzhx/ag_news",
+    "Helsinki-NLP/europarl",
+)
+"""SAEBench's data sets without codeparrot/github-code: no version of `datasets` that SAEBench works with can read that."""
+PAIRED_TEXTS = ("LabHC/bias_in_bios_class_set1", "canrager/amazon_reviews_mcauley_1and5")
+"""Of these the ones that tpp and scr use."""
+TOKENS = 128
+"""Of each text (SAEBench's default)."""
 TEST_SHARE = 4
 """Texts for training a probe are so many times those for testing it (SAEBench: 4,000 and 1,000)."""
 
@@ -19,14 +35,18 @@ TEST_SHARE = 4
 class SparseProbing:
     """SAEBench's own data sets, from the hub. Uses encode."""
 
+    classes = 31
+    """Of texts, in TEXTS together."""
     main = ("sae.sae_top_1_test_accuracy",)
 
     def fixed_by(self, data: LanguageModelData, sizes: EvalSettings) -> dict[str, object]:
-        return {"rows": sizes.probing_rows}
+        return _texts(TEXTS, sizes)
 
     def fill(self, bench: Bench, folder: Path, say: Say) -> None:
         say("sparse_probing: texts from the hub, and the language model's activations on them")
-        self.run(bench, _any_sae(bench), folder, Path("unused"))
+        sae = _any_sae(bench)
+        _check_disk(folder, bench, sae.cfg.d_in, self.classes)
+        self.run(bench, sae, folder, Path("unused"))
 
     def run(self, bench: Bench, sae: BenchSAE, fixed: Path, out: Path) -> None:
         from sae_bench.evals.sparse_probing import main
@@ -39,8 +59,7 @@ class SparseProbing:
             probe_train_set_size=bench.sizes.probing_rows,
             probe_test_set_size=bench.sizes.probing_rows // TEST_SHARE,
         )
-        # github-code is read by a script of its own, which no version of datasets that SAEBench works with executes.
-        config.dataset_names = [name for name in config.dataset_names if name != "codeparrot/github-code"]
+        config.dataset_names = list(TEXTS)
         main.run_eval(config, [("sae", sae)], bench.device, str(out), force_rerun=True, artifacts_path=str(fixed))
 
 
@@ -109,16 +128,19 @@ class Removal:
 
     def __init__(self, *, scr: bool) -> None:
         self.scr = scr
+        self.classes = 48 if scr else 10  # scr: eight pairs, each in six mixtures
         self.main: tuple[str, ...] = (
             "scr_metrics.scr_metric_threshold_10" if scr else "tpp_metrics.tpp_threshold_10_total_metric",
         )
 
     def fixed_by(self, data: LanguageModelData, sizes: EvalSettings) -> dict[str, object]:
-        return {"rows": sizes.probing_rows}
+        return _texts(PAIRED_TEXTS, sizes)
 
     def fill(self, bench: Bench, folder: Path, say: Say) -> None:
         say(f"{'scr' if self.scr else 'tpp'}: texts from the hub, the language model's activations, and probes on them")
-        self.run(bench, _any_sae(bench), folder, Path("unused"))
+        sae = _any_sae(bench)
+        _check_disk(folder, bench, sae.cfg.d_in, self.classes)
+        self.run(bench, sae, folder, Path("unused"))
 
     def run(self, bench: Bench, sae: BenchSAE, fixed: Path, out: Path) -> None:
         from sae_bench.evals.scr_and_tpp import main
@@ -132,8 +154,29 @@ class Removal:
             train_set_size=bench.sizes.probing_rows,
             test_set_size=bench.sizes.probing_rows // TEST_SHARE,
         )
+        config.dataset_names = list(PAIRED_TEXTS)
         config.n_values = [n for n in config.n_values if n <= sae.cfg.d_sae]
         main.run_eval(config, [("sae", sae)], bench.device, str(out), force_rerun=True, artifacts_path=str(fixed))
+
+
+def _texts(names: tuple[str, ...], sizes: EvalSettings) -> dict[str, object]:
+    """What decides the texts: their names and number, and the content of those that are local copies."""
+    copies = [file for folder in local_copies() for file in sorted(folder.rglob("*")) if file.is_file()]
+    return {"names": names, "rows": sizes.probing_rows, "copies": content_hash(copies)}
+
+
+def _check_disk(folder: Path, bench: Bench, width: int, classes: int) -> None:
+    """Raises Skip where there is no room for the language model's activations on all tokens of all texts."""
+    import torch
+
+    texts = classes * bench.sizes.probing_rows / 2 * (1 + 1 / TEST_SHARE)
+    needed = texts * TOKENS * width * getattr(torch, bench.data.dtype).itemsize
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise Skip(
+            f"no room: the language model's activations on its texts need {needed / 1e9:.0f} GB in {folder.parent}, "
+            f"{free / 1e9:.0f} GB are free. --set probing_rows=N takes fewer texts."
+        )
 
 
 def _any_sae(bench: Bench) -> BenchSAE:

@@ -1,0 +1,461 @@
+"""SAEBench itself on a small language model: what its traps would make of a score does not happen."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import string
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from saelab import evals, text, tiny_lm
+from saelab.evals import EVALS, absorption, probing
+from saelab.evals.bench import Skip, at_work, bench_of
+from saelab.evals.result import take
+from saelab.settings import Settings, SettingsError, load_settings
+
+REPOSITORY = Path(__file__).parents[1]
+
+WIDTH, LATENTS, K = 32, 96, 8
+RECIPE = tiny_lm.Recipe(
+    vocabulary=520, width=WIDTH, layers=2, heads=2, steps=150, text_rows=1, spelling_rows=8, context=64, lr=2e-2
+)
+PROBED = "119_us_state_TX"
+
+
+def words() -> list[str]:
+    return [letter + end for letter in string.ascii_lowercase for end in ("a", "e", "i", "o", "u", "ab", "eb")]
+
+
+def sentences(n: int) -> list[str]:
+    chance = random.Random(5)
+    return [" ".join(chance.choices(words(), k=60)) + "." for _ in range(n)]
+
+
+class TopK:
+    """An SAE with random directions, counted by how often it is asked."""
+
+    def __init__(self, seed: int, *, encoder: bool = True) -> None:
+        chance = torch.Generator().manual_seed(seed)
+        self.d_in, self.d_sae = WIDTH, LATENTS
+        directions = torch.randn(LATENTS, WIDTH, generator=chance)
+        self.W_dec = directions / directions.norm(dim=1, keepdim=True)
+        self.b_dec = torch.zeros(WIDTH)
+        self.W_enc = self.W_dec.T.clone() if encoder else None
+        self.b_enc = torch.zeros(LATENTS) if encoder else None
+
+    def encode(self, x: Tensor) -> Tensor:
+        before = torch.relu(x @ self.W_dec.T.to(x.dtype))
+        values, indices = before.topk(K, dim=-1)
+        return torch.zeros_like(before).scatter(-1, indices, values)
+
+    def decode(self, f: Tensor) -> Tensor:
+        return f @ self.W_dec.to(f.dtype)
+
+
+class Lab:
+    """A laboratory's cache with a small language model, and what was scored in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.cache = root, root / "evals"
+        self.said: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tiny_lm.text, "documents", lambda dataset, split: iter(sentences(100)))
+            self.model = tiny_lm.ensure(root, self.said.append, RECIPE)
+        self.text = root / "texts"
+        self.text.mkdir()
+        (self.text / "texts.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(600)))
+
+    def settings(self, names: str, **changes: object) -> Settings:
+        """Those of the profile tiny-lm, smaller."""
+        values = {
+            "dict_size": LATENTS,
+            "k": K,
+            "d_in": WIDTH,
+            "model": str(self.model),
+            "layer": 0,
+            "context": 32,
+            "dataset": str(self.text),
+            "eval_dataset": str(self.text),
+            "eval_tokens": 2048,
+            "evals": names,
+            "absorption_letters": 10,
+            "probing_datasets": PROBED,
+            "probing_rows": 40,
+            "autointerp_latents": 4,
+        }
+        overrides = json.dumps(values | changes)
+        return load_settings(REPOSITORY, {"HARNESS_PROFILE": "tiny-lm", "HARNESS_OVERRIDES": overrides})
+
+    def score(self, sae: object, names: str, out: Path, **changes: object) -> dict[str, str]:
+        out.mkdir(exist_ok=True)
+        return evals.evaluate(sae, self.settings(names, **changes), out, self.cache, self.said.append)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Iterator[Lab]:
+    root = tmp_path_factory.mktemp("lab")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_LAB_CACHE", str(root))
+        import datasets
+
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", root / "datasets-cache")
+        patch.setattr(absorption, "MOST_LATENTS", 2)  # the rest only takes longer
+        yield Lab(root)
+
+
+CHEAP = "core absorption sparse_probing_sae_probes"
+
+
+@pytest.fixture(scope="module")
+def installed() -> set[Path]:
+    import sae_bench
+
+    return files(Path(sae_bench.__file__).parent)
+
+
+def files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.suffix != ".pyc" and path.name != "__pycache__"}
+
+
+@pytest.fixture(scope="module")
+def first(lab, installed, tmp_path_factory) -> Path:
+    """Scores of one SAE in an empty cache."""
+    out = tmp_path_factory.mktemp("first")
+    assert lab.score(TopK(0), CHEAP, out) == {}
+    return out
+
+
+def result(out: Path, name: str) -> dict:
+    found = json.loads(
+        (out / f"{name}.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} in {name}.json")
+    )
+    assert isinstance(found, dict)
+    return found
+
+
+def metrics(out: Path, names: str = CHEAP) -> dict[str, dict]:
+    return {name: result(out, name)["eval_result_metrics"] for name in names.split()}
+
+
+def test_results_have_the_shape_of_saebench(first):
+    core, absorbed, probed = (result(first, name) for name in CHEAP.split())
+
+    assert [each["eval_type_id"] for each in (core, absorbed, probed)] == [
+        "core",
+        "absorption_first_letter",
+        "sparse_probing_sae_probes",
+    ]
+    assert core["eval_result_metrics"]["sparsity"]["l0"] == pytest.approx(K, abs=0.5)
+    assert core["sae_cfg_dict"]["hook_name"] == "blocks.0.hook_resid_post"
+    assert 0 <= absorbed["eval_result_metrics"]["mean"]["mean_full_absorption_score"] <= 1
+    assert len(absorbed["eval_result_details"]) >= 10
+    assert [each["dataset_name"] for each in probed["eval_result_details"]] == [PROBED]
+    assert 0 < probed["eval_result_metrics"]["llm"]["llm_test_accuracy"] <= 1
+
+
+def test_the_same_sae_gets_the_same_scores_whoever_was_scored_before(lab, first, tmp_path):
+    assert lab.score(TopK(1), CHEAP, tmp_path / "other") == {}
+    assert lab.score(TopK(0), CHEAP, tmp_path / "again") == {}
+
+    assert metrics(tmp_path / "again") == metrics(first)
+    other = metrics(tmp_path / "other")
+    assert all(other[name] != metrics(first)[name] for name in CHEAP.split())
+
+
+def test_nothing_is_written_into_the_installed_package(first, installed):
+    import sae_bench
+
+    assert files(Path(sae_bench.__file__).parent) == installed
+
+
+def test_what_is_made_once_is_kept_by_model_layer_and_sizes(lab, first, tmp_path):
+    here = lab.settings(CHEAP)
+    deeper = lab.settings(CHEAP, layer=1)
+    retrained = lab.settings(CHEAP, model=str(tmp_path / "model"))
+    (tmp_path / "model").mkdir()
+    for file in lab.model.iterdir():
+        (tmp_path / "model" / file.name).write_bytes(file.read_bytes())
+    with (tmp_path / "model" / "model.safetensors").open("r+b") as weights:
+        weights.seek(-1, os.SEEK_END)
+        weights.write(b"\1")
+
+    for name in CHEAP.split():
+        place = evals._place(name, here, lab.cache)
+        assert place.is_dir()
+        assert not evals._place(name, retrained, lab.cache).exists()
+        assert not evals._place(name, deeper, lab.cache).exists()
+    assert not evals._place("core", lab.settings(CHEAP, eval_tokens=1024), lab.cache).exists()
+    assert evals._place("absorption", lab.settings(CHEAP, eval_tokens=1024), lab.cache).exists()
+
+
+def test_a_cache_that_was_left_half_made_is_made_again(lab, first, tmp_path):
+    place = evals._place("core", lab.settings("core", eval_tokens=1024), lab.cache)
+    beside = place.with_name(place.name + ".new")
+    beside.mkdir()
+    (beside / "train.jsonl").write_text("{")
+
+    assert lab.score(TopK(0), "core", tmp_path, eval_tokens=1024) == {}
+    assert place.is_dir()
+    assert not beside.exists()
+
+
+def test_evaluation_text_is_text_that_no_sae_is_trained_on(lab, first):
+    place = evals._place("core", lab.settings("core"), lab.cache)
+    laid_by = [json.loads(line)["text"] for line in (place / "train.jsonl").read_text().splitlines()]
+    trained_on = set(text.documents(str(lab.text), "train"))
+
+    assert len(laid_by) > 50
+    assert trained_on.isdisjoint(laid_by)
+
+
+class Broken(TopK):
+    def encode(self, x: Tensor) -> Tensor:
+        raise RuntimeError("this SAE is broken")
+
+
+def test_an_error_that_saebench_swallows_is_a_reason_and_an_older_result_is_gone(lab, first, tmp_path):
+    (tmp_path / "core.json").write_text((first / "core.json").read_text())
+
+    skipped = lab.score(Broken(0), "core", tmp_path)
+
+    assert "this SAE is broken" in skipped["core"]
+    assert "SAEBench wrote no results" in skipped["core"]
+    assert not (tmp_path / "core.json").exists()
+
+
+def test_one_eval_that_fails_costs_no_other(lab, first, tmp_path, monkeypatch):
+    monkeypatch.setattr(probing, "SEED", "no number")
+
+    skipped = lab.score(TopK(0), "sparse_probing_sae_probes core", tmp_path)
+
+    assert list(skipped) == ["sparse_probing_sae_probes"]
+    assert metrics(tmp_path, "core") == metrics(first, "core")
+
+
+def test_a_model_that_does_not_know_its_letters_gets_no_absorption_score(lab, first, tmp_path, monkeypatch):
+    monkeypatch.setattr(absorption, "F1", 1.0)
+    monkeypatch.setattr(absorption, "MOST_LATENTS", 1)
+
+    skipped = lab.score(TopK(0), "absorption", tmp_path)
+
+    assert "probes find 0 of 26 first letters" in skipped["absorption"]
+    assert not (tmp_path / "absorption.json").exists()
+
+
+def test_without_encoder_weights_only_what_rests_on_them_is_missing(lab, first, tmp_path):
+    assert lab.score(TopK(0, encoder=False), "core", tmp_path) == {}
+
+    without, with_them = metrics(tmp_path, "core")["core"], metrics(first, "core")["core"]
+    assert without["misc_metrics"].pop("average_max_encoder_cosine_sim") is None
+    assert with_them["misc_metrics"].pop("average_max_encoder_cosine_sim") > 0
+    assert without == with_them
+
+
+PROFESSIONS = (0, 1, 2, 6, 9, 11, 13, 21, 22, 25, 26)
+
+
+@pytest.fixture(scope="module")
+def biographies(lab) -> None:
+    """A copy of a data set of the hub in the laboratory's cache: each profession and gender has words of its own."""
+    folder = lab.root / "datasets" / "LabHC" / "bias_in_bios"
+    folder.mkdir(parents=True)
+    chance, known = random.Random(1), words()
+    for split in ("train", "test"):
+        lines = [
+            json.dumps(
+                {
+                    "hard_text": " ".join(
+                        chance.choices(known[7 * job : 7 * job + 12] + known[-10 * gender - 10 :][:10], k=20)
+                    ),
+                    "profession": job,
+                    "gender": gender,
+                }
+            )
+            for job in PROFESSIONS
+            for gender in (0, 1)
+            for _ in range(30)
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_evals_on_texts_of_the_hub_take_local_copies_and_any_order(lab, biographies, tmp_path, monkeypatch):
+    one = ("LabHC/bias_in_bios_class_set1",)
+    monkeypatch.setattr(probing, "TEXTS", one)
+    monkeypatch.setattr(probing, "PAIRED_TEXTS", one)
+
+    assert lab.score(TopK(0), "scr tpp sparse_probing", tmp_path / "one") == {}
+    assert lab.score(TopK(0), "sparse_probing tpp", tmp_path / "two") == {}
+
+    found = metrics(tmp_path / "one", "scr tpp sparse_probing")
+    assert metrics(tmp_path / "two", "tpp sparse_probing") == {name: found[name] for name in ("tpp", "sparse_probing")}
+    assert found["sparse_probing"]["sae"]["sae_top_1_test_accuracy"] > 0.5
+    assert found["tpp"]["tpp_metrics"]["tpp_threshold_50_total_metric"] is not None
+    assert found["tpp"]["tpp_metrics"]["tpp_threshold_500_total_metric"] is None  # the SAE has fewer latents
+    assert found["scr"]["scr_metrics"]["scr_metric_threshold_10"] is not None
+    assert torch.is_grad_enabled()
+
+
+def test_data_that_cannot_be_had_are_a_reason(lab, tmp_path, monkeypatch):
+    monkeypatch.setattr(probing, "TEXTS", ("LabHC/no_such_data",))
+
+    skipped = lab.score(TopK(0), "sparse_probing", tmp_path)
+
+    assert skipped["sparse_probing"]
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_no_room_for_activations_is_said_beforehand(lab, tmp_path):
+    skipped = lab.score(TopK(0), "sparse_probing", tmp_path, probing_rows=10**9)
+
+    assert "no room" in skipped["sparse_probing"]
+    assert "--set probing_rows=N" in skipped["sparse_probing"]
+
+
+@contextlib.contextmanager
+def judge(reply: str) -> Iterator[str]:
+    """A judge on loopback that always says `reply`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            message = {"role": "assistant", "content": reply}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            body = json.dumps(
+                {"id": "1", "object": "chat.completion", "created": 1, "model": "judge", "choices": [choice]}
+            ).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_autointerp_asks_the_judge_of_the_environment(lab, tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert "OPENAI_API_KEY" in lab.score(TopK(0), "autointerp", tmp_path, context=64)["autointerp"]
+
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-of-the-judge")
+    with judge("1, 2, 3") as address:
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+        assert lab.score(TopK(0), "autointerp", tmp_path, context=64) == {}
+    assert 0 <= metrics(tmp_path, "autointerp")["autointerp"]["autointerp"]["autointerp_score"] <= 1
+    assert not any("secret-of-the-judge" in file.read_text() for file in tmp_path.iterdir())
+
+
+def test_a_judge_whose_replies_cannot_be_read_gives_no_score(lab, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "key")
+    with judge("all of them, I think") as address:
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+        skipped = lab.score(TopK(0), "autointerp", tmp_path, context=64)
+
+    assert skipped == {"autointerp": "SAEBench gave no number for autointerp.autointerp_score"}
+    assert not (tmp_path / "autointerp.json").exists()
+
+
+def test_unlearning_is_asked_of_the_models_that_saebench_has_prompts_for(lab, tmp_path):
+    skipped = lab.score(TopK(0), "unlearning", tmp_path)
+
+    assert skipped["unlearning"].startswith("SAEBench asks its questions of gemma-2-2b-it and gemma-2-9b-it alone")
+
+
+def test_an_eval_that_is_unknown_is_refused_with_those_that_are_known(lab, tmp_path):
+    with pytest.raises(SettingsError, match=r"evals: ravel unknown\. Known: core absorption"):
+        lab.score(TopK(0), "core ravel", tmp_path)
+
+
+def written(folder: Path, **changes: object) -> Path:
+    made = {"datetime_epoch_millis": int(1000 * time.time()), "eval_result_metrics": {"a": {"score": 0.5, "other": 1}}}
+    folder.mkdir(exist_ok=True)
+    (folder / "sae_custom_sae_eval_results.json").write_text(json.dumps(made | changes))
+    return folder
+
+
+def test_a_result_that_is_old_or_has_no_number_is_none(tmp_path):
+    assert take(written(tmp_path), time.time(), ("a.score",), [])["eval_result_metrics"]["a"]["score"] == 0.5
+    with pytest.raises(Skip, match="older than this scoring"):
+        take(written(tmp_path), time.time() + 60, ("a.score",), [])
+    for number in (float("nan"), float("inf"), -1, -1.0, None):
+        with pytest.raises(Skip, match=r"no number for a\.score"):
+            take(written(tmp_path, eval_result_metrics={"a": {"score": number}}), 0, ("a.score",), [])
+
+
+def test_numbers_that_are_none_are_null_beside_those_that_are(tmp_path):
+    odd = {"a": {"score": 0.5, "nan": float("nan"), "missing": -1, "loss": -0.25, "flag": True}}
+
+    found = take(written(tmp_path, eval_result_metrics=odd), 0, ("a.score",), [])
+
+    assert found["eval_result_metrics"]["a"] == {
+        "score": 0.5,
+        "nan": None,
+        "missing": None,
+        "loss": -0.25,
+        "flag": True,
+    }
+
+
+def test_a_model_that_transformer_lens_does_not_know_is_a_reason_for_each_eval(lab, tmp_path):
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "config.json").write_text('{"model_type": "strange"}')
+
+    skipped = lab.score(TopK(0), "core absorption", tmp_path / "out", model=str(tmp_path / "strange"))
+
+    assert list(skipped) == ["core", "absorption"]
+    assert "transformer-lens, which does not know 'strange'" in skipped["core"]
+
+
+def test_prepare_makes_what_scores_need_and_says_what_cannot_be_had(lab, first, tmp_path, monkeypatch):
+    monkeypatch.setattr(probing, "TEXTS", ("LabHC/no_such_data",))
+    settings = lab.settings("core sparse_probing")
+    cache = tmp_path / "evals"
+
+    lab.said.clear()
+    evals.prepare(settings, cache, lab.said.append)
+
+    assert evals._place("core", settings, cache).is_dir()
+    assert any(line.startswith("sparse_probing will be skipped: ") for line in lab.said)
+
+
+def test_the_working_directory_is_left_as_it_was(lab):
+    before, state = Path.cwd(), torch.is_grad_enabled()
+    bench = bench_of(lab.settings("core"), lab.said.append)
+    with at_work(bench) as place:
+        assert Path.cwd() == place.resolve()
+        assert (place / bench.official / "config.json").is_file()
+        torch.set_grad_enabled(False)
+
+    assert (Path.cwd(), torch.is_grad_enabled()) == (before, state)
+    assert not place.exists()
+
+
+def test_each_eval_is_offered_by_its_name_in_saebench():
+    assert list(EVALS) == [
+        "core",
+        "absorption",
+        "sparse_probing",
+        "sparse_probing_sae_probes",
+        "tpp",
+        "scr",
+        "autointerp",
+        "unlearning",
+    ]
