@@ -87,6 +87,15 @@ def decided(row: Row, primary: Primary | None) -> str:
     return "" if word == "within noise" else word
 
 
+def against_baseline(row: Row, primary: Primary | None) -> str:
+    """What a run's code is worth against the untouched one, in a sentence; empty where nothing answers for it."""
+    if primary is None or row.difference is None:
+        return ""
+    [number] = set_with_errors([row.difference], [row.difference_error], signs=True)
+    word = f", {decided(row, primary)}" if decided(row, primary) else ""
+    return f"Against {reference_in_words(row.reference)}: {primary.name} {number.strip()}{word}."
+
+
 def log(standing: Standing, width: int) -> str:
     """The table, and how to read it."""
     if not standing.rows:
@@ -99,7 +108,7 @@ def log(standing: Standing, width: int) -> str:
             said += " ± is one standard error, over seeds."
         references = dict.fromkeys(row.reference for row in standing.rows if row.reference)
         if references:
-            said += f" Difference: from {' or '.join(_reference(name) for name in references)}."
+            said += f" Difference: from {' or '.join(reference_in_words(name) for name in references)}."
         lines += ["", *(click.style(each, dim=True) for each in wrap(said, width, "", ""))]
     return "\n".join(lines)
 
@@ -128,5 +137,6 @@ def short_duration(seconds: float) -> str:
     return duration(round(seconds) if seconds >= 10 else round(seconds, 1))
 
 
-def _reference(name: str) -> str:
+def reference_in_words(name: str) -> str:
+    """What answers for a run: `run_0`, `control k=80`."""
     return "the baseline" if name == "run_0" else name.replace("_", " ") if name.startswith("run_") else f"the {name}"

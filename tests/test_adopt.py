@@ -8,11 +8,14 @@ from click.testing import CliRunner, Result
 
 from harness.campaign import Campaign
 from harness.cli import cli
-from harness.record import Record, VerdictRecord
+from harness.record import ComparisonRecord, MetricRecord, Record, VerdictRecord
 from harness.repository import Repository
 
 BASE = b"".join(b"line_%d = %d\n" % (i, i) for i in range(1, 31))
 THEIRS = BASE.replace(b"line_20 = 20\n", b"line_20 = 200\nadded = 1\n")
+COMPARED = ComparisonRecord(
+    reference="run_0", mean=0.8, reference_mean=1.0, seeds=2, reference_seeds=2, low=-0.3, high=-0.1, sd=0.05, reference_sd=0.05
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -33,7 +36,8 @@ def filled(campaign: Campaign, base: bytes = BASE, theirs: bytes = THEIRS) -> Ca
         record = Record(
             run=run,
             status="failed" if failed else "completed",
-            verdict=VerdictRecord(kind=kind, why=f"why {run}"),
+            verdict=VerdictRecord(kind=kind, why=f"why {run}", against_baseline=COMPARED if run == 1 else None),
+            metrics={"loss": MetricRecord(value=0.8, values=[0.8] * 2)},
             commit=repository.commit(f"run_{run}/record", "c", files),
             parent=0 if run else None,
         )
@@ -72,6 +76,7 @@ def test_the_patch_is_shown_before_anybody_is_asked_and_no_means_that_nothing_is
     done = adopt(campaign, mine, input="n\n")
     assert done.exit_code == 130
     assert "within noise. why 1" in done.output
+    assert "Against the baseline: loss -0.20 ± 0.05, better." in done.output
     assert done.output.index("+added = 1") < done.output.index("Change experiment.py in")
     assert state(mine) == before
 

@@ -120,14 +120,19 @@ def adopt(campaign: str, run: str, into: Path, yes: bool) -> None:
     from ..columns import wrap
     from ..layout import find_layout, read_json
     from ..patch import in_colours
+    from ..run_table import against_baseline
+    from ..standing import primary_metric, row
     from ..text import line
 
     layout = find_layout(campaign)
     number = recorded(layout, run)
     adoption = adoption_of(layout, number, into)
-    verdict = read_json(layout.record_file(number))["verdict"]
+    record = read_json(layout.record_file(number))
+    verdict, primary = record["verdict"], primary_metric(read_json(layout.options_file))
     said = f"Run {number} of {layout.name}: {verdict['kind'].replace('_', ' ')}. {line(verdict['why'])}"
     click.echo("\n".join(wrap(said, width(), "", "  ")))
+    if worth := against_baseline(row(record, primary), primary):
+        click.echo("\n".join(wrap(worth, width(), "", "  ")))
     names = ", ".join(file.path for file in adoption.changed)
     if not names:
         click.echo("Your files have this change already; there is nothing to do.")
