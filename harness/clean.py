@@ -1,32 +1,26 @@
-"""`harness clean`: what campaigns, working copies and caches take on disk, and removing what a person names.
+"""`harness clean`: what campaigns and working copies take on disk, and removing what a person names.
 
 Nothing outside the folders listed here is touched: links are removed, never followed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
-from .agents.environment import cache_folder
 from .errors import CannotGoOn
 from .executors.disk import disk_usage
 from .executors.home import Home
 from .journal import locked
 from .layout import RUNS, Layout, layouts
 
-Kind = Literal["campaign", "working copies", "environment"]
+Kind = Literal["campaign", "working copies"]
 
 ABOUT: dict[Kind, str] = {
     "campaign": "the record of an idea: nothing makes it again",
     "working copies": "what a step left that was cut off; `harness resume` begins that step again without them",
-    "environment": "an agent's packages; made again when they are needed",
 }
 """What is lost with an item, for the person who is asked."""
 
@@ -38,7 +32,7 @@ class Item:
     kind: Kind
     name: str
     path: Path
-    """The folder of the campaign (also for its working copies) or of the environment."""
+    """The folder of the campaign, also for its working copies."""
     size: int
     changed: float
 
@@ -52,8 +46,6 @@ class Item:
         """Who needs it now, for a person; empty when it can be removed."""
         if self.path.is_symlink():
             return f"is a link to {self.path.resolve()}; remove it there"
-        if self.kind == "environment":
-            return _environment_in_use(self.path)
         if (self.path / ".harness").is_symlink():
             return "its .harness is a link, which the harness never makes"
         if Layout(self.path).is_running():
@@ -65,7 +57,7 @@ class Item:
 
 
 def usage(runs: Path = RUNS) -> list[Item]:
-    """What there is: the campaigns in `runs`, the working copies in them, the environments in the cache. Reads only."""
+    """What there is: the campaigns in `runs` and the working copies in them. Reads only."""
     items: list[Item] = []
     for campaign in layouts(runs):
         changed = (campaign.journal if campaign.journal.exists() else campaign.options_file).stat().st_mtime
@@ -75,9 +67,6 @@ def usage(runs: Path = RUNS) -> list[Item]:
         copies = [] if is_link else _working_copies(campaign.root)
         if copies:
             items.append(Item("working copies", campaign.name, campaign.root, disk_usage(copies), changed))
-    for folder in sorted(cache_folder().glob("aider-*")):
-        if folder.is_dir() and not folder.is_symlink():
-            items.append(Item("environment", folder.name, folder, disk_usage([folder]), folder.stat().st_mtime))
     return items
 
 
@@ -85,9 +74,7 @@ def remove(item: Item) -> None:
     """Remove `item`. Raises CannotGoOn when it is in use, or cannot be removed; then what is left stays listed."""
     if reason := item.in_use:
         raise CannotGoOn(f"{item.path}: not removed: {reason}.")
-    with ExitStack() as held:
-        if item.kind != "environment":
-            held.enter_context(locked(Layout(item.path).lock))
+    with locked(Layout(item.path).lock):
         try:
             for part in item.parts:
                 _remove(part)
@@ -96,8 +83,7 @@ def remove(item: Item) -> None:
 
 
 def _remove(folder: Path) -> None:
-    # What makes it count as whole: an environment's mark goes first, a campaign's options last.
-    (folder / "complete").unlink(missing_ok=True)
+    # A campaign's options go last: what is left of it stays listed.
     for child in folder.iterdir():
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)
@@ -114,18 +100,3 @@ def _working_copies(root: Path) -> list[Path]:
         return []
     found = [*local.glob("executions/*"), *local.glob("workspace_*")]
     return sorted(path for path in found if path.is_dir() and not path.is_symlink())
-
-
-def _environment_in_use(folder: Path) -> str:
-    try:
-        with folder.with_name(folder.name + ".lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        pass
-    except BlockingIOError:
-        return "another process is making it"
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        command = process.info["cmdline"]
-        if command and Path(command[0]).is_relative_to(folder):
-            return f"process {process.info['pid']} uses it"
-    return ""

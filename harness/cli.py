@@ -94,5 +94,6 @@ for _command in (
     place.doctor,
     place.init,
     place.clean,
+    place.cache,
 ):
     cli.add_command(_command)

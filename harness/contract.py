@@ -17,6 +17,7 @@ from .errors import InputError
 
 FILE_NAME = "experiment.toml"
 ENTRY = "experiment.py"
+DRY_RUN = "--dry-run"
 
 Setting = str | int | float | bool | None
 
@@ -199,7 +200,8 @@ class Contract(_Part):
     """What the experiment is and measures, one paragraph for the agent."""
     command: list[str] = ["python", ENTRY, "--out_dir={out_dir}"]
     prepare: list[str] = []
-    """Makes what executions read (data, models) in the laboratory's cache, before the first with the same settings."""
+    """Makes what executions read (data, models) in the laboratory's cache, before the first with the same settings. With
+    DRY_RUN it makes nothing and prints what it would make, or ends with another code than 0 and says what is in the way."""
     scorer: list[str] = []
     """Turns what an execution handed over into eval results, in the folder {scores}, without the agent's code."""
     editable: list[str] = [ENTRY]

@@ -24,11 +24,12 @@ from .agents.aider import AiderAgent
 from .agents.environment import REQUIREMENT, cache_folder, installed
 from .agents.listing import agents
 from .campaign import Options
-from .contract import ENTRY, Contract, Setting, load_contract
+from .contract import DRY_RUN, ENTRY, Contract, Setting, load_contract
 from .errors import HarnessError, InputError
 from .execution import experiment_environment
 from .executors.confinement import Confinement
 from .gpu import visible_cards
+from .laboratory import CACHE, HUB, lab_cache
 from .model_choice import HOW_TO, choose
 from .rehearsal import rehearse
 
@@ -39,9 +40,12 @@ PYTHON, GIT = (3, 11), (2, 28)
 MIN_FREE, LOW_FREE = 0.5e9, 5e9
 """Bytes on a disk below which a campaign cannot go on, and below which it may fill up overnight."""
 ANSWER_SECONDS = 60.0
-NEEDS = {
-    **dict.fromkeys(("command", "packages", "gpu", "baseline"), "contract"),
-    **dict.fromkeys(("model", "architect", "reviewer"), "key"),
+PREPARE_SECONDS = 300.0
+NEEDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("command", "packages", "gpu"), ("contract",)),
+    "data": ("contract", "packages"),
+    "baseline": ("contract", "data"),
+    **dict.fromkeys(("model", "architect", "reviewer"), ("key",)),
 }
 """What a check cannot be made without: its failure would only be told once more."""
 
@@ -83,9 +87,9 @@ def diagnose(
     failed: set[str] = set()
     try:
         for name, look in doctor.checks:
-            needed = NEEDS.get(name, "")
-            if needed in failed:
-                yield Check(name, "warning", f"not looked at, because of {needed}")
+            needed = [other for other in NEEDS.get(name, ()) if other in failed]
+            if needed:
+                yield Check(name, "warning", f"not looked at, because of {needed[0]}")
                 continue
             check = _made(name, look)
             if check.state == "fail":
@@ -131,6 +135,7 @@ class Doctor:
             ("confinement", self.confinement),
             ("agent", self.installed_agent),
             ("gpu", self.gpu),
+            ("data", self.data),
             ("key", self.key),
             ("baseline", self.baseline),
         ]
@@ -165,7 +170,9 @@ class Doctor:
     def folder(self, name: str, path: Path) -> Check:
         """Whether `path`, or the folder that it would be made in, can be written, and how much is free there."""
         place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
-        other = "HARNESS_CACHE names another folder." if name == "cache" else "--out names another folder."
+        is_cache = name == "cache"
+        other = "HARNESS_CACHE names another folder." if is_cache else "--out names another folder."
+        shows = f"`harness {'cache' if is_cache else 'clean'}` shows what can go."
         try:
             with tempfile.TemporaryFile(dir=place) as file:
                 file.write(b"x")
@@ -174,9 +181,9 @@ class Doctor:
         free = shutil.disk_usage(place).free
         detail = f"{path}: {free / 1e9:.1f} GB free"
         if free < MIN_FREE:
-            return Check(name, "fail", detail, f"`harness clean` shows what can go. {other}")
+            return Check(name, "fail", detail, f"{shows} {other}")
         if free < LOW_FREE:
-            return Check(name, "warning", detail, f"It may fill up: `harness clean` shows what can go. {other}")
+            return Check(name, "warning", detail, f"It may fill up: {shows} {other}")
         return Check(name, "ok", detail)
 
     def check_contract(self) -> Check:
@@ -266,6 +273,28 @@ class Doctor:
             todo = "Wait for the other process, or choose a free one with CUDA_VISIBLE_DEVICES."
             return Check("gpu", "warning", f"{detail}: another process uses it", todo)
         return Check("gpu", "ok", detail)
+
+    def data(self) -> Check:
+        """What the experiment's `prepare` would make for the profile, and whether it could; it says so itself."""
+        command = self.contract.prepare
+        if not command:
+            return Check("data", "ok", "the contract names nothing to prepare")
+        person = dict(os.environ)
+        environment = experiment_environment(self.contract, person) | {
+            **{name: person[name] for name in ("HOME", *HUB) if name in person},
+            CACHE: str(lab_cache()),
+            "HARNESS_PROFILE": self.contract.profile(self.profile)[0],
+            "HARNESS_OVERRIDES": json.dumps(self.overrides),
+        }
+        program = self.python if command[0] in ("python", "python3") else command[0]
+        try:
+            said = _output([program, *command[1:], DRY_RUN], self.experiment, environment, PREPARE_SECONDS)
+        except subprocess.CalledProcessError as error:
+            return Check("data", "fail", (error.stderr or error.stdout or "").strip() or f"{command[0]} fails: {error}")
+        except subprocess.TimeoutExpired:
+            todo = f"See where it waits: {' '.join(command)} {DRY_RUN}, in {self.experiment}."
+            return Check("data", "fail", f"no answer within {PREPARE_SECONDS:.0f} s", todo)
+        return Check("data", "ok", said.strip())
 
     def key(self) -> Check:
         """Whether the agent could reach its model, as far as that can be told without asking it."""
@@ -371,7 +400,9 @@ class Doctor:
             raise HarnessError(f"--python {self.python}: fails: {lines[-1] if lines else error}.") from error
 
 
-def _output(command: list[str], folder: Path | None = None, environment: dict[str, str] | None = None) -> str:
+def _output(
+    command: list[str], folder: Path | None = None, environment: dict[str, str] | None = None, seconds: float = 120
+) -> str:
     done = subprocess.run(
         command,
         cwd=folder,
@@ -380,7 +411,7 @@ def _output(command: list[str], folder: Path | None = None, environment: dict[st
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=120,
+        timeout=seconds,
         check=True,
     )
     return done.stdout

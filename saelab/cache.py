@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+MANIFEST = "manifest.json"
+"""In each folder that is made here: a JSON object that says under `what` what it is."""
 Say = Callable[[str], None]
 """Tells a person how far it is, a line each."""
 
@@ -27,13 +30,13 @@ def lab_cache() -> Path:
 
 
 def make_once(
-    target: Path, make: Callable[[Path], None], say: Say, *, is_whole: Callable[[Path], bool] = Path.is_dir
+    target: Path, make: Callable[[Path], None], say: Say, *, what: str, is_whole: Callable[[Path], bool] = Path.is_dir
 ) -> Path:
     """`target`, which `make` fills first where it is missing: in a folder beside it that is renamed when it is whole.
 
     Two processes never make it at once: the second waits and finds it. What a killed process left is removed, and so is a
-    `target` that `is_whole` says no to. Raises OSError where the cache cannot be written, and what `make` raises; then
-    nothing is left.
+    `target` that `is_whole` says no to. What it is stands in its manifest, for `harness cache`. Raises OSError where the
+    cache cannot be written, and what `make` raises; then nothing is left.
     """
     if is_whole(target):
         return target
@@ -48,6 +51,8 @@ def make_once(
         beside.mkdir()
         try:
             make(beside)
+            if not (beside / MANIFEST).exists():
+                (beside / MANIFEST).write_text(json.dumps({"what": what}) + "\n", encoding="utf-8")
             for file in beside.rglob("*"):
                 if file.is_file():
                     _to_disk(file)

@@ -101,13 +101,14 @@ def ensure(settings: Settings, say: Say) -> Harvest:
         told[:] = damage
         return not damage
 
-    make_once(target, lambda beside: _harvest(settings, beside, say), say, is_whole=is_whole)
+    what = f"activations of {data.model} after layer {data.layer}, on {data.dataset}"
+    make_once(target, lambda beside: _harvest(settings, what, beside, say), say, what=what, is_whole=is_whole)
     made = open_harvest(target)
     assert made is not None
     return made
 
 
-def _harvest(settings: Settings, beside: Path, say: Say) -> None:
+def _harvest(settings: Settings, what: str, beside: Path, say: Say) -> None:
     data = settings.language_model
     check_disk(settings)
     from . import models
@@ -116,8 +117,7 @@ def _harvest(settings: Settings, beside: Path, say: Say) -> None:
     begun = time.monotonic()
     model, tokenizer = models.load_model(data, device, say)
     check_fits(models.describe(model, data), settings)
-    what = f"{data.harvest_tokens:,} rows x {settings.d_in} of {data.model} after layer {data.layer}"
-    say(f"harvesting {what} on {data.dataset}: {size(settings) / 1e9:.2f} GB in {beside.parent}")
+    say(f"harvesting {data.harvest_tokens:,} {what}: {size(settings) / 1e9:.2f} GB in {beside.parent}")
     writer = Writer(beside, data.harvest_tokens, settings.d_in, data.data_seed)
     progress = _Progress(data.harvest_tokens, say)
     left_out = seen = 0
@@ -146,7 +146,7 @@ def _harvest(settings: Settings, beside: Path, say: Say) -> None:
             say(f"the text ends after {writer.written:,} of {data.harvest_tokens:,} rows; these are what is trained on")
         writer.finish(
             {
-                "what": f"{writer.written:,} activations of {data.model} after layer {data.layer}, on {data.dataset}",
+                "what": f"{writer.written:,} {what}",
                 "key": key(data),
                 "model_name": data.model,
                 "device": str(device),

@@ -41,6 +41,8 @@ def prepare(settings: Settings, say: Say) -> None:
     """Make what is missing. Raises CannotPrepare, SettingsError, and OSError where the cache cannot be written."""
     if isinstance(settings.data, LanguageModelData):
         _check_packages(settings)
+        for line in _gpu(settings):
+            say(line)
         harvest.ensure(settings, say)
         evals.prepare(settings, lab_cache() / EVALS, say)
 
@@ -75,18 +77,16 @@ def plan(settings: Settings) -> list[str]:
     data = settings.data
     _check_packages(settings)
     missing = evals.unprepared(settings, lab_cache() / EVALS)
-    scores = (
-        [f"to make: what the scores {', '.join(missing)} need of {data.model}; up to minutes each"] if missing else []
-    )
-    found = harvest.find(settings)
-    if found:
-        age = harvest.spoken(time.time() - found.folder.stat().st_mtime)
-        there = f"there: {found.facts['what']}, {found.size / 1e9:.2f} GB, {age} old"
-        return [there, *scores, *_gpu(settings)]
+    scores = [f"to make: what {', '.join(missing)} need of {data.model}; up to minutes each"] if missing else []
     if data.model == model_files.TINY and model_files.identity(data) is None:
         harvest.check_disk(settings)
         trained = f"to train: {data.model}, about a minute on one core"
         return [trained, f"to harvest: {_what(settings)}, seconds", *scores]
+    lines = _gpu(settings)
+    found = harvest.find(settings)
+    if found:
+        age = harvest.spoken(time.time() - found.folder.stat().st_mtime)
+        return [*lines, f"there: {found.facts['what']}, {found.size / 1e9:.2f} GB, {age} old", *scores]
     download = model_files.download_bytes(data)
     harvest.check_disk(settings, download)
     from .models import outline
@@ -95,10 +95,10 @@ def plan(settings: Settings) -> list[str]:
     harvest.check_fits(model, settings)
     if next(text.documents(data.dataset, "train"), None) is None:
         raise CannotPrepare(f"dataset {data.dataset}: it has no text for training.")
-    gpu = _gpu(settings)
-    lines = [f"to download: {data.model}, {download / 1e9:.1f} GB"] if download else []
+    if download:
+        lines.append(f"to download: {data.model}, {download / 1e9:.1f} GB")
     lines.append(f"to harvest: {_what(settings)}, about {harvest.spoken(_seconds(settings, model))}")
-    return [*lines, *scores, *gpu]
+    return [*lines, *scores]
 
 
 def _what(settings: Settings) -> str:

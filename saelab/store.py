@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .cache import MANIFEST
 from .errors import CannotPrepare
 
 if TYPE_CHECKING:
     import torch
 
-MANIFEST = "manifest.json"
 BLOCK_BYTES = 2**28
 _READ_BYTES = 2**22
 

@@ -68,7 +68,8 @@ def ensure(cache: Path, say: Callable[[str], None], recipe: Recipe = TINY) -> Pa
     `cache` is the laboratory's. Made once for all processes, whole or not at all. Raises OSError where the cache cannot be
     written.
     """
-    return make_once(place(cache, recipe), lambda folder: _make(folder, recipe, say), say)
+    what = f"{NAME}, a language model that this machine trained"
+    return make_once(place(cache, recipe), lambda folder: _make(folder, recipe, say), say, what=what)
 
 
 def place(cache: Path, recipe: Recipe = TINY) -> Path:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,14 +31,6 @@ def make_campaign(runs: Path, name: str) -> Path:
     for file in ("campaign.json", "journal.jsonl", "idea.json"):
         (root / file).write_text("{}\n")
     return root
-
-
-def make_environment(cache: Path, name: str = "aider-1.0-py3.11") -> Path:
-    folder = cache / name
-    (folder / "bin").mkdir(parents=True)
-    (folder / "complete").write_text("aider\n")
-    (folder / "data").write_bytes(bytes(2 * MB))
-    return folder
 
 
 def find(runs: Path, kind: str, name: str = "") -> Item:
@@ -146,41 +135,8 @@ def test_an_experiment_that_outlived_its_harness_keeps_its_working_copy(runs: Pa
     assert (execution / ".harness" / "executions" / "run_1.execute" / "copy").exists()
 
 
-def test_an_environment_goes_and_can_be_told_from_a_whole_one_while_it_does(runs: Path, tmp_path: Path) -> None:
-    folder = make_environment(tmp_path / "cache")
-    item = find(runs, "environment")
-    assert item.size >= 2 * MB
-    remove(item)
-    assert not folder.exists()
-    assert usage(runs) == []
-
-
-def test_an_environment_that_a_process_uses_stays(runs: Path, tmp_path: Path) -> None:
-    folder = make_environment(tmp_path / "cache")
-    sleep = shutil.which("sleep")
-    assert sleep
-    (folder / "bin" / "python").symlink_to(sleep)
-    with subprocess.Popen([folder / "bin" / "python", "60"]) as process:
-        try:
-            with pytest.raises(CannotGoOn, match=f"process {process.pid} uses it"):
-                remove(find(runs, "environment"))
-        finally:
-            process.kill()
-    assert (folder / "complete").exists()
-
-
-def test_an_environment_that_is_being_made_stays(runs: Path, tmp_path: Path) -> None:
-    folder = make_environment(tmp_path / "cache")
-    with (tmp_path / "cache" / (folder.name + ".lock")).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(CannotGoOn, match="is making it"):
-            remove(find(runs, "environment"))
-    assert (folder / "complete").exists()
-
-
 def test_nothing_else_in_the_folders_is_listed(runs: Path, tmp_path: Path) -> None:
     make_campaign(runs, "one")
     (runs / "mine").mkdir()
     (runs / "mine" / "file").write_text("mine")
-    (tmp_path / "cache" / "other").mkdir()
     assert [(item.kind, item.name) for item in usage(runs)] == [("campaign", "one")]

@@ -24,7 +24,8 @@ from harness.model_choice import MODEL_VARIABLE, PROVIDERS
 
 from .model_server import ModelServer, answer, refuses_key
 
-FAST = ["python", "git", "campaigns", "cache", "contract", "command", "packages", "confinement", "agent", "gpu", "key"]
+FAST = ["python", "git", "campaigns", "cache", "contract", "command", "packages", "confinement", "agent", "gpu", "data"]
+FAST += ["key"]
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +117,8 @@ def test_a_full_disk_is_found(examine: Callable[..., dict[str, Check]], monkeypa
     monkeypatch.setattr(doctor, "MIN_FREE", 1e18)
     found = examine("cache")
     assert (found["campaigns"].state, found["cache"].state) == ("fail", "fail")
-    assert "harness clean" in found["campaigns"].todo and "HARNESS_CACHE" in found["cache"].todo
+    assert "harness clean" in found["campaigns"].todo
+    assert "harness cache" in found["cache"].todo and "HARNESS_CACHE" in found["cache"].todo
 
 
 def test_a_contract_that_cannot_be_read_is_told_once(
@@ -161,6 +163,34 @@ def test_a_package_that_is_missing_is_found_where_it_is_needed_at_once(
     code.write_text("import not_there.inside\nimport beside\n" + code.read_text())
     found = examine("packages")["packages"]
     assert found.state == "fail" and found.detail.endswith("cannot import not_there")
+
+
+PREPARE = """
+import json, os, sys
+assert sys.argv[1:] == ["--dry-run"]
+settings = json.loads(os.environ["HARNESS_OVERRIDES"])
+if settings.get("model") == "gated":
+    sys.exit("the model is gated: accept its terms")
+print("to make:", os.environ["HARNESS_PROFILE"], os.environ["HARNESS_LAB_CACHE"], os.environ.get("HF_TOKEN"))
+"""
+
+
+def test_what_the_experiment_would_prepare_is_said_and_what_it_cannot(
+    examine: Callable[..., dict[str, Check]], experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert examine("data")["data"].detail == "the contract names nothing to prepare"
+    monkeypatch.setenv("HARNESS_LAB_CACHE", str(tmp_path / "lab"))
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    (experiment / "make.py").write_text(PREPARE)
+    contract = experiment / "experiment.toml"
+    contract.write_text(
+        'prepare = ["python", "make.py"]\n' + contract.read_text() + '[profiles.p.settings]\nmodel = "m"\n'
+    )
+    found = examine("data", profile="p")["data"]
+    assert (found.state, found.detail) == ("ok", f"to make: p {tmp_path / 'lab'} hf_x")
+    found = examine(profile="p", overrides={"model": "gated"})
+    assert (found["data"].state, found["data"].detail) == ("fail", "the model is gated: accept its terms")
+    assert found["baseline"].detail == "not looked at, because of data"
 
 
 def test_code_that_is_not_python_is_found(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:

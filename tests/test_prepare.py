@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from saelab import prepare
 from saelab.errors import CannotPrepare
@@ -64,12 +65,10 @@ def test_what_would_be_made_is_said_then_made_then_found(ask: Ask, tmp_path: Pat
     assert would.startswith("to harvest: 600 rows x 16 of /") and ", about " in would
     assert not (tmp_path / "lab").exists()
     done = ask()
-    assert "harvesting 600 rows" in done and "harvested 600 rows" in done
+    assert "harvesting 600 activations of /" in done and "harvested 600 rows" in done
     assert ask() == ""
     assert ask("--dry-run").startswith("there: 600 activations of /")
-    assert "to make: what the scores core, absorption need of /" in ask(
-        "--dry-run", settings={"evals": "core absorption"}
-    )
+    assert "to make: what core, absorption need of /" in ask("--dry-run", settings={"evals": "core absorption"})
 
 
 def test_there_is_nothing_to_prepare_for_synthetic_data(ask: Ask, tmp_path: Path) -> None:
@@ -99,6 +98,11 @@ def test_where_nothing_is_to_be_done_torch_is_not_loaded(ask: Ask, profile: str)
         ({"harvest_tokens": 10**13}, "`harness cache` shows what can go"),
         ({"dtype": "float16"}, "dtype 'float16': expected float32 or bfloat16"),
         ({"depth": 3}, "unknown setting depth"),
+        pytest.param(
+            {"device": "cuda"},
+            "sees no GPU here. --set device=cpu computes without",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here"),
+        ),
     ],
 )
 def test_what_cannot_be_prepared_is_found_by_the_dry_run(
@@ -108,6 +112,17 @@ def test_what_cannot_be_prepared_is_found_by_the_dry_run(
         with pytest.raises(SystemExit) as ended:
             ask(*arguments, settings=settings)
         assert str(ended.value).startswith("prepare: ") and words.format(model=place / "model") in str(ended.value)
+
+
+def test_a_gpu_with_too_little_memory_is_said(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (5_000_000_000, 8_000_000_000))
+    for arguments in (["--dry-run"], []):
+        said = ask(*arguments, settings={"device": "cuda"})
+        assert said.startswith("GPU memory: about 2 GB needed, 5 of 8 GB free\n")
+        with pytest.raises(SystemExit, match=r"about 13 GB needed, 5 of 8 GB free. .* --set dict_size=N"):
+            ask(*arguments, settings={"device": "cuda", "dict_size": 1_000_000})
 
 
 def test_packages_that_are_missing_are_named(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,21 +138,21 @@ def init(folder: Path) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clean(names: tuple[str, ...], yes: bool) -> None:
-    """What campaigns, working copies and caches take on disk; removes what is named, after asking.
+    """What campaigns and working copies take on disk; removes what is named, after asking.
 
     \b
     Example:
       harness clean
       harness clean hierarchy-2 tree:copies
 
-    Next: `harness status --all` lists the campaigns that are left.
+    Next: `harness status --all` lists the campaigns that are left; `harness cache` is about the caches.
     """
     from ..clean import ABOUT, remove, usage
     from ..text import line
 
     items = {f"{item.name}:copies" if item.kind == "working copies" else item.name: item for item in usage()}
     if not items:
-        click.echo("Nothing in ./runs or the cache.")
+        click.echo("Nothing in ./runs.")
         return
     for name in names:
         if name not in items:
@@ -172,3 +172,60 @@ def clean(names: tuple[str, ...], yes: bool) -> None:
     for name in dict.fromkeys(names):
         remove(items[name])
         click.echo(f"removed {name}")
+
+
+@click.command()
+@click.option("--remove", "names", multiple=True, metavar="NAME", help="Remove this; may be given more than once.")
+@click.option("--all", "every", is_flag=True, help="Remove all that is made again when it is needed.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def cache(names: tuple[str, ...], every: bool, yes: bool) -> None:
+    """What lies in the caches: harvested data, models, what scores share, kept baselines, agents' packages.
+
+    Campaigns share it. What is removed is made again when it is needed, which may take long.
+
+    \b
+    Example:
+      harness cache
+      harness cache --remove NAME
+
+    Next: `harness doctor --profile P` says what a profile would make again.
+    """
+    from ..cached import age, cached, remove
+    from ..columns import Cell, Column, table
+
+    items = {item.name: item for item in cached()}
+    for name in names:
+        if name not in items:
+            raise InputError(
+                f"cache --remove {name}: there is no such thing. There is: {', '.join(items) or 'nothing'}."
+            )
+    chosen = [each for each in items.values() if each.name in names or (every and each.is_made_again)]
+    shown = chosen if names or every else list(items.values())
+    if not shown:
+        click.echo("Nothing in the caches.")
+        return
+    columns = [
+        Column("name", "name"),
+        Column("size", "MB", right=True),
+        Column("age", "age", right=True, drop=1),
+        Column("what", "what", least=20, drop=2),
+    ]
+    rows = [
+        {
+            "name": Cell(each.name),
+            "size": Cell(f"{each.size / 1e6:,.1f}"),
+            "age": Cell(age(each)),
+            "what": Cell(each.what),
+        }
+        for each in shown
+    ]
+    click.echo("\n".join(table(columns, rows, width())))
+    total = sum(item.size for item in shown) / 1e9
+    if not chosen:
+        click.echo(f"{total:.2f} GB. `harness cache --remove NAME` removes one, --all removes what is made again.")
+        return
+    if not yes:
+        click.confirm(f"Remove {total:.2f} GB?", abort=True)
+    for item in chosen:
+        remove(item)
+        click.echo(f"removed {item.name}")
