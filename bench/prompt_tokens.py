@@ -23,9 +23,12 @@ from harness.record import Record, VerdictRecord
 from harness.results import read_results
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / "tests" / "data" / "gemma-2-2b"
-BASELINES = {"run_0": "layer12_topk_k40_2441steps.json", "k=320": "layer12_topk_k320_2441steps.json"}
-ONE_RUN_MORE = "layer12_run1_topk_k40_488steps.json"
+RECORDED = ROOT / "baselines" / "gemma-2-2b"
+BASELINES = {
+    "run_0": RECORDED / "run_0" / "eval_results" / "recorded.json",
+    "k=320": RECORDED / "topk_k320" / "eval_results" / "recorded.json",
+}
+ONE_RUN_MORE = ROOT / "tests" / "data" / "gemma-2-2b" / "layer12_run1_topk_k40_488steps.json"
 PROFILE = "gemma-2-2b"
 MODEL = "gpt-4o"
 GOAL = 2_000
@@ -50,10 +53,10 @@ CONTRACT = Contract(
 )
 
 
-def column(label: str, name: str) -> Column:
+def column(label: str, file: Path) -> Column:
     """A result file as the harness reads it from a run's folder."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(DATA / name, Path(folder) / "final_info.json")
+        shutil.copy(file, Path(folder) / "final_info.json")
         results = read_results(Path(folder))
     return Column(label, results.numbers, results.settings)
 
@@ -63,17 +66,17 @@ def situation(idea: Idea, columns: tuple[Column, ...], records: tuple[Record, ..
     return Situation(idea, CONTRACT, PROFILE, settings, columns, records, run=len(records) + 1, attempt=1, max_runs=10)
 
 
-def pasted(idea: Idea, names: list[str]) -> str:
+def pasted(idea: Idea, files: list[Path]) -> str:
     """The prompt of older harnesses: idea and whole result dicts."""
-    results = {name: json.loads((DATA / name).read_text(encoding="utf-8")) for name in names}
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     return f"{idea.model_dump_json(exclude_none=True)}\n\nResults:\n" + "\n".join(
-        json.dumps(result) for result in results.values()
+        json.dumps(result) for result in results
     )
 
 
 def main() -> int:
     idea = choose_idea(ROOT / "ideas" / "hierarchy.json", None)
-    columns = tuple(column(label, name) for label, name in BASELINES.items())
+    columns = tuple(column(label, file) for label, file in BASELINES.items())
     later = column("run_1", ONE_RUN_MORE)
     tried = Record(run=1, status="completed", verdict=VerdictRecord(kind="undecided"), commit="", parent=0)
     texts = {
