@@ -15,8 +15,8 @@ from harness import show
 from harness.agents import Usage
 from harness.layout import Layout
 from harness.live import LiveView
-from harness.plain import PlainView
 from harness.patch import in_colours
+from harness.plain import PlainView
 from harness.record import AttemptRecord, MetricRecord, Record, SettingRecord, UsageRecord, VerdictRecord
 from harness.record_page import record as record_page
 from harness.run_table import run_table
