@@ -37,6 +37,11 @@ from .parts import CAMPAIGN, recorded
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, sent and received.")
 @click.option("--max-hours", type=click.FloatRange(min=0, min_open=True), metavar="H", help="Budget in hours.")
 @click.option(
+    "--baseline",
+    type=click.Choice(["own", "given"]),
+    help="Execute the untouched experiment, or begin with recorded results (as context: no run is called improved by them).",
+)
+@click.option(
     "--no-controls",
     "controls",
     is_flag=True,
