@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TypeGuard
 
-from .contract import Contract, HealthRule, Setting
+from .contract import Contract, HealthRule, Metric, Setting
 from .results import Results
 from .table import number, setting
 
@@ -46,9 +46,17 @@ def check_health(contract: Contract, profile: str, results: Results) -> list[str
     return problems + broken_rules(contract, results.numbers, results.settings)
 
 
-def missing_metrics(contract: Contract, profile: str, results: Results) -> list[str]:
-    """The names of metrics that a run under `profile` must have and these results do not."""
-    return [metric.name for metric in contract.metrics_of(profile) if metric.name not in results.metrics]
+def missing_metrics(contract: Contract, profile: str, results: Results, *, evals: Collection[str] = ()) -> list[str]:
+    """The names of metrics that a run under `profile` must have and these results do not.
+
+    `evals`: where they are fewer than a run's, as a smoke run's are, those that were scored; others' metrics do not miss.
+    """
+
+    def is_others(metric: Metric) -> bool:
+        return bool(evals and metric.sources) and not any(name.split(".")[0] in evals for name in metric.sources)
+
+    wanted = [metric for metric in contract.metrics_of(profile) if not is_others(metric)]
+    return [metric.name for metric in wanted if metric.name not in results.metrics]
 
 
 def broken_rules(contract: Contract, metrics: Mapping[str, float], settings: Mapping[str, Setting]) -> list[str]:

@@ -17,7 +17,7 @@ from .contract import Setting
 from .execution import Execution, file_results
 from .health import missing_metrics
 from .record import AttemptStatus, Record, write_atomically
-from .result_files import FINAL_INFO
+from .result_files import FINAL_INFO, evaluation_files
 from .scored import read_run
 from .text import duration
 from .turn import Turn
@@ -307,7 +307,8 @@ class Trials:
         scores = scoring.scores if scoring else None
         contract = self._campaign.contract
         results = read_run(execution.folder, contract, scores=scores, newer_than=execution.begun - 1)
-        missing = missing_metrics(contract, self._options.profile, results)
+        evals = {path.stem for _, path in evaluation_files(scores)[0]} if smoke and scores else ()
+        missing = missing_metrics(contract, self._options.profile, results, evals=evals)
         if results.metrics and not missing:
             return None, ""
         findings = "; ".join(map(str, results.findings))

@@ -54,7 +54,7 @@ if any(not isinstance(value, float) for value in model):
 settings = {"evals": "toy"} | json.loads(os.environ["HARNESS_OVERRIDES"])
 aim = json.loads((Path(os.environ["HARNESS_LAB_CACHE"]) / "data.json").read_text())["aim"]
 skipped = {}
-for name in settings["evals"].split():
+for name in settings["evals"].split()[: 1 if os.environ.get("HARNESS_SMOKE") == "1" else None]:
     if name == "dear":
         skipped[name] = "it is too dear here"
         continue
@@ -206,6 +206,17 @@ def test_what_the_scorer_refuses_is_found_in_the_smoke_run(lab: Path) -> None:
     end(made)
     (attempt,) = made.read_records()[1].attempts
     assert (attempt.status, attempt.why[:40]) == ("smoke_failed", "smoke run: it was executed well and coul")
+
+
+def test_a_smoke_run_may_be_scored_by_fewer_evals_than_a_run(lab: Path) -> None:
+    (lab / "toylab" / "score.py").write_text(SCORER.replace('{"evals": "toy"}', '{"evals": "toy wide"}'))
+    wide = '[[metric]]\nname = "width"\nsources = ["wide.width"]\n\n[profiles.toy]'
+    (lab / "experiment.toml").write_text(CONTRACT.replace("smoke = false", "").replace("[profiles.toy]", wide))
+    made = campaign(lab, BETTER)
+    end(made)
+    run = made.read_records()[1]
+    assert [attempt.status for attempt in run.attempts] == ["completed"]
+    assert run.metrics["width"].value == 2.0
 
 
 def test_nothing_goes_on_from_a_baseline_that_cannot_be_scored(lab: Path) -> None:
