@@ -13,8 +13,9 @@ import json
 import os
 import sys
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ class Harvest:
         """Batches [batch_size, width] without end; a pass goes over the rows once, and leaves out what fills no batch.
 
         The order depends on `seed` and differs from pass to pass: blocks in random order, rows at random in each. While a
-        block is used the next one is read and its checksum compared; on a GPU two blocks lie in its memory. Raises
+        block is used the next ones are read and their checksums compared; up to three blocks lie in a GPU's memory. Raises
         CannotPrepare for a damaged block, and where the rows fill no batch.
         """
         import torch
@@ -93,16 +94,18 @@ class Harvest:
                 f"batch_size {batch_size}: {self.folder} has {self.rows} rows. --set batch_size={self.rows}."
             )
         order = torch.Generator().manual_seed(seed)
-        with ThreadPoolExecutor(1) as ahead:
+        # A checksum takes longer than a GPU trains on a block, so there two are read at once.
+        at_once = 2 if device.type == "cuda" else 1
+        with ThreadPoolExecutor(at_once) as ahead:
             while True:
-                numbers = torch.randperm(len(self.blocks), generator=order).tolist()
-                coming = ahead.submit(self._load, numbers[0], device)
+                waiting = torch.randperm(len(self.blocks), generator=order).tolist()
+                coming: deque[Future[torch.Tensor]] = deque()
                 pieces: list[torch.Tensor] = []
                 missing = batch_size
-                for following in [*numbers[1:], None]:
-                    rows = coming.result()
-                    if following is not None:
-                        coming = ahead.submit(self._load, following, device)
+                while waiting or coming:
+                    while waiting and len(coming) <= at_once:
+                        coming.append(ahead.submit(self._load, waiting.pop(), device))
+                    rows = coming.popleft().result()
                     chosen = torch.randperm(len(rows), generator=order).to(device)
                     while len(chosen):
                         pieces.append(rows[chosen[:missing]].to(dtype))
