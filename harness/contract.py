@@ -161,6 +161,9 @@ class Profile(_Part):
     settings: dict[str, Setting] = {}
     limits: LimitsSpec = LimitsSpec()
     """Those of the contract, but for what is given here."""
+    warm: list[str] = []
+    """Modules that the scorer takes long to import, or `module:function` to call: imported once, by a process that scorers
+    are forked from."""
     metrics: list[str] = []
     """Metrics that this profile has, of those that are not required everywhere."""
     baseline_seeds: int = Field(default=1, ge=1)

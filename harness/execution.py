@@ -123,7 +123,10 @@ class Executions:
         if outcome.ended == "ok" and self._campaign.contract.scorer:
             self._check_cache(place / "cache")
             environment = self._environment(seed, overrides, smoke)
-            scoring = self._laboratory.score(place / "scoring", start, out_dir, environment, self._limits, tick, stop)
+            within, imports = self._limits, self._warm
+            scoring = self._laboratory.score(
+                place / "scoring", start, out_dir, environment, within, imports, tick, stop
+            )
         return Execution(outcome, out_dir, home / outcome.log, noted, begun, scoring)
 
     def score_again(
@@ -142,7 +145,7 @@ class Executions:
         is not what was scored before: `handed` are its checksums."""
         environment = self._environment(seed, overrides, smoke=False)
         place = self._campaign.execution(step)
-        scoring = self._laboratory.score(place, start, filed, environment, self._limits, tick, stop)
+        scoring = self._laboratory.score(place, start, filed, environment, self._limits, self._warm, tick, stop)
         changed = [path for path, digest in handed.items() if scoring.artifact.get(path) != digest]
         if changed and not scoring.refused:
             raise CannotGoOn(f"{filed / changed[0]}: is not what the run handed over; it was changed since.")
@@ -220,6 +223,10 @@ class Executions:
     @property
     def _limits(self) -> LimitsSpec:
         return self._campaign.contract.limits_of(self._options.profile)
+
+    @property
+    def _warm(self) -> list[str]:
+        return self._campaign.spec(self._options.profile).warm
 
     def _hidden(self) -> tuple[Path, ...]:
         """What no experiment reads: results and code of this and every other campaign beside it, what scores are made

@@ -14,7 +14,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from .agents.environment import cache_folder
@@ -22,8 +22,9 @@ from .campaign import Campaign
 from .contract import FILE_NAME as CONTRACT_FILE
 from .contract import LimitsSpec
 from .errors import CannotGoOn, Interrupted
-from .executors import Ended, Executor, Job, Limits, Outcome
+from .executors import Ended, Executor, Job, Limits, Outcome, WarmStart
 from .places import without_places
+from .record import write_atomically
 from .repository import Repository
 
 CACHE = "HARNESS_LAB_CACHE"
@@ -106,12 +107,13 @@ class Laboratory:
         out_dir: Path,
         environment: Mapping[str, str],
         limits: LimitsSpec,
+        imports: Sequence[str],
         tick: Callable[[str], None],
         stop: Callable[[], bool],
     ) -> Scoring:
         """Score what an execution that has ended left in `out_dir`, or go on with it. Raises Interrupted.
 
-        `place` is a folder for it alone.
+        `place` is a folder for it alone; `imports` are what the scorer takes long to import.
         """
         contract = self._campaign.contract
         scores, handed, whole = place / "scores", place / "handed", place / "whole"
@@ -128,9 +130,12 @@ class Laboratory:
         command = [_filled(part, places) for part in contract.scorer]
         within = Limits(time=limits.scoring_time, memory=limits.memory, output=limits.output)
         job = self._job(place, command, environment, JUDGE, writable=(scores, evals), limits=within)
+        if imports:
+            job = replace(job, warm=self._warm_start(start, imports))
         outcome, log = self._run(place, start, job, tick, stop, empty=scores)
         refused = "" if outcome.ended == "ok" else f"it was executed well and could not be scored: {outcome.why}"
-        if not refused and (self._is_changed(place / "copy", start) or checksums(handed) != before):
+        copies = [place / "copy", *([job.warm.folder] if job.warm else [])]
+        if not refused and (any(self._is_changed(copy, start) for copy in copies) or checksums(handed) != before):
             raise CannotGoOn(f"{place}: files of the laboratory changed while it scored. Another process wrote there.")
         return Scoring(refused, outcome.ended, scores, log, outcome.seconds, before)
 
@@ -184,6 +189,16 @@ class Laboratory:
             shutil.rmtree(place, ignore_errors=True)
             raise Interrupted("stopped")
         return without_places(outcome, home / outcome.log, job), home / outcome.log
+
+    def _warm_start(self, start: str, imports: Sequence[str]) -> WarmStart:
+        """Where a warm process imports from: a copy of the laboratory that stays while the campaign is at work."""
+        folder = self._campaign.local.resolve() / "warm"
+        for path, content in self._files(start).items():
+            file = folder / path
+            if not file.exists() or file.read_bytes() != content:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(file, content)
+        return WarmStart(folder, tuple(imports), folder.with_suffix(".txt"))
 
     def _files(self, start: str) -> dict[str, bytes]:
         """The laboratory: what goes along with the experiment and nobody may edit, and the contract."""

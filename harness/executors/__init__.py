@@ -51,6 +51,18 @@ class AbortRule:
 
 
 @dataclass(frozen=True)
+class WarmStart:
+    """What a job takes long to import: it may be forked from a process that has imported it before.
+
+    `imports` are modules, or `module:function` to call, found in `folder` first. `log` is that process's own output.
+    """
+
+    folder: Path
+    imports: tuple[str, ...]
+    log: Path
+
+
+@dataclass(frozen=True)
 class Job:
     """One execution of a command.
 
@@ -70,6 +82,8 @@ class Job:
     training_log: str | None = None
     writable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
+    warm: WarmStart | None = None
+    """Of a job whose command is a Python's `-c CODE ARGUMENTS`; an executor need not make use of it."""
 
 
 @dataclass(frozen=True)

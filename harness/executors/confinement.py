@@ -19,6 +19,7 @@ _PATH_BENEATH = 1
 _SCOPE_SIGNAL = 1 << 1
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAPBSET_DROP = 24
+_CAPABILITY_VERSION = 0x20080522
 _LOOK_INTO_OTHERS = (19, 21, 38)
 """CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON: with them root reads the environment of others in spite of Landlock."""
 
@@ -92,13 +93,14 @@ class Confinement:
         return self._ruleset >= 0
 
     def enter(self) -> bool:
-        """Confine the calling process, from its next exec on, for good. Returns whether the kernel did."""
+        """Confine the calling process, which has one thread, and all that it starts, for good. Whether the kernel did."""
         prctl = ctypes.CDLL(None).prctl
         if not self.possible or prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
             return False
         for capability in _LOOK_INTO_OTHERS:
             # Fails for who is not root, and then there is nothing to take away.
             prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+        _drop(_LOOK_INTO_OTHERS)
         return _syscall(_RESTRICT_SELF, ctypes.c_int(self._ruleset), ctypes.c_uint32(0)) == 0
 
     def _allow(self, path: Path, rights: int) -> bool:
@@ -121,6 +123,18 @@ class Confinement:
             )
         finally:
             os.close(descriptor)
+
+
+def _drop(capabilities: Iterable[int]) -> None:
+    """Take them from this process itself; what is not taken from the bounding set comes back with an exec."""
+    libc = ctypes.CDLL(None)
+    header, sets = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
+    if libc.capget(header, sets):
+        return
+    for capability in capabilities:
+        for kind in range(3):  # effective, permitted, inheritable; 32 capabilities each, then the next 32
+            sets[3 * (capability // 32) + kind] &= ~(1 << capability % 32)
+    libc.capset(header, sets)
 
 
 def _beside(hidden: frozenset[Path]) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import AbortRule, Job, Limits, Outcome
+from . import AbortRule, Job, Limits, Outcome, WarmStart
 
 LOG = "log.txt"
 
@@ -69,6 +69,8 @@ class Home:
             job[key] = Path(job[key])
         for key in ("writable", "hidden"):
             job[key] = tuple(Path(path) for path in job[key])
+        if warm := job["warm"]:
+            job["warm"] = WarmStart(Path(warm["folder"]), tuple(warm["imports"]), Path(warm["log"]))
         job["command"] = tuple(job["command"])
         job["limits"] = Limits(**job["limits"])
         job["abort"] = tuple(AbortRule(**rule) for rule in job["abort"])

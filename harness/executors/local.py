@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 import uuid
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CannotGoOn
-from . import Job, Outcome, process_tree, supervisor
+from . import Job, Outcome, process_tree, supervisor, warm
 from .home import EXECUTION_MARK, LOG, SUPERVISOR_MARK, Home, Spec
 from .output import end_of_output, join, last_line
 
@@ -30,6 +31,10 @@ class LocalExecutor:
     caller's business.
     """
 
+    def __init__(self) -> None:
+        self._warm: dict[tuple[str, ...], warm.WarmProcess] = {}
+        weakref.finalize(self, _close, self._warm)
+
     def submit(self, job: Job, home: Path) -> LocalExecution:
         """Start `job`. Raises CannotGoOn when `home` exists or cannot be written."""
         home = home.absolute()
@@ -42,19 +47,10 @@ class LocalExecutor:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 files.wanted.touch()
+                files.complaints.touch()
                 files.write_spec(Spec(_absolute(job), mark, time.monotonic()))
-                with files.complaints.open("wb") as complaints:
-                    process = subprocess.Popen(
-                        [sys.executable, "-P", "-m", supervisor.__name__, str(home)],
-                        cwd="/",
-                        env=_supervisor_environment(mark),
-                        stdin=subprocess.DEVNULL,
-                        stdout=complaints,
-                        stderr=complaints,
-                        start_new_session=True,
-                        # With the descriptor it inherits the lock: there is no moment at which nobody holds it.
-                        pass_fds=(lock,),
-                    )
+                # With the descriptor a supervisor gets the lock: there is no moment at which nobody holds it.
+                process = None if self._is_started_warm(job, home, lock) else _start_supervisor(files, mark, lock)
             finally:
                 os.close(lock)
         except OSError as error:
@@ -63,6 +59,15 @@ class LocalExecutor:
                 "It needs a new folder there, and space."
             ) from error
         return LocalExecution(home, process)
+
+    def _is_started_warm(self, job: Job, home: Path, lock: int) -> bool:
+        """Whether a warm process for such jobs takes it."""
+        kind = warm.kind(job)
+        if kind is None:
+            return False
+        if kind not in self._warm:
+            self._warm[kind] = warm.WarmProcess(job)
+        return self._warm[kind].start(home, lock)
 
     def attach(self, home: Path) -> LocalExecution | None:
         """The execution in `home`; None when it has no outcome and never will have one. Then nothing of it runs."""
@@ -133,6 +138,25 @@ class LocalExecution:
         process_tree.kill(lambda: process_tree.marked(EXECUTION_MARK, mark), time.sleep)
         if self._files.log.exists():
             join(self.home)
+
+
+def _close(processes: dict[tuple[str, ...], warm.WarmProcess]) -> None:
+    for process in processes.values():
+        process.close()
+
+
+def _start_supervisor(files: Home, mark: str, lock: int) -> subprocess.Popen[bytes]:
+    with files.complaints.open("wb") as complaints:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", supervisor.__name__, str(files.path)],
+            cwd="/",
+            env=_supervisor_environment(mark),
+            stdin=subprocess.DEVNULL,
+            stdout=complaints,
+            stderr=complaints,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
 
 
 def _absolute(job: Job) -> Job:

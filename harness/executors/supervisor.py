@@ -151,24 +151,28 @@ class Supervisor:
         self._pipe, output = os.pipe()
         os.set_blocking(self._pipe, False)
         try:
-            process = subprocess.Popen(
-                job.command,
-                cwd=job.folder,
-                env=job.environment | {EXECUTION_MARK: self.mark},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=between_fork_and_exec,
-            )
+            self.command = self._launch(output, between_fork_and_exec)
         finally:
             os.close(output)
             os.close(tell)
         self.confined = confinement.complete and os.read(told, 1) == b"1"
         os.close(told)
-        self.command = process.pid
+
+    def _launch(self, output: int, in_child: Callable[[], None]) -> int:
+        """Start the command, which calls `in_child` first, with its output to `output`. Returns its process id."""
+        process = subprocess.Popen(
+            self.job.command,
+            cwd=self.job.folder,
+            env=self.job.environment | {EXECUTION_MARK: self.mark},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=in_child,
+        )
         # All children are waited for in one place; this one must not be waited for a second time.
         process.returncode = 0
+        return process.pid
 
     def _watch(self, started: float) -> Broken | None:
         """Wait until the command has ended by itself (None) or must be ended."""
