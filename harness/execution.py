@@ -17,6 +17,7 @@ from .campaign import RESERVED, Campaign, Options
 from .contract import Contract, LimitsSpec, Setting
 from .errors import CannotGoOn, Interrupted
 from .executors import AbortRule, Executor, Job, Limits, Outcome
+from .kept import shelves
 from .laboratory import CACHE, OF_THE_SCORERS, Laboratory, Scoring, lab_cache, settings_key, stamp
 from .layout import layouts
 from .places import without_places
@@ -233,7 +234,7 @@ class Executions:
         with, and keys."""
         campaigns = [each.root for each in layouts(self._campaign.root.resolve().parent)]
         evals = lab_cache() / OF_THE_SCORERS
-        return (self._campaign.root, *campaigns, evals, *(Path.home() / name for name in OF_THE_PERSON))
+        return (self._campaign.root, *campaigns, evals, shelves(), *(Path.home() / name for name in OF_THE_PERSON))
 
     def _stamp(self) -> dict[str, list[int]]:
         return stamp(lab_cache()) if self._campaign.contract.prepare else {}

@@ -14,9 +14,14 @@ _NAMED = (
 )
 
 _PROBE = """
-import hashlib, importlib.metadata as m, json, platform
-found = sorted({(d.metadata["Name"] or "").lower() + "==" + d.version for d in m.distributions()})
-print(json.dumps({"python": platform.python_version(), "packages": found}))
+import importlib.metadata, json, platform, sys
+found = {"python": platform.python_version()}
+for name in sys.argv[1:]:
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
 """
 
 
@@ -30,16 +35,10 @@ def take(python: str, options: Options) -> dict[str, str]:
         "model": options.model or "none",
     }
     try:
-        done = subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, timeout=60, check=True)
-        probe = json.loads(done.stdout)
+        probe = subprocess.run([python, "-c", _PROBE, *_NAMED], capture_output=True, text=True, timeout=60, check=True)
+        return facts | json.loads(probe.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return facts | {"python": "unknown"}
-    facts["python"] = probe["python"]
-    for package in probe["packages"]:
-        name, _, version = package.partition("==")
-        if name in _NAMED:
-            facts[name] = version
-    return facts
 
 
 def _gpu() -> str:

@@ -31,7 +31,12 @@ def shelf(code: Mapping[str, bytes], contract: Contract, options: Options, finge
         "fingerprint": {name: value for name, value in fingerprint.items() if name not in _OF_THE_AGENT},
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-    return cache_folder() / "baselines" / digest[:32]
+    return shelves() / digest[:32]
+
+
+def shelves() -> Path:
+    """Where all kept baselines are. No experiment reads them."""
+    return cache_folder() / "baselines"
 
 
 def take(place: Path, seed: int | None, into: Path) -> bool:

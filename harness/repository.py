@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .errors import CannotGoOn
@@ -24,6 +25,8 @@ from git.exc import GitCommandError, GitCommandNotFound
 _IDENTITY = "harness"
 _TRAILER = "Step: "
 _BRANCH = "refs/heads/main"
+_ID = re.compile(r"[0-9a-f]{40}")
+_REMEMBERED = 100_000  # bytes of a file: code is read again and again, data is not
 
 
 class Repository:
@@ -33,6 +36,8 @@ class Repository:
         root = root.absolute()
         self._root = root
         self._pending = local / "checkout.json"
+        self._trees: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
+        self._known: dict[str, bytes] = {}
         self._git = git.Git(str(root))
         folder = root / ".git"
         settings = {"core.hooksPath": os.devnull, "core.fsmonitor": "false", "core.quotePath": "false"}
@@ -94,19 +99,36 @@ class Repository:
 
     def files(self, commit: str, paths: Iterable[str]) -> dict[str, bytes]:
         """The content at `commit` of `paths`: files, or folders with all that is below them."""
-        wanted = list(paths)
-        if not wanted:
-            return {}
-        names = self._run("ls-tree", "-r", "-z", "--name-only", commit, "--", *wanted)
-        found: dict[str, bytes] = {}
-        for path in filter(None, names.split("\0")):
-            found[path] = self._bytes("cat-file", "blob", f"{commit}:{path}")
-        return found
+        blobs = self.blobs(commit, paths)
+        contents = {blob: self._known[blob] for blob in blobs.values() if blob in self._known}
+        missing = [blob for blob in dict.fromkeys(blobs.values()) if blob not in contents]
+        contents |= self._contents(missing)
+        self._known |= {blob: contents[blob] for blob in missing if len(contents[blob]) <= _REMEMBERED}
+        return {path: contents[blob] for path, blob in blobs.items()}
 
     def blobs(self, commit: str, paths: Iterable[str]) -> dict[str, str]:
         """The id of the content at `commit` of each file in `paths` (files or folders): equal ids are equal contents."""
-        rows = self._run("ls-tree", "-r", "-z", commit, "--", *paths).split("\0")
-        return {path: about.split()[2] for about, _, path in (row.partition("\t") for row in rows if row)}
+        wanted = tuple(paths)
+        if not wanted:
+            return {}
+        if (commit, wanted) in self._trees:
+            return dict(self._trees[commit, wanted])
+        rows = self._run("ls-tree", "-r", "-z", commit, "--", *wanted).split("\0")
+        found = {path: about.split()[2] for about, _, path in (row.partition("\t") for row in rows if row)}
+        if _ID.fullmatch(commit):  # what an id names never changes
+            self._trees[commit, wanted] = found
+        return dict(found)
+
+    def _contents(self, blobs: Sequence[str]) -> dict[str, bytes]:
+        """The content of each blob, by one process for all."""
+        data = self._bytes("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs)) if blobs else b""
+        found, place = {}, 0
+        for blob in blobs:  # a line with id, kind and size, then the content and a newline
+            begin = data.index(b"\n", place) + 1
+            size = int(data[place:begin].split()[2])
+            found[blob] = data[begin : begin + size]
+            place = begin + size + 1
+        return found
 
     def diff(self, old: str, new: str | None, paths: Iterable[str] = (), *options: str) -> str:
         """The unified diff of `paths` between two commits, or from a commit to the work tree, for reading."""
