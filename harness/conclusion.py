@@ -18,9 +18,7 @@ def conclude(contract: Contract, judging: Judging, records: Sequence[Record], sp
     runs = [record for record in records if record.run > 0]
     if not runs:
         return f"No run was completed, so nothing can be said of the idea. {spent}"
-    return "\n\n".join(
-        filter(None, (supported(contract, judging, runs), learnt(runs), _first(contract, runs), spent))
-    )
+    return "\n\n".join(filter(None, (supported(contract, judging, runs), learnt(runs), _first(contract, runs), spent)))
 
 
 def supported(contract: Contract, judging: Judging, runs: Sequence[Record]) -> str:

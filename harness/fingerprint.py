@@ -36,7 +36,8 @@ def take(python: str, options: Options) -> dict[str, str]:
     }
     try:
         probe = subprocess.run([python, "-c", _PROBE, *_NAMED], capture_output=True, text=True, timeout=60, check=True)
-        return facts | json.loads(probe.stdout)
+        found: dict[str, str] = json.loads(probe.stdout)
+        return facts | found
     except (OSError, subprocess.SubprocessError, ValueError):
         return facts | {"python": "unknown"}
 

@@ -63,7 +63,7 @@ class Place:
 
     @property
     def prolonged(self) -> Line:
-        """Through a neighbour and the next point outside; where there is one on either side, the line that is prolonged less."""
+        """Through a neighbour and the next point outside; with one on either side, the line that is prolonged less."""
         first, second = self._neighbours
         i = self.points.index(first)
         lines = [self._line(self.points[i - 1], first)] if i > 0 else []

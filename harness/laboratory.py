@@ -34,6 +34,8 @@ HUB = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HUGGING_FACE_HUB_TOKEN", "H
 """Variables of the person's that preparing needs to download."""
 JUDGE = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HF_HUB_OFFLINE")
 """Variables of the person's that a scorer gets besides: a judge, for scores that a language model gives."""
+ASKS_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
+"""Has torch ask the driver whether there is a GPU, and not CUDA: what has asked CUDA cannot be forked."""
 _ARTIFACT = re.compile(r"\{out_dir\}/([\w./-]+)")
 _AT_ONCE = 1 << 20
 
@@ -152,7 +154,7 @@ class Laboratory:
         copy, scratch = (place / "copy").resolve(), (place / "scratch").resolve()
         own = {name: value for name, value in environment.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
         own |= {name: os.environ[name] for name in besides if name in os.environ}
-        own |= {"HOME": str(scratch / "home"), "TMPDIR": str(scratch / "tmp"), CACHE: str(lab_cache())}
+        own |= {"HOME": str(scratch / "home"), "TMPDIR": str(scratch / "tmp"), CACHE: str(lab_cache()), ASKS_NVML: "1"}
         program, *arguments = command
         if program in ("python", "python3"):
             # -I would do the same and ignore PYTHONHASHSEED, on which the order of sets and so some scores depend.

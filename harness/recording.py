@@ -276,8 +276,7 @@ class Recorder:
             "started": self._cases.started(f"run_{run}/"),
             "fingerprint": self._journal.result("fingerprint"),
             "told": [text for turn in turns for text in turn.told],
-            "seconds": sum(attempt.seconds for attempt in attempts)
-            + self._cases.seconds_beside(run),
+            "seconds": sum(attempt.seconds for attempt in attempts) + self._cases.seconds_beside(run),
         }
         if not done:
             why = f"no attempt of {len(attempts)} could be executed well; the last: {attempts[-1].why}"

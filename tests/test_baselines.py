@@ -114,8 +114,7 @@ def test_no_run_is_called_improved_by_a_given_baseline(recorded: Path, make_camp
     assert better.verdict.against_baseline is not None and better.verdict.against_baseline.p is not None
     assert better.verdict.against_baseline.p < 1e-6  # by the numbers alone it would be
     assert (
-        "the baseline was given with the experiment, not executed here, and its rate is not known"
-        in better.verdict.why
+        "the baseline was given with the experiment, not executed here, and its rate is not known" in better.verdict.why
     )
     assert longer.verdict.kind == "not_comparable"
     assert (

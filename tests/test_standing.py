@@ -195,7 +195,9 @@ def test_a_campaign_is_found_by_path_by_name_and_as_the_latest(make_campaign):
 def test_status_and_log_load_nothing_heavy():
     code = "import sys, harness.cli, harness.run_table, harness.show, harness.standing, harness.layout; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"pydantic", "pandas", "numpy", "git", "rich", "jinja2", "torch", "psutil", "scipy", "pygments"} & set(loaded)
+    assert not {"pydantic", "pandas", "numpy", "git", "rich", "jinja2", "torch", "psutil", "scipy", "pygments"} & set(
+        loaded
+    )
 
 
 def _folder(campaign: Campaign, run: int) -> Path:

@@ -45,7 +45,10 @@ def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:
     from ..evals import evaluate
     from .torch_sae import SealedSAE, is_cuda
 
-    sealed = Sealed(artifact, threads=settings.threads, cuda=is_cuda(settings.device))
+    cuda = is_cuda(settings.device)
+    sealed = Sealed(artifact, threads=settings.threads, cuda=cuda)
+    if cuda and not sealed.on_gpu:
+        print("the SAE is computed on the CPU: this onnxruntime has no CUDA (onnxruntime-gpu, in its place, has it)")
     _check_width(sealed, settings)
     try:
         skipped = evaluate(
