@@ -38,6 +38,7 @@ def differences(
     primary = next((metric["name"] for metric in contract["metric"] if metric["primary"]), None)
     compared, control = record["verdict"].get("against_baseline") or {}, record.get("control")
     answers = control if control and compared.get("reference") == control["name"] else None
+    on_frontier = bool(compared.get("frontier"))
     found: dict[str, Difference | None] = {}
     for name, metric in record["metrics"].items():
         values = values_of(metric)
@@ -46,13 +47,15 @@ def differences(
         else:
             other = baseline["metrics"].get(name)
             theirs = values_of(other) if other else None
-        if record["run"] == 0 or not theirs:
-            found[name] = None
+        if record["run"] == 0 or not theirs or (on_frontier and name != primary):
+            found[name] = None  # on a frontier nothing was measured where the run stands
         elif name == primary:
             own = beside(values, theirs, better.get(name))
             found[name] = replace(
                 own,
                 tested=True,
+                reference=compared["reference_mean"] if on_frontier else own.reference,
+                reference_seeds=compared["reference_seeds"] if on_frontier else own.reference_seeds,
                 low=compared.get("low"),
                 high=compared.get("high"),
                 sd=compared.get("sd") or own.sd,
@@ -61,6 +64,10 @@ def differences(
         else:
             found[name] = beside(values, theirs, better.get(name))
     return found
+
+
+def _heading(reference: str) -> str:
+    return {"run_0": "baseline", "frontier": "frontier"}.get(reference.partition(" ")[0], line(reference))
 
 
 def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapping[str, Any], width: int) -> str:
@@ -146,7 +153,7 @@ def _metrics(
     columns = [
         Column("name", "metric"),
         Column("value", "value", right=True),
-        Column("reference", "baseline" if reference == "run_0" else line(reference), right=True, drop=1),
+        Column("reference", _heading(reference), right=True, drop=1),
         Column("difference", "difference", right=True, drop=2),
         Column("word", "", drop=3),
     ]
