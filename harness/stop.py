@@ -6,10 +6,12 @@ The first Ctrl-C lets the step in hand end; the second, a SIGTERM or a SIGHUP in
 from __future__ import annotations
 
 import signal
+import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from .errors import Interrupted
 
@@ -50,8 +52,9 @@ class Stop:
         in another thread.
 
         A terminal sends Ctrl-C to every process in the foreground, so a git or a gate that is at work would die of it in
-        the middle of the step that is to end cleanly. Therefore SIGINT is blocked here, which children inherit, and a
-        thread waits for it.
+        the middle of the step that is to end cleanly. Therefore SIGINT is blocked in this thread, which children inherit,
+        and another heeds it. The kernel may still give it to any thread that a library has started (those of a BLAS do not
+        block it), so what is read is the interpreter's wakeup descriptor, which hears of it wherever it arrives.
         """
 
         def end(number: int, frame: FrameType | None) -> None:
@@ -59,32 +62,47 @@ class Stop:
             if not self._is_polled:
                 raise KeyboardInterrupt
 
-        def wait() -> None:
-            while True:
-                signal.sigwait({signal.SIGINT})
-                if over.is_set():
-                    return
-                if self.soon:
-                    signal.pthread_kill(main, signal.SIGTERM)
-                else:
-                    self.soon = True
-                    notice(NOTICE)
+        def heed() -> None:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            while numbers := ours.recv(64):
+                for _ in range(numbers.count(signal.SIGINT)):
+                    if self.soon:
+                        signal.pthread_kill(main, signal.SIGTERM)
+                    else:
+                        self.soon = True
+                        notice(NOTICE)
 
-        over, main = threading.Event(), threading.get_ident()
+        def nothing(number: int, frame: FrameType | None) -> None:
+            """That there is a handler of Python's is what writes to the descriptor."""
+
+        main = threading.get_ident()
         heeded = [number for number in _AT_ONCE if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, end) for number in heeded}
-        thread = threading.Thread(target=wait, daemon=True)
-        listens = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN and signal.SIGTERM in heeded
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT} if listens else ())
-        if listens:
-            thread.start()
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN or signal.SIGTERM not in heeded:
+            try:
+                yield
+            finally:
+                _restore(before)
+            return
+
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, nothing)
+        ours, wakeup = socket.socketpair()
+        wakeup.setblocking(False)
+        descriptor = signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        thread = threading.Thread(target=heed, daemon=True)
+        thread.start()
         try:
             yield
         finally:
-            over.set()
-            if thread.ident is not None:
-                signal.pthread_kill(thread.ident, signal.SIGINT)
-                thread.join()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            signal.set_wakeup_fd(descriptor)
+            wakeup.close()
+            thread.join()
+            ours.close()
+            _restore(before)
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _restore(before: Mapping[int, Any]) -> None:
+    for number, handler in before.items():
+        signal.signal(number, handler)

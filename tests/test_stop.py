@@ -30,6 +30,25 @@ def test_the_first_ctrl_c_lets_the_step_in_hand_end_and_says_so():
     assert said == [NOTICE]
 
 
+def test_a_ctrl_c_that_arrives_in_a_thread_of_a_library_is_heeded_too():
+    """numpy's BLAS starts threads when it is imported, and the kernel may give them any signal that they do not block."""
+    stop, said, over = Stop(), [], threading.Event()
+    other = threading.Thread(target=over.wait)
+    other.start()
+    try:
+        with stop.listen(said.append):
+            signal.pthread_kill(other.ident, signal.SIGINT)
+            deadline = time.monotonic() + 30
+            while not said:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert (stop.soon, stop.at_once) == (True, False)
+    finally:
+        over.set()
+        other.join()
+    assert said == [NOTICE]
+
+
 def test_the_second_ctrl_c_interrupts_whatever_the_main_thread_waits_for():
     stop, said = Stop(), []
     reader, _writer = os.pipe()
