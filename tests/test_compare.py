@@ -23,8 +23,15 @@ from harness.difference import beside, set_with_errors
 from harness.idea import Idea
 from harness.record import ComparisonRecord, ControlRecord, Record
 from harness.repository import Repository
+from harness.terminal import PIPE_WIDTH
 from tests.conftest import SMALL
 from tests.synthetic import HOSTILE, fill
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch) -> None:
+    """Output is as wide as a file's, whatever terminal the tests are started in."""
+    monkeypatch.setenv("COLUMNS", str(PIPE_WIDTH))
 
 
 @pytest.fixture(scope="module")
