@@ -165,7 +165,7 @@ class Recorder:
                     else []
                 ),
                 *(last[0].not_kept if last else ()),
-                *contradicted(records, self._campaign.contract),
+                *(contradicted(records, self._campaign.contract) if attempt == 1 else []),  # once
             ),
         )
 

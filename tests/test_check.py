@@ -9,7 +9,10 @@ import pytest
 from bench.words import WORDS, campaigns, measure
 from harness.check import Finding, check, marked, render
 from harness.contract import Contract
+from harness.loop import go_on
 from harness.record import AttemptRecord, MetricRecord, Record, SettingRecord, VerdictRecord
+from harness.stop import Stop
+from harness.view import Silent
 from harness.words.prose import LIMIT
 
 CONTRACT = Contract.model_validate(
@@ -278,6 +281,31 @@ def test_a_reason_is_one_line_of_bounded_length():
     records = [RECORDS[0], base.model_copy(update={"verdict": VerdictRecord(kind="unhealthy", why=why)})]
     (wrong,) = findings("Run 1 improved on the baseline.", records=records)
     assert "\n" not in wrong.why and "\x1b" not in wrong.why and len(wrong.why) < 500
+
+
+def test_contradictions_go_back_to_the_agent_once(make_campaign):
+    """In the first brief of the run that follows, and not again where a person's edit begins that run anew."""
+    wrong = "The final loss of this run is 77.125."
+    faster = ["experiment.py", '"rate": 0.05', '"rate": 0.1']
+    campaign = make_campaign(
+        {
+            "run 1, attempt 1": {"text": f"HYPOTHESIS: a loss below 1.\nNOTES: {wrong}", "edits": [faster]},
+            "run 2, attempt 1": {"text": "ALL_COMPLETED"},
+            "run 2, attempt 2": {"text": "INTERPRETATION: it fell.", "edits": [["experiment.py", "2 * x", "3 * x"]]},
+            "run 3, attempt 1": {"text": "ALL_COMPLETED"},
+        },
+        max_runs=3,
+    )
+    go_on(campaign, view=Silent(), stop=Stop())
+    campaign.inbox.mkdir()
+    (campaign.inbox / "1.txt").write_text("Try a steeper gradient.")
+    code = campaign.root / "experiment.py"
+    code.write_text(code.read_text().replace("x = 5.0", "x = 4.0"))
+    go_on(campaign, view=Silent(), stop=Stop())
+    told = "Your words on run 1 contradict the record: 77.125: run_1: loss is"
+    briefs = [campaign.attempt_folder(run, n) / "brief.md" for run, n in ((1, 1), (2, 1), (2, 2), (3, 1))]
+    assert ["# Where the campaign stands" in brief.read_text() for brief in briefs] == [True] * 4
+    assert [told in brief.read_text() for brief in briefs] == [False, True, False, False]
 
 
 # --- as measured ------------------------------------------------------------------------------------------------------
