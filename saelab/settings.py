@@ -13,6 +13,8 @@ from typing import Any
 
 CONTRACT = "experiment.toml"
 
+Setting = str | int | float | bool | None
+
 
 class SettingsError(ValueError):
     """A setting that is missing, unknown or of the wrong type; the message names it and where it came from."""
@@ -52,6 +54,11 @@ class SyntheticData:
     def rows(self) -> int:
         """Different rows that there are to train on."""
         return self.train_rows
+
+    @property
+    def scale(self) -> dict[str, Setting]:
+        """What a result on these data can be compared by."""
+        return {"data_seed": self.data_seed}
 
     def cut_for_smoke(self) -> SyntheticData:
         return replace(self, train_rows=min(self.train_rows, 2048), eval_rows=min(self.eval_rows, 512))
@@ -94,6 +101,12 @@ class LanguageModelData:
         """Different rows that there are to train on, if the text is long enough."""
         return self.harvest_tokens
 
+    @property
+    def scale(self) -> dict[str, Setting]:
+        """What a result on these data can be compared by."""
+        names = ("model", "layer", "dataset", "context", "harvest_tokens", "data_seed")
+        return {name: getattr(self, name) for name in names}
+
     def cut_for_smoke(self) -> LanguageModelData:
         return replace(self, harvest_tokens=min(self.harvest_tokens, 4096))
 
@@ -110,6 +123,8 @@ class EvalSettings:
     """Tokens that core measures reconstruction and sparsity on, and that autointerp takes its examples from."""
     absorption_letters: int
     """First letters that the language model must know for absorption to be measured, of 26. SAEBench: 20."""
+    absorption_latents: int
+    """Latents that a letter may be split among. Most of absorption's time goes into probes on 1 to so many. SAEBench: 10."""
     probing_datasets: str
     """For sparse_probing_sae_probes: data sets of sae-probes by name, separated by spaces, or `all` 113."""
     probing_rows: int
@@ -118,9 +133,14 @@ class EvalSettings:
     """Latents that the judge is asked about. SAEBench: 1,000."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "eval_tokens", "probing_rows", "autointerp_latents")
+        _at_least_one(self, "eval_tokens", "absorption_latents", "probing_rows", "autointerp_latents")
         if not 2 <= self.absorption_letters <= 26:
             raise SettingsError(f"absorption_letters {self.absorption_letters}: expected 2 to 26")
+
+    @property
+    def scale(self) -> dict[str, Setting]:
+        """What a score can be compared by."""
+        return {"eval_dataset": self.eval_dataset, "eval_tokens": self.eval_tokens}
 
     def cut_for_smoke(self) -> EvalSettings:
         """Core alone, on little text: the other evals only take longer."""

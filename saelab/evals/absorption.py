@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 F1 = 0.6
 """A letter counts if a probe on the activations finds it this well (SAEBench's own value)."""
-MOST_LATENTS = 10
-"""A letter may be split among so many latents (SAEBench's own value). Half of the time goes into probes on 1 to so many."""
 DENSE_LATENTS = 4096
 """Up to so many latents the codes of all words are kept in memory instead of being encoded again and again."""
 
@@ -76,7 +74,7 @@ class Absorption:
             llm_batch_size=LLM_BATCH,
             llm_dtype=bench.data.dtype,
             min_GT_probe_f1=F1,
-            max_k_value=MOST_LATENTS,
+            max_k_value=bench.sizes.absorption_latents,
             min_feats_for_eval=bench.sizes.absorption_letters,
         )
 
