@@ -1,13 +1,14 @@
 """How much a campaign saves by sharing what its runs have in common: activations, and what SAEBench keeps of the model.
 
-    python bench/campaign.py             ten runs of `tiny-lm` each way; about half an hour on one core
+    python bench/campaign.py             ten runs of `tiny-lm` each way; about ten minutes on one core
     python bench/campaign.py --runs 3    the same with three
 
-Both ways execute the same three commands for each run, with the runs' seeds: `saelab.prepare`, `experiment.py`,
-`saelab.scorer`. "Shared" gives all of them one cache, as a campaign of the harness does; "afresh" gives each run an empty
-one, as a harness does that calls a script that harvests, trains and evaluates. The language model itself is there before,
-both ways. Runs of the two ways alternate, so that a machine that is busy for a while is so for both. Seconds are the wall
-clock's, with one thread. The last line of the output is one JSON object.
+Both ways execute the same three commands for each run, with the runs' seeds, through the harness's own executor:
+`saelab.prepare`, `experiment.py`, `saelab.scorer`. "Shared" is what a campaign does: one cache for all runs, and scorers
+that are forked from a process that has imported SAEBench. "Afresh" gives each run an empty cache and new interpreters, as a
+harness does that calls a script that harvests, trains and evaluates. The language model itself is there before, both ways.
+Runs of the two ways alternate, so that a machine that is busy for a while is so for both. Seconds are the wall clock's,
+with one thread; the first scoring of the shared ones waits for the imports. The last line of the output is one JSON object.
 """
 
 from __future__ import annotations
@@ -20,23 +21,31 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from pathlib import Path
+
+from harness.executors import Executor, Job, WarmStart, find_executor
 
 ROOT = Path(__file__).resolve().parents[1]
 PHASES = ("prepare", "train", "score")
 PROFILE = "tiny-lm"
+SCORE = (
+    "import runpy, sys; sys.path.insert(0, ''); runpy.run_module('saelab.scorer', run_name='__main__', alter_sys=True)"
+)
+"""What can be forked from a process that is warm is `-c CODE`."""
 
 
 def commands(out: Path) -> dict[str, list[str]]:
-    python = sys.executable
     return {
-        "prepare": [python, "-m", "saelab.prepare"],
-        "train": [python, "experiment.py", f"--out_dir={out}"],
-        "score": [python, "-m", "saelab.scorer", f"--artifact={out / 'sae'}", f"--out={out / 'eval_results'}"],
+        "prepare": ["-m", "saelab.prepare"],
+        "train": ["experiment.py", f"--out_dir={out}"],
+        "score": ["-c", SCORE, f"--artifact={out / 'sae'}", f"--out={out / 'eval_results'}"],
     }
 
 
-def execute(copy: Path, cache: Path, out: Path, seed: int) -> dict[str, float]:
+def execute(
+    executor: Executor, copy: Path, cache: Path, out: Path, seed: int, warm: WarmStart | None
+) -> dict[str, float]:
     """One run in the working copy `copy`; seconds of its phases."""
     environment = os.environ | {
         "HARNESS_PROFILE": PROFILE,
@@ -44,14 +53,17 @@ def execute(copy: Path, cache: Path, out: Path, seed: int) -> dict[str, float]:
         "HARNESS_LAB_CACHE": str(cache),
         "HARNESS_SCORER_FOLLOWS": "1",
         "OMP_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
     }
     seconds = {}
     for phase, command in commands(out).items():
+        job = Job((sys.executable, *command), copy, out, out / "scratch", environment, warm=warm, writable=(cache, out))
+        home = out.with_name(f"{out.name}_{phase}")
         started = time.perf_counter()
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+        outcome = executor.submit(job, home).wait(lambda line: None, lambda: False)
         seconds[phase] = time.perf_counter() - started
-        if done.returncode:
-            sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        if outcome.ended != "ok":
+            sys.exit(f"{phase}: {outcome.why}:\n{(home / outcome.log).read_text(errors='replace')[-4000:]}")
     return seconds
 
 
@@ -73,6 +85,9 @@ def main(runs: int) -> None:
             shutil.copy(ROOT / name, copy / name)
         shutil.copytree(ROOT / "saelab", copy / "saelab", ignore=shutil.ignore_patterns("__pycache__"))
         models = the_model(copy, place / "shared")
+        executor = find_executor("local")
+        imports = tomllib.loads((ROOT / "experiment.toml").read_text())["profiles"][PROFILE]["warm"]
+        warm = {"shared": WarmStart(copy, tuple(imports), place / "warm.txt"), "afresh": None}
         times: dict[str, list[dict[str, float]]] = {"shared": [], "afresh": []}
         print(f"{PROFILE}, {runs} runs each way; seconds\n")
         print(f"{'run':>4}  {'way':<7}" + "".join(f"{phase:>9}" for phase in PHASES) + f"{'all':>9}")
@@ -84,7 +99,8 @@ def main(runs: int) -> None:
                     shutil.rmtree(cache, ignore_errors=True)
                     shutil.copytree(models, cache / models.name)
                 out = place / f"{way}_{run}"
-                so_far.append(execute(copy, cache, out, run))
+                out.mkdir()
+                so_far.append(execute(executor, copy, cache, out, run, warm[way]))
                 both[way] = scores(out)
                 cells = [*so_far[-1].values(), sum(so_far[-1].values())]
                 print(f"{run:>4}  {way:<7}" + "".join(f"{cell:9.1f}" for cell in cells), flush=True)
