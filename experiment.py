@@ -210,7 +210,7 @@ def main(out_dir: Path) -> None:
         "planned_steps": settings.steps,
         "batch_size": rows // trainer.step,
         "train_tokens": rows,
-        "data_seed": settings.data.data_seed,
+        **settings.data.scale,
         "threads": torch.get_num_threads(),
         "autocast": settings.autocast,
     }

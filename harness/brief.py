@@ -104,14 +104,16 @@ def label(run: int, attempt: int) -> str:
 def brief(situation: Situation) -> str:
     """The whole brief: what stays the same in a campaign, then where it stands."""
     contract = situation.contract
+    comparable = contract.comparable_of(situation.profile)
     return _rendered(
         "brief.j2",
         idea=idea_in_words(situation.idea),
         contract=contract,
         profile=situation.profile,
         about_profile=contract.profiles.get(situation.profile, Profile()).description,
-        settings=settings_in_words(situation.settings, contract.comparable),
-        unmarked=[name for name in contract.comparable if name not in situation.settings or "." in name],
+        settings=settings_in_words(situation.settings, comparable),
+        comparable=comparable,
+        unmarked=[name for name in comparable if name not in situation.settings or "." in name],
         command=" ".join(contract.command).replace("{out_dir}", "run_i"),
         metrics=metrics_in_words(situation.contract.metrics_of(situation.profile)),
         health=rules_in_words(contract.health),

@@ -320,6 +320,12 @@ class Contract(_Part):
         extra = self.profiles[profile].metrics if profile in self.profiles else []
         return [metric for metric in self.metric if metric.required or metric.name in extra]
 
+    def comparable_of(self, profile: str) -> list[str]:
+        """The comparable settings of a run under `profile`: without those that only other profiles have."""
+        own = self.profiles[profile].settings if profile in self.profiles else {}
+        others = {name for spec in self.profiles.values() for name in spec.settings if name not in own}
+        return [name for name in self.comparable if name not in others]
+
     @property
     def unjudged(self) -> list[str]:
         """What cannot be judged under this contract, a sentence each."""

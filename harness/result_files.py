@@ -16,7 +16,7 @@ from typing import Any
 FINAL_INFO = "final_info.json"
 EVAL_FOLDER = "eval_results"
 FACTS = "facts.json"
-"""A scorer's: {"verified": {setting: value}, "remarks": [sentence]}, what the artifact shows whatever is reported."""
+"""A scorer's: {"verified": {setting: value}, "remarks": [sentence]}, what the artifact and its scoring show."""
 SKIPPED = "skipped.json"
 """A scorer's: {"skipped": {evaluation: reason}}."""
 

@@ -84,7 +84,7 @@ class Results:
     findings: list[Finding]
     rows: list[Row]
     verified: frozenset[str] = frozenset()
-    """Settings that a scorer read off the artifact (see `scored`)."""
+    """Settings that a scorer read off the artifact, or scored it by (see `scored`)."""
 
     @property
     def numbers(self) -> dict[str, float]:

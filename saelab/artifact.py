@@ -26,12 +26,11 @@ from torch import Tensor
 
 from .artifact_files import ARTIFACT, DECODE, ENCODE, SETTINGS, WEIGHTS
 from .export import ExportError, to_onnx
+from .settings import Setting
 
 RESULTS, SCORES = "final_info.json", "eval_results"
 FOLLOWS = "HARNESS_SCORER_FOLLOWS"
 """Set where a harness will start the scorer, which has more to hold it to than a process of the experiment's."""
-
-Setting = str | int | float | bool | None
 
 _PROBES = 48, 31
 

@@ -125,7 +125,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_others(execute):
 def test_a_run_is_evidence_under_the_contract(execute, architecture):
     settings, metrics = execute({"architecture": architecture, "steps": 200})
     assert {metric.name for metric in CONTRACT.metrics_of("synthetic")} <= metrics.keys()
-    assert set(CONTRACT.comparable) <= settings.keys()
+    assert set(CONTRACT.comparable_of("synthetic")) <= settings.keys()
     assert check_health(CONTRACT, "synthetic", read_run(execute.out_dir, CONTRACT)) == []
     assert 0.02 < metrics["absorption"] < 0.9
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..brief import field_in_words, rules_in_words
-from ..contract import Contract, LimitsSpec, Metric, Profile
+from ..contract import LimitsSpec, Metric, Profile
 from ..frontier import NEAR
 from ..ledger import ALPHA, RESERVE
 from ..table import number, setting
@@ -60,7 +60,7 @@ def method(account: Account) -> Section:
     )
     blocks += _fields(account.idea, _PLAN)
     blocks += _metrics(account)
-    blocks += [Paragraph(text, lead) for lead, text in _judged(contract, profile, account.planned)]
+    blocks += [Paragraph(text, lead) for lead, text in _judged(account, profile)]
     if contract.health:
         rules = [rule.replace("`", "").partition(" ") for rule in rules_in_words(contract.health)]
         rows = tuple((_cell(value), _cell(conditions)) for value, _, conditions in rules)
@@ -139,10 +139,11 @@ def _metrics(account: Account) -> Iterator[Block]:
         yield Table(caption, columns, tuple(rows))
 
 
-def _judged(contract: Contract, profile: Profile, planned: int) -> Iterator[tuple[str, str]]:
+def _judged(account: Account, profile: Profile) -> Iterator[tuple[str, str]]:
     """How verdicts come about, each with its heading."""
-    if contract.comparable:
-        fair = f"Runs are compared only where {_list(contract.comparable)} are the same"
+    contract, planned = account.contract, account.planned
+    if comparable := contract.comparable_of(str(account.standing.options.get("profile", ""))):
+        fair = f"Runs are compared only where {_list(comparable)} are the same"
         if contract.varies:
             fair += f"; {_list(contract.varies)} may be varied"
         fair += ". Where a run needs others, the baseline’s code is executed at the run’s settings and answers for it."

@@ -2,7 +2,7 @@
 
 The settings are those of `experiment.toml` in the working directory and of the environment, as for the experiment. In `out`:
 `synthetic.json`, or the files of SAEBench's evals; `skipped.json`, why an eval did not run; `facts.json`, what the artifact
-shows of the settings that the experiment reports.
+and its scoring show of the settings that the experiment reports.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import CannotPrepare
 from ..scoring import score
-from ..settings import Settings, SettingsError, load_settings
+from ..settings import Setting, Settings, SettingsError, load_settings
 from .graph import Refused
 from .sealed import Sealed
 
@@ -36,8 +36,16 @@ def main(artifact: Path, out: Path) -> None:
     if sealed.count.objections:
         raise Refused(sealed.count.objections[0])
     count = sealed.count
-    facts = {"verified": sealed.verified(), "remarks": sealed.remarks, "rows": count.rows, "most_in_a_row": count.most}
+    verified = sealed.verified() | scored_on(settings)
+    facts = {"verified": verified, "remarks": sealed.remarks, "rows": count.rows, "most_in_a_row": count.most}
     _write(out / "facts.json", facts)
+
+
+def scored_on(settings: Settings) -> dict[str, Setting]:
+    """The language model, the layer and the text that were used here, whatever is reported."""
+    if settings.evals is None:
+        return {}
+    return {"model": settings.language_model.model, "layer": settings.language_model.layer, **settings.evals.scale}
 
 
 def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:

@@ -1,0 +1,181 @@
+"""The contract that is shipped, on results as a language model's profile leaves them: real ones of Gemma-2-2B, broken ones
+among them, in the files that the experiment and its scorer write."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import saelab
+from harness.contract import load_contract
+from harness.health import check_health
+from harness.judging import Judging
+from harness.record import Record, VerdictRecord
+from harness.reference import Case
+from harness.results import FINAL_INFO, Results
+from harness.scored import read_run
+from harness.verdict import compare_metrics, compare_settings
+from saelab.scorer.__main__ import scored_on
+
+from .recorded import ALL_ZERO, K40, K320, RELU, RUN_1, RUN_2, ZERO_STEPS, source
+
+ROOT = Path(__file__).parents[1]
+CONTRACT = load_contract(ROOT)
+PROFILE = "gemma-2-2b"
+PLANNED = 2441
+LANGUAGE_MODELS = [name for name, spec in CONTRACT.profiles.items() if "model" in spec.settings]
+
+
+LAYER_19 = {"layer": 19, "dict_size": 2304}
+
+
+def numbers_of(name: str) -> dict:
+    """The blocks of a recorded file by name: of the training, and of each evaluation."""
+    content = json.loads(source(name).read_text())
+    if "training_steps" in content:
+        return {"training": {"final_info": content}}
+    return {"core": content} if "eval_type_id" in content else content
+
+
+def run(folder: Path, blocks: dict, planned: int = PLANNED, **settings) -> Results:
+    """What a run leaves whose training and evaluations gave the numbers of these recorded blocks."""
+    trained = next((block for key, block in blocks.items() if key.startswith("training")), {})
+    config, summary = trained.get("config", {}), trained.get("final_info", {})
+    profile = CONTRACT.profiles[PROFILE].settings
+    used = {
+        **{name: profile[name] for name in ("d_in", "dict_size", "batch_size", "data_seed", *MODEL_AND_TEXT)},
+        "architecture": "topk" if "k" in config else "standard",
+        "k": config.get("k"),
+        "steps": summary.get("training_steps", planned),
+        "planned_steps": planned,
+        **settings,
+    }
+    used["train_tokens"] = used["steps"] * used["batch_size"]
+    (folder / "eval_results").mkdir(parents=True)
+    metrics = {"final_loss": summary.get("final_loss", 1.0), "train_seconds": 1.0, "step_ms": 1.0}
+    (folder / FINAL_INFO).write_text(json.dumps({"settings": used, "metrics": metrics}))
+    for key, block in blocks.items():
+        if block is not trained:
+            (folder / "eval_results" / f"{key.split()[0]}.json").write_text(json.dumps(block))
+    return read_run(folder, CONTRACT)
+
+
+MODEL_AND_TEXT = ("model", "layer", "dataset", "context", "harvest_tokens", "eval_dataset", "eval_tokens")
+
+
+def judged(found: Results, baseline: Results) -> VerdictRecord:
+    record = Record(
+        run=0,
+        status="completed",
+        verdict=VerdictRecord(kind="baseline"),
+        commit="c0ffee",
+        settings=compare_settings(baseline, None),
+        metrics=compare_metrics([baseline], None),
+    )
+    case = Case(run=1, parent=record, by_seed={42: found})
+    return Judging(CONTRACT, PROFILE, 5, [record]).judge(case)
+
+
+# --- the recorded results ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [K40, K320])
+def test_good_recorded_results_are_evidence(tmp_path, name):
+    assert check_health(CONTRACT, PROFILE, run(tmp_path / "1", numbers_of(name))) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([ZERO_STEPS], "steps is 0, not above 0"),
+        ([ZERO_STEPS], "final_loss: null, not a number: training diverged"),
+        ([ALL_ZERO], "l0 is 0, not above 0: no latent fires at all"),
+        ([ALL_ZERO], "cosine is -1, not above 0"),
+        ([ZERO_STEPS, ALL_ZERO], "steps is 0, not above 0"),
+        ([RELU], "l0 is 8896, more than 0.25 x dict_size (4096): dense codes are no sparse code"),
+    ],
+)
+def test_broken_recorded_results_are_unhealthy(tmp_path, names, says):
+    blocks = {key: block for name in names for key, block in numbers_of(name).items()}
+    place = {} if RELU in names else LAYER_19
+    verdict = judged(run(tmp_path / "1", blocks, **place), run(tmp_path / "0", numbers_of(K40)))
+    assert verdict.kind == "unhealthy"
+    assert says in verdict.why
+
+
+def test_the_recorded_run_that_changed_nothing_is_no_effect(tmp_path):
+    """It was scored by core alone, which is no evidence by itself; with the scores that the same SAE has it is no effect."""
+    baseline = run(tmp_path / "0", numbers_of(K40))
+    as_left = judged(run(tmp_path / "1", numbers_of(RUN_2)), baseline)
+    assert (as_left.kind, as_left.why) == ("unhealthy", "absorption is missing: no result file has it")
+    in_full = judged(run(tmp_path / "2", numbers_of(K40) | numbers_of(RUN_2)), baseline)
+    assert (in_full.kind, in_full.why) == (
+        "no_effect",
+        "same numbers as run_0: your change is not on the execution path",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "planned", "other", "says"),
+    [(RUN_2, PLANNED, K320, "k 40 against 320 (run_0)"), (RUN_1, 488, K40, "steps 488 against 2441")],
+    ids=["run 2 against k=320", "run 1 against more steps"],
+)
+def test_a_recorded_run_at_another_scale_is_not_comparable(tmp_path, name, planned, other, says):
+    blocks = numbers_of(K40) | numbers_of(name)
+    verdict = judged(run(tmp_path / "1", blocks, planned), run(tmp_path / "0", numbers_of(other)))
+    assert verdict.kind == "not_comparable"
+    assert says in verdict.why
+
+
+# --- what decides scale where there is a language model ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("model", "google/gemma-2-9b"),
+        ("layer", 13),
+        ("dataset", "docstrings"),
+        ("context", 1024),
+        ("harvest_tokens", 1),
+        ("eval_dataset", "docstrings"),
+        ("eval_tokens", 2000),
+    ],
+)
+def test_another_model_layer_or_text_is_another_scale(tmp_path, name, other):
+    worse = json.loads(json.dumps(numbers_of(K40)).replace("0.142915", "0.152915"))
+    verdict = judged(run(tmp_path / "1", numbers_of(K40), **{name: other}), run(tmp_path / "0", worse))
+    assert verdict.kind == "not_comparable"
+    assert f"{name} {other} against" in verdict.why
+
+
+@pytest.mark.parametrize("profile", LANGUAGE_MODELS)
+def test_a_profile_on_a_language_model_reports_all_that_decides_scale(profile):
+    settings = saelab.load_settings(ROOT, {"HARNESS_PROFILE": profile})
+    ours = {name for name in CONTRACT.comparable_of(profile) if name not in CONTRACT.comparable_of("synthetic")}
+    assert ours == set(MODEL_AND_TEXT)
+    own = CONTRACT.profiles[profile].settings
+    assert settings.data.scale | scored_on(settings) == {name: own[name] for name in (*MODEL_AND_TEXT, "data_seed")}
+
+
+def test_known_features_have_no_model_and_no_text_to_compare():
+    settings = saelab.load_settings(ROOT, {"HARNESS_PROFILE": "synthetic"})
+    assert settings.data.scale == {"data_seed": 20}
+    assert scored_on(settings) == {}
+    assert set(MODEL_AND_TEXT).isdisjoint(CONTRACT.comparable_of("synthetic"))
+
+
+# --- guards -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", LANGUAGE_MODELS)
+def test_a_language_model_is_guarded_by_what_its_loss_recovers_too(profile):
+    guards = {metric.name for metric in CONTRACT.metrics_of(profile) if metric.guard is not None}
+    assert guards == {"explained_variance", "ce_recovered"}
+    assert {metric.name for metric in CONTRACT.metrics_of("synthetic") if metric.guard is not None} == {
+        "explained_variance"
+    }
+
+
+def test_recovered_loss_is_read_from_core(tmp_path):
+    assert run(tmp_path / "1", numbers_of(K40)).numbers["ce_recovered"] == pytest.approx(0.9589, abs=1e-4)
