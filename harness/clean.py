@@ -5,11 +5,11 @@ Nothing outside the folders listed here is touched: links are removed, never fol
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from . import folders
 from .errors import CannotGoOn
 from .executors.disk import disk_usage
 from .executors.home import Home
@@ -75,22 +75,11 @@ def remove(item: Item) -> None:
     if reason := item.in_use:
         raise CannotGoOn(f"{item.path}: not removed: {reason}.")
     with locked(Layout(item.path).lock):
-        try:
-            for part in item.parts:
-                _remove(part)
-        except OSError as error:
-            raise CannotGoOn(f"{error.filename or item.path}: cannot be removed: {error.strerror}.") from error
-
-
-def _remove(folder: Path) -> None:
-    # A campaign's options go last: what is left of it stays listed.
-    for child in folder.iterdir():
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
-        elif child.name != "campaign.json":
-            child.unlink()
-    (folder / "campaign.json").unlink(missing_ok=True)
-    folder.rmdir()
+        # A campaign's options go last: what is left of it stays listed.
+        is_campaign = item.kind == "campaign"
+        first = [each for each in item.path.iterdir() if each.name != "campaign.json"] if is_campaign else []
+        if why := folders.remove(*first) or folders.remove(*item.parts):
+            raise CannotGoOn(f"{item.path}: cannot be removed: {why}")
 
 
 def _working_copies(root: Path) -> list[Path]:

@@ -7,7 +7,6 @@ refused, and everything that it may not change is put back and told.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from .agents.chat_history import render_turn
 from .at_work import AtWork
 from .brief import Trouble, brief, label, repair_brief
 from .errors import CannotGoOn, SessionOver
+from .folders import remove
 from .places import Places
 from .record import UsageRecord, write_atomically
 from .recording import CLOSE, Recorder
@@ -234,8 +234,7 @@ class Dialogue:
             restore(self._workspace, files, self._notes())
             return self._conversation
         self._end_conversation()
-        for old in self._campaign.local.glob("workspace_*"):
-            shutil.rmtree(old, ignore_errors=True)
+        remove(*self._campaign.local.glob("workspace_*"))
         root = self._campaign.workspace(run)
         self._workspace = make_workspace(root.resolve(), files, self._campaign.contract, self._notes())
         self._conversation = self._agent.open(self._workspace, self._remembered(run))

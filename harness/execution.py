@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +16,15 @@ from .campaign import RESERVED, Campaign, Options
 from .contract import Contract, LimitsSpec, Setting
 from .errors import CannotGoOn, Interrupted
 from .executors import AbortRule, Executor, Job, Limits, Outcome
+from .folders import files_below, remove, unlock
 from .kept import shelves
 from .laboratory import CACHE, OF_THE_SCORERS, Laboratory, Scoring, lab_cache, settings_key, stamp
 from .layout import layouts
 from .places import without_places
 from .record import write_atomically
-from .repository import Repository
+from .repository import Repository, takes
 from .result_files import EVAL_FOLDER
+from .text import shown
 
 FOLLOWS = "HARNESS_SCORER_FOLLOWS"
 """Tells an experiment that what it hands over is scored afterwards, so that it need not."""
@@ -116,6 +117,7 @@ class Executions:
         if outcome.ended == "stopped":
             self.forget(step)
             raise Interrupted("stopped")
+        unlock(place)  # what the experiment made unreadable is evidence all the same
         outcome = without_places(outcome, home / outcome.log, job)
         ended = place / "ended"
         ended.touch()
@@ -174,7 +176,7 @@ class Executions:
 
     def forget(self, step: str) -> None:
         """Remove the working copy of a step, after what it left has been filed."""
-        shutil.rmtree(self._campaign.execution(step), ignore_errors=True)
+        remove(self._campaign.execution(step))
 
     def command(self, run: int) -> list[str]:
         return [part.format(out_dir=f"run_{run}") for part in self._campaign.contract.command]
@@ -280,9 +282,9 @@ def file_results(source: Path, target: Path, scores: Path | None = None) -> list
     target.mkdir(parents=True, exist_ok=True)
     warnings = []
     reserved = RESERVED if scores is None else RESERVED | {REPORTED}
-    for child in sorted(source.iterdir()) if source.exists() else ():
+    for child in sorted(source.iterdir()) if source.is_dir() else ():
         if child.is_symlink():
-            warnings.append(f"{child.name}: the experiment left a link; links are not kept.")
+            warnings.append(f"{shown(child.name)}: the experiment left a link; links are not kept.")
             child.unlink()
             continue
         name = child.name
@@ -294,6 +296,10 @@ def file_results(source: Path, target: Path, scores: Path | None = None) -> list
             warnings.append(
                 f"{child.name}: the experiment wrote eval results itself; they are kept as {name} and not read."
             )
+        files = [str(file.relative_to(source)) for file in (files_below(child) if child.is_dir() else [child])]
+        if odd := [file for file in files if not takes(file)]:
+            more = f", with {len(odd) - 1} more files" if odd[1:] else ""
+            warnings.append(f"{shown(odd[0])}: git takes no file of this name; it stays outside git{more}.")
         _move(child, target / name)
     if scores is not None and scores.exists():
         _move(scores, target / EVAL_FOLDER)
@@ -309,5 +315,5 @@ def file_scores(scores: Path, target: Path, name: str) -> None:
 
 def _move(source: Path, target: Path) -> None:
     if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
+        remove(target)
     source.replace(target)

@@ -16,6 +16,7 @@ from pathlib import Path
 from .agents.environment import cache_folder
 from .campaign import Options
 from .contract import Contract
+from .folders import remove
 
 LARGEST = 1_000_000  # bytes of a file; checkpoints are not kept
 _OF_THE_AGENT = ("agent", "model")
@@ -51,12 +52,12 @@ def take(place: Path, seed: int | None, into: Path) -> bool:
 def keep(place: Path, seed: int | None, results: Path) -> None:
     """Keep the results of `seed`: copied beside and renamed, so they are there whole or not at all."""
     target, beside = place / str(seed), place / f"{seed}.{os.getpid()}.new"
-    shutil.rmtree(beside, ignore_errors=True)
+    remove(beside)
     try:
         shutil.copytree(results, beside, ignore=_too_large)
         beside.rename(target)
-    except OSError:  # a full or read-only cache, or another campaign was first: the results are in this campaign anyway
-        shutil.rmtree(beside, ignore_errors=True)
+    except (OSError, RecursionError):  # a full or read-only cache, another campaign was first, folders without end: the
+        remove(beside)  # results are in this campaign anyway
 
 
 def _too_large(folder: str, names: list[str]) -> list[str]:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from .contract import FILE_NAME as CONTRACT_FILE
 from .contract import LimitsSpec
 from .errors import CannotGoOn, Interrupted
 from .executors import Ended, Executor, Job, Limits, Outcome, WarmStart
+from .folders import files_below, remove
 from .places import without_places
 from .record import write_atomically
 from .repository import Repository
@@ -120,7 +120,7 @@ class Laboratory:
         contract = self._campaign.contract
         scores, handed, whole = place / "scores", place / "handed", place / "whole"
         if not whole.exists():
-            shutil.rmtree(place, ignore_errors=True)
+            remove(place)
             refused = _copy_artifact(out_dir, handed, contract.scorer, limits.disk)
             if refused:
                 return Scoring(refused, "crashed", scores, place / "none", 0.0, {})
@@ -176,7 +176,7 @@ class Laboratory:
         execution = self._executor.attach(home) if home.exists() else None
         if execution is None:
             for folder in (home, place / "copy", place / "scratch", *([empty] if empty else [])):
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
             if empty:
                 empty.mkdir(parents=True)
             for path, content in self._files(start).items():
@@ -188,7 +188,7 @@ class Laboratory:
             execution = self._executor.submit(job, home)
         outcome = execution.wait(tick, stop)
         if outcome.ended == "stopped":
-            shutil.rmtree(place, ignore_errors=True)
+            remove(place)
             raise Interrupted("stopped")
         return without_places(outcome, home / outcome.log, job), home / outcome.log
 
@@ -214,7 +214,7 @@ class Laboratory:
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of each file below `folder`, by path."""
     found = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
+    for path in files_below(folder):
         with path.open("rb") as file:
             found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
     return found

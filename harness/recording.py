@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from .check import checked, contradicted
 from .conclusion import conclude, cost
 from .contract import Setting
 from .errors import CannotGoOn
+from .folders import files_below
 from .health import broken_where_known, check_health
 from .notes import person_section, render_notes
 from .record import AttemptRecord, Record, ReviewRecord, UsageRecord, VerdictRecord, write_atomically
@@ -409,13 +409,7 @@ def _files_below(root: Path, path: Path) -> list[str]:
         return []
     if path.is_file():
         return [str(path.relative_to(root))]
-    found = []
-    for folder, _, names in os.walk(path):
-        for name in sorted(names):
-            file = Path(folder) / name
-            if file.is_file() and not file.is_symlink():
-                found.append(str(file.relative_to(root)))
-    return sorted(found)
+    return [str(file.relative_to(root)) for file in files_below(path)]
 
 
 def _turn_order(path: Path) -> tuple[int, int]:

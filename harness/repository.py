@@ -25,6 +25,7 @@ from git.exc import GitCommandError, GitCommandNotFound
 _IDENTITY = "harness"
 _TRAILER = "Step: "
 _BRANCH = "refs/heads/main"
+_REPOSITORY = re.compile(r"(\.git|git~1)[. ]*([:\\].*)?", re.IGNORECASE | re.DOTALL)
 _ID = re.compile(r"[0-9a-f]{40}")
 _REMEMBERED = 100_000  # bytes of a file: code is read again and again, data is not
 
@@ -74,13 +75,17 @@ class Repository:
         return found or None
 
     def commit(self, step: str, message: str, files: Mapping[str, bytes], on_disk: Iterable[str] = ()) -> str:
-        """Commit `files` (content, written to the work tree too) and the files `on_disk` (paths). Returns the id."""
+        """Commit `files` (content, written to the work tree too) and the files `on_disk` (paths). Returns the id.
+
+        Of those on the disk what git does not take is left out: see `takes`, and what cannot be read.
+        """
         head = self.head
         self._run("read-tree", head or "--empty")
         rows = [(path, self._run("hash-object", "-w", "--stdin", stdin=content)) for path, content in files.items()]
-        paths = list(on_disk)
+        paths = [path for path in on_disk if takes(path) and os.access(self._root / path, os.R_OK)]
         if paths:
-            blobs = self._run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin="\n".join(paths) + "\n")
+            quoted = "".join(f"{_quoted(path)}\n" for path in paths)
+            blobs = self._run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=quoted)
             rows += zip(paths, blobs.splitlines(), strict=True)
         self._run(
             "update-index", "-z", "--index-info", stdin="".join(f"100644 {blob}\t{path}\0" for path, blob in rows)
@@ -201,6 +206,16 @@ class Repository:
             except GitCommandError as error:
                 problem = str(error.stderr).strip().removeprefix("stderr: ").strip("'")
                 raise CannotGoOn(f"{self._root}: git {arguments[0]} failed: {problem}") from error
+
+
+def takes(path: str) -> bool:
+    """Whether git takes a file at `path`: no part of it may be what some system takes for a repository."""
+    return not any(_REPOSITORY.fullmatch(part) for part in path.split("/"))
+
+
+def _quoted(path: str) -> str:
+    """`path` as git reads it among lines, whatever its bytes."""
+    return '"' + "".join(chr(b) if chr(b).isalnum() and b < 128 else f"\\{b:03o}" for b in os.fsencode(path)) + '"'
 
 
 def _content(file: Path) -> bytes | None:

@@ -40,6 +40,13 @@ def line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
+def shown(path: str) -> str:
+    """A file name as text that can stand in a sentence and in JSON, whatever its bytes."""
+    text = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
 def clip(text: str, limit: int) -> str:
     """At most `limit` characters of the beginning of `text`, and how many were left out."""
     if len(text) <= limit:

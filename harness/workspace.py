@@ -12,7 +12,6 @@ import hashlib
 import itertools
 import os
 import stat
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,8 @@ from .agents import Workspace
 from .campaign import NOTES
 from .contract import Contract
 from .errors import CannotGoOn
+from .folders import remove
+from .text import shown
 
 MAX_EDITED = 10**6  # bytes of an edited file; it goes along in every turn
 MAX_EVIDENCE_FILE = 10**5  # bytes kept of a file that is put back
@@ -83,20 +84,9 @@ def restore(workspace: Workspace, files: Mapping[str, bytes], notes: str) -> Non
     for entry in left:
         if entry.path not in folders:
             Path(entry.path).unlink()
-    if folders and (why := _remove(folders) and _remove(folders, unlock=True)):
+    if why := remove(*map(Path, folders)):
         raise CannotGoOn(f"{root}: what the agent left cannot be removed: {why} Remove the folder and resume.")
     _write(root, files, notes)
-
-
-def _remove(folders: list[str], unlock: bool = False) -> str:
-    """Remove folders with all that is in them; returns why one could not be. No link is followed.
-
-    Not shutil.rmtree: folders thousands deep end its recursion.
-    """
-    if unlock:
-        subprocess.run(["chmod", "-R", "u+rwX", "--", *folders], check=False, stderr=subprocess.DEVNULL)
-    done = subprocess.run(["rm", "-rf", "--", *folders], check=False, stderr=subprocess.PIPE)
-    return done.stderr.decode(errors="replace").strip()[:500] if done.returncode else ""
 
 
 def _write(root: Path, files: Mapping[str, bytes], notes: str) -> None:
@@ -155,24 +145,24 @@ def _compare(top: int, files: Mapping[str, bytes], contract: Contract, notes: st
         try:
             content = _content(top, path, max(len(before), MAX_EVIDENCE_FILE))
         except _NotAFile as found:
-            told["Put back as before"].append(f"{_shown(path)} (it was {found})")
+            told["Put back as before"].append(f"{shown(path)} (it was {found})")
             continue
         if content != before:
-            told[f"Put back as before, because only {may_edit} may be edited"].append(_shown(path))
+            told[f"Put back as before, because only {may_edit} may be edited"].append(shown(path))
             _keep(change.evidence, path, content)
 
     for path, kind in _strangers(top, files.keys() | own.keys() | {NOTES}):
         if kind == "link":
-            told["Symbolic links, removed"].append(f"{_shown(path)} -> {_target(top, path)}")
+            told["Symbolic links, removed"].append(f"{shown(path)} -> {_target(top, path)}")
         elif kind == "git":
-            told["Removed, because version control is not yours"].append(_shown(path))
+            told["Removed, because version control is not yours"].append(shown(path))
         elif kind == "other":
-            told["Neither a file nor a folder that can be read, removed"].append(_shown(path))
+            told["Neither a file nor a folder that can be read, removed"].append(shown(path))
         elif kind == "more":
             told["Removed, with everything beyond"].append(f"{MAX_ENTRIES:,} files and folders")
         else:
             why = f"only {may_edit} may be edited; code that a run needs goes there"
-            told[f"New files, removed ({why})"].append(_shown(path))
+            told[f"New files, removed ({why})"].append(shown(path))
             try:
                 _keep(change.evidence, path, _content(top, path, MAX_EVIDENCE_FILE))
             except _NotAFile:
@@ -257,7 +247,7 @@ def _target(top: int, path: str) -> str:
     try:
         here = _open_folder(top, folders)
         try:
-            return _shown(os.readlink(name, dir_fd=here))
+            return shown(os.readlink(name, dir_fd=here))
         finally:
             os.close(here)
     except OSError:
@@ -315,17 +305,10 @@ def _strangers(top: int, known: Iterable[str]) -> Iterator[tuple[str, _Kind]]:
 def _keep(evidence: dict[str, bytes], path: str, content: bytes) -> None:
     room = MAX_EVIDENCE - sum(map(len, evidence.values()))
     if room > 0:
-        name = _shown(path)
+        name = shown(path)
         if len(path) > 200 or any(len(part.encode()) > 200 for part in name.split("/")):
             name = f"long_name_{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
         evidence[name] = content[: min(room, MAX_EVIDENCE_FILE)]
-
-
-def _shown(path: str) -> str:
-    """A file name as text that can stand in a sentence and in JSON, whatever its bytes."""
-    text = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def _named(names: list[str]) -> str:

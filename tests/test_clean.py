@@ -102,6 +102,17 @@ def test_working_copies_that_lie_elsewhere_are_left_alone(runs: Path, tmp_path: 
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["executions"]
 
 
+def test_folders_deeper_than_recursion_goes_are_removed(runs: Path) -> None:
+    here = os.open(make_campaign(runs, "one"), os.O_RDONLY)
+    for _ in range(1_200):
+        os.mkdir("d", dir_fd=here)
+        here, above = os.open("d", os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    os.close(here)
+    remove(find(runs, "campaign"))
+    assert not (runs / "one").exists()
+
+
 def test_removing_working_copies_keeps_the_campaign(runs: Path) -> None:
     root = make_campaign(runs, "one")
     (root / ".harness" / "executions" / "run_1.execute" / "copy").mkdir(parents=True)
