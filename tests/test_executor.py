@@ -320,6 +320,25 @@ def test_lines_without_the_key_neither_count_nor_make_good(workshop):
     assert "3 consecutive lines" in outcome.why
 
 
+@pytest.mark.parametrize("name", ["log.jsonl", "logs/log.jsonl"])
+@pytest.mark.parametrize("link", ["run_1", "run_1/logs", "run_1/log.jsonl"])
+def test_a_training_log_is_not_read_through_a_link(workshop, link, name):
+    elsewhere = workshop.scratch / "elsewhere"
+    for log in (elsewhere / "log.jsonl", elsewhere / "logs" / "log.jsonl"):
+        log.parent.mkdir(exist_ok=True)
+        log.write_text('{"loss": NaN}\n')
+    target = elsewhere / "log.jsonl" if link.endswith("jsonl") else elsewhere
+    code = f"""
+import os, pathlib, time
+if {link!r} == "run_1":
+    os.rmdir("run_1")
+os.symlink({str(target)!r}, {link!r})
+time.sleep(1.5)
+"""
+    outcome = workshop.run_python(code, abort=(AbortRule("loss", 1),), training_log=name)
+    assert outcome.ended == "ok", outcome
+
+
 def test_a_training_log_that_is_no_file_does_no_harm(workshop):
     code = "import os; os.mkfifo('run_1/log.jsonl')"
     outcome = workshop.run_python(code, abort=(AbortRule("loss", 1),), training_log="log.jsonl")

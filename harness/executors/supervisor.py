@@ -73,7 +73,7 @@ class Supervisor:
         self.mark = spec.mark
         self.output = OutputWriter(home)
         self.training_log = (
-            TrainingLog(self.job.out_dir / self.job.training_log, self.job.abort) if self.job.training_log else None
+            TrainingLog(self.job.out_dir, self.job.training_log, self.job.abort) if self.job.training_log else None
         )
         self.command = -1
         self.exit_code: int | None = None

@@ -6,19 +6,20 @@ import json
 import math
 import os
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from . import AbortRule
 
 _AT_ONCE = 1_000_000
 _SHOWN = 40
+_AS_IT_IS = os.O_RDONLY | os.O_NOFOLLOW
 
 
 class TrainingLog:
     """Follows the file. Lines that are no JSON object, or lack a rule's key, say nothing about that rule."""
 
-    def __init__(self, path: Path, rules: tuple[AbortRule, ...]) -> None:
-        self._path = path
+    def __init__(self, out_dir: Path, name: str, rules: tuple[AbortRule, ...]) -> None:
+        self._out_dir, self._path = out_dir, PurePosixPath(name)
         self._bad = dict.fromkeys(rules, 0)
         self._offset = 0
         self._line = 0
@@ -38,8 +39,7 @@ class TrainingLog:
 
     def _read(self) -> bytes:
         try:
-            # The experiment can make it anything: a named pipe must not block, a link must not lead elsewhere.
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            descriptor = self._open()
         except OSError:
             return b""
         with os.fdopen(descriptor, "rb") as file:
@@ -52,6 +52,17 @@ class TrainingLog:
             added = file.read(_AT_ONCE)
         self._offset += len(added)
         return added
+
+    def _open(self) -> int:
+        """The experiment can make it anything: a named pipe must not block, and no link on the way lead elsewhere."""
+        folder = os.open(self._out_dir, _AS_IT_IS | os.O_DIRECTORY)
+        try:
+            for part in self._path.parts[:-1]:
+                outer, folder = folder, os.open(part, _AS_IT_IS | os.O_DIRECTORY, dir_fd=folder)
+                os.close(outer)
+            return os.open(self._path.name, _AS_IT_IS | os.O_NONBLOCK, dir_fd=folder)
+        finally:
+            os.close(folder)
 
     def _judge(self, line: bytes) -> str:
         try:
