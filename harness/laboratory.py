@@ -129,7 +129,7 @@ class Laboratory:
         evals.mkdir(parents=True, exist_ok=True)
         before = checksums(handed)
         places = {"{out_dir}": str(handed.resolve()), "{scores}": str(scores.resolve())}
-        command = [_filled(part, places) for part in contract.scorer]
+        command = [filled(part, places) for part in contract.scorer]
         within = Limits(time=limits.scoring_time, memory=limits.memory, output=limits.output)
         job = self._job(place, command, environment, JUDGE, writable=(scores, evals), limits=within)
         if imports:
@@ -279,7 +279,8 @@ def _copy_file(source: Path, target: Path, size: int) -> None:
             size -= len(data)
 
 
-def _filled(part: str, places: Mapping[str, str]) -> str:
+def filled(part: str, places: Mapping[str, str]) -> str:
+    """`part` of a command with each of `places` put in by its name."""
     for name, path in places.items():
         part = part.replace(name, path)
     return part

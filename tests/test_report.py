@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -291,18 +290,6 @@ def test_refused_and_failed_attempts_are_folded_in_with_their_diffs(make_campaig
     assert "Attempt 1: refused" in html and "# five" in Page(html).text
     assert "Attempt 2: smoke failed" in html and "raise RuntimeError(" in Page(html).text
     assert html.count("too bold") >= 2  # in the change, and at the end of the output
-
-
-def test_a_run_is_reproduced_by_its_commands(make_campaign: Make, tmp_path: Path) -> None:
-    campaign = executed(make_campaign, {"run 1, attempt 1": FASTER}, max_runs=1)
-    found = re.findall(
-        r'<pre class="code scroll reproduce"[^>]*><code>(.*?)</code>', render([account(campaign)]), re.DOTALL
-    )
-    commands = found[1].replace("&#39;", "'").replace("&amp;", "&")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS")}
-    subprocess.run(["bash", "-ec", commands], cwd=campaign.root, env=environment, check=True, capture_output=True)
-    results = json.loads((campaign.root.parent / "small-run-1" / "run_1" / "final_info.json").read_text())
-    assert results["metrics"]["loss"] == Record.read(campaign.run_folder(1)).metrics["loss"].value
 
 
 def test_a_campaign_that_is_not_begun_has_a_page(make_campaign: Make) -> None:

@@ -210,7 +210,12 @@ def _reproduction(account: Account) -> Section:
     for run in (account.runs[number] for number in shown):
         if text := commands(account, run.record):
             name = "the baseline" if run.record.run == 0 else f"run {run.record.run}"
-            blocks.append(Code(text, f"Commands that execute {name} again, in the campaign’s folder:"))
+            blocks.append(
+                Code(
+                    text,
+                    f"Commands that execute {name} again, in the campaign’s folder, each seed in a folder beside it:",
+                )
+            )
     return Section("Reproduction", tuple(blocks))
 
 
