@@ -18,7 +18,7 @@ from .errors import CannotGoOn, Interrupted
 from .executors import AbortRule, Executor, Job, Limits, Outcome
 from .folders import files_below, remove, unlock
 from .kept import shelves
-from .laboratory import CACHE, OF_THE_SCORERS, Laboratory, Scoring, lab_cache, settings_key, stamp
+from .laboratory import CACHE, OF_THE_SCORERS, Laboratory, Scoring, is_real, lab_cache, settings_key, stamp
 from .layout import layouts
 from .places import without_places
 from .record import write_atomically
@@ -55,7 +55,9 @@ class Execution:
     begun: float
     """Seconds since the epoch, by the file system's clock: what is older was not written by it."""
     scoring: Scoring | None
-    """Where the contract names a scorer and the execution ended well."""
+    """Where the contract names a scorer, the execution ended well and nothing is spoiled."""
+    spoiled: str = ""
+    """Why what it left is no evidence, however it ended."""
 
 
 class Executions:
@@ -122,15 +124,20 @@ class Executions:
         ended = place / "ended"
         ended.touch()
         begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
+        spoiled = ""
+        if not (is_real(out_dir, place) and out_dir.is_dir()):
+            spoiled = f"{out_dir.name}: the out_dir was replaced by a link or a file, so nothing in it is the run's."
+            out_dir = place / "nothing"
+            out_dir.mkdir(exist_ok=True)
         scoring = None
-        if outcome.ended == "ok" and self._campaign.contract.scorer:
+        if outcome.ended == "ok" and not spoiled and self._campaign.contract.scorer:
             self._check_cache(place / "cache")
             environment = self._environment(seed, overrides, smoke)
             within, imports = self._limits, self._warm
             scoring = self._laboratory.score(
                 place / "scoring", start, out_dir, environment, within, imports, tick, stop
             )
-        return Execution(outcome, out_dir, home / outcome.log, noted, begun, scoring)
+        return Execution(outcome, out_dir, home / outcome.log, noted, begun, scoring, spoiled)
 
     def score_again(
         self,
@@ -277,16 +284,13 @@ def file_results(source: Path, target: Path, scores: Path | None = None) -> list
     """Move what an execution left in its out_dir into a run's folder. Returns what was renamed, a sentence each.
 
     `scores` are a scorer's eval results, which become the run's; then the experiment's own are filed as `reported`. Safe to
-    repeat after a crash in the middle. Links are not taken over: a record holds its own files.
+    repeat after a crash in the middle. Links and pipes are not taken over: a record holds its own files.
     """
     target.mkdir(parents=True, exist_ok=True)
-    warnings = []
+    there = is_real(source, source.parent) and source.is_dir()
+    warnings = _drop_all_but_files(source) if there else []
     reserved = RESERVED if scores is None else RESERVED | {REPORTED}
-    for child in sorted(source.iterdir()) if source.is_dir() else ():
-        if child.is_symlink():
-            warnings.append(f"{shown(child.name)}: the experiment left a link; links are not kept.")
-            child.unlink()
-            continue
+    for child in sorted(source.iterdir()) if there else ():
         name = child.name
         if name in reserved:
             name = f"experiment_{name}"
@@ -311,6 +315,31 @@ def file_scores(scores: Path, target: Path, name: str) -> None:
     if scores.exists():
         (target / EVAL_FOLDER).mkdir(exist_ok=True)
         _move(scores, target / EVAL_FOLDER / name)
+
+
+def _drop_all_but_files(folder: Path) -> list[str]:
+    """Remove what is neither a file nor a folder, however deep it lies. Returns what it was, a sentence for each kind."""
+    links: list[str] = []
+    others: list[str] = []
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                members = list(entries)
+        except OSError:  # a path too long for anybody to follow
+            continue
+        for entry in members:
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
+            elif not entry.is_file(follow_symlinks=False):
+                (links if entry.is_symlink() else others).append(os.path.relpath(entry.path, folder))
+                Path(entry.path).unlink()
+    said = ((links, "a link; links are not kept"), (others, "what is no file; such are not kept"))
+    return [
+        f"{shown(min(names))}: the experiment left {what}{f' ({len(names) - 1} more)' if names[1:] else ''}."
+        for names, what in said
+        if names
+    ]
 
 
 def _move(source: Path, target: Path) -> None:

@@ -241,6 +241,11 @@ def stamp(folder: Path) -> dict[str, list[int]]:
     return found
 
 
+def is_real(path: Path, place: Path) -> bool:
+    """Whether no link is on the way from `place` to `path`, nor there."""
+    return os.path.realpath(path) == str(Path(os.path.realpath(place)) / path.relative_to(place))
+
+
 def _copy_artifact(out_dir: Path, target: Path, scorer: Sequence[str], limit: int | None) -> str:
     """Copy what `scorer` names of the out_dir: regular files, no links. Why it cannot be, "" where it was."""
     names = [found for part in scorer for found in _ARTIFACT.findall(part)] or [""]
@@ -248,6 +253,8 @@ def _copy_artifact(out_dir: Path, target: Path, scorer: Sequence[str], limit: in
     for name in names:
         if ".." in PurePosixPath(name).parts:
             raise CannotGoOn(f"scorer: {name} is not inside the out_dir")
+        if not is_real(out_dir / name, out_dir.parent):
+            return f"{name or out_dir.name}: only regular files are handed over, no links."
         pending = [PurePosixPath(name)]
         while pending:
             path = pending.pop()

@@ -83,7 +83,9 @@ class Trials:
     def look_closer(self, turn: Turn) -> None:
         """Execute what the verdict on a run needs: the baseline at the run's settings, points of a frontier where it is
         elsewhere on it, and further seeds of what looks better than its reference."""
-        run, judging, references = turn.run, self._cases.judging(turn.run), self._cases.references(turn.run)
+        run, judging, references = turn.run, self._cases.judging(), self._cases.references()
+        if self._journal.is_done(f"run_{run}/record"):
+            return
         case = self._cases.case(run)
         if judging.first_look(case) is not None:
             return
@@ -189,8 +191,8 @@ class Trials:
         return reason
 
     def _parent_commit(self, run: int) -> str:
-        """The code that this run started from: that of the last record, as it was left in place."""
-        return str(self._journal.result(f"run_{run - 1}/record")["commit"])
+        """The code that this run started from, as it was left in place."""
+        return str(self._cases.placed(run)["commit"])
 
     def _last_failed(self, turn: Turn) -> str | None:
         """The code of the last attempt of this run that was refused for its code or failed when executed."""
@@ -300,6 +302,8 @@ class Trials:
             if smoke and status == "crashed":
                 status = "smoke_failed"
             return status, f"{'smoke run: ' if smoke else ''}{outcome.why}"
+        if execution.spoiled:
+            return ("smoke_failed" if smoke else "wrong_result"), f"{'smoke run: ' if smoke else ''}{execution.spoiled}"
         if scoring and scoring.refused:
             known = scoring.ended in get_args(AttemptStatus) and scoring.ended != "crashed"
             status = scoring.ended if known else "smoke_failed" if smoke else "wrong_result"

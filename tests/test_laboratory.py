@@ -17,6 +17,7 @@ from harness import laboratory
 from harness.campaign import Campaign, Options, create_campaign
 from harness.contract import Contract, load_contract
 from harness.errors import InputError
+from harness.execution import file_results
 from harness.idea import Idea
 from harness.journal import read_events
 from harness.loop import Ending, go_on
@@ -247,6 +248,63 @@ def test_only_regular_files_are_handed_over(lab: Path, instead: str, words: str)
     )
     end(made)
     assert words in made.read_records()[1].attempts[0].why
+
+
+@pytest.mark.parametrize("scored", [True, False])
+@pytest.mark.parametrize(
+    "instead", ["out.symlink_to(Path.cwd().parents[3] / 'run_0')", "out.symlink_to(OUTSIDE)", "out.touch()"]
+)
+def test_an_out_dir_that_was_replaced_is_not_followed(lab: Path, instead: str, scored: bool) -> None:
+    """The link leads where an experiment cannot write; the harness, which files results by moving them, can."""
+    outside = lab.parent / "outside"
+    outside.mkdir()
+    for name in ("model.json", "mine.txt"):
+        (outside / name).write_text("[2.0, 0.0]")
+    (outside / "final_info.json").write_text('{"settings": {"size": 2}, "metrics": {"error": 0.0, "effort": 1.0}}')
+    code = f"atexit.register(lambda: [out.rename('was'), {instead.replace('OUTSIDE', repr(str(outside)))}])"
+    if not scored:
+        toml = CONTRACT.replace("scorer = [", "unused = [").replace('sources = ["toy.error"]\n', "")
+        (lab / "experiment.toml").write_text("\n".join(line for line in toml.splitlines() if "unused" not in line))
+        code_of_aim = next(line for line in EXPERIMENT.splitlines() if line.startswith("aim ="))
+        (lab / "experiment.py").write_text(
+            EXPERIMENT.replace(code_of_aim, "aim = 2.0").replace('"effort": 1.0', '"error": guess - aim')
+        )
+    made = campaign(
+        lab, [("aim + 0.5", "aim + 0.25"), ("settings = {", f"import atexit\n{code}\nsettings = {{")], max_attempts=1
+    )
+    before = {path.name for path in outside.iterdir()}
+    assert end(made).exit_code == 0
+    _, run = made.read_records()
+    assert [(attempt.status, attempt.why) for attempt in run.attempts] == [
+        ("wrong_result", "run_1: the out_dir was replaced by a link or a file, so nothing in it is the run's.")
+    ]
+    assert run.metrics == {}
+    assert {path.name for path in outside.iterdir()} == before
+    assert (made.run_folder(0) / "final_info.json").exists() and (made.run_folder(0) / "model.json").exists()
+
+
+@pytest.mark.parametrize("link", ["out", "out/sae", "out/sae/model"])
+def test_nothing_is_taken_through_a_link(tmp_path: Path, link: str) -> None:
+    (tmp_path / "other" / "sae" / "model").mkdir(parents=True)
+    (tmp_path / "other" / "sae" / "model" / "a").touch()
+    (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / "other" / link.removeprefix("out").strip("/"))
+    why = laboratory._copy_artifact(tmp_path / "out", tmp_path / "copy", ["--artifact={out_dir}/sae/model"], None)
+    assert why == "sae/model: only regular files are handed over, no links."
+    file_results(tmp_path / "out", tmp_path / "run_1")
+    assert (tmp_path / "other" / "sae" / "model" / "a").exists()
+    assert not [path for path in (tmp_path / "run_1").rglob("*") if path.is_symlink() or path.is_file()]
+
+
+def test_links_and_pipes_are_not_kept_however_deep_they_lie(lab: Path) -> None:
+    code = "(out / 'a' / 'b').mkdir(parents=True), (out / 'a' / 'b' / 'link').symlink_to('/etc'), os.mkfifo(out / 'a' / 'pipe'), (out / 'a' / 'b' / 'kept').touch()"
+    made = campaign(lab, [*BETTER, ("settings = {", f"{code}\nsettings = {{")])
+    assert end(made).exit_code == 0
+    kept = made.run_folder(1) / "a"
+    assert sorted(str(path.relative_to(kept)) for path in kept.rglob("*")) == ["b", "b/kept"]
+    said = "; ".join(made.read_records()[1].warnings)
+    assert "a/b/link: the experiment left a link; links are not kept" in said
+    assert "a/pipe: the experiment left what is no file; such are not kept" in said
 
 
 def test_what_is_larger_than_the_limit_is_not_copied(tmp_path: Path) -> None:
