@@ -70,8 +70,8 @@ class Dialogue:
         assert self._pending is not None
         return self._text(*self._pending, [text for _, text in self._inbox()], self._person_diff())
 
-    def is_called_back(self, run: int, attempt: int) -> bool:
-        """The agent has said ALL_COMPLETED, and a person has said something since."""
+    def is_called_back(self, run: int, attempt: int = 0) -> bool:
+        """The agent has said ALL_COMPLETED, in this attempt or before this run, and a person has said something since."""
         following = f"{turn_key(run, attempt + 1)}/turn"
         return attempt < self._options.max_attempts and (self._journal.is_done(following) or bool(self._inbox()))
 

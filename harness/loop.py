@@ -58,13 +58,13 @@ class Loop:
     def run(self) -> Ending:
         """Take the campaign from wherever it is to its end."""
         self.recorder.start()
-        if not self.recorder.has_baseline:
+        if not self.recorder.has(0):
             self.dialogue.prepare()
         self.baseline()
         for run in range(1, self.max_runs + 1):
             turn = self.one_run(run)
             self.tracker.track()
-            if turn.all_completed:
+            if turn.all_completed and not (self.recorder.has(run) and self.dialogue.is_called_back(run + 1)):
                 return ALL_COMPLETED
         return RUNS_SPENT
 
@@ -78,13 +78,16 @@ class Loop:
 
     def one_run(self, run: int) -> Turn:
         """Attempts, until a change has been executed well or the attempts are used up; then the record."""
+        self.recorder.place(run)
         trouble: Trouble | None = None
         for attempt in range(1, self.max_attempts + 1):
             turn = self.dialogue.take(run, attempt, trouble)
-            if turn.all_completed and turn.commit is None and not self.dialogue.is_called_back(run, attempt):
+            if turn.all_completed and turn.commit is None:
                 if attempt > 1:
                     self.recorder.record(run)
-                return turn
+                    return turn
+                if not self.dialogue.is_called_back(run, attempt):
+                    return turn
             trouble = self.trials.gate(turn) or self.trials.smoke(turn) or self.trials.execute(turn)
             if trouble is None:
                 self.trials.look_closer(turn)

@@ -340,6 +340,29 @@ def test_a_persons_word_calls_the_agent_back_after_all_completed(make_campaign: 
     assert "Try a larger rate first." in brief_of(campaign, 1, 2)
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        {"run 1, attempt 1": {"text": "I thought about it."}, "run 1, attempt 2": DONE},
+        {"run 1, attempt 1": FASTER | {"text": "HYPOTHESIS: less.\nALL_COMPLETED"}},
+    ],
+    ids=["after a refused attempt", "beside edits"],
+)
+def test_a_persons_word_after_all_completed_is_heard_in_the_next_run(
+    make_campaign: Make, first: dict[str, Any]
+) -> None:
+    campaign = make_campaign(first | {"run 2, attempt 1": STEEPER, "run 3, attempt 1": DONE}, max_runs=3)
+    assert run(campaign).reason == "all_completed"
+    assert len(campaign.read_records()) == 2
+    assert run(campaign).reason == "all_completed"  # nobody said anything
+    campaign.inbox.mkdir()
+    (campaign.inbox / "1.txt").write_text("Try a steeper one.")
+    assert run(campaign).reason == "all_completed"
+    second = campaign.read_records()[2]
+    assert (second.status, second.told) == ("completed", ["Try a steeper one."])
+    assert len([e for e in read_events(campaign.journal) if str(e.get("step")).endswith("/turn")]) / 2 == len(first) + 2
+
+
 def test_a_persons_edit_of_a_paused_campaign_is_recorded_as_theirs(make_campaign: Make) -> None:
     campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": STEEPER}, max_runs=1)
     run(campaign)
