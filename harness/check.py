@@ -16,6 +16,7 @@ from .words.claims import claims
 from .words.matching import Matching, Verdict
 from .words.names import Names
 from .words.prose import LIMIT
+from .words.quantities import Quantity
 
 _LONGEST = 400  # characters of a reason; a verdict's may be long
 
@@ -33,15 +34,20 @@ class Finding:
     """Run, metric or setting, value and file, in one line; for `no_source` what is missing."""
 
 
-def check(text: str, records: Sequence[Record], contract: Contract, *, about: int | None) -> list[Finding]:
+def check(
+    text: str, records: Sequence[Record], contract: Contract, *, about: int | None, forecast: bool = False
+) -> list[Finding]:
     """Every claim in `text`, in its order. `about`: the run that it speaks of where it names none.
 
-    Looks at the first `prose.LIMIT` characters; where there are more, the last finding says so.
+    Of a `forecast` only the numbers that it says to be those of a run. Looks at the first `prose.LIMIT` characters; where
+    there are more, the last finding says so.
     """
     matching = Matching(records, contract, about)
     names = Names(contract, records)
     found: list[Finding] = []
     for sentence, claim in claims(text, names, about):
+        if forecast and not (isinstance(claim, Quantity) and claim.of_run):
+            continue
         answer = matching.judge(claim)
         if answer is not None:
             verdict, why = answer
@@ -71,27 +77,39 @@ def marked(text: str, findings: Iterable[Finding]) -> str:
     return "".join([*parts, text[place:]])
 
 
+def words_on(record: Record, records: Sequence[Record], contract: Contract) -> dict[str, list[Finding]]:
+    """What the agent says with a run, by the names of the record's fields. Plan and hypothesis are older than the run."""
+    before, known = records[: record.run], records[: record.run + 1]
+    return {
+        "plan": check(record.plan, before, contract, about=record.run, forecast=True),
+        "hypothesis": check(record.hypothesis, before, contract, about=record.run, forecast=True),
+        "description": check(record.description, known, contract, about=record.run),
+        "interpretation": check(record.interpretation, known, contract, about=record.run),
+    }
+
+
 def checked(records: Sequence[Record], contract: Contract) -> list[Record]:
     """The records with the agent's words marked where they contradict what was measured."""
-    found = []
-    for record in records:
-        words = {}
-        for name in ("description", "interpretation"):
-            text = getattr(record, name)
-            words[name] = marked(text, check(text, records[: record.run + 1], contract, about=record.run))
-        found.append(record.model_copy(update=words))
-    return found
+    return [
+        record.model_copy(
+            update={name: marked(getattr(record, name), f) for name, f in words_on(record, records, contract).items()}
+        )
+        for record in records
+    ]
 
 
 def contradicted(records: Sequence[Record], contract: Contract) -> list[str]:
     """What the agent wrote last that the records contradict: of the last run before it, and of the results before that."""
-    last = [(records[-1], records[-1].description)]
-    if len(records) > 1:
-        last.append((records[-2], records[-2].interpretation))
+    last = [
+        (records[-1], ("plan", "hypothesis", "description")),
+        *((each, ("interpretation",)) for each in records[-2:-1]),
+    ]
     return [
         f"Your words on run {record.run} contradict the record: {each.claim}: {each.why}"
-        for record, text in last
-        for each in contradictions(check(text, records[: record.run + 1], contract, about=record.run))
+        for record, names in last
+        for name, found in words_on(record, records, contract).items()
+        if name in names
+        for each in contradictions(found)
     ]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
 
 from bench.words import WORDS, campaigns, measure
-from harness.check import Finding, check, marked, render
+from harness.check import Finding, check, checked, marked, render, words_on
+from harness.cli import cli
 from harness.contract import Contract
 from harness.loop import go_on
 from harness.record import AttemptRecord, MetricRecord, Record, SettingRecord, VerdictRecord
@@ -230,6 +232,58 @@ def test_without_a_run_in_hand_nothing_is_guessed():
     assert verdicts("Absorption is 0.5 in run 1.", about=None) == {"contradicts"}
 
 
+# --- what was written before the run ----------------------------------------------------------------------------------
+
+
+def forecast(text: str, run: int = 2) -> set[str]:
+    """What is said of the hypothesis of a run that does not exist yet."""
+    return {finding.verdict for finding in check(text, RECORDS[:run], CONTRACT, about=run, forecast=True)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Absorption falls to 0.05.",
+        "Absorption should fall to 0.1, and explained variance stays above 0.7.",
+        "Absorption falls from the baseline to 0.1.",
+        "We reach an absorption of 0.1 with run 1's schedule.",
+        "With the k of run 1 absorption drops to 0.09 and dead latents to 0.01.",
+        "This run has an absorption of 0.02.",
+        "Run 2 has an absorption of 0.02, lower than run 1.",
+        "Absorption improves on run 1 and falls below 0.05.",
+        "Absorption is 0.06 on the code of run 1.",
+        "Absorption is 0.06 in run 1's setting at k = 80.",
+    ],
+)
+def test_a_forecast_is_no_claim(text):
+    assert forecast(text) <= {"no_source"}
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "wrong"),
+    [
+        ("Absorption falls below the 0.112 of run 1.", "0.112", "0.121"),
+        ("Absorption falls to 0.05 (run 1: 0.112).", "0.112", "0.12"),
+        ("The baseline's absorption is 0.143, and it should fall to 0.05.", "0.143", "0.153"),
+        ("Run 1 has an explained variance of 0.527; more sparsity costs less, so it rises to 0.6.", "0.527", "0.572"),
+        ("Explained variance was 0.609 in the baseline and rises again.", "0.609", "0.906"),
+    ],
+)
+def test_what_a_hypothesis_says_of_an_earlier_run_is_one(text, right, wrong):
+    assert forecast(text) == {"matches"}
+    assert "contradicts" in forecast(text.replace(right, wrong))
+
+
+def test_plan_and_hypothesis_are_older_than_their_run():
+    told = record(
+        1, 0.112, 0.527, plan="1. Run 1 has an absorption of 0.2.", hypothesis="The baseline's absorption is 0.2."
+    )
+    found = words_on(told, [RECORDS[0], told], CONTRACT)
+    assert [finding.verdict for finding in found["plan"]] == ["no_source"]
+    assert [finding.verdict for finding in found["hypothesis"]] == ["contradicts"]
+    assert "[contradicts run_0: " in checked([RECORDS[0], told], CONTRACT)[1].hypothesis
+
+
 # --- what is done with it ---------------------------------------------------------------------------------------------
 
 
@@ -281,6 +335,27 @@ def test_a_reason_is_one_line_of_bounded_length():
     records = [RECORDS[0], base.model_copy(update={"verdict": VerdictRecord(kind="unhealthy", why=why)})]
     (wrong,) = findings("Run 1 improved on the baseline.", records=records)
     assert "\n" not in wrong.why and "\x1b" not in wrong.why and len(wrong.why) < 500
+
+
+def test_a_text_that_a_person_edited_is_read_in_place_of_the_agents_words(make_campaign, tmp_path):
+    campaign = make_campaign({}, max_runs=1)
+    go_on(campaign, view=Silent(), stop=Stop())
+    (tmp_path / "paper.md").write_text(
+        "# Results\n\nThe rate of the baseline is 0.05.\n\nThe baseline used 30 steps.\n"
+    )
+
+    def ask(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(cli, ["check", str(campaign.root), *words])
+        return done.exit_code, done.output
+
+    code, said = ask("--file", str(tmp_path / "paper.md"))
+    assert code == 4
+    assert "contradicted: The baseline used 30 steps." in said
+    assert "1 of 2 claims match, 1 contradicted" in said
+    assert ask() == (0, "0 contradictions with the records.\n")
+    code, said = ask("--file", str(tmp_path / "no.md"))
+    assert code == 2
+    assert "no.md: cannot be read: No such file or directory." in said
 
 
 def test_contradictions_go_back_to_the_agent_once(make_campaign):

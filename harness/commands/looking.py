@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -185,29 +186,46 @@ def brief(campaign: str) -> None:
 
 @click.command()
 @CAMPAIGN
-def check(campaign: str) -> None:
+@click.option("--file", "text", metavar="TEXT", help="A text about the campaign, such as an edited paper, instead.")
+def check(campaign: str, text: str | None) -> None:
     """The agent's words beside the records: which numbers and claims match, contradict, or have no source.
 
-    Exit code 4 where something contradicts.
+    Of plans and hypotheses only what they say of earlier runs: the rest are forecasts. Exit code 4 where something
+    contradicts.
 
     \b
     Example:
       harness check latest
+      harness check latest --file paper.md
 
     Next: `harness notes latest`, where what contradicts is marked.
     """
     from ..campaign import Campaign
     from ..check import check as check_words
-    from ..check import contradictions, render
+    from ..check import contradictions, render, words_on
     from ..layout import find_layout
 
     place = Campaign(find_layout(campaign).root.absolute())
-    records, wrong = place.read_records(), 0
-    for record in records:
-        for name in ("description", "interpretation"):
-            found = check_words(getattr(record, name), records[: record.run + 1], place.contract, about=record.run)
-            wrong += len(contradictions(found))
-            if found:
-                click.echo(f"run {record.run}, {name}:\n{render(found)}\n")
+    records = place.read_records()
+    if text is not None:
+        spoken = [(text, check_words(_read(text), records, place.contract, about=None))]
+    else:
+        spoken = [
+            (f"run {record.run}, {name}", found)
+            for record in records
+            for name, found in words_on(record, records, place.contract).items()
+        ]
+    wrong = 0
+    for title, found in spoken:
+        wrong += len(contradictions(found))
+        if found:
+            click.echo(f"{title}:\n{render(found)}\n")
     click.echo(f"{wrong} contradiction{'' if wrong == 1 else 's'} with the records.")
     sys.exit(4 if wrong else 0)
+
+
+def _read(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"--file {name}: cannot be read: {error.strerror}.") from error

@@ -141,6 +141,16 @@ class Reading:
             j in self.metric_at or self.low[j] in BETWEEN_RUN_AND_NUMBER for j in range(run.last + 1 + 2 * whose, i)
         )
 
+    def is_of_run(self, i: int) -> bool:
+        """Whether a number is said to be a run's own: `0.143 in the baseline`, `the baseline's 0.143`; not `0.1 from run 2`,
+        `0.1 with run 2's schedule`."""
+        owner = self.owners.get(i)
+        if owner is not None:
+            before = [word for word in self.before(owner.first, 2) if word != "the"]
+            return before[-1:] in (["in"], ["of"], ["for"], ["("]) and not self._is_possessive(owner)
+        before_it = [run for run in self.runs if run.last < i]
+        return bool(before_it) and self.precedes(before_it[-1], i)
+
     def _owner(self, end: int) -> Mention | None:
         for j in range(end + 1, min(end + 7, len(self.low))):
             run = self.run_at.get(j)

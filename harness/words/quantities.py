@@ -77,6 +77,8 @@ class Quantity:
     """Nothing but verbs and prepositions stands between it and the name of what it is of."""
     strict: bool
     """Also whose it is and what it says of it; otherwise nothing contradicts what another reading explains."""
+    of_run: bool
+    """The words right beside it say which run's value it is."""
     mentioned: tuple[str, ...]
     """All that the sentence names, for other readings."""
 
@@ -165,9 +167,23 @@ def _quantity(s: Reading, i: int, pairs: tuple[Mention | None, Runs | None] | No
         and (firm if role in ("value", "amount") else _is_plain_change(s, i, end))
     )
     mentioned = tuple(dict.fromkeys(name for each in s.metrics for name in each.names))
-    reference = s.reference(i)
+    reference, of_run = s.reference(i), role == "value" and s.is_of_run(i)
     return Quantity(
-        s.text(i, end), value, step, unit, role, bound, names, runs, reference, other, sure, tight, strict, mentioned
+        s.text(i, end),
+        value,
+        step,
+        unit,
+        role,
+        bound,
+        names,
+        runs,
+        reference,
+        other,
+        sure,
+        tight,
+        strict,
+        of_run,
+        mentioned,
     )
 
 

@@ -98,7 +98,7 @@ UNITS: dict[tuple[str, ...], Unit] = {
     ("-", "fold"): "x",
 }
 """What may stand behind a number, longer ones first."""
-BETWEEN_RUN_AND_NUMBER = _words("( : = at of value is has had ~ -")
+BETWEEN_RUN_AND_NUMBER = _words("( : = at of value is has had a an ~ -")
 LINKED = _words("is was are were remains slightly got became ended has much far even now")
 """Words before a comparative that make it a statement."""
 LINKS = _words(
