@@ -24,7 +24,7 @@ from .record_page import NO_REFERENCE, WORD_COLOURS, differences, word
 from .repository import Repository
 from .run_table import COLOURS, OTHER
 from .standing import values_of
-from .table import setting
+from .table import setting, titled
 from .text import line
 
 CSV = (
@@ -36,7 +36,7 @@ CSV = (
 
 _PROSE = {"description", "interface", "readable", "auxiliary", "smoke", "limits", "training_log", "default_profile"}
 """What a contract may say otherwise without another meaning of any number."""
-_PROSE_OF_METRICS = {"label", "target", "guard"}
+_PROSE_OF_METRICS = {"label", "unit", "target", "guard"}
 _NO_REASON = {"host", "system", "agent", "model"}
 """Of a fingerprint: what no number of an experiment depends on."""
 _LISTED = 6
@@ -88,6 +88,7 @@ class Comparison:
 
     metric: str
     better: str | None
+    unit: str
     sides: tuple[Side, ...]
     reasons: tuple[tuple[str, ...], ...]
     """For each campaign why it is not comparable with the first; empty where it is."""
@@ -105,9 +106,11 @@ def compare(layouts: Sequence[Layout], metric: str | None = None) -> Comparison:
         _read(layout, layout.name if names.count(layout.name) == 1 else str(layout.root)) for layout in unique.values()
     )
     metric = _metric(sides, metric)
-    better = next((m.better for side in sides for m in side.contract.metric if m.name == metric and m.better), None)
+    known = [m for side in sides for m in side.contract.metric if m.name == metric]
+    better = next((m.better for m in known if m.better), None)
+    unit = next((m.unit for m in known if m.unit), "")
     reasons = tuple(tuple(_reasons(sides[0], side)) for side in sides)
-    return Comparison(metric, better, sides, reasons, tuple(_entries(sides, metric)))
+    return Comparison(metric, better, unit, sides, reasons, tuple(_entries(sides, metric)))
 
 
 def render(compared: Comparison, width: int) -> str:
@@ -123,8 +126,8 @@ def render(compared: Comparison, width: int) -> str:
         lines += [click.style(each, fg=OTHER) for each in head]
         for reason in reasons:
             lines += wrap(line(reason), width, "  - ", "    ")
-    direction = f" ({compared.better} is better)" if compared.better else ""
-    lines += [*([""] if lines else []), click.style(f"{line(compared.metric)}{direction}", bold=True)]
+    about = "; ".join(filter(None, [compared.unit, f"{compared.better} is better" if compared.better else ""]))
+    lines += [*([""] if lines else []), click.style(titled(line(compared.metric), about), bold=True)]
     shown = _table(compared, width)
     has_settings = _SETTINGS in click.unstyle(shown[0])
     return "\n".join([*lines, "", *shown, "", *_legend(compared, has_settings, width)])

@@ -91,6 +91,8 @@ class Metric(_Part):
     """Flat names in result files that mean this metric, so that it has one name in all profiles; the first found counts.
     Where the contract names a scorer, it is read from the scorer's files only."""
     label: str = ""
+    unit: str = ""
+    """`ms`: shown behind the name in tables and figures."""
     better: Literal["lower", "higher"] | None = None
     """None: shown as context, neither direction is better."""
     target: float | None = None

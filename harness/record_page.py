@@ -3,7 +3,7 @@ are whose."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from .difference import Difference, beside, set_with_errors
 from .run_table import COLOURS, OTHER
 from .show import cost, tokens
 from .standing import values_of
+from .table import titled
 from .text import clean, duration, line
 
 CSV = (
@@ -32,7 +33,7 @@ def differences(
 ) -> dict[str, Difference | None]:
     """Each metric of a run beside that of what answers for it, the baseline or a control; None where nothing does.
 
-    All are data as their files hold them. The primary metric takes the noise that its verdict took.
+    All are data as their files hold them. The primary metric takes the numbers and the noise that its verdict took.
     """
     better = {metric["name"]: metric["better"] for metric in contract["metric"]}
     primary = next((metric["name"] for metric in contract["metric"] if metric["primary"]), None)
@@ -51,16 +52,17 @@ def differences(
             found[name] = None  # on a frontier nothing was measured where the run stands
         elif name == primary:
             own = beside(values, theirs, better.get(name))
-            found[name] = replace(
-                own,
-                tested=True,
-                reference=compared["reference_mean"] if on_frontier else own.reference,
-                reference_seeds=compared["reference_seeds"] if on_frontier else own.reference_seeds,
-                low=compared.get("low"),
-                high=compared.get("high"),
-                sd=compared.get("sd") or own.sd,
-                reference_sd=compared.get("reference_sd") or own.reference_sd,
-            )
+            if on_frontier or compared.get("sd") is not None:
+                own = replace(
+                    own,
+                    value=compared["mean"],
+                    reference=compared["reference_mean"],
+                    seeds=compared["seeds"],
+                    reference_seeds=compared["reference_seeds"],
+                    sd=compared.get("sd") or own.sd,
+                    reference_sd=compared.get("reference_sd") or own.reference_sd,
+                )
+            found[name] = replace(own, tested=True, low=compared.get("low"), high=compared.get("high"))
         else:
             found[name] = beside(values, theirs, better.get(name))
     return found
@@ -148,6 +150,7 @@ def _metrics(
         return ["", "No metrics."]
     found = differences(data, baseline, contract)
     order = {metric["name"]: place for place, metric in enumerate(contract["metric"])}
+    units = {metric["name"]: metric.get("unit", "") for metric in contract["metric"]}
     primary = next((metric["name"] for metric in contract["metric"] if metric["primary"]), None)
     reference = (data["verdict"].get("against_baseline") or {}).get("reference") or "run_0"
     columns = [
@@ -170,7 +173,7 @@ def _metrics(
         said = word(data, other) if other else ""
         rows.append(
             {
-                "name": Cell(line(name)),
+                "name": Cell(titled(line(name), units.get(name, ""))),
                 "value": Cell(value),
                 "reference": Cell(theirs),
                 "difference": Cell(difference, WORD_COLOURS.get(said)),
@@ -179,15 +182,21 @@ def _metrics(
         )
     lines = ["", *table(columns, rows, width)]
     if any(each is not None for each in found.values()):
-        said = (
-            "± is one standard error, over seeds. Only the primary metric"
-            + (f", {line(primary)}," if primary else "")
-            + " is tested; of the others a word marks what chance gives in less than one case of twenty, each by itself."
-        )
-        if any(row["word"].text.endswith("?") for row in rows):
-            said += " A question mark: not tested, or one seed each, so that the noise is unknown."
+        said = how_to_read(primary, [row["word"].text for row in rows])
         lines += ["", *(click.style(each, dim=True) for each in wrap(said, width, "", ""))]
     return lines
+
+
+def how_to_read(primary: str | None, words: Iterable[str]) -> str:
+    """What stands below a table of metrics with these words."""
+    said = (
+        "± is one standard error, over seeds. Only the primary metric"
+        + (f", {line(primary)}," if primary else "")
+        + " is tested; of the others a word marks what chance gives in less than one case of twenty, each by itself."
+    )
+    if any(word.endswith("?") for word in words):
+        said += " A question mark: not tested, or one seed each, so that the noise is unknown."
+    return said
 
 
 def _settings(settings: Mapping[str, Mapping[str, Any]], width: int) -> list[str]:

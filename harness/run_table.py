@@ -12,6 +12,7 @@ from .columns import Cell, Column, table, wrap
 from .difference import beyond, set_with_errors, with_words
 from .show import cost, tokens
 from .standing import Primary, Row, Standing
+from .table import titled
 from .text import duration
 
 COLOURS = {
@@ -48,7 +49,7 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
     columns = [
         Column("run", "run"),
         Column("outcome", "verdict"),
-        Column("value", (primary.name if primary else "")[:_LONGEST_TITLE], right=True),
+        Column("value", titled(primary.name[:_LONGEST_TITLE], primary.unit) if primary else "", right=True),
         Column("difference", "difference", right=True, drop=1),
         Column("seeds", "seeds", right=True, drop=5),
         Column("tokens", "tokens", right=True, drop=6),
@@ -103,7 +104,7 @@ def log(standing: Standing, width: int) -> str:
     lines = run_table(standing.rows, standing.primary, width)
     primary = standing.primary
     if primary is not None:
-        said = f"{primary.name}: {primary.better} is better."
+        said = f"{titled(primary.name, primary.unit)}: {primary.better} is better."
         if any(row.error is not None for row in standing.rows):
             said += " ± is one standard error, over seeds."
         references = dict.fromkeys(row.reference for row in standing.rows if row.reference)

@@ -43,11 +43,12 @@ _STEP = re.compile(r"(?:run_(\d+)/)?(?:attempt_(\d+)/)?([a-z_]+?)(?:_\d+)?")
 
 @dataclass(frozen=True)
 class Primary:
-    """The metric that decides: its name in the results, its title for people, and which way is better."""
+    """The metric that decides: its name in the results, its title for people, which way is better, and its unit."""
 
     name: str
     title: str
     better: str
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def primary_metric(facts: Mapping[str, Any]) -> Primary | None:
     """The contract's primary metric."""
     for metric in facts["contract"]["metric"]:
         if metric["primary"]:
-            return Primary(metric["name"], metric["label"] or metric["name"], metric["better"])
+            return Primary(metric["name"], metric["label"] or metric["name"], metric["better"], metric.get("unit", ""))
     return None
 
 

@@ -40,6 +40,11 @@ def row(values: Sequence[float | None], digits: int = 4) -> list[str]:
     return shown
 
 
+def titled(name: str, unit: str) -> str:
+    """`step_ms (ms)`: the head of a column, the label of an axis."""
+    return f"{name} ({unit})" if unit else name
+
+
 def setting(value: Setting) -> str:
     """A setting as one would write it in JSON, strings bare."""
     if value is None or isinstance(value, bool):

@@ -302,3 +302,12 @@ def test_a_rendered_record_is_read_back_from_its_file(recorded):
     contract = recorded.contract.model_dump()
     baseline = Record.read(recorded.run_folder(0)).model_dump()
     assert record_page.record(record, baseline, contract, 80) == record_page.record(again, baseline, contract, 80)
+
+
+def test_a_unit_stands_behind_the_name_wherever_the_contract_gives_one(recorded, copy):
+    other = copy("other")
+    edit(other.options_file, lambda d: d["contract"]["metric"][0].update(unit="nats"))
+    assert re.search(r"^run +verdict +loss \(nats\) ", ask("log", other.root).output)
+    assert re.search(r"^loss \(nats\) +0\.", ask("show", other.root, 2).output, re.M)
+    assert "loss (nats; lower is better)" in ask("compare", other.root).output
+    assert reasons(recorded, other) == [], "a unit is no other contract"
