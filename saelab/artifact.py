@@ -36,7 +36,7 @@ _PROBES = 48, 31
 
 
 class SAE(Protocol):
-    """Rows x [n, d_in] to codes f [n, d_sae], and back. The code of a row depends on that row alone."""
+    """Rows x [n, d_in] to codes f [n, d_sae], f >= 0, and back. The code of a row depends on that row alone."""
 
     def encode(self, x: Tensor) -> Tensor: ...
 
@@ -88,6 +88,11 @@ def _probes(sae: SAE, used: Mapping[str, Setting]) -> tuple[tuple[Tensor, Tensor
         _check_shape("decode", x, n, d_in)
         rows.append(x.float() + 0.3 * torch.randn(n, d_in, generator=chance).to(device))
     together, alone = sae.encode(rows[0]), torch.cat([sae.encode(row[None]) for row in rows[0]])
+    if (together < 0).any():
+        raise ExportError(
+            "encode: codes must be >= 0, and some are negative: a latent fires where its code is above 0. Negate the "
+            "latent's direction instead, or end encode with a relu."
+        )
     apart = ((together - alone).abs() > 1e-3 * together.abs().max()).any(dim=1)
     if apart.float().mean() > 0.1:
         raise ExportError(

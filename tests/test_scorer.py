@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 import saelab
 from saelab import export
 from saelab.artifact_files import ARTIFACT, DECODE, ENCODE, SETTINGS, WEIGHTS
+from saelab.scorer import graph
 from saelab.scorer.graph import LARGEST, Refused
 from saelab.scorer.sealed import Sealed
 from saelab.scorer.torch_sae import SealedSAE
@@ -348,6 +349,145 @@ def test_an_objection_stays_when_somebody_swallows_it(artifact):
     assert sealed.count.objections == ["no"]
 
 
+def test_negative_codes_are_refused_in_both_scorings(artifact):
+    """f -> -f and W_dec -> -W_dec reconstruct alike, and no latent ever fires where firing means more than 0."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "W"], ["pre"]),
+        helper.make_node("Relu", ["pre"], ["f_then"]),
+        helper.make_node("Neg", ["f_then"], ["f"]),
+    ]
+    changed(artifact, model(nodes, [W]))
+    with pytest.raises(Refused, match=f"{ENCODE}: codes must be >= 0"):
+        load(artifact)
+    late = [
+        helper.make_node("MatMul", ["x", "W"], ["pre"]),
+        helper.make_node("Relu", ["pre"], ["g"]),
+        helper.make_node("Where", ["is_far", "minus", "g"], ["f"]),
+        helper.make_node("Greater", ["g", "far"], ["is_far"]),
+    ]
+    nodes = [late[0], late[1], late[3], late[2]]
+    sealed = load(changed(artifact, model(nodes, [W, ("far", np.float32(1e4)), ("minus", np.float32(-1))])))
+    for encode in (lambda x: sealed.encode(x.numpy()), SealedSAE(sealed).encode):
+        with pytest.raises(Refused, match=f"{ENCODE}: codes must be >= 0"):
+            encode(1e6 * rows())
+    assert len(sealed.count.objections) == 2
+
+
+def test_negative_codes_are_explained_to_the_agent(tmp_path):
+    class Negative(TopK):
+        def encode(self, x):
+            return -super().encode(x)
+
+    with pytest.raises(saelab.ExportError, match="encode: codes must be >= 0"):
+        hand_over(tmp_path, Negative())
+
+
+def wide(folder, width=2048):
+    """The artifact of an SAE of so many latents that a few probes do not reach all of them. Returns its decoder."""
+    random = np.random.default_rng(5)
+    weights = random.standard_normal((D_IN, width)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "W"], ["pre"]), helper.make_node("Relu", ["pre"], ["f"])]
+    changed(folder, model(nodes, [("W", weights)], (("x", D_IN), ("f", width))))
+    decode = [helper.make_node("MatMul", ["f", "V"], ["x"])]
+    changed(folder, model(decode, [("V", weights.T.copy())], (("f", width), ("x", D_IN))), DECODE)
+    return weights.T
+
+
+def test_no_latent_has_the_direction_that_the_weights_file_claims(artifact):
+    from safetensors.numpy import save_file
+
+    true = wide(artifact)
+    for latent in range(0, len(true), 400):
+        forged = true.copy()
+        forged[latent] *= -1
+        save_file(
+            {"W_dec": forged, "W_enc": true.T.copy(), "b_enc": np.zeros(len(true), np.float32)}, artifact / WEIGHTS
+        )
+        sealed = load(artifact)
+        assert np.allclose(sealed.W_dec, true, atol=1e-5)
+        assert sealed.remarks == [f"W_dec of {WEIGHTS} is not what {DECODE} decodes with; the latter counts."]
+
+
+def test_rows_are_reconstructed_by_the_directions_of_the_latents_alone(artifact):
+    """A decoder that does otherwise in a row that nobody looks at changes nothing."""
+    nodes = [
+        helper.make_node("MatMul", ["f", "V"], ["plain"]),
+        helper.make_node("ReduceMax", ["f", "axes"], ["most"], keepdims=1),
+        helper.make_node("Greater", ["most", "far"], ["is_far"]),
+        helper.make_node("Where", ["is_far", "cheat", "plain"], ["x"]),
+    ]
+    constants = [("V", W[1].T.copy()), ("axes", np.array([1])), ("far", np.float32(100)), ("cheat", np.float32(7))]
+    sealed = load(changed(artifact, model(nodes, constants, (("f", D_SAE), ("x", D_IN))), DECODE))
+    codes = np.random.default_rng(0).random((4000, D_SAE), dtype=np.float32)
+    codes[1234, 3] = 200
+    assert np.allclose(sealed.decode(codes)[1234], codes[1234] @ W[1].T, rtol=1e-4)
+    assert np.allclose(SealedSAE(sealed).decode(torch.from_numpy(codes))[1234], codes[1234] @ W[1].T, rtol=1e-4)
+
+
+def test_which_rows_are_looked_at_depends_on_a_secret(artifact):
+    def looked_at(secret):
+        sealed = Sealed(artifact, threads=1, secret=secret)
+        return [list(sealed.some(1000)) for _ in range(3)]
+
+    assert looked_at(b"ours") == looked_at(b"ours")
+    assert looked_at(b"ours") != looked_at(b"theirs")
+
+
+def test_encoder_weights_are_believed_where_the_latents_that_fire_obey_them(artifact):
+    from safetensors.numpy import load_file, save_file
+
+    true = load_file(artifact / WEIGHTS)
+    assert SealedSAE(load(artifact)).W_enc is not None
+    for names, forged in (
+        ("W_enc", true | {"W_enc": 3 * true["W_enc"]}),
+        ("b_enc", true | {"b_enc": true["b_enc"] + 1}),
+    ):
+        save_file(forged, artifact / WEIGHTS)
+        sealed = load(artifact)
+        assert (SealedSAE(sealed).W_enc, SealedSAE(sealed).b_enc) == (None, None), names
+        assert sealed.remarks == [
+            f"W_enc and b_enc of {WEIGHTS} are not what {ENCODE} encodes with; nothing that rests on them is measured."
+        ]
+
+
+def test_weights_that_are_absent_are_said(artifact):
+    from safetensors.numpy import save_file
+
+    save_file({"V": np.zeros(2, np.float32)}, artifact / WEIGHTS)
+    assert load(artifact).remarks == [f"W_enc, b_enc, W_dec: not in {WEIGHTS} with the shapes of the SAE."]
+
+
+@pytest.mark.parametrize("k", ["Infinity", "-Infinity", "NaN", "1e400", "2.5"])
+def test_a_k_that_is_no_number_of_latents_is_no_setting(artifact, k):
+    (artifact / SETTINGS).write_text('{"k": ' + k + "}")
+    sealed = load(artifact)
+    sealed.encode(rows().numpy())
+    assert sealed.verified()["k"] == K
+
+
+def test_a_width_beyond_all_sense_is_refused_before_anything_is_loaded(artifact):
+    nodes = [helper.make_node("MatMul", ["x", "W"], ["f"])]
+    made = model(nodes, [W], (("x", D_IN), ("f", 2**31)))
+    assert f"{ENCODE}: gives rows of 2,147,483,648; the most that is read is" in refusal(changed(artifact, made))
+
+
+@pytest.mark.parametrize("when", ["loaded", "run"])
+def test_a_small_file_cannot_ask_for_more_memory_than_there_is(artifact, when, monkeypatch):
+    monkeypatch.setattr(graph, "available_memory", lambda: 10**9)
+    size = ("size", np.array([2**29], dtype=np.int64))  # of four bytes each
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("ReduceMin", ["shape"], ["some"], keepdims=1),
+        helper.make_node("Add", ["some", "size"], ["more"]),
+        helper.make_node("ConstantOfShape", ["size" if when == "loaded" else "more"], ["large"]),
+        helper.make_node("ReduceMax", ["large"], ["zero"], keepdims=0),
+        helper.make_node("MatMul", ["x", "W"], ["pre"]),
+        helper.make_node("Add", ["pre", "zero"], ["sum"]),
+        helper.make_node("Relu", ["sum"], ["f"]),
+    ]
+    assert f"{ENCODE}: " in refusal(changed(artifact, model(nodes, [W, size])))
+
+
 # --- what is known of it -------------------------------------------------------------------------------------------------
 
 
@@ -362,8 +502,9 @@ def test_reported_settings_do_not_decide_what_is_verified(artifact):
 def test_weights_that_the_decoder_does_not_use_are_not_believed(artifact):
     from safetensors.numpy import load_file, save_file
 
-    true = load_file(artifact / WEIGHTS)["W_dec"]
-    save_file({"W_dec": true[::-1].copy()}, artifact / WEIGHTS)
+    weights = load_file(artifact / WEIGHTS)
+    true = weights["W_dec"]
+    save_file(weights | {"W_dec": true[::-1].copy()}, artifact / WEIGHTS)
     sealed = load(artifact)
     assert np.allclose(sealed.W_dec, true, atol=1e-5)
     assert sealed.remarks == [f"W_dec of {WEIGHTS} is not what {DECODE} decodes with; the latter counts."]

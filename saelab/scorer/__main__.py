@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,9 @@ from ..settings import Setting, Settings, SettingsError, load_settings
 from .graph import Refused
 from .sealed import Sealed
 
+SECRET = "HARNESS_SECRET"
+"""A text that no experiment knows, the same for all scorings whose results are compared."""
+
 
 def main(artifact: Path, out: Path) -> None:
     """Score. Raises Refused where the artifact is at fault, SettingsError where the contract is, CannotPrepare where the
@@ -26,9 +30,10 @@ def main(artifact: Path, out: Path) -> None:
     settings = load_settings(Path.cwd())
     out.mkdir(parents=True, exist_ok=True)
     if settings.evals is None:
-        sealed = Sealed(artifact, threads=settings.threads)
+        sealed = Sealed(artifact, threads=settings.threads, secret=_secret())
         _check_width(sealed, settings)
         scores = score(sealed, settings)
+        sealed.compare_l0(scores["l0"])
         _write(out / "synthetic.json", {"eval_type_id": "synthetic", "eval_result_metrics": {"scores": scores}})
         print("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
     else:
@@ -37,7 +42,13 @@ def main(artifact: Path, out: Path) -> None:
         raise Refused(sealed.count.objections[0])
     count = sealed.count
     verified = sealed.verified() | scored_on(settings)
-    facts = {"verified": verified, "remarks": sealed.remarks, "rows": count.rows, "most_in_a_row": count.most}
+    facts = {
+        "verified": verified,
+        "remarks": sealed.remarks,
+        "rows": count.rows,
+        "l0": count.l0,
+        "most_in_a_row": count.most,
+    }
     _write(out / "facts.json", facts)
 
 
@@ -54,7 +65,7 @@ def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:
     from .torch_sae import SealedSAE, is_cuda
 
     cuda = is_cuda(settings.device)
-    sealed = Sealed(artifact, threads=settings.threads, cuda=cuda)
+    sealed = Sealed(artifact, threads=settings.threads, cuda=cuda, secret=_secret())
     if cuda and not sealed.on_gpu:
         print("the SAE is computed on the CPU: this onnxruntime has no CUDA (onnxruntime-gpu, in its place, has it)")
     _check_width(sealed, settings)
@@ -66,9 +77,15 @@ def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:
         if sealed.count.objections:  # the library in between may have made another error of it
             raise Refused(sealed.count.objections[0]) from None
         raise
+    if (core := out / "core.json").exists():
+        sealed.compare_l0(json.loads(core.read_text())["eval_result_metrics"]["sparsity"]["l0"])
     if skipped:
         _write(out / "skipped.json", {"skipped": skipped})
     return sealed
+
+
+def _secret() -> bytes:
+    return os.environ.get(SECRET, "").encode()
 
 
 def _check_width(sealed: Sealed, settings: Settings) -> None:

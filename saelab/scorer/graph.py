@@ -7,7 +7,9 @@ is not seen here: the process that runs it has limits of time and memory.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,8 @@ Floats = npt.NDArray[np.float32]
 LARGEST = 2**31 - 1
 """Bytes of a file: ONNX files cannot be larger."""
 MOST_NODES = 10_000
+WIDEST = 2**22
+"""Numbers in a row."""
 _ROWS_AT_ONCE = 4096
 _STANDARD = ("", "ai.onnx")
 _OTHERWISE = frozenset(
@@ -83,10 +87,12 @@ class Graph:
         options.use_deterministic_compute = True
         options.log_severity_level = 4
         on_gpu = cuda and _CUDA[0] in onnxruntime.get_available_providers()
+        self._limited = contextlib.nullcontext if on_gpu else within_memory  # CUDA reserves addresses, not memory
         try:
-            self.session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=[*([_CUDA] if on_gpu else []), "CPUExecutionProvider"]
-            )
+            with self._limited():
+                self.session = onnxruntime.InferenceSession(
+                    model.SerializeToString(), options, providers=[*([_CUDA] if on_gpu else []), "CPUExecutionProvider"]
+                )
         except Exception as error:  # onnxruntime's own classes
             raise Refused(f"{name}: onnxruntime does not load it: {_first_line(error)}") from error
         self.on_gpu = _CUDA[0] in self.session.get_providers()
@@ -100,7 +106,8 @@ class Graph:
 
     def _run(self, rows: Floats) -> Floats:
         try:
-            (found,) = self.session.run(None, {self.input.name: np.ascontiguousarray(rows, dtype=np.float32)})
+            with self._limited():
+                (found,) = self.session.run(None, {self.input.name: np.ascontiguousarray(rows, dtype=np.float32)})
         except Exception as error:  # onnxruntime's own classes
             raise Refused(f"{self.name}: fails on {len(rows)} rows: {_first_line(error)}") from error
         self.check(found.shape, len(rows), bool(np.isfinite(found).all()))
@@ -138,6 +145,11 @@ class Graph:
                 raise Refused(
                     f"{self.name}: expected one {kind} of float32 [n, width], n free; found {_in_words(ends)}."
                 )
+            if shapes[0] > WIDEST:
+                verb = "takes" if kind == "input" else "gives"
+                raise Refused(
+                    f"{self.name}: {verb} rows of {shapes[0]:,}; the most that is read is {WIDEST:,} numbers a row."
+                )
 
     def _inspect_node(self, node: NodeProto) -> None:
         kind = node.op_type
@@ -149,6 +161,36 @@ class Graph:
             raise Refused(
                 f"{self.name}: operation {kind}: an SAE is scored as a fixed function, without chance and branches."
             )
+
+
+@contextlib.contextmanager
+def within_memory() -> Iterator[None]:
+    """This process gets no more memory in here than the machine has left: a few bytes of a graph can ask for any amount.
+
+    On Linux alone, and not on a GPU."""
+    available = available_memory()
+    if available is None:
+        yield
+        return
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = pages * resource.getpagesize() + available
+    soft = min([wanted, *(limit for limit in before if limit != resource.RLIM_INFINITY)])
+    resource.setrlimit(resource.RLIMIT_AS, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def available_memory() -> int | None:
+    """Bytes that can be had without taking them from anybody; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
+    return 1024 * (found.get("MemAvailable", 0) + found.get("SwapFree", 0)) or None
 
 
 def _parts(message: Any) -> Iterator[Any]:

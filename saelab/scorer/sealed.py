@@ -1,18 +1,21 @@
 """A run's SAE as the scorer has it: two graphs, weights and settings, and checks on whatever they compute.
 
-- The code of a row depends on that row alone: of each batch some rows are encoded again by themselves.
-- decode is affine, decode(f) = f W_dec + b: of each batch some rows are looked at, on the codes that really occur. So a
-  latent's direction means what scores take it for.
+- Codes are at least 0, and the code of a row depends on that row alone: of each batch some rows are encoded again by
+  themselves.
+- The decoder's graph is asked for what each latent adds by itself, and for what is there without any. Rows are reconstructed
+  from these, so a latent's direction means what scores take it for; of each batch some rows are compared with the graph.
 - Codes are counted here: how many latents fire, and the most in one row.
 - The same rows give the same codes twice.
 
-Which rows are looked at depends on the content of the files, so nobody can choose them, and each scoring takes the same.
+Which rows are looked at depends on the content of the files and on a secret, where the scorer was given one: an experiment
+that knows its own files can neither choose nor foresee them, and each scoring takes the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,8 @@ AGREES = 1e-3
 """The largest difference that rounding explains, as a share of the largest value."""
 MAY_TIE = 0.05
 """The share of the rows looked at that may differ by more: where latents tie for the last place, rounding decides."""
+L0_AGREES = 1.5
+"""The largest ratio of two L0 that different rows explain: evals look at different texts, some without first tokens."""
 _PROBES = 64
 _LARGEST_SETTINGS = 1_000_000  # bytes
 
@@ -45,11 +50,15 @@ class Count:
     """Of the rows looked at, those that depended on the others."""
     objections: list[str] = field(default_factory=list)
 
+    @property
+    def l0(self) -> float:
+        return self.fired / max(self.rows, 1)
+
 
 class Sealed:
     """Rows [n, d_in] to codes [n, d_sae] and back, in numpy."""
 
-    def __init__(self, folder: Path, *, threads: int, cuda: bool = False) -> None:
+    def __init__(self, folder: Path, *, threads: int, cuda: bool = False, secret: bytes = b"") -> None:
         """The artifact in `folder`. Raises Refused, with file and reason."""
         encode, decode = read_bytes(folder / ENCODE), read_bytes(folder / DECODE)
         self.settings = _settings(read_bytes(folder / SETTINGS))
@@ -64,10 +73,13 @@ class Sealed:
             )
         self.on_gpu = self._encode.on_gpu
         self.count = Count()
-        self._chance = np.random.default_rng(list(hashlib.sha256(encode + decode).digest()))
+        self._chance = np.random.default_rng(list(hashlib.sha256(secret + encode + decode).digest()))
         self.remarks: list[str] = []
         self.b_dec: Floats = self._decode.run(np.zeros((1, self.d_sae), dtype=np.float32))[0]
         self.W_dec = self._directions()
+        self.W_enc: Floats | None = self._named("W_enc", self.d_in, self.d_sae)
+        self.b_enc: Floats | None = self._named("b_enc", self.d_sae)
+        """What the weights say, None where the codes do not obey it."""
         self._look_twice()
 
     def encode(self, x: Floats) -> Floats:
@@ -78,17 +90,23 @@ class Sealed:
 
     def decode(self, f: Floats) -> Floats:
         """Rows [n, d_in] of codes [n, d_sae]. Raises Refused."""
-        rows = self._decode.run(f)
-        self.look_at_rows(rows, f)
+        rows: Floats = f @ self.W_dec + self.b_dec
+        some = self.some(len(f))
+        self.look_at_rows(rows[some], f[some], bool(np.isfinite(rows).all()))
         return rows
 
     def look_at_codes(self, codes: Floats, x: Floats) -> None:
-        """Count `codes`, and compare some of them with what their rows of `x` give by themselves."""
+        """Count `codes`, and compare some of them with what their rows of `x` give by themselves. Raises Refused."""
+        if codes.min(initial=0) < 0:
+            self.object(
+                f"{ENCODE}: codes must be >= 0: a latent fires where its code is above 0. Negate the latent's direction "
+                "instead, or end encode with a relu."
+            )
         fires = np.count_nonzero(codes, axis=1)
         self.count.rows += len(codes)
         self.count.fired += int(fires.sum())
         self.count.most = max(self.count.most, int(fires.max(initial=0)))
-        for row in self._some(len(codes)):
+        for row in self.some(len(codes)):
             alone = self._encode.run(x[row : row + 1])[0]
             self.count.looked_at += 1
             self.count.apart += not _agree(alone, codes[row])
@@ -98,10 +116,10 @@ class Sealed:
                 f"{self.count.looked_at} rows get another code by themselves). Encode each row by a rule of its own."
             )
 
-    def look_at_rows(self, rows: Floats, f: Floats) -> None:
-        """Compare some of the reconstructed `rows` with what the directions of the latents add up to."""
-        some = self._some(len(f))
-        if not _agree(f[some] @ self.W_dec + self.b_dec, rows[some]):
+    def look_at_rows(self, rows: Floats, f: Floats, finite: bool) -> None:
+        """Compare some reconstructed `rows` with what the graph makes of their codes; `finite` is all. Raises Refused."""
+        self._decode.check(rows.shape, len(f), finite)
+        if not _agree(self._decode.run(f), rows):
             self.object(
                 f"{DECODE}: not affine: decode(f) is not the sum of f[l] times the direction of latent l, plus a constant. "
                 "Then a latent has no direction, and nothing that rests on directions can be scored."
@@ -117,26 +135,30 @@ class Sealed:
         found = {"d_in": self.d_in, "dict_size": self.d_sae}
         k = self.settings.get("k")
         if isinstance(k, int | float) and not isinstance(k, bool):
-            found["k"] = int(k) if self.count.most <= k == int(k) else self.count.most
+            is_number = math.isfinite(k) and k == int(k)
+            found["k"] = int(k) if is_number and self.count.most <= k else self.count.most
         return found
 
-    def _some(self, rows: int) -> Any:
+    def compare_l0(self, measured: float) -> None:
+        """Remark it where an eval has found another L0 than was counted here, over all rows of all evals."""
+        counted = self.count.l0
+        if not counted / L0_AGREES <= measured <= counted * L0_AGREES:
+            self.remarks.append(f"L0 {measured:.4g} was measured; the scorer counted {counted:.4g} latents a row.")
+
+    def some(self, rows: int) -> Any:
         return self._chance.choice(rows, min(ALONE, rows), replace=False)
 
     def _directions(self) -> Floats:
-        """W_dec [d_sae, d_in]: that of the weights where the graph decodes with it, else the graph's own."""
-        named = self.weights.get("W_dec")
-        codes = self._codes()
-        rows = self._decode.run(codes)
-        if named is not None and named.shape == (self.d_sae, self.d_in) and _agree(codes @ named + self.b_dec, rows):
-            return named
-        if named is not None:
-            self.remarks.append(f"W_dec of {WEIGHTS} is not what {DECODE} decodes with; the latter counts.")
+        """W_dec [d_sae, d_in], what each latent adds by itself."""
         found = np.empty((self.d_sae, self.d_in), dtype=np.float32)
         for start in range(0, self.d_sae, 1024):
             part = found[start : start + 1024]
             part[:] = self._decode.run(np.eye(len(part), self.d_sae, start, dtype=np.float32)) - self.b_dec
         return found
+
+    def _named(self, name: str, *shape: int) -> Floats | None:
+        found = self.weights.get(name)
+        return found if found is not None and found.shape == shape else None
 
     def _codes(self) -> Floats:
         """Sparse codes to try decode with."""
@@ -145,15 +167,33 @@ class Sealed:
         return codes
 
     def _look_twice(self) -> None:
-        """Both graphs must give the same twice, and decode must be affine."""
+        """Both graphs must give the same twice, and decode must be affine. What the weights say is compared with them."""
         codes = self._codes()
-        x = self.decode(codes)
+        x: Floats = codes @ self.W_dec + self.b_dec
+        self.look_at_rows(x, codes, bool(np.isfinite(x).all()))
         x += self._chance.standard_normal(x.shape, dtype=np.float32) * x.std()
         for graph, rows in ((self._encode, x), (self._decode, codes)):
             if not _agree(graph.run(rows), graph.run(rows)):
                 self.object(f"{graph.name}: gives different results for the same rows.")
-        self.encode(x)
+        self._compare_weights(x, self.encode(x))
         self.count = Count()
+
+    def _compare_weights(self, x: Floats, codes: Floats) -> None:
+        named = {"W_enc": self.W_enc, "b_enc": self.b_enc, "W_dec": self._named("W_dec", self.d_sae, self.d_in)}
+        if absent := [name for name, value in named.items() if value is None]:
+            self.remarks.append(f"{', '.join(absent)}: not in {WEIGHTS} with the shapes of the SAE.")
+        decoder = named["W_dec"]
+        if decoder is not None and not _agree(decoder, self.W_dec):
+            self.remarks.append(f"W_dec of {WEIGHTS} is not what {DECODE} decodes with; the latter counts.")
+        if self.W_enc is None or self.b_enc is None:
+            self.W_enc = self.b_enc = None
+            return
+        fires = codes > 0
+        if not any(_agree((rows @ self.W_enc + self.b_enc)[fires], codes[fires]) for rows in (x - self.b_dec, x)):
+            self.W_enc = self.b_enc = None
+            self.remarks.append(
+                f"W_enc and b_enc of {WEIGHTS} are not what {ENCODE} encodes with; nothing that rests on them is measured."
+            )
 
 
 def _agree(one: Floats, other: Floats) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ class SealedSAE:
     """Rows x [..., d_in] to codes f [..., d_sae] and back, on any device and in any dtype, which the result keeps.
 
     No gradients. What SAEBench reads besides: `W_dec` [d_sae, d_in] is what decode really does (`Sealed`), `W_enc`
-    [d_in, d_sae] and `b_enc` [d_sae] are what the weights file says, None where it has none of that shape.
+    [d_in, d_sae] and `b_enc` [d_sae] are what the weights file says, None where the codes do not obey it.
     """
 
     def __init__(self, sealed: Sealed) -> None:
@@ -25,24 +24,32 @@ class SealedSAE:
         self.settings: dict[str, Any] = sealed.settings
         self.W_dec = torch.from_numpy(sealed.W_dec.copy())
         self.b_dec = torch.from_numpy(sealed.b_dec.copy())
-        self.W_enc = self._named("W_enc", (self.d_in, self.d_sae))
-        self.b_enc = self._named("b_enc", (self.d_sae,))
+        self.W_enc, self.b_enc = _tensor(sealed.W_enc), _tensor(sealed.b_enc)
+        self._decoder = self.W_dec, self.b_dec  # SAEBench may change what it is given
 
     def encode(self, x: Tensor) -> Tensor:
-        return self._through(self._sealed.encode, x)
+        codes = torch.from_numpy(self._sealed.encode(_array(x)))
+        return codes.reshape(*x.shape[:-1], -1).to(x.device, x.dtype)
 
     def decode(self, f: Tensor) -> Tensor:
-        return self._through(self._sealed.decode, f)
+        """Computed where `f` is, in float32."""
+        if self._decoder[0].device != f.device:
+            self._decoder = self._decoder[0].to(f.device), self._decoder[1].to(f.device)
+        directions, constant = self._decoder
+        flat = f.detach().reshape(-1, self.d_sae).float()
+        rows = flat @ directions + constant
+        some = torch.from_numpy(self._sealed.some(len(flat)))
+        self._sealed.look_at_rows(_array(rows[some]), _array(flat[some]), bool(rows.isfinite().all()))
+        return rows.reshape(*f.shape[:-1], -1).to(f.dtype)
 
-    def _named(self, name: str, shape: tuple[int, ...]) -> Tensor | None:
-        found = self._sealed.weights.get(name)
-        return torch.from_numpy(found.copy()) if found is not None and found.shape == shape else None
 
-    @staticmethod
-    def _through(function: Callable[[Floats], Floats], rows: Tensor) -> Tensor:
-        flat = rows.detach().reshape(-1, rows.shape[-1]).to("cpu", torch.float32).numpy()
-        found = torch.from_numpy(function(flat))
-        return found.reshape(*rows.shape[:-1], -1).to(rows.device, rows.dtype)
+def _array(rows: Tensor) -> Floats:
+    found: Floats = rows.detach().reshape(-1, rows.shape[-1]).to("cpu", torch.float32).numpy()
+    return found
+
+
+def _tensor(array: Floats | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array.copy())
 
 
 def is_cuda(device: str) -> bool:
