@@ -269,9 +269,9 @@ class Dialogue:
 
     def _person_diff(self) -> str | None:
         """What a person changed in the code since the harness last wrote it, committed already or not yet."""
-        start = self._repository.head or ""
-        while (step := self._repository.step(start) or "") == CLOSE or step.startswith(_PERSON_STEP):
-            start = self._repository.commit_of(f"{start}^")
+        start = self._repository.before(
+            self._repository.head or "", lambda step: step in (None, CLOSE) or step.startswith(_PERSON_STEP)
+        )
         return self._repository.diff(start, None, self._campaign.code) or None
 
     def _commit_person_edit(self) -> None:

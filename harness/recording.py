@@ -348,19 +348,17 @@ class Recorder:
         )
 
     def _code_to_go_on_from(self) -> dict[str, bytes]:
-        """The code from which the next run starts; what a person edited meanwhile is not overwritten."""
-        code = self._repository.files(self._cases.parent(self._campaign.read_records()).commit, self._campaign.code)
-        kept = self._repository.edited(self._campaign.code)
-        return {path: content for path, content in code.items() if path not in kept}
+        """The code from which the next run starts."""
+        return self._repository.files(self._cases.parent(self._campaign.read_records()).commit, self._campaign.code)
 
     def _commit(self, step: str, title: str, run: int, code: dict[str, bytes]) -> str:
-        """Results, record, notes and journal, with `code` put in place."""
+        """Results, record, notes and journal, with `code` put in place; what a person edited meanwhile stays."""
         campaign = self._campaign
         root = campaign.root
         paths = [p for p in _files_below(root, campaign.run_folder(run)) if (root / p).stat().st_size <= IN_GIT]
         own = [campaign.record_file(run - 1), campaign.notes, campaign.session, campaign.journal]
         paths += [str(path.relative_to(root)) for path in own if path.is_file()]
-        return self._repository.commit(step, title, code, paths)
+        return self._repository.commit(step, title, code, paths, keep=self._repository.edited(code))
 
     def _write_notes(self, closing: str = "") -> None:
         campaign = self._campaign

@@ -2,7 +2,8 @@
 
 Commits are made from content (`hash-object`, `write-tree`, `commit-tree`), so that no hook, filter, signing or setting of
 the person's has a part in them, and each names the step that made it: a commit whose step never finished is dropped when
-the campaign is opened again. The work tree is written by the harness alone, so what differs from HEAD is a person's edit.
+the campaign is opened again. The work tree is written by the harness alone, so what differs from its last commit is a
+person's edit.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .errors import CannotGoOn
@@ -74,8 +75,16 @@ class Repository:
         found = self._run("for-each-ref", "--format=%(objectname)", _BRANCH)
         return found or None
 
-    def commit(self, step: str, message: str, files: Mapping[str, bytes], on_disk: Iterable[str] = ()) -> str:
-        """Commit `files` (content, written to the work tree too) and the files `on_disk` (paths). Returns the id.
+    def commit(
+        self,
+        step: str,
+        message: str,
+        files: Mapping[str, bytes],
+        on_disk: Iterable[str] = (),
+        keep: Container[str] = (),
+    ) -> str:
+        """Commit `files` (content, written to the work tree too but for those in `keep`) and the files `on_disk` (paths).
+        Returns the id.
 
         Of those on the disk what git does not take is left out: see `takes`, and what cannot be read.
         """
@@ -92,7 +101,7 @@ class Repository:
         )
         parent = ["-p", head] if head else []
         new = self._run("commit-tree", self._run("write-tree"), *parent, stdin=f"{message}\n\n{_TRAILER}{step}\n")
-        self._check_out(new, list(files))
+        self._check_out(new, [path for path in files if path not in keep])
         return new
 
     def tag(self, name: str, commit: str) -> None:
@@ -151,10 +160,17 @@ class Repository:
                 return self._bytes(*arguments, "--", *paths)
 
     def edited(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """Those of `paths` whose content in the work tree is not HEAD's. A missing file or a link is no edit."""
-        head = self.files(self.head or "HEAD", paths)
-        on_disk = {path: _content(self._root / path) for path in head}
-        return {path: data for path, data in on_disk.items() if data is not None and data != head[path]}
+        """Those of `paths` that a person changed: whose content in the work tree is not that of the last commit of a step,
+        whether they committed it or not. A missing file or a link is no edit."""
+        ours = self.files(self.before(self.head or "HEAD", lambda step: step is None), paths)
+        on_disk = {path: _content(self._root / path) for path in ours}
+        return {path: data for path, data in on_disk.items() if data is not None and data != ours[path]}
+
+    def before(self, commit: str, passed: Callable[[str | None], bool]) -> str:
+        """`commit`, or the first before it whose step is not `passed`: None is that of a commit that a person made."""
+        while passed(self.step(commit)):
+            commit = self.commit_of(f"{commit}^")
+        return commit
 
     def recover(self, is_done: Callable[[str], bool], code: list[str]) -> None:
         """Finish a checkout that a crash cut off, then drop the commits whose step never finished.

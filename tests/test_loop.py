@@ -378,6 +378,43 @@ def test_a_persons_edit_of_a_paused_campaign_is_recorded_as_theirs(make_campaign
     assert "gradient = 3 * x" in code_at_run
 
 
+@pytest.mark.parametrize("agent", [STEEPER, {"text": "HYPOTHESIS: as the person did."}], ids=["edits", "edits nothing"])
+def test_a_change_that_a_person_committed_is_theirs(make_campaign: Make, agent: dict[str, Any]) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": agent}, max_runs=1)
+    run(campaign)
+    code = campaign.root / "experiment.py"
+    code.write_text(code.read_text().replace("x = 5.0", "x = 4.0"))
+    (campaign.root / "notes.txt").open("a").write("I start nearer.\n")
+    git(campaign, "-c", "user.name=Me", "-c", "user.email=me@here", "commit", "-aqm", "Nearer")
+    run(campaign, changes={"max_runs": 2})
+    second = campaign.read_records()[2]
+    assert (second.status, second.attempts[0].by_person) == ("completed", True)
+    assert "+x = 4.0" in brief_of(campaign, 2, 1)
+    assert "x = 4.0" in git(campaign, "show", f"{second.commit}:experiment.py")
+    assert "Nearer" in git(campaign, "log", "--format=%s")
+    assert "I start nearer." in campaign.notes.read_text()
+
+
+def test_a_change_that_a_person_committed_during_a_run_is_theirs_in_the_next(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": {"text": "HYPOTHESIS: theirs."}})
+    stop = Stop()
+
+    class Pausing(Silent):
+        def begin(self, run: int, max_runs: int, attempt: int, phase: str, expected: float | None = None) -> None:
+            stop.soon = phase == "smoke"
+
+    assert go_on(campaign, view=Pausing(), stop=stop).reason == "interrupted"
+    code = campaign.root / "experiment.py"
+    code.write_text(code.read_text().replace("x = 5.0", "x = 4.0"))
+    git(campaign, "-c", "user.name=Me", "-c", "user.email=me@here", "commit", "-aqm", "Nearer")
+    assert run(campaign).reason == "runs_spent"
+    first, second = campaign.read_records()[1:]
+    assert "x = 5.0" in git(campaign, "show", f"{first.commit}:experiment.py")
+    assert "x = 4.0" in git(campaign, "show", f"{second.commit}:experiment.py")
+    assert (first.attempts[0].by_person, second.attempts[0].by_person) == (False, True)
+    assert "+x = 4.0" in brief_of(campaign, 2, 1)
+
+
 def test_a_person_forces_a_refused_change_through(make_campaign: Make) -> None:
     refused = {f"run 1, attempt {n}": edit("x = 5.0", f"# {n}\nx = 5.0") for n in range(1, 2)}
     campaign = make_campaign(refused, max_runs=2)
