@@ -90,7 +90,7 @@ class Lab:
             "eval_tokens": 2048,
             "evals": names,
             "absorption_letters": 10,
-            "absorption_latents": 4,
+            "absorption_latents": 2,
             "probing_datasets": PROBED,
             "probing_rows": 40,
             "autointerp_latents": 4,
@@ -111,7 +111,6 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
         import datasets
 
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", root / "datasets-cache")
-        patch.setattr(absorption, "MOST_LATENTS", 2)  # the rest only takes longer
         yield Lab(root)
 
 
@@ -161,7 +160,7 @@ def test_results_have_the_shape_of_saebench(first):
     assert core["sae_cfg_dict"]["hook_name"] == "blocks.0.hook_resid_post"
     assert 0 <= absorbed["eval_result_metrics"]["mean"]["mean_full_absorption_score"] <= 1
     assert len(absorbed["eval_result_details"]) >= 10
-    assert absorbed["eval_config"]["max_k_value"] == 4
+    assert absorbed["eval_config"]["max_k_value"] == 2
     assert [each["dataset_name"] for each in probed["eval_result_details"]] == [PROBED]
     assert 0 < probed["eval_result_metrics"]["llm"]["llm_test_accuracy"] <= 1
 
