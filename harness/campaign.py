@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ NOTES = "notes.txt"
 ATTEMPTS = "attempts"
 RESERVED = frozenset({RECORD_FILE, ATTEMPTS, "seeds", "controls", "frontier"})
 """Names in a run's folder that belong to the harness."""
+MAX_NAMED = 5  # links in one line
 MAX_COPIED = 100 * 10**6  # bytes of an experiment's folder; more is data, which belongs in a cache
 
 
@@ -170,10 +171,20 @@ class Campaign(Layout):
 
 
 def create_campaign(
-    out: Path, idea: Idea, experiment: Path, options: Options, *, python: str, session: Path | None = None
+    out: Path,
+    idea: Idea,
+    experiment: Path,
+    options: Options,
+    *,
+    python: str,
+    session: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Campaign:
-    """A new campaign folder in `out`, named after the idea: the idea, the options and a copy of the experiment."""
-    contract = load_contract(experiment)
+    """A new campaign folder in `out`, named after the idea: the idea, the options and a copy of the experiment.
+
+    `say` gets a line for a person where not all of the experiment goes along.
+    """
+    contract = load_contract(experiment, out)
     profile, spec = contract.profile(options.profile or None)
     options = options.model_copy(update={"profile": profile})
     for key in options.overrides:
@@ -185,12 +196,20 @@ def create_campaign(
         root = _new_folder(out, idea.Name)
         campaign = Campaign(root)
         campaign.local.mkdir()
-        for name in [*contract.editable, *contract.auxiliary, *contract.files, CONTRACT_FILE]:
-            _copy(experiment / name, root / name)
+        copied = [*contract.editable, *contract.auxiliary, *contract.files, CONTRACT_FILE]
+        pairs = [(experiment / name, root / name) for name in copied]
         if given is not None:
-            _copy(given / baselines.RUN_0, campaign.run_folder(0))
-            for each in baselines.context(given):
-                _copy(each, campaign.given / each.name)
+            pairs.append((given / baselines.RUN_0, campaign.run_folder(0)))
+            pairs += [(each, campaign.given / each.name) for each in baselines.context(given)]
+        links = [link for source, target in pairs for link in _copy(source, target)]
+        if not (experiment / CONTRACT_FILE).exists():
+            links += [path for path in sorted(experiment.iterdir()) if path.is_symlink()]
+        if links:
+            more = f" and {len(links) - MAX_NAMED:,} more" if links[MAX_NAMED:] else ""
+            say(
+                f"Links do not go along with an experiment: {', '.join(map(str, links[:MAX_NAMED]))}{more}. Where it needs "
+                "one, put what it leads to in its place."
+            )
         if session is not None:
             shutil.copyfile(session, campaign.replayed)
         write_atomically(campaign.idea_file, idea.model_dump_json(indent=1, exclude_none=True) + "\n")
@@ -218,19 +237,21 @@ def _new_folder(out: Path, name: str) -> Path:
             number += 1
 
 
-def _copy(source: Path, target: Path) -> None:
-    """A file or a folder, without links, caches and anything hidden; its size is bounded."""
-    if source.is_symlink() or not source.exists():
-        return
+def _copy(source: Path, target: Path) -> list[Path]:
+    """Copy a file or a folder, without caches and anything hidden; its size is bounded. Returns the links, left out too."""
+    if source.is_symlink():
+        return [source]
     if source.is_dir():
         size = sum(f.lstat().st_size for f in source.rglob("*") if not f.is_symlink())
         if size > MAX_COPIED:
             raise InputError(
                 f"{source}: {size / 1e6:.0f} MB. An experiment's folder is copied into each campaign; keep data elsewhere."
             )
-        for child in sorted(source.iterdir()):
-            if not child.name.startswith(".") and child.name != "__pycache__":
-                _copy(child, target / child.name)
-    elif source.is_file():
+        shown = (
+            each for each in sorted(source.iterdir()) if not each.name.startswith(".") and each.name != "__pycache__"
+        )
+        return [link for child in shown for link in _copy(child, target / child.name)]
+    if source.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
+    return []

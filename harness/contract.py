@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from .errors import InputError
+from .layout import Layout, layouts
 
 FILE_NAME = "experiment.toml"
 ENTRY = "experiment.py"
@@ -343,13 +344,16 @@ class Contract(_Part):
         return missing
 
 
-def load_contract(folder: Path) -> Contract:
-    """The contract of the experiment in `folder`, the default one where it has none. Raises InputError."""
+def load_contract(folder: Path, out: Path | None = None) -> Contract:
+    """The contract of the experiment in `folder`, the default one where it has none. Raises InputError.
+
+    `out` is where its campaigns are made; it must not lie in what goes along into each of them.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. --experiment names a folder with {ENTRY}.")
     path = folder / FILE_NAME
     if not path.exists():
-        contract = default_contract(folder)
+        contract = default_contract(folder, out)
     else:
         try:
             contract = Contract.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -365,20 +369,38 @@ def load_contract(folder: Path) -> Contract:
         if not (folder / name).exists():
             hint = " `harness init DIR` makes an experiment." if name == ENTRY else ""
             raise InputError(f"{folder / name}: no such file; the contract names it.{hint}")
+    for name in [FILE_NAME, *contract.editable, *contract.auxiliary, *contract.files]:
+        if (folder / name).is_symlink():
+            raise InputError(
+                f"{folder / name}: a link, which is not copied into a campaign. Put the file itself there."
+            )
+        if out is not None and out.resolve().is_relative_to((folder / name).resolve()):
+            raise InputError(
+                f"--out {out}: lies in {name}, which is copied into each campaign with all that it holds. Choose a folder "
+                f"outside it, or name the files that the experiment needs in {FILE_NAME}."
+            )
     return contract
 
 
-def default_contract(folder: Path) -> Contract:
-    """What applies to a folder with just `experiment.py`: every other file goes along, `plot.py` may be edited too."""
+def default_contract(folder: Path, out: Path | None = None) -> Contract:
+    """What applies to a folder with just `experiment.py`: every other file goes along, `plot.py` may be edited too.
+
+    Links do not go along, and neither do campaigns: `out` and whatever else holds some.
+    """
     skip = {ENTRY, "plot.py", "runs", "__pycache__"}
     along = [
         path.name
         for path in sorted(folder.iterdir())
-        if path.name not in skip and not path.name.startswith((".", "run_")) and not path.is_symlink()
+        if path.name not in skip
+        and not path.name.startswith((".", "run_"))
+        and not path.is_symlink()
+        and not (out is not None and path.resolve() == out.resolve())
+        and not (Layout(path).options_file.exists() or layouts(path))
     ]
+    plot = folder / "plot.py"
     return Contract(
         editable=[ENTRY],
-        auxiliary=["plot.py"] if (folder / "plot.py").is_file() else [],
+        auxiliary=[plot.name] if plot.is_file() and not plot.is_symlink() else [],
         files=along,
         smoke=False,
     )

@@ -147,7 +147,7 @@ class Doctor:
 
     @cached_property
     def contract(self) -> Contract:
-        return load_contract(self.experiment)
+        return load_contract(self.experiment, self.runs)
 
     def own_python(self) -> Check:
         version = ".".join(map(str, sys.version_info[:3]))

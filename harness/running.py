@@ -84,6 +84,7 @@ def run(request: Request, width: int) -> int:
                 each.options,
                 python=python,
                 session=each.choice.session,
+                say=click.echo,
             )
         except HarnessError as error:
             worst = worse(worst, _fail(error))
@@ -205,7 +206,7 @@ def _check_experiment(request: Request) -> None:
             f"{folder.resolve()}: no {ENTRY} here. --experiment DIR names the experiment's folder; "
             "`harness init DIR` makes a new one."
         )
-    load_contract(folder).profile(request.options.get("profile"))
+    load_contract(folder, request.out).profile(request.options.get("profile"))
 
 
 def _plan(request: Request, idea: Idea, file: Path) -> _Planned:

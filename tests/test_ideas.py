@@ -243,6 +243,35 @@ def test_a_folder_with_just_an_experiment_gets_the_default_contract(tmp_path):
     assert contract.profile(None)[0] == ""
 
 
+def test_campaigns_do_not_go_along_with_an_experiment(tmp_path):
+    (tmp_path / "experiment.py").write_text("")
+    (tmp_path / "data").mkdir()
+    for campaign in ("results/one", "results/two", "older/one", "alone"):
+        (tmp_path / campaign).mkdir(parents=True)
+        (tmp_path / campaign / "campaign.json").write_text("{}")
+    (tmp_path / "new").mkdir()
+    assert load_contract(tmp_path, tmp_path / "new").files == ["data"]
+    assert load_contract(tmp_path, tmp_path).files == ["data", "new"]
+    inside = refusal(load_contract, tmp_path, tmp_path / "data" / "today")
+    assert "--out" in inside and "lies in data" in inside
+
+
+def test_campaigns_are_not_made_in_a_folder_that_the_contract_names(tmp_path):
+    folder = experiment(tmp_path, 'files = ["lab"]')
+    (folder / "lab").mkdir()
+    assert load_contract(folder, folder / "runs").files == ["lab"]
+    assert "lies in lab" in refusal(load_contract, folder, folder / "lab")
+
+
+@pytest.mark.parametrize("name", ["experiment.py", "experiment.toml", "data"])
+def test_a_link_that_the_contract_names_is_refused(tmp_path, name):
+    folder = experiment(tmp_path, 'files = ["data"]')
+    (folder / "data").write_text("1")
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    assert f"{name}: a link" in refusal(load_contract, folder)
+
+
 def test_a_folder_without_an_experiment_says_how_to_make_one(tmp_path):
     assert "harness init" in refusal(load_contract, tmp_path)
 

@@ -490,6 +490,37 @@ def test_a_foreign_experiment_works_unchanged(tmp_path: Path) -> None:
     assert "Not judged" in campaign.notes.read_text()
 
 
+def test_links_that_do_not_go_along_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    (folder / "lib").mkdir(parents=True)
+    (folder / "experiment.py").write_text("")
+    (folder / "lib" / "link").symlink_to("/etc/hostname")
+    (folder / "data").symlink_to("/usr")
+    said: list[str] = []
+    idea = Idea(Name="theirs", Title="Their idea", Experiment="Do it.")
+    campaign = create_campaign(tmp_path / "runs", idea, folder, Options(), python=sys.executable, say=said.append)
+    assert not (campaign.root / "data").exists()
+    assert (
+        [line for line in said if str(folder / "lib" / "link") in line and str(folder / "data") in line] == said != []
+    )
+
+
+def test_a_second_campaign_beside_the_first_holds_nothing_of_it(tmp_path: Path) -> None:
+    (tmp_path / "experiment.py").write_text("")
+    (tmp_path / "data.txt").write_text("")
+    idea = Idea(Name="theirs", Title="Their idea", Experiment="Do it.")
+    for out in (tmp_path / "results", tmp_path):
+        for _ in range(2):
+            campaign = create_campaign(out, idea, tmp_path, Options(), python=sys.executable)
+            assert sorted(path.name for path in campaign.root.iterdir()) == [
+                ".harness",
+                "campaign.json",
+                "data.txt",
+                "experiment.py",
+                "idea.json",
+            ]
+
+
 def test_a_given_baseline_is_taken_and_said_to_be_given(tmp_path: Path) -> None:
     given = json.dumps({"shakespeare": {"means": {"score_mean": 8.0, "loss_mean": 1.5}}})
     files = {"experiment.py": THEIRS, "data.txt": "abcdefg", "run_0/final_info.json": given}
