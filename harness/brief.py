@@ -109,6 +109,7 @@ def brief(situation: Situation) -> str:
         "brief.j2",
         idea=idea_in_words(situation.idea),
         contract=contract,
+        limits=contract.limits_of(situation.profile),
         profile=situation.profile,
         about_profile=contract.profiles.get(situation.profile, Profile()).description,
         settings=settings_in_words(situation.settings, comparable),

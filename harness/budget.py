@@ -16,31 +16,52 @@ if TYPE_CHECKING:  # `status` and `log` answer at once, without the models
 
 @dataclass(frozen=True)
 class Spent:
-    """What a campaign has used so far. `usage.cost` is None when a price is unknown."""
+    """What a campaign has used so far."""
 
-    usage: Usage
+    asked: tuple[Usage, ...]
+    """What each question to a model cost."""
     seconds: float
+    """Of agent, experiment and reviewer."""
+
+    @property
+    def usage(self) -> Usage:
+        """The sum; `cost` is None when that of one question is unknown."""
+        return sum(self.asked, Usage())
 
     @property
     def tokens(self) -> int:
         return self.usage.sent + self.usage.received
 
+    @property
+    def is_priced(self) -> bool:
+        """Whether the cost of every question is known that came back with its tokens."""
+        return all(each.cost is not None or each.sent + each.received == 0 for each in self.asked)
+
+    @property
+    def costs(self) -> list[float]:
+        """Those that are known."""
+        return [each.cost for each in self.asked if each.cost is not None]
+
+    @property
+    def lost(self) -> int:
+        """Questions that nothing came back from, so what they cost is unknown: the agent died, or went silent."""
+        return len(self.asked) - len(self.costs)
+
 
 def spent(events: Iterable[Event]) -> Spent:
-    """What the events of a journal add up to. Seconds are those of agent, experiment and reviewer."""
-    usage, seconds = Usage(), 0.0
+    """What the events of a journal add up to."""
+    asked: list[Usage] = []
+    seconds = 0.0
     for event in events:
         if event["event"] == "turn_failed":
-            usage += Usage(**event["usage"])
-            seconds += event["usage"]["seconds"]
+            asked.append(Usage(**event["usage"]))
         elif event["event"] == "done" and isinstance(event["result"], dict):
             result = event["result"]
             if "usage" in result:
-                usage += Usage(**result["usage"])
-                seconds += result["usage"]["seconds"]
+                asked.append(Usage(**result["usage"]))
             elif "outcome" in result:
                 seconds += result["outcome"]["seconds"]
-    return Spent(usage, seconds)
+    return Spent(tuple(asked), seconds + sum(each.seconds for each in asked))
 
 
 class Budget:
@@ -56,13 +77,17 @@ class Budget:
         if limits.max_tokens is not None and used.tokens >= limits.max_tokens:
             raise BudgetSpent(f"--max-tokens {limits.max_tokens:,} is reached: {used.tokens:,} tokens are spent.")
         if limits.max_cost is not None:
-            if used.usage.cost is None:
+            if not used.is_priced:
                 raise BudgetSpent(
                     "--max-cost cannot be held: the price of this model is unknown. Resume with --max-tokens, "
                     "or with --max-cost 0 to drop the limit."
                 )
-            if used.usage.cost >= limits.max_cost:
-                raise BudgetSpent(f"--max-cost {limits.max_cost:g} is reached: ${used.usage.cost:.2f} is spent.")
+            known = sum(used.costs)
+            unknown = used.lost * max(used.costs, default=0.0)
+            if known + unknown >= limits.max_cost:
+                lost = f"{used.lost} question{'s' * (used.lost > 1)} without an answer"
+                also = f" and an unknown sum by {lost} (counted as the dearest: ${unknown:.2f})" if used.lost else ""
+                raise BudgetSpent(f"--max-cost {limits.max_cost:g} is reached: ${known:.2f} is spent{also}.")
         self._check_hours(used, None)
 
     def check_execution(self, expected: float | None) -> None:

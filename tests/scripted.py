@@ -2,7 +2,8 @@
 
     {"run 1, attempt 1": {"text": "HYPOTHESIS: ...", "edits": [["experiment.py", "old", "new"]]}}
 
-`{workspace}` in a text is the agent's folder. Other keys of a turn: "files" (path -> whole content), "fail" (kinds of failure, one a try), "seconds" (to wait).
+`{workspace}` in a text is the agent's folder. Other keys of a turn: "files" (path -> whole content), "fail" (kinds of failure,
+one a try), "seconds" (to wait), "cost" (in dollars; null: unknown).
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ class ScriptedConversation:
         self.history = list(history)
 
     def ask(self, text: str, *, turn: int, label: str) -> Reply:
-        usage = Usage(sent=len(text) // 4, received=10, cost=0.01, seconds=0.01, requests=1)
+        entry = self.script.get(label, {})
+        usage = Usage(sent=len(text) // 4, received=10, cost=entry.get("cost", 0.01), seconds=0.01, requests=1)
         if label not in self.script:
             return Reply("", usage, failure=Failure("session_over", f"nothing for {label}"))
-        entry = self.script[label]
         log = Path(self.script["log"]) if "log" in self.script else None
         if log is not None:
             with log.open("a") as file:
@@ -49,7 +50,11 @@ class ScriptedConversation:
         tried = sum(line == label for line in self.history)
         self.history.append(label)
         if tried < len(entry.get("fail", [])):
-            return Reply("", usage, failure=Failure(entry["fail"][tried], "the script says so"))
+            kind = entry["fail"][tried]
+            lost = Usage(cost=None, seconds=0.01)  # as aider has it
+            return Reply(
+                "", lost if kind in ("died", "timeout") else usage, failure=Failure(kind, "the script says so")
+            )
         for path, old, new in entry.get("edits", []):
             file = self.workspace.root / path
             source = file.read_text()

@@ -24,7 +24,7 @@ from harness.brief import (
     rules_in_words,
     settings_table,
 )
-from harness.contract import Contract, HealthRule, Metric, Profile
+from harness.contract import Contract, HealthRule, LimitsSpec, Metric, Profile
 from harness.idea import Idea
 from harness.record import AttemptRecord, AttemptStatus, Record, VerdictRecord
 from harness.table import compact, number, row
@@ -109,6 +109,13 @@ def test_every_field_of_the_idea_is_told_unknown_ones_too():
     assert "Scores of 10:\n- Feasibility 8.5\n- Novelty 7: new enough" in text
     assert "Research_Impact" not in text
     assert "already in the code, take it further" in text
+
+
+def test_the_limits_are_those_of_the_profile():
+    slow = Profile(limits=LimitsSpec(time=600, smoke_time=30))
+    contract = CONTRACT.model_copy(update={"profiles": {"synthetic": slow, "other": Profile()}})
+    assert "at most 10 min, after a smoke run of at most 30 s" in brief(situation(contract=contract))
+    assert "at most 2 h, after a smoke run of at most 2 min" in brief(situation(contract=contract, profile="other"))
 
 
 def test_the_contract_is_told():

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness import dialogue
+from harness.budget import spent
 from harness.campaign import Campaign, Options, create_campaign
 from harness.executors.confinement import Confinement
 from harness.idea import Idea
@@ -286,6 +287,26 @@ def test_a_cost_budget_counts_turns_without_an_answer(make_campaign: Make, monke
     ending = run(campaign)
     assert ending.reason == "budget"
     assert "$0.02 is spent" in ending.message
+
+
+def test_a_question_without_an_answer_costs_no_more_than_the_dearest(
+    make_campaign: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialogue, "WAITS", (0.0, 0.01, 0.01))
+    script = {"run 1, attempt 1": FASTER | {"fail": ["timeout"]}, "run 2, attempt 1": STEEPER}
+    campaign = make_campaign(script, max_cost=0.015)
+    ending = run(campaign)
+    assert ending.reason == "budget"
+    assert "$0.01 is spent and an unknown sum by 1 question without an answer" in ending.message
+    assert run(campaign, changes={"max_cost": 0.025}).reason == "runs_spent"
+    assert spent(read_events(campaign.journal)).usage.cost is None  # unknown is shown as unknown
+
+
+def test_a_model_without_a_price_cannot_be_held_to_a_cost(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER | {"cost": None}, "run 2, attempt 1": STEEPER}, max_cost=5)
+    ending = run(campaign)
+    assert ending.reason == "budget"
+    assert "the price of this model is unknown" in ending.message
 
 
 # Providers that fail
