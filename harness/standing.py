@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from .agents import Usage
 from .budget import spent
+from .executors.output import end_of_output
 from .journal import Event, read_events
 from .layout import Layout, read_json
 from .noise import Noise, combine, squares_of
@@ -147,7 +148,7 @@ def stand(layout: Layout) -> Standing:
         step=step,
         since=since or str(facts["created"]),
         expected=expected_seconds(events, step),
-        last_line=last_line(layout.output(step.name)) if step else "",
+        last_line=last_line(layout.output(step.name).parent) if step else "",
         rows=rows(records, events, primary),
         primary=primary,
         best=best([row(record, primary) for record in records], primary),
@@ -207,12 +208,10 @@ def expected_seconds(events: Sequence[Event], step: Step | None) -> float | None
     return next((float(event["seconds"]) for event in done), None)
 
 
-def last_line(log: Path) -> str:
-    """The last line of an output that holds anything, of any bytes; empty where there is none."""
+def last_line(home: Path) -> str:
+    """The last line of the output of an execution, running or not, that holds anything; empty where there is none."""
     try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _TAIL))
-            text = file.read().decode(errors="replace")
+        text = end_of_output(home, _TAIL).decode(errors="replace")
     except OSError:
         return ""
     return next((shown for each in reversed(text.split("\n")) if (shown := line(each))), "")

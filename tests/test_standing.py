@@ -10,6 +10,7 @@ import pytest
 
 from harness.campaign import Campaign
 from harness.errors import CannotGoOn, InputError
+from harness.executors.output import HEAD, OutputWriter
 from harness.journal import Journal, locked
 from harness.layout import Layout, find_layout
 from harness.record import AttemptRecord, MetricRecord, Record, ReviewRecord, UsageRecord, VerdictRecord
@@ -107,8 +108,17 @@ def test_the_last_line_of_a_huge_output_is_found_at_its_end(tmp_path):
     with log.open("wb") as file:
         file.seek(3 * 10**9)
         file.write(b"\nthe end\n")
-    assert last_line(log) == "the end"
+    assert last_line(tmp_path) == "the end"
     assert last_line(tmp_path / "none") == ""
+
+
+def test_the_last_line_of_an_output_is_found_while_it_is_written(tmp_path):
+    writer = OutputWriter(tmp_path)
+    for number in range(2 * HEAD // 1000):
+        writer.write(f"epoch {number}\n".encode() + 999 * b" ")
+    assert last_line(tmp_path) == f"epoch {number}"
+    writer.close()
+    assert last_line(tmp_path) == f"epoch {number}"
 
 
 def test_attempts_come_before_their_run_and_the_run_in_hand_from_the_journal(campaign):
