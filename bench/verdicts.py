@@ -20,7 +20,9 @@ minute). Effects are in standard deviations between seeds.
 Noise: Gaussian; measured (60 seeds of the synthetic experiment's absorption, `bench/data/synthetic_seeds.json`, drawn again
 and smoothed); skewed (lognormal, where luck looks good and where it looks bad); heavy-tailed (t, 3 degrees of freedom);
 widened (Gaussian, every run's own noise twice the baseline's). "Stored": with a noise profile of the experiment, from 60
-other seeds. "Drifted": with one that is a third too small. The last line of the output is one JSON object.
+other seeds. "Drifted": with one that is a third too small. "Confirmed": at the end every run that was not called improved is
+looked at again with ten more seeds, the last run first. The last line of the output is one JSON object; `steady` in it is
+the share of runs whose seeds are said to scatter too little to show their noise, all of them honest here.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv, ndtr, ndtri
 
-from harness.evidence import Comparison, Direction
+from harness.evidence import Comparison, Direction, Uncompared
 from harness.ledger import ALPHA, STAGES, Ledger
 from harness.noise import NoiseProfile
 
@@ -103,6 +105,8 @@ class Tally:
     older_runs: int = 0
     """Such runs."""
     executions: int = 0
+    steady: int = 0
+    """Runs that are not compared because their seeds scatter too little."""
     reported: list[float] = field(default_factory=list)
     shrunk: list[float] = field(default_factory=list)
     covered: int = 0
@@ -127,33 +131,37 @@ def simulate(
     stages: tuple[int, ...] = STAGES,
     stored: float = 0.0,
     widened: float = 1.0,
+    confirmed: int = 0,
 ) -> Tally:
     """`campaigns` campaigns with one run of `effect` at a random place, or none where it is 0.
 
     `stored`: the spread of the stored profile's seeds, 0 without one. `widened`: the spread of the runs' seeds.
+    `confirmed`: how many more seeds each run that was not called improved gets in the end.
     """
     rng = np.random.default_rng([int(10 * effect), bool(stored), better == "lower"])
     sign = -1.0 if better == "lower" else 1.0
     baselines = draw(rng, (campaigns, BASELINE_SEEDS)).tolist()
-    runs = (widened * draw(rng, (campaigns, RUNS, stages[-1]))).tolist()
+    runs = (widened * draw(rng, (campaigns, RUNS, stages[-1] + confirmed))).tolist()
     profiles = (stored * draw(rng, (campaigns, PROFILE_SEEDS))).tolist() if stored else None
     places = rng.integers(0, RUNS, campaigns).tolist()
     tally = Tally(campaigns)
     for index in range(campaigns):
         effects = [sign * effect if effect and run == places[index] else 0.0 for run in range(RUNS)]
         profile = NoiseProfile.of(profiles[index]) if profiles else None
-        _campaign(tally, Ledger(better, RUNS, stages=stages, profile=profile), baselines[index], runs[index], effects)
+        ledger = Ledger(better, RUNS, stages=stages, profile=profile)
+        _campaign(tally, ledger, baselines[index], runs[index], effects, confirmed)
         _older_way(tally, sign, baselines[index], runs[index], effects)
     return tally
 
 
 def _campaign(
-    tally: Tally, ledger: Ledger, baseline: list[float], noise: list[list[float]], effects: list[float]
+    tally: Tally, ledger: Ledger, baseline: list[float], noise: list[list[float]], effects: list[float], confirmed: int
 ) -> None:
     ledger.measure("run_0", baseline)
     parent, level = "run_0", 0.0
     levels = {"run_0": 0.0}
     false = found = worse = False
+    again: list[tuple[str, list[float], str, float]] = []
     tally.executions += len(baseline)
     for number, effect in enumerate(effects, 1):
         name, values = f"run_{number}", [value + level + effect for value in noise[number - 1]]
@@ -164,6 +172,9 @@ def _campaign(
         judgement = ledger.judge(name, got, parent=parent, baseline="run_0")
         levels[name] = level + effect
         compared = judgement.against_parent
+        tally.steady += isinstance(compared, Uncompared)
+        if confirmed and judgement.kind != "improved":
+            again.append((name, values[: len(got) + confirmed], parent, effect))
         if judgement.kind == "improved" and isinstance(compared, Comparison):
             false |= not effect
             if effect:
@@ -174,6 +185,11 @@ def _campaign(
                 tally.covered += low <= effect <= high
             parent, level = name, level + effect
         worse |= judgement.kind == "worse" and not effect
+    for name, values, start, effect in reversed(again):
+        tally.executions += confirmed
+        if ledger.judge(name, values, parent=start, baseline="run_0").kind == "improved":
+            false |= not effect
+            found |= bool(effect)
     for conclusion in ledger.conclude():
         false |= conclusion.better and not levels[conclusion.run]
         found |= conclusion.better and bool(effects[int(conclusion.run.removeprefix("run_")) - 1])
@@ -208,6 +224,7 @@ class Kind:
     stages: tuple[int, ...] = STAGES
     stored: float = 0.0
     widened: float = 1.0
+    confirmed: int = 0
 
 
 def kinds(seeds: Floats) -> list[Kind]:
@@ -225,6 +242,7 @@ def kinds(seeds: Floats) -> list[Kind]:
         ]
     return [
         *found,
+        Kind("gaussian, confirmed", gaussian, (0.0,), stages=THREE_SEEDS, confirmed=10),
         Kind("gaussian, stored", gaussian, (0.0, 2.0), stages=THREE_SEEDS, stored=1.0),
         Kind("gaussian, stored", gaussian, (0.0, 2.0), stored=1.0),
         Kind("measured, stored", measured(seeds), (0.0, 2.0), "lower", stored=1.0),
@@ -256,6 +274,7 @@ def main(quick: bool) -> None:
                 stages=kind.stages,
                 stored=kind.stored,
                 widened=kind.widened,
+                confirmed=kind.confirmed,
             )
             rows.append(_row(kind, effect, tally))
             print(_line(rows[-1]), flush=True)
@@ -301,6 +320,7 @@ def _row(kind: Kind, effect: float, tally: Tally) -> Row:
         "measured": round(float(np.mean(tally.reported)), 2) if found else None,
         "shrunk": round(float(np.mean(tally.shrunk)), 2) if found else None,
         "held": round(tally.covered / len(tally.reported), 4) if found else None,
+        "steady": round(tally.steady / n / RUNS, 5),
         "seeds_a_run": round((tally.executions / n - BASELINE_SEEDS) / RUNS, 2),
     }
 

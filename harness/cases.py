@@ -18,6 +18,7 @@ from .record import ControlRecord, Record
 from .reference import SWITCHED_OFF, Case, References
 from .results import Results
 from .scored import read_run
+from .seeding import fixed_seeds
 from .turn import Turn, latest, turn_key
 from .verdict import compare_metrics, differences_of_scale
 
@@ -28,24 +29,28 @@ class Cases:
     def __init__(self, work: AtWork) -> None:
         self._campaign = work.campaign
         self._journal = work.journal
+        self._repository = work.repository
         self._options = work.options
+
+    @property
+    def records(self) -> list[Record]:
+        """The records that are finished: one that a crash cut off is made again as if it were not there."""
+        return [r for r in self._campaign.read_records() if self._journal.is_done(f"run_{r.run}/record")]
 
     def _read(self, folder: Path) -> Results:
         return read_run(folder, self._campaign.contract)
 
-    def judging(self, run: int) -> Judging:
-        """What judges `run`: the records of the runs before it."""
-        records = self._campaign.read_records()[:run]
-        return Judging(self._campaign.contract, self._options.profile, self._campaign.planned_runs, records)
+    def judging(self) -> Judging:
+        """What judges the next run, or one that is recorded again."""
+        return Judging(self._campaign.contract, self._options.profile, self._campaign.planned_runs, self.records)
 
-    def references(self, run: int) -> References:
-        """What finds the references of `run`: the records of the runs before it."""
-        spec = self._campaign.spec(self._options.profile)
-        return References(self._campaign.contract, spec, self._campaign.read_records()[:run])
+    def references(self) -> References:
+        """What finds the references of the next run."""
+        return References(self._campaign.contract, self._campaign.spec(self._options.profile), self.records)
 
     def case(self, run: int) -> Case:
         """A run whose first seed was executed well, with the seeds, the control and the frontier that it has so far."""
-        records = self._campaign.read_records()[:run]
+        records = self.records
         by_seed = {self._campaign.contract.seed: self._read(self._campaign.run_folder(run))}
         failed = []
         for seed, result in self.executed(run, "seed"):
@@ -54,13 +59,26 @@ class Cases:
             else:
                 by_seed[seed] = self._read(self._campaign.seed_folder(run, seed))
         varied = tuple(name for turn in self.turns(run) for name in turn.varies)
-        case = Case(run, self.parent(records), by_seed, None, varied, tuple(failed))
+        case = Case(
+            run, self.parent(run), by_seed, None, varied, tuple(failed), fixed_seeds=tuple(self._new_fixed_seeds(run))
+        )
+        if run < len(records):  # it is held against what answered for it
+            return replace(case, control=records[run].control, frontier=tuple(records[run].frontier))
         case = replace(case, control=self._control(case))
         return replace(case, frontier=self._frontier(case))
 
+    def _new_fixed_seeds(self, run: int) -> list[str]:
+        """Fixed seeds that a run's code has and the untouched experiment's has not, a sentence each."""
+        last = self.turns(run)[-1]
+        code = [path for path in self._campaign.contract.editable if path.endswith(".py")]
+        before = self._repository.files(self._journal.result("start")["commit"], code)
+        after = self._repository.files(last.commit or last.base, code)
+        found = [(path, seed) for path in after for seed in fixed_seeds(before.get(path, b""), after[path])]
+        return [f"{path}, {seed} is a fixed seed: the harness gives seeds in HARNESS_SEED" for path, seed in found]
+
     def _control(self, case: Case) -> ControlRecord | None:
         """The control of this run: executed for it, or for an earlier one."""
-        references = self.references(case.run)
+        references = self.references()
         overrides = references.overrides_of_control(case)
         known = references.known_control(overrides)
         if not overrides or known is not None:
@@ -80,7 +98,7 @@ class Cases:
     def _frontier(self, case: Case) -> tuple[ControlRecord, ...]:
         """The points of the frontier that were executed for this run."""
         found = []
-        for number, overrides in enumerate(self.references(case.run).overrides_of_frontier(case)):
+        for number, overrides in enumerate(self.references().overrides_of_frontier(case)):
             kind = frontier_kind(number)
             seeds = [seed for seed, _ in self.executed(case.run, kind)]
             folders = {seed: self._campaign.frontier_folder(case.run, number, seed) for seed in seeds}
@@ -122,10 +140,24 @@ class Cases:
         done = [e["result"] for e in self._journal.of("done") if steps.fullmatch(e["step"])]
         return math.fsum(result["outcome"]["seconds"] for result in done)
 
-    def parent(self, records: list[Record]) -> Record:
-        """The run whose code the next one starts from: as the agent asked, else the best that earned its place.
+    def parent(self, run: int) -> Record:
+        """The run whose code `run` started from, as that was put in place for it."""
+        return self.records[self.placed(run)["from"]]
 
-        Where noise is unknown nothing can earn its place; then the last run that is evidence. Never a broken one.
+    def placed(self, run: int) -> dict[str, Any]:
+        """What put the code in place that `run` starts from: its `commit`, and the number of the run that it is `from`."""
+        steps = [
+            f"run_{run - 1}/record",
+            *(e["step"] for e in self._journal.of("done") if e["step"].startswith(place(run))),
+        ]
+        found: dict[str, Any] = self._journal.result(steps[-1])
+        return found
+
+    def best(self, records: list[Record]) -> Record:
+        """The run whose code the next one is to start from: as the agent asked, else the best that earned its place.
+
+        Where noise is unknown nothing can earn its place; then the best by its number, if that is better than the
+        baseline's. Never a broken one.
         """
         sound = [r for r in records if r.status == "completed" and r.verdict.kind not in ("unhealthy", "no_effect")]
         wish = self._wish(len(records) - 1)
@@ -133,12 +165,13 @@ class Cases:
         if asked is not None and asked in (r.run for r in sound):
             return records[asked]
         accepted = [r for r in sound if r.verdict.kind == "improved"]
-        primary = self._campaign.contract.primary
-        if accepted and primary:
-            sign = 1 if primary.better == "lower" else -1
-            return min(accepted, key=lambda r: sign * r.metrics[primary.name].value)
         unmeasured = [r for r in sound if r.verdict.kind == "undecided" and len(r.seeds) <= 1]
-        return unmeasured[-1] if unmeasured and wish != "best" else records[0]
+        primary = self._campaign.contract.primary
+        if primary is None:
+            return unmeasured[-1] if unmeasured else records[0]
+        sign = 1 if primary.better == "lower" else -1
+        numbered = [r for r in accepted or [records[0], *unmeasured] if primary.name in r.metrics]
+        return min(numbered, key=lambda r: sign * r.metrics[primary.name].value, default=records[0])
 
     def _wish(self, run: int) -> str:
         """Where the agent asked, in the turns of `run`, that the next run shall start."""
@@ -165,6 +198,11 @@ class Cases:
     def started(self, prefix: str) -> str:
         """When the first step with this prefix began; now, where none has."""
         return next((str(e["time"]) for e in self._journal.of("started") if e["step"].startswith(prefix)), now())
+
+
+def place(run: int) -> str:
+    """What the names of the steps begin with that put code in place for a run, after the record before it did."""
+    return f"place/run_{run}/"
 
 
 def named(overrides: Mapping[str, Setting]) -> str:

@@ -28,18 +28,22 @@ def supported(contract: Contract, judging: Judging, runs: Sequence[Record]) -> s
         return "Undecided: the contract names no primary metric."
     found = judging.conclude()
     verdicts = {f"run_{record.run}": record.verdict for record in runs}
-    better = [each for each in found if each.better and verdicts[each.run].kind != "undecided"]
-    clean = [each for each in better if not verdicts[each.run].falls]
+    better = [each for each in found if each.better]
+    sure = [each for each in better if not verdicts[each.run].doubts]
+    clean = [each for each in sure if not verdicts[each.run].falls]
     if clean:
-        return "Supported. " + " ".join(_evidence(primary.name, each) for each in clean)
+        return "Supported. " + " ".join(f"{_evidence(primary.name, each)}." for each in clean)
+    if sure:
+        falls = "; ".join(fall for each in sure for fall in verdicts[each.run].falls)
+        return "Supported at a price. " + " ".join(f"{_evidence(primary.name, e)}." for e in sure) + f" Worse: {falls}."
     if better:
-        falls = "; ".join(fall for each in better for fall in verdicts[each.run].falls)
-        return "Supported at a price. " + " ".join(_evidence(primary.name, e) for e in better) + f" Worse: {falls}."
+        doubted = (f"{_evidence(primary.name, e)}; but {'; '.join(verdicts[e.run].doubts)}." for e in better)
+        return "Undecided. " + " ".join(doubted)
     if found:
         best = min(found, key=lambda each: each.comparison.p)
         return (
             f"Not supported: no run is better than its baseline in {primary.name} beyond the noise, over "
-            f"{len(found)} compared run{'s' if len(found) > 1 else ''}. Nearest: {_evidence(primary.name, best)}"
+            f"{len(found)} compared run{'s' if len(found) > 1 else ''}. Nearest: {_evidence(primary.name, best)}."
         )
     if any(record.status == "completed" for record in runs):
         return f"Undecided: the noise of {primary.name} is unknown, or no run could be compared."
@@ -49,7 +53,7 @@ def supported(contract: Contract, judging: Judging, runs: Sequence[Record]) -> s
 def _evidence(metric: str, found: Conclusion) -> str:
     reference = "baseline" if found.baseline == "run_0" else found.baseline
     head = beside(metric, found.comparison, reference)
-    return f"{found.run}: {head}, {worth(found.comparison)}, p {found.p:.2g} (Holm, over all runs)."
+    return f"{found.run}: {head}, {worth(found.comparison)}, p {found.p:.2g} (Holm, over all runs)"
 
 
 def learnt(runs: Sequence[Record]) -> str:

@@ -21,7 +21,7 @@ from .errors import CannotGoOn, SessionOver
 from .folders import remove
 from .places import Places
 from .record import UsageRecord, write_atomically
-from .recording import CLOSE, Recorder
+from .recording import PERSON_STEP, Recorder
 from .turn import Turn, turn_key
 from .workspace import Change, collect, make_workspace, restore
 
@@ -29,7 +29,6 @@ WAITS = (0.0, 15.0, 60.0)
 """Seconds before each try of a turn whose provider failed; the agent itself has already retried each request."""
 _PASSING = frozenset({"rate", "server", "connection", "timeout"})
 _AGAIN = frozenset({"died"})
-_PERSON_STEP = "person_edit_"
 
 
 class Dialogue:
@@ -68,7 +67,7 @@ class Dialogue:
     def pending_brief(self) -> str:
         """The text of the turn that comes next."""
         assert self._pending is not None
-        return self._text(*self._pending, [text for _, text in self._inbox()], self._person_diff())
+        return self._text(*self._pending, [text for _, text in self._inbox()], self._recorder.person_diff())
 
     def is_called_back(self, run: int, attempt: int = 0) -> bool:
         """The agent has said ALL_COMPLETED, in this attempt or before this run, and a person has said something since."""
@@ -94,7 +93,7 @@ class Dialogue:
         forced = next((e for e in self._journal.of("forced") if e["step"] == f"{turn_key(run, attempt)}/turn"), None)
         if forced is not None:
             return self._forced(run, attempt, forced)
-        person_diff = self._person_diff()
+        person_diff = self._recorder.person_diff()
         self._commit_person_edit()
         base = self._repository.head or ""
         inbox = self._inbox()
@@ -267,18 +266,11 @@ class Dialogue:
         assert trouble is not None
         return repair_brief(run, attempt, self._options.max_attempts - attempt + 1, trouble, tuple(told))
 
-    def _person_diff(self) -> str | None:
-        """What a person changed in the code since the harness last wrote it, committed already or not yet."""
-        start = self._repository.before(
-            self._repository.head or "", lambda step: step in (None, CLOSE) or step.startswith(_PERSON_STEP)
-        )
-        return self._repository.diff(start, None, self._campaign.code) or None
-
     def _commit_person_edit(self) -> None:
         edited = self._repository.edited(self._campaign.code)
         if edited:
-            number = sum(e["step"].startswith(_PERSON_STEP) for e in self._journal.of("done"))
-            step = f"{_PERSON_STEP}{number}"
+            number = sum(e["step"].startswith(PERSON_STEP) for e in self._journal.of("done"))
+            step = f"{PERSON_STEP}{number}"
             self._journal.once(step, lambda: {"commit": self._repository.commit(step, "Change by a person", edited)})
 
     def _inbox(self) -> list[tuple[str, str]]:

@@ -241,14 +241,24 @@ class Fall:
     metric: str
     change: float
     limit: float
+    against: str = ""
+    """What it fell from, where that is not said otherwise."""
 
     def __str__(self) -> str:
         digits = decimals(self.limit or abs(self.change))
-        return f"{self.metric} {self.change:+.{digits}f} (limit {math.copysign(self.limit, self.change):+.{digits}f})"
+        against = f" against {self.against}" if self.against else ""
+        limit = math.copysign(self.limit, self.change)
+        return f"{self.metric} {self.change:+.{digits}f}{against} (limit {limit:+.{digits}f})"
 
 
 def worsened(
-    metric: str, run: Sequence[float], reference: Sequence[float], limit: float, *, better: Direction | None
+    metric: str,
+    run: Sequence[float],
+    reference: Sequence[float],
+    limit: float,
+    *,
+    better: Direction | None,
+    against: str = "",
 ) -> Fall | None:
     """The fall of a guard metric by more than `limit` (in its unit), None where it stayed within.
 
@@ -257,7 +267,7 @@ def worsened(
     """
     change = mean(run) - mean(reference)
     loss = abs(change) if better is None else change if better == "lower" else -change
-    return Fall(metric, change, limit) if loss > limit else None
+    return Fall(metric, change, limit, against) if loss > limit else None
 
 
 def holm(ps: Sequence[float], weights: Sequence[float]) -> list[float]:

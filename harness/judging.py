@@ -1,4 +1,4 @@
-"""Judging: a run beside what answers for it, with the ledger of the campaign rebuilt from its records.
+"""Judging: a run beside what answers for it, with the ledger of the campaign rebuilt from all its records.
 
 A run is compared with what answers for it (`reference`) and with its parent: the first says what the idea is worth, the
 second whether this step earned its place.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from .contract import Contract, Profile
 from .evidence import Comparison, Fall, Uncompared, worsened
-from .frontier import Place, Point, Reference
+from .frontier import Place, Reference
 from .frontier import name_of as name_of_reference
 from .ledger import Conclusion, Judgement, Ledger
 from .noise import NoiseProfile, mean
@@ -19,12 +19,9 @@ from .reference import Answer, Case, References, values_of
 from .sentence import sentence
 from .verdict import first_look, name_of
 
-_SETTLED = frozenset({"unhealthy", "no_effect", "not_comparable", "failed", "baseline"})
-"""Verdicts that do not rest on noise, and so spend none of the error."""
-
 
 class Judging:
-    """Judges the next run of a campaign, given the records of those before it."""
+    """Judges the next run of a campaign, or one that is recorded again, given all records."""
 
     def __init__(self, contract: Contract, profile: str, planned: int, records: Sequence[Record]) -> None:
         """`planned`: the runs that were planned when the campaign began."""
@@ -36,15 +33,11 @@ class Judging:
         self.references = References(contract, self._spec, records)
         self._ledger = self._rebuilt() if contract.primary else None
 
-    @property
-    def accepted(self) -> list[Record]:
-        """The runs that earned their place."""
-        return [record for record in self._records if record.verdict.kind == "improved"]
-
     def first_look(self, case: Case) -> VerdictRecord | None:
         """The verdict where it does not rest on noise, except on scale."""
+        earlier = [record for record in self._records if record.run < case.run]
         for seed, results in case.by_seed.items():
-            verdict = first_look(self._contract, self._profile, results, self._records, seed=seed)
+            verdict = first_look(self._contract, self._profile, results, earlier, seed=seed)
             if verdict is not None:
                 where = f"seed {seed}: " if len(case.by_seed) > 1 else ""
                 return verdict.model_copy(update={"why": where + verdict.why})
@@ -60,8 +53,8 @@ class Judging:
         values = self._values(case)
         return self._ledger.wanted(f"run_{case.run}", values, answer.parent) if values else have
 
-    def judge(self, case: Case, looks: Sequence[int] = ()) -> VerdictRecord:
-        """The verdict. `looks`: with how many seeds the run was judged before; a second look costs error of its own."""
+    def judge(self, case: Case) -> VerdictRecord:
+        """The verdict. A second look at a run costs error of its own."""
         verdict = self.first_look(case)
         if verdict is not None:
             return verdict
@@ -75,13 +68,11 @@ class Judging:
             without = "this run" if primary.name in self._records[0].metrics else name_of(self._records[0])
             return VerdictRecord(kind="undecided", why=f"{without} has no {primary.title}")
         self._measure(case.control, *case.frontier)
-        name, parent, baseline = f"run_{case.run}", answer.parent, answer.baseline
-        for seeds in looks:
-            self._ledger.judge(name, values[:seeds], parent=parent, baseline=baseline)
-        falls = self._falls(case, parent)
-        return self._in_words(
-            case, answer, self._ledger.judge(name, values, parent=parent, baseline=baseline, falls=falls)
+        falls = self._falls(case, answer)
+        judgement = self._ledger.judge(
+            f"run_{case.run}", values, parent=answer.parent, baseline=answer.baseline, falls=falls
         )
+        return self._in_words(case, answer, judgement)
 
     def conclude(self) -> list[Conclusion]:
         """What the campaign has shown against the baseline, corrected over all runs."""
@@ -100,19 +91,16 @@ class Judging:
         )
         self._ledger = ledger
         for record in self._records:
-            name, values = f"run_{record.run}", values_of(record.metrics.get(primary.name))
+            verdict, values = record.verdict, values_of(record.metrics.get(primary.name))
             self._measure(record.control, *record.frontier)
-            if record.verdict.kind == "baseline" and values:
-                ledger.measure(name, values)
-            elif record.verdict.kind not in _SETTLED and values and record.verdict.against_parent:
-                against = record.verdict.against_baseline or record.verdict.against_parent
-                for seeds in (*record.looks, len(values)):
-                    ledger.judge(
-                        name,
-                        values[:seeds],
-                        parent=_reference(record.verdict.against_parent),
-                        baseline=_reference(against),
-                    )
+            if verdict.kind == "baseline":
+                if values:
+                    ledger.measure("run_0", values)
+            else:
+                compared = verdict.against_baseline
+                shares = [look.share for look in (*record.looks, verdict)]
+                tested = (compared.reference, verdict.tested) if compared and verdict.tested else None
+                ledger.recall(f"run_{record.run}", values if compared else [], shares, tested)
         return ledger
 
     def _measure(self, *controls: ControlRecord | None) -> None:
@@ -125,21 +113,29 @@ class Judging:
         name = self._contract.primary.name if self._contract.primary else ""
         return (case.values(name) or None) if name in self._records[0].metrics else None
 
-    def _falls(self, case: Case, parent: Reference) -> list[Fall]:
-        """Guard metrics that are worse than the parent's by more than they may be."""
+    def _falls(self, case: Case, answer: Answer) -> list[Fall]:
+        """Guard metrics that are worse than the parent's, or than the baseline's, by more than they may be: many small steps
+        are a large one, and what an earlier run gave away is not free for the next."""
         falls = []
-        for metric in self._contract.metric:
-            mine, theirs = case.values(metric.name), self.references.values(case, parent, metric)
-            if metric.guard is not None and mine and theirs:
-                fall = worsened(metric.name, mine, theirs, metric.guard, better=metric.better)
-                falls += [fall] if fall else []
+        references = list(dict.fromkeys((answer.parent, answer.baseline)))
+        for reference in references:
+            name = name_of_reference(reference) if len(references) > 1 else ""
+            for metric in self._contract.metric:
+                mine, theirs = case.values(metric.name), self.references.values(case, reference, metric)
+                if metric.guard is not None and mine and theirs:
+                    fall = worsened(metric.name, mine, theirs, metric.guard, better=metric.better, against=name)
+                    falls += [fall] if fall else []
         return falls
 
     def _in_words(self, case: Case, answer: Answer, judgement: Judgement) -> VerdictRecord:
         primary = self._contract.primary
         assert primary is not None
-        kind, why = judgement.kind, sentence(primary.name, judgement, self._planned)
-        doubts = [*case.failed_seeds]
+        kind, why, compared = (
+            judgement.kind,
+            sentence(primary.name, judgement, self._planned),
+            judgement.against_baseline,
+        )
+        doubts = [*case.failed_seeds, *case.fixed_seeds]
         if self._records[0].given:
             unsaid = self.references.unsaid(case)
             silent = f", and its {', '.join(unsaid)} is not known" if unsaid else ""
@@ -155,8 +151,11 @@ class Judging:
             kind=kind,
             why=why,
             against_parent=self._comparison(case, answer.parent, judgement.against_parent),
-            against_baseline=self._comparison(case, answer.baseline, judgement.against_baseline),
+            against_baseline=self._comparison(case, answer.baseline, compared),
             falls=[str(fall) for fall in judgement.falls],
+            doubts=doubts,
+            share=judgement.share,
+            tested=compared if judgement.share and isinstance(compared, Comparison) else None,
         )
 
     def _comparison(self, case: Case, reference: Reference, found: Comparison | Uncompared) -> ComparisonRecord:
@@ -172,6 +171,7 @@ class Judging:
             return record.model_copy(update={"why": found.why})
         low, high = found.interval
         alone = found.mixture is None
+        drifted = "; the stored noise profile does not fit the baseline's seeds and is left out"
         numbers = {
             "difference": found.difference,
             "estimate": found.estimate,
@@ -181,7 +181,7 @@ class Judging:
             "p_corrected": found.p_corrected,
             "sd": found.noise.sd,
             "reference_sd": found.reference_noise.sd if alone else found.reference_error * found.n_reference**0.5,
-            "method": found.method,
+            "method": found.method + (drifted if self._ledger and self._ledger.drifted else ""),
         }
         return record.model_copy(update=numbers)
 
@@ -195,11 +195,3 @@ class Judging:
                 PointRecord(name=point.name, at=point.at, variance=point.variance, mean=middle, seeds=len(values))
             )
         return FrontierRecord(metric=place.metric, at=place.at, variance=place.variance, points=points)
-
-
-def _reference(record: ComparisonRecord) -> Reference:
-    """What a recorded comparison was made with."""
-    if record.frontier is None:
-        return record.reference
-    points = tuple(Point(each.name, each.at, each.variance) for each in record.frontier.points)
-    return Place(record.frontier.metric, record.frontier.at, record.frontier.variance, points)

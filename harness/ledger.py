@@ -1,20 +1,21 @@
 """What a campaign's runs have shown about its primary metric, and how much error is left to say more.
 
 The ledger is fed run by run, in the order of the campaign, and decides everything that rests on noise: which run gets more
-seeds, the verdict, which run is accepted, and at the end which runs are better than the baseline. The same values in the
-same order give the same answers, so it is rebuilt from records rather than stored. `bench/verdicts.py` proves its error
-rates by feeding it simulated campaigns.
+seeds, the verdict, which run is accepted, and at the end which runs are better than the baseline. It is rebuilt from
+records, which hold what was measured, what each look at a run cost, and how it came out: nothing that was decided is decided
+again by what was measured since. `bench/verdicts.py` proves its error rates by feeding it simulated campaigns.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from .evidence import Comparison, Direction, Fall, Mixture, Uncompared, compare, holm, promising
 from .frontier import Line, Place, Reference, name_of
-from .noise import Noise, NoiseProfile, NoiseUnknown, combine, mean, scatters_more, squares_of
+from .noise import Noise, NoiseProfile, NoiseUnknown, combine, mean, scatters_less, scatters_more, squares_of
 
 STAGES = (1, 3, 10)
 """How many seeds a run gets: the first, more where that is better at all, and as many as the baseline where these would do
@@ -26,6 +27,10 @@ RESERVE = 0.1
 WILD_LEVEL = 0.001
 """A run whose seeds scatter so much more than the others' (F test) is judged by its own scatter, and others without it: it
 would hide their effects, and theirs would make it look steady."""
+STEADY_LEVEL = 0.002
+"""A run whose seeds scatter so much less than the others' (F test) does not show its noise: where the code fixes the seed of
+a part, or of all but the hardware's chance, its seeds are no independent ones. Three seeds show it where they scatter a
+twentieth as much as the others, ten where it is less than two fifths."""
 
 Kind = Literal["improved", "traded_off", "within_noise", "worse", "undecided"]
 
@@ -44,6 +49,8 @@ class Judgement:
     """What is the idea worth."""
     falls: tuple[Fall, ...] = ()
     """Guard metrics that fell by more than they may."""
+    share: float = 0.0
+    """Of alpha, what this look cost; 0 where nothing could be compared."""
 
     @property
     def accepted(self) -> bool:
@@ -52,7 +59,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """At the end: whether a run is better than the baseline, corrected over all runs (Holm)."""
+    """At the end: whether a run is better than the baseline by its last look, corrected over all runs (Holm)."""
 
     run: str
     baseline: str
@@ -61,7 +68,6 @@ class Conclusion:
     p: float
     """Corrected."""
     better: bool
-    falls: tuple[Fall, ...]
 
 
 def _names(reference: Reference) -> list[str]:
@@ -93,16 +99,26 @@ class Ledger:
         self._profile = profile
         self._values: dict[str, Sequence[float]] = {}
         self._squares: dict[str, tuple[float, int]] = {}
-        self._wild: set[str] = set()
-        self._tests: list[tuple[Judgement, float]] = []
+        self._unlike: dict[str, Noise | NoiseUnknown] = {}
+        self._spent: dict[str, list[float]] = {}
+        self._tested: dict[str, tuple[str, Comparison]] = {}
         self.drifted = False
         """The stored profile did not fit a reference's seeds and is not used."""
 
     def measure(self, name: str, values: Sequence[float]) -> None:
-        """Take in the seeds of a reference (baseline, control), or all seeds of a run that got more without being judged."""
+        """Take in the seeds of a reference that is the untouched code (baseline, control)."""
         if self._profile is not None and self._profile.drifted(values):
             self._profile, self.drifted = None, True
-        self._take(name, values)
+        self._take(name, values, untouched=True)
+
+    def recall(
+        self, run: str, values: Sequence[float], shares: Sequence[float], tested: tuple[str, Comparison] | None
+    ) -> None:
+        """Take in a run that was judged before: its values, [] where they are no evidence, what each look at it cost, and
+        what the last one tested, with the name of the baseline that it was held against."""
+        self._note(run, shares, tested)
+        if values:
+            self._take(run, values)
 
     def wanted(self, run: str, values: Sequence[float], parent: Reference) -> int:
         """How many seeds a run should have in all before it is judged, given those that it has (none at first).
@@ -131,69 +147,82 @@ class Ledger:
         missing = [name for each in (parent, baseline) for name in _names(each) if name not in self._values]
         if missing:
             raise ValueError(f"{run}: {missing[0]} has not been measured; known: {', '.join(self._values)}")
-        weight = self._next_weight(run)
-        against_parent = self._compare(run, values, parent, weight)
-        against_baseline = against_parent if parent == baseline else self._compare(run, values, baseline, weight)
+        share = self._next_share(run)
+        against_parent = self._compare(run, values, parent, share)
+        against_baseline = against_parent if parent == baseline else self._compare(run, values, baseline, share)
         kind = self._kind(run, values, parent, against_parent, falls)
         self._take(run, values)
+        share = 0.0 if isinstance(against_parent, Uncompared) else share
+        tested = None if isinstance(against_baseline, Uncompared) else (name_of(baseline), against_baseline)
+        self._note(run, [share], tested if share else None)
         names = name_of(parent), name_of(baseline)
-        judgement = Judgement(run, kind, *names, against_parent, against_baseline, tuple(falls))
-        if not isinstance(against_parent, Uncompared):
-            self._tests.append((judgement, weight))
-        return judgement
+        return Judgement(run, kind, *names, against_parent, against_baseline, tuple(falls), share)
 
     def conclude(self) -> list[Conclusion]:
-        """Each test against the baseline, in the order of the runs. What was better at its own share stays so."""
-        tests = [
-            (judgement, judgement.against_baseline, weight)
-            for judgement, weight in self._tests
-            if not isinstance(judgement.against_baseline, Uncompared)
-        ]
-        corrected = holm([comparison.p for _, comparison, _ in tests], [weight for *_, weight in tests])
+        """The last look at each run that tested it against the baseline. What that found at its own share stays so; what
+        earlier looks cost stays spent."""
+        tests = [(run, *tested, self._spent[run][-1]) for run, tested in self._tested.items()]
+        corrected = holm([comparison.p for *_, comparison, _ in tests], [share for *_, share in tests])
         conclusions = []
-        for (judgement, comparison, _), p in zip(tests, corrected, strict=True):
-            # where Holm's procedure stood when it came to this p: alpha times the weight over what remained
+        for (run, baseline, comparison, _), p in zip(tests, corrected, strict=True):
+            # where Holm's procedure stood when it came to this p: alpha times the share over what remained
             level = comparison.p * self._alpha / p if 0 < p < 1 else 0.0
             if level > comparison.level:
                 comparison = replace(comparison, level=level)
-            better = p <= self._alpha
-            conclusions.append(Conclusion(judgement.run, judgement.baseline, comparison, p, better, judgement.falls))
+            conclusions.append(Conclusion(run, baseline, comparison, p, p <= self._alpha))
         return conclusions
 
     def noise(self, run: str = "") -> Noise | NoiseUnknown:
-        """The noise over all that was measured, or that of `run` alone where its seeds scatter wildly."""
-        if run in self._wild:
-            return combine([self._squares[run]])
-        return combine((group for name, group in self._squares.items() if name not in self._wild), self._profile)
+        """The noise over all that was measured, or that of `run` alone where its seeds scatter unlike the others'."""
+        if run in self._unlike:
+            return self._unlike[run]
+        return combine(self._alike(), self._profile)
 
-    def _take(self, name: str, values: Sequence[float]) -> None:
-        common, own = self._noises(name, values)
+    def _alike(self, but: str = "") -> list[tuple[float, int]]:
+        """What was measured and scatters alike, summed up."""
+        return [group for name, group in self._squares.items() if name != but and name not in self._unlike]
+
+    def _take(self, name: str, values: Sequence[float], *, untouched: bool = False) -> None:
+        common, own = self._noises(name, values, untouched=untouched)
         self._values[name], self._squares[name] = tuple(values), squares_of(values)
-        self._wild.discard(name)
+        self._unlike.pop(name, None)
         if own is not common:
-            self._wild.add(name)
+            self._unlike[name] = own
 
-    def _noises(self, name: str, values: Sequence[float]) -> tuple[Noise | NoiseUnknown, Noise | NoiseUnknown]:
-        """The common noise, these values in it, and the values' own: the same, unless they scatter wildly."""
-        squares = squares_of(values)
-        others = [group for other, group in self._squares.items() if other != name and other not in self._wild]
-        if squares[0] > 0:
-            without = combine(others, self._profile)
-            if isinstance(without, Noise) and scatters_more(squares, without, WILD_LEVEL):
+    def _noises(
+        self, name: str, values: Sequence[float], *, untouched: bool = False
+    ) -> tuple[Noise | NoiseUnknown, Noise | NoiseUnknown]:
+        """The common noise, these values in it, and the values' own: the same, unless they scatter unlike the others'."""
+        squares, others = squares_of(values), self._alike(name)
+        without = combine(others, self._profile)
+        if squares[0] > 0 and isinstance(without, Noise):
+            if scatters_more(squares, without, WILD_LEVEL):
                 return without, combine([squares])
+            if not untouched and scatters_less(squares, without, STEADY_LEVEL):
+                sd = math.sqrt(squares[0] / squares[1])
+                return without, NoiseUnknown(
+                    f"the {len(values)} seeds of {name} scatter far less than others (sd {sd:.2g} against "
+                    f"{without.sd:.2g}): a part of it may have a fixed seed, so the noise is unknown"
+                )
         common = combine([*others, squares], self._profile)
         return common, common
 
-    def _next_weight(self, run: str) -> float:
-        """Shares of alpha: equal ones for the planned runs, then ever smaller ones that never use the reserve up."""
-        judged = {judgement.run for judgement, _ in self._tests}
-        if run not in judged and len(judged) < self._runs:
+    def _note(self, run: str, shares: Sequence[float], tested: tuple[str, Comparison] | None) -> None:
+        self._spent.setdefault(run, []).extend(share for share in shares if share > 0)
+        self._tested.pop(run, None)
+        if tested is not None:
+            self._tested[run] = tested
+
+    def _next_share(self, run: str) -> float:
+        """Of alpha: equal shares for the planned runs, then ever smaller ones that never use the reserve up."""
+        looks = {name: len(shares) for name, shares in self._spent.items() if shares}
+        if run not in looks and len(looks) < self._runs:
             return (1 - RESERVE) / self._runs
-        extra = len(self._tests) - min(len(judged), self._runs) + 1
+        extra = sum(looks.values()) - min(len(looks), self._runs) + 1
         return RESERVE / (extra * (extra + 1))
 
     def _compare(
-        self, run: str, values: Sequence[float], reference: Reference, weight: float
+        self, run: str, values: Sequence[float], reference: Reference, share: float
     ) -> Comparison | Uncompared:
         common, own = self._noises(run, values)
 
@@ -204,14 +233,13 @@ class Ledger:
                 better=self._better,
                 noise=own,
                 reference_noise=noise,
-                level=self._alpha * weight,
+                level=self._alpha * share,
                 alpha=self._alpha,
                 bounds=self._bounds,
             )
 
         if isinstance(reference, str):
-            wild = reference in self._wild
-            return beside(self._values[reference], combine([self._squares[reference]]) if wild else common)
+            return beside(self._values[reference], self._unlike.get(reference, common))
         between, prolonged = (
             beside(self._along(line), self._noise_along(line, common))
             for line in (reference.between, reference.prolonged)
@@ -228,8 +256,8 @@ class Ledger:
 
     def _noise_along(self, line: Line, common: Noise | NoiseUnknown) -> Noise | NoiseUnknown:
         """The common noise, or that of the end that scatters wildly."""
-        wild = [self._squares[point.name] for point in (line.first, line.second) if point.name in self._wild]
-        found = [common, *(combine([squares]) for squares in wild)]
+        ends = (line.first.name, line.second.name)
+        found = [common, *(self._unlike[name] for name in ends if name in self._unlike)]
         known = [noise for noise in found if isinstance(noise, Noise)]
         return max(known, key=lambda noise: noise.variance) if len(known) == len(found) else found[0]
 

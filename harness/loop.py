@@ -78,6 +78,7 @@ class Loop:
 
     def one_run(self, run: int) -> Turn:
         """Attempts, until a change has been executed well or the attempts are used up; then the record."""
+        self.recorder.place(run)
         trouble: Trouble | None = None
         for attempt in range(1, self.max_attempts + 1):
             turn = self.dialogue.take(run, attempt, trouble)

@@ -126,6 +126,12 @@ def scatters_more(group: tuple[float, int], noise: Noise, level: float) -> bool:
     return dof > 0 and _f_above(squares / dof / noise.variance, dof, noise.dof) <= level
 
 
+def scatters_less(group: tuple[float, int], noise: Noise, level: float) -> bool:
+    """Whether a group, summed up, scatters less than chance allows at `level` (F test) where the noise is `noise`."""
+    squares, dof = group
+    return dof > 0 and 1 - _f_above(squares / dof / noise.variance, dof, noise.dof) <= level
+
+
 def _f_above(ratio: float, dof: float, other_dof: float) -> float:
     from scipy.special import fdtrc
 

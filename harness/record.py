@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from .contract import Setting
+from .evidence import Comparison
 
 FILE_NAME = "record.json"
 
@@ -159,7 +160,13 @@ class VerdictRecord(_Part):
     against_parent: ComparisonRecord | None = None
     against_baseline: ComparisonRecord | None = None
     falls: list[str] = []
-    """Guard metrics that got worse by more than they may."""
+    """Guard metrics that got worse by more than they may, against the parent or the baseline."""
+    doubts: list[str] = []
+    """Why it is not called improved, whatever its numbers say."""
+    share: float = 0.0
+    """Of the campaign's error, what this look at the run cost; 0 where nothing was tested."""
+    tested: Comparison | None = None
+    """The comparison with the baseline as it was tested then. The conclusion rests on it, whatever was measured since."""
 
 
 class ControlRecord(_Part):
@@ -208,8 +215,8 @@ class Record(_Part):
     """That of the run itself; None where it is unknown."""
     seeds: list[int] = []
     """All that the metrics are means over."""
-    looks: list[int] = []
-    """With how many seeds it was judged before; `harness confirm` adds seeds and looks again."""
+    looks: list[VerdictRecord] = []
+    """Its earlier verdicts; `harness confirm` adds seeds and looks again."""
     control: ControlRecord | None = None
     frontier: list[ControlRecord] = []
     """Controls at other settings, executed for this run so that it has a reference at its L0."""

@@ -9,7 +9,7 @@ from . import baselines, fingerprint
 from .at_work import AtWork
 from .brief import Column, Situation, Trouble
 from .budget import spent
-from .cases import Cases
+from .cases import Cases, place
 from .check import checked, contradicted
 from .conclusion import conclude, cost
 from .contract import Setting
@@ -19,12 +19,13 @@ from .health import broken_where_known, check_health
 from .notes import person_section, render_notes
 from .record import AttemptRecord, Record, ReviewRecord, UsageRecord, VerdictRecord, write_atomically
 from .scored import read_run
-from .seeding import fixed_seeds
 from .turn import Turn, latest, turn_key
 from .verdict import compare_metrics, compare_settings
 
 CLOSE = "close"
 """The step of commits that no step waits for: nothing is redone without them, and nothing drops them."""
+PERSON_STEP = "person_edit_"
+"""What the steps begin with that commit a person's edits."""
 IN_GIT = 1_000_000  # bytes; larger files (checkpoints) stay out of git
 
 
@@ -80,22 +81,49 @@ class Recorder:
 
     def look_again(self, run: int) -> Record:
         """Judge a recorded run with the seeds that it has now. Those of the baseline change what later runs are held to."""
-        old = Record.read(self._campaign.run_folder(run))
-        case = self._cases.case(run) if run else None
-        by_seed = list(case.by_seed.values()) if case else self._cases.baseline_by_seed()[0]
-        baseline = Record.read(self._campaign.run_folder(0)) if run else None
-        looks = [*old.looks, len(old.seeds)] if run and len(by_seed) > len(old.seeds) else old.looks
-        new = old.model_copy(
-            update={
-                "seeds": list(case.by_seed) if case else self._cases.baseline_by_seed()[1],
-                "metrics": compare_metrics(by_seed, baseline),
-                "looks": looks,
-                "verdict": self._cases.judging(run).judge(case, looks) if case else old.verdict,
+        records = self._cases.records
+        old = records[run]
+        if run == 0:
+            by_seed, seeds = self._cases.baseline_by_seed()
+            new = old.model_copy(update={"seeds": seeds, "metrics": compare_metrics(by_seed, None)})
+        else:
+            case = self._cases.case(run)
+            facts = {
+                "seeds": list(case.by_seed),
+                "metrics": compare_metrics(list(case.by_seed.values()), records[0]),
+                "warnings": [*old.warnings, *(text for text in case.failed_seeds if text not in old.warnings)],
             }
-        )
+            verdict = self._cases.judging().judge(case)
+            if facts["seeds"] != old.seeds or _rests_on(verdict) != _rests_on(old.verdict):
+                facts |= {"verdict": verdict, "looks": [*old.looks, old.verdict]}
+            new = old.model_copy(update=facts)
         new.write(self._campaign.run_folder(run))
+        self._commit(CLOSE, f"Run {run}: looked at again, {new.verdict.kind.replace('_', ' ')}", run, {})
+        self.place(len(records))
         self._view.recorded(new)
         return new
+
+    def place(self, run: int) -> None:
+        """Put the code in place that `run` is to start from, where a second look has changed which that is: not where it has
+        begun, or where a person has changed the code that is there."""
+        best = self._cases.best(self._cases.records)
+        if self._cases.turns(run) or self._cases.placed(run)["from"] == best.run or self.person_diff():
+            return
+        number = sum(e["step"].startswith(place(run)) for e in self._journal.of("done"))
+        step = f"{place(run)}{number}"
+        title = f"Run {run} starts from run {best.run}"
+
+        def effect() -> dict[str, Any]:
+            return {"commit": self._commit(step, title, run, self._code_of(best)), "from": best.run}
+
+        self._journal.once(step, effect)
+
+    def person_diff(self) -> str | None:
+        """What a person changed in the code since the harness last wrote it, committed already or not yet."""
+        start = self._repository.before(
+            self._repository.head or "", lambda step: step in (None, CLOSE) or step.startswith(PERSON_STEP)
+        )
+        return self._repository.diff(start, None, self._campaign.code) or None
 
     def add_scores(self, run: int, evals: str, skipped: list[str]) -> Record:
         """Add to a run's record what a further scoring left. Its verdict stands: it rests on what all runs are scored by."""
@@ -156,7 +184,7 @@ class Recorder:
             plan=self._cases.plan(),
             told=told,
             advice=records[-1].review.text if records[-1].review else None,
-            parent=self._cases.parent(records).run,
+            parent=self._cases.parent(run).run,
             person_diff=person_diff,
             notices=(
                 *(
@@ -191,8 +219,7 @@ class Recorder:
         records = self._campaign.read_records()
         used = spent(self._journal.events)
         words = cost(records, used.tokens, used.usage.cost, used.seconds)
-        judging = self._cases.judging(len(records))
-        self._write_notes(conclude(self._campaign.contract, judging, records, words) if ended else "")
+        self._write_notes(conclude(self._campaign.contract, self._cases.judging(), records, words) if ended else "")
         self._commit(CLOSE, "Where the campaign stands", len(records), {})
 
     def _once(self, run: int, make: Any) -> Record:
@@ -204,9 +231,10 @@ class Recorder:
             record.write(self._campaign.run_folder(run))
             self._write_notes()
             title = f"Run {run}: {record.status}, {record.verdict.kind.replace('_', ' ')}"
-            commit = self._commit(step, title, run, self._code_to_go_on_from())
+            best = self._cases.best([*self._cases.records, record])
+            commit = self._commit(step, title, run, self._code_of(best))
             self._repository.tag(f"run_{run}", commit)
-            return {"commit": commit, "status": record.status, "verdict": record.verdict.kind}
+            return {"commit": commit, "status": record.status, "verdict": record.verdict.kind, "from": best.run}
 
         self._journal.once(step, effect)
         record = Record.read(self._campaign.run_folder(run))
@@ -256,8 +284,6 @@ class Recorder:
     def _record(self, run: int) -> Record:
         turns = self._cases.turns(run)
         last = turns[-1]
-        earlier = self._campaign.read_records()[:run]
-        parent = self._cases.parent(earlier)
         attempts = [self._attempt(turn) for turn in turns]
         done = attempts[-1].status == "completed"
         usage = UsageRecord()
@@ -266,7 +292,7 @@ class Recorder:
         facts: dict[str, Any] = {
             "run": run,
             "commit": last.commit or last.base,
-            "parent": parent.run,
+            "parent": self._cases.parent(run).run,
             "hypothesis": latest(turn.hypothesis for turn in turns),
             "plan": latest(turn.plan for turn in turns),
             "description": "\n\n".join(filter(None, (latest(t.description for t in turns), last.words))),
@@ -283,8 +309,8 @@ class Recorder:
             return Record(status="failed", verdict=VerdictRecord(kind="failed", why=why), **facts)
         execution = self._journal.result(f"{turn_key(run, last.attempt)}/execute")
         case = self._cases.case(run)
-        results, seed = case.results, self._campaign.contract.seed
-        verdict, idle = self._cases.judging(run).judge(case), self._idle(last)
+        results, seed, baseline = case.results, self._campaign.contract.seed, self._cases.records[0]
+        verdict, idle = self._cases.judging().judge(case), self._idle(last)
         without_effect = verdict.kind == "no_effect"
         return Record(
             status="completed",
@@ -293,14 +319,14 @@ class Recorder:
             seeds=list(case.by_seed),
             control=case.control,
             frontier=list(case.frontier),
-            settings=compare_settings(results, earlier[0]),
-            metrics=compare_metrics(list(case.by_seed.values()), earlier[0]),
+            settings=compare_settings(results, baseline),
+            metrics=compare_metrics(list(case.by_seed.values()), baseline),
             warnings=[
                 *map(str, results.findings),
                 *execution["warnings"],
                 *_unconfined(execution),
                 *case.failed_seeds,
-                *self._new_fixed_seeds(parent.commit, facts["commit"]),
+                *case.fixed_seeds,
                 *(idle if without_effect else []),
             ],
             advice=[] if without_effect else idle,
@@ -312,13 +338,6 @@ class Recorder:
         smoke = self._journal.result(f"{turn.key}/smoke") or {}
         lines = smoke.get("never_ran")
         return [f"these changed lines never ran in the smoke run: {lines}"] if lines else []
-
-    def _new_fixed_seeds(self, parent: str, commit: str) -> list[str]:
-        """Fixed seeds that a run's code has and its parent's has not, a sentence each."""
-        code = [path for path in self._campaign.contract.editable if path.endswith(".py")]
-        before, after = self._repository.files(parent, code), self._repository.files(commit, code)
-        found = [(path, seed) for path in after for seed in fixed_seeds(before.get(path, b""), after[path])]
-        return [f"{path}, {seed} is a fixed seed: the harness gives seeds in HARNESS_SEED" for path, seed in found]
 
     def _attempt(self, turn: Turn) -> AttemptRecord:
         """What became of a turn: the first thing in its way, or that it was executed."""
@@ -347,9 +366,8 @@ class Recorder:
             seconds=round(seconds, 3),
         )
 
-    def _code_to_go_on_from(self) -> dict[str, bytes]:
-        """The code from which the next run starts."""
-        return self._repository.files(self._cases.parent(self._campaign.read_records()).commit, self._campaign.code)
+    def _code_of(self, record: Record) -> dict[str, bytes]:
+        return self._repository.files(record.commit, self._campaign.code)
 
     def _commit(self, step: str, title: str, run: int, code: dict[str, bytes]) -> str:
         """Results, record, notes and journal, with `code` put in place; what a person edited meanwhile stays."""
@@ -393,6 +411,12 @@ def _add(a: UsageRecord, b: UsageRecord) -> UsageRecord:
         seconds=a.seconds + b.seconds,
         requests=a.requests + b.requests,
     )
+
+
+def _rests_on(verdict: VerdictRecord) -> list[Any]:
+    """What a verdict was formed from: how many seeds, beside what, and what was doubted."""
+    compared = [each for each in (verdict.against_parent, verdict.against_baseline) if each]
+    return [verdict.doubts, *((each.reference, each.seeds, each.reference_seeds) for each in compared)]
 
 
 def _unconfined(execution: dict[str, Any]) -> list[str]:

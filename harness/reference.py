@@ -30,6 +30,8 @@ class Case:
     """Seeds whose execution failed, a sentence each."""
     frontier: tuple[ControlRecord, ...] = ()
     """The baseline's code at other settings, executed for this run."""
+    fixed_seeds: tuple[str, ...] = ()
+    """Fixed seeds that its code has and the untouched experiment's has not, a sentence each."""
 
     @property
     def results(self) -> Results:
@@ -59,12 +61,13 @@ class References:
         self._records = list(records)
 
     def overrides_of_control(self, case: Case) -> dict[str, Setting]:
-        """The settings at which the baseline's code must be executed to answer for this run; empty where it does already, or
-        where the baseline was given so that none need be executed."""
+        """The settings at which the baseline's code must be executed to answer for this run; empty where it does already,
+        where the baseline was given so that none need be executed, or where the run does not report one."""
         if self._records[0].given:
             return {}
         differing = differences_of_scale(self._contract, case.results.settings, self._baseline, case.varied)
-        return {name: case.results.settings.get(name) for name in differing if name in self._spec.settings}
+        overrides = {name: case.results.settings.get(name) for name in differing if name in self._spec.settings}
+        return {} if None in overrides.values() else overrides
 
     def known_control(self, overrides: Mapping[str, Setting]) -> ControlRecord | None:
         """A control that an earlier run had executed at these settings. One that was switched off then may be wanted now."""

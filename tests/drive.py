@@ -1,11 +1,11 @@
 """Drives a campaign in a process of its own that a test can have killed.
 
-    python -m tests.drive CAMPAIGN [SEEN WHERE]
+    python -m tests.drive CAMPAIGN [SEEN WHERE [RUN SEEDS]]
 
 With SEEN (a file) the campaign is taken up again and again by a new process (a fork, which saves the imports), each of
 which kills itself with SIGKILL at the first point of the kind WHERE that no process before it came to: `journal` after each
 event, `git` before and after each git command of a commit, `turn` inside the agent's turn. Prints how often that was, or
-the ending.
+the ending. With RUN and SEEDS one process does what `harness confirm` does, and is killed once.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def arm(seen: Path, where: str) -> None:
         ScriptedConversation.ask = ask_and_die  # type: ignore[method-assign]
 
 
-def main(root: Path) -> int:
-    ending = go_on(Campaign(root), view=Silent(), stop=Stop())
+def main(root: Path, confirm: tuple[int, int] | None = None) -> int:
+    ending = go_on(Campaign(root), view=Silent(), stop=Stop(), confirm=confirm)
     print(ending.reason, ending.message, flush=True)
     return ending.exit_code
 
@@ -85,6 +85,8 @@ if __name__ == "__main__":
     if len(sys.argv) == 2:
         sys.exit(main(Path(sys.argv[1])))
     arm(Path(sys.argv[2]), sys.argv[3])
+    if len(sys.argv) > 4:
+        sys.exit(main(Path(sys.argv[1]), (int(sys.argv[4]), int(sys.argv[5]))))
     for killed in range(300):
         child = os.fork()
         if child == 0:

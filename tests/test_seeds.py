@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.at_work import AtWork
 from harness.campaign import Campaign
-from harness.journal import read_events
-from harness.loop import go_on
+from harness.cases import Cases
+from harness.journal import Journal, read_events
+from harness.loop import go_on, next_brief
+from harness.repository import Repository
 from harness.stop import Stop
 from harness.view import Silent
 
+ROOT = Path(__file__).parents[1]
 Make = Callable[..., Campaign]
 
 
@@ -82,7 +90,8 @@ def test_one_seed_of_three_that_crashes_leaves_no_improvement(noisy: Path, make_
     )
     campaign = make_campaign({"run 1, attempt 1": crash, "run 2, attempt 1": DONE})
     _, first = run(campaign)
-    assert "Supported" not in campaign.notes.read_text()
+    end = " ".join(campaign.notes.read_text().split("=== The end")[1].split())
+    assert "Undecided. run_1: loss 0.8" in end and "; but seed 1: " in end and "upported" not in end
     assert first.seeds == [0, 2]
     assert first.verdict.kind == "undecided"
     assert any("seed 1 crashes" in warning for warning in first.warnings)
@@ -163,7 +172,316 @@ def test_more_seeds_can_be_asked_for_later(noisy: Path, make_campaign: Make) -> 
     ending = go_on(campaign, view=Silent(), stop=Stop(), confirm=(1, 6))
     assert (ending.reason, ending.exit_code) == ("confirmed", 0)
     again = campaign.read_records()[1]
-    assert (len(again.seeds), again.looks) == (6, [seeds])
+    assert (len(again.seeds), again.looks) == (6, [first.verdict])
+    assert seeds == 3
     assert again.verdict.kind == "within_noise"
     assert go_on(campaign, view=Silent(), stop=Stop(), confirm=(7, 6)).exit_code == 4
     assert go_on(campaign, view=Silent(), stop=Stop()).reason == "all_completed"  # it goes on as before
+
+
+# --- second looks -----------------------------------------------------------------------------------------------------
+
+
+def confirm(campaign: Campaign, run: int, seeds: int) -> Any:
+    ending = go_on(campaign, view=Silent(), stop=Stop(), confirm=(run, seeds))
+    assert ending.reason == "confirmed", ending
+    return campaign.read_records()[run]
+
+
+def the_end(campaign: Campaign) -> str:
+    """What the notes close with."""
+    return " ".join(campaign.notes.read_text().split("=== The end")[1].split())
+
+
+def executed(campaign: Campaign) -> list[str]:
+    return [e["step"] for e in read_events(campaign.journal) if e["event"] == "done" and "outcome" in str(e["result"])]
+
+
+def nothings(count: int) -> dict[str, Any]:
+    """Runs that do nothing, each in another way."""
+    return {
+        f"run {n}, attempt 1": edit(
+            "loss, speed = 1.0 +", "rng.random()\n" * n + "loss, speed = 1.0 +", "HYPOTHESIS: x.\nSTART FROM: baseline"
+        )
+        for n in range(1, count + 1)
+    }
+
+
+def test_second_looks_never_cost_more_than_the_reserve_in_whatever_order(noisy: Path, make_campaign: Make) -> None:
+    campaign = make_campaign(nothings(3), max_runs=3)
+    run(campaign)
+    shares = [confirm(campaign, each, 4).verdict.share for each in (3, 2, 1)]
+    assert shares == pytest.approx([0.05, 0.1 / 6, 0.1 / 12])
+    looks = [look for record in campaign.read_records() for look in (*record.looks, record.verdict)]
+    assert sum(look.share for look in looks) <= 1
+
+
+def test_more_seeds_of_the_baseline_decide_nothing_again(noisy: Path, make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": BETTER, "run 2, attempt 1": DONE})
+    _, first = run(campaign)
+    before = the_end(campaign)
+    assert len(confirm(campaign, 0, 14).seeds) == 14
+    assert the_end(campaign).split("Verdicts")[0] == before.split("Verdicts")[0]
+    again = confirm(campaign, 1, 3)  # no new seed of its own; those of the baseline make it another look
+    assert (again.looks, again.verdict.share) == ([first.verdict], pytest.approx(0.05))
+    assert again.verdict.against_baseline.reference_seeds == 14
+    assert confirm(campaign, 1, 3) == again  # and nothing is new here
+
+
+def test_a_look_that_could_compare_nothing_costs_nothing_ever(noisy: Path, make_campaign: Make) -> None:
+    contract = noisy / "experiment.toml"
+    contract.write_text(contract.read_text().replace("baseline_seeds = 10\nrun_seeds = [1, 3]", "run_seeds = [1]"))
+    campaign = make_campaign({"run 1, attempt 1": BETTER, "run 2, attempt 1": DONE})
+    _, first = run(campaign)
+    assert (first.verdict.kind, first.verdict.share) == ("undecided", 0)
+    confirm(campaign, 0, 6)
+    assert "Undecided" in the_end(campaign)
+    again = confirm(campaign, 1, 3)
+    assert (again.verdict.kind, again.verdict.share) == ("improved", pytest.approx(0.45))
+
+
+def test_an_improvement_that_more_seeds_take_back_is_taken_back_in_the_conclusion(
+    noisy: Path, make_campaign: Make
+) -> None:
+    lucky = edit("loss, speed = 1.0 +", 'loss, speed = (0.8, 1.1)[int(os.environ["HARNESS_SEED"]) > 2] +')
+    campaign = make_campaign({"run 1, attempt 1": lucky, "run 2, attempt 1": DONE})
+    assert run(campaign)[1].verdict.kind == "improved"
+    assert confirm(campaign, 1, 9).verdict.kind == "within_noise"
+    assert (
+        "Not supported: no run is better than its baseline in loss beyond the noise, over 1 compared run."
+        in the_end(campaign)
+    )
+
+
+def test_an_improvement_that_is_confirmed_is_told_once(noisy: Path, make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": BETTER, "run 2, attempt 1": DONE})
+    run(campaign)
+    assert confirm(campaign, 1, 5).verdict.kind == "improved"
+    assert the_end(campaign).count("run_1:") == 1
+
+
+ALMOST = edit("loss, speed = 1.0 +", "loss, speed = 0.95 +")
+"""More than one seed can show."""
+
+
+def one_seed_a_run(experiment: Path) -> None:
+    contract = experiment / "experiment.toml"
+    contract.write_text(contract.read_text().replace("run_seeds = [1, 3]", "run_seeds = [1]"))
+
+
+def started_from(campaign: Campaign, record: Any) -> bool:
+    """Whether the code that a run's agent was given is that of the run that is named as its parent."""
+    repository = Repository(campaign.root, campaign.local)
+    base = next(
+        e
+        for e in read_events(campaign.journal)
+        if e.get("step") == f"run_{record.run}/attempt_1/turn" and "result" in e
+    )
+    parent = campaign.read_records()[record.parent]
+    return repository.files(base["result"]["base"], ["experiment.py"]) == repository.files(
+        parent.commit, ["experiment.py"]
+    )
+
+
+@pytest.mark.parametrize("script", ["better from the start", "taken back"])
+def test_after_a_second_look_the_next_run_starts_from_what_is_the_best_now(
+    noisy: Path, make_campaign: Make, script: str
+) -> None:
+    lucky = edit("loss, speed = 1.0 +", 'loss, speed = (0.8, 1.1)[int(os.environ["HARNESS_SEED"]) > 0] +')
+    change, before, after = (ALMOST, 0, 1) if script == "better from the start" else (lucky, 1, 0)
+    one_seed_a_run(noisy)
+    further = edit("rng.gauss(0, 0.02)", "rng.gauss(0, 0.021)")
+    campaign = make_campaign({"run 1, attempt 1": change, "run 2, attempt 1": further}, max_runs=1)
+    _, first = run(campaign)
+    assert (first.verdict.kind == "improved") == (before == 1)
+    assert (confirm(campaign, 1, 10).verdict.kind == "improved") == (after == 1)
+    assert f"The code is that of run {after}" in next_brief_of(campaign)
+    assert go_on(campaign, view=Silent(), stop=Stop(), changes={"max_runs": 2}).exit_code == 0
+    second = campaign.read_records()[2]
+    assert second.parent == after
+    assert started_from(campaign, second)
+    assert (
+        Cases(AtWork.begin(campaign, Journal(campaign.journal), Silent(), Stop(), "local")).case(2).parent.run == after
+    )
+
+
+def next_brief_of(campaign: Campaign) -> str:
+    Journal(campaign.journal).append("options", changes={"max_runs": 2})
+    return next_brief(campaign)
+
+
+def test_a_run_that_has_begun_keeps_the_parent_that_it_started_from(noisy: Path, make_campaign: Make) -> None:
+    one_seed_a_run(noisy)
+    nothing = {"text": "I thought about it."}
+    campaign = make_campaign({"run 1, attempt 1": ALMOST, "run 2, attempt 1": nothing})
+    assert go_on(campaign, view=Silent(), stop=Stop()).reason == "session_over"
+    assert confirm(campaign, 1, 10).verdict.kind == "improved"
+    session = json.loads(campaign.replayed.read_text()) | {"run 2, attempt 2": NOTHING}
+    campaign.replayed.write_text(json.dumps(session))
+    second = run(campaign)[2]
+    assert second.parent == 0
+    assert started_from(campaign, second)
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_persons_change_stays_with_the_code_that_it_was_made_in(
+    noisy: Path, make_campaign: Make, committed: bool
+) -> None:
+    one_seed_a_run(noisy)
+    script = {"run 1, attempt 1": ALMOST, "run 2, attempt 1": {"text": "HYPOTHESIS: x."}}
+    campaign = make_campaign(script, max_runs=1)
+    run(campaign)
+    code = campaign.root / "experiment.py"
+    theirs = code.read_text().replace("rng.gauss(0, 0.02)", "rng.gauss(0, 0.021)")
+    code.write_text(theirs)
+    if committed:
+        git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "commit", "--quiet", "-a", "-m", "mine"]
+        subprocess.run(git, cwd=campaign.root, check=True)
+    assert confirm(campaign, 1, 10).verdict.kind == "improved"
+    assert code.read_text() == theirs
+    assert go_on(campaign, view=Silent(), stop=Stop(), changes={"max_runs": 2}).exit_code == 0
+    second = campaign.read_records()[2]
+    assert (second.parent, second.attempts[0].by_person) == (0, True)
+
+
+def test_a_second_look_that_is_killed_leaves_no_run_with_a_wrong_parent(
+    noisy: Path, make_campaign: Make, tmp_path: Path
+) -> None:
+    one_seed_a_run(noisy)
+    further = edit("rng.gauss(0, 0.02)", "rng.gauss(0, 0.021)")
+    campaign = make_campaign({"run 1, attempt 1": ALMOST, "run 2, attempt 1": further}, max_runs=1)
+    run(campaign)
+    seen, points = tmp_path / "seen", []
+    later = (
+        "read-tree",
+        "hash-object",
+        "update-index",
+        "write-tree",
+        "commit-tree",
+        "update-ref",
+        "ls-tree",
+        "cat-file",
+    )
+    known = [f"{when} close {command}" for when in ("before", "after") for command in later]
+    seen.write_text("".join(f"{point}\n" for point in [*known, "after close for-each-ref"]))
+    while True:
+        command = [sys.executable, "-m", "tests.drive", str(campaign.root), str(seen), "git", "1", "10"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        points = seen.read_text().splitlines()
+        copy = Campaign(Path(shutil.copytree(campaign.root, tmp_path / f"copy_{len(points)}")))
+        assert go_on(copy, view=Silent(), stop=Stop(), changes={"max_runs": 2}).exit_code == 0
+        second = copy.read_records()[2]
+        assert started_from(copy, second)
+    assert any("place/run_2/0" in point for point in points)
+
+
+def test_a_recorded_run_is_executed_no_more(noisy: Path, make_campaign: Make) -> None:
+    more = edit('"steps": 40', '"steps": 60', "HYPOTHESIS: more steps.")
+    campaign = make_campaign({"run 1, attempt 1": more, "run 2, attempt 1": DONE}, controls=False)
+    _, first = run(campaign)
+    assert first.verdict.kind == "not_comparable"
+    confirm(campaign, 1, 2)
+    before = executed(campaign)
+    assert go_on(campaign, view=Silent(), stop=Stop(), changes={"controls": True}).reason == "all_completed"
+    assert executed(campaign) == before
+
+
+def test_a_promising_run_that_was_confirmed_gets_no_seeds_that_no_record_holds(
+    noisy: Path, make_campaign: Make
+) -> None:
+    contract = noisy / "experiment.toml"
+    contract.write_text(contract.read_text().replace("run_seeds = [1, 3]", "run_seeds = [1, 8]"))
+    worse = edit("loss, speed = 1.0 +", 'loss, speed = (1.1, 0.8)[int(os.environ["HARNESS_SEED"]) > 0] +')
+    campaign = make_campaign({"run 1, attempt 1": worse, "run 2, attempt 1": DONE})
+    assert len(run(campaign)[1].seeds) == 1
+    assert len(confirm(campaign, 1, 3).seeds) == 3
+    before = executed(campaign)
+    assert go_on(campaign, view=Silent(), stop=Stop()).reason == "all_completed"
+    assert executed(campaign) == before
+
+
+# --- what a run gives away --------------------------------------------------------------------------------------------
+
+
+def test_small_falls_of_a_guard_do_not_add_up_unseen(noisy: Path, make_campaign: Make) -> None:
+    step = edit("1.0 + rng.gauss(0, 0.02), 5.0", "0.8 + rng.gauss(0, 0.02), 4.6")
+    further = edit("0.8 + rng.gauss(0, 0.02), 4.6", "0.6 + rng.gauss(0, 0.02), 4.2")
+    _, first, second = run(make_campaign({"run 1, attempt 1": step, "run 2, attempt 1": further}))
+    assert (first.verdict.kind, first.verdict.falls, second.parent) == ("improved", [], 1)
+    assert (second.verdict.kind, second.verdict.falls) == ("traded_off", ["speed -0.8 against run_0 (limit -0.5)"])
+    assert "speed -0.8 against run_0 (limit -0.5)" in second.verdict.why
+
+
+def test_what_a_run_gave_away_is_not_free_for_the_one_that_starts_from_it(noisy: Path, make_campaign: Make) -> None:
+    paid = edit("1.0 + rng.gauss(0, 0.02), 5.0", "0.8 + rng.gauss(0, 0.02), 4.0", "HYPOTHESIS: x.\n\nSTART FROM: run 1")
+    further = edit("0.8 + rng.gauss(0, 0.02), 4.0", "0.6 + rng.gauss(0, 0.02), 4.0")
+    campaign = make_campaign({"run 1, attempt 1": paid, "run 2, attempt 1": further})
+    _, first, second = run(campaign)
+    assert (first.verdict.kind, second.parent) == ("traded_off", 1)
+    assert (second.verdict.kind, second.verdict.falls) == ("traded_off", ["speed -1.0 against run_0 (limit -0.5)"])
+    assert "Supported at a price" in the_end(campaign)
+
+
+# --- seeds that are none ----------------------------------------------------------------------------------------------
+
+
+def test_a_seed_that_is_fixed_in_a_part_holds_back_improved_there_and_in_what_starts_from_it(
+    noisy: Path, make_campaign: Make
+) -> None:
+    part = edit(
+        "loss, speed = 1.0 + rng.gauss(0, 0.02)",
+        "loss, speed = 0.8 + rng.gauss(0, 0.01) + random.Random(3).gauss(0, 0.01)",
+        "HYPOTHESIS: x.\n\nSTART FROM: run 1",
+    )
+    nothing = edit("loss, speed = 0.8 +", "rng.random()\nloss, speed = 0.8 +")
+    campaign = make_campaign({"run 1, attempt 1": part, "run 2, attempt 1": nothing})
+    _, first, second = run(campaign)
+    assert (first.verdict.kind, second.parent) == ("undecided", 1)
+    assert "but undecided: experiment.py, line" in first.verdict.why and "is a fixed seed" in first.verdict.why
+    assert any("random.Random(3)" in warning for warning in second.warnings)
+    assert "Undecided. run_1: loss 0.8" in the_end(campaign)
+
+
+# --- where nothing can be said ----------------------------------------------------------------------------------------
+
+
+def test_a_setting_that_a_run_does_not_report_gets_no_control(noisy: Path, make_campaign: Make) -> None:
+    silent = edit('"settings": settings | {"steps": steps}', '"settings": {"rate": settings["rate"]}')
+    silent["edits"] += BETTER["edits"]
+    campaign = make_campaign({"run 1, attempt 1": silent, "run 2, attempt 1": DONE})
+    _, first = run(campaign)
+    assert first.control is None
+    assert (first.verdict.kind, first.verdict.why) == ("not_comparable", "steps not reported against 40 (run_0)")
+    assert not any("control" in step for step in executed(campaign))
+
+
+def test_a_noise_profile_that_no_longer_fits_is_said_in_the_record(noisy: Path, make_campaign: Make) -> None:
+    contract = noisy / "experiment.toml"
+    stored = contract.read_text() + "noise = { loss = { sd = 0.002, seeds = 60 } }\n"
+    contract.write_text(stored)
+    script = {"run 1, attempt 1": NOTHING, "run 2, attempt 1": DONE}
+    method = run(make_campaign(script))[1].verdict.against_baseline.method
+    assert "the stored noise profile does not fit the baseline's seeds and is left out" in method
+    contract.write_text(stored.replace("0.002", "0.02"))
+    method = run(make_campaign(script))[1].verdict.against_baseline.method
+    assert "with the stored noise profile" in method and "left out" not in method
+
+
+def test_where_noise_is_unknown_the_next_run_starts_from_the_best_number(noisy: Path, make_campaign: Make) -> None:
+    contract = noisy / "experiment.toml"
+    contract.write_text(contract.read_text().replace("baseline_seeds = 10\nrun_seeds = [1, 3]", "run_seeds = [1]"))
+    script = {
+        "run 1, attempt 1": edit("loss, speed = 1.0 +", "loss, speed = 1.3 +"),
+        "run 2, attempt 1": BETTER,
+        "run 3, attempt 1": edit("loss, speed = 0.8 +", "loss, speed = 0.9 +"),
+        "run 4, attempt 1": edit("loss, speed = 0.8 +", "loss, speed = 0.7 +"),
+    }
+    campaign = make_campaign(script, max_runs=4)
+    records = run(campaign)
+    assert {record.verdict.kind for record in records[1:]} == {"undecided"}
+    assert [record.parent for record in records] == [None, 0, 0, 2, 2]
+    said = (campaign.attempt_folder(4, 1) / "brief.md").read_text()
+    assert "The code is that of run 2, undecided: nothing tells its number from chance yet." in said
