@@ -76,6 +76,8 @@ class Dialogue:
 
     def prepare(self) -> None:
         """Have the agent ready before anything is spent: its environment, its key. Raises what to do."""
+        if self._journal.is_dry:
+            return
         self._view.begin(0, self._options.max_runs, 0, "agent")
         self._view.say(self._agent.check())
 

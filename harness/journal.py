@@ -48,6 +48,8 @@ def read_events(path: Path) -> list[Event]:
 class Journal:
     """The events of one campaign. Only the holder of the campaign's lock makes one."""
 
+    is_dry = False
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self.events = read_events(path)
@@ -57,11 +59,16 @@ class Journal:
     def append(self, event: str, **facts: Any) -> None:
         """Write one event to the disk before returning."""
         record: Event = {"time": now(), "event": event, **facts}
-        line = json.dumps(record, ensure_ascii=False, default=str) + "\n"
-        with self._path.open("ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        line = (json.dumps(record, ensure_ascii=False, default=str) + "\n").encode()
+        with self._path.open("ab", buffering=0) as file:
+            whole = file.tell()
+            try:
+                while line:
+                    line = line[file.write(line) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(whole)  # half a line would damage what is appended next
+                raise
         self.events.append(record)
 
     def is_done(self, step: str) -> bool:
@@ -106,6 +113,8 @@ class NotDone(Exception):
 
 class DryJournal(Journal):
     """Reads and never writes: the loop run on it stops at the first step that is not done (NotDone)."""
+
+    is_dry = True
 
     def append(self, event: str, **facts: Any) -> None:
         raise NotDone(event)

@@ -60,6 +60,7 @@ class Loop:
         self.recorder.start()
         if not self.recorder.has(0):
             self.dialogue.prepare()
+            self.reviewer.prepare()
         self.baseline()
         for run in range(1, self.max_runs + 1):
             turn = self.one_run(run)

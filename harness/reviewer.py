@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from .agents import Failure
+from .agents import Failure, Reply, Usage
 from .agents.aider import AiderAgent
 from .at_work import AtWork
 from .brief import review_request
+from .errors import CannotGoOn, InputError
 from .record import Record, ReviewRecord, UsageRecord
 from .recording import Recorder
 
@@ -24,6 +25,15 @@ class Reviewer:
         self._options = work.options
         self._config = work.agent_config
         self._recorder = recorder
+
+    def prepare(self) -> None:
+        """Have the reviewer ready before anything is spent. Raises what to do."""
+        if self._options.reviewer is not None and not self._journal.is_dry:
+            agent = self._agent(self._options.reviewer)
+            try:
+                self._view.say(f"reviewer: {agent.check()}")
+            finally:
+                agent.close()
 
     def review(self, record: Record) -> None:
         """Put the reviewer's words on `record` into it."""
@@ -42,13 +52,20 @@ class Reviewer:
         warning = f"The reviewer gave no advice: {result['failure']}" if result["failure"] else ""
         self._recorder.add_review(record, review, warning)
 
+    def _agent(self, model: str) -> AiderAgent:
+        return AiderAgent(replace(self._config, model=model, architect=None))
+
     def _ask(self, record: Record, model: str) -> dict[str, Any]:
         situation = self._recorder.situation(record.run + 1, 1)
         system, user = review_request(situation, self._recorder.diff(record))
-        agent = AiderAgent(replace(self._config, model=model, architect=None))
-        reply = agent.complete(model, system, user)
-        agent.close()
-        failure: Failure | None = reply.failure
+        agent = self._agent(model)
+        try:
+            reply = agent.complete(model, system, user)
+        except (CannotGoOn, InputError) as error:  # aider cannot be started
+            reply = Reply("", Usage(), failure=Failure("setup", str(error)))
+        finally:
+            agent.close()
+        failure = reply.failure
         if failure is not None:
             self._view.say(f"The reviewer gave no advice: {failure.message}")
         return {

@@ -28,7 +28,7 @@ _HARMLESS = {**_BREAKS, **_CONTROLS, **_REORDERING}
 
 def clean(text: str) -> str:
     """`text` without escape sequences, control characters and lone surrogates; of a redrawn line its last state."""
-    text = text.encode("utf-8", "replace").decode("utf-8")
+    text = encodable(text)
     text = _ESCAPES.sub("", text).replace("\r\n", "\n")
     if "\r" in text:
         text = "\n".join(row.rstrip("\r").rpartition("\r")[2] for row in text.split("\n"))
@@ -38,6 +38,11 @@ def clean(text: str) -> str:
 def line(text: str) -> str:
     """`text` as one line."""
     return " ".join(clean(text).split())
+
+
+def encodable(text: str) -> str:
+    """`text` without lone surrogates, which stand for bytes that are no text, and which no file and no provider takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def shown(path: str) -> str:

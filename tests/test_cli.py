@@ -213,6 +213,13 @@ def test_a_read_only_campaign_of_another_machine_can_be_read(desk, tmp_path):
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
+def test_tell_takes_bytes_that_are_no_text(desk):
+    assert ask("tell", "latest", "smaller \udcff steps").exit_code == 0
+    (told,) = (desk.folder / "runs" / "small" / ".harness" / "told").iterdir()
+    assert told.read_text() == "smaller ? steps\n"
+    told.unlink()
+
+
 def test_tell_puts_each_word_whole_into_the_inbox_while_another_process_runs(desk):
     root = desk.folder / "runs" / "small"
     with locked(root / ".harness" / "lock"):

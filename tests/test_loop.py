@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,15 +14,19 @@ from typing import Any
 import pytest
 
 from harness import dialogue
+from harness.agents import Reply
+from harness.agents.aider import AiderAgent
 from harness.budget import spent
 from harness.campaign import Campaign, Options, create_campaign
+from harness.errors import CannotGoOn, HarnessError, InputError
 from harness.executors.confinement import Confinement
 from harness.idea import Idea
-from harness.journal import read_events
+from harness.journal import Journal, read_events
 from harness.loop import Ending, go_on, next_brief
 from harness.record import Record
 from harness.stop import Stop
 from harness.view import Silent
+from tests.scripted import ScriptedAgent
 
 Make = Callable[..., Campaign]
 
@@ -462,6 +467,51 @@ def test_the_next_brief_is_the_one_that_is_sent(make_campaign: Make) -> None:
     assert told == brief_of(campaign, 2, 1)
 
 
+def test_looking_at_the_next_brief_starts_no_agent(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER}, reviewer="openai/expert")
+    stop = Stop()
+
+    class Pausing(Silent):
+        def begin(self, run: int, max_runs: int, attempt: int, phase: str, expected: float | None = None) -> None:
+            stop.soon = True
+
+    monkeypatch.setattr(AiderAgent, "check", lambda agent: "ready")
+    assert go_on(campaign, view=Pausing(), stop=stop).reason == "interrupted"
+    for agent in (ScriptedAgent, AiderAgent):
+        monkeypatch.setattr(agent, "check", lambda agent: pytest.fail("it was started"))
+    with pytest.raises(HarnessError, match="run_0/execute comes before"):
+        next_brief(campaign)
+
+
+# Reviewers
+
+
+def test_a_reviewer_that_cannot_work_is_found_before_anything_is_spent(
+    make_campaign: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_key(agent: AiderAgent) -> str:
+        raise InputError(f"--model {agent.config.model}: no key")
+
+    monkeypatch.setattr(AiderAgent, "check", no_key)
+    campaign = make_campaign({"run 1, attempt 1": FASTER}, reviewer="openai/expert")
+    ending = run(campaign)
+    assert (ending.exit_code, ending.message) == (2, "--model openai/expert: no key")
+    assert not (campaign.run_folder(0)).exists()
+
+
+def test_a_reviewer_that_cannot_be_started_any_more_is_a_warning(
+    make_campaign: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(agent: AiderAgent, model: str, system: str, user: str) -> Reply:
+        raise CannotGoOn("aider does not start")
+
+    monkeypatch.setattr(AiderAgent, "check", lambda agent: "ready")
+    monkeypatch.setattr(AiderAgent, "complete", gone)
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": DONE}, reviewer="openai/expert")
+    assert run(campaign).reason == "all_completed"
+    assert "The reviewer gave no advice: aider does not start" in campaign.read_records()[1].warnings
+
+
 # Foreign experiments and bad ones
 
 
@@ -628,6 +678,21 @@ def test_a_full_disk_ends_the_campaign_with_a_message(make_campaign: Make, monke
     assert "record.json" in ending.message
     assert run(campaign).reason == "all_completed"
     assert len(campaign.read_records()) == 2
+
+
+def test_an_event_that_could_not_be_written_whole_leaves_no_half_line(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("opened")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "journal.jsonl").stat().st_size + 20, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            journal.append("done", step="run_1/record", result=None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    journal.append("ended")
+    assert [event["event"] for event in read_events(tmp_path / "journal.jsonl")] == ["opened", "ended"]
+    assert journal.events == read_events(tmp_path / "journal.jsonl")
 
 
 def test_a_clock_that_goes_back_makes_no_result_stale(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,25 @@ def test_a_campaign_with_a_model_and_a_reviewer(tmp_path: Path, experiment: Path
     assert set(server.keys) == {KEY}
 
 
+def test_halves_of_surrogate_pairs_are_no_text_and_no_trouble(
+    tmp_path: Path, experiment: Path, server: ModelServer
+) -> None:
+    half = "\ud83d"
+    changed = LINE.replace("0.05", "0.1")
+    server.says(
+        edit(LINE, f"{changed}  # {half}", f"HYPOTHESIS: the loss {half} falls."),
+        f"Look at {half} next.",
+        f"INTERPRETATION: it {half} fell.\nALL_COMPLETED",
+    )
+    campaign = make(tmp_path, experiment, reviewer="openai/expert", max_runs=2)
+    ending = go_on(campaign, view=Silent(), stop=Stop())
+    assert ending.reason == "all_completed", ending.message
+    first = campaign.read_records()[1]
+    assert (first.status, first.hypothesis, first.interpretation) == ("completed", "the loss ? falls.", "it ? fell.")
+    assert first.review is not None
+    assert first.review.text == "Look at ? next."
+
+
 def test_a_reviewer_that_fails_is_a_warning(tmp_path: Path, experiment: Path, server: ModelServer) -> None:
     server.says(FASTER, status(401, "no"), "ALL_COMPLETED")
     campaign = make(tmp_path, experiment, reviewer="openai/expert")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..errors import InputError
+from ..text import encodable
 
 AGENTS: dict[str, str] = {
     "aider": "harness.agents.aider:AiderAgent",
@@ -48,6 +49,9 @@ class Failure:
     kind: FailureKind
     message: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", encodable(self.message))
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -78,6 +82,7 @@ class Reply:
     of them, or all joined where the agent speaks in parts. `history` is the agent's own memory of the conversation after
     the turn, JSON that `open` takes back after a crash. `refused_writes` are paths that the agent was kept from writing.
     `warnings` are what its machinery found wrong in this turn and did not tell the model (an edit that never matched).
+    No text holds lone surrogates: JSON can, and no file takes them.
     """
 
     text: str
@@ -87,6 +92,11 @@ class Reply:
     refused_writes: tuple[str, ...] = ()
     history: Any = None
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", encodable(self.text))
+        for name in ("replies", "refused_writes", "warnings"):
+            object.__setattr__(self, name, tuple(map(encodable, getattr(self, name))))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CannotGoOn, InputError
+from ..text import encodable
 from . import AgentConfig, Failure, Reply, Usage, Workspace
 from .environment import aider_python, installed
 from .keys import Redaction, provider_variables, system_variables
@@ -78,12 +79,12 @@ class AiderAgent:
 
     def complete(self, model: str, system: str, user: str) -> Reply:
         """One answer of `model`, without files and without edits, for a reviewer. Failures are in the reply."""
-        request = {"op": "complete", "model": model, "system": _sendable(system), "user": _sendable(user)}
+        request = {"op": "complete", "model": model, "system": encodable(system), "user": encodable(user)}
         return self._reply(request, model, None)
 
     def count_tokens(self, text: str, model: str | None = None) -> int:
         """How many tokens `text` is for `model` (an OpenAI tokenizer where its own is unknown). Needs no network."""
-        tokens: int = self._ask({"op": "count", "model": model or self.config.model, "text": _sendable(text)})["tokens"]
+        tokens: int = self._ask({"op": "count", "model": model or self.config.model, "text": encodable(text)})["tokens"]
         return tokens
 
     def close(self) -> None:
@@ -204,7 +205,7 @@ class AiderConversation:
         agent = self._agent
         model = agent.config.model or ""
         try:
-            request = {"op": "ask", "session": self._session(), "text": _sendable(text)}
+            request = {"op": "ask", "session": self._session(), "text": encodable(text)}
         except WorkerEnded as error:
             failure = agent._failure(model, {"kind": "died", "message": str(error)})
             return Reply("", Usage(), failure=failure, history=self.history)
@@ -249,8 +250,3 @@ def count_tokens(text: str, model: str | None = None) -> int | None:
         return agent.count_tokens(text)
     finally:
         agent.close()
-
-
-def _sendable(text: str) -> str:
-    """Text that a provider takes: what an experiment printed may hold bytes that are no UTF-8."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -213,6 +213,9 @@ def recorded_send_completion(self: Any, messages: Any, functions: Any, stream: A
             hashed, completion = send_completion(self, messages, functions, stream, temperature)
             if not completion.choices:
                 raise litellm.APIError(502, "an answer without any choice", "", self.name)
+            message = completion.choices[0].message
+            if message.content:  # JSON can hold halves of surrogate pairs, which no file takes
+                message.content = message.content.encode(errors="replace").decode()
         except Exception as error:
             turn.request_failed(self.name, error, bool(timed_out))
             # aider doubles its delay from 0.125 s and ends when it exceeds this: so the decision is made here alone.

@@ -240,8 +240,7 @@ def _end_processes(root: str, reap: Callable[[], object]) -> None:
 
 def _redaction(environment: dict[str, str]) -> Callable[[str], str]:
     known = Redaction({name: value for name, value in environment.items() if name not in (*PERSONS, MARK)})
-    # JSON can hold halves of surrogate pairs, which no file takes.
-    return lambda text: _KEY_SHAPES.sub("[key]", known(text)).encode(errors="replace").decode()
+    return lambda text: _KEY_SHAPES.sub("[key]", known(text))
 
 
 def _size(file: BinaryIO) -> int:

@@ -201,8 +201,9 @@ def tell(campaign: str, words: tuple[str, ...]) -> None:
     from ..campaign import Campaign
     from ..layout import find_layout
     from ..record import write_atomically
+    from ..text import encodable
 
-    text = " ".join(words).strip()
+    text = encodable(" ".join(words)).strip()
     if not text:
         raise InputError("tell: nothing was said.")
     layout = find_layout(campaign)
