@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench import verdicts
+from harness.contract import load_contract
 from harness.evidence import Comparison, Uncompared, compare, decimals, holm, promising, worsened
 from harness.ledger import ALPHA, Ledger
 from harness.noise import Noise, NoiseProfile, NoiseUnknown, pool, scatters_more, squares_of
@@ -557,6 +558,11 @@ class TestSimulation:
         seeds = verdicts.measured_seeds()
         assert len(set(seeds.tolist())) >= 50
         assert ((seeds > 0) & (seeds < 1)).all()
+
+    def test_the_noise_profile_that_is_shipped_is_that_of_the_seeds_that_were_measured(self):
+        stored = load_contract(ROOT).profiles["synthetic"].noise[verdicts.METRIC]
+        measured = NoiseProfile.of(verdicts.measured_seeds().tolist())
+        assert (stored.sd, stored.seeds, stored.skew) == (round(measured.sd, 4), measured.seeds, measured.skew)
 
     def test_the_benchmark_ends_with_one_json_object(self):
         command = [sys.executable, "bench/verdicts.py", "--quick"]
