@@ -15,7 +15,7 @@ from ..table import number
 from .claims import Claim
 from .courses import Course, Said
 from .mentions import Runs
-from .names import pieces
+from .names import is_time, pieces
 from .quantities import Quantity
 from .rounding import comparison, fits, is_comparison, is_value, shown
 
@@ -26,6 +26,10 @@ Answer = tuple[Verdict, str]
 _EARNED = ("improved", "traded_off")
 _NO_EVIDENCE = ("unhealthy", "failed", "no_effect", "not_comparable")
 _LOWER = frozenset(["loss", "error", "mse", "rmse", "mae", "perplexity"])
+_SETTING = 0.1
+"""How far a setting may be rounded, relatively."""
+_FACTOR = 0.2
+"""How far "doubled" may be from 2, relatively."""
 _CLEAR = 0.02
 """From this relative difference on "unchanged" is wrong."""
 _TELLING = 3
@@ -85,17 +89,20 @@ class Matching:
                     if isinstance(setting.value, int | float) and not isinstance(setting.value, bool):
                         found.append(Known(run, name, float(setting.value), f"run_{run}/record.json"))
                 elif name == "seed" and record.seed is not None:
-                    found.append(Known(run, name, float(record.seed), f"run_{run}/record.json"))
+                    seeds = record.seeds or [record.seed]
+                    found += [Known(run, name, float(seed), f"run_{run}/record.json") for seed in seeds]
         return found
 
-    def _beside(self, known: Iterable[Known], other: bool) -> list[Known]:
-        """A run's values seed by seed and, for a number that another is held against, what it was compared with."""
+    def _beside(self, known: Iterable[Known], claim: Quantity) -> list[Known]:
+        """A run's value at each seed where seeds are spoken of, and, where another number is held against this one, what the
+        run was compared with."""
+        by_seed = claim.listed or "seed" in claim.mentioned
         found = []
         for each in known:
             metric = self._records[each.run].metrics.get(each.name)
             if metric is not None:
-                found += [replace(each, value=value) for value in metric.values]
-                found += [replace(each, value=metric.baseline)] if other and metric.baseline is not None else []
+                found += [replace(each, value=value) for value in metric.values] if by_seed else []
+                found += [replace(each, value=metric.baseline)] if claim.other and metric.baseline is not None else []
         return found
 
     def _is_metric(self, names: Iterable[str]) -> bool:
@@ -136,18 +143,20 @@ class Matching:
 
     def _seeds(self, claim: Quantity, subjects: list[int]) -> Answer:
         counts = {run: len(record.seeds) or 1 for run, record in self._records.items() if record.seed is not None}
-        if claim.value in counts.values():
-            return "matches", f"run_{next(run for run, count in counts.items() if count == claim.value)}: its seeds"
         known = [run for run in subjects if run in counts]
-        if not known:
+        meant = known if claim.of_run and known else counts
+        if (run := next((run for run in meant if counts[run] == claim.value), None)) is not None:
+            return "matches", f"run_{run}: its seeds"
+        if not known or claim.value <= len({record.seed for record in self._records.values()}):
             return "no_source", "the number of seeds is not on record"
         why = f"run_{known[0]}: {counts[known[0]]} seed{'s' * (counts[known[0]] > 1)} (run_{known[0]}/record.json)"
         return self._wrong(claim, why)
 
     def _value(self, claim: Quantity, subjects: list[int]) -> Answer:
-        known = self._known(claim.names, self._runs(claim.runs, self._about_runs()) if claim.other else subjects)
-        fitting = [each for each in known if is_value(claim, each.value)]
-        fitting = fitting or [each for each in self._beside(known, claim.other) if is_value(claim, each.value)]
+        own = self._about_runs()
+        known = self._known(claim.names, self._runs(claim.runs, own) if claim.other else subjects)
+        fitting = [each for each in known if is_value(claim, each.value) and self._is_near_enough(claim, each)]
+        fitting = fitting or [each for each in self._beside(known, claim) if is_value(claim, each.value)]
         runs_that_fit = {each.run for each in fitting}
         if fitting and (not claim.runs.every or all(each.run in runs_that_fit for each in known)):
             return "matches", str(fitting[0])
@@ -163,11 +172,23 @@ class Matching:
         if failed and not known and claim.sure and self._is_metric(claim.names):
             return "contradicts", f"run_{failed[0]}: it failed and has no {claim.names[0]}"
         wrong = [each for each in known if each.run not in runs_that_fit]
+        mine = self._runs(own) if claim.other and own else []
+        if wrong and mine and not self._known(claim.names, mine):
+            return "no_source", f"no record of {claim.names[0]} in run_{mine[0]}"
         if wrong and _is_count_of_share(claim, wrong):
             return "no_source", f"{wrong[0]}: a share, and {claim.text} is a count"
         if not wrong:
             return "no_source", f"no record of {claim.names[0]}" + (f" in run_{subjects[0]}" if subjects else "")
         return self._wrong(claim, str(wrong[0]))
+
+    def _is_near_enough(self, claim: Quantity, known: Known) -> bool:
+        """A setting is what it is: 0.006 is not 0.01, though it may be rounded to it."""
+        is_metric = known.name in self._records[known.run].metrics
+        return (
+            is_metric
+            or bool(claim.bound or claim.unit)
+            or abs(known.value - claim.value) <= _SETTING * abs(known.value)
+        )
 
     @staticmethod
     def _wrong(claim: Quantity, why: str) -> Answer:
@@ -184,8 +205,10 @@ class Matching:
             if claim.role == "value":
                 continue
             for mine in (each for each in known if each.run in (*claim.runs.numbers, self._about)):
+                held = self._runs(claim.reference, Runs((mine.run,)))
+                held += [] if claim.reference.named else [mine.run - 1]
                 for other in known:
-                    if mine.run != other.run and is_comparison(claim, mine.value, other.value):
+                    if other.run in held and mine.run != other.run and is_comparison(claim, mine.value, other.value):
                         return f"{mine}, and {number(other.value, 5)} in run_{other.run}"
         return ""
 
@@ -273,6 +296,10 @@ class Matching:
                 references = self._runs(Runs((*claim.reference.numbers, *before)), Runs((mine.run,)))
                 for other in self._known([name], [run for run in references if run != mine.run]):
                     right = (mine.value - other.value) * sign > 0
+                    if right and claim.factor is not None and other.value:
+                        times = mine.value / other.value
+                        near = abs(times / claim.factor - 1) <= _FACTOR
+                        right = (times >= claim.factor) == (claim.factor > 1) if claim.beyond else near
                     held.append((right != claim.negated, f"{mine}, and {number(other.value, 5)} in run_{other.run}"))
         every = claim.reference.every or claim.runs.every
         verdict = self._earned(claim, names, subjects)
@@ -295,7 +322,8 @@ class Matching:
         if not decides or (claim.unproven and not claim.negated) or (claim.names and primary not in names):
             return None
         record = self._records[subjects[0]]
-        if record.verdict.kind == "baseline" or (claim.reference.named and 0 not in claim.reference.numbers):
+        judged = {0, record.parent} if claim.significant or not claim.names else {0}
+        if record.verdict.kind == "baseline" or (claim.reference.named and judged.isdisjoint(claim.reference.numbers)):
             return None
         earned = record.verdict.kind in (_EARNED if kind == "improved" else ("worse",))
         told = f"run_{record.run}: the verdict is {record.verdict.kind.replace('_', ' ')}"
@@ -312,7 +340,8 @@ class Matching:
             return None
         names = claim.names or ((self._primary.name,) if self._primary else ())
         told = f"run_{subject}: the verdict is {record.verdict.kind.replace('_', ' ')}"
-        if record.verdict.kind in ("no_effect", "within_noise"):
+        of_primary = not claim.names or (self._primary is not None and self._primary.name in claim.names)
+        if record.verdict.kind == "no_effect" or (record.verdict.kind == "within_noise" and of_primary):
             return ("contradicts" if claim.negated and record.verdict.kind == "no_effect" else "matches"), told
         pairs = [
             (mine, other)
@@ -374,4 +403,6 @@ def _mean(known: Sequence[Known]) -> float:
 def _is_count_of_share(claim: Quantity, known: Sequence[Known]) -> bool:
     """`5 dead latents` where the record has a share, and a count that is no whole number."""
     share = claim.text.isdecimal() and claim.role != "ratio" and all(abs(each.value) <= 1 for each in known)
+    share = share and any(each.value != 1 for each in known)
+    share = share and not is_time(known[0].name)
     return (share and claim.value > 1) or (known[0].name == "seed" and not claim.text.isdecimal())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .names import Names, Part, pieces
+from .names import Names, Part, is_time, pieces
 from .prose import Sentence, tokens
 from .vocabulary import (
     AGAINST,
@@ -16,10 +16,15 @@ from .vocabulary import (
     LINKS,
     NOT_FUTURE,
     NOUNS,
+    OF_TIME,
     PREPOSITIONS,
+    SPEED,
+    TIMES,
     UNITS,
     Unit,
 )
+
+_COMMIT = re.compile(r"(?=.*[a-f])(?=.*\d)[0-9a-f]{7,40}")
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Reading:
         self.tokens = tokens(sentence)
         self.low = [token.low for token in self.tokens]
         self.about = about
+        self.times = names.times
         self.runs = self._find_runs()
         taken = {i for run in self.runs for i in range(run.first, run.last + 1)}
         self.metrics = self._find_names(names, taken)
@@ -68,7 +74,8 @@ class Reading:
             if token.kind == "number" and i not in self.run_at and i not in self.metric_at
         ]
         self.planned = self._planned()
-        owners = {i: self._owner(self.unit(i)[1]) for i in self.numbers}
+        counts = [i for i, word in enumerate(self.low) if word in TIMES and self.after(i, 1) == ["seeds"]]
+        owners = {i: self._owner(self.unit(i)[1]) for i in [*self.numbers, *counts]}
         self.owners = {i: run for i, run in owners.items() if run is not None}
         """The runs that stand right behind a number: `0.143 in the baseline`, `0.143 (run 0)`."""
         owning = {run.first for run in self.owners.values()}
@@ -107,7 +114,11 @@ class Reading:
 
     def subject(self, i: int) -> Runs:
         """The run that the words before `i` are about, else the one in hand."""
-        before = [run for run in self.runs if run.last < i and not run.against and run.first not in self._not_subjects]
+        before = [
+            run
+            for run in self.runs
+            if run.last < i and not run.against and run.first not in self._not_subjects and not self._is_aside(run, i)
+        ]
         if (
             before
             and not {"we", "i", "ours", "us"}.isdisjoint(self.low[before[-1].last : i])
@@ -122,11 +133,21 @@ class Reading:
             return behind.runs
         return Runs(() if self.about is None else (self.about,), named=False)
 
+    def _is_aside(self, run: Mention, i: int) -> bool:
+        """`0.907 (baseline: 0.912), cosine 0.937`: named in a bracket that is closed before `i`."""
+        opened = [j for j in range(run.first) if self.low[j] in "()"][-1:]
+        return bool(opened) and self.low[opened[0]] == "(" and ")" in self.low[run.last : i]
+
     def reference(self, i: int) -> Runs:
         """The run that `i` is held against: named, or else the baseline or the parent."""
-        held = [run for run in self.runs if run.against]
+        held = [run for run in self.runs if run.against and not self.is_near(run)]
         best = next((run for run in held if run.first > i), held[-1] if held else None)
         return best.runs if best is not None else BASELINE_OR_PARENT
+
+    def is_near(self, run: Mention) -> bool:
+        """`drops to 0.34, close to the baseline`: it did not drop from there."""
+        before = [word for word in self.before(run.first, 3) if word not in ("the", "that", "of")]
+        return before[-2:] in (["close", "to"], ["similar", "to"]) or before[-1:] == ["near"]
 
     def precedes(self, run: Mention, i: int) -> bool:
         """Whether a run stands right before a number: `the baseline's 0.143`, `baseline: 0.304`."""
@@ -166,7 +187,9 @@ class Reading:
         return None
 
     def _is_attribute(self, run: Mention) -> bool:
-        """`the gradient of run 2`: named for something else than its results."""
+        """`the gradient of run 2`, `half of what run 2 used`: named for something else than its results."""
+        if self.before(run.first, 1) == ["what"]:
+            return True
         at = run.first - 1 - (self.before(run.first, 1) == ["the"])
         if at < 1 or self.low[at] != "of" or self.low[at - 1] in LINKS - NOUNS:
             return False
@@ -201,7 +224,9 @@ class Reading:
         """The run after an "and" that is named in one breath: `than the baseline and run 1`, `Run 0 and run 2 have`."""
         if self.low[last + 1 : last + 2] not in (["and"], [","], ["or"]):
             return None
-        end, more = self._named_run(last + 2 + (self.low[last + 2 : last + 3] == ["the"]))
+        second = last + 2
+        second += self.low[second : second + 1] == self.before(first - (self.before(first, 1) == ["the"]), 1) != ["the"]
+        end, more = self._named_run(second + (self.low[second : second + 1] == ["the"]))
         if more is None:
             return None
         # "0.751 in run 3 and the baseline has 0.745": the second begins a clause of its own
@@ -237,6 +262,8 @@ class Reading:
             other = i > 0 and (self.tokens[i - 1].kind in ("number", "code") or self.tokens[i - 1].text[:1].isupper())
             other = other and before not in ("the", "our", "compared", "relative", "against", "in", "untouched")
             return i, Runs(()) if other else Runs((0,))
+        if word in ("untouched", "unchanged", "original") and not {"experiment", "code"}.isdisjoint(self.after(i, 1)):
+            return i + 1, Runs((0,))
         if word == "parent" and self.low[i + 1 : i + 2] == ["run"]:
             return i + 1, Runs(()) if self.about is None else Runs((-1,))
         if word == "run" and self.about is not None:
@@ -244,7 +271,7 @@ class Reading:
                 return i, Runs((self.about,))
             if before in ("previous", "last", "preceding") and self.about > 0:
                 return i, Runs((self.about - 1,))
-            if before == "first":
+            if before == "first" and self.after(i, 1) not in (["whose"], ["that"], ["with"], ["to"], ["where"], ["in"]):
                 return i, Runs((1,))
         return i, None
 
@@ -256,7 +283,8 @@ class Reading:
             numbers.append(int(self.low[at]))
             last = at
             to = self.low[at + 2] if self.after(at, 1) in (["-"], ["–"], ["to"]) and at + 2 < len(self.low) else ""
-            if re.fullmatch(r"[0-9]{1,4}", to) and numbers[-1] < int(to) < numbers[-1] + 100:
+            many = self.low[i] == "runs"
+            if many and re.fullmatch(r"[0-9]{1,4}", to) and numbers[-1] < int(to) < numbers[-1] + 100:
                 return at + 2, [*numbers, *range(numbers[-1] + 1, int(to) + 1)]
             joined = at + 1
             while joined < len(self.low) and self.low[joined] in (",", "and", "or", "&"):
@@ -270,7 +298,7 @@ class Reading:
         parts = [
             Part(piece, len(token.text) > 1 and token.text.isupper(), i)
             for i, token in enumerate(self.tokens)
-            if token.kind in ("word", "number", "code") and i not in taken
+            if token.kind in ("word", "number", "code") and i not in taken and not _COMMIT.fullmatch(token.low)
             for piece in (pieces(token.low) if token.kind == "word" else [token.low])
         ]
         found: list[Mention] = []
@@ -281,15 +309,36 @@ class Reading:
             if not length or (length > 1 and self._interrupted(first, last)):
                 i += 1
                 continue
-            if self.before(first, 1) not in (["per"], ["each"], ["every"]) and not self._is_one(first, last, known):
+            known = (self._is_timed and names.taken_by(known)) or known
+            each = self.before(first, 1) in (["per"], ["each"], ["every"]) and not self._is_timed
+            if not each and not self._is_one(first, last, known) and not self._is_lost(first, last):
                 found.append(Mention(first, last, names=known))
             i += length
         return found
 
     def _is_one(self, first: int, last: int, known: tuple[str, ...]) -> bool:
         """`at step 100`, `a step from 0.1`: one of what a name counts, unless a number counts it, as in `488-step`."""
-        counts = first == last and all(name.endswith("s") for name in known) and not self.low[first].endswith("s")
+        counts = (
+            first == last
+            and all(name.endswith("s") and not is_time(name) for name in known)
+            and not self.low[first].endswith("s")
+        )
         return counts and not (first and (self.low[first - 1] == "-" or self.tokens[first - 1].kind == "number"))
+
+    @property
+    def _is_timed(self) -> bool:
+        """`a step takes 1.9 ms`, `twice as long`: a number in the sentence is a time."""
+        behind = {word for token, word in zip(self.tokens, self.low[1:], strict=False) if token.kind == "number"}
+        return not SPEED.union(["long", "longer"]).isdisjoint(self.low) or not behind.isdisjoint(OF_TIME)
+
+    def _is_lost(self, first: int, last: int) -> bool:
+        """`a loss of 0.08 in explained variance`: what is lost, and not the loss."""
+        if (
+            self.low[first : last + 2] != ["loss", "of"]
+            or self.tokens[min(last + 2, len(self.tokens) - 1)].kind != "number"
+        ):
+            return False
+        return self.low[self.unit(last + 2)[1] + 1 :][:1] == ["in"]
 
     def _interrupted(self, first: int, last: int) -> bool:
         return any(token.kind == "mark" and token.text not in "-_/–" for token in self.tokens[first : last + 1])

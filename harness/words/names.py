@@ -25,13 +25,19 @@ _FILLERS = frozenset(
 )
 """Words of a name that prose leaves out."""
 _STOP = frozenset(["a", "an", "as", "at", "by", "for", "in", "is", "it", "of", "on", "or", "per", "so", "the", "to"])
+_BETWEEN = frozenset(["of", "the", "a", "an", "are", "still", "now"])
+"""What may stand between the words of a name."""
 _SPELT_OUT = {
     "lr": ("learning", "rate"),
     "mse": ("mean", "squared", "error"),
     "ce": ("cross", "entropy"),
     "kl": ("kullback", "leibler"),
+    "ms": ("time",),
+    "second": ("time",),
 }
-_SHORT = 4  # letters; up to this length a word of a name may be the beginning of a longer one: dict, num, acc
+_HAVING = frozenset(["have", "has", "had", "having"])
+_TIMES = frozenset(["ms", "second", "time"])
+_SHORT = 5  # letters; up to this length a word of a name may be the beginning of a longer one: dict, num, acc
 
 
 class Part(NamedTuple):
@@ -61,9 +67,21 @@ class Names:
             names.update(dict.fromkeys([*record.metrics, *record.settings]))
         names["seed"] = None
         self._patterns: dict[str, list[_Pattern]] = defaultdict(list)
-        for name in list(names)[:MAX_NAMES]:
-            for pattern in _patterns(name, labels.get(name, "")):
+        self._names = list(names)[:MAX_NAMES]
+        for name in self._names:
+            block = name.rpartition(".")[0]
+            alone = name in labels and [each.rpartition(".")[0] for each in labels].count(block) == 1
+            for pattern in _patterns(name, labels.get(name, ""), block if alone else ""):
                 self._patterns[pattern.words[0][:2]].append(pattern)
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        return tuple(name for name in self._names if is_time(name))
+
+    def taken_by(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The times that what is named takes: `step_ms` for `steps`."""
+        short = [pieces(name) for name in names]
+        return tuple(name for name in self.times if [piece for piece in pieces(name) if piece not in _TIMES] in short)
 
     def at(self, parts: Sequence[Part], i: int) -> tuple[int, tuple[str, ...]]:
         """How many parts from `i` on are a name (0: none), and what they may name: the longest and nearest reading."""
@@ -79,6 +97,10 @@ class Names:
         return best[0], tuple(dict.fromkeys(found))
 
 
+def is_time(name: str) -> bool:
+    return not _TIMES.isdisjoint(pieces(name))
+
+
 def pieces(text: str) -> list[str]:
     """The words that an identifier or a word is made of, in small letters, plurals as singulars."""
     return [_singular(piece) for piece in re.findall(r"[^\W\d_]+\d{0,9}|\d+", text.lower())]
@@ -88,15 +110,16 @@ def _singular(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
-def _patterns(name: str, label: str) -> list[_Pattern]:
+def _patterns(name: str, label: str, alone: str) -> list[_Pattern]:
+    """`alone`: the evaluation that has no other metric, and may stand for this one."""
     block, _, last = name.rpartition(".")
     whole = pieces(last)
     bare = [word for word in whole if word not in _FILLERS]
     told = [word for word in pieces(re.sub(r"\([^)]{0,200}\)", "", label)) if word not in _STOP]
-    variants = [(whole, 0), ([*pieces(block), *whole], 0), (told, 0), (bare, 1)]
+    variants = [(whole, 0), ([*pieces(block), *whole], 0), (told, 0), (bare, 1), (pieces(alone), 2)]
     found: list[_Pattern] = []
     for words, rank in variants:
-        if not words or words[0].isdecimal() or (len(words) == 1 and words[0] in _STOP):
+        if not words or words[0].isdecimal() or (len(words) == 1 and words[0] in _STOP | _TIMES):
             continue
         found.append(_Pattern(tuple(words), name, rank))
         for short, long in _SPELT_OUT.items():
@@ -113,7 +136,7 @@ def _patterns(name: str, label: str) -> list[_Pattern]:
 def _length(pattern: _Pattern, parts: Sequence[Part], i: int) -> int:
     j = i
     for n, word in enumerate(pattern.words):
-        if n and j < len(parts) and parts[j].text in ("of", "the"):
+        if n and j < len(parts) and parts[j].text in _BETWEEN:
             j += 1
         if j >= len(parts) or (pattern.capitals and not parts[j].capitals):
             return 0
@@ -127,7 +150,7 @@ def _length(pattern: _Pattern, parts: Sequence[Part], i: int) -> int:
 def _same(word: str, parts: Sequence[Part], j: int, *, within: bool) -> int:
     """How many parts from `j` on stand for one word of a name."""
     written = parts[j].text
-    if written == word:
+    if written == word or (word == "with" and written in _HAVING):
         return 1
     if 3 <= len(word) <= _SHORT and len(written) >= len(word) + 3 and written.startswith(word):
         return 1

@@ -17,10 +17,12 @@ from .vocabulary import (
     COURSES,
     DERIVED,
     DESCRIBED,
+    GAINED,
     LABELS,
     LINKS,
     NARROWING,
     NOUNS,
+    OF_TIME,
     PHASES,
     TIMES,
     WENT,
@@ -33,6 +35,7 @@ Bound = Literal["", "above", "below", "about"]
 
 _DIRECT = frozenset(["=", ":", "|", "of", "is", "was", "(", "at", "to", "≈", "~", "'"])
 _BEHIND = frozenset(["of", "in", "for", "the", "its", "-", "mean"])
+_TO_DIFFERENCE = frozenset(["to", "from", "over", "against", "the", "is", "was", "only", "just", "about"])
 _TARGETS = frozenset(["target", "goal"])
 _TO_TARGET = frozenset(["of", "is", "was", "at", "for", "=", ":", "the"])
 _HOLDING = (
@@ -77,6 +80,8 @@ class Quantity:
     """Nothing but verbs and prepositions stands between it and the name of what it is of."""
     strict: bool
     """Also whose it is and what it says of it; otherwise nothing contradicts what another reading explains."""
+    listed: bool
+    """One of several that stand in a row, such as those of the seeds."""
     of_run: bool
     """The words right beside it say which run's value it is."""
     mentioned: tuple[str, ...]
@@ -87,7 +92,9 @@ def quantities(sentence: Reading) -> list[tuple[int, Quantity]]:
     """The numbers that may be claims, each with its place."""
     pairs = _in_order(sentence)
     found = [(i, _quantity(sentence, i, pairs.get(i))) for i in sentence.numbers if not _is_label(sentence, i)]
-    words = [i for i, word in enumerate(sentence.low) if word in TIMES and sentence.after(i, 1) == ["times"]]
+    words = [
+        i for i, word in enumerate(sentence.low) if word in TIMES and sentence.after(i, 1) in (["times"], ["seeds"])
+    ]
     return found + [(i, _quantity(sentence, i, None)) for i in words]
 
 
@@ -150,15 +157,19 @@ def _links(s: Reading, left: int, right: int) -> bool:
 def _quantity(s: Reading, i: int, pairs: tuple[Mention | None, Runs | None] | None) -> Quantity:
     metric, whose = pairs or (None, None)
     token = s.tokens[i]
-    value, step = written(token.text) if token.kind == "number" else (float(TIMES[token.low]), 1.0)
+    value, step = written(token.text) if token.kind == "number" else (float(TIMES[token.low]), 0.5)
     unit, end = s.unit(i)
     role, bound = _role(s, i, end, unit)
     names, sure, tight = (metric.names, True, True) if metric else _name_of(s, i, end)
-    if names == ("seed",) and s.after(end, 1) in (["seeds"], ["seed"]):
+    counted = s.after(end, 1) in (["seeds"], ["seed"]) or s.before(i, 2) in (["seeds", ":"], ["seeds", "="])
+    if names == ("seed",) and counted:
         role = "seeds"
     runs, other, firm = (whose, False, True) if whose else _runs_of(s, i, end, role)
     sure = sure and bool(runs.numbers) and not (s.planned[i] or s.sentence.table or _is_special(s, i, end, role))
     listed = pairs is not None and metric is None
+    of_run = role in ("value", "seeds") and s.is_of_run(i)
+    own = of_run and i not in s.owners and len({each.names for each in s.metrics}) == 1
+    tight = tight or own  # "absorption: 0.299 (run 2: 0.239)"
     strict = (
         sure
         and tight
@@ -167,24 +178,8 @@ def _quantity(s: Reading, i: int, pairs: tuple[Mention | None, Runs | None] | No
         and (firm if role in ("value", "amount") else _is_plain_change(s, i, end))
     )
     mentioned = tuple(dict.fromkeys(name for each in s.metrics for name in each.names))
-    reference, of_run = s.reference(i), role == "value" and s.is_of_run(i)
-    return Quantity(
-        s.text(i, end),
-        value,
-        step,
-        unit,
-        role,
-        bound,
-        names,
-        runs,
-        reference,
-        other,
-        sure,
-        tight,
-        strict,
-        of_run,
-        mentioned,
-    )
+    said = (value, step, unit, role, bound, names, runs, s.reference(i), other, sure, tight, strict)
+    return Quantity(s.text(i, end), *said, pairs is not None, of_run, mentioned)
 
 
 def _is_of_another(s: Reading, i: int, names: tuple[str, ...]) -> bool:
@@ -198,26 +193,52 @@ def _is_of_another(s: Reading, i: int, names: tuple[str, ...]) -> bool:
 
 def _is_plain_change(s: Reading, i: int, end: int) -> bool:
     """`fell by 11%`, `11% lower`: a change that a word of direction says is one."""
-    course = any(word in COURSES for word in [*s.before(i, 4), *s.after(end, 1)])
-    return course and ("by" in s.before(i, 3) or (s.after(end, 1) != [] and s.after(end, 1)[0] in COMPARATIVES))
+    course = _is_moved(s, i, end)
+    beside = s.after(end, 1) != [] and s.after(end, 1)[0] in COMPARATIVES | NOUNS | {"above", "below"}
+    return (course and ("by" in s.before(i, 3) or beside)) or (
+        s.unit(i)[0] != "x" and not GAINED.isdisjoint(s.before(i, 1))
+    )
+
+
+def _is_moved(s: Reading, i: int, end: int) -> bool:
+    """Whether a word of direction stands near: `fell by 11%`, `cuts the step time by 11%`, `11% lower`."""
+    plain = [
+        s.low[j] for j in range(max(0, i - 10), i) if j not in s.run_at and j not in s.metric_at and s.low[j] != "the"
+    ]
+    return any(word in COURSES for word in [*plain[-4:], *s.after(end, 1)])
 
 
 def _is_special(s: Reading, i: int, end: int, role: Role) -> bool:
     """Whether it is not the metric or setting itself that the number is of: a part of it, or something computed."""
     before = s.metrics_before(i)
     first = before[-1].first if before else i
-    if "between" in s.before(i, 4) or "neither" in s.low[:i] or s.before(i, 2) in (["at", "least"], ["at", "most"]):
+    if (
+        s.before(i, 2) == ["of", "which"]
+        or "between" in s.before(i, 4)
+        or "neither" in s.low[:i]
+        or s.before(i, 2) in (["at", "least"], ["at", "most"])
+    ):
         return True
     if s.before(i, 2) == ["up", "to"] and not (i > 2 and (s.low[i - 3] in COURSES or s.low[i - 3] in WENT)):
         return True
     if s.after(end, 1) == ["to"] and "from" not in s.before(i, 3) and i + 2 in s.numbers:
         return True  # "0.912 to 0.913"
-    if not PHASES.isdisjoint(s.before(i, 2)) or any(s.low[j] in DERIVED and j not in s.metric_at for j in range(i)):
+    derived = role != "seeds" and any(
+        s.low[j] in DERIVED
+        and j not in s.metric_at
+        and not (s.low[j : j + 2] == ["share", "of"] and j + 2 in s.metric_at)
+        for j in range(i)
+    )
+    if (derived and not (s.before(i, 1) == ["="] and i - 2 in s.metric_at)) or not PHASES.isdisjoint(s.before(i, 2)):
         return True
     if before and (
         set(s.after(end, 1)) & DESCRIBED or s.before(first, 1) in _HOLDING or s.before(first, 2) in _HOLDING
     ):
         return True  # "the k=40 model", "compared with k=40"
+    if s.after(end, 1) == ["after"] and end + 2 in s.numbers and s.low.count("after") > 1:
+        return True  # "3.0 after 488 steps and 2.48 after 2,441"
+    if s.unit(i)[0] == "x" and s.after(end, 1) == ["the"] and not {end + 2} & {*s.run_at, *s.metric_at}:
+        return True  # "gains 0.1 times the mean over rows"
     if s.after(end, 1) == ["of"] and (role == "ratio" or s.tokens[min(end + 2, len(s.tokens) - 1)].kind == "number"):
         # "21% of the baseline's" is certain, "5% of the loss" and "4 of 96" are not
         return end + 2 not in s.run_at and end + 3 not in s.run_at
@@ -230,9 +251,12 @@ def _is_special(s: Reading, i: int, end: int, role: Role) -> bool:
         return True
     if role in ("change", "ratio") and not _TARGETS.isdisjoint(s.low):
         return True  # "missed by a factor of 2"
+    counted = s.metric_at.get(end + 1)
+    if counted is not None and s.after(counted.last, 1) in (["between"], ["apart"]):
+        return True  # "the 50 steps between updates"
     if (end + 1 < len(s.tokens) and s.tokens[end + 1].kind == "number") or _is_at_setting(s, end):
         return True
-    if "by" in s.before(i, 2) and not any(word in COURSES for word in [*s.before(i, 4), *s.after(end, 1)]):
+    if "by" in s.before(i, 2) and not _is_moved(s, i, end):
         return True  # "contracts by 0.8"
     for j in range(before[-1].last + 1 if before else i, i - 1):
         if s.low[j] in NARROWING:
@@ -265,13 +289,28 @@ def _role(s: Reading, i: int, end: int, unit: Unit) -> tuple[Role, Bound]:
     metric = s.metrics_before(i)[-1:]
     if metric and s.before(metric[0].first, 1) in (["in"], ["of"]) and s.before(metric[0].first, 2)[:1][0] in NOUNS:
         return "change", bound  # "the drop in absorption is 0.06"
-    moved = "by" in before[-2:] or before[-1:] in (["up"], ["down"])
+    if _is_difference(s, i):
+        return "change", bound
+    moved = "by" in before[-2:] or before[-1:] in (["up"], ["down"]) or not GAINED.isdisjoint(before[-1:])
     if unit == "points" or compared or named or moved or s.tokens[i].text[0] in "+-−":
         return "change", bound
     behind = s.metric_at.get(end + 2) or (
         s.metric_at.get(end + 3) if s.after(end, 2)[1:] in (["the"], ["its"]) else None
     )
     return ("amount" if behind and after in (["in"], ["of"]) else "value"), bound
+
+
+def _is_difference(s: Reading, i: int) -> bool:
+    """`the difference to the baseline is only 0.06`."""
+    if s.before(i, 1) == ["and"]:  # "the cost is 0.005 in explained variance and 0.3 ms a step"
+        earlier = [n for n in s.numbers if n < i]
+        return bool(earlier) and _is_difference(s, earlier[-1])
+    j = i - 1
+    while j > 1 and (
+        s.low[j] in _TO_DIFFERENCE or j in s.run_at or {"of", "in"} & {*s.before(j, 2)} or s.low[j] in ("of", "in")
+    ):
+        j -= 1
+    return j >= 0 and s.low[j] in NOUNS and s.low[i - 1] not in ("to", "from", "than")
 
 
 def _is_target(s: Reading, i: int) -> bool:
@@ -315,7 +354,7 @@ def _name_of(s: Reading, i: int, end: int) -> tuple[tuple[str, ...], bool, bool]
         return (s.metric_at[j].names, True, False) if j in s.metric_at else ((), False, False)
     if not before:
         return (), False, False
-    last, after = i - 1, end + 1
+    last, after = i - 1, end + 1 + (not OF_TIME.isdisjoint(s.after(end, 1)))
     while last > before[-1].last and s.tokens[last].kind == "mark":
         last -= 1
     linked = (

@@ -23,8 +23,8 @@ def fits(claim: Quantity, actual: float, scale: float = 1.0) -> bool:
     near = abs(actual - value)
     if claim.bound == "about" and near <= max(claim.step, _ABOUT * abs(actual)):
         return True
-    # Differences and ratios are often those of rounded numbers.
-    exact = claim.role not in ("change", "ratio")
+    # Differences and ratios are often those of rounded numbers, which matters where they have several digits.
+    exact = claim.role not in ("change", "ratio") or abs(claim.value) < 5 * claim.step
     return near <= claim.step * (0.5 if exact else 1.0) * (1 + 1e-9)
 
 
@@ -66,7 +66,7 @@ def comparison(claim: Quantity, mine: float, other: float) -> list[float] | None
 
 def is_comparison(claim: Quantity, mine: float, other: float) -> bool:
     """Whether a number may be the difference, in its unit or relatively, or the ratio of two values."""
-    readings = [replace(claim, role="change"), replace(claim, role="ratio")]
+    readings = [replace(claim, role=role) for role in ("change", "ratio") if role == "ratio" or claim.unit != "x"]
     if claim.unit == "%":
         readings.append(replace(claim, role="change", unit="points"))
     return any(

@@ -17,11 +17,11 @@ def _words(text: str) -> frozenset[str]:
 _BY_DIRECTION: dict[Direction, frozenset[str]] = {
     "up": _words(
         "rose rises risen rise increased increases increase higher grew grown climbed up above larger greater more jumped "
-        "exceeded exceeds doubled tripled gained gain raised"
+        "slower exceeded exceeds doubled tripled gained gain raised"
     ),
     "down": _words(
         "fell falls fallen fall decreased decreases decrease reduced reduces reduction lower lowered lowers dropped drops "
-        "drop declined declines decline down below smaller fewer less shrank shrunk halved brought cut"
+        "drop declined declines decline down below smaller fewer less shrank shrunk halved brought cut cuts faster quicker"
     ),
     "improved": _words(
         "improved improves improve improvement improvements better outperformed outperforms outperform beat beats beaten "
@@ -32,8 +32,8 @@ _BY_DIRECTION: dict[Direction, frozenset[str]] = {
     ),
     "same": _words("unchanged identical"),
     "best": _words("best"),
-    "highest": _words("highest largest most"),
-    "lowest": _words("lowest smallest fewest least"),
+    "highest": _words("highest largest most slowest"),
+    "lowest": _words("lowest smallest fewest least fastest quickest"),
 }
 COURSES: dict[str, Direction] = {word: kind for kind, words in _BY_DIRECTION.items() for word in words}
 """Words of direction."""
@@ -41,8 +41,19 @@ BARE = _words("increases decreases reduces lowers improves degrades drops falls 
 """Forms that also say what a method is meant to do: a claim about results only where a run is named."""
 BEATS = _words("beats beat outperforms outperformed outperform surpasses surpassed")
 """Verbs whose object is the run that another is held against."""
-COMPARATIVES = _words("higher larger greater more lower smaller fewer less better worse superior inferior")
-NOUNS = _words("increase rise gain decrease drop decline reduction improvement improvements fall difference change")
+COMPARATIVES = _words(
+    "higher larger greater more lower smaller fewer less better worse superior inferior faster quicker slower"
+)
+SHOWN = _words("confirm confirms confirmed show shows showed prove proves proved demonstrates")
+"""Words after which a general verb tells a result."""
+SPEED = _words("faster quicker slower fastest quickest slowest")
+"""Of a time alone: what falls faster is not lower."""
+NOUNS = _words(
+    "increase rise gain decrease drop decline reduction improvement improvements fall difference change price cost"
+)
+FACTORS = {"doubled": 2.0, "tripled": 3.0, "halved": 0.5}
+GAINED = _words("gain gains gained lose loses lost")
+"""Verbs whose object is a change."""
 PLACES = _words("below above up down")
 AGAINST = _words("than against versus vs over to as from below above with unlike on since")
 """Words before a run that another one is held against; `to` and `with` only after one of HELD."""
@@ -62,12 +73,12 @@ LABELS = _words(
 PHASES = _words("first last every within after until warmup warm-up another other initial remaining additional extra")
 """`the first 100 steps`: a part of what the run used."""
 DERIVED = _words(
-    "ratio average averaged median std deviation sum total gap correlation product share part contribution weight range "
-    "spread"
+    "ratio average averaged median std deviation standard sum total gap correlation product share part contribution weight "
+    "range spread"
 )
 """What is computed from values and is on no record."""
 BEFORE_NOUN = _words("the a an of in with for at on this that our its by from under without")
-WENT = _words("went goes gone back moved came is was")
+WENT = _words("went goes gone back moved came comes is was")
 NARROWING = _words("on for of among within per at in")
 """`absorption on the letter c`: a part of what the metric is about, unless one of WHOLE follows."""
 WHOLE = _words("comparison contrast total fact end experiment model method evaluation test campaign")
@@ -98,6 +109,8 @@ UNITS: dict[tuple[str, ...], Unit] = {
     ("-", "fold"): "x",
 }
 """What may stand behind a number, longer ones first."""
+OF_TIME = _words("ms millisecond milliseconds s second seconds")
+"""Units behind a number that is none of steps, but of what they take."""
 BETWEEN_RUN_AND_NUMBER = _words("( : = at of value is has had a an ~ -")
 LINKED = _words("is was are were remains slightly got became ended has much far even now")
 """Words before a comparative that make it a statement."""
@@ -112,7 +125,7 @@ LINKS = _words(
     "exceeds exceeded exceeding beyond reading reads became becomes makes made yields yielded achieved achieves achieve "
     "attains attained shows showed shown settles settled drop drops fall falls rise rises back score scores accuracy "
     "slightly low high changed changes moved moves shifted i.e e.g percent percentage points point pp x times fold"
-) | frozenset(COURSES)
+).union(COURSES, GAINED)
 """Words that may stand beside a number without naming what it counts."""
 
 FUTURE = re.compile(
@@ -122,7 +135,8 @@ FUTURE = re.compile(
     re.IGNORECASE,
 )
 NOT_FUTURE = re.compile(
-    r"\b(?:as|than)\s+(?:(?:we|i)\s+)?(?:had\s+)?(?:expected|planned|predicted|hoped)\b", re.IGNORECASE
+    r"\b(?:who|which)\s+may\b|\b(?:as|than)\s+(?:(?:we|i)\s+)?(?:had\s+)?(?:expected|planned|predicted|hoped)\b",
+    re.IGNORECASE,
 )
 CLAUSE = re.compile(r"[,;:]\s|\s(?:but|so|because|while|whereas)\s|\sand\s(?=(?:I|we|next|then)\s)")
 UNPROVEN = re.compile(
@@ -132,5 +146,5 @@ UNPROVEN = re.compile(
     re.IGNORECASE,
 )
 """What takes back that an improvement is one."""
-SCOPE = re.compile(r"\b(?:so far|yet|of all|of any|of the|among|to date|overall|campaign|still|ever)\b")
+SCOPE = re.compile(r"\b(?:so far|here|yet|of all|of any|of the|among|to date|overall|campaign|still|ever)\b")
 """What makes a superlative one over the runs."""
