@@ -9,12 +9,13 @@ campaign, as an `Ending` that says what to do.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import __version__
 from .at_work import AtWork
-from .brief import Trouble
+from .brief import Trouble, label
 from .campaign import Campaign
 from .dialogue import Dialogue
 from .errors import CannotGoOn, HarnessError, Interrupted
@@ -26,7 +27,7 @@ from .reviewer import Reviewer
 from .stop import Stop
 from .tracking import Tracker
 from .trial import Trials
-from .turn import Turn
+from .turn import Turn, turn_key
 from .view import Silent, View
 
 
@@ -137,7 +138,7 @@ def go_on(
 ) -> Ending:
     """Run `campaign` from where it stands until it ends. Raises CannotGoOn when another process runs it.
 
-    `changes` are options that a person changed on resuming. `force` sends the last refused change through. `confirm`, a run
+    `changes` are options that a person changed on resuming. `force` sends the last refused change of the run in hand through. `confirm`, a run
     and a number of seeds, adds seeds to a run that is recorded, and does nothing else; `score`, a run and names of evals,
     adds scores to it.
     """
@@ -149,7 +150,7 @@ def go_on(
         loop: Loop | None = None
         try:
             if force:
-                _force(campaign, journal)
+                _force(campaign, journal, view)
             loop = Loop(AtWork.begin(campaign, journal, view, stop, executor))
             loop.recorder.recover()
             ending = loop.confirm(*confirm) if confirm else loop.score(*score) if score else loop.run()
@@ -188,21 +189,26 @@ def _dry(campaign: Campaign, journal: DryJournal) -> Loop:
     return Loop(AtWork.begin(campaign, journal, Silent(), Stop(), "local"))
 
 
-def _force(campaign: Campaign, journal: Journal) -> None:
-    """Write down that the last refused change is to be executed, as the next attempt."""
-    refused = [
-        event["step"].rsplit("/", 1)[0]
-        for event in journal.of("done")
-        if (event["step"].endswith("/gate") and event["result"]["refused"])
-        or (event["step"].endswith("/smoke") and event["result"]["trouble"])
-    ]
-    commit = journal.result(f"{refused[-1]}/turn")["commit"] if refused else None
-    if commit is None:
-        raise CannotGoOn(f"{campaign.name}: there is no refused change to force.")
+def _force(campaign: Campaign, journal: Journal, view: View) -> None:
+    """Write down that the last refused change of the run in hand is to be executed, as its next attempt."""
     try:
         _dry(campaign, DryJournal(campaign.journal)).run()
     except NotDone as pending:
-        if pending.step.endswith("/turn"):
-            journal.append("forced", commit=commit, step=pending.step, origin=refused[-1])
+        following = re.fullmatch(r"run_(\d+)/attempt_(\d+)/turn", pending.step)
+        if following is None:
+            raise CannotGoOn(
+                f"--force: {pending.step} comes before the next attempt; `harness resume {campaign.name}` first."
+            ) from None
+    else:
+        raise CannotGoOn("--force: no attempt is left for a forced change; raise --max-runs.")
+    run, attempt = map(int, following.groups())
+    for earlier in range(attempt - 1, 0, -1):
+        key = turn_key(run, earlier)
+        gate, smoke = journal.result(f"{key}/gate"), journal.result(f"{key}/smoke")
+        refused = (gate and gate["refused"]) or (smoke and smoke["trouble"] and smoke["trouble"]["why"])
+        commit = journal.result(f"{key}/turn")["commit"]
+        if refused and commit:
+            journal.append("forced", commit=commit, step=f"{turn_key(run, attempt)}/turn", origin=key)
+            view.say(f"forced: the change of {label(run, earlier)}, which was refused: {refused}")
             return
-    raise CannotGoOn(f"{campaign.name}: no attempt is left for a forced change; raise --max-runs.")
+    raise CannotGoOn(f"--force: run {run}, the one in hand, has no refused change.")

@@ -213,6 +213,15 @@ def test_a_read_only_campaign_of_another_machine_can_be_read(desk, tmp_path):
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("option", ["--max-cost", "--max-hours"])
+@pytest.mark.parametrize("command", [("run", "idea.json"), ("resume", "latest")])
+def test_a_budget_that_is_no_number_is_refused(desk, command, option, value):
+    done = ask(*command, option, value)
+    assert done.exit_code == 2
+    assert f"'{option}'" in done.stderr
+
+
 def test_tell_takes_bytes_that_are_no_text(desk):
     assert ask("tell", "latest", "smaller \udcff steps").exit_code == 0
     (told,) = (desk.folder / "runs" / "small" / ".harness" / "told").iterdir()

@@ -452,6 +452,24 @@ def test_a_person_forces_a_refused_change_through(make_campaign: Make) -> None:
     assert record.verdict.kind == "no_effect"  # forced through the gate, not through the verdict
 
 
+def test_the_change_that_is_forced_is_the_last_refused_one_of_the_run_in_hand(make_campaign: Make) -> None:
+    comment = edit("x = 5.0", "# nothing\nx = 5.0")
+    script = {"run 1, attempt 1": comment, "run 1, attempt 2": FASTER, "run 2, attempt 1": {"text": "I thought."}}
+    campaign = make_campaign(script)
+    assert run(campaign).reason == "session_over"
+    ending = run(campaign, force=True)
+    assert (ending.exit_code, ending.message) == (4, "--force: run 2, the one in hand, has no refused change.")
+    script |= {"run 2, attempt 2": edit("x = 5.0", "# once more\nx = 5.0"), "run 2, attempt 3": {"text": "I thought."}}
+    campaign.replayed.write_text(json.dumps(script))
+    assert run(campaign).reason == "session_over"
+    view = Listening()
+    go_on(campaign, view=view, stop=Stop(), force=True)
+    assert any("forced: the change of run 2, attempt 2, which was refused: Only comments" in line for line in view.said)
+    last = campaign.read_records()[2].attempts[-1]
+    assert (last.status, last.forced, last.number) == ("completed", True, 4)
+    assert "# once more" in git(campaign, "show", f"{last.commit}:experiment.py")
+
+
 def test_the_next_brief_is_the_one_that_is_sent(make_campaign: Make) -> None:
     campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": STEEPER}, max_runs=1)
     run(campaign)

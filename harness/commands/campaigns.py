@@ -10,7 +10,7 @@ import click
 
 from ..errors import InputError
 from ..terminal import width
-from .parts import CAMPAIGN, recorded
+from .parts import CAMPAIGN, Finite, recorded
 
 
 @click.command()
@@ -33,9 +33,9 @@ from .parts import CAMPAIGN, recorded
 @click.option("--edit-format", metavar="FORMAT", help="aider's edit format (diff).")
 @click.option("--session", type=click.Path(path_type=Path), metavar="FILE", help="Recorded session to replay.")
 @click.option("--track", metavar="NAME", help="Tell a tracker of each run: wandb, or an import path.")
-@click.option("--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
+@click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, sent and received.")
-@click.option("--max-hours", type=click.FloatRange(min=0, min_open=True), metavar="H", help="Budget in hours.")
+@click.option("--max-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in hours.")
 @click.option(
     "--baseline",
     type=click.Choice(["own", "given"]),
@@ -91,9 +91,9 @@ def run(
 @click.option(
     "--max-runs", type=click.IntRange(min=1), metavar="N", help="Runs besides the baseline, those done included."
 )
-@click.option("--max-cost", type=click.FloatRange(min=0), metavar="USD", help="New budget in dollars; 0 drops it.")
+@click.option("--max-cost", type=Finite(min=0), metavar="USD", help="New budget in dollars; 0 drops it.")
 @click.option("--max-tokens", type=click.IntRange(min=0), metavar="N", help="New budget in tokens; 0 drops it.")
-@click.option("--max-hours", type=click.FloatRange(min=0), metavar="H", help="New budget in hours; 0 drops it.")
+@click.option("--max-hours", type=Finite(min=0), metavar="H", help="New budget in hours; 0 drops it.")
 @click.option("--model", metavar="M", help="Another model; after a replayed session, the model that goes on.")
 @click.option(
     "--controls/--no-controls",
@@ -101,7 +101,9 @@ def run(
     default=None,
     help="From here on: execute the baseline at a run's settings where these are others, or never.",
 )
-@click.option("--force", is_flag=True, help="Send the last refused change through; recorded as forced.")
+@click.option(
+    "--force", is_flag=True, help="Send the last refused change of the run in hand through; recorded as forced."
+)
 def resume(campaign: str, force: bool, **options: Any) -> None:
     """Go on after a crash, Ctrl-C, or a spent budget.
 

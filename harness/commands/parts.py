@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,6 +15,14 @@ from ..layout import Layout
 CAMPAIGN = click.argument("campaign")
 JSON = click.option("--json", "as_json", is_flag=True, help="The same facts for programs.")
 CSV = click.option("--csv", "as_csv", is_flag=True, help="The table for programs: full precision, one header line.")
+
+
+class Finite(click.FloatRange):
+    """A number in a range, which "nan" and "inf" are not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
 
 
 def print_json(facts: Any) -> None:
