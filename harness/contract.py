@@ -206,8 +206,10 @@ class Contract(_Part):
     """What the experiment is and measures, one paragraph for the agent."""
     command: list[str] = ["python", ENTRY, "--out_dir={out_dir}"]
     prepare: list[str] = []
-    """Makes what executions read (data, models) in the laboratory's cache, before the first with the same settings. With
-    DRY_RUN it makes nothing and prints what it would make, or ends with another code than 0 and says what is in the way."""
+    """Makes what executions read (data, models) in the laboratory's cache, before the first with the same settings; in the
+    file $HARNESS_READS it writes which files these are (JSON, SHA-256 by absolute path), and they are compared after each
+    execution and scoring. With DRY_RUN it makes nothing and prints what it would make, or ends with another code than 0 and
+    says what is in the way."""
     scorer: list[str] = []
     """Turns what an execution handed over into eval results, in the folder {scores}, without the agent's code."""
     editable: list[str] = [ENTRY]
@@ -218,6 +220,9 @@ class Contract(_Part):
     """Files and folders that go along and that nobody may edit."""
     readable: list[str] = []
     """Of `files`, those that are shown to the agent in full."""
+    judged: list[str] = []
+    """Of the names in the setting `evals`, those that ask a language model to judge: only a scorer of one of them gets the
+    person's key (OPENAI_API_KEY, OPENAI_BASE_URL), which is written nowhere."""
     interface: str = ""
     """What the agent needs to know of `files`, shown in the brief."""
     environment: list[str] = []

@@ -17,11 +17,11 @@ from .contract import Contract, LimitsSpec, Setting
 from .errors import CannotGoOn, Interrupted
 from .executors import AbortRule, Executor, Job, Limits, Outcome
 from .folders import files_below, remove, unlock
+from .inputs import Inputs
 from .kept import shelves
-from .laboratory import CACHE, OF_THE_SCORERS, Laboratory, Scoring, is_real, lab_cache, settings_key, stamp
+from .laboratory import CACHE, EVALS, OF_THE_SCORERS, Laboratory, Scoring, is_real, lab_cache, settings_key
 from .layout import layouts
 from .places import without_places
-from .record import write_atomically
 from .repository import Repository, takes
 from .result_files import EVAL_FOLDER
 from .text import shown
@@ -70,6 +70,8 @@ class Executions:
         self._options = options
         self._python = campaign.machine().get("python") or "python3"
         self._laboratory = Laboratory(campaign, repository, executor, self.python)
+        self._inputs: dict[str, Inputs] = {}
+        """What was prepared by this process, by the settings that it was prepared for."""
 
     @property
     def python(self) -> str:
@@ -110,7 +112,6 @@ class Executions:
             out_dir.mkdir(parents=True)
             for name in ("home", "tmp"):
                 (scratch / name).mkdir(parents=True)
-            write_atomically(place / "cache", json.dumps(self._stamp()))
             mark.touch()
             if watched:
                 job = replace(job, environment=coverage.plant(noted.resolve(), job.folder, watched, job.environment))
@@ -124,19 +125,14 @@ class Executions:
         ended = place / "ended"
         ended.touch()
         begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
-        spoiled = ""
+        spoiled = self._changed("executed", overrides, smoke)
         if not (is_real(out_dir, place) and out_dir.is_dir()):
             spoiled = f"{out_dir.name}: the out_dir was replaced by a link or a file, so nothing in it is the run's."
             out_dir = place / "nothing"
             out_dir.mkdir(exist_ok=True)
         scoring = None
         if outcome.ended == "ok" and not spoiled and self._campaign.contract.scorer:
-            self._check_cache(place / "cache")
-            environment = self._environment(seed, overrides, smoke)
-            within, imports = self._limits, self._warm
-            scoring = self._laboratory.score(
-                place / "scoring", start, out_dir, environment, within, imports, tick, stop
-            )
+            scoring = self._score(place / "scoring", start, out_dir, seed, overrides, smoke, tick, stop)
         return Execution(outcome, out_dir, home / outcome.log, noted, begun, scoring, spoiled)
 
     def score_again(
@@ -153,9 +149,8 @@ class Executions:
     ) -> Scoring:
         """Score, as `step`, what a run handed over whose results are `filed`. Raises Interrupted, and CannotGoOn where that
         is not what was scored before: `handed` are its checksums."""
-        environment = self._environment(seed, overrides, smoke=False)
         place = self._campaign.execution(step)
-        scoring = self._laboratory.score(place, start, filed, environment, self._limits, self._warm, tick, stop)
+        scoring = self._score(place, start, filed, seed, overrides, False, tick, stop)
         changed = [path for path, digest in handed.items() if scoring.artifact.get(path) != digest]
         if changed and not scoring.refused:
             raise CannotGoOn(f"{filed / changed[0]}: is not what the run handed over; it was changed since.")
@@ -163,23 +158,57 @@ class Executions:
 
     def prepare(
         self,
-        step: str,
         start: str,
         *,
         overrides: Mapping[str, Setting],
         smoke: bool,
         tick: Callable[[str], None],
         stop: Callable[[], bool],
-    ) -> Outcome:
-        """Prepare what executions with these settings read, as `step`. Raises Interrupted and CannotGoOn."""
+    ) -> None:
+        """Have prepared what executions with these settings read, once in this process. It costs little where all is there,
+        and it may be gone since an earlier process. Raises Interrupted and CannotGoOn."""
+        if self.is_prepared(overrides, smoke):
+            return
         environment = self._environment(self._campaign.contract.seed, overrides, smoke)
-        outcome = self._laboratory.prepare(self._campaign.execution(step), start, environment, tick, stop)
+        key = settings_key(environment)
+        step = f"prepare/{key}"
+        self._inputs[key] = self._laboratory.prepare(self._campaign.execution(step), start, environment, tick, stop)
         self.forget(step)
-        return outcome
 
-    def prepared_as(self, overrides: Mapping[str, Setting], smoke: bool) -> str:
-        """A name for these settings."""
+    def is_prepared(self, overrides: Mapping[str, Setting], smoke: bool) -> bool:
+        return not self._campaign.contract.prepare or self._key(overrides, smoke) in self._inputs
+
+    def _key(self, overrides: Mapping[str, Setting], smoke: bool) -> str:
         return settings_key(self._environment(self._campaign.contract.seed, overrides, smoke))
+
+    def _changed(self, done: str, overrides: Mapping[str, Setting], smoke: bool) -> str:
+        """Why what was `done` is no evidence: a file changed that it read. Then all is prepared again before the next."""
+        key = self._key(overrides, smoke)
+        path = self._inputs[key].changed() if key in self._inputs else None
+        if path is None:
+            return ""
+        del self._inputs[key]
+        return f"{path}: changed while it was {done}, so what it read is unknown. All is checked before the next."
+
+    def _score(
+        self,
+        place: Path,
+        start: str,
+        out_dir: Path,
+        seed: int,
+        overrides: Mapping[str, Setting],
+        smoke: bool,
+        tick: Callable[[str], None],
+        stop: Callable[[], bool],
+    ) -> Scoring:
+        contract, options = self._campaign.contract, self._options
+        settings = {**self._campaign.spec(options.profile).settings, **options.overrides, **overrides}
+        judged = not smoke and not set(contract.judged).isdisjoint(str(settings.get(EVALS, "")).split())
+        environment = self._environment(seed, overrides, smoke)
+        scoring = self._laboratory.score(
+            place, start, out_dir, environment, self._limits, self._warm, judged, tick, stop
+        )
+        return replace(scoring, refused=scoring.refused or self._changed("scored", overrides, smoke))
 
     def forget(self, step: str) -> None:
         """Remove the working copy of a step, after what it left has been filed."""
@@ -244,19 +273,6 @@ class Executions:
         campaigns = [each.root for each in layouts(self._campaign.root.resolve().parent)]
         evals = lab_cache() / OF_THE_SCORERS
         return (self._campaign.root, *campaigns, evals, shelves(), *(Path.home() / name for name in OF_THE_PERSON))
-
-    def _stamp(self) -> dict[str, list[int]]:
-        return stamp(lab_cache()) if self._campaign.contract.prepare else {}
-
-    def _check_cache(self, before: Path) -> None:
-        """Raises CannotGoOn where a file changed that the execution read: scores would rest on other data."""
-        now = self._stamp()
-        for path, was in json.loads(before.read_text(encoding="utf-8")).items():
-            if now.get(path) != was:
-                raise CannotGoOn(
-                    f"{lab_cache() / path}: changed while an execution read it, so what it trained on is unknown. "
-                    "Remove it from the cache, so that it is made again, then `harness resume`."
-                )
 
 
 def oldest(begun: float, ended: float, seconds: float) -> float:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from .contract import LimitsSpec
 from .errors import CannotGoOn, Interrupted
 from .executors import Ended, Executor, Job, Limits, Outcome, WarmStart
 from .folders import files_below, remove
+from .inputs import Inputs
 from .places import without_places
 from .record import write_atomically
 from .repository import Repository
@@ -30,10 +32,20 @@ from .repository import Repository
 CACHE = "HARNESS_LAB_CACHE"
 OF_THE_SCORERS = "evals"
 """The part of the cache that scorers write: what is the same for all runs that they score."""
-HUB = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+READS = "HARNESS_READS"
+"""Names the file in which `prepare` writes what executions and scorers will read: JSON, SHA-256 by absolute path."""
+SECRET = "HARNESS_SECRET"
+"""Tells scorers a text that no experiment can read, the same in a whole campaign."""
+EVALS = "evals"
+"""The setting of a profile that names what is measured, names separated by spaces."""
+PROXIES = tuple(
+    spelt for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY") for spelt in (name, name.lower())
+)
+HUB = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HUGGING_FACE_HUB_TOKEN", *PROXIES)
 """Variables of the person's that preparing needs to download."""
-JUDGE = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HF_HUB_OFFLINE")
-"""Variables of the person's that a scorer gets besides: a judge, for scores that a language model gives."""
+JUDGE = ("OPENAI_API_KEY", "OPENAI_BASE_URL", *PROXIES)
+"""Variables of the person's that a scorer gets where a language model judges."""
+OFFLINE = "HF_HUB_OFFLINE"
 ASKS_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
 """Has torch ask the driver whether there is a GPU, and not CUDA: what has asked CUDA cannot be forked."""
 _ARTIFACT = re.compile(r"\{out_dir\}/([\w./-]+)")
@@ -88,19 +100,22 @@ class Laboratory:
         environment: Mapping[str, str],
         tick: Callable[[str], None],
         stop: Callable[[], bool],
-    ) -> Outcome:
-        """Run `prepare`, or go on with it. Raises Interrupted, and CannotGoOn where it fails: nothing could be executed."""
+    ) -> Inputs:
+        """Run `prepare`, or go on with it. Returns what executions will read. Raises Interrupted, and CannotGoOn where it
+        fails: nothing could be executed."""
         cache = lab_cache()
         cache.mkdir(parents=True, exist_ok=True)
         libraries = [Path(environment[name]) for name in ("HF_HOME", "TORCH_HOME") if name in environment]
         for folder in libraries:
             folder.mkdir(parents=True, exist_ok=True)
         command = self._campaign.contract.prepare
-        job = self._job(place, command, environment, HUB, writable=(cache, *libraries), limits=Limits())
+        reads = (place / "scratch" / "reads.json").resolve()
+        told = {**environment, READS: str(reads)}
+        job = self._job(place, command, told, HUB, writable=(cache, *libraries), limits=Limits())
         outcome, log = self._run(place, start, job, tick, stop)
         if outcome.ended != "ok":
             raise CannotGoOn(f"the data could not be prepared: {outcome.why}\n{_end(log)}")
-        return outcome
+        return Inputs.read(reads)
 
     def score(
         self,
@@ -110,12 +125,14 @@ class Laboratory:
         environment: Mapping[str, str],
         limits: LimitsSpec,
         imports: Sequence[str],
+        judged: bool,
         tick: Callable[[str], None],
         stop: Callable[[], bool],
     ) -> Scoring:
         """Score what an execution that has ended left in `out_dir`, or go on with it. Raises Interrupted.
 
-        `place` is a folder for it alone; `imports` are what the scorer takes long to import.
+        `place` is a folder for it alone; `imports` are what the scorer takes long to import. Where a language model judges
+        it is started cold: only then does it get the person's key.
         """
         contract = self._campaign.contract
         scores, handed, whole = place / "scores", place / "handed", place / "whole"
@@ -131,13 +148,16 @@ class Laboratory:
         places = {"{out_dir}": str(handed.resolve()), "{scores}": str(scores.resolve())}
         command = [filled(part, places) for part in contract.scorer]
         within = Limits(time=limits.scoring_time, memory=limits.memory, output=limits.output)
-        job = self._job(place, command, environment, JUDGE, writable=(scores, evals), limits=within)
+        told = {**environment, SECRET: self._secret()}
+        if OFFLINE in os.environ:
+            told[OFFLINE] = os.environ[OFFLINE]
+        job = self._job(place, command, told, JUDGE if judged else (), writable=(scores, evals), limits=within)
         if imports:
             job = replace(job, warm=self._warm_start(start, imports))
         outcome, log = self._run(place, start, job, tick, stop, empty=scores)
         refused = "" if outcome.ended == "ok" else f"it was executed well and could not be scored: {outcome.why}"
-        copies = [place / "copy", *([job.warm.folder] if job.warm else [])]
-        if not refused and (any(self._is_changed(copy, start) for copy in copies) or checksums(handed) != before):
+        changed = self._is_changed(place / "copy", start) or (job.warm and not self._is_copy(job.warm.folder, start))
+        if not refused and (changed or checksums(handed) != before):
             raise CannotGoOn(f"{place}: files of the laboratory changed while it scored. Another process wrote there.")
         return Scoring(refused, outcome.ended, scores, log, outcome.seconds, before)
 
@@ -153,14 +173,22 @@ class Laboratory:
     ) -> Job:
         copy, scratch = (place / "copy").resolve(), (place / "scratch").resolve()
         own = {name: value for name, value in environment.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-        own |= {name: os.environ[name] for name in besides if name in os.environ}
         own |= {"HOME": str(scratch / "home"), "TMPDIR": str(scratch / "tmp"), CACHE: str(lab_cache()), ASKS_NVML: "1"}
         program, *arguments = command
         if program in ("python", "python3"):
             # -I would do the same and ignore PYTHONHASHSEED, on which the order of sets and so some scores depend.
             arguments = ["-s", "-P", "-B", "-c", _ISOLATED, str(copy), *arguments]
             program = self._python
-        return Job((program, *arguments), copy, scratch / "none", scratch, own, limits, writable=writable)
+        return Job(
+            (program, *arguments),
+            copy,
+            scratch / "none",
+            scratch,
+            own,
+            limits,
+            writable=writable,
+            secrets={name: os.environ[name] for name in besides if name in os.environ},
+        )
 
     def _run(
         self,
@@ -195,11 +223,12 @@ class Laboratory:
     def _warm_start(self, start: str, imports: Sequence[str]) -> WarmStart:
         """Where a warm process imports from: a copy of the laboratory that stays while the campaign is at work."""
         folder = self._campaign.local.resolve() / "warm"
-        for path, content in self._files(start).items():
-            file = folder / path
-            if not file.exists() or file.read_bytes() != content:
+        if not self._is_copy(folder, start):
+            remove(folder)
+            for path, content in self._files(start).items():
+                file = folder / path
                 file.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(file, content)
+                file.write_bytes(content)
         return WarmStart(folder, tuple(imports), folder.with_suffix(".txt"))
 
     def _files(self, start: str) -> dict[str, bytes]:
@@ -210,6 +239,18 @@ class Laboratory:
     def _is_changed(self, copy: Path, start: str) -> bool:
         return any((copy / path).read_bytes() != content for path, content in self._files(start).items())
 
+    def _is_copy(self, folder: Path, start: str) -> bool:
+        """Whether in the folder there is the laboratory and nothing else, with no link on the way to it."""
+        there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+        real = is_real(folder, self._campaign.local)
+        return real and there == set(self._files(start)) and not self._is_changed(folder, start)
+
+    def _secret(self) -> str:
+        file = self._campaign.local / "secret"
+        if not file.exists():
+            write_atomically(file, secrets.token_hex(16))
+        return file.read_text(encoding="ascii")
+
 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of each file below `folder`, by path."""
@@ -217,27 +258,6 @@ def checksums(folder: Path) -> dict[str, str]:
     for path in files_below(folder):
         with path.open("rb") as file:
             found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
-
-
-def stamp(folder: Path) -> dict[str, list[int]]:
-    """What changes with any change to a file below `folder` (size, inode, time of the change), by path; the scorers' part
-    and locks left out. Cheap where the content is large, and no process can set the time of a change."""
-    found: dict[str, list[int]] = {}
-    pending = [folder]
-    while pending:
-        try:
-            entries = list(os.scandir(pending.pop()))
-        except OSError:
-            continue
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.is_dir(follow_symlinks=False):
-                if path != folder / OF_THE_SCORERS:
-                    pending.append(path)
-            elif path.suffix != ".lock":
-                status = entry.stat(follow_symlinks=False)
-                found[str(path.relative_to(folder))] = [status.st_size, status.st_ino, status.st_ctime_ns]
     return found
 
 

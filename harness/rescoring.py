@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from .at_work import AtWork
+from .contract import Setting
 from .errors import CannotGoOn, InputError
 from .execution import file_scores
+from .laboratory import EVALS
 from .record import Record
 from .result_files import SKIPPED
-
-EVALS = "evals"
-"""The setting of a profile that names what an SAE is scored by."""
 
 
 class Rescoring:
@@ -53,14 +52,19 @@ class Rescoring:
         first = seed == self._campaign.contract.seed
         folder = self._campaign.run_folder(run) if first else self._campaign.seed_folder(run, seed)
         self._view.begin(run, self._options.max_runs, 0, f"score, seed {seed}")
+        start = self._journal.result("start")["commit"]
+        overrides: dict[str, Setting] = {EVALS: evals}
         with self._stop.polled():
+            self._executions.prepare(
+                start, overrides=overrides, smoke=False, tick=self._view.tick, stop=lambda: self._stop.at_once
+            )
             scoring = self._executions.score_again(
                 step,
-                self._journal.result("start")["commit"],
+                start,
                 folder,
                 self._handed(run, seed),
                 seed=seed,
-                overrides={EVALS: evals},
+                overrides=overrides,
                 tick=self._view.tick,
                 stop=lambda: self._stop.at_once,
             )

@@ -204,13 +204,11 @@ class Trials:
 
     def _execute(self, what: Execute, not_kept: tuple[str, ...] = ()) -> Trouble | None:
         fresh = not self._journal.is_done(what.step)
+        expected = self._expected("/smoke" if what.smoke else "/execute")
         if fresh:
             self._stop.check()
-            expected = self._expected("/smoke" if what.smoke else "/execute")
             self._budget.check_execution(expected)
-            self._prepare(what)
-            self._view.begin(what.run, self._options.max_runs, what.attempt, what.phase, expected)
-        result = self._journal.once(what.step, lambda: self._perform(what))
+        result = self._journal.once(what.step, lambda: self._perform(what, expected))
         self._executions.forget(what.step)
         if result["trouble"] is None:
             return None
@@ -220,29 +218,24 @@ class Trials:
         return Trouble(**result["trouble"], put_back=not_kept, editable=editable)
 
     def _prepare(self, what: Execute) -> None:
-        """Have the laboratory prepare what an execution with these settings reads, once in a campaign."""
-        if self._campaign.contract.prepare:
-            with self._stop.polled():
-                step = f"prepare/{self._executions.prepared_as(what.overrides, what.smoke)}"
-                if not self._journal.is_done(step):
-                    self._view.begin(what.run, self._options.max_runs, what.attempt, "prepare")
-                self._journal.once(
-                    step,
-                    lambda: asdict(
-                        self._executions.prepare(
-                            step,
-                            self._journal.result("start")["commit"],
-                            overrides=what.overrides,
-                            smoke=what.smoke,
-                            tick=self._view.tick,
-                            stop=lambda: self._stop.at_once,
-                        )
-                    ),
-                )
+        """Have the laboratory prepare what an execution with these settings reads, once in a process."""
+        if self._executions.is_prepared(what.overrides, what.smoke):
+            return
+        self._view.begin(what.run, self._options.max_runs, what.attempt, "prepare")
+        with self._stop.polled():
+            self._executions.prepare(
+                self._journal.result("start")["commit"],
+                overrides=what.overrides,
+                smoke=what.smoke,
+                tick=self._view.tick,
+                stop=lambda: self._stop.at_once,
+            )
 
-    def _perform(self, what: Execute) -> dict[str, Any]:
+    def _perform(self, what: Execute, expected: float | None) -> dict[str, Any]:
         if what.shelf and kept.take(what.shelf, what.seed, what.folder):
             return {"trouble": None, "outcome": {"seconds": 0.0}, "warnings": [], "kept": True}
+        self._prepare(what)
+        self._view.begin(what.run, self._options.max_runs, what.attempt, what.phase, expected)
         seed = self._campaign.contract.seed if what.seed is None else what.seed
         watched = self._watched(what)
         with self._stop.polled():

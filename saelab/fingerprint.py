@@ -16,18 +16,19 @@ WORTH_KEEPING = 50_000_000
 
 
 def content_hash(files: Iterable[Path]) -> str:
-    """A digest of the names and contents of `files`.
-
-    The hash of a large file is kept in the cache, with its size and the time of its last change, and taken from there as
-    long as these are the same.
-    """
+    """A digest of the names and contents of `files`."""
     whole = hashlib.sha256()
     for file in files:
-        whole.update(f"{file.name}\0{_hash(file.absolute())}\0".encode())
+        whole.update(f"{file.name}\0{file_hash(file.absolute())}\0".encode())
     return whole.hexdigest()
 
 
-def _hash(file: Path) -> str:
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file's content.
+
+    That of a large file is kept in the cache, with its size and the time of its last change, and taken from there as long as
+    these are the same. Raises OSError.
+    """
     status = file.stat()
     if status.st_size < WORTH_KEEPING:
         return _read(file)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import model_files, text
-from .cache import Say, lab_cache, make_once
+from .cache import Say, is_made, lab_cache, make_once
 from .errors import CannotPrepare
 from .settings import LanguageModelData, Settings
 from .store import BLOCK_BYTES, Harvest, Writer, open_harvest
@@ -93,7 +93,7 @@ def ensure(settings: Settings, say: Say) -> Harvest:
 
     def is_whole(place: Path) -> bool:
         harvest = open_harvest(place)
-        if harvest is None:
+        if harvest is None or not is_made(place):
             return False
         damage = harvest.damage()
         if damage and damage != told:

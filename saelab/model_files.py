@@ -60,6 +60,17 @@ def identity(data: LanguageModelData) -> dict[str, str] | None:
     return {"model": data.model if data.model == TINY else folder.name, "content": content_hash(_weights(folder))}
 
 
+def files(data: LanguageModelData) -> list[Path]:
+    """What is read of the model, where it really lies; nothing while it is not on this machine. Asks nobody."""
+    if data.model == TINY:
+        folder: Path | None = tiny_lm.place(lab_cache())
+    elif is_path(data.model):
+        folder = _local(data.model)
+    else:
+        folder = _snapshot(data, weights=True, local=True)
+    return [file.resolve() for file in _weights(folder)] if folder else []
+
+
 def download_bytes(data: LanguageModelData) -> int:
     """What is still to be downloaded for the model. Asks the hub. Raises CannotPrepare where it may not be had."""
     if data.model == TINY or is_path(data.model) or _snapshot(data, weights=True, local=True):

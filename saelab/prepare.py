@@ -11,20 +11,25 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
+import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import evals, harvest, model_files, text
-from .cache import Say, lab_cache
+from .cache import MANIFEST, Say, checksums, lab_cache
 from .errors import CannotPrepare
+from .fingerprint import file_hash
 from .settings import LanguageModelData, Settings, SettingsError, load_settings
 from .store import Harvest
 
 if TYPE_CHECKING:
     from .models import Outline
 
+READS = "HARNESS_READS"
+"""Names a file for what `reads` returns."""
 EVALS = "evals"
 """The part of the cache that scorers use, and may add to."""
 DISK_PASSES, DISK_RATE = 3, 0.5e9
@@ -45,6 +50,21 @@ def prepare(settings: Settings, say: Say) -> None:
             say(line)
         harvest.ensure(settings, say)
         evals.prepare(settings, lab_cache() / EVALS, say)
+
+
+def reads(settings: Settings) -> dict[str, str]:
+    """SHA-256 of all files that executions and scorers read with these settings, by absolute path."""
+    if not isinstance(settings.data, LanguageModelData):
+        return {}
+    made = [harvest.folder(settings.data), *evals.prepared(settings, lab_cache() / EVALS)]
+    sizes = settings.evals
+    files = [*model_files.files(settings.data), *text.files(settings.data.dataset)]
+    files += text.files(sizes.eval_dataset) if sizes else []
+    found = {str(file): file_hash(file) for file in files}
+    for folder in filter(None, made):
+        found[str(folder / MANIFEST)] = file_hash(folder / MANIFEST)
+        found |= {str(folder / name): digest for name, digest in checksums(folder).items()}
+    return found
 
 
 def harvested(settings: Settings, say: Say) -> Harvest:
@@ -170,6 +190,8 @@ def main() -> None:
             print("\n".join(plan(settings)))
         else:
             prepare(settings, lambda line: print(line, flush=True))
+            if wanted := os.environ.get(READS):
+                Path(wanted).write_text(json.dumps(reads(settings)), encoding="utf-8")
     except (CannotPrepare, SettingsError, OSError) as error:
         sys.exit(f"prepare: {error}")
 

@@ -56,6 +56,11 @@ def identity(dataset: str) -> dict[str, str | int]:
     return {"hub": dataset, "version": _VERSION}
 
 
+def files(dataset: str) -> list[Path]:
+    """The files of a local data set; none of another. Raises CannotPrepare."""
+    return [file.resolve() for file in _files(dataset)] if is_path(dataset) else []
+
+
 def is_path(name: str) -> bool:
     """Whether a model or data set is local. A name that could be either is the hub's."""
     return name.startswith(("/", ".", "~"))

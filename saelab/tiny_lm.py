@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import text
-from .cache import make_once
+from .cache import is_as_made, make_once
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,9 @@ def ensure(cache: Path, say: Callable[[str], None], recipe: Recipe = TINY) -> Pa
     written.
     """
     what = f"{NAME}, a language model that this machine trained"
-    return make_once(place(cache, recipe), lambda folder: _make(folder, recipe, say), say, what=what)
+    return make_once(
+        place(cache, recipe), lambda folder: _make(folder, recipe, say), say, what=what, is_whole=is_as_made
+    )
 
 
 def place(cache: Path, recipe: Recipe = TINY) -> Path:

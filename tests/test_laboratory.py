@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,16 @@ for name in settings["evals"].split()[: 1 if os.environ.get("HARNESS_SMOKE") == 
 (given.out / "skipped.json").write_text(json.dumps({"skipped": skipped}))
 """
 PREPARE = """
-import os, sys
+import hashlib, json, os
 from pathlib import Path
 
 cache = Path(os.environ["HARNESS_LAB_CACHE"])
-print("preparing", os.environ["HARNESS_OVERRIDES"], os.environ.get("HARNESS_SMOKE"))
-(cache / "data.json").write_text('{"aim": 3.0}')
+with open(cache / "prepared.txt", "a") as log:
+    print(os.environ["HARNESS_OVERRIDES"], os.environ.get("HARNESS_SMOKE"), file=log)
+data = cache / "data.json"
+data.write_text('{"aim": 3.0}')
+reads = {str(data): hashlib.sha256(data.read_bytes()).hexdigest()}
+Path(os.environ["HARNESS_READS"]).write_text(json.dumps(reads))
 """
 PREPARED = 'prepare = ["python", "-m", "toylab.prepare"]\n'
 CONTRACT = """
@@ -325,10 +330,9 @@ def test_what_was_not_evaluated_is_recorded_with_its_reason(lab: Path) -> None:
 # --- preparing -----------------------------------------------------------------------------------------------------------
 
 
-def prepared(made: Campaign) -> list[str]:
-    return [
-        event["step"] for event in read_events(made.journal) if event["event"] == "done" and "prepare" in event["step"]
-    ]
+def prepared() -> list[str]:
+    """The settings that data were prepared for, in order."""
+    return (laboratory.lab_cache() / "prepared.txt").read_text().splitlines()
 
 
 def test_data_are_prepared_once_for_each_settings_and_are_read_only_to_the_experiment(lab: Path) -> None:
@@ -336,7 +340,7 @@ def test_data_are_prepared_once_for_each_settings_and_are_read_only_to_the_exper
     write = "\ntry:\n    (Path(os.environ['HARNESS_LAB_CACHE']) / 'data.json').write_text('{\"aim\": 0}')\nexcept OSError:\n    pass\n"
     made = campaign(lab, [*BETTER, ("settings = {", write + "settings = {")])
     assert end(made).exit_code == 0
-    assert len(prepared(made)) == len(set(prepared(made))) == 2  # for the runs, and for the smoke run
+    assert prepared() == ["{} None", "{} 1"]  # for the runs, and for the smoke run
     assert made.read_records()[1].metrics["error"].value == 0.25
     assert json.loads((laboratory.lab_cache() / "data.json").read_text()) == {"aim": 3.0}
     assert not list(made.local.glob("executions/*"))
@@ -350,23 +354,76 @@ def test_a_campaign_whose_data_cannot_be_prepared_ends_with_what_was_said(lab: P
     assert "the data could not be prepared: exit code 1: no login for the hub" in ending.message
 
 
-def test_data_that_change_while_an_execution_reads_them_end_the_campaign(lab: Path) -> None:
-    """As where the system cannot confine an experiment: the change is made from outside here."""
+WAITS = """import time
+print("it was read", flush=True)
+for _ in range(600):
+    if (Path(os.environ['HARNESS_LAB_CACHE']) / 'go.lock').exists():
+        break
+    time.sleep(0.05)
+"""
+
+
+def while_run_1_is_executed(lab: Path, act: Callable[[Path], object]) -> Campaign:
+    """A campaign of one run. While it is executed somebody acts on the cache: as an experiment can where the system does not
+    confine it, or another campaign."""
     (lab / "experiment.toml").write_text(PREPARED + CONTRACT)
-    waits = "import time\nfor _ in range(600):\n    if (Path(os.environ['HARNESS_LAB_CACHE']) / 'go.lock').exists():\n        break\n    time.sleep(0.05)\n"
-    (lab / "experiment.py").write_text(EXPERIMENT.replace("guess =", waits + "guess ="))
-    made = campaign(lab, BETTER)
+    made = campaign(lab, [*BETTER, ("guess =", WAITS + "guess =")], [("aim + 0.25", "aim + 0.2")])
     cache = laboratory.lab_cache()
 
-    class Changing(Silent):
+    class Acting(Silent):
         def tick(self, line: str) -> None:
-            if any(made.local.glob("executions/run_0.execute/begun")) and not (cache / "go.lock").exists():
-                (cache / "data.json").write_text('{"aim": 9.0}')
+            if line == "it was read" and not (cache / "go.lock").exists():
+                act(cache)
                 (cache / "go.lock").touch()
 
-    ending = go_on(made, view=Changing(), stop=Stop())
-    assert ending.exit_code == 4
-    assert "data.json: changed while an execution read it" in ending.message
+    ending = go_on(made, view=Acting(), stop=Stop())
+    assert ending.exit_code == 0, ending
+    return made
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda cache: (cache / "data.json").write_text('{"aim": 9.0}'),
+        lambda cache: (cache / "data.json").unlink(),
+        lambda cache: (cache / "adapter.json").write_text("{}"),
+    ],
+    ids=["changed", "removed", "joined"],
+)
+def test_data_that_change_while_an_execution_reads_them_cost_an_attempt(
+    lab: Path, act: Callable[[Path], object]
+) -> None:
+    made = while_run_1_is_executed(lab, act)
+    run = made.read_records()[1]
+    assert [attempt.status for attempt in run.attempts] == ["wrong_result", "completed"]
+    assert "changed while it was executed, so what it read is unknown" in run.attempts[0].why
+    assert prepared() == ["{} None"] * 2  # and are prepared again
+
+
+def test_what_does_not_concern_an_execution_may_change(lab: Path) -> None:
+    def act(cache: Path) -> None:
+        os.utime(cache / "data.json", (0, 0))
+        content = (cache / "data.json").read_bytes()
+        (cache / "data.json.new").write_bytes(content)
+        (cache / "data.json.new").rename(cache / "data.json")
+        (cache / "harvests" / "other.new").mkdir(parents=True)
+        (cache / "harvests" / "other.new" / "block").touch()
+        (cache / "models").mkdir()
+        (cache / "models" / "another").touch()
+
+    made = while_run_1_is_executed(lab, act)
+    assert [attempt.status for attempt in made.read_records()[1].attempts] == ["completed"]
+    assert prepared() == ["{} None"]
+
+
+def test_another_process_prepares_again_what_was_removed_since(lab: Path) -> None:
+    (lab / "experiment.toml").write_text(PREPARED + CONTRACT)
+    made = campaign(lab, BETTER)
+    assert end(made).exit_code == 0
+    (laboratory.lab_cache() / "data.json").unlink()
+    assert end(made, confirm=(1, 2)).exit_code == 0
+    assert made.read_records()[1].seeds == [0, 1]
+    assert prepared() == ["{} None"] * 2
 
 
 # --- crashes -------------------------------------------------------------------------------------------------------------
@@ -429,6 +486,14 @@ def test_a_recorded_run_is_scored_by_other_evals(ended: Campaign) -> None:
     assert record.verdict == before.verdict
     subjects = subprocess.run(["git", "log", "--format=%s"], cwd=ended.root, capture_output=True, text=True, check=True)
     assert "Run 1: scored by wide toy dear" in subjects.stdout
+
+
+def test_what_scores_need_is_prepared_before_a_run_is_scored_again(lab: Path) -> None:
+    (lab / "experiment.toml").write_text(PREPARED + CONTRACT)
+    made = campaign(lab, BETTER)
+    assert end(made).exit_code == 0
+    assert end(made, score=(1, "wide")).exit_code == 0
+    assert prepared() == ["{} None", '{"evals": "wide"} None']
 
 
 def test_what_was_changed_since_is_not_scored_again(ended: Campaign) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from saelab import prepare
+from saelab.cache import sha256
 from saelab.errors import CannotPrepare
 from saelab.settings import load_settings
 
@@ -157,3 +158,27 @@ def test_a_smoke_run_has_a_small_harvest_of_its_own(ask: Ask, monkeypatch: pytes
     monkeypatch.setenv("HARNESS_SMOKE", "1")
     done = ask(settings={"harvest_tokens": 10_000, "dataset": str(tmp_path / "text")})
     assert "harvested 4,096 rows" in done
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sae_bench") is None, reason="sae-bench is not installed")
+def test_what_will_be_read_is_said_with_checksums_and_what_was_planted_is_made_again(
+    ask: Ask, tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_READS", str(tmp_path / "reads.json"))
+    model = save_model("gpt-neox", tmp_path / "neox")
+    settings: dict[str, object] = {"model": str(model), "evals": "core", "eval_dataset": str(place / "text")}
+    ask(settings=settings)
+    reads = {Path(path): digest for path, digest in json.loads((tmp_path / "reads.json").read_text()).items()}
+    assert all(sha256(path) == digest for path, digest in reads.items())
+    names = {path.relative_to(tmp_path).parts[0] if path.is_relative_to(tmp_path) else path.name for path in reads}
+    assert names == {"lab", "neox", *(f"{number}.txt" for number in range(10))}
+    (core,) = (file.parent for file in (tmp_path / "lab" / "evals").glob("core-*/train.jsonl"))
+    (harvest,) = (tmp_path / "lab" / "harvests").glob("neox-*/block-00000.bf16")
+    assert {core / "train.jsonl", core / "manifest.json", harvest, harvest.parent / "manifest.json"} < reads.keys()
+    assert ask(settings=settings) == ""
+    text = (core / "train.jsonl").read_text()
+    for planted, content in (("probe.pth", "a pickle"), ("train.jsonl", text.upper())):
+        (core / planted).write_text(content)
+        ask(settings=settings)
+        assert not (core / "probe.pth").exists()
+        assert (core / "train.jsonl").read_text() == text

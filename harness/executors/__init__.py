@@ -7,7 +7,7 @@ that a harness that was killed can go on with it: `attach` finds an execution th
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -82,6 +82,8 @@ class Job:
     training_log: str | None = None
     writable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Further variables of the environment, written nowhere."""
     warm: WarmStart | None = None
     """Of a job whose command is a Python's `-c CODE ARGUMENTS`; an executor need not make use of it."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,9 @@ class Home:
         return False
 
     def write_spec(self, spec: Spec) -> None:
+        """Without the job's secrets."""
         # The environment is in it, so it is for the person's eyes only.
-        _write_whole(self.spec, asdict(spec))
+        _write_whole(self.spec, asdict(replace(spec, job=replace(spec.job, secrets={}))))
 
     def read_spec(self) -> Spec:
         content = json.loads(self.spec.read_text(encoding="utf-8"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
 import time
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +52,11 @@ class LocalExecutor:
                 files.complaints.touch()
                 files.write_spec(Spec(_absolute(job), mark, time.monotonic()))
                 # With the descriptor a supervisor gets the lock: there is no moment at which nobody holds it.
-                process = None if self._is_started_warm(job, home, lock) else _start_supervisor(files, mark, lock)
+                process = (
+                    None
+                    if self._is_started_warm(job, home, lock)
+                    else _start_supervisor(files, mark, lock, job.secrets)
+                )
             finally:
                 os.close(lock)
         except OSError as error:
@@ -145,18 +151,23 @@ def _close(processes: dict[tuple[str, ...], warm.WarmProcess]) -> None:
         process.close()
 
 
-def _start_supervisor(files: Home, mark: str, lock: int) -> subprocess.Popen[bytes]:
+def _start_supervisor(files: Home, mark: str, lock: int, secrets: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Through a pipe it is told what nobody finds in a file or in its environment."""
     with files.complaints.open("wb") as complaints:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-P", "-m", supervisor.__name__, str(files.path)],
             cwd="/",
             env=_supervisor_environment(mark),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=complaints,
             stderr=complaints,
             start_new_session=True,
             pass_fds=(lock,),
         )
+    assert process.stdin is not None
+    with suppress(BrokenPipeError), process.stdin as pipe:  # one that is gone already is found to be
+        pipe.write(json.dumps(dict(secrets)).encode())
+    return process
 
 
 def _absolute(job: Job) -> Job:

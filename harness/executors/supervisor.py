@@ -8,6 +8,7 @@ look at the limits; looks that take long (a large tree, a slow disk) are taken l
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import resource
@@ -17,7 +18,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -66,10 +68,11 @@ class Broken(NamedTuple):
 class Supervisor:
     """Takes the execution in `home` from its spec to its outcome."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, secrets: Mapping[str, str]) -> None:
+        """`secrets` are the job's, which its spec has not."""
         self.home = Home(home)
         spec = self.home.read_spec()
-        self.job = spec.job
+        self.job = replace(spec.job, secrets=secrets)
         self.mark = spec.mark
         self.output = OutputWriter(home)
         self.training_log = (
@@ -163,7 +166,7 @@ class Supervisor:
         process = subprocess.Popen(
             self.job.command,
             cwd=self.job.folder,
-            env=self.job.environment | {EXECUTION_MARK: self.mark},
+            env={**self.job.environment, **self.job.secrets, EXECUTION_MARK: self.mark},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -366,4 +369,4 @@ def _size(size: float) -> str:
 
 if __name__ == "__main__":
     _home = Path(sys.argv[1])
-    Home(_home).write_outcome(Supervisor(_home).run())
+    Home(_home).write_outcome(Supervisor(_home, json.load(sys.stdin)).run())

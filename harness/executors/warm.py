@@ -40,8 +40,14 @@ serve(int(sys.argv[3]), sys.argv[4:])
 
 
 def kind(job: Job) -> tuple[str, ...] | None:
-    """What jobs must share to be forked from one process; None for a job that is started cold."""
-    if job.warm is None or sys.platform != "linux" or job.command[0] != sys.executable or "-c" not in job.command:
+    """What jobs must share to be forked from one process; None for a job that is started cold, as one with secrets is."""
+    if (
+        job.warm is None
+        or job.secrets
+        or sys.platform != "linux"
+        or job.command[0] != sys.executable
+        or "-c" not in job.command
+    ):
         return None
     common = {name: value for name, value in job.environment.items() if not name.startswith(_OF_THE_JOB)}
     return (str(job.warm.folder), *job.warm.imports, *(f"{name}={value}" for name, value in sorted(common.items())))
@@ -152,7 +158,7 @@ class _WarmSupervisor(Supervisor):
     """Forks itself where another starts a command."""
 
     def __init__(self, home: Path, marks: Marks, own: frozenset[int]) -> None:
-        super().__init__(home)
+        super().__init__(home, {})
         self._marks, self._own = marks, own
 
     def _launch(self, output: int, in_child: Callable[[], None]) -> int:

@@ -16,13 +16,13 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from .. import model_files
-from ..cache import Say, make_once
+from ..cache import Say, is_as_made, is_made, make_once
 from ..errors import CannotPrepare
 from ..settings import EvalSettings, LanguageModelData, Settings, SettingsError
 from .absorption import Absorption
@@ -91,6 +91,7 @@ def evaluate(sae: ScoredSAE, settings: Settings, out: Path, cache: Path, say: Sa
             started = time.monotonic()
             with _reason_for(name, skipped):
                 fixed = _fixed(name, settings, bench, cache, say)
+                _import(name)
                 with at_work(bench) as place, _logged(out / f"{name}.log") as errors:
                     written, since = place / "written", time.time()
                     written.mkdir()
@@ -119,7 +120,7 @@ def prepare(settings: Settings, cache: Path, say: Say) -> None:
         bench = bench_of(settings, say)
         for name in missing:
             with _reason_for(name, cannot):
-                _fixed(name, settings, bench, cache, say)
+                _fixed(name, settings, bench, cache, say, is_as_made)
     except Skip as skip:
         cannot = dict.fromkeys(missing, str(skip))
     for name, why in cannot.items():
@@ -131,19 +132,21 @@ def unprepared(settings: Settings, cache: Path) -> list[str]:
     return [name for name in chosen(settings) if not _is_filled(name, settings, cache)]
 
 
+def prepared(settings: Settings, cache: Path) -> list[Path]:
+    """The folders of what is the same for all SAEs, of the evals that have theirs."""
+    return [place for name in chosen(settings) if is_made(place := _place(name, settings, cache))]
+
+
 def warm() -> None:
     """Import all that evals need, so that a process can be forked that scores at once. Starts no threads."""
     _quiet()
-    for name in (
-        "core",
-        "absorption",
-        "sparse_probing",
-        "sparse_probing_sae_probes",
-        "scr_and_tpp",
-        "autointerp",
-        "unlearning",
-    ):
-        importlib.import_module(f"sae_bench.evals.{name}.main")
+    for name in EVALS:
+        _import(name)
+
+
+def _import(name: str) -> None:
+    """Import what an eval needs. Before seeds are set: some of what is imported draws numbers while it is."""
+    importlib.import_module(f"sae_bench.evals.{'scr_and_tpp' if name in ('scr', 'tpp') else name}.main")
 
 
 def chosen(settings: Settings) -> list[str]:
@@ -155,20 +158,24 @@ def chosen(settings: Settings) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _fixed(name: str, settings: Settings, bench: Bench, cache: Path, say: Say) -> Path:
+def _fixed(
+    name: str, settings: Settings, bench: Bench, cache: Path, say: Say, is_whole: Callable[[Path], bool] = is_made
+) -> Path:
     """The folder with the part of an eval that is the same for all SAEs, made first where it is missing."""
 
     def fill(folder: Path) -> None:
+        _import(name)
         with at_work(bench), _logged(folder / "log") as _:
             EVALS[name].fill(bench, folder, say)
 
     data = settings.language_model
     what = f"what {name} needs of {data.model} after layer {data.layer}"
-    return make_once(_place(name, settings, cache), fill, say, what=what).absolute()
+    return make_once(_place(name, settings, cache), fill, say, what=what, is_whole=is_whole).absolute()
 
 
 def _is_filled(name: str, settings: Settings, cache: Path) -> bool:
-    return model_files.identity(settings.language_model) is not None and _place(name, settings, cache).is_dir()
+    """Whether that part is there, and is what was made."""
+    return model_files.identity(settings.language_model) is not None and is_as_made(_place(name, settings, cache))
 
 
 def _place(name: str, settings: Settings, cache: Path) -> Path:
