@@ -3,8 +3,11 @@
     python bench/prompt_tokens.py
 
 Two recorded baselines of Gemma-2-2B (TopK at k=40 and at k=320), the idea `ideas/hierarchy.json`, and the contract that
-belongs to these results, written out below. Tokens are counted by aider's tokenizer for gpt-4o, without network;
-`harness agents install aider` makes its environment. The last line of the output is one JSON object.
+belongs to these results, written out below: four metrics, all numbers that were recorded, and no word of an interface,
+since the prompt with pasted results has none. `shipped` is what a campaign of the shipped contract begins with, at its
+profile for Gemma-2-2B and with the same two baselines: it also tells what `saelab` offers and every setting of the profile.
+Tokens are counted by aider's tokenizer for gpt-4o, without network; `harness agents install aider` makes its environment.
+The last line of the output is one JSON object.
 """
 
 from __future__ import annotations
@@ -16,11 +19,17 @@ import tempfile
 from pathlib import Path
 
 from harness.agents.aider import count_tokens
+from harness.at_work import AtWork
 from harness.brief import Column, Situation, brief, results_table, settings_table
+from harness.campaign import Options, create_campaign
 from harness.contract import Contract, HealthRule, Metric, Profile
 from harness.idea import Idea, choose_idea
+from harness.journal import Journal
 from harness.record import Record, VerdictRecord
+from harness.recording import Recorder
 from harness.results import read_results
+from harness.stop import Stop
+from harness.view import Silent
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT / "baselines" / "gemma-2-2b"
@@ -66,6 +75,18 @@ def situation(idea: Idea, columns: tuple[Column, ...], records: tuple[Record, ..
     return Situation(idea, CONTRACT, PROFILE, settings, columns, records, run=len(records) + 1, attempt=1, max_runs=10)
 
 
+def shipped(idea: Idea) -> str:
+    """The first brief of a campaign of the shipped experiment, `--profile gemma-2-2b --baseline given`."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = Options(profile=PROFILE, baseline="given", max_runs=10)
+        campaign = create_campaign(Path(folder), idea, ROOT, options, python=sys.executable)
+        shutil.rmtree(campaign.given / "relu_l1")  # two baselines, as above
+        recorder = Recorder(AtWork.begin(campaign, Journal(campaign.journal), Silent(), Stop(), "local"))
+        recorder.start()
+        recorder.record_baseline()
+        return brief(recorder.situation(1, 1))
+
+
 def pasted(idea: Idea, files: list[Path]) -> str:
     """The prompt of older harnesses: idea and whole result dicts."""
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
@@ -74,7 +95,8 @@ def pasted(idea: Idea, files: list[Path]) -> str:
     )
 
 
-def main() -> int:
+def measure() -> dict[str, int | None]:
+    """The tokens of each text; None where aider's environment has not been made."""
     idea = choose_idea(ROOT / "ideas" / "hierarchy.json", None)
     columns = tuple(column(label, file) for label, file in BASELINES.items())
     later = column("run_1", ONE_RUN_MORE)
@@ -85,15 +107,19 @@ def main() -> int:
         "brief": brief(situation(idea, columns, ())),
         "brief_one_run_more": brief(situation(idea, (*columns, later), (tried,))),
         "table": results_table(columns) + "\n" + settings_table(columns),
+        "shipped": shipped(idea),
     }
-    tokens = {name: count_tokens(text, MODEL) for name, text in texts.items()}
+    return {name: count_tokens(text, MODEL) for name, text in texts.items()}
+
+
+def main() -> int:
+    tokens = measure()
     if None in tokens.values():
         print("aider's environment has not been made: run `harness agents install aider` first.", file=sys.stderr)
         return 2
     for name, count in tokens.items():
         print(f"{name.replace('_', ' '):<22}{count:>8,} tokens")
-    facts = {"goal": GOAL, "metrics": len(columns[0].metrics), "model": MODEL, **tokens}
-    print(json.dumps(facts))
+    print(json.dumps({"goal": GOAL, "model": MODEL, **tokens}))
     return 0 if (tokens["brief"] or 0) <= GOAL else 1
 
 

@@ -6,7 +6,7 @@ the agent. The experiment's own folder may be one. No verdict of "improved" rest
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from .brief import Column
@@ -55,14 +55,23 @@ def _has_results(folder: Path) -> bool:
 
 def columns(folders: list[Path], contract: Contract) -> Iterator[Column]:
     """The recorded baselines that are context, with the metrics of the contract and what is wrong with them."""
-    names = {metric.name for metric in contract.metric}
     for folder in folders:
         results = read_run(folder, contract)
         broken = broken_where_known(contract, results.numbers, results.settings)
-        settings: dict[str, Setting] = {name: value for name, value in results.settings.items() if "." not in name}
-        yield Column(
-            label=folder.name,
-            metrics={name: value for name, value in results.numbers.items() if name in names},
-            settings=settings,
-            note="; ".join(["recorded elsewhere, no evidence here", *broken]),
-        )
+        note = "; ".join(["recorded elsewhere, no evidence here", *broken])
+        yield column(folder.name, results.numbers, results.settings, contract, note)
+
+
+def column(
+    label: str, metrics: Mapping[str, float], settings: Mapping[str, Setting], contract: Contract, note: str
+) -> Column:
+    """What was recorded elsewhere, with the metrics and settings that mean something here: those of the contract, where it
+    has any. The others are of the code that it was recorded with, and no run would have them."""
+    own = {metric.name for metric in contract.metric} or metrics.keys()
+    known = {name for profile in contract.profiles.values() for name in profile.settings} | {*contract.comparable}
+    return Column(
+        label,
+        {name: value for name, value in metrics.items() if name in own},
+        {name: value for name, value in settings.items() if "." not in name and (name in known or not known)},
+        note,
+    )

@@ -12,7 +12,7 @@ from .budget import spent
 from .cases import Cases, place
 from .check import checked, contradicted
 from .conclusion import conclude, cost
-from .contract import Setting
+from .contract import Contract, Setting
 from .errors import CannotGoOn
 from .folders import files_below
 from .health import broken_where_known, check_health
@@ -175,7 +175,7 @@ class Recorder:
             settings=self._settings(records[0]),
             columns=(
                 *baselines.columns(baselines.context(self._campaign.given), self._campaign.contract),
-                *(_column(record) for record in records if record.status == "completed"),
+                *(_column(record, self._campaign.contract) for record in records if record.status == "completed"),
             ),
             records=tuple(records),
             run=run,
@@ -394,13 +394,13 @@ class Recorder:
         write_atomically(campaign.session, "".join(path.read_text(encoding="utf-8") for path in turns))
 
 
-def _column(record: Record) -> Column:
-    return Column(
-        label=f"run_{record.run}",
-        metrics={name: metric.value for name, metric in record.metrics.items()},
-        settings={name: setting.value for name, setting in record.settings.items()},
-        note="given, not executed here" if record.given else "",
-    )
+def _column(record: Record, contract: Contract) -> Column:
+    label = f"run_{record.run}"
+    metrics = {name: metric.value for name, metric in record.metrics.items()}
+    settings = {name: setting.value for name, setting in record.settings.items()}
+    if record.given:
+        return baselines.column(label, metrics, settings, contract, "given, not executed here")
+    return Column(label, metrics, settings)
 
 
 def _add(a: UsageRecord, b: UsageRecord) -> UsageRecord:

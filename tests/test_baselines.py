@@ -60,6 +60,7 @@ def test_the_gemma_campaign_begins_without_a_gpu_hour(tmp_path: Path) -> None:
     ]
     assert "relu_l1: recorded elsewhere, no evidence here; l0 is 8896, more than 0.25 x dict_size (4096)" in told
     assert "run_0: given, not executed here" in told
+    assert "llm_test_accuracy" not in told and "trainer_class" not in told  # of the code that it was recorded with
     assert "k=40*" in told and "lr=0.0003" in told  # the profile's settings, not those of the other code
 
 

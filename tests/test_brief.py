@@ -7,6 +7,8 @@ from typing import get_args
 import pytest
 from jinja2 import UndefinedError
 
+from bench import prompt_tokens
+from harness.agents.environment import aider_python
 from harness.brief import (
     _ENDED,
     TAIL_CHARACTERS,
@@ -365,6 +367,13 @@ def test_of_a_progress_bar_its_last_state_is_told():
 def test_an_output_of_many_open_tracebacks_is_read_in_one_pass():
     text = relevant_end('Traceback (most recent call last):\n  File "a", line 1\n' * 10**5)
     assert len(text) < TAIL_CHARACTERS + 30
+
+
+def test_the_first_brief_is_as_short_as_the_benchmark_says():
+    aider_python(lambda line: None)
+    tokens = prompt_tokens.measure()
+    assert tokens["brief"] <= prompt_tokens.GOAL < tokens["pasted"] / 6
+    assert tokens["shipped"] <= 2_500
 
 
 def test_the_reviewer_gets_idea_table_plan_and_diff():
