@@ -426,6 +426,85 @@ def test_another_process_prepares_again_what_was_removed_since(lab: Path) -> Non
     assert prepared() == ["{} None"] * 2
 
 
+# --- keys and secrets ---
+
+
+KEY = "sk-of-the-person"
+TELLS = """
+import os
+from pathlib import Path
+told = {name: os.environ.get(name) for name in ("OPENAI_API_KEY", "HTTPS_PROXY", "HF_TOKEN", "HARNESS_SECRET")}
+with open(Path(os.environ["HARNESS_LAB_CACHE"]) / "evals" / "told.txt", "a") as log:
+    print(os.environ.get("HARNESS_OVERRIDES"), told, file=log)
+"""
+
+
+def test_a_judges_key_goes_to_scorers_that_ask_a_judge_and_into_no_file(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "HTTPS_PROXY", "HF_TOKEN"):
+        monkeypatch.setenv(name, KEY)
+    (lab / "experiment.toml").write_text('judged = ["wide"]\n' + PREPARED + CONTRACT + 'warm = ["colorsys"]\n')
+    kept: list[Path] = []
+
+    class Looking(Silent):
+        def tick(self, line: str) -> None:
+            files = (path for path in made.root.rglob("*") if path.is_file())
+            kept.extend(path for path in files if KEY in path.read_text(errors="replace"))
+
+    looks = "import time\ntime.sleep(1)\n"
+    (lab / "toylab" / "score.py").write_text(looks + TELLS + SCORER)
+    (lab / "toylab" / "prepare.py").write_text(looks + PREPARE + "assert os.environ['HF_TOKEN']\n")
+    made = campaign(lab, BETTER)
+    assert go_on(made, view=Looking(), stop=Stop()).exit_code == 0
+    assert go_on(made, view=Looking(), stop=Stop(), score=(1, "wide")).exit_code == 0
+    assert kept == []
+    told = (laboratory.lab_cache() / "evals" / "told.txt").read_text().splitlines()
+    assert [(KEY in line, "HTTPS_PROXY': None" in line) for line in told] == [
+        (False, True),
+        (False, True),
+        (True, False),
+    ]
+    assert all("HF_TOKEN': None" in line for line in told)
+    secrets = {line.partition("HARNESS_SECRET': ")[2] for line in told}
+    assert len(secrets) == 1 and "None" not in secrets.pop()
+
+
+def test_a_warm_process_imports_from_the_laboratory_alone(lab: Path) -> None:
+    (lab / "experiment.toml").write_text(CONTRACT + 'warm = ["toylab"]\n')
+    planted = (
+        "import os\nfrom pathlib import Path\n(Path(os.environ['HARNESS_LAB_CACHE']) / 'evals' / 'hijacked').touch()\n"
+    )
+    made = campaign(lab, BETTER)
+    folder = made.local / "warm"
+    (folder / "toylab").mkdir(parents=True)
+    for name in ("json.py", "argparse.py", "toylab/sub.py", "toylab/__init__.py"):
+        (folder / name).write_text(planted)
+    assert end(made).exit_code == 0
+    assert not (laboratory.lab_cache() / "evals" / "hijacked").exists()
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) == [
+        "experiment.toml",
+        "toylab/__init__.py",
+        "toylab/prepare.py",
+        "toylab/score.py",
+    ]
+
+
+def test_what_comes_into_the_warm_folder_is_noticed(lab: Path) -> None:
+    (lab / "experiment.toml").write_text(CONTRACT + 'warm = ["toylab"]\n')
+
+    class Planting(Silent):
+        def tick(self, line: str) -> None:
+            if line == "scoring":
+                (made.local / "warm" / "json.py").touch()
+
+    (lab / "toylab" / "score.py").write_text("import time\nprint('scoring', flush=True)\ntime.sleep(1.5)\n" + SCORER)
+    made = campaign(lab, BETTER)
+    ending = go_on(made, view=Planting(), stop=Stop())
+    assert ending.exit_code == 4
+    assert "files of the laboratory changed while it scored" in ending.message
+
+
 # --- crashes -------------------------------------------------------------------------------------------------------------
 
 
