@@ -142,7 +142,8 @@ class Cases:
 
     def parent(self, run: int) -> Record:
         """The run whose code `run` started from, as that was put in place for it."""
-        return self.records[self.placed(run)["from"]]
+        number: int = self.placed(run)["from"]
+        return self.records[number]
 
     def placed(self, run: int) -> dict[str, Any]:
         """What put the code in place that `run` starts from: its `commit`, and the number of the run that it is `from`."""

@@ -88,7 +88,7 @@ class Recorder:
             new = old.model_copy(update={"seeds": seeds, "metrics": compare_metrics(by_seed, None)})
         else:
             case = self._cases.case(run)
-            facts = {
+            facts: dict[str, Any] = {
                 "seeds": list(case.by_seed),
                 "metrics": compare_metrics(list(case.by_seed.values()), records[0]),
                 "warnings": [*old.warnings, *(text for text in case.failed_seeds if text not in old.warnings)],
