@@ -106,8 +106,10 @@ class Recorder:
     def place(self, run: int) -> None:
         """Put the code in place that `run` is to start from, where a second look has changed which that is: not where it has
         begun, or where a person has changed the code that is there."""
+        if self._cases.turns(run):
+            return
         best = self._cases.best(self._cases.records)
-        if self._cases.turns(run) or self._cases.placed(run)["from"] == best.run or self.person_diff():
+        if self._cases.placed(run)["from"] == best.run or self.person_diff():
             return
         number = sum(e["step"].startswith(place(run)) for e in self._journal.of("done"))
         step = f"{place(run)}{number}"
