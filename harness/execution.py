@@ -22,6 +22,7 @@ from .kept import shelves
 from .laboratory import CACHE, EVALS, OF_THE_SCORERS, Laboratory, Scoring, is_real, lab_cache, settings_key
 from .layout import layouts
 from .places import without_places
+from .private import private
 from .repository import Repository, takes
 from .result_files import EVAL_FOLDER
 from .text import shown
@@ -34,12 +35,6 @@ PASSED_ON = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_
 PASSED_ON_PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "NVIDIA_VISIBLE", "CUBLAS_", "PYTORCH_")
 CACHES = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}
 """Caches of the libraries, which the experiment may read; they lie in the person's cache folder unless set."""
-OF_THE_PERSON = (
-    ".ssh", ".gnupg", ".aws", ".azure", ".netrc", ".git-credentials", ".pypirc", ".kaggle", ".env", ".aider.conf.yml",
-    ".aider", ".claude", ".claude.json", ".codex", ".gemini", ".cache/huggingface/token", ".cache/huggingface/stored_tokens",
-    ".config/gcloud", ".config/gh", ".config/harness", ".local/share/opencode", ".bash_history", ".zsh_history",
-)  # fmt: skip
-"""Where keys commonly are in a person's home; no experiment reads them."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +267,7 @@ class Executions:
         with, and keys."""
         campaigns = [each.root for each in layouts(self._campaign.root.resolve().parent)]
         evals = lab_cache() / OF_THE_SCORERS
-        return (self._campaign.root, *campaigns, evals, shelves(), *(Path.home() / name for name in OF_THE_PERSON))
+        return (self._campaign.root, *campaigns, evals, shelves(), *private(os.environ))
 
 
 def oldest(begun: float, ended: float, seconds: float) -> float:

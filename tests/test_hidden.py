@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from harness.campaign import Campaign
 from harness.executors.confinement import Confinement
+from harness.loop import go_on
+from harness.stop import Stop
+from harness.view import Silent
 
 from .executing import Workshop
 
@@ -24,6 +29,60 @@ def campaign(tmp_path: Path) -> Path:
     (folder / "run_1" / "link to data").symlink_to(tmp_path / "runs" / "data.txt")
     (tmp_path / "runs" / "link to campaign").symlink_to(folder)
     return folder
+
+
+def keys_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make: Callable[..., Campaign], key: Path, **told: str
+) -> str:
+    """What an experiment of a campaign reads of `key`, where the person's environment has `told`."""
+    for name in ("HF_HOME", "HF_TOKEN_PATH", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache of the harness"))
+    key.parent.mkdir(parents=True)
+    key.write_text("secret")
+    (key.parent / "hub").mkdir()
+    (key.parent / "hub" / "model").write_text("weights")
+    experiment = tmp_path / "experiment" / "experiment.py"
+    experiment.write_text(
+        f"""
+for path in ({str(key)!r}, {str(key.parent / "hub" / "model")!r}):
+    try:
+        print("read", open(path).read())
+    except OSError as error:
+        print(type(error).__name__)
+"""
+        + experiment.read_text()
+    )
+    made = make({"run 1, attempt 1": {"text": "ALL_COMPLETED"}}, max_runs=1)
+    assert go_on(made, view=Silent(), stop=Stop()).exit_code == 0
+    said = (made.run_folder(0) / "log.txt").read_text().splitlines()
+    return "; ".join(said[said.index("read weights") - 1 :][:2])
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("x/huggingface/token", {"XDG_CACHE_HOME": "x"}),
+        ("x/huggingface/stored_tokens", {"XDG_CACHE_HOME": "x"}),
+        ("h/token", {"HF_HOME": "h"}),
+        ("t/mine", {"HF_TOKEN_PATH": "t/mine"}),
+        ("t/stored_tokens", {"HF_TOKEN_PATH": "t/mine"}),
+        ("c/gh", {"XDG_CONFIG_HOME": "c"}),
+        ("a/keys", {"AWS_SHARED_CREDENTIALS_FILE": "a/keys"}),
+    ],
+)
+def test_no_experiment_reads_keys_where_the_persons_environment_puts_them(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    make_campaign: Callable[..., Campaign],
+    key: str,
+    told: dict[str, str],
+) -> None:
+    where = {name: str(tmp_path / "place" / value) for name, value in told.items()}
+    said = keys_read(monkeypatch, tmp_path, make_campaign, tmp_path / "place" / key, **where)
+    assert said == "PermissionError; read weights"
 
 
 def read(workshop: Workshop, path: Path, **job: object) -> str:
