@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from pygments.lexers import get_lexer_for_filename
@@ -46,6 +47,7 @@ def pieces(path: str, lines: Sequence[str]) -> list[list[Piece]]:
     return found if same else [[("", line)] for line in lines]
 
 
+@lru_cache
 def _lexer(path: str) -> Any:
     try:
         return get_lexer_for_filename(path, stripnl=False, ensurenl=False)

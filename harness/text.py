@@ -22,17 +22,23 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,500}
 _BREAKS = dict.fromkeys(map(ord, "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), "\n")
 _CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n"), ord("\t"), *_BREAKS})
 # Characters that reorder what a terminal shows could make the agent's words look like the harness's.
-_REORDERING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F])
+_REORDERING = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x061C, 0x200E, 0x200F])
+# What shows nothing could hold words that nobody sees: joiners, fillers, tags, variations that no letter has.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200d\u2060-\u2064\u206a-\u206f\u3164\ufeff\uffa0"
+    "\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
 _HARMLESS = {**_BREAKS, **_CONTROLS, **_REORDERING}
 
 
 def clean(text: str) -> str:
-    """`text` without escape sequences, control characters and lone surrogates; of a redrawn line its last state."""
+    """`text` without escape sequences, control characters and lone surrogates, with characters that nobody would see
+    written as escapes; of a redrawn line its last state."""
     text = encodable(text)
     text = _ESCAPES.sub("", text).replace("\r\n", "\n")
     if "\r" in text:
         text = "\n".join(row.rstrip("\r").rpartition("\r")[2] for row in text.split("\n"))
-    return text.translate(_HARMLESS)
+    return _INVISIBLE.sub(lambda m: m[0].encode("unicode_escape").decode(), text.translate(_HARMLESS))
 
 
 def line(text: str) -> str:

@@ -12,7 +12,7 @@ import os
 import stat
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,18 @@ from ..journal import Event, read_events
 from ..layout import Layout, read_json
 from ..record import AttemptRecord, Record, UsageRecord
 from ..repository import Repository
+from ..result_files import EVAL_FOLDER
 from ..results import Row
 from ..scored import read_run
 from ..standing import NO_EVIDENCE, Standing, stand
+from ..text import line
 
 END_BYTES = 256 * 1024
 """Of an output, so much of its end is read."""
 MAX_LOG_BYTES = 32 * 2**20
 """Of a training log, so much of its beginning is read."""
+LARGEST = 1e100
+"""A larger number of a training log is passed over: no axis holds it."""
 COST_KEYS = frozenset({"time", "seconds", "timestamp", "elapsed"})
 STEP_KEYS = ("step", "steps", "iteration", "epoch")
 
@@ -42,15 +46,18 @@ class Change:
 
     text: str = ""
     missing: str = ""
+    command: str = ""
+    """That shows the same, in the campaign's folder."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a run, with what it changed and the end of what it printed."""
+    """One try at a run, with what it changed and the end of what it printed; `hypothesis` is of the run in hand."""
 
     record: AttemptRecord
     change: Change
     output: str = ""
+    hypothesis: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,11 @@ class Run:
     details: tuple[Detail, ...] = ()
 
     @property
+    def lost(self) -> list[Attempt]:
+        """The attempts that became no run."""
+        return [attempt for attempt in self.attempts if attempt.record.status != "completed"]
+
+    @property
     def is_evidence(self) -> bool:
         """Whether its numbers may be compared; the baseline's may."""
         return self.record.status == "completed" and (
@@ -92,6 +104,13 @@ class Run:
         """The run's number, the mean over its seeds, None where it has none."""
         found = self.record.metrics.get(metric)
         return found.value if found else None
+
+    def difference(self, primary: str) -> float:
+        """Of its primary metric, which it has, from that of what answers for it."""
+        compared, found = self.record.verdict.against_baseline, self.record.metrics[primary]
+        if compared is not None:
+            return compared.mean - compared.reference_mean
+        return found.value if found.difference is None else found.difference
 
     def values(self, metric: str) -> list[float]:
         """The numbers of its seeds, where there is more than one."""
@@ -118,7 +137,9 @@ class Account:
     runs: tuple[Run, ...]
     in_hand: tuple[Attempt, ...]
     output: str
-    """The end of what is being executed now."""
+    """The end of what is being executed now, or of the baseline that failed."""
+    no_baseline: str = ""
+    """Why there is no baseline though it was executed."""
 
     @property
     def name(self) -> str:
@@ -134,15 +155,15 @@ class Account:
 
     @property
     def best(self) -> Run | None:
-        """The run with the best primary metric among those that improved or, where none did, among those that are evidence;
-        the latter is not to say that it is better."""
+        """The run that is best beside what answers for it, in the primary metric, among those that improved or, where none
+        did, among those that are evidence; the latter is not to say that it is better."""
         primary = self.primary
         sound = [run for run in self.runs[1:] if run.is_evidence and primary and run.value(primary.name) is not None]
         improved = [run for run in sound if run.record.verdict.kind == "improved"]
         if primary is None or not sound:
             return None
         sign = 1 if primary.better == "lower" else -1
-        return min(improved or sound, key=lambda run: sign * (run.value(primary.name) or 0.0))
+        return min(improved or sound, key=lambda run: sign * run.difference(primary.name))
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -174,6 +195,12 @@ def read_account(layout: Layout) -> Account:
         raise CannotGoOn(f"{layout.root}: a record or the contract in it cannot be read: {error}") from error
     reader = _Reader(layout, contract, records, events)
     step = standing.step
+    no_baseline = reader.no_baseline(standing)
+    output = ""
+    if no_baseline:
+        output = end_of(layout.record_file(0).parent / "log.txt")
+    elif step and standing.state == "running":
+        output = end_of(layout.output(step.name))
     return Account(
         standing=standing,
         idea=read_json(layout.idea_file),
@@ -183,7 +210,8 @@ def read_account(layout: Layout) -> Account:
         harness=str(facts.get("harness", "")),
         runs=tuple(reader.run(record) for record in records),
         in_hand=reader.in_hand(standing),
-        output=end_of(layout.output(step.name)) if step and standing.state == "running" else "",
+        output=output,
+        no_baseline=no_baseline,
     )
 
 
@@ -202,19 +230,19 @@ def end_of(path: Path) -> str:
 
 def read_curves(path: Path) -> dict[str, Curve]:
     """The numbers of a training log (JSON lines) by key. Lines that are no objects and values that are no finite numbers
-    are passed over; without a key for steps, the lines are counted."""
+    are passed over, and so are those beyond LARGEST; without a key for steps, the lines are counted."""
     found: dict[str, tuple[list[float], list[float]]] = {}
     data, _ = _read(path, MAX_LOG_BYTES)
-    for number, line in enumerate(data.split(b"\n"), 1):
+    for number, entered in enumerate(data.split(b"\n"), 1):
         try:
-            entry = json.loads(line)
+            entry = json.loads(entered)
         except (ValueError, RecursionError):
             continue
         if not isinstance(entry, dict):
             continue
         step = next((entry[key] for key in STEP_KEYS if _is_number(entry.get(key))), number)
         for key, value in entry.items():
-            if key not in STEP_KEYS and key not in COST_KEYS and _is_number(value):
+            if key not in STEP_KEYS and key not in COST_KEYS and _is_number(value) and abs(value) <= LARGEST:
                 steps, values = found.setdefault(key, ([], []))
                 steps.append(float(step))
                 values.append(float(value))
@@ -240,8 +268,23 @@ class _Reader:
             attempts=tuple(self._attempt(record.run, attempt) for attempt in record.attempts),
             output=end_of(folder / "log.txt"),
             curves=read_curves(folder / self._log),
-            details=_details(read_run(folder, self._contract).rows) if record.status == "completed" else (),
+            details=self._details(folder) if record.status == "completed" else (),
         )
+
+    def no_baseline(self, standing: Standing) -> str:
+        """Why there is no baseline though it was executed; empty where there is one, or may still be."""
+        if self._records or standing.state == "running":
+            return ""
+        trouble = (self._results.get("run_0/execute") or {}).get("trouble")
+        if trouble:
+            return f"it {trouble['status'].replace('_', ' ')}: {line(trouble['why'])}"
+        return line(standing.message.split("\n")[0]) if standing.reason == "cannot_go_on" else ""
+
+    def _details(self, folder: Path) -> tuple[Detail, ...]:
+        """What lies behind the means of the run's evaluations. What a scorer measures is taken from its files alone."""
+        rows = read_run(folder, self._contract).rows
+        is_scored = bool(self._contract.scorer)
+        return _details(row for row in rows if not is_scored or row.file.startswith(f"{EVAL_FOLDER}/"))
 
     def in_hand(self, standing: Standing) -> tuple[Attempt, ...]:
         """The attempts at the run after the last record, as far as the journal knows them."""
@@ -261,12 +304,14 @@ class _Reader:
                 usage=UsageRecord.model_validate(turn.get("usage", {})),
                 seconds=row.seconds,
             )
-            found.append(self._attempt(row.run, record))
+            attempt = self._attempt(row.run, record)
+            found.append(replace(attempt, hypothesis=turn.get("hypothesis", "")))
         return tuple(found)
 
     def _attempt(self, run: int, attempt: AttemptRecord) -> Attempt:
-        folder = self._layout.record_file(run).parent / "attempts" / str(attempt.number)
-        if attempt.status == "completed":  # its change and output are the run's
+        of_run = self._layout.record_file(run).parent
+        folder = of_run / "attempts" / str(attempt.number)
+        if attempt.status == "completed" and run < len(self._records):  # its change and output are the run's
             return Attempt(attempt, Change())
         base = self._turn(run, attempt.number).get("base")
         change = Change(missing="It changed no file that the agent may edit.")
@@ -276,7 +321,8 @@ class _Reader:
                 if base
                 else Change(missing="The journal does not say from what.")
             )
-        output = next((text for name in ("log.txt", "smoke.txt") if (text := end_of(folder / name))), "")
+        executed = (of_run if attempt.status == "completed" else folder) / "log.txt"
+        output = next((text for path in (executed, folder / "smoke.txt") if (text := end_of(path))), "")
         return Attempt(attempt, change, output)
 
     def _turn(self, run: int, attempt: int) -> Mapping[str, Any]:
@@ -305,7 +351,7 @@ def _difference(folder: Path, old: str, new: str, code: Sequence[str]) -> Change
         text = Repository(root, root / ".harness").diff(old, new, code)
     except CannotGoOn as error:
         return Change(missing=f"Git cannot show it: {error}")
-    return Change(text) if text else Change(missing="The same code.")
+    return Change(text, command=f"git diff {old[:12]} {new[:12]}") if text else Change(missing="The same code.")
 
 
 def _details(rows: Iterable[Row]) -> tuple[Detail, ...]:

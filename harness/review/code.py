@@ -28,22 +28,21 @@ class Rendered:
     """Lines."""
 
 
-def diff_html(text: str, lines: int, characters: int) -> Rendered:
-    """A unified diff: the first `lines` lines of it, or as many as give `characters` characters of HTML."""
+def diff_html(text: str, lines: int, room: int) -> Rendered:
+    """A unified diff: the first `lines` lines of it, or as many as give `room` bytes of HTML."""
     parts: list[Markup] = []
     size = shown = added = removed = total = 0
     for path, block in blocks(text):
         added += sum(mark == "+" for mark, _ in block)
         removed += sum(mark == "-" for mark, _ in block)
         total += len(block)
-        room = lines - shown
-        if room <= 0 or size >= characters:
+        if shown >= lines or size >= room:
             continue
-        for html in _block(path, block[:room]):
-            if size >= characters:
+        for html in _block(path, block[: lines - shown]):
+            if size >= room:
                 break
             parts.append(html)
-            size += len(html)
+            size += len(html.encode())
             shown += 1
     return Rendered(Markup("").join(parts), added, removed, total - shown)
 

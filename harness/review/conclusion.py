@@ -10,8 +10,10 @@ from ..conclusion import conclude, cost
 from ..contract import Metric
 from ..judging import Judging
 from ..standing import Standing
-from ..table import number, row
+from ..table import number
+from ..text import line
 from .account import Account
+from .estimates import Estimates, answering
 
 Tone = Literal["good", "bad", "open", "plain"]
 
@@ -30,44 +32,56 @@ TONES: dict[str, Tone] = {
 
 @dataclass(frozen=True)
 class Summary:
-    """`headline` is the verdict on the best run in a sentence; `facts` are sentences that belong to it."""
+    """`headline` is the best run and the verdict on it in a sentence; `facts` are sentences that belong to it."""
 
     headline: str
     tone: Tone
     facts: tuple[str, ...]
 
 
-def summarize(account: Account) -> Summary:
-    """The conclusion as far as the campaign has come: the verdict on the best run, then the harness's own conclusion."""
+def summarize(account: Account, estimates: Estimates) -> Summary:
+    """The conclusion as far as the campaign has come: the best run beside what answers for it and the verdict on it, then
+    the harness's own conclusion."""
     tried = account.runs[1:]
     primary, best, baseline = account.primary, account.best, account.baseline
     if baseline is None:
+        if account.no_baseline:
+            return Summary(f"The baseline failed: {account.no_baseline}", "bad", ())
         return Summary("No run is recorded yet, not even the baseline.", "plain", ())
     if not tried:
-        value = baseline.value(primary.name) if primary else None
-        at = f": {primary.name} {number(value)}" if primary and value is not None else ""
+        has_value = primary is not None and primary.name in baseline.record.metrics
+        at = f": {line(primary.name)} {estimates.mean(baseline, primary.name)}" if primary and has_value else ""
         return Summary(f"Only the baseline is recorded so far{at}.", "plain", ())
-    on_idea, *others = _concluded(account)
+    on_idea, *others = _concluded(account, estimates.judging)
     facts = (on_idea, *target_in_words(account), *others)
     if primary is None:
         return Summary("No run can be called better: the contract names no primary metric.", "plain", facts)
     if best is None:
         return Summary("No run is evidence.", "bad", facts)
-    there = baseline.value(primary.name)
-    mine, theirs = row([best.value(primary.name), there], 4)
-    if there is None or not is_better(primary, best.value(primary.name), there):
-        return Summary(
-            f"No run that is evidence has a {primary.better} {primary.name} than the baseline ({theirs}).",
-            "plain",
-            (f"The nearest is run {best.record.run} with {mine}.", *facts),
-        )
-    kind = best.record.verdict.kind
-    has = primary.name if kind == "improved" else f"the {_most(primary)} {primary.name} of the runs that are evidence"
-    headline = (
-        f"{in_words(kind).capitalize()}: run {best.record.run} has {has}, {mine} against {theirs} of the baseline."
-    )
+    name, run, kind = line(primary.name), best.record.run, best.record.verdict.kind
+    found, reference = estimates.beside(best, primary.name), answering(best)
+    beside = f"{estimates.mean(best, primary.name)} against {estimates.reference(best, primary.name)} of {reference}"
     reason = _sentence(best.record.verdict.why)
-    return Summary(headline, TONES.get(kind, "plain"), (on_idea, *reason, *target_in_words(account), *others))
+    improved = [each.record.run for each in tried if each.record.verdict.kind == "improved"]
+    tone = TONES.get(kind, "plain")
+    if improved:
+        which = (
+            f"run {run}" if len(improved) == 1 else f"runs {', '.join(map(str, improved))}; best is run {run}, which"
+        )
+        headline = f"Improved: {which} has {name} {beside}."
+    elif found is None or not is_better(primary, found.value, found.reference):
+        others_answer = any(answering(each) != "the baseline" for each in tried)
+        than = "what answers for it" if others_answer else "the baseline"
+        tone = "plain"
+        headline = (
+            f"No run that is evidence has a {primary.better} {name} than {than}. Nearest is run {run}, {beside}; the "
+            f"verdict on it is: {in_words(kind)}."
+        )
+    else:
+        headline = (
+            f"{in_words(kind).capitalize()}: run {run} is best in {name} of the runs that are evidence, {beside}."
+        )
+    return Summary(headline, tone, (on_idea, *reason, *target_in_words(account), *others))
 
 
 def state_in_words(standing: Standing) -> str:
@@ -109,12 +123,10 @@ def in_words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _concluded(account: Account) -> list[str]:
+def _concluded(account: Account, judging: Judging) -> list[str]:
     """The paragraphs that the notes of a campaign close with."""
     standing = account.standing
     records = [run.record for run in account.runs]
-    profile = str(standing.options.get("profile", ""))
-    judging = Judging(account.contract, profile, account.planned, records)
     usage = standing.usage
     spent = cost(records, usage.sent + usage.received, usage.cost, standing.seconds)
     return conclude(account.contract, judging, records, spent).split("\n\n")
@@ -138,7 +150,3 @@ def target_in_words(account: Account) -> list[str]:
 
 def _sentence(text: str) -> list[str]:
     return [text[:1].upper() + text[1:].rstrip(".") + "."] if text else []
-
-
-def _most(metric: Metric) -> str:
-    return "lowest" if metric.better == "lower" else "highest"

@@ -103,12 +103,14 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Code:
-    """Lines of code or commands. `left_out` of its lines are not shown; `about` says in words what they are."""
+    """Lines of code or commands; `about` says in words what they are. `left_out` of its lines are not shown; `whole` is the
+    command that shows them all, in the campaign's folder."""
 
     text: str
     about: str
     language: Literal["diff", "sh"] = "sh"
     left_out: int = 0
+    whole: str = ""
 
     @property
     def lines(self) -> list[tuple[str, str]]:
@@ -131,7 +133,8 @@ class Code:
     @property
     def rest(self) -> str:
         """What is to be said of the lines that are left out."""
-        return f"{self.left_out:,} more lines are left out here." if self.left_out else ""
+        where = f"; {self.whole} in the campaign’s folder has them" if self.whole else ""
+        return f"{self.left_out:,} more lines are left out here{where}." if self.left_out else ""
 
 
 Block = Paragraph | Items | Quote | Written | Table | Pictures | Code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..check import check, contradictions
+from ..check import contradictions, words_on
 from ..contract import Contract
 from ..record import Record
 from ..text import clip, line
@@ -126,9 +126,7 @@ def _settings(records: Sequence[Record]) -> Iterator[str]:
 def _contradicted(records: Sequence[Record], contract: Contract) -> Iterator[str]:
     """How often an agent's words are against the records."""
     for record in records:
-        known = records[: record.run + 1]
-        texts = (record.description, record.interpretation)
-        wrong = [each for text in texts for each in contradictions(check(text, known, contract, about=record.run))]
+        wrong = [each for found in words_on(record, records, contract).values() for each in contradictions(found)]
         if wrong:
             claims = "; ".join(f"“{clip(line(each.claim), _WHY)}”, but {each.why}" for each in wrong[:_MOST_WARNINGS])
             yield f"The agent’s words on run {record.run} contradict the records: {claims}."

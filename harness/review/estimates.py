@@ -11,7 +11,7 @@ from ..difference import Difference, beside
 from ..evidence import decimals
 from ..judging import Judging
 from ..record import ComparisonRecord
-from ..record_page import differences
+from ..record_page import differences, word
 from ..sentence import p_in_words
 from ..table import number, row
 from ..text import line
@@ -28,18 +28,18 @@ class Estimates:
         contract, records = account.contract, [run.record for run in account.runs]
         profile = str(account.standing.options.get("profile", ""))
         self.judging = Judging(contract, profile, account.planned, records)
-        self._primary = account.primary.name if account.primary else ""
-        plain = [record.model_dump() for record in records]
+        self._plain = {record.run: record.model_dump() for record in records}
         rules = contract.model_dump()
-        self._found = {record["run"]: differences(record, plain[0], rules) for record in plain}
+        self._found = {run: differences(record, self._plain[0], rules) for run, record in self._plain.items()}
 
     def beside(self, run: Run, metric: str) -> Difference | None:
         """The run's number beside that of what answers for it; None where nothing does, or it has none."""
-        compared = run.record.verdict.against_baseline
-        if metric == self._primary and compared and compared.sd is not None and metric in run.record.metrics:
-            numbers = compared.mean, compared.reference_mean, compared.seeds, compared.reference_seeds
-            return Difference(*numbers, compared.sd, compared.reference_sd)
         return self._found[run.record.run].get(metric)
+
+    def word(self, run: Run, metric: str) -> str:
+        """What the difference means, as `harness show` says it; of a run that is no evidence nothing."""
+        found = self.beside(run, metric)
+        return word(self._plain[run.record.run], found) if found else ""
 
     def mean(self, run: Run, metric: str) -> str:
         """`0.112 ± 0.008`, `0.1124` where the noise is unknown, a dash where there is no number."""
@@ -78,6 +78,14 @@ def answering(run: Run) -> str:
     """What answers for a run: `the baseline`, or the name of a control or of a place on the frontier."""
     compared = run.record.verdict.against_baseline
     return "the baseline" if compared is None or compared.reference.startswith("run_0") else line(compared.reference)
+
+
+def beside_what(run: Run, primary: str) -> str:
+    """A control answers for all metrics, a place on the frontier for the primary one."""
+    answer, control = answering(run), run.record.control
+    if answer == "the baseline" or (control and line(control.name) == answer):
+        return answer
+    return f"the baseline, for {primary} beside the {answer}"
 
 
 def with_error(value: float, error: float | None) -> str:

@@ -10,8 +10,9 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -21,10 +22,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from ..contract import Metric
-from ..table import number
+from ..table import number, titled
 from ..text import clip, line
-from .account import Account, Run
+from .account import Account, Curve, Run
 from .conclusion import TONES, is_better
+from .references import all_references
 from .svg import inline_svg
 
 PALETTE = {
@@ -70,7 +72,12 @@ _SAME = 0.1
 _MOST_IN_ALT = 15
 _MOST_CURVES = 2
 _LONGEST_LABEL = 40
+_LONGEST_ERROR = 200
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+Drawing = tuple[Figure, str, str]
+"""A figure, its caption, and in words what it shows."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +119,36 @@ def plots(account: Account) -> list[Plot]:
     primary = account.primary
     with matplotlib.rc_context(_STYLE):
         if primary is not None and any(run.value(primary.name) is not None for run in account.runs):
-            found.append(_over_runs(account, primary))
-            found += [_frontier(account, primary, metric) for metric in account.context]
-        found += _training(account)
+            title = f"{line(primary.name)} over the runs ({primary.better} is better)"
+            found.append(_tried("primary", title, partial(_over_runs, account, primary)))
+            for other in account.context:
+                title = f"{line(primary.name)} against {line(other.name)}"
+                found.append(
+                    _tried(f"frontier-{other.better or 'context'}", title, partial(_frontier, account, primary, other))
+                )
+        for number, key in enumerate(_worth_drawing(account)):
+            title = f"{clip(line(key), _LONGEST_LABEL)} while training"
+            found.append(_tried(f"training-{number}", title, partial(_training, account, key)))
     return found
 
 
-def _over_runs(account: Account, primary: Metric) -> Plot:
+def _tried(name: str, title: str, draw: Callable[[], Drawing]) -> Plot:
+    """The figure or, where matplotlib cannot draw these numbers, one that says so."""
+    try:
+        figure, caption, alt = draw()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as below
+            figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # everything has its place now
+    except (ValueError, ArithmeticError, RuntimeError) as error:
+        figure, axes = _figure()
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "This figure cannot be drawn.", ha="center")
+        caption = alt = f"It cannot be drawn: {clip(line(str(error)), _LONGEST_ERROR).rstrip('.')}."
+    return Plot(name, title, caption, alt, figure)
+
+
+def _over_runs(account: Account, primary: Metric) -> Drawing:
     figure, axes = _figure()
     valued = [(run, value) for run in account.runs if (value := run.value(primary.name)) is not None]
     baseline = account.baseline
@@ -132,6 +162,15 @@ def _over_runs(account: Account, primary: Metric) -> Plot:
             notes.append(f"The band is one standard deviation of the baseline's {seeds} seeds about their mean.")
         else:
             notes.append("There is no noise band: the baseline has one seed, so the noise is unknown.")
+    answers = [
+        (run.record.run, compared.reference_mean)
+        for run, _ in valued
+        if (compared := run.record.verdict.against_baseline) and not compared.reference.startswith("run_0")
+    ]
+    if answers:
+        look: dict[str, Any] = {"marker": "_", "s": 160, "color": PALETTE["muted"], "zorder": 2}
+        axes.scatter(*zip(*answers, strict=True), label="its reference", **look)
+        notes.append("A short line is what answers for a run in the place of the baseline: a control, or the frontier.")
     for run, _ in valued:
         values = run.values(primary.name)
         axes.scatter([run.record.run] * len(values), values, s=9, color=PALETTE["other"], zorder=2)
@@ -154,16 +193,10 @@ def _over_runs(account: Account, primary: Metric) -> Plot:
     if primary.label:
         notes.insert(0, f"{line(primary.name)}: {line(primary.label)}.")
     shown = [f"run {run.record.run} {number(value)}" for run, value in valued]
-    return Plot(
-        name="primary",
-        title=f"{line(primary.name)} over the runs ({primary.better} is better)",
-        caption=" ".join(notes),
-        alt=_listed(shown, [value for _, value in valued]),
-        figure=figure,
-    )
+    return figure, " ".join(notes), _listed(shown, [value for _, value in valued])
 
 
-def _frontier(account: Account, primary: Metric, other: Metric) -> Plot:
+def _frontier(account: Account, primary: Metric, other: Metric) -> Drawing:
     figure, axes = _figure()
     points = [
         (run, x, y)
@@ -171,6 +204,22 @@ def _frontier(account: Account, primary: Metric, other: Metric) -> Plot:
         if (x := run.value(other.name)) is not None and (y := run.value(primary.name)) is not None
     ]
     front = _front([p for p in points if p[0].is_evidence], primary, other)
+    elsewhere = sorted(
+        (x, y)
+        for each in all_references(account)
+        if (x := each.mean(other.name)) is not None and (y := each.mean(primary.name)) is not None
+    )
+    if elsewhere:
+        untouched = [(x, y) for run, x, y in points if run.record.run == 0]
+        axes.plot(
+            *zip(*sorted([*elsewhere, *untouched]), strict=True),
+            color=PALETTE["muted"],
+            linestyle=":",
+            linewidth=1.2,
+            zorder=1,
+        )
+        look: dict[str, Any] = {"marker": "D", "facecolors": "none", "edgecolors": PALETTE["muted"], "s": 30}
+        axes.scatter(*zip(*elsewhere, strict=True), label="baseline elsewhere", zorder=2, **look)
     if len(front) > 1:
         xs, ys = [x for _, x, _ in front], [y for _, _, y in front]
         axes.plot(xs, ys, color=PALETTE["accent"], linewidth=1, linestyle="-", alpha=0.6, label="frontier", zorder=1)
@@ -178,7 +227,7 @@ def _frontier(account: Account, primary: Metric, other: Metric) -> Plot:
     _numbered(axes, points, {run.record.run for run, _, _ in front})
     axes.margins(0.12)
     if other.better is None:
-        _not_narrow(axes, [x for _, x, _ in points])
+        _not_narrow(axes, [*(x for _, x, _ in points), *(x for x, _ in elsewhere)])
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.set_xlabel(_label(other))
     axes.set_ylabel(_label(primary))
@@ -192,60 +241,55 @@ def _frontier(account: Account, primary: Metric, other: Metric) -> Plot:
             if len(front) > 1
             else (f"Run {front[0][0].record.run} is best in both." if front else "No run is evidence.")
         )
+    if elsewhere:
+        caption += " Open diamonds are the baseline’s code at other settings, with a line through what it reaches."
     shown = [f"run {run.record.run} at {number(x)}, {number(y)}" for run, x, y in points]
-    return Plot(
-        name=f"frontier-{other.better or 'context'}",
-        title=f"{line(primary.name)} against {line(other.name)}",
-        caption=caption,
-        alt=_listed(shown, [y for _, _, y in points]),
-        figure=figure,
-    )
+    shown += [f"the baseline elsewhere at {number(x)}, {number(y)}" for x, y in elsewhere]
+    return figure, caption, _listed(shown, [*(y for _, _, y in points), *(y for _, y in elsewhere)])
 
 
-def _training(account: Account) -> list[Plot]:
+def _worth_drawing(account: Account) -> list[str]:
     """Of the quantities in the training logs those that the abort rules watch, then the others that differ between runs."""
-    runs = [run for run in account.runs if run.curves]
     watched = [rule.key for rule in account.contract.abort]
-    keys = dict.fromkeys([*watched, *(key for run in runs for key in run.curves)])
-    found: list[Plot] = []
+    keys = dict.fromkeys([*watched, *(key for run in account.runs for key in run.curves)])
+    found = []
     for key in keys:
-        curves = [(run, run.curves[key]) for run in runs if key in run.curves and len(run.curves[key].values) > 1]
-        differ = len({curve.values for _, curve in curves}) > 1 or len(curves) == 1
-        moves = any(_range(curve.values) > _STILL for _, curve in curves)
-        if not (curves and moves and differ) or len(found) == _MOST_CURVES:
-            continue
-        figure, axes = _figure()
-        drawn = sorted(curves, key=lambda pair: (pair[0] is account.best, pair[0].record.run == 0))
-        for run, curve in drawn:
-            is_best = account.best is not None and run.record.run == account.best.record.run
-            named = {0: "baseline"}.get(run.record.run, f"run {run.record.run}, the best" if is_best else "other runs")
-            style: dict[str, Any] = {"color": PALETTE["other"], "linewidth": 0.9, "zorder": 1}
-            if run.record.run == 0:
-                style = {"color": PALETTE["muted"], "linewidth": 1.4, "linestyle": "--", "zorder": 2}
-            elif is_best:
-                style = {"color": PALETTE["accent"], "linewidth": 1.6, "zorder": 3}
-            steps, values = _thinned(curve.steps, curve.values)
-            axes.plot(steps, values, label=named, **style)
-        every = [value for _, curve in curves for value in curve.values]
-        if min(every) > 0 and max(every) / min(every) > 50:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-            axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes.set_xlabel("step")
-        axes.set_ylabel(clip(_xml(line(key)), _LONGEST_LABEL))
-        _legend(figure)
-        last = [f"run {run.record.run} ends at {number(curve.values[-1])}" for run, curve in curves]
-        found.append(
-            Plot(
-                name=f"training-{len(found)}",
-                title=f"{clip(line(key), _LONGEST_LABEL)} while training",
-                caption="As each run logged it: where the code of the quantity itself was changed, levels do not compare.",
-                alt=_listed(last, [curve.values[-1] for _, curve in curves]),
-                figure=figure,
-            )
-        )
-    return found
+        curves = [curve for _, curve in _curves(account, key)]
+        differ = len({curve.values for curve in curves}) > 1 or len(curves) == 1
+        if differ and any(_range(curve.values) > _STILL for curve in curves):
+            found.append(key)
+    return found[:_MOST_CURVES]
+
+
+def _curves(account: Account, key: str) -> list[tuple[Run, Curve]]:
+    return [(run, run.curves[key]) for run in account.runs if key in run.curves and len(run.curves[key].values) > 1]
+
+
+def _training(account: Account, key: str) -> Drawing:
+    curves, best = _curves(account, key), account.best
+    figure, axes = _figure()
+    for run, curve in sorted(curves, key=lambda pair: (pair[0] is best, pair[0].record.run == 0)):
+        is_best = best is not None and run.record.run == best.record.run
+        named = {0: "baseline"}.get(run.record.run, f"run {run.record.run}, the best" if is_best else "other runs")
+        style: dict[str, Any] = {"color": PALETTE["other"], "linewidth": 0.9, "zorder": 1}
+        if run.record.run == 0:
+            style = {"color": PALETTE["muted"], "linewidth": 1.4, "linestyle": "--", "zorder": 2}
+        elif is_best:
+            style = {"color": PALETTE["accent"], "linewidth": 1.6, "zorder": 3}
+        steps, values = _thinned(curve.steps, curve.values)
+        axes.plot(steps, values, label=named, **style)
+    every = [value for _, curve in curves for value in curve.values]
+    if min(every) > 0 and max(every) / min(every) > 50:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.set_xlabel("step")
+    axes.set_ylabel(clip(_xml(line(key)), _LONGEST_LABEL))
+    _legend(figure)
+    last = [f"run {run.record.run} ends at {number(curve.values[-1])}" for run, curve in curves]
+    caption = "As each run logged it: where the code of the quantity itself was changed, levels do not compare."
+    return figure, caption, _listed(last, [curve.values[-1] for _, curve in curves])
 
 
 def _figure() -> tuple[Figure, Axes]:
@@ -368,7 +412,7 @@ def _legend(figure: Figure) -> None:
 
 
 def _label(metric: Metric) -> str:
-    return clip(_xml(line(metric.name)), _LONGEST_LABEL)
+    return titled(clip(_xml(line(metric.name)), _LONGEST_LABEL), _xml(line(metric.unit)))
 
 
 def _listed(shown: Sequence[str], values: Sequence[float]) -> str:

@@ -9,7 +9,7 @@ from ..brief import field_in_words, rules_in_words
 from ..contract import LimitsSpec, Metric, Profile
 from ..frontier import NEAR
 from ..ledger import ALPHA, RESERVE
-from ..table import number, setting
+from ..table import number, setting, titled
 from ..text import clip, duration, line
 from .account import Account
 from .document import Block, Column, Paragraph, Quote, Section, Table
@@ -118,7 +118,7 @@ def _metrics(account: Account) -> Iterator[Block]:
     expected = {metric.name for metric in account.contract.metrics_of(str(account.standing.options.get("profile", "")))}
     rows = [
         (
-            _cell(metric.name),
+            titled(_cell(metric.name), _cell(metric.unit)),
             _cell(metric.label) or NONE,
             f"{metric.better or NONE}{', decides' if metric.primary else ''}",
             NONE if metric.target is None else f"{_side(metric)} {number(metric.target)}",

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ..check import check, marked
+from ..check import marked, words_on
+from ..contract import Metric
+from ..difference import beside
 from ..ledger import ALPHA
-from ..table import setting
+from ..table import setting, titled
 from ..text import clip, line
 from .account import Account, Run
-from .conclusion import in_words, is_better, summarize
-from .document import Block, Column, Items, Paragraph, Pictures, Quote, Section, Table
-from .estimates import NONE, Estimates, answering, compared, counted
+from .conclusion import in_words, summarize
+from .document import Block, Column, Items, Paragraph, Pictures, Quote, Section, Table, quoted_lines
+from .estimates import NONE, Estimates, answering, beside_what, compared, counted, with_error
 from .figures import plots
+from .references import Reference, references_of
 
 _MANY = 20
 """With more runs than this, each is told in fewer words."""
@@ -25,35 +28,20 @@ _MOST_SETTINGS = 12
 _BESIDE = 5
 """Runs whose numbers stand beside each other in one table."""
 _MOST_METRICS = 80
+_OUTPUT_LINES = 30
 _PLUS_MINUS = "± is the standard error of a mean over seeds; it is missing where no spread between seeds was measured."
 
 
 def results(account: Account, estimates: Estimates) -> Section:
     """The conclusion, the primary metric of all runs with intervals, all metrics of the best one, and the figures."""
-    blocks: list[Block] = [Paragraph(headline(account, estimates))]
+    blocks: list[Block] = [Paragraph(summarize(account, estimates).headline)]
+    if account.no_baseline and account.output:
+        shown = "\n".join(quoted_lines(account.output)[-_OUTPUT_LINES:])
+        blocks.append(Quote(shown, "The end of its output"))
     blocks += _overview(account, estimates)
     blocks += _beside_baseline(account, estimates)
     blocks += _pictures(account)
     return Section("Results", tuple(blocks))
-
-
-def headline(account: Account, estimates: Estimates) -> str:
-    """The best run beside what answers for it, and the verdict on it; or why there is none."""
-    primary, best, baseline = account.primary, account.best, account.baseline
-    if primary is None or best is None or baseline is None:
-        return summarize(account).headline
-    name, run = line(primary.name), best.record.run
-    found, reference = estimates.beside(best, primary.name), answering(best)
-    beside = f"{estimates.mean(best, primary.name)} against {estimates.reference(best, primary.name)} of {reference}"
-    verdict = f"The verdict on it is: {in_words(best.record.verdict.kind)}."
-    improved = [each.record.run for each in account.runs if each.record.verdict.kind == "improved"]
-    if improved:
-        which = f"run {run}" if len(improved) == 1 else f"runs {', '.join(map(str, improved))}; run {run}"
-        return f"Improved: {which} has {name} {beside}."
-    if found is None or not is_better(primary, found.value, found.reference):
-        none = f"No run that is evidence has a {primary.better} {name} than {reference}."
-        return f"{none} Nearest: run {run}, {beside}. {verdict}"
-    return f"Run {run} is best in {name} of the runs that are evidence: {beside}. {verdict}"
 
 
 def every_run(account: Account) -> Section:
@@ -74,12 +62,15 @@ def all_numbers(account: Account, estimates: Estimates) -> Section | None:
     names = [*(name for name in known if any(name in run.record.metrics for run in valued)), *others][:_MOST_METRICS]
     if not names:
         return None
+    units = {metric.name: metric.unit for metric in account.contract.metric}
     left_out = len(known) + len(others) - _MOST_METRICS
     tables = []
     for first in range(0, len(valued), _BESIDE):
         shown = valued[first : first + _BESIDE]
         columns = (Column("Metric", "words"), *(Column(_name(run), "numbers") for run in shown))
-        rows = tuple((_short(name), *(estimates.mean(run, name) for run in shown)) for name in names)
+        rows = tuple(
+            (titled(_short(name), units.get(name, "")), *(estimates.mean(run, name) for run in shown)) for name in names
+        )
         runs = f"{_name(shown[0])} to {_name(shown[-1])}" if len(shown) > 1 else _name(shown[0])
         tables.append(Table(f"All metrics, {runs}.", columns, rows))
     rest = f" {counted(left_out, 'more metric')} are in the records." if left_out > 0 else ""
@@ -92,6 +83,38 @@ def all_numbers(account: Account, estimates: Estimates) -> Section | None:
     )
 
 
+def reference_table(account: Account, run: Run) -> Table | None:
+    """What answers for the run, each with its numbers; None where that is the baseline as it is."""
+    found, primary = references_of(account, run), account.primary
+    if not found or primary is None:
+        return None
+    mover = next((metric for metric in account.contract.metric if metric.name == primary.moves_with), None)
+    metrics = [primary, *([mover] if mover else [])]
+    has_notes = any(each.why_none for each in found)
+    columns = [Column("Reference", "words"), Column("Settings", "words"), Column("Seeds", "numbers")]
+    columns += [Column(_titled(metric), "numbers") for metric in metrics]
+    columns += [Column("No reference, since", "words")] if has_notes else []
+    rows = [
+        (
+            line(each.name.replace("run_0", "the baseline")),
+            _short(", ".join(f"{name} = {setting(value)}" for name, value in each.overrides.items())) or NONE,
+            str(max(map(len, each.values.values()), default=0)),
+            *(_mean_of(each, metric) for metric in metrics),
+            *((_short(each.why_none) or NONE,) if has_notes else ()),
+        )
+        for each in found
+    ]
+    return Table("The baseline’s code, executed to answer for this run.", tuple(columns), tuple(rows))
+
+
+def _mean_of(reference: Reference, metric: Metric) -> str:
+    values = reference.values.get(metric.name)
+    if not values:
+        return NONE
+    found = beside(values, values, None)
+    return with_error(found.value, found.value_error)
+
+
 def _overview(account: Account, estimates: Estimates) -> Iterator[Table]:
     primary = account.primary
     if primary is None or not account.runs:
@@ -99,7 +122,7 @@ def _overview(account: Account, estimates: Estimates) -> Iterator[Table]:
     tested = any(run.record.verdict.against_baseline for run in account.runs)
     elsewhere = any(answering(run) != "the baseline" for run in account.runs)
     columns = [Column("Run"), Column("From", "numbers"), Column("Verdict"), Column("Seeds", "numbers")]
-    columns.append(Column(_short(primary.name), "numbers"))
+    columns.append(Column(_titled(primary), "numbers"))
     if tested:
         columns += [Column("Against", "words")] if elsewhere else []
         columns += [Column("Difference", "numbers"), Column("Limits", "numbers"), Column("p", "numbers")]
@@ -133,7 +156,7 @@ def _beside_baseline(account: Account, estimates: Estimates) -> Iterator[Table]:
         return
     rows = [
         (
-            _short(metric.name),
+            _titled(metric),
             metric.better or NONE,
             estimates.reference(best, metric.name),
             estimates.mean(best, metric.name),
@@ -150,18 +173,10 @@ def _beside_baseline(account: Account, estimates: Estimates) -> Iterator[Table]:
         Column("Difference", "numbers"),
     )
     caption = (
-        f"{_name(best)} ({in_words(best.record.verdict.kind)}) beside {_beside_what(best, _short(primary.name))}. Only "
+        f"{_name(best)} ({in_words(best.record.verdict.kind)}) beside {beside_what(best, _short(primary.name))}. Only "
         f"{_short(primary.name)} is tested, the other metrics are context. {_PLUS_MINUS}"
     )
     yield Table(caption, columns, tuple(rows))
-
-
-def _beside_what(run: Run, primary: str) -> str:
-    """A control answers for all metrics, a place on the frontier for the primary one."""
-    answer, control = answering(run), run.record.control
-    if answer == "the baseline" or (control and line(control.name) == answer):
-        return answer
-    return f"the baseline, for {primary} beside the {answer}"
 
 
 def _pictures(account: Account) -> Iterator[Pictures]:
@@ -176,12 +191,17 @@ def _run(account: Account, run: Run, limit: int) -> Section:
     record = run.record
     blocks: list[Block] = [Paragraph(_facts(run))]
     if record.hypothesis:
-        blocks.append(Quote(clip(record.hypothesis, limit), "The agent’s hypothesis, before the run"))
+        blocks.append(_said(account, run, "hypothesis", limit, "The agent’s hypothesis, before the run"))
     if record.verdict.why:
         blocks.append(Paragraph(f"{clip(line(record.verdict.why), _WHY).rstrip('.')}.", lead="Verdict:"))
+    if references := reference_table(account, run):
+        blocks.append(references)
+    if record.advice:
+        blocks.append(Paragraph("What may help to explain the results, and is no evidence:"))
+        blocks.append(Items(tuple(clip(line(each), _WHY) for each in record.advice)))
     if record.interpretation:
-        blocks.append(_interpretation(account, run, limit))
-    lost = [each.record for each in run.attempts if each.record.status != "completed"]
+        blocks.append(_said(account, run, "interpretation", limit, "The agent’s interpretation, after the run"))
+    lost = [each.record for each in run.lost]
     if lost:
         blocks.append(
             Items(
@@ -215,16 +235,20 @@ def _facts(run: Run) -> str:
     return said.strip()
 
 
-def _interpretation(account: Account, run: Run, limit: int) -> Quote:
-    """What a record contradicts is marked, as in the notes."""
-    text = clip(run.record.interpretation, limit)
-    known = [each.record for each in account.runs if each.record.run <= run.record.run]
-    findings = check(text, known, account.contract, about=run.record.run)
-    return Quote(marked(text, findings), "The agent’s interpretation, after the run")
+def _said(account: Account, run: Run, name: str, limit: int, source: str) -> Quote:
+    """The agent’s words that the record has as `name`. What a record contradicts is marked, as in the notes."""
+    text = clip(getattr(run.record, name), limit)
+    records = [each.record for each in account.runs]
+    findings = words_on(run.record.model_copy(update={name: text}), records, account.contract)[name]
+    return Quote(marked(text, findings), source)
 
 
 def _name(run: Run) -> str:
     return "Baseline" if run.record.run == 0 else f"Run {run.record.run}"
+
+
+def _titled(metric: Metric) -> str:
+    return titled(_short(metric.name), line(metric.unit))
 
 
 def _short(text: str) -> str:

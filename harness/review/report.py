@@ -8,48 +8,77 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from .. import __version__
 from ..brief import idea_in_words
 from ..contract import Metric, Setting
 from ..errors import InputError
-from ..evidence import decimals
 from ..idea import Idea
 from ..journal import now
 from ..layout import Layout
-from ..record import MetricRecord, Record, write_atomically
+from ..record import Record, write_atomically
+from ..record_page import how_to_read
 from ..show import cost, tokens
-from ..table import number, row, setting
+from ..table import number, setting, titled
 from ..text import clean, clip, duration, line
 from .account import Account, Attempt, Change, Detail, Run, read_account
 from .code import diff_html, output_html
-from .conclusion import TONES, in_words, is_better, state_in_words, summarize, when
+from .conclusion import TONES, in_words, state_in_words, summarize, when
+from .estimates import NONE, Estimates, answering, beside_what, counted, with_error
+from .estimates import compared as limits_of
 from .figures import plots
+from .outcome import reference_table
 from .reproduction import commands
 from .said import said_html
 
 REFRESH = 5
 """Seconds after which a page that is watched loads itself again."""
-_DIFF = (700, 60_000)  # lines, characters of HTML: about what one run may take of two megabytes for ten
-_ATTEMPT_DIFFS = (250, 30_000)  # of all attempts of a run together
-_OUTPUT_LINES = 30
-_ATTEMPT_OUTPUT_LINES = 15
-_WORDS = 8000  # characters of one text of an agent
-_WHY = 1500
-_SHORT = 160
-_MOST_METRICS = 80  # that the contract does not name
-_MOST_SETTINGS = 200
-_MOST_WARNINGS = 30
-_MOST_DETAILS = 60
+_ROOM = 1_400_000
+"""Bytes for all runs: what two megabytes leave beside figures, tables, style and script."""
+_LEAST_ROOM = 60_000
+"""Bytes for one run, however many there are."""
+_SMALLEST = 1 / 64
+_FEW = 8
+"""Of anything so much is shown, whatever room there is."""
 _MOST_COLUMNS = 12
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of each thing a run shows, where there is room for all of it."""
+
+    diff: int = 700
+    """Lines."""
+    diff_room: int = 60_000
+    """Bytes of HTML."""
+    attempts: int = 250
+    """Lines of the diffs of all attempts of a run together."""
+    attempts_room: int = 30_000
+    output: int = 30
+    attempt_output: int = 15
+    words: int = 8000
+    """Characters of one text of an agent."""
+    why: int = 1500
+    short: int = 160
+    metrics: int = 80
+    """That the contract does not name."""
+    settings: int = 200
+    warnings: int = 30
+    details: int = 60
+
+    def times(self, share: float) -> Limits:
+        """The same with less room: a `share` of it, and never nothing."""
+        return Limits(**{name: max(min(most, _FEW), int(most * share)) for name, most in asdict(self).items()})
 
 
 @dataclass(frozen=True)
@@ -59,10 +88,9 @@ class Line:
     name: str
     label: str
     value: str
-    deviation: str
-    baseline: str
+    reference: str
     difference: str
-    direction: str
+    word: str
     better: str
     source: str
 
@@ -100,10 +128,15 @@ def render(accounts: Sequence[Account], *, watched: bool = False) -> str:
     environment = _environment()
     style, script = (_source(environment, name) for name in ("report/style.css", "report/script.js"))
     several = len(accounts) > 1
+    runs = _Runs(environment, sum(len(account.runs) + bool(account.in_hand) for account in accounts))
     return environment.get_template("report/page.html.j2").render(
-        accounts=accounts,
+        campaigns=[
+            (account, Estimates(account), f"c{number}-" if several else "")
+            for number, account in enumerate(accounts, 1)
+        ],
         several=several,
-        prefixes=[f"c{i}-" if several else "" for i in range(1, len(accounts) + 1)],
+        limits=Limits(),
+        fitted=runs.fitted,
         style=style,
         script=script,
         style_hash=_hash(style),
@@ -112,6 +145,27 @@ def render(accounts: Sequence[Account], *, watched: bool = False) -> str:
         made=now(),
         version=__version__,
     )
+
+
+class _Runs:
+    """The parts of the page that grow with what agents and experiments wrote: they share one room."""
+
+    def __init__(self, environment: Environment, parts: int) -> None:
+        self._environment = environment
+        self._parts = parts
+        self._left = _ROOM
+
+    def fitted(self, name: str, **context: Any) -> Markup:
+        """The template `name`, with as much of everything as its share of the room holds."""
+        room = max(self._left // self._parts, _LEAST_ROOM)
+        template, share = self._environment.get_template(name), 1.0
+        html = template.render(**context, limits=Limits())
+        while (size := len(html.encode())) > room and share > _SMALLEST:
+            share *= min(0.7, room / size)
+            html = template.render(**context, limits=Limits().times(share))
+        self._left = max(0, self._left - size)
+        self._parts = max(1, self._parts - 1)
+        return Markup(html)
 
 
 def _state(layout: Layout) -> Any:
@@ -134,32 +188,63 @@ def _environment() -> Environment:
     )
     for function in (cost, tokens, duration, in_words, line, number, when):
         environment.filters[function.__name__] = function
-    environment.filters["words"] = lambda text: clip(clean(text).strip(), _WORDS)
+    environment.filters["words"] = _words
     environment.filters["short"] = _short
-    environment.filters["why"] = lambda text: clip(line(text), _WHY)
+    environment.filters["why"] = _why
     environment.filters["zip"] = zip
+    environment.filters["answering"] = answering
     environment.filters["tone"] = lambda kind: TONES.get(kind, "plain")
     environment.globals.update(
-        said=lambda text, account, run: said_html(clip(clean(text).strip(), _WORDS), account, run),
+        said=_said,
         summarize=summarize,
         state=state_in_words,
         plots=plots,
         idea_text=_idea,
         metrics=_metrics,
+        how_to_read=how_to_read,
+        answering=answering,
+        beside_what=beside_what,
+        reference_table=reference_table,
         unlisted=_unlisted,
         settings=_settings,
         change=_change,
         attempts=_attempts,
-        output=lambda text: output_html(text, _OUTPUT_LINES),
+        output=output_html,
         details=_details,
         reproduction=commands,
         differing_fingerprint=_differing,
         compared=_compared,
         columns=_columns,
-        most_warnings=_MOST_WARNINGS,
+        titled=titled,
         total=_total,
     )
     return environment
+
+
+@pass_context
+def _words(context: Context, text: str) -> str:
+    """Somebody's words, as they stand there."""
+    return clip(clean(text).strip(), context["limits"].words)
+
+
+@pass_context
+def _said(context: Context, account: Account, record: Record, name: str) -> Markup:
+    """The agent's words that the record has as `name`, with their claims marked."""
+    text = clip(clean(getattr(record, name)).strip(), context["limits"].words)
+    return said_html(text, account, record.run, name)
+
+
+@pass_context
+def _why(context: Context, text: str) -> str:
+    """A reason in one line."""
+    return clip(line(text), context["limits"].why)
+
+
+@pass_context
+def _short(context: Context, text: str, limit: int | None = None) -> str:
+    """One line for a table; the rest stands elsewhere."""
+    text, limit = line(text), limit or context["limits"].short
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 def _cleaned(value: Any) -> Any:
@@ -167,12 +252,6 @@ def _cleaned(value: Any) -> Any:
     if isinstance(value, Markup):
         return Markup(clean(value))
     return clean(value) if isinstance(value, str) else value
-
-
-def _short(text: str, limit: int = _SHORT) -> str:
-    """One line for a table; the rest stands elsewhere."""
-    text = line(text)
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 def _source(environment: Environment, name: str) -> Markup:
@@ -202,96 +281,75 @@ def _total(account: Account) -> dict[str, str]:
     }
 
 
-def _metrics(account: Account, run: Run) -> list[Line]:
+def _metrics(account: Account, estimates: Estimates, run: Run, most: int) -> list[Line]:
     """Those of the contract in its order, then others."""
     known = {metric.name: metric for metric in account.contract.metric}
     names = [name for name in known if name in run.record.metrics]
-    names += [name for name in run.record.metrics if name not in known][:_MOST_METRICS]
-    return [_line(run, run.record.metrics[name], name, known.get(name)) for name in names]
+    names += [name for name in run.record.metrics if name not in known][:most]
+    return [_line(estimates, run, name, known.get(name)) for name in names]
 
 
-def _unlisted(account: Account, run: Run) -> int:
+def _unlisted(account: Account, run: Run, most: int) -> int:
     known = {metric.name for metric in account.contract.metric}
-    return max(0, sum(name not in known for name in run.record.metrics) - _MOST_METRICS)
+    return max(0, sum(name not in known for name in run.record.metrics) - most)
 
 
-def _line(run: Run, found: MetricRecord, name: str, metric: Metric | None) -> Line:
-    value, baseline = row([found.value, found.baseline], 4) if found.baseline is not None else (number(found.value), "")
-    deviation = run.deviation(name)
-    spread = ""
-    if deviation:
-        places = decimals(deviation)
-        value, spread = f"{found.value:.{places}f}", f"± {deviation:.{places}f}"
-    better = metric.better if metric else None
+def _line(estimates: Estimates, run: Run, name: str, metric: Metric | None) -> Line:
+    better, found = metric.better if metric else None, run.record.metrics[name]
     return Line(
-        name=_short(name),
+        name=titled(line(name), metric.unit if metric else ""),
         label=metric.label if metric else "",
-        value=value,
-        deviation=spread,
-        baseline=baseline,
-        difference=_signed(found.difference),
-        direction=_direction(metric, found.value, found.baseline),
-        better=f"{better}, decides" if metric and metric.primary else str(better or ""),
+        value=estimates.mean(run, name),
+        reference=estimates.reference(run, name),
+        difference=estimates.difference(run, name),
+        word=estimates.word(run, name),
+        better=f"{better}, decides" if metric and metric.primary else str(better or NONE),
         source=f"{line(found.file)}: {line(found.key)}" if found.file else "",
     )
 
 
-def _signed(difference: float | None) -> str:
-    if difference is None:
-        return ""
-    return ("+" if difference > 0 else "−" if difference < 0 else "") + number(abs(difference), 3)
-
-
-def _direction(metric: Metric | None, value: float, baseline: float | None) -> str:
-    if metric is None or metric.better is None or baseline is None:
-        return ""
-    if value == baseline:
-        return "same"
-    return "better" if is_better(metric, value, baseline) else "worse"
-
-
-def _settings(record: Record) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
-    """Those that differ from the baseline's (name, value, baseline, who says so), and the others."""
-    items = list(record.settings.items())[:_MOST_SETTINGS]
+def _settings(record: Record, most: int) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]], int]:
+    """Those that differ from the baseline's (name, value, baseline, who says so), then the others, at most `most` of each;
+    and how many are left out."""
     differing: list[tuple[str, ...]] = [
-        (_short(name), _setting(s.value), _setting(s.baseline), s.source) for name, s in items if s.differs
+        (name, _setting(s.value), _setting(s.baseline), s.source) for name, s in record.settings.items() if s.differs
     ]
-    return differing, [(_short(name), _setting(s.value)) for name, s in items if not s.differs]
+    same: list[tuple[str, ...]] = [(name, _setting(s.value)) for name, s in record.settings.items() if not s.differs]
+    return differing[:most], same[:most], max(0, len(differing) - most) + max(0, len(same) - most)
 
 
 def _setting(value: Setting) -> str:
-    return "–" if value is None else setting(value)
+    return NONE if value is None else setting(value)
 
 
-def _change(change: Change, limits: tuple[int, int] = _DIFF) -> Any:
-    return diff_html(change.text, *limits) if change.text else None
+def _change(change: Change, lines: int, room: int) -> Any:
+    return diff_html(change.text, lines, room) if change.text else None
 
 
-def _attempts(run: Sequence[Attempt]) -> list[tuple[Attempt, Any, Any]]:
-    """Attempts that became no run, each with its diff and the end of its output; they share the room of one run."""
-    lost = [attempt for attempt in run if attempt.record.status != "completed"]
-    limits = tuple(limit // max(len(lost), 1) for limit in _ATTEMPT_DIFFS)
+def _attempts(tries: Sequence[Attempt], limits: Limits) -> list[tuple[Attempt, Any, Any]]:
+    """Attempts, each with its diff and the end of its output; they share the room of one run."""
+    lines, room = (limit // max(len(tries), 1) for limit in (limits.attempts, limits.attempts_room))
     return [
         (
-            a,
-            _change(a.change, (limits[0], limits[1])),
-            output_html(a.output, _ATTEMPT_OUTPUT_LINES) if a.output else None,
+            each,
+            _change(each.change, lines, room),
+            output_html(each.output, limits.attempt_output) if each.output else None,
         )
-        for a in lost
+        for each in tries
     ]
 
 
-def _details(account: Account, run: Run) -> list[tuple[str, list[str], list[tuple[str, list[str]]], int]]:
-    """Evaluation, columns, a row for each label with the run's number and the baseline's, and how many rows are left out."""
+def _details(account: Account, run: Run, most: int) -> list[tuple[str, list[str], list[tuple[str, list[str]]], str]]:
+    """Evaluation, columns, a row for each label with the run's number and the baseline's, and what is left out."""
     baseline = {detail.evaluation: detail for detail in account.runs[0].details} if run.record.run else {}
     found = []
     for detail in run.details:
-        columns = detail.columns[:_MOST_COLUMNS]
+        columns, labels = detail.columns[:_MOST_COLUMNS], list(detail.rows)[:most]
         other = baseline.get(detail.evaluation)
-        labels = list(detail.rows)[:_MOST_DETAILS]
-        rows = [(_short(label), [_beside(detail, other, label, name) for name in columns]) for label in labels]
-        names = [_short(name) for name in columns]
-        found.append((line(detail.evaluation), names, rows, len(detail.rows) - len(labels)))
+        rows = [(label, [_beside(detail, other, label, name) for name in columns]) for label in labels]
+        cut = [(len(detail.rows) - len(labels), "row"), (len(detail.columns) - len(columns), "column")]
+        left_out = " and ".join(counted(count, noun) for count, noun in cut if count)
+        found.append((detail.evaluation, list(columns), rows, left_out))
     return found
 
 
@@ -313,14 +371,18 @@ def _compared(record: Record) -> list[tuple[str, str]]:
     for title, each in (("parent", record.verdict.against_parent), ("baseline", record.verdict.against_baseline)):
         if each is None:
             continue
-        said = f"{number(each.mean)} (seeds: {each.seeds})"
-        said += f" against {number(each.reference_mean)} (seeds: {each.reference_seeds})"
-        if each.difference is not None:
-            said += f"; difference {_signed(each.difference)}"
-        if each.low is not None and each.high is not None:
-            said += f", between {_signed(each.low)} and {_signed(each.high)}"
-        if each.p_corrected is not None:
-            said += f", p {number(each.p_corrected, 2)} after correction"
+        mine, theirs = (
+            with_error(mean, None if sd is None else sd / math.sqrt(seeds))
+            for mean, sd, seeds in (
+                (each.mean, each.sd, each.seeds),
+                (each.reference_mean, each.reference_sd, each.reference_seeds),
+            )
+        )
+        said = f"{mine} (seeds: {each.seeds}) against {theirs} (seeds: {each.reference_seeds})"
+        difference, limits, p = limits_of(each)
+        if limits != NONE:
+            said += f"; difference {difference}, limits {limits}"
+        said += f", p {p} after correction" if p != NONE else ""
         said += f"; {each.method}" if each.method else ""
         said += f"; {each.why}" if each.why else ""
         found.append((f"With the {title} ({each.reference})", said))

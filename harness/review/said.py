@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import re
+
 from markupsafe import Markup, escape
 
-from ..check import check
+from ..check import Finding, check
 from .account import Account
 
 MARKS = {"matches": "✓", "contradicts": "✗", "no_source": "?"}
+FORECASTS = ("hypothesis", "plan")
+"""Fields of a record that are older than its run."""
 
 
-def said_html(text: str, account: Account, run: int) -> Markup:
-    """`text`, which speaks of `run` where it names none. What a record contradicts is followed by what the record says."""
-    known = [each.record for each in account.runs if each.record.run <= run]  # what there was to speak of
-    findings = check(text, known, account.contract, about=run)
+def said_html(text: str, account: Account, run: int, name: str) -> Markup:
+    """`text`, which the record of `run` has as `name`. What a record contradicts is followed by what the record says."""
+    forecast = name in FORECASTS
+    known = [
+        each.record for each in account.runs if each.record.run < run + (not forecast)
+    ]  # what there was to speak of
     html, place = Markup(""), 0
-    for finding in findings:
-        # Claims come in the order of the text; one that stands inside an earlier one's words has no place of its own.
-        start = text.find(finding.claim, max(place, finding.span[0]), finding.span[1]) if finding.claim else -1
-        if start < 0:
+    earlier: tuple[int, int, str] = (0, 0, "")
+    for finding in check(text, known, account.contract, about=run, forecast=forecast):
+        if not finding.claim:
             continue
+        # Claims come in the order of the text, and one may stand inside the words of another.
+        start, end = _place(text, finding, earlier[1] if finding.claim == earlier[2] else earlier[0])
+        earlier = (start, end, finding.claim)
+        if start < place:  # inside the words of an earlier claim, behind which there is room for what a record says
+            start = end = place
         html += escape(text[place:start])
-        html += Markup('<span class="checked {}" title="{}">{}<sup>{}</sup></span>').format(
-            finding.verdict, finding.why, finding.claim, MARKS[finding.verdict]
-        )
+        if start < end:
+            html += Markup('<span class="checked {}" title="{}">{}<sup>{}</sup></span>').format(
+                finding.verdict, finding.why, text[start:end], MARKS[finding.verdict]
+            )
         if finding.verdict == "contradicts":
             html += Markup(' <span class="checked contradicts">[contradicts {}]</span>').format(finding.why)
-        place = start + len(finding.claim)
+        place = end
     return html + escape(text[place:])
+
+
+def _place(text: str, finding: Finding, after: int) -> tuple[int, int]:
+    """Where the claim stands in its sentence, as a word of its own; behind the sentence where it does not stand so."""
+    first, last = finding.span
+    words = re.compile(rf"(?<![\w.]){re.escape(finding.claim)}(?!\w|\.\d)")
+    found = words.search(text, max(first, after), last) or words.search(text, first, last)
+    return found.span() if found else (last, last)

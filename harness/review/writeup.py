@@ -19,7 +19,7 @@ from ..show import cost, tokens
 from ..text import clip, duration, line
 from . import method, outcome
 from .account import Account, change_between
-from .conclusion import in_words, state_in_words, target_in_words, when
+from .conclusion import in_words, state_in_words, summarize, target_in_words, when
 from .document import Block, Code, Column, Document, Paragraph, Quote, Section, Table, Written
 from .doubts import threats
 from .estimates import NONE, Estimates, counted
@@ -102,7 +102,7 @@ def compose(account: Account, person: str, prose: Prose | None = None) -> Docume
 
 def _abstract(account: Account, estimates: Estimates, prose: Prose | None) -> tuple[Block, ...]:
     records = [run.record for run in account.runs[1:]]
-    sentences = [outcome.headline(account, estimates)]
+    sentences = [summarize(account, estimates).headline]
     if records:
         tried = counted(len(records), "run")
         sentences = [
@@ -242,13 +242,17 @@ def _change(account: Account) -> Section | None:
     else:
         title = "The change of the best run"
         opening = (
-            f"No run was accepted. This is what run {run} changed against the baseline: it has the best value of the runs "
-            f"that are evidence, and the verdict on it is: {in_words(best.record.verdict.kind)}."
+            f"No run was accepted. This is what run {run} changed against the baseline: of the runs that are evidence "
+            f"it is the best beside what answers for it, and the verdict on it is: {in_words(best.record.verdict.kind)}."
         )
     if not change.text:
         return Section(title, (Paragraph(opening), Paragraph(change.missing)))
     rows = change.text.rstrip("\n").split("\n")
     code = Code(
-        "\n".join(rows[:_MOST_LINES]), f"From the baseline to run {run}:", "diff", max(0, len(rows) - _MOST_LINES)
+        "\n".join(rows[:_MOST_LINES]),
+        f"From the baseline to run {run}:",
+        "diff",
+        max(0, len(rows) - _MOST_LINES),
+        change.command,
     )
     return Section(title, (Paragraph(opening), code))

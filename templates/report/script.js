@@ -2,7 +2,6 @@
 // Sorting, folding and, while a campaign runs, loading again. Without this script everything can still be read.
 
 function sortable(table) {
-  const body = table.tBodies[0];
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -10,19 +9,30 @@ function sortable(table) {
     head.append(button);
     head.setAttribute("aria-sort", "none");
     button.addEventListener("click", () => {
-      const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-      for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", "none");
-      head.setAttribute("aria-sort", sign === 1 ? "ascending" : "descending");
-      const rows = [...body.rows].map((row, place) => ({ row, place, key: keyOf(row.cells[column]) }));
-      rows.sort((a, b) => compare(a.key, b.key, sign) || a.place - b.place);
-      body.append(...rows.map((each) => each.row));
+      sortBy(table, column, head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending");
     });
   });
 }
 
+function sortBy(table, column, direction) {
+  const heads = table.tHead.rows[0].cells;
+  if (!heads[column]) return;
+  for (const head of heads) head.setAttribute("aria-sort", head === heads[column] ? direction : "none");
+  const sign = direction === "ascending" ? 1 : -1;
+  const rows = [...table.tBodies[0].rows].map((row, place) => ({ row, place, key: keyOf(row.cells[column]) }));
+  rows.sort((a, b) => compare(a.key, b.key, sign) || a.place - b.place);
+  table.tBodies[0].append(...rows.map((each) => each.row));
+}
+
+// The column that a table is sorted by, found again by its title: a column may come while a campaign runs.
+function sortedBy(table) {
+  const head = [...table.tHead.rows[0].cells].find((each) => each.getAttribute("aria-sort") !== "none");
+  return head && [table.id, head.textContent, head.getAttribute("aria-sort")];
+}
+
 function keyOf(cell) {
   const text = cell.dataset.value ?? cell.textContent.trim();
-  const number = text === "" ? NaN : Number(text.replace("−", "-").split(" ")[0]);
+  const number = text === "" ? NaN : Number(text.replaceAll("−", "-").split(" ")[0]);
   return { text, number, none: text === "" || text === "–" };
 }
 
@@ -51,14 +61,18 @@ function foldTools() {
   }
 }
 
-// A page that loads itself again keeps what was unfolded and where it was scrolled to.
+// A page that loads itself again keeps what was unfolded, how tables were sorted and where it was scrolled to.
 function keepLoading(seconds) {
   const key = "harness-report";
   const folds = () => [...document.querySelectorAll("details")];
   try {
     const kept = JSON.parse(sessionStorage.getItem(key) ?? "null");
     if (kept) {
-      folds().forEach((each, place) => { if (place in kept.open) each.open = kept.open[place]; });
+      for (const each of folds()) if (each.id in kept.open) each.open = kept.open[each.id];
+      for (const [id, title, direction] of kept.sorted) {
+        const table = document.getElementById(id);
+        if (table) sortBy(table, [...table.tHead.rows[0].cells].findIndex((each) => each.textContent === title), direction);
+      }
       scrollTo(0, kept.top);
     }
   } catch { /* a browser that keeps nothing for files shows the page from its top */ }
@@ -67,7 +81,9 @@ function keepLoading(seconds) {
   const start = () => {
     timer = setTimeout(() => {
       try {
-        sessionStorage.setItem(key, JSON.stringify({ open: folds().map((each) => each.open), top: scrollY }));
+        const open = Object.fromEntries(folds().map((each) => [each.id, each.open]));
+        const sorted = [...document.querySelectorAll("table.sortable")].map(sortedBy).filter(Boolean);
+        sessionStorage.setItem(key, JSON.stringify({ open, sorted, top: scrollY }));
       } catch { /* as above */ }
       location.reload();
     }, seconds * 1000);
