@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from harness.campaign import Campaign
-from harness.journal import locked
+from harness.journal import Journal, locked
 from harness.layout import Layout
+from harness.record import ControlRecord, Record
 from harness.review.account import read_account
 from harness.review.render_html import render_html
 from harness.review.report import render
@@ -75,17 +76,26 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
 
 
 @pytest.fixture
-def open_page(browser: Driver, make_campaign: Callable[..., Campaign], experiment: Path, tmp_path: Path) -> Open:
-    """Opens the report on a campaign of records, as wide as asked, in light or dark."""
+def recorded(make_campaign: Callable[..., Campaign], experiment: Path) -> Callable[..., Campaign]:
+    """Makes a campaign of records."""
 
-    def open_it(runs: int, *, width: int = 1024, scheme: str = "light", watched: bool = False, **how: Any) -> Driver:
+    def make(runs: int, **how: Any) -> Campaign:
         contract = experiment / "experiment.toml"
         contract.write_text(contract.read_text() + CONTEXT)
-        campaign = make_campaign({}, max_runs=10)
-        fill(campaign, runs, **how)
+        campaign = make_campaign({}, max_runs=max(runs, 10))
+        if runs >= 0:
+            fill(campaign, runs, **how)
+        return campaign
+
+    return make
+
+
+@pytest.fixture
+def show(browser: Driver, tmp_path: Path) -> Open:
+    """Opens a page, as wide as asked, in light or dark."""
+
+    def show_it(html: str, *, width: int = 1024, scheme: str = "light") -> Driver:
         file = tmp_path / "report.html"
-        with locked(campaign.lock) if watched else nullcontext():
-            html = render([read_account(Layout(campaign.root))], watched=watched)
         file.write_text(html)
         browser.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride",
@@ -98,7 +108,60 @@ def open_page(browser: Driver, make_campaign: Callable[..., Campaign], experimen
         browser.get(file.as_uri())
         return browser
 
+    return show_it
+
+
+@pytest.fixture
+def open_page(recorded: Callable[..., Campaign], show: Open) -> Open:
+    """Opens the report on a campaign of records."""
+
+    def open_it(runs: int, *, watched: bool = False, width: int = 1024, scheme: str = "light", **how: Any) -> Driver:
+        return show(report(recorded(runs, **how), watched=watched), width=width, scheme=scheme)
+
     return open_it
+
+
+def report(*campaigns: Campaign, watched: bool = False) -> str:
+    """The page on these campaigns; of one that is `watched` as if it ran."""
+    with locked(campaigns[0].lock) if watched else nullcontext():
+        return render([read_account(Layout(each.root)) for each in campaigns], watched=watched)
+
+
+def take_in_hand(campaign: Campaign) -> Campaign:
+    """As if the last run had no record yet, and were executed with another seed."""
+    last = max(int(folder.name[4:]) for folder in campaign.root.glob("run_*"))
+    (campaign.run_folder(last) / "record.json").unlink()
+    lines = [json.loads(line) for line in campaign.journal.read_text().splitlines()]
+    lines = [line for line in lines if line.get("step") != f"run_{last}/record"]
+    for line in lines:
+        if line["event"] == "done" and line["step"].startswith(f"run_{last}/attempt"):
+            line["result"] |= {"all_completed": False, "no_answer": "", "hypothesis": "a smaller step helps"}
+    campaign.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    journal = Journal(campaign.journal)
+    journal.append("done", step=f"run_{last}/attempt_1/gate", seconds=0, result={"refused": "nothing changed"})
+    executed = {"trouble": None, "outcome": {"seconds": 2.0}, "warnings": []}
+    journal.append("done", step=f"run_{last}/attempt_2/execute", seconds=2, result=executed)
+    step = f"run_{last}/seed_1"
+    journal.append("started", step=step)
+    output = Layout(campaign.root).output(step)
+    output.parent.mkdir(parents=True)
+    output.write_text("step 30 of 40\n")
+    return campaign
+
+
+def serious(driver: Driver) -> list[Any]:
+    """What axe finds that is serious or worse."""
+    import axe_core_python
+
+    driver.execute_script((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    driver.set_script_timeout(100)
+    found = driver.execute_async_script("axe.run().then(arguments[0])")
+    assert len(found["passes"]) > 15
+    return [
+        (each["id"], each["impact"], [node["html"][:200] for node in each["nodes"][:3]])
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
 
 
 def press(driver: Driver, selector: str, key: str) -> None:
@@ -180,32 +243,43 @@ def test_a_link_to_a_run_unfolds_it(open_page: Open) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1024])
 def test_axe_finds_nothing_serious(open_page: Open, scheme: str, width: int) -> None:
-    import axe_core_python
-
     driver = open_page(5, scheme=scheme, width=width, seeds=3, hostile="<b>" if width == 390 else "")
     driver.execute_script(OPEN_ALL)
-    driver.execute_script((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
-    driver.set_script_timeout(100)
-    found = driver.execute_async_script("axe.run().then(arguments[0])")
-    assert len(found["passes"]) > 20
-    told = [
-        (each["id"], each["impact"], [node["html"][:200] for node in each["nodes"][:3]]) for each in found["violations"]
-    ]
-    assert [each for each in told if each[1] in ("serious", "critical")] == []
+    assert serious(driver) == []
 
 
-def test_axe_finds_nothing_serious_in_a_write_up_and_nothing_of_it_is_executed(open_page: Open, tmp_path: Path) -> None:
-    import axe_core_python
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("runs", [-1, 0, 3])
+def test_axe_finds_nothing_serious_in_a_campaign_that_runs(
+    recorded: Callable[..., Campaign], show: Open, scheme: str, runs: int
+) -> None:
+    campaign = recorded(runs)
+    driver = show(report(take_in_hand(campaign) if runs > 0 else campaign, watched=True), scheme=scheme)
+    driver.execute_script(OPEN_ALL)
+    assert serious(driver) == []
 
-    driver = open_page(5, width=390, seeds=3, hostile=HOSTILE)
-    campaign = Layout(next(tmp_path.glob("runs/*/campaign.json")).parent)
-    file = tmp_path / "writeup.html"
-    file.write_text(render_html(compose(read_account(campaign), "a person's words")))
-    driver.get(file.as_uri())
-    driver.execute_script((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
-    found = driver.execute_async_script("axe.run().then(arguments[0])")
-    assert len(found["passes"]) > 15
-    assert [each["id"] for each in found["violations"] if each["impact"] in ("serious", "critical")] == []
+
+def test_axe_finds_nothing_serious_in_several_campaigns(recorded: Callable[..., Campaign], show: Open) -> None:
+    campaign = recorded(2, seeds=3)
+    record = Record.read(campaign.run_folder(1))
+    control = ControlRecord(name="control steps=80", overrides={"steps": 80}, run=1, seeds=[0], metrics={"loss": [0.5]})
+    record.model_copy(update={"control": control, "advice": ["look"]}).write(campaign.run_folder(1))
+    driver = show(report(campaign, campaign), width=390)
+    driver.execute_script(OPEN_ALL)
+    assert serious(driver) == []
+
+
+def test_axe_finds_nothing_serious_in_sixty_runs(open_page: Open) -> None:
+    assert serious(open_page(60, lines=1)) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_a_write_up_and_nothing_of_it_is_executed(
+    recorded: Callable[..., Campaign], show: Open, scheme: str
+) -> None:
+    account = read_account(Layout(recorded(5, seeds=3, hostile=HOSTILE).root))
+    driver = show(render_html(compose(account, "a person's words")), width=390, scheme=scheme)
+    assert serious(driver) == []
     assert driver.execute_script("return window.pwned") is None
     assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
 
@@ -244,13 +318,29 @@ def test_paper_holds_what_is_folded_on_the_screen(open_page: Open) -> None:
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
-def test_a_page_that_is_watched_loads_itself_again_as_it_was_and_can_be_paused(open_page: Open) -> None:
-    driver = open_page(6, watched=True)
-    driver.execute_script("document.querySelector('#run-4').open = true; window.before = true")
-    wait_for(lambda: not driver.execute_script("return window.before"))
-    assert driver.execute_script("return document.querySelector('#run-4').open")
+def test_a_page_that_is_watched_loads_itself_again_as_it_was_and_can_be_paused(
+    recorded: Callable[..., Campaign], show: Open, tmp_path: Path
+) -> None:
     from selenium.webdriver.common.keys import Keys
 
+    campaign = recorded(6)
+    driver = show(report(campaign, watched=True))
+    driver.execute_script("document.querySelector('#run-4').open = true; window.before = true")
+    for _ in range(2):  # falling
+        press(driver, "table.sortable thead th:nth-child(4) button", Keys.ENTER)
+    order = column(driver, 0)
+    unfolded = "return [...document.querySelectorAll('details[open]')].map((each) => each.id)"
+    known = driver.execute_script(unfolded)
+    assert order == ["0", "6", "2", "5", "1", "4", "3"] and "run-4" in known
+    html = report(take_in_hand(campaign), watched=True)
+    assert html.index('id="output"') < html.index('id="run-1"'), "something to unfold that was not there before"
+    (tmp_path / "report.html").write_text(html)
+    wait_for(lambda: not driver.execute_script("return window.before"))
+    wait_for(lambda: driver.execute_script("return document.querySelector('#output') !== null"))
+    assert driver.execute_script(unfolded) == known
+    assert column(driver, 0) == [run for run in order if run != "6"]
+    head = "return document.querySelector('table.sortable thead th:nth-child(4)').getAttribute('aria-sort')"
+    assert driver.execute_script(head) == "descending"
     press(driver, "#pause", Keys.ENTER)
     assert driver.execute_script("return document.querySelector('#pause').innerText") == "Go on"
 
