@@ -2,7 +2,7 @@
 
 The experiment (`tests/faulty`) is a toy of an SAE run; the agent follows a script; loop, gate, git and processes are real.
 A twin does honestly what looks like the fault, together with a change that is really better, and is called improved: so the
-checks neither refuse nor hide it.
+checks neither refuse nor hide it. Where the fault is another scale, the twin is at that scale and better than its control.
 
 What is not detected here, because this laboratory runs in the experiment's own process: an experiment that writes the
 evaluation's file in place of the laboratory, with numbers that are plausible and new; one that replaces the laboratory's
@@ -221,6 +221,13 @@ LUCK: dict[str, Fault] = {
         "undecided",
         "the seed changes nothing there, so the noise is unknown",
         warns="settings['seed'] = 100 is a fixed seed",
+        flatters="lab.absorption",
+    ),
+    "seed fixed in the initialisation": Fault(
+        (BETTER, (START, START.replace("rng", "random.Random(17)"))),
+        "undecided",
+        "but undecided: experiment.py, line 46: random.Random(17) is a fixed seed",
+        warns="random.Random(17) is a fixed seed",
         flatters="lab.absorption",
     ),
     "loss scaled": Fault(
@@ -466,18 +473,23 @@ def test_a_warm_start_finds_nothing_of_an_earlier_execution(place: Place, tmp_pa
 # --- faults of the experiment itself ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("toy", "says"),
-    [
-        ((LAST, "    raise SystemExit('no GPU')"), "the baseline crashed: exit code 1"),
-        ((TRAINED, ""), "the baseline wrong result: it ended well and left no evidence: no number for lab.absorption"),
-        (
-            (ENCODED, "        return [0.0] * 32\n"),
-            "the baseline is no evidence, so nothing could be compared with it: lab.l0",
-        ),
-    ],
-    ids=["crashes", "has no result", "is unhealthy"],
-)
+BROKEN_BASELINES: dict[str, tuple[tuple[str, str], str]] = {
+    "a baseline that crashes": (
+        (LAST, "    raise SystemExit('no GPU')"),
+        "the baseline crashed: exit code 1",
+    ),
+    "a baseline without a result": (
+        (TRAINED, ""),
+        "the baseline wrong result: it ended well and left no evidence: no number for lab.absorption",
+    ),
+    "a baseline that is unhealthy": (
+        (ENCODED, "        return [0.0] * 32\n"),
+        "the baseline is no evidence, so nothing could be compared with it: lab.l0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("toy", "says"), BROKEN_BASELINES.values(), ids=BROKEN_BASELINES)
 def test_a_broken_baseline_ends_the_campaign_before_the_agent_is_asked(
     place: Place, toy: tuple[str, str], says: str
 ) -> None:
@@ -490,25 +502,72 @@ def test_a_broken_baseline_ends_the_campaign_before_the_agent_is_asked(
 
 # --- clean twins ------------------------------------------------------------------------------------------------------
 
-TWINS: dict[str, tuple[str, Edits]] = {
-    "code with comments, a function that is called and a flag that is on": (
-        "a plan instead of code, comment only, code that is never called, flag that stays off, crash in the full run",
+COPIED, WARM = "results of another run", "a warm start"
+DETECTED = [*FAULTS, COPIED, WARM, *BROKEN_BASELINES]
+
+
+@dataclass(frozen=True)
+class Twin:
+    """What looks like these faults, done honestly and together with a change that is really better."""
+
+    faults: tuple[str, ...]
+    edits: Edits
+    says: str = "improved"
+    """Part of the verdict's reason."""
+    controls: bool = True
+    contract: Edits = ()
+    toy: Edits = ()
+
+
+TWINS: dict[str, Twin] = {
+    "code with comments, a function that is called and a flag that is on": Twin(
+        ("a plan instead of code", "comment only", "code that is never called", "flag that stays off"),
         (
             ("PULL = 0.6", "GATED = True\nPULL = 0.6  # absorption-aware"),
             ("def main(", "def pull():\n    return 0.4 if GATED else PULL\n\n\ndef main("),
             ("PULL + rng", "pull() + rng"),
         ),
     ),
-    "another k in the first steps only": (
-        "k raised, k raised without a control, k raised behind the settings' back, sparser than k",
+    "k raised, and better than the baseline's code at that k": Twin(
+        ("k raised", "k raised behind the settings' back"),
+        (BETTER, (LOADED, LOADED + '    settings["k"] = 6\n')),
+        "(control k=6, 3 seeds; 3 here): improved",
+    ),
+    "another k in the first steps only, where no control is executed": Twin(
+        ("k raised without a control",),
         (BETTER, (BATCH, BATCH + '            sae.k = 6 if step < 5 else settings["k"]\n')),
+        controls=False,
     ),
-    "the same rows in another order": (
-        "tokens raised, tokens raised without a control, two epochs where one was planned, fewer eval tokens, other data",
+    "a tenth fewer codes than k, and better than the frontier there": Twin(
+        ("sparser than k",),
+        (
+            ("PULL = 0.6", "PULL = 0.3"),
+            (ENCODED, "        codes = [code if code > 0.45 else 0.0 for code in codes]\n" + ENCODED),
+        ),
+        "between control k=2 and run_0",
+        contract=(("run_seeds = [1, 3]\n", "run_seeds = [1, 3]\nfrontier = { k = [2, 4] }\n"),),
+    ),
+    "tokens raised, and better than the baseline's code with as many": Twin(
+        ("tokens raised",),
+        (BETTER, (LOADED, LOADED + '    settings["tokens"] = 960\n')),
+        "(control tokens=960, 3 seeds; 3 here): improved",
+    ),
+    "the same rows in another order, where no control is executed": Twin(
+        ("tokens raised without a control", "other data"),
         (BETTER, ("sae.update(x, rng) for x in rows)", "sae.update(x, rng) for x in rng.sample(rows, len(rows)))")),
+        controls=False,
     ),
-    "a second generator with the harness's seed": (
-        "other seed, seed fixed in code, one seed of three crashes",
+    "two passes over half of the rows": Twin(
+        ("two epochs where one was planned",),
+        (BETTER, ("for x in rows) / len(rows)", "for x in [*rows[:8], *rows[:8]]) / len(rows)")),
+    ),
+    "the same eval tokens, and fewer in a setting of its own": Twin(
+        ("fewer eval tokens",),
+        (BETTER, ("used = settings | {", 'used = settings | {"preview_tokens": 40} | {')),
+        controls=False,
+    ),
+    "a second generator with the harness's seed": Twin(
+        ("other seed", "seed fixed in code", "seed fixed in the initialisation", "one seed of three crashes"),
         (
             BETTER,
             (
@@ -518,67 +577,140 @@ TWINS: dict[str, tuple[str, Edits]] = {
             ("sae.update(x, rng)", "sae.update(x, noise)"),
         ),
     ),
-    "a loss on another scale and something better": ("loss scaled", (BETTER, ("/ len(x)\n", "/ len(x) / 100\n"))),
-    "evaluation rows looked at afterwards, and numbers of its own": (
-        "trained on eval rows, evaluation skipped, evaluation skipped in the full run, stale evaluation, metric renamed, "
-        "an evaluation of its own beside the laboratory's, another size than reported",
+    "a loss on another scale and something better": Twin(
+        ("loss scaled",), (BETTER, ("/ len(x)\n", "/ len(x) / 100\n"))
+    ),
+    "evaluation rows looked at afterwards": Twin(
+        ("trained on eval rows",),
+        (
+            BETTER,
+            (TRAINED, TRAINED + "    fires = sum(sae.encode(x)[0] > 0 for x in lab.evaluation_rows(settings))\n"),
+            ('{"final_loss": loss}', '{"final_loss": loss, "first_parent": fires / 300}'),
+        ),
+    ),
+    "scored in a function of its own": Twin(
+        ("evaluation skipped", "evaluation skipped in the full run"),
+        (
+            BETTER,
+            (TRAINED, "    finish(sae, settings, out_dir)\n"),
+            ("def main(", "def finish(sae, settings, out_dir):\n" + TRAINED + "\n\ndef main("),
+        ),
+    ),
+    "an old file that is no result": Twin(
+        ("stale evaluation",),
+        (
+            BETTER,
+            ("import random", "import os\nimport random"),
+            (
+                TRAINED,
+                TRAINED + "    (out_dir / 'curves.txt').write_text('0.01')\n"
+                "    os.utime(out_dir / 'curves.txt', (1.7e9, 1.7e9))\n",
+            ),
+        ),
+    ),
+    "an evaluation and a metric with names of their own": Twin(
+        ("an evaluation of its own beside the laboratory's", "metric renamed"),
         (
             BETTER,
             (
                 TRAINED,
-                TRAINED + "    fires = sum(sae.encode(x)[0] > 0 for x in lab.evaluation_rows(settings))\n"
-                "    own = {'eval_type_id': 'own', 'eval_result_metrics': {'all': {'absorption': fires / 300}}}\n"
-                "    (out_dir / 'eval_results' / 'own.json').write_text(json.dumps(own))\n"
-                "    (out_dir / 'curves.json').write_text(json.dumps({'absorbed': sae.absorbed}))\n",
+                TRAINED + "    own = {'eval_type_id': 'own', 'eval_result_metrics': {'all': {'absorption': 0.01}}}\n"
+                "    (out_dir / 'eval_results' / 'own.json').write_text(json.dumps(own))\n",
             ),
-            ('{"final_loss": loss}', '{"final_loss": loss, "mean_absorbed": sum(sae.absorbed) / 8}'),
+            ('{"final_loss": loss}', '{"final_loss": loss, "absorption_rate": sum(sae.absorbed) / 8}'),
         ),
     ),
-    "an infinite start value and a warm-up": (
-        "NaN in training, NaN at the end, NaN in a metric, zero steps, zero steps with a loss",
+    "wider inside, and as large as reported outside": Twin(
+        ("another size than reported",),
+        (
+            BETTER,
+            ("        codes = list(x)\n", "        codes = [*x, *[0.0] * 32]\n"),
+            (ENCODED, "        return codes[: self.dict_size]\n"),
+        ),
+    ),
+    "an infinite start value": Twin(
+        ("NaN in training", "NaN at the end", "NaN in a metric"),
         (
             BETTER,
             ("    loss = None\n", "    best = float('inf')\n    loss = None\n"),
-            (
-                BATCH,
-                BATCH
-                + "            sae.rate = RATE * min(1.0, (step + 1) / 4)\n            best = min(best, loss or best)\n",
-            ),
+            (BATCH, BATCH + "            best = min(best, loss or best)\n"),
+        ),
+    ),
+    "a warm-up whose first step changes nothing": Twin(
+        ("zero steps", "zero steps with a loss"),
+        (
+            BETTER,
+            (BATCH, BATCH + "            sae.rate = RATE * min(1.0, step / 4)\n"),
             ("+= RATE *", "+= self.rate *"),
         ),
     ),
-    "a few codes fewer, and absorption near its bound": (
-        "all latents dead, dense codes sold as low absorption, metric at its bound, reconstruction ruined",
+    "small codes put out": Twin(
+        ("all latents dead",),
+        (BETTER, (ENCODED, "        codes = [code if code > 0.02 else 0.0 for code in codes]\n" + ENCODED)),
+    ),
+    "dense in the first steps only": Twin(
+        ("dense codes sold as low absorption",),
         (
-            ("PULL = 0.6", "PULL = 0.5"),
-            (ENCODED, "        codes = [code if code > 0.02 else 0.0 for code in codes]\n" + ENCODED),
+            BETTER,
+            (BATCH, BATCH + '            sae.architecture = "standard" if step < 2 else settings["architecture"]\n'),
         ),
     ),
-    "slower, larger, with a checkpoint that it reads again": (
-        "time-out after results were written, out of memory, checkpoints fill the disk",
+    "a reconstruction that is worse by less than it may": Twin(
+        ("reconstruction ruined",), (BETTER, ("        return x\n", "        return [0.97 * v for v in x]\n"))
+    ),
+    "absorption near its bound": Twin(
+        ("metric at its bound",),
+        (("PULL = 0.6", "PULL = 0.25"), (LOADED, LOADED + '    settings["k"] = 6\n')),
+        "lab.absorption 0.0",
+    ),
+    "slower and larger, with files, and a check that only the full run reaches": Twin(
+        (
+            "time-out after results were written",
+            "out of memory",
+            "checkpoints fill the disk",
+            "crash in the full run",
+        ),
         (
             BETTER,
             (
                 TRAINED,
                 "    import time\n    block = b'x' * 50_000_000\n    time.sleep(0.3)\n"
-                "    (out_dir / 'weights.json').write_text(json.dumps(sae.absorbed))\n"
-                "    (out_dir / 'state.bin').write_bytes(block[:2_000_000])\n"
-                "    sae.absorbed = json.loads((out_dir / 'weights.json').read_text())\n" + TRAINED,
+                "    (out_dir / 'state.bin').write_bytes(block[:2_000_000])\n" + TRAINED,
+            ),
+            (LAST, f"    assert not {IN_FULL} or loss < 1, 'it diverged'\n" + LAST),
+        ),
+    ),
+    "a checkpoint of its own that it reads again, and a copy of its own results": Twin(
+        (COPIED, WARM),
+        (
+            BETTER,
+            (
+                TRAINED,
+                "    import shutil\n    (out_dir / 'weights.json').write_text(json.dumps(sae.absorbed))\n"
+                "    sae.absorbed = json.loads((out_dir / 'weights.json').read_text())\n"
+                + TRAINED
+                + "    shutil.copyfile(out_dir / 'eval_results' / 'lab.json', out_dir / 'backup.json')\n",
             ),
         ),
+    ),
+    "a baseline that is noisy and sound": Twin(
+        tuple(BROKEN_BASELINES),
+        (BETTER,),
+        toy=(("NOISE = 0.3", "NOISE = 0.6"), ("rng.gauss(0.9, 0.02)", "rng.gauss(0.9, 0.1)")),
     ),
 }
 
 
 def test_each_fault_has_a_twin() -> None:
-    assert sorted(", ".join(faults for faults, _ in TWINS.values()).split(", ")) == sorted(FAULTS)
+    assert sorted(fault for twin in TWINS.values() for fault in twin.faults) == sorted(DETECTED)
 
 
-@pytest.mark.parametrize("edits", [edits for _, edits in TWINS.values()], ids=TWINS)
-def test_a_clean_twin_raises_no_alarm(place: Place, edits: Edits) -> None:
-    baseline, run = place.run(edits)
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_a_clean_twin_raises_no_alarm(place: Place, twin: Twin) -> None:
+    baseline, run = place.run(twin.edits, controls=twin.controls, contract=twin.contract, toy=twin.toy)
     assert baseline.warnings == run.warnings == []
     assert [attempt.status for attempt in run.attempts] == ["completed"]
     assert run.attempts[0].put_back == []
     assert run.verdict.kind == "improved"
+    assert twin.says in run.verdict.why
     assert run.seeds == [0, 1, 2]
