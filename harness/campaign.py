@@ -222,7 +222,8 @@ def create_campaign(
         write_atomically(campaign.machine_file, json.dumps({"python": python}) + "\n")
         write_atomically(campaign.options_file, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise CannotGoOn(f"{error.filename or out}: cannot be written: {error.strerror}.") from error
+        problem = f"{error.filename or out}: cannot be written: {error.strerror}."
+        raise CannotGoOn(f"{problem} `--out DIR` names another folder for campaigns.") from error
     return campaign
 
 

@@ -363,7 +363,7 @@ def load_contract(folder: Path, out: Path | None = None) -> Contract:
         try:
             contract = Contract.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+            raise InputError(f"{path}: cannot be read: {error.strerror}. Make it a file that can.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: not TOML: {error}.") from error
         except RecursionError as error:

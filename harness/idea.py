@@ -73,7 +73,7 @@ def load_ideas(path: Path) -> list[Idea]:
             f"{path}: no such file. An idea is a JSON file; `harness init DIR` makes an example."
         ) from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}. Name a file of ideas that can.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from error
     except json.JSONDecodeError as error:

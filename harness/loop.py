@@ -138,9 +138,9 @@ def go_on(
 ) -> Ending:
     """Run `campaign` from where it stands until it ends. Raises CannotGoOn when another process runs it.
 
-    `changes` are options that a person changed on resuming. `force` sends the last refused change of the run in hand through. `confirm`, a run
-    and a number of seeds, adds seeds to a run that is recorded, and does nothing else; `score`, a run and names of evals,
-    adds scores to it.
+    `changes` are options that a person changed on resuming. `force` sends the last refused change of the run in hand
+    through. `confirm`, a run and a number of seeds, adds seeds to a run that is recorded, and does nothing else; `score`, a
+    run and names of evals, adds scores to it.
     """
     with locked(campaign.lock):
         journal = Journal(campaign.journal)

@@ -135,7 +135,8 @@ def take_on(
     except HarnessError as error:
         return _fail(error)
     except OSError as error:
-        return _fail(CannotGoOn(f"{error.filename or campaign.root}: {error.strerror or error}."))
+        problem = f"{error.filename or campaign.root}: {error.strerror or error}."
+        return _fail(CannotGoOn(f"{problem} Mend it, then `harness resume {typed(layout)}`."))
     except Exception as error:
         return _fail(CannotGoOn(crash_message(error, campaign.local)))
     _say_ending(layout, ending.message, width)

@@ -11,6 +11,8 @@ from harness.contract import default_contract, load_contract
 from harness.errors import InputError
 from harness.idea import choose_idea, load_ideas
 
+from .unprivileged import unprivileged
+
 ROOT = Path(__file__).parents[1]
 SHIPPED = ("hierarchy", "tree", "orthogonality")
 SPEC = {"Name": "a", "Title": "A title", "Experiment": "Try it."}
@@ -276,8 +278,14 @@ def test_a_folder_without_an_experiment_says_how_to_make_one(tmp_path):
     assert "harness init" in refusal(load_contract, tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_without_permission_is_named(tmp_path):
+def test_a_file_without_permission_is_named_with_what_to_do(tmp_path):
     path = write(tmp_path / "i.json", SPEC)
-    path.chmod(stat.S_IWUSR)
-    assert "Permission denied" in refusal(load_ideas, path)
+    folder = experiment(tmp_path, "")
+    for file in (path, folder / "experiment.toml"):
+        file.chmod(stat.S_IWUSR)
+
+    def refused():
+        assert f"{path}: cannot be read: Permission denied. Name a file" in refusal(load_ideas, path)
+        assert "experiment.toml: cannot be read: Permission denied. Make it" in refusal(load_contract, folder)
+
+    unprivileged(refused)

@@ -24,9 +24,11 @@ from harness.idea import Idea
 from harness.journal import Journal, read_events
 from harness.loop import Ending, go_on, next_brief
 from harness.record import Record
+from harness.running import resume
 from harness.stop import Stop
 from harness.view import Silent
 from tests.scripted import ScriptedAgent
+from tests.unprivileged import unprivileged
 
 Make = Callable[..., Campaign]
 
@@ -736,13 +738,23 @@ def test_without_git_the_message_says_so(make_campaign: Make, monkeypatch: pytes
     assert "git is not installed" in ending.message
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, experiment: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    with pytest.raises(Exception, match="locked"):
-        create_campaign(locked, Idea(Name="x", Title="X", Experiment="x"), experiment, Options(), python=sys.executable)
+def test_a_folder_that_cannot_be_written_is_said_with_what_to_do(
+    make_campaign: Make, tmp_path: Path, experiment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    idea = Idea(Name="x", Title="X", Experiment="x")
+    campaign = make_campaign({"run 1, attempt 1": FASTER})
+    (tmp_path / "locked").mkdir()
+    for folder in (tmp_path / "locked", campaign.local, campaign.root):
+        folder.chmod(0o500)
+
+    def refused() -> None:
+        with pytest.raises(CannotGoOn, match=r"locked/x: cannot be written: Permission denied\. `--out DIR` names"):
+            create_campaign(tmp_path / "locked", idea, experiment, Options(), python=sys.executable)
+        assert resume(campaign, {}, force=False, width=80) == 4
+        said = capsys.readouterr().err
+        assert f"{campaign.lock}: Permission denied. Mend it, then `harness resume" in said
+
+    unprivileged(refused)
 
 
 def next_brief_or_empty(campaign: Campaign) -> str:

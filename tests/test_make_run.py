@@ -17,6 +17,7 @@ from harness.cli import cli
 from .training import QUICK, ROOT
 
 
+@pytest.mark.timeout(600)
 def test_the_shipped_session_takes_its_idea_through_the_shipped_experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

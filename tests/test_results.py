@@ -11,6 +11,7 @@ from harness import result_files, results
 from harness.results import FINAL_INFO, Results, read_results
 
 from .recorded import ALL_ZERO, K40, K320, RELU, RUN_1, RUN_2, ZERO_STEPS, left, recorded, source
+from .unprivileged import unprivileged
 
 
 def problems(found: Results) -> list[str]:
@@ -369,11 +370,14 @@ def test_a_stale_file_is_not_believed(tmp_path):
     assert stale.numbers == {} and problems(stale) == ["final_info.json: older than this run: something else wrote it"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_file_without_permission_is_a_finding(tmp_path):
     left(tmp_path, {"loss": 0.1})
     (tmp_path / FINAL_INFO).chmod(0)
-    assert problems(read_results(tmp_path)) == ["final_info.json: cannot be read: Permission denied"]
+
+    def found():
+        assert problems(read_results(tmp_path)) == ["final_info.json: cannot be read: Permission denied"]
+
+    unprivileged(found)
 
 
 def test_folders_without_end_are_not_walked(tmp_path):

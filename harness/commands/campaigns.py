@@ -217,5 +217,6 @@ def tell(campaign: str, words: tuple[str, ...]) -> None:
     except OSError as error:
         from ..errors import CannotGoOn
 
-        raise CannotGoOn(f"{error.filename or inbox}: cannot be written: {error.strerror}.") from error
+        problem = f"{error.filename or inbox}: cannot be written: {error.strerror}."
+        raise CannotGoOn(f"{problem} Mend it, then say it again.") from error
     click.echo(f"The agent gets it with the next brief of {layout.name}.")
