@@ -265,6 +265,14 @@ def test_the_version_is_printed():
     assert ask("--version").output == f"harness {harness.__version__}\n"
 
 
+def test_the_help_says_what_each_exit_code_means():
+    said = " ".join(ask("run", "--help").output.split())
+    assert (
+        "0 ended as it should (the runs are spent, the agent said ALL_COMPLETED, or a recorded session has no" in said
+    )
+    assert "2 wrong input, 3 a budget ended it, 4 it could not go on, 130 stopped" in said
+
+
 def test_the_help_says_the_default_number_of_runs():
     assert f"({Options().max_runs})" in ask("run", "--help").output
 
@@ -458,7 +466,11 @@ def test_init_makes_a_folder_and_says_what_to_type(empty):
 def test_clean_lists_and_removes_only_what_is_named_after_asking(begun, monkeypatch):
     monkeypatch.setenv("HARNESS_CACHE", str(begun.folder / "cache"))
     root = begun.folder / "runs" / "small"
+    kept = begun.folder / "cache" / "baselines" / "one" / "1"
+    kept.mkdir(parents=True)
+    (kept / "final_info.json").write_bytes(bytes(3_000_000))
     assert "small" in ask("clean").output
+    assert re.search(r"The caches take 3\.\d MB besides; `harness cache`", ask("clean").output)
     assert ask("clean", "nothing").exit_code == 2
     assert ask("clean", "small", input="n\n").exit_code == 130
     assert root.exists()

@@ -74,7 +74,8 @@ def run(
     Example:
       harness run ideas/hierarchy.json --max-runs 10 --model sonnet --max-cost 5
 
-    Exit codes: 0 ended as it should, 2 wrong input, 3 a budget ended it, 4 it could not go on, 130 stopped. Next:
+    Exit codes: 0 ended as it should (the runs are spent, the agent said ALL_COMPLETED, or a recorded session has no further
+    turn), 2 wrong input, 3 a budget ended it, 4 it could not go on, 130 stopped; of several campaigns the worst. Next:
     `harness log latest`, `harness notes latest`.
     """
     from ..running import Request, parse_setting
@@ -113,7 +114,7 @@ def resume(campaign: str, force: bool, **options: Any) -> None:
     Example:
       harness resume latest --max-cost 10
 
-    Next: `harness status`, `harness log latest`.
+    Exit codes as of `harness run`. Next: `harness status`, `harness log latest`.
     """
     from ..campaign import Campaign
     from ..layout import find_layout

@@ -147,23 +147,23 @@ def clean(names: tuple[str, ...], yes: bool) -> None:
 
     Next: `harness status --all` lists the campaigns that are left; `harness cache` is about the caches.
     """
+    from ..cached import cached
     from ..clean import ABOUT, remove, usage
     from ..text import line
 
     items = {f"{item.name}:copies" if item.kind == "working copies" else item.name: item for item in usage()}
-    if not items:
-        click.echo("Nothing in ./runs.")
-        return
     for name in names:
         if name not in items:
-            raise InputError(f"clean {name}: there is no such thing. There is: {', '.join(items)}.")
-    wide = max(map(len, items))
+            raise InputError(f"clean {name}: there is no such thing. There is: {', '.join(items) or 'nothing'}.")
+    wide = max(map(len, items), default=0)
     for name, item in items.items():
         if not names or name in names:
             used = f"; in use: {line(item.in_use)}" if item.in_use else ""
             click.echo(f"{name:<{wide}}  {item.size / 1e6:9.1f} MB  {item.kind}  {item.path}{used}")
     if not names:
-        click.echo("`harness clean NAME` removes one.")
+        first = "`harness clean NAME` removes one." if items else "Nothing in ./runs."
+        caches = sum(item.size for item in cached()) / 1e6
+        click.echo(f"{first} The caches take {caches:,.1f} MB besides; `harness cache` shows what lies there.")
         return
     for kind in dict.fromkeys(items[name].kind for name in names):
         click.echo(f"{kind}: {ABOUT[kind]}.")
