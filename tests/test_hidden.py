@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness.campaign import Campaign
-from harness.executors.confinement import Confinement
+from harness.executors.confinement import Confinement, landlock_abi
 from harness.loop import go_on
 from harness.stop import Stop
 from harness.view import Silent
 
-from .executing import Workshop
+from .executing import Workshop, begun, wait
 
 pytestmark = pytest.mark.skipif(not Confinement([]).possible, reason="the kernel has no Landlock")
 
@@ -127,3 +130,92 @@ def test_the_rest_can_be_read_and_the_working_copy_inside_it(campaign: Path) -> 
 
 def test_without_anything_hidden_everything_can_be_read(campaign: Path) -> None:
     assert read(Workshop(campaign / ".harness"), campaign / "notes.txt") == "notes"
+
+
+# --- devices, sockets, shared memory ---
+
+
+def printed(workshop: Workshop, code: str, **job: object) -> str:
+    workshop.run_python(code, hidden=(workshop.home.parent / "nothing",), **job)
+    return workshop.log.decode().strip()
+
+
+def test_devices_are_those_that_programs_need(tmp_path: Path) -> None:
+    """No disk, no kernel log; terminals and what is random work, and the graphics cards' names."""
+    code = """
+import os, pty, stat
+wanted = {"null", "zero", "full", "random", "urandom", "tty", "ptmx", "kfd"}
+for name in sorted(os.listdir("/dev")):
+    path = "/dev/" + name
+    if stat.S_ISDIR(os.stat(path).st_mode) or os.path.islink(path) or name.startswith("nvidia"):
+        continue
+    for way in (os.O_RDONLY, os.O_WRONLY):
+        try:
+            os.close(os.open(path, way | os.O_NONBLOCK | os.O_NOCTTY))
+            if name not in wanted:
+                print(name, "was opened")
+        except OSError as error:
+            if name in wanted - {"tty", "kfd"}:
+                print(name, error)
+with open("/dev/null", "w") as null:
+    print("x", file=null)
+master, slave = pty.openpty()
+os.write(slave, b"through a terminal")
+print(os.read(master, 100).decode(), len(os.urandom(3)), open("/dev/zero", "rb").read(2))
+"""
+    assert printed(Workshop(tmp_path), code) == "through a terminal 3 b'\\x00\\x00'"
+
+
+@pytest.mark.skipif(landlock_abi() < 6, reason="this kernel does not govern abstract sockets")
+def test_no_abstract_socket_of_another_program_is_reached(tmp_path: Path) -> None:
+    name = f"\0harness-test-{tmp_path.name}-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as theirs:
+        theirs.bind(name)
+        theirs.listen()
+        code = f"""
+import socket
+try:
+    socket.socket(socket.AF_UNIX).connect({name!r})
+    print("connected")
+except OSError as error:
+    print(type(error).__name__)
+own = socket.socket(socket.AF_UNIX)
+own.bind({name + "-own"!r}); own.listen()
+socket.socket(socket.AF_UNIX).connect({name + "-own"!r})
+print("own")
+"""
+        assert printed(Workshop(tmp_path), code).split() == ["PermissionError", "own"]
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no /dev/shm")
+def test_what_an_execution_leaves_in_shared_memory_is_removed(tmp_path: Path) -> None:
+    name = f"harness-test-{tmp_path.name}-{os.getpid()}"
+    before, in_use, left, folder = (
+        Path("/dev/shm") / f"{name}-{what}" for what in ("before", "in use", "left", "folder")
+    )
+    before.write_text("x")
+    workshop = Workshop(tmp_path)
+    code = f"""
+import pathlib, time
+pathlib.Path({str(left)!r}).write_text("told")
+pathlib.Path({str(folder)!r}).mkdir()
+(pathlib.Path({str(folder)!r}) / "file").touch()
+pathlib.Path("pids").write_text("begun\\n")
+while not pathlib.Path("go").exists():
+    time.sleep(0.02)
+print(pathlib.Path({str(left)!r}).read_text())
+"""
+    execution = workshop.submit_python(code)
+    begun(workshop)
+    try:
+        with in_use.open("w+b") as file:
+            file.truncate(mmap.PAGESIZE)
+            mapped = mmap.mmap(file.fileno(), 0)
+        (workshop.folder / "go").touch()
+        assert wait(execution).ended == "ok"
+        assert workshop.log == b"told\n"
+        assert [path.exists() for path in (before, in_use, left, folder)] == [True, True, False, False]
+        mapped.close()
+    finally:
+        for path in (before, in_use, left):
+            path.unlink(missing_ok=True)

@@ -208,7 +208,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Any:
         _hand_over(given, root / "dense")
         shutil.copy(root / "dense" / "sae" / "encode.onnx", given / "dense.onnx")
         (given / "external.onnx").write_bytes(_with_external_data(given / "sae" / "encode.onnx"))
-        (given / "evil.pkl").write_bytes(b"cposix\nsystem\n(S'touch /dev/shm/harness-sealed-pickle'\ntR.")
+        (given / "evil.pkl").write_bytes(b"cposix\nsystem\n(S'touch $HARNESS_LAB_CACHE/evals/pickled'\ntR.")
         shutil.copytree(ROOT / "saelab", folder / "saelab", ignore=shutil.ignore_patterns("__pycache__"))
         contract = (ROOT / "experiment.toml").read_text()
         for old, new in (
@@ -290,7 +290,7 @@ def test_what_lies_in_the_cache_stays_as_it_was(campaign: Campaign) -> None:
 
 
 def test_no_pickle_of_a_run_was_loaded(campaign: Campaign) -> None:
-    assert not Path("/dev/shm/harness-sealed-pickle").exists()
+    assert not (laboratory.lab_cache() / "evals" / "pickled").exists()
 
 
 def test_what_lies_outside_an_artifact_was_not_read(campaign: Campaign) -> None:

@@ -2,7 +2,8 @@
 
 The names in folders and the network stay free. What Landlock does not govern, and so stays possible outside the folders:
 changing the mode, owner or times of a file. Signals to processes outside are refused from Linux 6.12 on; reading their
-memory and environment is refused always.
+memory and environment is refused always. Of the devices those are there that programs need: what is empty or random,
+terminals, those of this user's other windows among them, and graphics cards. Sockets that have a path can be connected to.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 _VERSION = 1  # flag of landlock_create_ruleset: tell the ABI
 _PATH_BENEATH = 1
-_SCOPE_SIGNAL = 1 << 1
+_SCOPE_ABSTRACT_SOCKET, _SCOPE_SIGNAL = 1 << 0, 1 << 1
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAPBSET_DROP = 24
 _CAPABILITY_VERSION = 0x20080522
@@ -28,6 +29,9 @@ _REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
 _REFER = 1 << 13
 _TRUNCATE = 1 << 14
 # Device ioctls (1 << 15) are left alone: a GPU is driven by them.
+
+_DEV = Path("/dev")
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "nvidia*", "dri", "kfd", "dxg")
 
 _ABI_REFER, _ABI_TRUNCATE, _ABI_SCOPE = 2, 3, 6
 
@@ -69,7 +73,7 @@ class Confinement:
             return
         on_files = _WRITE_FILE | (_TRUNCATE if abi >= _ABI_TRUNCATE else 0)
         everything = on_files | _REMOVE_AND_MAKE | _REFER
-        scoped = _SCOPE_SIGNAL if abi >= _ABI_SCOPE else 0
+        scoped = _SCOPE_ABSTRACT_SOCKET | _SCOPE_SIGNAL if abi >= _ABI_SCOPE else 0
         hidden = frozenset(hidden)
         reading = _READ_FILE if hidden else 0
         attributes = _RulesetAttributes(everything | reading, 0, scoped)
@@ -78,8 +82,9 @@ class Confinement:
         )
         if self._ruleset < 0:
             return
-        rules = dict.fromkeys(_beside(hidden), reading)
-        rules |= {Path("/dev"): on_files | reading, Path("/dev/shm"): everything | reading}
+        rules = dict.fromkeys(_beside(hidden | {_DEV} if hidden else hidden), reading)
+        rules |= dict.fromkeys((path for pattern in _DEVICES for path in _DEV.glob(pattern)), on_files | reading)
+        rules[_DEV / "shm"] = everything | reading
         rules |= dict.fromkeys(writable, everything | reading)
         needed = [path for path, rights in rules.items() if rights != reading and path.exists()]
         allowed = {path for path, rights in rules.items() if self._allow(path, rights)}
