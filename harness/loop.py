@@ -101,7 +101,7 @@ class Loop:
     def confirm(self, run: int, seeds: int) -> Ending:
         """Execute a recorded run, or the baseline, with more seeds, and judge it again."""
         records = self.campaign.read_records()
-        if not 0 <= run < len(records) or records[run].status != "completed" or records[run].given:
+        if not self.recorder.has(run) or records[run].status != "completed" or records[run].given:
             raise CannotGoOn(f"run {run}: only a run that was completed here can be confirmed.")
         self.trials.more_seeds(records[run], seeds)
         verdict = self.recorder.look_again(run).verdict
@@ -111,7 +111,7 @@ class Loop:
     def score(self, run: int, evals: str) -> Ending:
         """Score a recorded run by other evals, from what it handed over."""
         records = self.campaign.read_records()
-        if not 0 <= run < len(records) or records[run].status != "completed" or records[run].given:
+        if not self.recorder.has(run) or records[run].status != "completed" or records[run].given:
             raise CannotGoOn(f"run {run}: only a run that was completed here can be scored.")
         skipped = Rescoring(self.work).score(records[run], evals)
         self.recorder.add_scores(run, evals, skipped)
