@@ -59,7 +59,9 @@ def reads(settings: Settings) -> dict[str, str]:
     made = [harvest.folder(settings.data), *evals.prepared(settings, lab_cache() / EVALS)]
     sizes = settings.evals
     files = [*model_files.files(settings.data), *text.files(settings.data.dataset)]
-    files += text.files(sizes.eval_dataset) if sizes else []
+    if sizes:
+        by_hand = (file for name in ("datasets", "unlearning") for file in sorted((lab_cache() / name).rglob("*")))
+        files += [*text.files(sizes.eval_dataset), *(file for file in by_hand if file.is_file())]
     found = {str(file): file_hash(file) for file in files}
     for folder in filter(None, made):
         found[str(folder / MANIFEST)] = file_hash(folder / MANIFEST)
