@@ -7,19 +7,22 @@ import json
 import os
 import random
 import string
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from saelab import evals, text, tiny_lm
 from saelab.evals import EVALS, absorption, probing
-from saelab.evals.bench import Skip, at_work, bench_of
+from saelab.evals.bench import SEED, Skip, at_work, bench_of
 from saelab.evals.result import take
 from saelab.settings import Settings, SettingsError, load_settings
 
@@ -77,7 +80,11 @@ class Lab:
         (self.text / "texts.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in sentences(600)))
 
     def settings(self, names: str, **changes: object) -> Settings:
-        """Those of the profile tiny-lm, smaller."""
+        asked = self.overrides(names, **changes)
+        return load_settings(REPOSITORY, {"HARNESS_PROFILE": "tiny-lm", "HARNESS_OVERRIDES": asked})
+
+    def overrides(self, names: str, **changes: object) -> str:
+        """What makes the profile tiny-lm smaller."""
         values = {
             "dict_size": LATENTS,
             "k": K,
@@ -95,8 +102,7 @@ class Lab:
             "probing_rows": 40,
             "autointerp_latents": 4,
         }
-        overrides = json.dumps(values | changes)
-        return load_settings(REPOSITORY, {"HARNESS_PROFILE": "tiny-lm", "HARNESS_OVERRIDES": overrides})
+        return json.dumps(values | changes)
 
     def score(self, sae: object, names: str, out: Path, **changes: object) -> dict[str, str]:
         out.mkdir(exist_ok=True)
@@ -172,6 +178,43 @@ def test_the_same_sae_gets_the_same_scores_whoever_was_scored_before(lab, first,
     assert metrics(tmp_path / "again") == metrics(first)
     other = metrics(tmp_path / "other")
     assert all(other[name] != metrics(first)[name] for name in CHEAP.split())
+
+
+COLD = """\
+import sys, random
+from pathlib import Path
+from saelab import evals
+from saelab.settings import load_settings
+from tests.test_saebench import REPOSITORY, TopK
+
+
+class Draws:
+    main = ()
+    fixed_by = evals.EVALS["absorption"].fixed_by
+
+    def run(self, bench, sae, fixed, out):
+        from sae_bench.evals.absorption import main
+        import numpy, torch
+        print([random.random(), numpy.random.random(), torch.rand(1).item()], file=sys.__stdout__)
+
+
+assert not any(name.startswith("sae_bench") for name in sys.modules)
+evals.EVALS["absorption"] = Draws()
+settings = load_settings(REPOSITORY, {"HARNESS_PROFILE": "tiny-lm", "HARNESS_OVERRIDES": sys.argv[1]})
+evals.evaluate(TopK(0), settings, Path(sys.argv[2]), Path(sys.argv[3]), lambda line: None)
+"""
+
+
+def test_what_an_eval_draws_does_not_depend_on_what_was_imported_before_it(lab, first, tmp_path):
+    """Some of what SAEBench imports draws numbers while it is imported: between seed and eval it would change the score."""
+    command = [sys.executable, "-c", COLD, lab.overrides("absorption"), str(tmp_path), str(lab.cache)]
+    environment = os.environ | {"HARNESS_LAB_CACHE": str(lab.root)}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+
+    random.seed(SEED)
+    np.random.seed(SEED)
+    torch.manual_seed(SEED)
+    assert json.loads(done.stdout) == [random.random(), np.random.random(), torch.rand(1).item()], done.stderr
 
 
 def test_nothing_is_written_into_the_installed_package(first, installed):
