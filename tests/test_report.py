@@ -413,10 +413,10 @@ def test_a_run_at_other_settings_is_held_against_its_control_everywhere(recorded
         "No run that is evidence has a lower loss than what answers for it. Nearest is run 1, 0.79 ± 0.01 against"
         in text
     )
-    assert "against 0.60 ± 0.01 of control steps=80" in text
+    assert "against 0.60 ± 0.01 of the control steps=80" in text
     assert "loss 0.79 ± 0.01 0.60 ± 0.01 +0.19 ± 0.01 worse lower, decides" in text
     assert "0.79 ± 0.01 control steps=80 +0.19 ± 0.01 worse" in text, "in the table of all runs"
-    assert "Metrics beside control steps=80." in text
+    assert "Metrics beside the control steps=80." in text
     assert "control steps=80 steps = 80 4 0.60 ± 0.01" in text, "what was executed for it"
     assert (
         "better"
@@ -460,8 +460,9 @@ def test_a_place_on_the_frontier_answers_for_the_primary_metric_alone(recorded: 
         campaign.run_folder(1)
     )
     text = page(campaign).text
-    assert f"Improved: run 1 has loss 0.79 ± 0.01 against 0.95 ± 0.01 of {place}." in text
+    assert f"Improved: run 1 has loss 0.79 ± 0.01 against 0.95 ± 0.01 of the {place}." in text
     assert "loss 0.79 ± 0.01 0.95 ± 0.01 −0.16 ± 0.01 better lower, decides" in text
+    assert f"Metrics beside the {place}, for loss alone." in text
     assert "distance 0.65 ± 0.01 – – lower" in text, "nothing was measured there"
 
 

@@ -303,11 +303,11 @@ def test_what_answers_for_a_run_is_named_where_it_is_not_the_baseline(synthetic:
     verdict = record.verdict.model_copy(update={"kind": "improved", "against_baseline": found})
     record.model_copy(update={"verdict": verdict}).write(campaign.run_folder(1))
     document = written(campaign)
-    assert f"Improved: run 1 has loss 0.79 ± 0.01 against 0.90 ± 0.01 of {place}." in " ".join(sentences(document))
+    assert f"Improved: run 1 has loss 0.79 ± 0.01 against 0.90 ± 0.01 of the {place}." in " ".join(sentences(document))
     overview, beside = (block for block in section(document, "Results").blocks if isinstance(block, Table))
     assert overview.rows[1][4:] == ("0.79 ± 0.01", place, "−0.11", "−0.20 to −0.02", "0.004")
     assert beside.rows[0][2:] == ("0.90 ± 0.01", "0.79 ± 0.01", "−0.11 ± 0.02")
-    assert f"beside the baseline, for loss beside the {place}" in beside.caption
+    assert f"beside the {place}. Only" in beside.caption
 
 
 # --- campaigns of all sizes -------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from ..evidence import decimals
 from ..judging import Judging
 from ..record import ComparisonRecord
 from ..record_page import differences, word
+from ..run_table import reference_in_words
 from ..sentence import p_in_words
 from ..table import number, row
 from ..text import line
@@ -75,17 +76,15 @@ def counted(count: int, noun: str) -> str:
 
 
 def answering(run: Run) -> str:
-    """What answers for a run: `the baseline`, or the name of a control or of a place on the frontier."""
+    """What answers for a run: `the baseline`, `the control k=80` or a place on the frontier."""
     compared = run.record.verdict.against_baseline
-    return "the baseline" if compared is None or compared.reference.startswith("run_0") else line(compared.reference)
+    return reference_in_words(line(compared.reference) if compared else "run_0")
 
 
 def beside_what(run: Run, primary: str) -> str:
     """A control answers for all metrics, a place on the frontier for the primary one."""
-    answer, control = answering(run), run.record.control
-    if answer == "the baseline" or (control and line(control.name) == answer):
-        return answer
-    return f"the baseline, for {primary} beside the {answer}"
+    found = run.record.verdict.against_baseline
+    return f"{answering(run)}, for {primary} alone" if found and found.frontier else answering(run)
 
 
 def with_error(value: float, error: float | None) -> str:
