@@ -217,6 +217,7 @@ def test_numbers_are_rounded_by_their_noise() -> None:
     assert with_error(-0.0004, 0.02) == "0.00 ± 0.02"
     assert with_error(1234.5, 25.0) == "1234 ± 25"
     assert with_error(0.11241873, None) == "0.1124"
+    assert with_error(1e300, 2e299) == "1e+300 ± 2e+299"
     assert signed(-0.5) == "−0.5"
     assert compared(None) == ("–", "–", "–")
 

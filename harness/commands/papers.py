@@ -59,6 +59,8 @@ def writeup(campaign: str, form: Any, prose: str | None, out: Path | None) -> No
     the text between the tables: each number and direction in it is checked, and one that contradicts a record ends the
     command with exit code 4 and nothing written.
 
+    The PDF takes letters such as Chinese from the fonts of this machine; in the .tex they stand as their numbers, [U+6F22].
+
     \b
     Example:
       harness writeup latest --format pdf

@@ -19,6 +19,8 @@ from ..text import line
 from .account import Account, Run
 
 NONE = "–"
+_HUGE = 1e12
+"""From here on a number is written with a power of ten."""
 _STANDARD_ERRORS = 6.0  # that the limits of a difference lie apart, about: enough to say how many digits it is worth
 
 
@@ -67,7 +69,7 @@ class Estimates:
         if not found.error:
             return signed(found.difference)
         places = decimals(found.error)
-        return f"{rounded(found.difference, places, '+')} ± {found.error:.{places}f}"
+        return f"{rounded(found.difference, places, '+')} ± {rounded(found.error, places)}"
 
 
 def counted(count: int, noun: str) -> str:
@@ -92,12 +94,12 @@ def with_error(value: float, error: float | None) -> str:
     if not error:
         return number(value).replace("-", "−")
     places = decimals(error)
-    return f"{rounded(value, places)} ± {error:.{places}f}"
+    return f"{rounded(value, places)} ± {rounded(error, places)}"
 
 
 def rounded(value: float, places: int, sign: str = "-") -> str:
     """With so many decimals and a minus that is one; what is rounded to nothing has no sign."""
-    text = f"{value:{sign}.{places}f}"
+    text = f"{value:{sign}.{places}f}" if abs(value) < _HUGE else f"{value:{sign}.4g}"
     return (text if text.strip("+-0.") else text.lstrip("+-")).replace("-", "−")
 
 
