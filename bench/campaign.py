@@ -5,10 +5,10 @@
 
 Both ways execute the same three commands for each run, with the runs' seeds, through the harness's own executor:
 `saelab.prepare`, `experiment.py`, `saelab.scorer`. "Shared" is what a campaign does: one cache for all runs, and scorers
-that are forked from a process that has imported SAEBench. "Afresh" gives each run an empty cache and new interpreters, as a
-harness does that calls a script that harvests, trains and evaluates. The language model itself is there before, both ways.
-Runs of the two ways alternate, so that a machine that is busy for a while is so for both. Seconds are the wall clock's,
-with one thread; the first scoring of the shared ones waits for the imports. The last line of the output is one JSON object.
+that are forked from a process that imports SAEBench while the first run trains. "Afresh" gives each run an empty cache and
+new interpreters, as a harness does that calls a script that harvests, trains and evaluates. The language model itself is
+there before, both ways. Runs of the two ways alternate, so that a machine that is busy for a while is so for both. Seconds
+are the wall clock's, with one thread. The last line of the output is one JSON object.
 """
 
 from __future__ import annotations
@@ -56,8 +56,15 @@ def execute(
         "PYTHONHASHSEED": "0",
     }
     seconds = {}
-    for phase, command in commands(out).items():
-        job = Job((sys.executable, *command), copy, out, out / "scratch", environment, warm=warm, writable=(cache, out))
+    jobs = {
+        phase: Job(
+            (sys.executable, *command), copy, out, out / "scratch", environment, warm=warm, writable=(cache, out)
+        )
+        for phase, command in commands(out).items()
+    }
+    for phase, job in jobs.items():
+        if phase == "train":
+            executor.warm_up(jobs["score"])
         home = out.with_name(f"{out.name}_{phase}")
         started = time.perf_counter()
         outcome = executor.submit(job, home).wait(lambda line: None, lambda: False)

@@ -111,6 +111,9 @@ class Executions:
             if watched:
                 job = replace(job, environment=coverage.plant(noted.resolve(), job.folder, watched, job.environment))
             execution = self._executor.submit(job, home)
+        if self._campaign.contract.scorer:
+            told = self._environment(seed, overrides, smoke)
+            self._laboratory.warm_up(place / "scoring", start, told, self._limits, self._warm)
         outcome = execution.wait(tick, stop)
         if outcome.ended == "stopped":
             self.forget(step)

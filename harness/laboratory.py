@@ -145,21 +145,38 @@ class Laboratory:
         evals = lab_cache() / OF_THE_SCORERS
         evals.mkdir(parents=True, exist_ok=True)
         before = checksums(handed)
-        places = {"{out_dir}": str(handed.resolve()), "{scores}": str(scores.resolve())}
-        command = [filled(part, places) for part in contract.scorer]
-        within = Limits(time=limits.scoring_time, memory=limits.memory, output=limits.output)
-        told = {**environment, SECRET: self._secret()}
-        if OFFLINE in os.environ:
-            told[OFFLINE] = os.environ[OFFLINE]
-        job = self._job(place, command, told, JUDGE if judged else (), writable=(scores, evals), limits=within)
-        if imports:
-            job = replace(job, warm=self._warm_start(start, imports))
+        job = self._scoring(place, start, environment, limits, imports, judged)
         outcome, log = self._run(place, start, job, tick, stop, empty=scores)
         refused = "" if outcome.ended == "ok" else f"it was executed well and could not be scored: {outcome.why}"
         changed = self._is_changed(place / "copy", start) or (job.warm and not self._is_copy(job.warm.folder, start))
         if not refused and (changed or checksums(handed) != before):
             raise CannotGoOn(f"{place}: files of the laboratory changed while it scored. Another process wrote there.")
         return Scoring(refused, outcome.ended, scores, log, outcome.seconds, before)
+
+    def warm_up(
+        self, place: Path, start: str, environment: Mapping[str, str], limits: LimitsSpec, imports: Sequence[str]
+    ) -> None:
+        """Have a process begin to import what a scoring in `place` will need, while the experiment trains."""
+        self._executor.warm_up(self._scoring(place, start, environment, limits, imports, judged=False))
+
+    def _scoring(
+        self,
+        place: Path,
+        start: str,
+        environment: Mapping[str, str],
+        limits: LimitsSpec,
+        imports: Sequence[str],
+        judged: bool,
+    ) -> Job:
+        scores, evals = place / "scores", lab_cache() / OF_THE_SCORERS
+        places = {"{out_dir}": str((place / "handed").resolve()), "{scores}": str(scores.resolve())}
+        command = [filled(part, places) for part in self._campaign.contract.scorer]
+        within = Limits(time=limits.scoring_time, memory=limits.memory, output=limits.output)
+        told = {**environment, SECRET: self._secret()}
+        if OFFLINE in os.environ:
+            told[OFFLINE] = os.environ[OFFLINE]
+        job = self._job(place, command, told, JUDGE if judged else (), writable=(scores, evals), limits=within)
+        return replace(job, warm=self._warm_start(start, imports)) if imports else job
 
     def _job(
         self,

@@ -75,6 +75,13 @@ def test_what_takes_long_is_imported_once_for_all_jobs(bench: Bench) -> None:
     assert bench.count.read_text() == "x"
 
 
+def test_what_takes_long_may_be_imported_before_the_first_job_comes(bench: Bench) -> None:
+    bench.executor.warm_up(bench.job("before", ""))
+    until(bench.count.exists)
+    assert bench.run("a", "import sys; print('large' in sys.modules)")[1] == "True\n"
+    assert bench.count.read_text() == "x"
+
+
 def test_a_job_finds_nothing_that_another_did(bench: Bench) -> None:
     spoil = "import json, large, os, sys; large.things['a'] = 1; json.dumps = None; os.environ['X'] = '1'; sys.path.insert(0, '/')"
     assert bench.run("a", spoil)[0].ended == "ok"

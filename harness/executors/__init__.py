@@ -124,6 +124,10 @@ class Executor(Protocol):
         """Start `job`. `home` must not exist yet. The process outlives this one if this one is killed."""
         ...
 
+    def warm_up(self, job: Job) -> None:
+        """Begin with what jobs like this one take long to import (`job.warm`), where this executor makes use of it."""
+        ...
+
     def attach(self, home: Path) -> Execution | None:
         """The execution in `home` that an earlier process submitted: still running or ended with an outcome. None when
         there is none, or when it died without an outcome (then nothing of it runs any more)."""

@@ -68,12 +68,15 @@ class LocalExecutor:
 
     def _is_started_warm(self, job: Job, home: Path, lock: int) -> bool:
         """Whether a warm process for such jobs takes it."""
+        self.warm_up(job)
         kind = warm.kind(job)
-        if kind is None:
-            return False
-        if kind not in self._warm:
+        return kind is not None and self._warm[kind].start(home, lock)
+
+    def warm_up(self, job: Job) -> None:
+        """See the protocol."""
+        kind = warm.kind(job)
+        if kind is not None and kind not in self._warm:
             self._warm[kind] = warm.WarmProcess(job)
-        return self._warm[kind].start(home, lock)
 
     def attach(self, home: Path) -> LocalExecution | None:
         """The execution in `home`; None when it has no outcome and never will have one. Then nothing of it runs."""
