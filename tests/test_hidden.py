@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import socket
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from harness.loop import go_on
 from harness.stop import Stop
 from harness.view import Silent
 
-from .executing import Workshop, begun, wait
+from .executing import Workshop
 
 pytestmark = pytest.mark.skipif(not Confinement([]).possible, reason="the kernel has no Landlock")
 
@@ -132,7 +131,7 @@ def test_without_anything_hidden_everything_can_be_read(campaign: Path) -> None:
     assert read(Workshop(campaign / ".harness"), campaign / "notes.txt") == "notes"
 
 
-# --- devices, sockets, shared memory ---
+# --- devices, sockets ---
 
 
 def printed(workshop: Workshop, code: str, **job: object) -> str:
@@ -185,37 +184,3 @@ socket.socket(socket.AF_UNIX).connect({name + "-own"!r})
 print("own")
 """
         assert printed(Workshop(tmp_path), code).split() == ["PermissionError", "own"]
-
-
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no /dev/shm")
-def test_what_an_execution_leaves_in_shared_memory_is_removed(tmp_path: Path) -> None:
-    name = f"harness-test-{tmp_path.name}-{os.getpid()}"
-    before, in_use, left, folder = (
-        Path("/dev/shm") / f"{name}-{what}" for what in ("before", "in use", "left", "folder")
-    )
-    before.write_text("x")
-    workshop = Workshop(tmp_path)
-    code = f"""
-import pathlib, time
-pathlib.Path({str(left)!r}).write_text("told")
-pathlib.Path({str(folder)!r}).mkdir()
-(pathlib.Path({str(folder)!r}) / "file").touch()
-pathlib.Path("pids").write_text("begun\\n")
-while not pathlib.Path("go").exists():
-    time.sleep(0.02)
-print(pathlib.Path({str(left)!r}).read_text())
-"""
-    execution = workshop.submit_python(code)
-    begun(workshop)
-    try:
-        with in_use.open("w+b") as file:
-            file.truncate(mmap.PAGESIZE)
-            mapped = mmap.mmap(file.fileno(), 0)
-        (workshop.folder / "go").touch()
-        assert wait(execution).ended == "ok"
-        assert workshop.log == b"told\n"
-        assert [path.exists() for path in (before, in_use, left, folder)] == [True, True, False, False]
-        mapped.close()
-    finally:
-        for path in (before, in_use, left):
-            path.unlink(missing_ok=True)

@@ -523,7 +523,6 @@ def test_a_scorer_that_outlives_the_harness_is_adopted(
     lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counter = Path("/dev/shm") / f"harness-test-{os.getpid()}-{tmp_path.name}"
-    counter.touch()  # what an execution itself makes there is removed when it has ended
     wait = (
         f"import time\nwith open({str(counter)!r}, 'a') as file:\n    file.write('x')\n"
         f"while not Path({str(tmp_path / 'gate')!r}).exists():\n    time.sleep(0.05)\n"
@@ -532,7 +531,7 @@ def test_a_scorer_that_outlives_the_harness_is_adopted(
     made = campaign(lab, BETTER)
     harness = start(made)
     try:
-        until(lambda: bool(counter.read_text()))
+        until(counter.exists)
         os.kill(harness.pid, signal.SIGKILL)
         harness.wait()
         (tmp_path / "gate").touch()

@@ -186,7 +186,7 @@ def _slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Campaign, Pa
     counter, gate = tmp_path / "counter", tmp_path / "gate"
     # The counter lies outside: reading is allowed, writing is not where the system confines, so it is in a device folder.
     counter = Path("/dev/shm") / f"harness-test-{os.getpid()}-{tmp_path.name}"
-    counter.write_text("")  # what an execution itself makes there is removed when it has ended
+    counter.unlink(missing_ok=True)
     (experiment / "experiment.py").write_text(code.replace("\nx = 5.0", SLOW + "\nx = 5.0"))
     contract = (experiment / "experiment.toml").read_text()
     (experiment / "experiment.toml").write_text('environment = ["COUNTER", "GATE"]\n' + contract)

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import psutil
 
-from . import Ended, Outcome, shared_memory
+from . import Ended, Outcome
 from .confinement import Confinement
 from .disk import disk_usage
 from .home import EXECUTION_MARK, LOG, Home
@@ -104,7 +104,6 @@ class Supervisor:
 
     def run(self) -> Outcome:
         become_subreaper()
-        shared = shared_memory.entries()
         kernel_kills = _kernel_kills()
         started = self._heard = time.monotonic()
         try:
@@ -119,7 +118,6 @@ class Supervisor:
         if not at_once:
             ask_to_end(self._processes, GRACE, self._pump)
         left = kill(self._processes, self._chase)
-        shared_memory.remove_new(shared, self._pump)
         # What is in the pipe, and no more: a process that got away could go on writing for ever.
         for _ in range(_PIPE_SIZE // _READ):
             if not self._read():
