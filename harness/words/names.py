@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from ..contract import Contract
@@ -74,8 +75,9 @@ class Names:
             for pattern in _patterns(name, labels.get(name, ""), block if alone else ""):
                 self._patterns[pattern.words[0][:2]].append(pattern)
 
-    @property
+    @cached_property
     def times(self) -> tuple[str, ...]:
+        """The names of what is measured in time."""
         return tuple(name for name in self._names if is_time(name))
 
     def taken_by(self, names: tuple[str, ...]) -> tuple[str, ...]:
