@@ -103,6 +103,6 @@ class Stop:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def _restore(before: Mapping[int, Any]) -> None:
+def _restore(before: Mapping[signal.Signals, Any]) -> None:
     for number, handler in before.items():
         signal.signal(number, handler)
