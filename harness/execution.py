@@ -16,7 +16,7 @@ from .campaign import RESERVED, Campaign, Options
 from .contract import Contract, LimitsSpec, Setting
 from .errors import CannotGoOn, Interrupted
 from .executors import AbortRule, Executor, Job, Limits, Outcome
-from .folders import files_below, remove, unlock
+from .folders import look_through, remove, unlock
 from .inputs import Inputs
 from .kept import shelves
 from .laboratory import CACHE, EVALS, OF_THE_SCORERS, Laboratory, Scoring, is_real, lab_cache, settings_key
@@ -314,10 +314,13 @@ def file_results(source: Path, target: Path, scores: Path | None = None) -> list
             warnings.append(
                 f"{child.name}: the experiment wrote eval results itself; they are kept as {name} and not read."
             )
-        files = [str(file.relative_to(source)) for file in (files_below(child) if child.is_dir() else [child])]
-        if odd := [file for file in files if not takes(file)]:
+        files, closed = look_through(child) if child.is_dir() else ([child], [])
+        if odd := [name for file in files if not takes(name := str(file.relative_to(source)))]:
             more = f", with {len(odd) - 1} more files" if odd[1:] else ""
             warnings.append(f"{shown(odd[0])}: git takes no file of this name; it stays outside git{more}.")
+        warnings += [
+            f"{shown(str(each.relative_to(source)))}: too deep to look into; it stays outside git." for each in closed
+        ]
         _move(child, target / name)
     if scores is not None and scores.exists():
         _move(scores, target / EVAL_FOLDER)

@@ -11,20 +11,27 @@ from pathlib import Path
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The regular files, in order; what cannot be looked at, because its path is too long, is left out."""
+    """The regular files, in order, without those that `look_through` does not come to."""
+    return look_through(folder)[0]
+
+
+def look_through(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The regular files, in order, and the folders that cannot be looked into, because their path is too long."""
     found: list[Path] = []
+    closed: list[Path] = []
     waiting = [folder]
     while waiting:
+        place = waiting.pop()
         try:
-            with os.scandir(waiting.pop()) as entries:
+            with os.scandir(place) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(Path(entry.path))
                     elif entry.is_file(follow_symlinks=False):
                         found.append(Path(entry.path))
         except OSError:
-            continue
-    return sorted(found)
+            closed.append(place)
+    return sorted(found), closed
 
 
 def unlock(*folders: Path) -> None:

@@ -78,6 +78,7 @@ def test_what_an_experiment_leaves_does_not_end_the_campaign(make_campaign: Make
         assert record.attempts[0].status == status
         assert not any((campaign.local / "executions").iterdir()), "working copies are removed"
         in_git = Repository(campaign.root, campaign.local).files("HEAD", ["run_1"])
+        assert any("too deep to look into" in warning for warning in record.warnings) == ("deeper" in left)
         if file is None:
             return
         if "git" in left or "repository" in left:
