@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..execution import FOLLOWS
-from ..laboratory import CACHE, filled
+from ..laboratory import CACHE, READS, filled
 from ..record import Record
 from ..result_files import EVAL_FOLDER
 from ..text import line
@@ -58,7 +58,7 @@ def _execution(account: Account, name: str, run: int, commit: str, overrides: Ma
     if contract.prepare:
         yield f'mkdir -p "${CACHE}"'
         yield f"git checkout --quiet {untouched}"
-        yield f"HARNESS_SEED={contract.seed} {shlex.join(contract.prepare)}"
+        yield f"HARNESS_SEED={contract.seed} {READS}=/dev/null {shlex.join(contract.prepare)}"
     yield f"git checkout --quiet {commit}"
     yield f"mkdir {out_dir}"
     follows = f"{FOLLOWS}=1 " if contract.scorer else ""
