@@ -315,12 +315,12 @@ def file_results(source: Path, target: Path, scores: Path | None = None) -> list
                 f"{child.name}: the experiment wrote eval results itself; they are kept as {name} and not read."
             )
         files, closed = look_through(child) if child.is_dir() else ([child], [])
-        if odd := [name for file in files if not takes(name := str(file.relative_to(source)))]:
+        paths = [str(file.relative_to(source)) for file in files]
+        if odd := [path for path in paths if not takes(path)]:
             more = f", with {len(odd) - 1} more files" if odd[1:] else ""
             warnings.append(f"{shown(odd[0])}: git takes no file of this name; it stays outside git{more}.")
-        warnings += [
-            f"{shown(str(each.relative_to(source)))}: too deep to look into; it stays outside git." for each in closed
-        ]
+        deep = [shown(str(each.relative_to(source))) for each in closed]
+        warnings += [f"{path}: too deep to look into; it stays outside git." for path in deep]
         _move(child, target / name)
     if scores is not None and scores.exists():
         _move(scores, target / EVAL_FOLDER)
