@@ -464,6 +464,13 @@ class TestLedger:
         assert not last.better
         assert last.comparison.n == 6
 
+    def test_a_last_look_that_could_compare_nothing_leaves_no_entry_and_gives_nothing_back(self):
+        made = ledger(runs=1)
+        assert judge(made, "run_1", [0.121, 0.125, 0.123]).accepted
+        assert judge(made, "run_1", [0.121, 0.121, 0.121, 0.121]).share == 0
+        assert made.conclude() == []
+        assert judge(made, "run_1", [0.121, 0.125, 0.123, 0.122]).share == pytest.approx(0.05)
+
     def test_a_stored_profile_decides_where_the_campaign_has_one_seed_each(self):
         made = Ledger("lower", 10, stages=(1,), profile=NoiseProfile(0.005, 60))
         made.measure("run_0", [0.143])
