@@ -169,6 +169,7 @@ def test_results_have_the_shape_of_saebench(first):
     assert absorbed["eval_config"]["max_k_value"] == 2
     assert [each["dataset_name"] for each in probed["eval_result_details"]] == [PROBED]
     assert 0 < probed["eval_result_metrics"]["llm"]["llm_test_accuracy"] <= 1
+    assert not [name for name, value in probed["eval_config"].items() if str(value).startswith("/")]
 
 
 def test_the_same_sae_gets_the_same_scores_whoever_was_scored_before(lab, first, tmp_path):

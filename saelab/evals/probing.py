@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..cache import Say
 from ..fingerprint import content_hash
 from ..settings import EvalSettings, LanguageModelData
-from .bench import LLM_BATCH, SEED, Bench, Skip, local_copies
+from .bench import LLM_BATCH, SEED, Bench, Skip, link, local_copies
 
 if TYPE_CHECKING:
     from .bench_sae import BenchSAE
@@ -97,13 +97,17 @@ class SaeProbes:
         results = Path("results")
         results.mkdir()
         baseline = f"baseline_results_{bench.name}"
-        (results / baseline).symlink_to(fixed / baseline, target_is_directory=True)
+        link(results / baseline, fixed / baseline)
+        activations = Path(
+            "activations"
+        )  # SAEBench writes the place into its result, which holds no place of the machine
+        link(activations, fixed / activations)
         config = SparseProbingSaeProbesEvalConfig(
             model_name=bench.name,
             random_seed=SEED,
             dataset_names=self._datasets(bench.sizes),
             results_path=str(results),
-            model_cache_path=str(fixed / "activations"),
+            model_cache_path=str(activations),
         )
         main.run_eval(config, [("sae", sae)], bench.device, str(out), force_rerun=True)
 
