@@ -607,19 +607,26 @@ def test_the_run_in_hand_is_shown_while_its_seeds_are_executed(recorded: Callabl
     assert "a smaller step helps" in second and "# run 2, attempt 2" in second and "it was executed" in second
 
 
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('raise SystemExit("no <b>disk</b> left")', "it crashed: exit code 1"),
+        ('print("no <b>disk</b> left"); x = 9', "the baseline is no evidence, so nothing could be compared with it: "),
+    ],
+)
 def test_a_baseline_that_failed_is_the_headline_with_the_end_of_its_output(
-    make_campaign: Make, experiment: Path
+    make_campaign: Make, experiment: Path, line: str, why: str
 ) -> None:
     code = experiment / "experiment.py"
-    code.write_text(code.read_text().replace('print("done"', 'raise SystemExit("no <b>disk</b> left")\nprint("done"'))
+    code.write_text(code.read_text().replace('print("done"', f'{line}\nprint("done"'))
     campaign = make_campaign({})
     assert go_on(campaign, view=Silent(), stop=Stop()).reason == "cannot_go_on"
     found = account(campaign)
     text = Page(render([found])).text
-    assert "The baseline failed: it crashed: " in text
+    assert f"The baseline failed: {why}" in text
     assert text.count("no <b>disk</b> left") >= 1 and "The end of the baseline’s output" in text
     said = [getattr(block, "text", "") for block in compose(found, "").walk()]
-    assert any(each.startswith("The baseline failed: it crashed") for each in said)
+    assert any(each.startswith(f"The baseline failed: {why}") for each in said)
     assert any("no <b>disk</b> left" in each for each in said)
     assert make_pdf(compose(found, "")).startswith(b"%PDF")
 

@@ -200,6 +200,18 @@ def test_hostile_text_is_shown_as_text(open_page: Open) -> None:
     assert "<script>window.pwned = 1</script></style></pre><img src=x" in shown
 
 
+def test_marks_that_are_stacked_reach_over_no_other_line(open_page: Open) -> None:
+    driver = open_page(2, hostile="Z" + "\u0300\u0301" * 100)
+    clips = (
+        "const all = [...document.querySelectorAll('main *')].filter((each) => each.innerText && each.innerText.includes('Z\u0300'));"
+        "const clipped = (each) => each && (getComputedStyle(each).overflowY !== 'visible' || clipped(each.parentElement));"
+        "return [all.length, all.filter((each) => !each.querySelector('*') && !clipped(each)).map((each) => each.outerHTML)]"
+    )
+    driver.execute_script(OPEN_ALL)
+    count, free = driver.execute_script(clips)
+    assert count > 10 and free == []
+
+
 def test_a_table_is_sorted_with_the_keyboard(open_page: Open) -> None:
     driver = open_page(10)
     from selenium.webdriver.common.keys import Keys
