@@ -92,6 +92,7 @@ class Laboratory:
         self._repository = repository
         self._executor = executor
         self._python = python
+        self._warm_copies = 0
 
     def prepare(
         self,
@@ -238,15 +239,19 @@ class Laboratory:
         return without_places(outcome, home / outcome.log, job), home / outcome.log
 
     def _warm_start(self, start: str, imports: Sequence[str]) -> WarmStart:
-        """Where a warm process imports from: a copy of the laboratory that stays while the campaign is at work."""
-        folder = self._campaign.local.resolve() / "warm"
-        if not self._is_copy(folder, start):
-            remove(folder)
+        """Where a warm process imports from: a copy of the laboratory that stays while the campaign is at work. Where it is
+        found changed another is made, and with it a process that has imported nothing else."""
+        warm = self._campaign.local.resolve() / "warm"
+        if not self._is_copy(warm / str(self._warm_copies), start):
+            self._warm_copies += 1
+            remove(warm)
+        folder = warm / str(self._warm_copies)
+        if not folder.exists():
             for path, content in self._files(start).items():
                 file = folder / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
-        return WarmStart(folder, tuple(imports), folder.with_suffix(".txt"))
+        return WarmStart(folder, tuple(imports), warm.with_suffix(".txt"))
 
     def _files(self, start: str) -> dict[str, bytes]:
         """The laboratory: what goes along with the experiment and nobody may edit, and the contract."""

@@ -476,10 +476,11 @@ def test_a_warm_process_imports_from_the_laboratory_alone(lab: Path) -> None:
         "import os\nfrom pathlib import Path\n(Path(os.environ['HARNESS_LAB_CACHE']) / 'evals' / 'hijacked').touch()\n"
     )
     made = campaign(lab, BETTER)
-    folder = made.local / "warm"
-    (folder / "toylab").mkdir(parents=True)
-    for name in ("json.py", "argparse.py", "toylab/sub.py", "toylab/__init__.py"):
-        (folder / name).write_text(planted)
+    folder = made.local / "warm" / "1"
+    for place in (folder.parent, folder):
+        (place / "toylab").mkdir(parents=True)
+        for name in ("json.py", "argparse.py", "toylab/sub.py", "toylab/__init__.py"):
+            (place / name).write_text(planted)
     assert end(made).exit_code == 0
     assert not (laboratory.lab_cache() / "evals" / "hijacked").exists()
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) == [
@@ -490,13 +491,50 @@ def test_a_warm_process_imports_from_the_laboratory_alone(lab: Path) -> None:
     ]
 
 
+def test_no_scorer_is_forked_from_what_imported_a_planted_module(lab: Path) -> None:
+    """It imports while the experiment runs, which can write there where the system does not confine it."""
+    cache = laboratory.lab_cache()
+    imports = f"""
+import time
+from pathlib import Path
+for _ in range(200):
+    if Path({str(cache / "planted.lock")!r}).exists():
+        break
+    time.sleep(0.05)
+try:
+    import extra
+except ImportError:
+    pass
+"""
+    (lab / "toylab" / "__init__.py").write_text(imports)
+    (lab / "toylab" / "score.py").write_text("import builtins\nassert not hasattr(builtins, 'planted')\n" + SCORER)
+    (lab / "experiment.toml").write_text(CONTRACT + 'warm = ["toylab"]\n')
+    (lab / "experiment.py").write_text(EXPERIMENT.replace("guess =", WAITS + "guess ="))
+    made = campaign(lab, BETTER)
+    done = cache / "imported"
+
+    class Planting(Silent):
+        def tick(self, line: str) -> None:
+            if line == "it was read" and not (cache / "go.lock").exists():
+                (package,) = (made.local / "warm").rglob("toylab")
+                code = f"import builtins, pathlib\nbuiltins.planted = True\npathlib.Path({str(done)!r}).touch()\n"
+                (package.parent / "extra.py").write_text(code)
+                (cache / "planted.lock").touch()
+                until(done.exists)
+                (cache / "go.lock").touch()
+
+    ending = go_on(made, view=Planting(), stop=Stop())
+    assert ending.exit_code == 0, ending
+    assert done.exists()
+
+
 def test_what_comes_into_the_warm_folder_is_noticed(lab: Path) -> None:
     (lab / "experiment.toml").write_text(CONTRACT + 'warm = ["toylab"]\n')
 
     class Planting(Silent):
         def tick(self, line: str) -> None:
             if line == "scoring":
-                (made.local / "warm" / "json.py").touch()
+                (made.local / "warm" / "1" / "json.py").touch()
 
     (lab / "toylab" / "score.py").write_text("import time\nprint('scoring', flush=True)\ntime.sleep(1.5)\n" + SCORER)
     made = campaign(lab, BETTER)
