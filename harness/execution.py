@@ -123,7 +123,7 @@ class Executions:
         ended = place / "ended"
         ended.touch()
         begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
-        spoiled = self._changed("executed", overrides, smoke)
+        spoiled = self._changed("executed", overrides, smoke, joined=True)
         if not (is_real(out_dir, place) and out_dir.is_dir()):
             spoiled = f"{out_dir.name}: the out_dir was replaced by a link or a file, so nothing in it is the run's."
             out_dir = place / "nothing"
@@ -179,10 +179,13 @@ class Executions:
     def _key(self, overrides: Mapping[str, Setting], smoke: bool) -> str:
         return settings_key(self._environment(self._campaign.contract.seed, overrides, smoke))
 
-    def _changed(self, done: str, overrides: Mapping[str, Setting], smoke: bool) -> str:
-        """Why what was `done` is no evidence: a file changed that it read. Then all is prepared again before the next."""
+    def _changed(self, done: str, overrides: Mapping[str, Setting], smoke: bool, *, joined: bool) -> str:
+        """Why what was `done` is no evidence: a file changed that it read, or has `joined` others where only an experiment
+        could put it. Then all is prepared again before the next."""
         key = self._key(overrides, smoke)
-        path = self._inputs[key].changed() if key in self._inputs else None
+        inputs = self._inputs.get(key)
+        new = inputs.joined() if inputs else None
+        path = (inputs.changed() if inputs else None) or (new if joined else None)
         if path is None:
             return ""
         del self._inputs[key]
@@ -206,7 +209,7 @@ class Executions:
         scoring = self._laboratory.score(
             place, start, out_dir, environment, self._limits, self._warm, judged, tick, stop
         )
-        return replace(scoring, refused=scoring.refused or self._changed("scored", overrides, smoke))
+        return replace(scoring, refused=scoring.refused or self._changed("scored", overrides, smoke, joined=False))
 
     def forget(self, step: str) -> None:
         """Remove the working copy of a step, after what it left has been filed."""

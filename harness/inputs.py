@@ -12,6 +12,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from .errors import CannotGoOn
+
 LEFT = (".new", ".removed", ".lock")
 """How names end that belong to somebody who is making or removing something."""
 
@@ -29,25 +31,31 @@ class Inputs:
 
     @classmethod
     def read(cls, file: Path) -> Inputs:
-        """Those that a process has written down as JSON, path and checksum; none where it has written nothing."""
+        """Those that a process has written down as JSON, path and checksum; none where it has written nothing. Raises
+        CannotGoOn."""
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
+            return cls({str(path): str(checksum) for path, checksum in found.items()})
         except FileNotFoundError:
             return cls({})
-        return cls({str(path): str(checksum) for path, checksum in found.items()})
+        except (ValueError, AttributeError) as error:
+            raise CannotGoOn(f"{file.name}: expected a JSON object of paths and checksums: {error}") from error
 
     def changed(self) -> Path | None:
-        """The first file that is another one now, is gone, or has come into a folder with others."""
+        """The first file that is another one now or is gone."""
         for path, checksum in self._checksums.items():
             stamp = _stamp(path)
             if stamp is None or stamp != self._stamps[path]:
                 if _sha256(path) != checksum:
                     return path
                 self._stamps[path] = stamp
-        for folder, names in self._names.items():
-            if new := sorted(_names(folder) - names):
-                return folder / new[0]
         return None
+
+    def joined(self) -> Path | None:
+        """The first file that has come into a folder with others. The next time it is no new one."""
+        found = [folder / name for folder, names in self._names.items() for name in sorted(_names(folder) - names)]
+        self._names = {folder: _names(folder) for folder in self._names}
+        return found[0] if found else None
 
 
 def _stamp(path: Path) -> Stamp | None:

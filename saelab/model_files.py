@@ -61,14 +61,14 @@ def identity(data: LanguageModelData) -> dict[str, str] | None:
 
 
 def files(data: LanguageModelData) -> list[Path]:
-    """What is read of the model, where it really lies; nothing while it is not on this machine. Asks nobody."""
+    """What is read of the model; nothing while it is not on this machine. Asks nobody."""
     if data.model == TINY:
         folder: Path | None = tiny_lm.place(lab_cache())
     elif is_path(data.model):
         folder = _local(data.model)
     else:
         folder = _snapshot(data, weights=True, local=True)
-    return [file.resolve() for file in _weights(folder)] if folder else []
+    return [file.absolute() for file in _weights(folder)] if folder else []
 
 
 def download_bytes(data: LanguageModelData) -> int:

@@ -58,7 +58,7 @@ def identity(dataset: str) -> dict[str, str | int]:
 
 def files(dataset: str) -> list[Path]:
     """The files of a local data set; none of another. Raises CannotPrepare."""
-    return [file.resolve() for file in _files(dataset)] if is_path(dataset) else []
+    return [file.absolute() for file in _files(dataset)] if is_path(dataset) else []
 
 
 def is_path(name: str) -> bool:
