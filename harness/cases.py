@@ -135,8 +135,8 @@ class Cases:
         return sorted((int(e["step"].removeprefix(prefix)), e["result"]) for e in steps)
 
     def seconds_beside(self, run: int) -> float:
-        """What the further executions of a run took: seeds, controls, points of the frontier."""
-        steps = re.compile(rf"run_{run}/(seed|control|frontier\d+)_\d+")
+        """What executions of a run took that are no attempt: the baseline's own, seeds, controls, points of the frontier."""
+        steps = re.compile(rf"run_{run}/(execute|(seed|control|frontier\d+)_\d+)")
         done = [e["result"] for e in self._journal.of("done") if steps.fullmatch(e["step"])]
         return math.fsum(result["outcome"]["seconds"] for result in done)
 

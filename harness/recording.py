@@ -85,10 +85,10 @@ class Recorder:
         old = records[run]
         if run == 0:
             by_seed, seeds = self._cases.baseline_by_seed()
-            new = old.model_copy(update={"seeds": seeds, "metrics": compare_metrics(by_seed, None)})
+            facts: dict[str, Any] = {"seeds": seeds, "metrics": compare_metrics(by_seed, None)}
         else:
             case = self._cases.case(run)
-            facts: dict[str, Any] = {
+            facts = {
                 "seeds": list(case.by_seed),
                 "metrics": compare_metrics(list(case.by_seed.values()), records[0]),
                 "warnings": [*old.warnings, *(text for text in case.failed_seeds if text not in old.warnings)],
@@ -96,7 +96,8 @@ class Recorder:
             verdict = self._cases.judging().judge(case)
             if facts["seeds"] != old.seeds or _rests_on(verdict) != _rests_on(old.verdict):
                 facts |= {"verdict": verdict, "looks": [*old.looks, old.verdict]}
-            new = old.model_copy(update=facts)
+        seconds = sum(attempt.seconds for attempt in old.attempts) + self._cases.seconds_beside(run)
+        new = old.model_copy(update=facts | {"seconds": seconds})
         new.write(self._campaign.run_folder(run))
         self._commit(CLOSE, f"Run {run}: looked at again, {new.verdict.kind.replace('_', ' ')}", run, {})
         self.place(len(records))
@@ -277,8 +278,7 @@ class Recorder:
             settings=compare_settings(results, None),
             metrics=compare_metrics(by_seed, None),
             warnings=[*map(str, results.findings), *execution.get("warnings", []), *lost],
-            seconds=sum(result["outcome"]["seconds"] for _, result in others)
-            + (execution["outcome"]["seconds"] if execution else 0.0),
+            seconds=self._cases.seconds_beside(0),
             started=self._cases.started("run_0/"),
             fingerprint={} if given else self._journal.result("fingerprint"),
         )

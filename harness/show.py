@@ -115,7 +115,7 @@ def next_step(standing: Standing, name: str) -> str:
         return f"{resume}` begins."
     if standing.state == "crashed":
         return f"The process that ran it ended without a word. {resume}` goes on; no finished run is repeated."
-    if standing.state == "interrupted":
+    if standing.state == "interrupted" or standing.reason in ("confirmed", "scored"):
         return f"{resume}` goes on."
     if standing.reason == "budget":
         return f"{resume} --max-cost USD` (or --max-tokens, --max-hours) goes on with a larger budget."

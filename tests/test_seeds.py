@@ -17,8 +17,11 @@ from harness.at_work import AtWork
 from harness.campaign import Campaign
 from harness.cases import Cases
 from harness.journal import Journal, read_events
+from harness.layout import Layout
 from harness.loop import go_on, next_brief
 from harness.repository import Repository
+from harness.show import next_step
+from harness.standing import stand
 from harness.stop import Stop
 from harness.view import Silent
 
@@ -174,6 +177,8 @@ def test_more_seeds_can_be_asked_for_later(noisy: Path, make_campaign: Make) -> 
     again = campaign.read_records()[1]
     assert (len(again.seeds), again.looks) == (6, [first.verdict])
     assert seeds == 3
+    assert again.seconds > first.seconds
+    assert next_step(stand(Layout(campaign.root)), "small") == "`harness resume small` goes on."
     assert again.verdict.kind == "within_noise"
     assert go_on(campaign, view=Silent(), stop=Stop(), confirm=(7, 6)).exit_code == 4
     assert go_on(campaign, view=Silent(), stop=Stop()).reason == "all_completed"  # it goes on as before
