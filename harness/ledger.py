@@ -29,8 +29,9 @@ WILD_LEVEL = 0.001
 would hide their effects, and theirs would make it look steady."""
 STEADY_LEVEL = 0.002
 """A run whose seeds scatter so much less than the others' (F test) does not show its noise: where the code fixes the seed of
-a part, or of all but the hardware's chance, its seeds are no independent ones. Three seeds show it where they scatter a
-twentieth as much as the others, ten where it is less than two fifths."""
+a part, or of all but the hardware's chance, its seeds are no independent ones. Of runs that scatter a twentieth as much
+three seeds show half; ten show half of those that scatter a third as much. Of honest runs it stops 1 in 1,000
+(`bench/verdicts.py`)."""
 
 Kind = Literal["improved", "traded_off", "within_noise", "worse", "undecided"]
 
