@@ -212,6 +212,10 @@ class Contract(_Part):
     says what is in the way."""
     scorer: list[str] = []
     """Turns what an execution handed over into eval results, in the folder {scores}, without the agent's code."""
+    serve: list[str] = []
+    """Serves to the scorer, in a run's working copy and confined, what the run could not hand over as data, in the folder
+    {out_dir}. Without it such a run is not scored, which is safer: code can remember what it was asked. What is scored so
+    has a warning."""
     editable: list[str] = [ENTRY]
     """Files that the agent may edit and that are executed."""
     auxiliary: list[str] = []

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from . import coverage
@@ -19,12 +20,13 @@ from .executors import AbortRule, Executor, Job, Limits, Outcome
 from .folders import look_through, remove, unlock
 from .inputs import Inputs
 from .kept import shelves
-from .laboratory import CACHE, EVALS, OF_THE_SCORERS, Laboratory, Scoring, is_real, lab_cache, settings_key
+from .laboratory import CACHE, EVALS, OF_THE_SCORERS, Laboratory, Scoring, filled, is_real, lab_cache, settings_key
 from .layout import layouts
 from .places import without_places
 from .private import private
 from .repository import Repository, takes
 from .result_files import EVAL_FOLDER
+from .serving import HANDED, SERVES, Serving
 from .text import shown
 
 FOLLOWS = "HARNESS_SCORER_FOLLOWS"
@@ -130,13 +132,14 @@ class Executions:
             out_dir.mkdir(exist_ok=True)
         scoring = None
         if outcome.ended == "ok" and not spoiled and self._campaign.contract.scorer:
-            scoring = self._score(place / "scoring", start, out_dir, seed, overrides, smoke, tick, stop)
+            scoring = self._score(place / "scoring", start, commit, out_dir, seed, overrides, smoke, tick, stop)
         return Execution(outcome, out_dir, home / outcome.log, noted, begun, scoring, spoiled)
 
     def score_again(
         self,
         step: str,
         start: str,
+        commit: str,
         filed: Path,
         handed: Mapping[str, str],
         *,
@@ -145,10 +148,10 @@ class Executions:
         tick: Callable[[str], None],
         stop: Callable[[], bool],
     ) -> Scoring:
-        """Score, as `step`, what a run handed over whose results are `filed`. Raises Interrupted, and CannotGoOn where that
-        is not what was scored before: `handed` are its checksums."""
+        """Score, as `step`, what a run of `commit` handed over whose results are `filed`. Raises Interrupted, and CannotGoOn
+        where that is not what was scored before: `handed` are its checksums."""
         place = self._campaign.execution(step)
-        scoring = self._score(place, start, filed, seed, overrides, False, tick, stop)
+        scoring = self._score(place, start, commit, filed, seed, overrides, False, tick, stop)
         changed = [path for path, digest in handed.items() if scoring.artifact.get(path) != digest]
         if changed and not scoring.refused:
             raise CannotGoOn(f"{filed / changed[0]}: is not what the run handed over; it was changed since.")
@@ -195,6 +198,7 @@ class Executions:
         self,
         place: Path,
         start: str,
+        commit: str,
         out_dir: Path,
         seed: int,
         overrides: Mapping[str, Setting],
@@ -206,10 +210,24 @@ class Executions:
         settings = {**self._campaign.spec(options.profile).settings, **options.overrides, **overrides}
         judged = not smoke and not set(contract.judged).isdisjoint(str(settings.get(EVALS, "")).split())
         environment = self._environment(seed, overrides, smoke)
+        serve = partial(self._serve, commit, seed, overrides, smoke) if contract.serve else None
         scoring = self._laboratory.score(
-            place, start, out_dir, environment, self._limits, self._warm, judged, tick, stop
+            place, start, out_dir, environment, self._limits, self._warm, judged, serve, tick, stop
         )
         return replace(scoring, refused=scoring.refused or self._changed("scored", overrides, smoke, joined=False))
+
+    def _serve(
+        self, commit: str, seed: int, overrides: Mapping[str, Setting], smoke: bool, place: Path, handed: Path
+    ) -> Serving:
+        """Start the code of `commit` in `place`."""
+        contract, limits = self._campaign.contract, self._limits
+        job = self._job(place / "copy", place / "scratch", 0, seed, overrides, smoke)
+        command = [filled(part, {"{out_dir}": HANDED}) for part in contract.serve]
+        command[0] = self.python if command[0] in ("python", "python3") else command[0]
+        within = Limits(time=limits.scoring_time, memory=limits.memory, output=limits.output, disk=limits.disk)
+        job = replace(job, command=tuple(command), limits=within, abort=(), training_log=None, network=False)
+        code = self._repository.files(commit, self._campaign.experiment_files)
+        return Serving(self._executor, place, job, code, handed)
 
     def forget(self, step: str) -> None:
         """Remove the working copy of a step, after what it left has been filed."""
@@ -229,6 +247,7 @@ class Executions:
             "HOME": str(scratch.resolve() / "home"),
             "TMPDIR": str(scratch.resolve() / "tmp"),
             **({FOLLOWS: "1"} if contract.scorer else {}),
+            **({SERVES: "1"} if contract.serve else {}),
         }
         limits = self._limits
         return Job(

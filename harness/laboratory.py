@@ -28,6 +28,7 @@ from .inputs import Inputs
 from .places import without_places
 from .record import write_atomically
 from .repository import Repository
+from .serving import NOT_EXPORTED, SERVER, Serving
 
 CACHE = "HARNESS_LAB_CACHE"
 OF_THE_SCORERS = "evals"
@@ -50,6 +51,8 @@ ASKS_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
 """Has torch ask the driver whether there is a GPU, and not CUDA: what has asked CUDA cannot be forked."""
 _ARTIFACT = re.compile(r"\{out_dir\}/([\w./-]+)")
 _AT_ONCE = 1 << 20
+_LAST_WORDS = 5.0
+"""Seconds in which code that fails while it is served has said why."""
 
 _ISOLATED = """\
 import runpy, sys
@@ -127,13 +130,15 @@ class Laboratory:
         limits: LimitsSpec,
         imports: Sequence[str],
         judged: bool,
+        serve: Callable[[Path, Path], Serving] | None,
         tick: Callable[[str], None],
         stop: Callable[[], bool],
     ) -> Scoring:
         """Score what an execution that has ended left in `out_dir`, or go on with it. Raises Interrupted.
 
         `place` is a folder for it alone; `imports` are what the scorer takes long to import. Where a language model judges
-        it is started cold: only then does it get the person's key.
+        it is started cold: only then does it get the person's key. `serve` starts, in a place, the code of what was handed
+        over, where not all of that is data.
         """
         contract = self._campaign.contract
         scores, handed, whole = place / "scores", place / "handed", place / "whole"
@@ -146,8 +151,19 @@ class Laboratory:
         evals = lab_cache() / OF_THE_SCORERS
         evals.mkdir(parents=True, exist_ok=True)
         before = checksums(handed)
-        job = self._scoring(place, start, environment, limits, imports, judged)
-        outcome, log = self._run(place, start, job, tick, stop, empty=scores)
+        server = None
+        if serve and any(path.name == NOT_EXPORTED for path in files_below(handed)):
+            server = serve(place.with_name(f"{place.name}.server"), handed)
+        told = {**environment, SERVER: str(server.folder)} if server else environment
+        job = self._scoring(place, start, told, limits, imports, judged)
+        patience = 0.0
+        try:
+            outcome, log = self._run(place, start, job, tick, stop, empty=scores)
+            patience = 0.0 if outcome.ended == "ok" else _LAST_WORDS
+        finally:
+            failed = server.end(patience) if server else ""
+        if failed:
+            outcome = replace(outcome, ended="crashed", why=f"its code, which was served, ended: {failed}")
         refused = "" if outcome.ended == "ok" else f"it was executed well and could not be scored: {outcome.why}"
         changed = self._is_changed(place / "copy", start) or (job.warm and not self._is_copy(job.warm.folder, start))
         if not refused and (changed or checksums(handed) != before):

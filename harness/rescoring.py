@@ -43,12 +43,13 @@ class Rescoring:
         skipped: list[str] = []
         for seed in record.seeds or [self._campaign.contract.seed]:
             step = f"run_{record.run}/scored_{'+'.join(evals.split())}_{seed}"
-            result = self._journal.once(step, partial(self._perform, record.run, seed, step, evals))
+            result = self._journal.once(step, partial(self._perform, record, seed, step, evals))
             self._executions.forget(step)
             skipped += [f"seed {seed}: {name} was not evaluated: {why}" for name, why in result["skipped"].items()]
         return skipped
 
-    def _perform(self, run: int, seed: int, step: str, evals: str) -> dict[str, Any]:
+    def _perform(self, record: Record, seed: int, step: str, evals: str) -> dict[str, Any]:
+        run = record.run
         first = seed == self._campaign.contract.seed
         folder = self._campaign.run_folder(run) if first else self._campaign.seed_folder(run, seed)
         self._view.begin(run, self._options.max_runs, 0, f"score, seed {seed}")
@@ -61,6 +62,7 @@ class Rescoring:
             scoring = self._executions.score_again(
                 step,
                 start,
+                record.commit,
                 folder,
                 self._handed(run, seed),
                 seed=seed,

@@ -24,13 +24,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .artifact_files import ARTIFACT, DECODE, ENCODE, SETTINGS, WEIGHTS
+from .artifact_files import ARTIFACT, DECODE, ENCODE, NOT_EXPORTED, SETTINGS, WEIGHTS
 from .export import ExportError, to_onnx
 from .settings import Setting
 
 RESULTS, SCORES = "final_info.json", "eval_results"
 FOLLOWS = "HARNESS_SCORER_FOLLOWS"
 """Set where a harness will start the scorer, which has more to hold it to than a process of the experiment's."""
+
+SERVES = "HARNESS_SERVES"
+"""Set where an SAE that cannot be exported is scored with its own code, `serve`."""
 
 _PROBES = 48, 31
 
@@ -58,16 +61,30 @@ def hand_over(out_dir: Path, sae: SAE, used: Mapping[str, Setting], metrics: Map
     torch.set_float32_matmul_precision("highest")
     try:
         rows, codes = _probes(sae, used)
-        _write(folder / ENCODE, to_onnx(sae.encode, "encode", rows, ("x", "f")))
-        _write(folder / DECODE, to_onnx(sae.decode, "decode", codes, ("f", "x")))
+        graphs = _graphs(sae, rows, codes)
     finally:
         torch.set_float32_matmul_precision(full_precision)
+    for name, content in graphs.items():
+        _write(folder / name, content)
     _write_weights(folder / WEIGHTS, sae)
     _write_json(folder / SETTINGS, dict(used))
     _write_json(out_dir / RESULTS, {"settings": dict(used), "metrics": dict(metrics)})
     print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), flush=True)
     if os.environ.get(FOLLOWS) != "1":
         _score(out_dir)
+
+
+def _graphs(sae: SAE, rows: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor]) -> dict[str, bytes]:
+    """Both functions as graphs, by file; or why they are none, where the code itself may be served."""
+    try:
+        return {
+            ENCODE: to_onnx(sae.encode, "encode", rows, ("x", "f")),
+            DECODE: to_onnx(sae.decode, "decode", codes, ("f", "x")),
+        }
+    except ExportError as error:
+        if os.environ.get(SERVES) != "1":
+            raise
+        return {NOT_EXPORTED: str(error).encode()}
 
 
 @torch.no_grad()

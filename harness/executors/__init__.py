@@ -82,6 +82,8 @@ class Job:
     training_log: str | None = None
     writable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
+    network: bool = True
+    """Without it no TCP, where the system can hold it to that (Linux 6.7)."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Further variables of the environment, written nowhere."""
     warm: WarmStart | None = None

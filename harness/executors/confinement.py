@@ -1,9 +1,10 @@
 """Landlock (Linux): a process and its descendants that can write to a few folders only, and not read what is hidden.
 
-The names in folders and the network stay free. What Landlock does not govern, and so stays possible outside the folders:
-changing the mode, owner or times of a file. Signals to processes outside are refused from Linux 6.12 on; reading their
-memory and environment is refused always. Of the devices those are there that programs need: what is empty or random,
-terminals, those of this user's other windows among them, and graphics cards. Sockets that have a path can be connected to.
+The names in folders stay free, and so does the network, but for TCP where that is taken away. What Landlock does not govern,
+and so stays possible outside the folders: changing the mode, owner or times of a file. Signals to processes outside are
+refused from Linux 6.12 on; reading their memory and environment is refused always. Of the devices those are there that
+programs need: what is empty or random, terminals, those of this user's other windows among them, and graphics cards. Sockets
+that have a path can be connected to.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ _TRUNCATE = 1 << 14
 _DEV = Path("/dev")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "nvidia*", "dri", "kfd", "dxg")
 
-_ABI_REFER, _ABI_TRUNCATE, _ABI_SCOPE = 2, 3, 6
+_BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
+
+_ABI_REFER, _ABI_TRUNCATE, _ABI_NETWORK, _ABI_SCOPE = 2, 3, 4, 6
 
 
 class _RulesetAttributes(ctypes.Structure):
@@ -64,7 +67,7 @@ class Confinement:
     Not `complete` before ABI 3 (Linux 6.2): until then truncate(2) of a file outside is not refused.
     """
 
-    def __init__(self, writable: Iterable[Path], hidden: Iterable[Path] = ()) -> None:
+    def __init__(self, writable: Iterable[Path], hidden: Iterable[Path] = (), *, network: bool = True) -> None:
         """`hidden` are real paths of files and folders; what is `writable` inside one can be read all the same."""
         abi = landlock_abi()
         self.complete = abi >= _ABI_TRUNCATE
@@ -76,7 +79,8 @@ class Confinement:
         scoped = _SCOPE_ABSTRACT_SOCKET | _SCOPE_SIGNAL if abi >= _ABI_SCOPE else 0
         hidden = frozenset(hidden)
         reading = _READ_FILE if hidden else 0
-        attributes = _RulesetAttributes(everything | reading, 0, scoped)
+        refused = 0 if network or abi < _ABI_NETWORK else _BIND_TCP | _CONNECT_TCP
+        attributes = _RulesetAttributes(everything | reading, refused, scoped)
         self._ruleset = _syscall(
             _CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(ctypes.sizeof(attributes)), ctypes.c_uint32(0)
         )

@@ -135,7 +135,7 @@ class Supervisor:
 
     def _start(self) -> None:
         job = self.job
-        confinement = Confinement((job.folder, job.scratch, *job.writable), job.hidden)
+        confinement = Confinement((job.folder, job.scratch, *job.writable), job.hidden, network=job.network)
         told, tell = os.pipe()
         supervisor = os.getpid()
         file_size = _within_hard_limit(resource.RLIMIT_FSIZE, job.limits.disk)

@@ -22,6 +22,8 @@ from .sealed import Sealed
 
 SECRET = "HARNESS_SECRET"
 """A text that no experiment knows, the same for all scorings whose results are compared."""
+SERVER = "HARNESS_SERVER"
+"""The folder of a process that serves what of the artifact is no data (`serve`)."""
 
 
 def main(artifact: Path, out: Path) -> None:
@@ -30,7 +32,7 @@ def main(artifact: Path, out: Path) -> None:
     settings = load_settings(Path.cwd())
     out.mkdir(parents=True, exist_ok=True)
     if settings.evals is None:
-        sealed = Sealed(artifact, threads=settings.threads, secret=_secret())
+        sealed = _sealed(artifact, settings)
         _check_width(sealed, settings)
         scores = score(sealed, settings)
         sealed.compare_l0(scores["l0"])
@@ -65,7 +67,7 @@ def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:
     from .torch_sae import SealedSAE, is_cuda
 
     cuda = is_cuda(settings.device)
-    sealed = Sealed(artifact, threads=settings.threads, cuda=cuda, secret=_secret())
+    sealed = _sealed(artifact, settings, cuda=cuda)
     if cuda and not sealed.on_gpu:
         print("the SAE is computed on the CPU: this onnxruntime has no CUDA (onnxruntime-gpu, in its place, has it)")
     _check_width(sealed, settings)
@@ -84,8 +86,9 @@ def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:
     return sealed
 
 
-def _secret() -> bytes:
-    return os.environ.get(SECRET, "").encode()
+def _sealed(artifact: Path, settings: Settings, *, cuda: bool = False) -> Sealed:
+    secret, server = os.environ.get(SECRET, "").encode(), os.environ.get(SERVER)
+    return Sealed(artifact, threads=settings.threads, cuda=cuda, secret=secret, server=Path(server) if server else None)
 
 
 def _check_width(sealed: Sealed, settings: Settings) -> None:

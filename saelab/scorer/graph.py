@@ -69,8 +69,39 @@ def read_bytes(path: Path) -> bytes:
         return file.read(LARGEST)
 
 
-class Graph:
+class Function:
     """Rows [n, width_in] to rows [n, width_out], float32."""
+
+    name: str
+    width_in: int
+    width_out: int
+    on_gpu: bool
+
+    def compute(self, rows: Floats) -> Floats:
+        """A few thousand rows. Raises Refused."""
+        raise NotImplementedError
+
+    def run(self, rows: Floats) -> Floats:
+        """All rows, in parts. Raises Refused where it fails or answers with something else than a row each."""
+        starts = range(0, max(len(rows), 1), _ROWS_AT_ONCE)
+        parts = [self._checked(rows[start : start + _ROWS_AT_ONCE]) for start in starts]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _checked(self, rows: Floats) -> Floats:
+        found = self.compute(rows)
+        self.check(found.shape, len(rows), bool(np.isfinite(found).all()))
+        return found
+
+    def check(self, shape: tuple[int, ...], rows: int, finite: bool) -> None:
+        """Raises Refused for an answer that is none."""
+        if tuple(shape) != (rows, self.width_out):
+            raise Refused(f"{self.name}: gave {list(shape)} for {rows} rows; expected [{rows}, {self.width_out}].")
+        if not finite:
+            raise Refused(f"{self.name}: gave NaN or infinity; the SAE cannot be scored.")
+
+
+class Graph(Function):
+    """An ONNX graph."""
 
     def __init__(self, content: bytes, name: str, *, threads: int, cuda: bool = False) -> None:
         """`content` of the file called `name`. Raises Refused; then nothing in it was run."""
@@ -99,27 +130,14 @@ class Graph:
         (self.input,), (self.output,) = self.session.get_inputs(), self.session.get_outputs()
         self.width_in, self.width_out = int(self.input.shape[1]), int(self.output.shape[1])
 
-    def run(self, rows: Floats) -> Floats:
-        """All rows, in parts. Raises Refused where the graph fails or answers with something else than a row each."""
-        parts = [self._run(rows[start : start + _ROWS_AT_ONCE]) for start in range(0, max(len(rows), 1), _ROWS_AT_ONCE)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _run(self, rows: Floats) -> Floats:
+    def compute(self, rows: Floats) -> Floats:
         try:
             with self._limited():
                 (found,) = self.session.run(None, {self.input.name: np.ascontiguousarray(rows, dtype=np.float32)})
         except Exception as error:  # onnxruntime's own classes
             raise Refused(f"{self.name}: fails on {len(rows)} rows: {_first_line(error)}") from error
-        self.check(found.shape, len(rows), bool(np.isfinite(found).all()))
         result: Floats = found
         return result
-
-    def check(self, shape: tuple[int, ...], rows: int, finite: bool) -> None:
-        """Raises Refused for an answer that is none."""
-        if tuple(shape) != (rows, self.width_out):
-            raise Refused(f"{self.name}: gave {list(shape)} for {rows} rows; expected [{rows}, {self.width_out}].")
-        if not finite:
-            raise Refused(f"{self.name}: gave NaN or infinity; the SAE cannot be scored.")
 
     def _inspect(self, model: onnx.ModelProto) -> None:
         if model.functions or model.training_info:

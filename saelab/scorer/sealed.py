@@ -22,8 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from ..artifact_files import DECODE, ENCODE, SETTINGS, WEIGHTS
-from .graph import Floats, Graph, Refused, read_bytes
+from .. import wire
+from ..artifact_files import DECODE, ENCODE, NOT_EXPORTED, SETTINGS, WEIGHTS
+from .graph import WIDEST, Floats, Function, Graph, Refused, read_bytes
+from .served import Served, connect
 
 ALONE = 4
 """Rows of each batch that are encoded again by themselves."""
@@ -58,13 +60,27 @@ class Count:
 class Sealed:
     """Rows [n, d_in] to codes [n, d_sae] and back, in numpy."""
 
-    def __init__(self, folder: Path, *, threads: int, cuda: bool = False, secret: bytes = b"") -> None:
-        """The artifact in `folder`. Raises Refused, with file and reason."""
-        encode, decode = read_bytes(folder / ENCODE), read_bytes(folder / DECODE)
+    def __init__(
+        self, folder: Path, *, threads: int, cuda: bool = False, secret: bytes = b"", server: Path | None = None
+    ) -> None:
+        """The artifact in `folder`. `server` is the folder of a process that serves what of it is no data. Raises Refused,
+        with file and reason."""
         self.settings = _settings(read_bytes(folder / SETTINGS))
-        self.weights = _weights(read_bytes(folder / WEIGHTS))
-        self._encode = Graph(encode, ENCODE, threads=threads, cuda=cuda)
-        self._decode = Graph(decode, DECODE, threads=threads, cuda=cuda)
+        weights = read_bytes(folder / WEIGHTS)
+        self.weights = _weights(weights)
+        self.remarks: list[str] = []
+        self._encode: Function
+        self._decode: Function
+        if server and (folder / NOT_EXPORTED).exists():
+            why = read_bytes(folder / NOT_EXPORTED).decode(errors="replace")
+            self.remarks.append(f"scored with the agent's code, which can remember what it was asked: {why[:300]}")
+            content = weights
+            self._encode, self._decode = self._served(server)
+        else:
+            encode, decode = read_bytes(folder / ENCODE), read_bytes(folder / DECODE)
+            content = encode + decode
+            self._encode = Graph(encode, ENCODE, threads=threads, cuda=cuda)
+            self._decode = Graph(decode, DECODE, threads=threads, cuda=cuda)
         self.d_in, self.d_sae = self._encode.width_in, self._encode.width_out
         if (self._decode.width_in, self._decode.width_out) != (self.d_sae, self.d_in):
             raise Refused(
@@ -73,8 +89,7 @@ class Sealed:
             )
         self.on_gpu = self._encode.on_gpu
         self.count = Count()
-        self._chance = np.random.default_rng(list(hashlib.sha256(secret + encode + decode).digest()))
-        self.remarks: list[str] = []
+        self._chance = np.random.default_rng(list(hashlib.sha256(secret + content).digest()))
         self.b_dec: Floats = self._decode.run(np.zeros((1, self.d_sae), dtype=np.float32))[0]
         self.W_dec = self._directions()
         self.W_enc: Floats | None = self._named("W_enc", self.d_in, self.d_sae)
@@ -147,6 +162,16 @@ class Sealed:
 
     def some(self, rows: int) -> Any:
         return self._chance.choice(rows, min(ALONE, rows), replace=False)
+
+    def _served(self, server: Path) -> tuple[Function, Function]:
+        widths = [self.settings.get(name) for name in ("d_in", "dict_size")]
+        d_in, d_sae = (width if type(width) is int and 0 < width <= WIDEST else 0 for width in widths)
+        if not (d_in and d_sae):
+            raise Refused(
+                f"{SETTINGS}: d_in {widths[0]!r}, dict_size {widths[1]!r}: expected the widths of rows and codes."
+            )
+        end = connect(server)
+        return Served(end, wire.ENCODE, "encode", d_in, d_sae), Served(end, wire.DECODE, "decode", d_sae, d_in)
 
     def _directions(self) -> Floats:
         """W_dec [d_sae, d_in], what each latent adds by itself."""
