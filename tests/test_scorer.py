@@ -465,6 +465,25 @@ def test_a_k_that_is_no_number_of_latents_is_no_setting(artifact, k):
     assert sealed.verified()["k"] == K
 
 
+def test_an_l0_that_the_scorer_did_not_count_is_remarked(artifact, tmp_path, monkeypatch):
+    from saelab.scorer import __main__ as scorer
+
+    sealed = load(artifact)
+    sealed.encode(rows().numpy())
+    sealed.compare_l0(K)
+    assert sealed.remarks == []
+    sealed.compare_l0(1.0)
+    assert sealed.remarks == ["L0 1 was measured; the scorer counted 3 latents a row."]
+    monkeypatch.setenv("HARNESS_OVERRIDES", json.dumps({"d_in": D_IN, "dict_size": D_SAE, "k": K, "eval_rows": 500}))
+    monkeypatch.chdir(Path(__file__).parents[1])
+    score = scorer.score
+    monkeypatch.setattr(scorer, "score", lambda *given: score(*given) | {"l0": 1.0})
+    scorer.main(artifact, tmp_path / "out")
+    facts = json.loads((tmp_path / "out" / "facts.json").read_text())
+    assert facts["l0"] == K
+    assert facts["remarks"] == ["L0 1 was measured; the scorer counted 3 latents a row."]
+
+
 def test_a_width_beyond_all_sense_is_refused_before_anything_is_loaded(artifact):
     nodes = [helper.make_node("MatMul", ["x", "W"], ["f"])]
     made = model(nodes, [W], (("x", D_IN), ("f", 2**31)))
