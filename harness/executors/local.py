@@ -11,7 +11,6 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,22 +154,24 @@ def _close(processes: dict[tuple[str, ...], warm.WarmProcess]) -> None:
 
 
 def _start_supervisor(files: Home, mark: str, lock: int, secrets: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Through a pipe it is told what nobody finds in a file or in its environment."""
-    with files.complaints.open("wb") as complaints:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", supervisor.__name__, str(files.path)],
-            cwd="/",
-            env=_supervisor_environment(mark),
-            stdin=subprocess.PIPE,
-            stdout=complaints,
-            stderr=complaints,
-            start_new_session=True,
-            pass_fds=(lock,),
-        )
-    assert process.stdin is not None
-    with suppress(BrokenPipeError), process.stdin as pipe:  # one that is gone already is found to be
-        pipe.write(json.dumps(dict(secrets)).encode())
-    return process
+    """In a pipe, which is full before it starts, it finds what nobody finds in a file or in its environment."""
+    told, tell = os.pipe()
+    try:
+        with os.fdopen(tell, "wb") as pipe:
+            pipe.write(json.dumps(dict(secrets)).encode())
+        with files.complaints.open("wb") as complaints:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", supervisor.__name__, str(files.path)],
+                cwd="/",
+                env=_supervisor_environment(mark),
+                stdin=told,
+                stdout=complaints,
+                stderr=complaints,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+    finally:
+        os.close(told)
 
 
 def _absolute(job: Job) -> Job:
