@@ -290,9 +290,8 @@ def test_one_eval_that_fails_costs_no_other(lab, first, tmp_path, monkeypatch):
 
 def test_a_model_that_does_not_know_its_letters_gets_no_absorption_score(lab, first, tmp_path, monkeypatch):
     monkeypatch.setattr(absorption, "F1", 1.0)
-    monkeypatch.setattr(absorption, "MOST_LATENTS", 1)
 
-    skipped = lab.score(TopK(0), "absorption", tmp_path)
+    skipped = lab.score(TopK(0), "absorption", tmp_path, absorption_latents=1)
 
     assert "probes find 0 of 26 first letters" in skipped["absorption"]
     assert not (tmp_path / "absorption.json").exists()

@@ -65,7 +65,7 @@ def test_each_turn_of_a_session_runs_or_crashes_as_it_is_meant_to(execute, sessi
                 execute(smoke=True, source=turn.code)
         elif turn.code != turn.before:
             settings, _ = execute(smoke=True, source=turn.code)
-            assert settings.keys() >= set(CONTRACT.comparable)
+            assert settings.keys() >= set(CONTRACT.comparable_of("synthetic"))
 
 
 # --- hierarchy -----------------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_each_run_of_the_hierarchy_is_evidence_and_differs_from_all_others(execu
     for label in ("run 1, attempt 1", "run 2, attempt 2", "run 3, attempt 2", "run 4, attempt 1"):
         settings, metrics = execute(long_enough, source=labelled("hierarchy")[label].code)
         assert check_health(CONTRACT, "synthetic", read_run(execute.out_dir, CONTRACT)) == []
-        assert all(settings[name] == seen[0][0][name] for name in CONTRACT.comparable)
+        assert all(settings[name] == seen[0][0][name] for name in CONTRACT.comparable_of("synthetic"))
         assert all(metrics["explained_variance"] != other["explained_variance"] for _, other in seen)
         assert metrics["latents_with_parent"] > 0 or label == "run 4, attempt 1"
         seen.append((settings, metrics))
