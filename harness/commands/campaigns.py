@@ -13,7 +13,7 @@ from ..terminal import width
 from .parts import CAMPAIGN, Finite, recorded
 
 
-@click.command()
+@click.command(short_help="Take each idea through the experiment.")
 @click.argument("ideas", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IDEA.json...")
 @click.option("--idea", "names", multiple=True, metavar="NAME", help="Of a file with several ideas, this one.")
 @click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="Runs besides the baseline (5).")
@@ -87,7 +87,7 @@ def run(
     sys.exit(run_campaigns(request, width()))
 
 
-@click.command()
+@click.command(short_help="Go on after a crash, Ctrl-C, or a spent budget.")
 @CAMPAIGN
 @click.option(
     "--max-runs", type=click.IntRange(min=1), metavar="N", help="Runs besides the baseline, those done included."
@@ -125,7 +125,7 @@ def resume(campaign: str, force: bool, **options: Any) -> None:
     sys.exit(resume_campaign(Campaign(find_layout(campaign).root.absolute()), changes, force, width()))
 
 
-@click.command()
+@click.command(short_help="More seeds for a recorded run; judge it again.")
 @CAMPAIGN
 @click.argument("run")
 @click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="Seeds in all.")
@@ -161,7 +161,7 @@ def confirm(campaign: str, run: str, seeds: int, yes: bool) -> None:
     sys.exit(take_on(place, Stop(), width(), confirm=(number, seeds)))
 
 
-@click.command()
+@click.command(short_help="Other evals for a recorded run.")
 @CAMPAIGN
 @click.argument("run", type=click.IntRange(min=0))
 @click.option("--evals", required=True, metavar="NAMES", help="Names of evals, separated by spaces.")
@@ -186,7 +186,7 @@ def score(campaign: str, run: int, evals: str) -> None:
     sys.exit(take_on(Campaign(layout.root.absolute()), Stop(), width(), score=(run, " ".join(evals.split()))))
 
 
-@click.command()
+@click.command(short_help="Say something to the agent.")
 @CAMPAIGN
 @click.argument("words", nargs=-1, required=True)
 def tell(campaign: str, words: tuple[str, ...]) -> None:

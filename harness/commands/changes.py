@@ -12,7 +12,7 @@ from ..terminal import has_colours, show_paged, width
 from .parts import CAMPAIGN, only_one, print_csv, print_json, recorded
 
 
-@click.command()
+@click.command(short_help="The code change of a run.")
 @CAMPAIGN
 @click.argument("a")
 @click.argument("b", required=False)
@@ -95,7 +95,7 @@ def diff(
         show_paged(shown if coloured else click.unstyle(shown), coloured, pager=not no_pager)
 
 
-@click.command()
+@click.command(short_help="Bring a run's code into your experiment.")
 @CAMPAIGN
 @click.argument("run")
 @click.option(

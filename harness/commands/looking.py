@@ -12,7 +12,7 @@ from ..terminal import width
 from .parts import CAMPAIGN, CSV, JSON, only_one, print_csv, print_json, recorded
 
 
-@click.command()
+@click.command(short_help="Where a campaign stands, also while it runs.")
 @click.argument("campaign", default="latest")
 @click.option("--all", "every", is_flag=True, help="A line for each campaign in ./runs.")
 @JSON
@@ -46,7 +46,7 @@ def status(campaign: str, every: bool, as_json: bool) -> None:
         click.echo(show.status(standing, show.typed(layout), width()))
 
 
-@click.command()
+@click.command(short_help="One line a run.")
 @CAMPAIGN
 @JSON
 @CSV
@@ -76,7 +76,7 @@ def log(campaign: str, as_json: bool, as_csv: bool) -> None:
         click.echo(run_table.log(standing, width()))
 
 
-@click.command()
+@click.command(short_help="The whole record of one run.")
 @CAMPAIGN
 @click.argument("run")
 @JSON
@@ -108,7 +108,7 @@ def show(campaign: str, run: str, as_json: bool, as_csv: bool) -> None:
         click.echo(record_page.record(*facts, width()))
 
 
-@click.command()
+@click.command(short_help="Runs of several campaigns side by side.")
 @click.argument("campaigns", nargs=-1, required=True, metavar="CAMPAIGN...")
 @click.option("--metric", metavar="M", help="Instead of the primary one of the first campaign's contract.")
 @JSON
@@ -139,7 +139,7 @@ def compare(campaigns: tuple[str, ...], metric: str | None, as_json: bool, as_cs
         click.echo(comparison.render(found, width()))
 
 
-@click.command()
+@click.command(short_help="What was tested, and what came of it.")
 @CAMPAIGN
 def notes(campaign: str) -> None:
     """The notes: what was tested, with which numbers, and what the agent and people said.
@@ -160,7 +160,7 @@ def notes(campaign: str) -> None:
         raise InputError(f"{layout.notes}: no notes yet; they are written with the first record.") from None
 
 
-@click.command()
+@click.command(short_help="Exactly what the agent would be told next.")
 @CAMPAIGN
 def brief(campaign: str) -> None:
     """Exactly what the agent would be told next; its number of tokens goes to standard error.
@@ -184,7 +184,7 @@ def brief(campaign: str) -> None:
     click.echo(said, err=True)
 
 
-@click.command()
+@click.command(short_help="The agent's words beside the records.")
 @CAMPAIGN
 @click.option("--file", "text", metavar="TEXT", help="A text about the campaign, such as an edited paper, instead.")
 def check(campaign: str, text: str | None) -> None:

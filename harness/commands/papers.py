@@ -10,7 +10,7 @@ import click
 from .parts import CAMPAIGN
 
 
-@click.command()
+@click.command(short_help="One HTML file with verdicts, figures, diffs.")
 @click.argument("campaigns", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where to write it.")
 @click.option("--open", "opens", is_flag=True, help="Show it in the browser.")
@@ -40,7 +40,7 @@ def report(campaigns: tuple[str, ...], out: Path | None, opens: bool, watch: boo
         keep_writing(layouts, file)
 
 
-@click.command()
+@click.command(short_help="A campaign as a paper: md, tex, pdf, html.")
 @CAMPAIGN
 @click.option(
     "--format",

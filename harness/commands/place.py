@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..terminal import width
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, short_help="Which agents there are; install one.")
 @click.pass_context
 def agents(context: click.Context) -> None:
     """Which agents there are and which are installed; `harness agents install aider` installs one.
@@ -51,7 +51,7 @@ def install_agent(name: str) -> None:
     click.echo(f"{name}: {install(name, click.echo)}")
 
 
-@click.command()
+@click.command(short_help="What could be wrong, before money is spent.")
 @click.option("--experiment", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Its folder (.).")
 @click.option("--profile", metavar="P", help="Scale and data of the experiment.")
 @click.option("--python", metavar="PATH", help="Python that executes the experiment.")
@@ -111,7 +111,7 @@ def doctor(
     sys.exit(4 if failed else 0)
 
 
-@click.command()
+@click.command(short_help="A new experiment folder that runs.")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 def init(folder: Path) -> None:
     """A new experiment folder that runs: experiment.py, experiment.toml, an idea and a recorded session for it.
@@ -134,7 +134,7 @@ def init(folder: Path) -> None:
     click.echo(f"next: {there}harness run {' '.join(map(str, ideas))}")
 
 
-@click.command()
+@click.command(short_help="What campaigns take on disk; remove some.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clean(names: tuple[str, ...], yes: bool) -> None:
@@ -174,7 +174,7 @@ def clean(names: tuple[str, ...], yes: bool) -> None:
         click.echo(f"removed {name}")
 
 
-@click.command()
+@click.command(short_help="What lies in the caches; remove some.")
 @click.option("--remove", "names", multiple=True, metavar="NAME", help="Remove this; may be given more than once.")
 @click.option("--all", "every", is_flag=True, help="Remove all that is made again when it is needed.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
