@@ -46,7 +46,10 @@ def perform(made: Campaign, script: str, **variables: str) -> None:
 
 
 def test_a_run_and_its_control_are_reproduced_by_their_commands(make_campaign: Callable[..., Campaign]) -> None:
-    change: dict[str, Any] = {"text": "HYPOTHESIS: longer.", "edits": [["experiment.py", '"steps": 40, "rate": 0.05', '"steps": 80, "rate": 0.1']]}
+    change: dict[str, Any] = {
+        "text": "HYPOTHESIS: longer.",
+        "edits": [["experiment.py", '"steps": 40, "rate": 0.05', '"steps": 80, "rate": 0.1']],
+    }
     made = make_campaign({"run 1, attempt 1": change}, max_runs=1)
     go_on(made, view=Silent(), stop=Stop())
     record = Record.read(made.run_folder(1))
