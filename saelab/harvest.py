@@ -85,8 +85,9 @@ def ensure(settings: Settings, say: Say) -> Harvest:
     """
     data = settings.language_model
     target = folder(data)
-    if target is None or open_harvest(target) is None:
-        model_files.fetch(data, say)  # a branch of the hub may mean another commit from here on
+    if target is None or not is_made(target) or open_harvest(target) is None:
+        # A branch of the hub may mean another commit from here on, a model that was trained here be trained again.
+        model_files.fetch(data, say)
         target = folder(data)
         assert target is not None
     told: list[str] = []

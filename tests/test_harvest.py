@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import saelab
-from saelab import harvest, store, text
+from saelab import harvest, model_files, store, text
 from saelab.errors import CannotPrepare
 from saelab.models import load_model
 from saelab.settings import LanguageModelData, Settings
@@ -273,6 +273,24 @@ def test_a_manifest_that_cannot_be_read_is_no_harvest(settings: Settings) -> Non
         (made.folder / "manifest.json").write_text(content)
         assert harvest.find(settings) is None
     assert harvest.ensure(settings, print).rows == ROWS
+
+
+def test_a_model_that_is_made_anew_with_its_harvest_gets_the_harvest_of_what_it_is_then(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = harvest.ensure(settings, print)
+    manifest = made.folder / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({name: value for name, value in facts.items() if name != "sha256"}))
+    fetched, other = model_files.fetch, Path(settings.language_model.model) / "other.json"
+
+    def fetch(*arguments: Any, **options: Any) -> Path:
+        other.write_text("{}")
+        return fetched(*arguments, **options)
+
+    monkeypatch.setattr(model_files, "fetch", fetch)
+    again = harvest.ensure(settings, print)
+    assert again.folder == harvest.folder(settings.language_model) != made.folder
 
 
 SLOWLY = """
