@@ -116,7 +116,7 @@ def set_with_errors(
         ]
         behind = ["" if error is None else f"{error:.1g}" for error in errors]
     else:
-        numbers = ["" if value is None else f"{value:{'+' if signs else ''}.{decimals}f}" for value in values]
+        numbers = ["" if value is None else f"{value:{'+' if signs else ''}z.{decimals}f}" for value in values]
         behind = ["" if error is None else f"{error:.{decimals}f}" for error in errors]
     room = max(map(len, behind), default=0)
     return [

@@ -48,10 +48,10 @@ def beside(metric: str, compared: Comparison | Uncompared, reference: str) -> st
 def worth(compared: Comparison) -> str:
     """How large the difference is: measured, shrunk where the run was picked for it, and its interval."""
     places = decimals(compared.error)
-    low, high = (f"{limit:+.{places}f}" for limit in compared.interval)
-    said = f"difference {compared.difference:+.{places}f}"
+    low, high = (f"{limit:+z.{places}f}" for limit in compared.interval)
+    said = f"difference {compared.difference:+z.{places}f}"
     if compared.is_better:
-        said += f", {compared.estimate:+.{places}f} allowing for its having been picked"
+        said += f", {compared.estimate:+z.{places}f} allowing for its having been picked"
     return f"{said}; between {low} and {high}"
 
 
