@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .agents import AGENTS
 from .errors import InputError
+from .places import near
 
 MODEL_VARIABLE = "HARNESS_MODEL"
 
@@ -68,7 +69,7 @@ def choose(
     found = find_session(idea, idea_file)
     if found is None:
         raise InputError(f"No model is configured, and there is no recorded session for the idea {idea}. {HOW_TO}")
-    return Choice("replay", None, found, f"No model is configured, so the session {found} is replayed. {HOW_TO}")
+    return Choice("replay", None, found, f"No model is configured, so the session {near(found)} is replayed. {HOW_TO}")
 
 
 def find_session(idea: str, idea_file: Path) -> Path | None:
@@ -94,4 +95,4 @@ def _replay(idea: str, idea_file: Path, agent: str | None, model: str | None, se
             raise InputError(f"--agent replay: no recorded session for the idea {idea}; name one with --session FILE.")
     elif not session.is_file():
         raise InputError(f"--session {session}: no such file.")
-    return Choice("replay", None, session, f"Agent: replay of the session {session}.")
+    return Choice("replay", None, session, f"Agent: replay of the session {near(session)}.")

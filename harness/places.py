@@ -65,3 +65,8 @@ def without_places(outcome: Outcome, log: Path, job: Job) -> Outcome:
     if log.exists():
         places.hide_in(log)
     return replace(outcome, why=places.hide(outcome.why))
+
+
+def near(path: Path) -> Path:
+    """`path` from the folder that the person is in, where it is below that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -25,6 +25,7 @@ from .idea import Idea, load_ideas
 from .layout import Layout, read_json
 from .loop import go_on
 from .model_choice import Choice, choose
+from .places import near
 from .run_table import run_table
 from .show import next_step, typed
 from .sinks import find_sink
@@ -90,7 +91,7 @@ def run(request: Request, width: int) -> int:
             worst = worse(worst, _fail(error))
             continue
         which = f"Campaign {number} of {len(planned)}" if len(planned) > 1 else "Campaign"
-        click.echo(f"{which}: {_near(campaign.root)}")
+        click.echo(f"{which}: {near(campaign.root)}")
         code = take_on(campaign, stop, width)
         worst = worse(worst, code)
         if code == Interrupted.exit_code:
@@ -242,11 +243,6 @@ def _fail(error: HarnessError) -> int:
     return error.exit_code
 
 
-def _near(path: Path) -> Path:
-    """`path` from the folder that the person is in, where it is below that."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
 def _say_ending(layout: Layout, message: str, width: int) -> None:
     """How it ended, the table of runs, where everything is, and what can be typed next."""
     name = typed(layout)
@@ -255,7 +251,7 @@ def _say_ending(layout: Layout, message: str, width: int) -> None:
     lines = ["", clean(message)]
     if runs:
         lines += ["", *run_table(runs, standing.primary, width)]
-    facts = [("campaign", str(_near(layout.root))), ("next", next_step(standing, name))]
+    facts = [("campaign", str(near(layout.root))), ("next", next_step(standing, name))]
     if runs:
         last = runs[-1].run
         facts.append(("", f"harness log {name}; harness show {name} {last}; harness diff {name} {max(last, 1)}"))

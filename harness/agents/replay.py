@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..places import near
 from . import AgentConfig, Failure, Reply, Usage, Workspace
 from .aider import AiderAgent, AiderConversation
 from .chat_history import Turn, read_session
@@ -41,7 +42,7 @@ class ReplayAgent:
     def check(self) -> str:
         self._aider.check()
         turns = self._player.turns
-        return f"replay of {self.config.session} ({len(turns)} turn{'s' * (len(turns) != 1)}), through aider"
+        return f"replay of {near(self.config.session)} ({len(turns)} turn{'s' * (len(turns) != 1)}), through aider"
 
     def open(self, workspace: Workspace, history: Any = None) -> ReplayConversation:
         return ReplayConversation(self._player, self._aider.open(workspace, history))
