@@ -33,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 HARNESS = Path(sys.executable).with_name("harness")
 COLUMNS, LINES = 104, 30
 STILL = "run 4 of 10"
-WIDTH, HEIGHT = 1200, 860
+WIDTH, HEIGHT = 1440, 1140
 """Of the report's picture, in CSS pixels."""
 
 
