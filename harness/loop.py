@@ -90,6 +90,7 @@ class Loop:
                     return turn
                 if not self.dialogue.is_called_back(run, attempt):
                     return turn
+                continue
             trouble = self.trials.gate(turn) or self.trials.smoke(turn) or self.trials.execute(turn)
             if trouble is None:
                 self.trials.look_closer(turn)

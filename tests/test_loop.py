@@ -363,6 +363,7 @@ def test_a_persons_word_calls_the_agent_back_after_all_completed(make_campaign: 
     assert len(campaign.read_records()) == 1
     campaign.inbox.mkdir()
     (campaign.inbox / "1.txt").write_text("Try a larger rate first.")
+    assert "Try a larger rate first." in next_brief(campaign)
     assert run(campaign).reason == "all_completed"
     assert campaign.read_records()[1].settings["rate"].value == 0.1
     assert "Try a larger rate first." in brief_of(campaign, 1, 2)
