@@ -32,7 +32,7 @@ class ReplayAgent:
     def __init__(self, config: AgentConfig) -> None:
         if config.session is None:
             raise InputError("--agent replay: give the recorded session with --session FILE.")
-        self.config = config
+        self._session = config.session
         self._player = Player(config.session, config.on_output)
         self._endpoint = Endpoint(self._player)
         provider = {"OPENAI_API_BASE": self._endpoint.url, "OPENAI_API_KEY": self._endpoint.key}
@@ -42,7 +42,7 @@ class ReplayAgent:
     def check(self) -> str:
         self._aider.check()
         turns = self._player.turns
-        return f"replay of {near(self.config.session)} ({len(turns)} turn{'s' * (len(turns) != 1)}), through aider"
+        return f"replay of {near(self._session)} ({len(turns)} turn{'s' * (len(turns) != 1)}), through aider"
 
     def open(self, workspace: Workspace, history: Any = None) -> ReplayConversation:
         return ReplayConversation(self._player, self._aider.open(workspace, history))
