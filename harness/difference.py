@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .noise import Noise, combine, mean, squares_of
+from .noise import Noise, combine, decimals, mean, signed, squares_of
 from .table import row
 
 LEVEL = 0.05
@@ -103,12 +103,12 @@ def set_with_errors(
 ) -> list[str]:
     """Numbers and their standard errors, `0.24 ± 0.03`, set so that aligned to the right they stand below each other.
 
-    Rounded by the noise, as in the notes: the least error keeps one digit. Where no error is known, four digits, and more
-    where numbers that differ would look the same. None is empty.
+    Rounded by the noise, as in the notes. Where no error is known, four digits, and more where numbers that differ would
+    look the same. None is empty.
     """
     known = [error for error in errors if error]
-    decimals = max(0, -math.floor(math.log10(min(known)))) if known else None
-    if decimals is None or decimals > _MOST_DECIMALS:
+    places = decimals(min(known)) if known else None
+    if places is None or places > _MOST_DECIMALS:
         shown = row(values)
         numbers = [
             "" if value is None else ("+" if signs and value > 0 else "") + text
@@ -116,8 +116,8 @@ def set_with_errors(
         ]
         behind = ["" if error is None else f"{error:.1g}" for error in errors]
     else:
-        numbers = ["" if value is None else f"{value:{'+' if signs else ''}z.{decimals}f}" for value in values]
-        behind = ["" if error is None else f"{error:.{decimals}f}" for error in errors]
+        numbers = ["" if v is None else signed(v, places) if signs else f"{v:.{places}f}" for v in values]
+        behind = ["" if error is None else f"{error:.{places}f}" for error in errors]
     room = max(map(len, behind), default=0)
     return [
         "" if not number else f"{number} ± {error:>{room}}" if error else number + " " * (room + 3 if room else 0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from .noise import Noise, NoiseUnknown, mean
+from .noise import Noise, NoiseUnknown, decimals, mean
 
 Direction = Literal["lower", "higher"]
 
@@ -286,11 +286,6 @@ def holm(ps: Sequence[float], weights: Sequence[float]) -> list[float]:
         corrected[index] = so_far
         remaining -= weights[index]
     return corrected
-
-
-def decimals(noise: float) -> int:
-    """How many decimals a number with this noise is worth: as many as leave the noise one digit, 4 where it is 0."""
-    return max(0, -math.floor(math.log10(noise))) if noise > 0 else 4
 
 
 def _hidden_noise(whose: str, values: Sequence[float], bounds: tuple[float | None, float | None]) -> str:

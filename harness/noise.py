@@ -136,3 +136,14 @@ def _f_above(ratio: float, dof: float, other_dof: float) -> float:
     from scipy.special import fdtrc
 
     return float(fdtrc(dof, other_dof, ratio))
+
+
+def decimals(noise: float) -> int:
+    """How many decimals a number with this noise is worth: as many as leave the noise one digit, 4 where it is 0."""
+    return max(0, -math.floor(math.log10(noise))) if noise > 0 else 4
+
+
+def signed(value: float, places: int) -> str:
+    """`value` with its sign and so many decimals; what is rounded to nothing has no sign."""
+    text = f"{value:+.{places}f}"
+    return text if text.strip("+-0.") else text[1:]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 
-from .evidence import Comparison, Uncompared, decimals
+from .evidence import Comparison, Uncompared
 from .ledger import Judgement
+from .noise import decimals, signed
 
 
 def sentence(metric: str, judgement: Judgement, runs: int) -> str:
@@ -48,10 +49,10 @@ def beside(metric: str, compared: Comparison | Uncompared, reference: str) -> st
 def worth(compared: Comparison) -> str:
     """How large the difference is: measured, shrunk where the run was picked for it, and its interval."""
     places = decimals(compared.error)
-    low, high = (f"{limit:+z.{places}f}" for limit in compared.interval)
-    said = f"difference {compared.difference:+z.{places}f}"
+    low, high = (signed(limit, places) for limit in compared.interval)
+    said = f"difference {signed(compared.difference, places)}"
     if compared.is_better:
-        said += f", {compared.estimate:+z.{places}f} allowing for its having been picked"
+        said += f", {signed(compared.estimate, places)} allowing for its having been picked"
     return f"{said}; between {low} and {high}"
 
 

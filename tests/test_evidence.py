@@ -13,9 +13,9 @@ import pytest
 
 from bench import verdicts
 from harness.contract import load_contract
-from harness.evidence import Comparison, Uncompared, compare, decimals, holm, promising, worsened
+from harness.evidence import Comparison, Uncompared, compare, holm, promising, worsened
 from harness.ledger import ALPHA, Ledger
-from harness.noise import Noise, NoiseProfile, NoiseUnknown, pool, scatters_more, squares_of
+from harness.noise import Noise, NoiseProfile, NoiseUnknown, decimals, pool, scatters_more, signed, squares_of
 from harness.sentence import sentence, worth
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -535,6 +535,12 @@ class TestSentence:
     @pytest.mark.parametrize(("noise", "places"), [(0.008, 3), (0.012, 2), (0.25, 1), (1.4, 0), (140.0, 0), (0.0, 4)])
     def test_numbers_have_the_decimals_that_their_noise_leaves(self, noise, places):
         assert decimals(noise) == places
+
+    @pytest.mark.parametrize(
+        ("value", "said"), [(-0.0035, "0.00"), (0.0035, "0.00"), (-0.006, "-0.01"), (0.02, "+0.02")]
+    )
+    def test_what_is_rounded_to_nothing_has_no_sign(self, value, said):
+        assert signed(value, 2) == said
 
 
 class TestSimulation:

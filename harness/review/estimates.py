@@ -8,8 +8,8 @@ nothing follows.
 from __future__ import annotations
 
 from ..difference import Difference, beside
-from ..evidence import decimals
 from ..judging import Judging
+from ..noise import decimals
 from ..record import ComparisonRecord
 from ..record_page import differences, word
 from ..run_table import reference_in_words
