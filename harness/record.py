@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from .contract import Setting
 from .evidence import Comparison
+from .results import Source
 
 FILE_NAME = "record.json"
 
@@ -46,7 +47,6 @@ VerdictKind = Literal[
     "unhealthy",
     "failed",
 ]
-Source = Literal["harness", "artifact", "reported"]
 
 
 class _Part(BaseModel):

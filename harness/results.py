@@ -14,10 +14,10 @@ feature's numbers, standard errors) are in the table only.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .contract import Setting
 from .result_files import FINAL_INFO as FINAL_INFO
@@ -74,6 +74,10 @@ class Finding:
         return ": ".join(part for part in (self.file, self.key, self.problem) if part)
 
 
+Source = Literal["harness", "artifact", "scorer", "reported"]
+"""Who says a setting: what was handed over shows it, the scorer used it, or the experiment reports it of itself."""
+
+
 @dataclass(frozen=True)
 class Results:
     """All that a run left that could be read, and what could not."""
@@ -83,8 +87,8 @@ class Results:
     """As the experiment and its evaluations report them."""
     findings: list[Finding]
     rows: list[Row]
-    verified: frozenset[str] = frozenset()
-    """Settings that a scorer read off the artifact, or scored it by (see `scored`)."""
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """Who says a setting, where it is not the experiment (see `scored`)."""
 
     @property
     def numbers(self) -> dict[str, float]:

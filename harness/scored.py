@@ -38,10 +38,11 @@ def read_run(
     scored = _with_the_contracts_names(read_files(evaluation_files(scores), newer_than), contract)
     own, contradicted = _apart(reported, scored, contract)
     verified = {name: value for name, value in _members(facts, "verified").items() if _is_setting(value)}
+    scored_alone = {name: value for name, value in scored.settings.items() if name not in reported.settings}
     remarks = facts.get("remarks")
     return Results(
         metrics=scored.metrics | own,
-        settings={**scored.settings, **reported.settings, **verified},
+        settings={**reported.settings, **scored_alone, **verified},
         findings=[
             *reported.findings,
             *scored.findings,
@@ -59,7 +60,7 @@ def read_run(
             ),
         ],
         rows=[*reported.rows, *scored.rows],
-        verified=frozenset(verified),
+        sources={name: "artifact" if name in verified else "scorer" for name in [*scored_alone, *verified]},
     )
 
 

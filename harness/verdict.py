@@ -91,7 +91,7 @@ def compare_settings(results: Results, baseline: Record | None) -> dict[str, Set
         name: SettingRecord(
             value=mine.get(name),
             baseline=theirs.get(name),
-            source="artifact" if name in results.verified else "reported",
+            source=results.sources.get(name, "reported"),
         )
         for name in dict.fromkeys([*mine, *theirs])
     }

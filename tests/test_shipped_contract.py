@@ -179,3 +179,20 @@ def test_a_language_model_is_guarded_by_what_its_loss_recovers_too(profile):
 
 def test_recovered_loss_is_read_from_core(tmp_path):
     assert run(tmp_path / "1", numbers_of(K40)).numbers["ce_recovered"] == pytest.approx(0.9589, abs=1e-4)
+
+
+def test_a_setting_that_the_scorer_used_is_not_called_the_experiments(tmp_path):
+    (tmp_path / FINAL_INFO).write_text(json.dumps({"settings": {"k": 40, "lr": 1e-4}, "metrics": {}}))
+    scores = tmp_path / "eval_results"
+    scores.mkdir()
+    core = {
+        "eval_type_id": "core",
+        "eval_config": {"context_size": 128},
+        "eval_result_metrics": {"sparsity": {"l0": 40.0}},
+    }
+    (scores / "core.json").write_text(json.dumps(core))
+    (scores / "facts.json").write_text(json.dumps({"verified": {"k": 40}}))
+    settings = compare_settings(read_run(tmp_path, CONTRACT), None)
+    found = {name: settings[name].source for name in ("k", "lr", "core.context_size")}
+    assert found == {"k": "artifact", "lr": "reported", "core.context_size": "scorer"}
+    assert list(settings)[:2] == ["k", "lr"], "the experiment's own come first"

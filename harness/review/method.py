@@ -20,7 +20,12 @@ _PLAN = ("Technical_Details", "Implementation_Plan")
 _LONGEST = 6000  # characters of one field of the idea
 _LONGEST_CELL = 200
 _MOST_SETTINGS = 60
-_KNOWN_FROM = {"reported": "the experiment", "artifact": "what the run left", "harness": "the harness"}
+_KNOWN_FROM = {
+    "reported": "the experiment",
+    "artifact": "what the run left",
+    "scorer": "the scorer",
+    "harness": "the harness",
+}
 
 
 def idea(account: Account) -> Section:
