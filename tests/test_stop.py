@@ -11,16 +11,6 @@ from harness.errors import Interrupted
 from harness.stop import NOTICE, Stop
 
 
-@pytest.fixture(autouse=True)
-def heeded():
-    """Signals as a terminal leaves them, however these tests were started: nohup and shells in the background ignore some."""
-    own = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
-    before = {number: signal.signal(number, handler) for number, handler in own.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def press(stop: Stop, condition) -> None:
     os.kill(os.getpid(), signal.SIGINT)
     deadline = time.monotonic() + 30
