@@ -369,6 +369,22 @@ def test_a_persons_word_calls_the_agent_back_after_all_completed(make_campaign: 
     assert "Try a larger rate first." in brief_of(campaign, 1, 2)
 
 
+def test_who_is_called_back_may_say_again_that_all_is_completed(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": DONE, "run 1, attempt 2": DONE})
+    assert run(campaign).reason == "all_completed"
+    campaign.inbox.mkdir()
+    (campaign.inbox / "1.txt").write_text("Are you sure?")
+    assert run(campaign).reason == "all_completed"
+    assert "Are you sure?" in brief_of(campaign, 1, 2)
+    asked = [e["step"] for e in read_events(campaign.journal) if str(e.get("step")).endswith("/gate")]
+    assert asked == [], "an answer without a change that says so is no refused change"
+    recorded = campaign.read_records()[1]
+    assert (recorded.status, [each.why for each in recorded.attempts]) == (
+        "failed",
+        ["the agent said ALL_COMPLETED"] * 2,
+    )
+
+
 @pytest.mark.parametrize(
     "first",
     [
