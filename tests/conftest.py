@@ -1,12 +1,19 @@
-"""Campaigns for tests: a small experiment of the standard library and a scripted agent; everything else is real."""
+"""Campaigns for tests: a small experiment of the standard library and a scripted agent; everything else is real.
+
+And the house rules of the whole suite: which threads it may start, and that it leaves nothing on the machine.
+"""
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +24,24 @@ from harness.idea import Idea
 
 SMALL = Path(__file__).parent / "small"
 
+# Each worker has one core at best. Threads beyond that only wait for each other, and libraries have them wait busily.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+# What makes temporary files makes them in a folder of this run of the suite, so that what is left there is the suite's.
+# pytest's own folders stay where they are looked for. Workers find both in their environment.
+if "TESTS_RUN" not in os.environ:
+    os.environ["TESTS_RUN"] = uuid.uuid4().hex
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="harness-tests-")
+    tempfile.tempdir = None
+TEMPORARY = Path(os.environ["TMPDIR"])
+SHARED_MEMORY = Path("/dev/shm")
+OURS = f"harness-tests-{os.environ['TESTS_RUN']}"
+"""How names begin of what tests put where nobody's folder is: others may use such places at the same time."""
+OF_LIBRARIES = {".ses", f"torchinductor_{getpass.getuser()}"}
+"""What importing onnxruntime and torch leaves: a mark of its telemetry's session, and an empty cache."""
+
 # As a terminal leaves them: nohup and a shell's background ignore some, and what is started here would inherit that.
 for _number, _handler in (
     (signal.SIGINT, signal.default_int_handler),
@@ -25,6 +50,36 @@ for _number, _handler in (
 ):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
+
+
+def left_behind() -> list[Path]:
+    """What this run of the suite has left on the machine, outside pytest's own folders."""
+    found = [path for path in TEMPORARY.iterdir() if path.name not in OF_LIBRARIES]
+    return sorted(found) + sorted(SHARED_MEMORY.glob(f"{OURS}*"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """After the last worker has ended, the suite fails where something of it is left."""
+    yield
+    if hasattr(session.config, "workerinput"):
+        return
+    left = left_behind()
+    for path in left:
+        print(f"\nleft behind by a test: {path}", file=sys.stderr)
+        if path.parent == SHARED_MEMORY:
+            path.unlink()
+    shutil.rmtree(TEMPORARY, ignore_errors=True)
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def counter(tmp_path: Path) -> Iterator[Path]:
+    """A file that an experiment can write though the system confines it, and the test can read: in shared memory."""
+    file = (SHARED_MEMORY if SHARED_MEMORY.is_dir() else tmp_path) / f"{OURS}-{uuid.uuid4().hex}"
+    yield file
+    file.unlink(missing_ok=True)
 
 
 @pytest.fixture
