@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import psutil
 
 from harness.executors import Job, Limits, Outcome
 from harness.executors.local import LocalExecution, LocalExecutor
+from tests.waiting import HANGS, until
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
 
@@ -30,7 +29,7 @@ class Workshop:
         self.scratch.mkdir(exist_ok=True)
 
     def job(self, *command: str, **changes: Any) -> Job:
-        limits = Limits(time=60)
+        limits = Limits(time=HANGS)
         job = Job(command, self.folder, self.out_dir, self.scratch, dict(ENVIRONMENT), limits)
         return replace(job, **changes)
 
@@ -57,14 +56,6 @@ class Workshop:
 
 def wait(execution: LocalExecution) -> Outcome:
     return execution.wait(lambda line: None, lambda: False)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for `condition`; fail when it does not come, which is a hang."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "waited for too long"
-        time.sleep(0.01)
 
 
 def runs(pid: int) -> bool:

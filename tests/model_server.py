@@ -8,6 +8,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.waiting import HANGS
+
 Step = str | Callable[["Exchange"], None]
 """A reply's text, or a function that answers in its own way."""
 
@@ -114,7 +116,7 @@ def no_choices(exchange: Exchange) -> None:
 
 def hang(exchange: Exchange) -> None:
     exchange.model.hanging.set()
-    exchange.model.ended.wait(60)
+    exchange.model.ended.wait(HANGS)
     exchange.close_connection = True
 
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import HANGS
+
 MAIN = "from harness.cli import main; main()"
 
 
@@ -36,4 +38,4 @@ def at_terminal(*arguments: object, answer: str = "", code: str = MAIN, **enviro
     except OSError:
         pass  # nobody has the other end any more
     os.close(ours)
-    return process.wait(timeout=60), said.decode().replace("\r\n", "\n")
+    return process.wait(timeout=HANGS), said.decode().replace("\r\n", "\n")

@@ -3,7 +3,7 @@
     {"run 1, attempt 1": {"text": "HYPOTHESIS: ...", "edits": [["experiment.py", "old", "new"]]}}
 
 `{workspace}` in a text is the agent's folder. Other keys of a turn: "files" (path -> whole content), "fail" (kinds of failure,
-one a try), "seconds" (to wait), "cost" (in dollars; null: unknown).
+one a try), "until" (a file that it waits for), "cost" (in dollars; null: unknown).
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class ScriptedConversation:
         if log is not None:
             with log.open("a") as file:
                 file.write(label + "\n")
-        time.sleep(entry.get("seconds", 0))
+        while "until" in entry and not Path(entry["until"]).exists():
+            time.sleep(0.02)
         tried = sum(line == label for line in self.history)
         self.history.append(label)
         if tried < len(entry.get("fail", [])):

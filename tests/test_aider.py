@@ -9,8 +9,8 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +23,12 @@ from harness.agents.environment import aider_python
 from harness.errors import InputError
 
 from .model_server import ModelServer, answer, drop, garbage, hang, no_choices, refuses_key, status, trickle
+from .waiting import HANGS, until
 
 KEY = "sk-proj-aB3/dE6+gH9"
 UNKNOWN = "openai/some-model"
 PRICED = "openai/gpt-4o"
 EXPERIMENT = "import sys\n\nrate = 1\nsteps = 10\n"
-
-pytestmark = pytest.mark.timeout(900)  # the first test may have to install aider
 
 
 def edit(search: str, replacement: str, path: str = "experiment.py") -> str:
@@ -63,9 +62,9 @@ def proxy() -> Proxy:
     return Proxy()
 
 
-@pytest.fixture(scope="module")
-def shared_agent(server: ModelServer, proxy: Proxy) -> Iterator[AiderAgent]:
-    """One process of aider for this file."""
+@contextmanager
+def aider_of(server: ModelServer, proxy: Proxy, timeout: float) -> Iterator[AiderAgent]:
+    """A process of aider that waits for an answer for so many seconds."""
     aider_python(lambda line: None)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -79,9 +78,24 @@ def shared_agent(server: ModelServer, proxy: Proxy) -> Iterator[AiderAgent]:
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aider, "PATIENCE", 0.6)  # three requests
-        agent = AiderAgent(AgentConfig(model=UNKNOWN, timeout=4), provider)
+        agent = AiderAgent(AgentConfig(model=UNKNOWN, timeout=timeout), provider)
         yield agent
         agent.close()
+
+
+@pytest.fixture(scope="module")
+def shared_agent(server: ModelServer, proxy: Proxy) -> Iterator[AiderAgent]:
+    """One process of aider for this file. No answer of the server comes too late for it, however slow the machine."""
+    with aider_of(server, proxy, HANGS) as agent:
+        yield agent
+
+
+@pytest.fixture(scope="module")
+def impatient_agent(server: ModelServer, proxy: Proxy) -> Iterator[AiderAgent]:
+    """One for servers that never answer."""
+    with aider_of(server, proxy, 3) as agent:
+        agent.count_tokens("one")  # it has started
+        yield agent
 
 
 @pytest.fixture
@@ -91,7 +105,7 @@ def events() -> list[str]:
 
 @pytest.fixture
 def agent(shared_agent: AiderAgent, events: list[str]) -> AiderAgent:
-    shared_agent.config = AgentConfig(model=UNKNOWN, timeout=4, on_output=events.append)
+    shared_agent.config = AgentConfig(model=UNKNOWN, timeout=HANGS, on_output=events.append)
     return shared_agent
 
 
@@ -201,14 +215,21 @@ def test_a_reply_cut_at_the_output_limit_is_counted_and_said(conversation, works
         (garbage, "server", 2),
         (no_choices, "server", 2),
         (drop, "connection", 2),
-        (hang, "timeout", 2),
-        (trickle, "timeout", 2),
         (status(400, "This model's maximum context length is 8 tokens", "context_length_exceeded"), "context", 1),
     ],
 )
 def test_a_failure_of_the_provider_has_its_kind_and_few_requests(conversation, workspace, server, step, kind, requests):
     server.says(*[step] * 9)
-    reply = ask(conversation)
+    fails(ask(conversation), workspace, server, kind, requests)
+
+
+@pytest.mark.parametrize("step", [hang, trickle])
+def test_a_provider_that_never_answers_is_a_failure_of_its_kind(impatient_agent, workspace, server, step):
+    server.says(*[step] * 9)
+    fails(ask(impatient_agent.open(workspace)), workspace, server, "timeout", 2)
+
+
+def fails(reply: Reply, workspace: Workspace, server: ModelServer, kind: str, requests: int) -> None:
     assert reply.failure and reply.failure.kind == kind, reply.failure
     assert UNKNOWN in reply.failure.message and code(workspace) == EXPERIMENT
     assert len(server.requests) == requests
@@ -387,7 +408,7 @@ def test_a_killed_worker_is_a_failure_and_the_next_question_goes_on(agent, conve
     ask(conversation, "Remember me.")
 
     def kill() -> None:
-        server.hanging.wait(30)
+        server.hanging.wait(HANGS)
         assert agent.pid is not None
         os.kill(agent.pid, signal.SIGKILL)
 
@@ -528,7 +549,7 @@ def other_harness(server, tmp_path_factory) -> Iterator[tuple[subprocess.Popen[s
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as harness:
         assert harness.stdout is not None
         worker = psutil.Process(int(harness.stdout.readline()))
-        assert server.hanging.wait(60)
+        assert server.hanging.wait(HANGS)
         yield harness, worker
         harness.kill()
 
@@ -546,10 +567,7 @@ def test_the_worker_dies_with_a_killed_harness_in_the_middle_of_a_request(other_
     harness, worker = other_harness
     home = Path(worker.environ()["HOME"])
     harness.kill()
-    deadline = time.monotonic() + 30
-    while (worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     assert not home.exists()
 
 

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from harness.campaign import Options
 from harness.cli import cli
 from harness.journal import locked
 from harness.running import parse_setting, worse
+from tests.waiting import HANGS, until
 
 SMALL = Path(__file__).parent / "small"
 IDEA = {"Name": "small", "Title": "A small idea", "Experiment": "Make the loss smaller."}
@@ -59,7 +59,7 @@ class Desk:
     def type(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess:
         """What the command says and its exit code."""
         process = self.start(*arguments, **more)
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=HANGS)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
@@ -108,11 +108,9 @@ def ask(*arguments: str, **more: Any) -> Result:
     return CliRunner().invoke(cli, list(arguments), **more)
 
 
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited for too long"
-        time.sleep(0.02)
+def told(process: subprocess.Popen, words: str) -> None:
+    """Wait until the command has printed a line with these words."""
+    assert any(words in line for line in process.stdout), "it ended without them"
 
 
 def test_run_says_what_it_does_and_ends_with_a_table_and_what_to_type_next(finished):
@@ -346,14 +344,16 @@ def test_a_spent_budget_is_exit_code_3_and_a_larger_one_goes_on(empty):
 
 
 def test_ctrl_c_ends_the_step_in_hand_and_resume_goes_on(empty):
-    empty.write("script.json", {"run 1, attempt 1": {"text": "HYPOTHESIS: none", "seconds": 2}})
+    heard = empty.folder / "heard"
+    empty.write("script.json", {"run 1, attempt 1": {"text": "HYPOTHESIS: none", "until": str(heard)}})
     process = empty.start("run", "idea.json", *SCRIPTED)
     journal = empty.folder / "runs" / "small" / "journal.jsonl"
-    wait_for(lambda: journal.exists() and '"started", "step": "run_1/attempt_1/turn"' in journal.read_text())
+    until(lambda: journal.exists() and '"started", "step": "run_1/attempt_1/turn"' in journal.read_text())
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    told(process, "Ctrl-C again stops at once")
+    heard.touch()
+    out, err = process.communicate(timeout=HANGS)
     assert process.returncode == 130, out + err
-    assert "Ctrl-C again stops at once" in out
     assert "harness resume small" in out
     assert '"done", "step": "run_1/attempt_1/turn"' in journal.read_text()
     assert "interrupted" in ask("status").output
@@ -367,14 +367,14 @@ def test_a_second_ctrl_c_stops_a_run_at_once_with_all_its_processes(empty):
     file.write_text(waiting + file.read_text())
     process = empty.start("run", "idea.json", *SCRIPTED)
     runs = empty.folder / "runs"
-    wait_for(lambda: any(mark.read_text() for mark in runs.glob("small/.harness/executions/*/copy/here")))
+    until(lambda: any(mark.read_text() for mark in runs.glob("small/.harness/executions/*/copy/here")))
     pid = int(next(runs.glob("small/.harness/executions/*/copy/here")).read_text())
     assert "run 0 (the baseline): execution" in ask("status").output
     process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    told(process, "Ctrl-C again stops at once")
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANGS)
     assert process.returncode == 130, out + err
     assert not Path(f"/proc/{pid}").exists()
 
@@ -441,7 +441,7 @@ def test_a_reader_that_stops_reading_makes_no_noise(desk):
     os.close(reader)
     process = desk.start("notes", "latest", stdout=writer)
     os.close(writer)
-    assert process.communicate(timeout=60)[1] == ""
+    assert process.communicate(timeout=HANGS)[1] == ""
 
 
 def test_colour_is_for_terminals_and_not_with_no_color(desk, monkeypatch):

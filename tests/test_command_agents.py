@@ -17,6 +17,7 @@ import pytest
 from harness.agents import AGENTS, AgentConfig, Usage, Workspace, find_agent
 from harness.agents import command as module
 from harness.errors import HarnessError, InputError
+from tests.waiting import HANGS
 
 NAMES = ("claude", "codex", "gemini", "opencode")
 KEY = "sk-ant-0123456789abcdef"
@@ -206,7 +207,7 @@ def printing(stdout: str, stderr: str = "", code: int = 0) -> str:
 
 
 def converse(name: str, work: Workspace, history=None, **config):
-    return find_agent(name)(AgentConfig(**{"timeout": 60.0} | config)).open(work, history)
+    return find_agent(name)(AgentConfig(**{"timeout": HANGS} | config)).open(work, history)
 
 
 def ask(conversation, text="Do it."):
@@ -478,8 +479,8 @@ def test_a_command_that_hangs_is_ended_with_all_its_children(install, work, tmp_
         "codex",
         f"PIDS = {str(pids)!r}\n{CHILDREN}\nsys.stdout.write({as_lines(CODEX_START)!r})\nsys.stdout.flush()\ntime.sleep(600)",
     )
-    reply = ask(converse("codex", work, timeout=4.0))
-    assert reply.failure.kind == "timeout" and "4 s" in reply.failure.message
+    reply = ask(converse("codex", work, timeout=8.0))  # in which its children have begun
+    assert reply.failure.kind == "timeout" and "8 s" in reply.failure.message
     assert reply.usage.cost is None
     children = [int(pid) for pid in pids.read_text().split()]
     assert len(children) == 2
@@ -499,7 +500,7 @@ def test_a_command_that_an_earlier_harness_left_is_ended_before_the_next_turn(in
     other = subprocess.Popen(["sleep", "600"], env={"PATH": os.environ["PATH"], module.MARK: str(tmp_path / "other")})
     try:
         ask(converse("claude", work))
-        assert left.wait(timeout=60) < 0
+        assert left.wait(timeout=HANGS) < 0
         assert other.poll() is None
     finally:
         left.kill()

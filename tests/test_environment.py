@@ -15,8 +15,6 @@ from harness.agents import environment
 from harness.agents.environment import aider_python, installed
 from harness.errors import CannotGoOn
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch) -> Path:

@@ -17,6 +17,7 @@ from harness.evidence import Comparison, Uncompared, compare, holm, promising, w
 from harness.ledger import ALPHA, Ledger
 from harness.noise import Noise, NoiseProfile, NoiseUnknown, decimals, pool, scatters_more, signed, squares_of
 from harness.sentence import sentence, worth
+from tests.waiting import HANGS
 
 ROOT = Path(__file__).resolve().parents[1]
 TEN = [0.139, 0.147, 0.143, 0.150, 0.136, 0.145, 0.141, 0.148, 0.138, 0.143]  # mean 0.143
@@ -581,7 +582,7 @@ class TestSimulation:
         command = [sys.executable, "bench/verdicts.py", "--quick"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110, check=True
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS, check=True
         )
         figures = json.loads(done.stdout.splitlines()[-1])
         assert figures["measured_seeds"] >= 50

@@ -17,7 +17,8 @@ from harness.executors.disk import disk_usage
 from harness.executors.local import LocalExecutor
 from harness.executors.output import HEAD, SEGMENT, OutputWriter, join, last_error, last_line
 
-from .executing import Workshop, begun, runs, supervisor_of, until, wait
+from .executing import Workshop, begun, runs, supervisor_of, wait
+from .waiting import HANGS, until
 
 MB = 1_000_000
 FOREVER = "import time\nwhile True: time.sleep(1)\n"
@@ -137,20 +138,22 @@ def test_a_home_is_used_once(workshop):
 
 
 def test_a_command_that_takes_too_long_is_timed_out_with_its_output_kept(workshop):
-    outcome = workshop.run_python("print('begun')\n" + FOREVER, limits=Limits(time=0.6))
-    assert (outcome.ended, outcome.why) == ("timed_out", "not finished after 0.6 s")
+    # Time enough to begin on any machine; a shell begins soonest.
+    outcome = workshop.run("bash", "-c", "echo begun; sleep 600", limits=Limits(time=2.5))
+    assert (outcome.ended, outcome.why) == ("timed_out", "not finished after 2.5 s")
     assert workshop.log == b"begun\n"
-    assert outcome.seconds >= 0.6
+    assert outcome.seconds >= 2.5
 
 
 def test_silence_is_a_stall(workshop):
-    outcome = workshop.run_python("print('begun')\n" + FOREVER, limits=Limits(time=60, silence=0.5))
+    outcome = workshop.run_python("print('begun')\n" + FOREVER, limits=Limits(time=HANGS, silence=0.5))
     assert (outcome.ended, outcome.why) == ("stalled", "no output for 0.5 s")
 
 
 TALKS = """
 import os, time
-for _ in range(30):
+begun = time.monotonic()
+while time.monotonic() - begun < 4.5:
     {talk}
     time.sleep(0.05)
 """
@@ -160,18 +163,19 @@ for _ in range(30):
     "talk", ["print('.', end='')", "open('run_1/log.jsonl', 'a').write('{}\\n')"], ids=["output", "training log"]
 )
 def test_output_and_the_training_log_both_break_the_silence(workshop, talk):
-    limits = Limits(time=60, silence=0.9)
+    # A silence that no machine keeps between two of its words, nor before the first.
+    limits = Limits(time=HANGS, silence=3.5)
     outcome = workshop.run_python(TALKS.format(talk=talk), limits=limits, training_log="log.jsonl")
     assert outcome.ended == "ok"
-    assert outcome.seconds > 0.9
+    assert outcome.seconds > 3.5
 
 
 def test_memory_is_counted_over_the_whole_tree(workshop):
-    hog = "x = bytearray(80_000_000); import time; time.sleep(60)"
+    hog = "x = bytearray(80_000_000); import time; time.sleep(600)"
     code = (
         f"import subprocess, sys\nps = [subprocess.Popen([sys.executable, '-c', {hog!r}]) for _ in '12']\nps[0].wait()"
     )
-    outcome = workshop.run_python(code, limits=Limits(time=60, memory=130 * MB))
+    outcome = workshop.run_python(code, limits=Limits(time=HANGS, memory=130 * MB))
     assert outcome.ended == "out_of_memory"
     assert "the limit is 130 MB" in outcome.why
     assert outcome.peak_memory > 130 * MB
@@ -180,7 +184,7 @@ def test_memory_is_counted_over_the_whole_tree(workshop):
 @pytest.mark.skipif(sys.platform != "linux", reason="shared pages are told apart on Linux only")
 def test_memory_that_processes_share_counts_once(workshop):
     code = "x = bytearray(80_000_000)\nimport os, time\nfor _ in '123': os.fork() or time.sleep(1) or os._exit(0)\nfor _ in '123': os.wait()"
-    assert workshop.run_python(code, limits=Limits(time=60, memory=160 * MB)).ended == "ok"
+    assert workshop.run_python(code, limits=Limits(time=HANGS, memory=160 * MB)).ended == "ok"
 
 
 OUT_OF_MEMORY = {
@@ -236,7 +240,7 @@ def test_running_out_of_memory_and_recovering_is_not_out_of_memory(workshop):
 
 
 def test_too_much_output_ends_it(workshop):
-    outcome = workshop.run("yes", limits=Limits(time=60, output=3 * MB))
+    outcome = workshop.run("yes", limits=Limits(time=HANGS, output=3 * MB))
     assert (outcome.ended, outcome.why) == ("too_much_output", "it wrote more than 3 MB of output")
     assert len(workshop.log) < HEAD + 2 * SEGMENT + 100
 
@@ -256,7 +260,7 @@ def test_output_just_before_the_end_counts_too(workshop):
 
 def test_many_files_are_too_much_disk(workshop):
     code = f"for i in range(50): open(f'run_1/{{i}}', 'wb').write(b'x' * 100_000)\n{FOREVER}"
-    outcome = workshop.run_python(code, limits=Limits(time=60, disk=2 * MB))
+    outcome = workshop.run_python(code, limits=Limits(time=HANGS, disk=2 * MB))
     assert outcome.ended == "too_much_disk"
     assert "the limit is 2 MB" in outcome.why
 
@@ -290,13 +294,13 @@ def test_disk_is_counted_without_following_links_and_each_file_once(tmp_path):
 # Abort rules
 
 
-def aborted(workshop: Workshop, lines: str, steps: int = 3) -> Outcome:
-    """A job that writes `lines` to its training log and goes on, silently, until it is stalled."""
+def aborted(workshop: Workshop, lines: str, steps: int = 3, silence: float | None = None) -> Outcome:
+    """A job that writes `lines` to its training log and goes on, silently, until it is aborted, or stalled by `silence`."""
     return workshop.run_python(
         f"open('run_1/log.jsonl', 'w').write({lines!r})\n" + FOREVER,
         abort=(AbortRule("loss", steps),),
         training_log="log.jsonl",
-        limits=Limits(time=60, silence=1.0),
+        limits=Limits(time=HANGS, silence=silence),
     )
 
 
@@ -310,7 +314,8 @@ def test_a_loss_that_is_not_finite_ends_it(workshop, value):
 
 def test_only_consecutive_lines_count(workshop):
     bad, good = '{"loss": NaN}\n', '{"loss": 2}\n'
-    assert aborted(workshop, bad + bad + good + bad + bad).ended == "stalled"
+    assert aborted(workshop, bad + bad + good + bad + bad, silence=3.0).ended == "stalled"
+    assert (workshop.out_dir / "log.jsonl").exists(), "it had begun"
 
 
 def test_lines_without_the_key_neither_count_nor_make_good(workshop):

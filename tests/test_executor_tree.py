@@ -18,7 +18,8 @@ from harness.executors.home import EXECUTION_MARK, SUPERVISOR_MARK
 from harness.executors.local import LocalExecution, LocalExecutor
 from harness.executors.process_tree import marked
 
-from .executing import Workshop, begun, command_line, runs, supervisor_of, until, wait
+from .executing import Workshop, begun, command_line, runs, supervisor_of, wait
+from .waiting import HANGS, until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and subreapers, which Linux has")
 confining = pytest.mark.skipif(
@@ -65,7 +66,7 @@ FOREVER = "import time\nwhile True: time.sleep(1)\n"
 
 
 def test_a_time_out_ends_a_grandchild_that_ignores_the_request(workshop):
-    outcome = workshop.run_python(GRANDCHILD, limits=Limits(time=1.5))
+    outcome = workshop.run_python(GRANDCHILD, limits=Limits(time=4))  # in which all three begin
     assert outcome.ended == "timed_out"
     assert not any(map(runs, workshop.pids()))
 
@@ -122,7 +123,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def harness_that_dies(workshop: Workshop, code: str, time_limit: float = 60) -> subprocess.Popen[bytes]:
+def harness_that_dies(workshop: Workshop, code: str, time_limit: float = HANGS) -> subprocess.Popen[bytes]:
     """A process that is about to submit `code`, and is killed right after."""
     harness = subprocess.Popen(
         [sys.executable, "-c", SUBMIT_AND_DIE, str(workshop.home.parent), code, str(time_limit)],
@@ -176,12 +177,15 @@ def test_a_harness_killed_at_any_moment_leaves_one_execution_or_none(workshop, m
 
 
 @pytest.mark.parametrize(
-    ("code", "ended"),
-    [(FOREVER, "timed_out"), ("open('run_1/log.jsonl', 'w').write('{\"loss\": NaN}\\n')\n" + FOREVER, "aborted")],
+    ("code", "limit", "ended"),
+    [
+        (FOREVER, 1, "timed_out"),
+        ("open('run_1/log.jsonl', 'w').write('{\"loss\": NaN}\\n')\n" + FOREVER, HANGS, "aborted"),
+    ],
     ids=["time", "abort rule"],
 )
-def test_limits_hold_without_the_harness(workshop, code, ended):
-    harness = harness_that_dies(workshop, code, time_limit=1)
+def test_limits_hold_without_the_harness(workshop, code, limit, ended):
+    harness = harness_that_dies(workshop, code, time_limit=limit)
     tell(harness)
     harness.communicate()
     until((workshop.home / "outcome.json").exists)

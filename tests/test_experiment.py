@@ -17,6 +17,7 @@ from harness.scored import read_run
 from saelab.artifact_files import ARTIFACT
 
 from .training import CONTRACT, ROOT, SOURCE, execute, load, quick_settings, train
+from .waiting import HANGS
 
 __all__ = ["execute"]
 
@@ -203,7 +204,7 @@ def test_the_training_log_is_finite_lines(execute):
 def run_as_process(out_dir, cwd=ROOT, **environment):
     env = {**os.environ, "HARNESS_SMOKE": "1", "OMP_NUM_THREADS": "1", **environment}
     command = [sys.executable, str(ROOT / "experiment.py"), f"--out_dir={out_dir}"]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=HANGS)
 
 
 def test_the_command_of_the_contract_works_from_anywhere(tmp_path):
@@ -221,7 +222,7 @@ def test_the_experiment_does_not_load_torchs_compiler(tmp_path):
     code = "import experiment, sys; from pathlib import Path; experiment.main(Path(sys.argv[1])); assert 'torch._dynamo' not in sys.modules"
     env = {**os.environ, "HARNESS_SMOKE": "1", "OMP_NUM_THREADS": "1", "HARNESS_SCORER_FOLLOWS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=HANGS
     )
     assert done.returncode == 0, done.stderr
 

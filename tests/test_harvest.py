@@ -28,6 +28,7 @@ from saelab.settings import LanguageModelData, Settings
 from saelab.store import Writer, open_harvest
 
 from .small_models import WORDS, save_model
+from .waiting import HANGS
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
@@ -295,13 +296,15 @@ def test_a_model_that_is_made_anew_with_its_harvest_gets_the_harvest_of_what_it_
 
 SLOWLY = """
 import pickle, sys, time
+from pathlib import Path
 from saelab import harvest
 
-settings, pause = pickle.loads(bytes.fromhex(sys.argv[1])), float(sys.argv[2])
+settings, gate = pickle.loads(bytes.fromhex(sys.argv[1])), Path(sys.argv[2])
 quickly, harvest.BATCH_TOKENS = harvest._rows, 80
 
 def slowly(*arguments):
-    time.sleep(pause)
+    while not gate.exists():
+        time.sleep(0.02)
     return quickly(*arguments)
 
 harvest._rows = slowly
@@ -310,11 +313,11 @@ harvest.ensure(settings, lambda line: print(line, flush=True))
 
 
 @pytest.fixture
-def start(settings: Settings) -> Callable[[float], subprocess.Popen[str]]:
-    """Begins a slow harvest in a process of its own, and waits until it is at work."""
+def start(settings: Settings) -> Callable[[Path], subprocess.Popen[str]]:
+    """Begins a harvest in a process of its own that goes on when a file is there, and waits until it is at work."""
 
-    def begin(pause: float) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", SLOWLY, pickle.dumps(settings).hex(), str(pause)]
+    def begin(gate: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", SLOWLY, pickle.dumps(settings).hex(), str(gate)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None and "harvesting" in process.stdout.readline()
         return process
@@ -323,9 +326,9 @@ def start(settings: Settings) -> Callable[[float], subprocess.Popen[str]]:
 
 
 def test_a_killed_harvest_publishes_nothing_and_the_next_begins_anew(
-    settings: Settings, cache: Path, start: Callable[[float], subprocess.Popen[str]]
+    settings: Settings, cache: Path, start: Callable[[Path], subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    with start(60) as process:
+    with start(tmp_path / "gate") as process:
         process.kill()
     left = [path.name for path in (cache / "harvests").iterdir() if path.is_dir()]
     assert len(left) == 1 and left[0].endswith(".new")
@@ -334,11 +337,18 @@ def test_a_killed_harvest_publishes_nothing_and_the_next_begins_anew(
     assert made.damage() == [] and [path for path in made.folder.parent.iterdir() if path.is_dir()] == [made.folder]
 
 
-def test_two_processes_make_one_harvest(settings: Settings, start: Callable[[float], subprocess.Popen[str]]) -> None:
-    said = Said()
-    with start(0.02) as process:
-        made = harvest.ensure(settings, said)
-        assert process.wait(60) == 0
+def test_two_processes_make_one_harvest(
+    settings: Settings, start: Callable[[Path], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    said, gate = Said(), tmp_path / "gate"
+
+    def say(line: str) -> None:
+        said(line)
+        gate.touch()  # not before this one waits
+
+    with start(gate) as process:
+        made = harvest.ensure(settings, say)
+        assert process.wait(HANGS) == 0
     assert said == [f"another process is making {made.folder.name}; waiting for it"]
     assert made.rows == ROWS
 

@@ -25,8 +25,8 @@ from harness.loop import Ending, go_on
 from harness.scored import read_run
 from harness.stop import Stop
 from harness.view import Silent
-from tests.executing import until
 from tests.test_resume import drive, facts, start
+from tests.waiting import until
 
 EXPERIMENT = """
 import argparse, json, os
@@ -85,7 +85,7 @@ scorer = ["python", "-m", "toylab.score", "--artifact={out_dir}/model.json", "--
 editable = ["experiment.py"]
 files = ["toylab"]
 comparable = ["size"]
-limits = { time = "20s", smoke_time = "20s", disk = "1MB" }
+limits = { time = "20m", smoke_time = "20m", disk = "1MB" }
 
 [[metric]]
 name = "error"
@@ -356,9 +356,7 @@ def test_a_campaign_whose_data_cannot_be_prepared_ends_with_what_was_said(lab: P
 
 WAITS = """import time
 print("it was read", flush=True)
-for _ in range(600):
-    if (Path(os.environ['HARNESS_LAB_CACHE']) / 'go.lock').exists():
-        break
+while not (Path(os.environ['HARNESS_LAB_CACHE']) / 'go.lock').exists():
     time.sleep(0.05)
 """
 
@@ -497,9 +495,7 @@ def test_no_scorer_is_forked_from_what_imported_a_planted_module(lab: Path) -> N
     imports = f"""
 import time
 from pathlib import Path
-for _ in range(200):
-    if Path({str(cache / "planted.lock")!r}).exists():
-        break
+while not Path({str(cache / "planted.lock")!r}).exists():
     time.sleep(0.05)
 try:
     import extra
@@ -531,12 +527,16 @@ except ImportError:
 def test_what_comes_into_the_warm_folder_is_noticed(lab: Path) -> None:
     (lab / "experiment.toml").write_text(CONTRACT + 'warm = ["toylab"]\n')
 
+    planted = laboratory.lab_cache() / "planted.lock"
+
     class Planting(Silent):
         def tick(self, line: str) -> None:
             if line == "scoring":
                 (made.local / "warm" / "1" / "json.py").touch()
+                planted.touch()
 
-    (lab / "toylab" / "score.py").write_text("import time\nprint('scoring', flush=True)\ntime.sleep(1.5)\n" + SCORER)
+    waits = f"import time\nfrom pathlib import Path\nprint('scoring', flush=True)\nwhile not Path({str(planted)!r}).exists():\n"
+    (lab / "toylab" / "score.py").write_text(f"{waits}    time.sleep(0.05)\n" + SCORER)
     made = campaign(lab, BETTER)
     ending = go_on(made, view=Planting(), stop=Stop())
     assert ending.exit_code == 4
@@ -557,10 +557,7 @@ def test_killed_after_every_event_the_records_are_the_same(lab: Path, tmp_path: 
     assert facts(hit) == facts(plain)
 
 
-def test_a_scorer_that_outlives_the_harness_is_adopted(
-    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counter = Path("/dev/shm") / f"harness-test-{os.getpid()}-{tmp_path.name}"
+def test_a_scorer_that_outlives_the_harness_is_adopted(lab: Path, tmp_path: Path, counter: Path) -> None:
     wait = (
         f"import time\nwith open({str(counter)!r}, 'a') as file:\n    file.write('x')\n"
         f"while not Path({str(tmp_path / 'gate')!r}).exists():\n    time.sleep(0.05)\n"

@@ -21,6 +21,7 @@ from saelab.models import decoder_layers, layer_output, load_model, outline, tor
 from saelab.settings import LanguageModelData, SettingsError
 
 from .small_models import CONFIGS, save_model
+from .waiting import HANGS
 
 DATA = LanguageModelData(
     model=".", revision="", layer=1, dataset="docstrings", context=8, harvest_tokens=100, dtype="float32", data_seed=0
@@ -234,7 +235,7 @@ def ask(hub: Hub, home: Path, **environment: str) -> subprocess.CompletedProcess
         env=inherited | given | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS,
         check=False,
     )
 

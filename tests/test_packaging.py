@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import HANGS, until
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,7 +24,7 @@ case "$1 $2" in
 --version*) echo "Python 3.12.1" ;;
 "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
 "-m pip")
-    if [ -e "$LOG.slow" ]; then touch "$LOG.waits"; sleep 2; fi
+    if [ -e "$LOG.slow" ]; then touch "$LOG.waits"; while [ -e "$LOG.slow" ]; do sleep 0.05; done; fi
     if [ -e "$LOG.kill" ]; then kill -9 "$PPID"; fi
     if [ -e "$LOG.fail" ]; then echo "no network"; exit 1; fi ;;
 -c*) [ ! -e "$LOG.old" ] ;;
@@ -50,7 +51,7 @@ class Checkout:
     def set_up(self, what: str) -> subprocess.CompletedProcess[str]:
         self._log.write_text("")
         command = ["bash", str(self.folder / "setup.sh"), what]
-        return subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=HANGS)
 
     def start(self, what: str) -> subprocess.Popen[str]:
         command = ["bash", str(self.folder / "setup.sh"), what]
@@ -141,12 +142,13 @@ def test_a_torchvision_that_does_not_fit_is_removed(checkout: Checkout) -> None:
 def test_two_set_ups_at_once_are_one(checkout: Checkout) -> None:
     checkout.switch("slow")
     with checkout.start("run") as first:
-        deadline = time.monotonic() + 30
-        while not checkout.is_on("waits") and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: checkout.is_on("waits"))
         with checkout.start("run") as second:
-            said, _ = second.communicate(timeout=60)
-        first.communicate(timeout=60)
+            assert second.stdout is not None
+            said = second.stdout.readline()  # before the first goes on
+            checkout.switch("slow", on=False)
+            said += second.communicate(timeout=HANGS)[0]
+        first.communicate(timeout=HANGS)
     assert (first.returncode, second.returncode) == (0, 0)
     assert said == "set-up: waiting for another one in this checkout\n"
     assert len([line for line in checkout.asked if " -m venv" in line]) == 1
@@ -170,14 +172,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip"]
     quiet = ["-qq", "--no-deps", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", *quiet, "--no-build-isolation", "-w", folder, ROOT], check=True, timeout=100)
+    subprocess.run([*pip, "wheel", *quiet, "--no-build-isolation", "-w", folder, ROOT], check=True, timeout=HANGS)
     (wheel,) = folder.glob("harness-*.whl")
-    subprocess.run([*pip, "install", *quiet, "--no-index", "--target", folder / "site", wheel], check=True, timeout=100)
+    subprocess.run(
+        [*pip, "install", *quiet, "--no-index", "--target", folder / "site", wheel], check=True, timeout=HANGS
+    )
 
     def run(script: str, *arguments: str) -> str:
         command = [sys.executable, "-c", f"import harness\nprint(harness.__file__)\n{script}", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(folder / "site")}
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=HANGS)
         assert done.returncode == 0, done.stderr
         place, _, rest = done.stdout.partition("\n")
         assert Path(place).is_relative_to(folder / "site")

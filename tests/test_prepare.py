@@ -19,6 +19,7 @@ from saelab.errors import CannotPrepare
 from saelab.settings import load_settings
 
 from .small_models import WORDS, save_model
+from .waiting import HANGS
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,7 +83,7 @@ def test_there_is_nothing_to_prepare_for_synthetic_data(ask: Ask, tmp_path: Path
 def test_where_nothing_is_to_be_done_torch_is_not_loaded(ask: Ask, profile: str) -> None:
     ask(profile=profile)
     command = [sys.executable, "-X", "importtime", "-m", "saelab.prepare"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=True)
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "saelab.harvest" in loaded and loaded.isdisjoint({"torch", "transformers", "datasets"})
     assert done.stdout == ""

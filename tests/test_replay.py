@@ -19,8 +19,7 @@ from harness.agents.replay import ReplayAgent, ReplayConversation
 from harness.errors import InputError
 
 from .model_server import ModelServer
-
-pytestmark = pytest.mark.timeout(900)  # the first test may have to install aider
+from .waiting import HANGS
 
 
 def edit(search: str, replacement: str, path: str = "experiment.py") -> str:
@@ -164,7 +163,7 @@ def test_a_replayed_reply_writes_only_editable_files(campaign):
 def test_the_endpoint_answers_nobody_else(shared):
     request = urllib.request.Request(shared._endpoint.url + "/chat/completions", json.dumps({"messages": []}).encode())
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(request, timeout=30)
+        urllib.request.urlopen(request, timeout=HANGS)
 
 
 def test_check_names_the_session_and_its_turns(shared):
@@ -216,5 +215,5 @@ def log_of_aider(folder: Path) -> str:
         }
         environment |= {"HTTPS_PROXY": "http://127.0.0.1:9", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         command = [aider_python(print), "-c", textwrap.dedent(script), "First.\n\nDo it.", "Second."]
-        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=120)
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=HANGS)
     return (folder / "log.md").read_text()

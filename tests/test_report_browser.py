@@ -6,7 +6,6 @@ import base64
 import importlib.util
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +22,7 @@ from harness.review.render_html import render_html
 from harness.review.report import render
 from harness.review.writeup import compose
 from tests.synthetic import HOSTILE, fill
+from tests.waiting import HANGS, until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
@@ -154,7 +154,7 @@ def serious(driver: Driver) -> list[Any]:
     import axe_core_python
 
     driver.execute_script((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
-    driver.set_script_timeout(100)
+    driver.set_script_timeout(HANGS)
     found = driver.execute_async_script("axe.run().then(arguments[0])")
     assert len(found["passes"]) > 15
     return [
@@ -247,7 +247,7 @@ def test_a_link_to_a_run_unfolds_it(open_page: Open) -> None:
     from selenium.webdriver.common.keys import Keys
 
     press(driver, 'a[href="#run-5"]', Keys.ENTER)
-    wait_for(lambda: driver.execute_script("return document.querySelector('#run-5').open"))
+    until(lambda: driver.execute_script("return document.querySelector('#run-5').open"))
     top = driver.execute_script("return document.querySelector('#run-5').getBoundingClientRect().top")
     assert abs(top) < 100
 
@@ -323,7 +323,7 @@ def test_paper_holds_what_is_folded_on_the_screen(open_page: Open) -> None:
     assert not driver.execute_script(shown)
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
-        wait_for(lambda: driver.execute_script(shown))  # the style of another medium comes with the next frame
+        until(lambda: driver.execute_script(shown))  # the style of another medium comes with the next frame
         pdf = driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "preferCSSPageSize": True})
         assert base64.b64decode(pdf["data"]).startswith(b"%PDF")
     finally:
@@ -347,19 +347,11 @@ def test_a_page_that_is_watched_loads_itself_again_as_it_was_and_can_be_paused(
     html = report(take_in_hand(campaign), watched=True)
     assert html.index('id="output"') < html.index('id="run-1"'), "something to unfold that was not there before"
     (tmp_path / "report.html").write_text(html)
-    wait_for(lambda: not driver.execute_script("return window.before"))
-    wait_for(lambda: driver.execute_script("return document.querySelector('#output') !== null"))
+    until(lambda: not driver.execute_script("return window.before"), every=0.1)
+    until(lambda: driver.execute_script("return document.querySelector('#output') !== null"), every=0.1)
     assert driver.execute_script(unfolded) == known
     assert column(driver, 0) == [run for run in order if run != "6"]
     head = "return document.querySelector('table.sortable thead th:nth-child(4)').getAttribute('aria-sort')"
     assert driver.execute_script(head) == "descending"
     press(driver, "#pause", Keys.ENTER)
     assert driver.execute_script("return document.querySelector('#pause').innerText") == "Go on"
-
-
-def wait_for(condition: Callable[[], Any]) -> None:
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.1)
-    pytest.fail("waited for a minute")

@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 
 from harness.campaign import Campaign
 from harness.journal import read_events
+from tests.waiting import HANGS, until
 
 ROOT = Path(__file__).parent.parent
 
@@ -41,7 +40,7 @@ SCRIPT = {
 
 def drive(campaign: Campaign, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.drive", str(campaign.root), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS)
 
 
 def start(campaign: Campaign) -> subprocess.Popen[bytes]:
@@ -135,58 +134,17 @@ if not os.environ.get("HARNESS_SMOKE") and str(out).endswith("run_1"):
 """
 
 
-def test_an_experiment_that_outlives_the_harness_is_adopted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: Campaign
-) -> None:
-    campaign, counter, gate = _slow(tmp_path, monkeypatch)
-    harness = start(campaign)
-    _wait_for(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
-    os.kill(harness.pid, signal.SIGKILL)
-    harness.wait()
-    gate.write_text("open")
-    done = drive(campaign)
-    assert done.returncode == 0, done.stderr
-    # the baseline, the smoke run and the run, each executed once
-    assert len(counter.read_text().splitlines()) == 3
-    assert campaign.read_records()[1].status == "completed"
+Slow = tuple[Campaign, Path, Path]
 
 
-def test_a_second_process_is_refused_and_harms_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    campaign, _, gate = _slow(tmp_path, monkeypatch)
-    harness = start(campaign)
-    _wait_for(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
-    second = drive(campaign)
-    assert second.returncode != 0
-    assert f"pid {harness.pid}" in second.stderr
-    gate.write_text("open")
-    assert harness.wait(timeout=60) == 0
-
-
-def test_nothing_of_a_stopped_campaign_runs_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    campaign, counter, _ = _slow(tmp_path, monkeypatch)
-    command = [sys.executable, "-c", "from harness.cli import main; main()", "resume", str(campaign.root)]
-    harness = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    _wait_for(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
-    harness.send_signal(signal.SIGINT)
-    time.sleep(0.5)
-    assert harness.poll() is None  # the step in hand goes on
-    harness.send_signal(signal.SIGINT)
-    assert harness.wait(timeout=30) == 130
-    last = int(counter.read_text().split()[-1])
-    assert not psutil.pid_exists(last)
-    assert [event["reason"] for event in read_events(campaign.journal) if event["event"] == "ended"] == ["interrupted"]
-
-
-def _slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Campaign, Path, Path]:
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counter: Path) -> Slow:
     """A campaign whose run 1 waits for a file, and counts how often it is executed."""
     import shutil
 
     experiment = Path(shutil.copytree(ROOT / "tests" / "small", tmp_path / "experiment"))
     code = (experiment / "experiment.py").read_text()
-    counter, gate = tmp_path / "counter", tmp_path / "gate"
-    # The counter lies outside: reading is allowed, writing is not where the system confines, so it is in a device folder.
-    counter = Path("/dev/shm") / f"harness-test-{os.getpid()}-{tmp_path.name}"
-    counter.unlink(missing_ok=True)
+    gate = tmp_path / "gate"
     (experiment / "experiment.py").write_text(code.replace("\nx = 5.0", SLOW + "\nx = 5.0"))
     contract = (experiment / "experiment.toml").read_text()
     (experiment / "experiment.toml").write_text('environment = ["COUNTER", "GATE"]\n' + contract)
@@ -212,11 +170,45 @@ def _slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Campaign, Pa
     return campaign, counter, gate
 
 
-def _wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.05)
+def test_an_experiment_that_outlives_the_harness_is_adopted(slow: Slow) -> None:
+    campaign, counter, gate = slow
+    harness = start(campaign)
+    until(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
+    os.kill(harness.pid, signal.SIGKILL)
+    harness.wait()
+    gate.write_text("open")
+    done = drive(campaign)
+    assert done.returncode == 0, done.stderr
+    # the baseline, the smoke run and the run, each executed once
+    assert len(counter.read_text().splitlines()) == 3
+    assert campaign.read_records()[1].status == "completed"
+
+
+def test_a_second_process_is_refused_and_harms_nothing(slow: Slow) -> None:
+    campaign, _, gate = slow
+    harness = start(campaign)
+    until(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
+    second = drive(campaign)
+    assert second.returncode != 0
+    assert f"pid {harness.pid}" in second.stderr
+    gate.write_text("open")
+    assert harness.wait(timeout=HANGS) == 0
+
+
+def test_nothing_of_a_stopped_campaign_runs_on(slow: Slow) -> None:
+    campaign, counter, _ = slow
+    command = [sys.executable, "-c", "from harness.cli import main; main()", "resume", str(campaign.root)]
+    harness = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    until(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
+    harness.send_signal(signal.SIGINT)
+    assert harness.stdout is not None
+    assert any(b"Ctrl-C again stops at once" in line for line in harness.stdout)
+    assert harness.poll() is None  # the step in hand goes on
+    harness.send_signal(signal.SIGINT)
+    assert harness.wait(timeout=HANGS) == 130
+    last = int(counter.read_text().split()[-1])
+    assert not psutil.pid_exists(last)
+    assert [event["reason"] for event in read_events(campaign.journal) if event["event"] == "ended"] == ["interrupted"]
 
 
 def _code(campaign: Campaign) -> str:

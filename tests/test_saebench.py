@@ -26,7 +26,6 @@ from saelab.evals.bench import SEED, Skip, at_work, bench_of
 from saelab.evals.result import take
 from saelab.settings import Settings, SettingsError, load_settings
 
-pytestmark = pytest.mark.timeout(300)  # the first test imports all of SAEBench
 REPOSITORY = Path(__file__).parents[1]
 
 WIDTH, LATENTS, K = 32, 96, 8

@@ -19,6 +19,7 @@ from saelab.scorer import graph
 from saelab.scorer.graph import LARGEST, Refused
 from saelab.scorer.sealed import Sealed
 from saelab.scorer.torch_sae import SealedSAE
+from tests.waiting import HANGS
 
 D_IN, D_SAE, K = 8, 24, 3
 USED = {"architecture": "topk", "d_in": D_IN, "dict_size": D_SAE, "k": K}
@@ -563,6 +564,8 @@ def test_the_scorer_of_known_features_does_without_torch(handed, tmp_path):
     )
     env = {**os.environ, "HARNESS_OVERRIDES": json.dumps({"d_in": D_IN, "dict_size": D_SAE, "k": K, "eval_rows": 500})}
     command = [sys.executable, "-c", code, f"--artifact={handed}", f"--out={tmp_path / 'out'}"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[1], env=env, capture_output=True, text=True, timeout=HANGS
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "synthetic.json").exists()

@@ -28,6 +28,7 @@ from harness.loop import go_on
 from harness.record import Record
 from harness.stop import Stop
 from harness.view import Silent
+from tests.waiting import unhurried
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"steps": 80, "train_rows": 8192, "eval_rows": 1024, "warmup_steps": 5}
@@ -210,7 +211,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (given / "external.onnx").write_bytes(_with_external_data(given / "sae" / "encode.onnx"))
         (given / "evil.pkl").write_bytes(b"cposix\nsystem\n(S'touch $HARNESS_LAB_CACHE/evals/pickled'\ntR.")
         shutil.copytree(ROOT / "saelab", folder / "saelab", ignore=shutil.ignore_patterns("__pycache__"))
-        contract = (ROOT / "experiment.toml").read_text()
+        contract = unhurried((ROOT / "experiment.toml").read_text())
         for old, new in (
             ('files = ["saelab"]', 'files = ["saelab", "given"]\nsmoke = false'),
             ("baseline_seeds = 10\nrun_seeds = [1, 3, 10]", "baseline_seeds = 1\nrun_seeds = [1]"),

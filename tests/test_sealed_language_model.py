@@ -25,8 +25,8 @@ from harness.stop import Stop
 from harness.view import Silent
 
 from .small_models import WORDS, save_model
+from .waiting import unhurried
 
-pytestmark = pytest.mark.timeout(300)  # imports all of SAEBench
 ROOT = Path(__file__).parents[1]
 SMALL = {
     "d_in": 16,
@@ -94,7 +94,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Any:
     folder = root / "experiment"
     shutil.copytree(ROOT / "saelab", folder / "saelab", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "experiment.py", folder)
-    contract = (ROOT / "experiment.toml").read_text()
+    contract = unhurried((ROOT / "experiment.toml").read_text())
     for old, new in (
         ('files = ["saelab"]', 'files = ["saelab"]\nsmoke = false'),
         ("baseline_seeds = 3\n", "baseline_seeds = 1\n"),

@@ -24,6 +24,7 @@ from harness.show import next_step
 from harness.standing import stand
 from harness.stop import Stop
 from harness.view import Silent
+from tests.waiting import HANGS
 
 ROOT = Path(__file__).parents[1]
 Make = Callable[..., Campaign]
@@ -371,7 +372,7 @@ def test_a_second_look_that_is_killed_leaves_no_run_with_a_wrong_parent(
     seen.write_text("".join(f"{point}\n" for point in [*known, "after close for-each-ref"]))
     while True:
         command = [sys.executable, "-m", "tests.drive", str(campaign.root), str(seen), "git", "1", "10"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS)
         if done.returncode == 0:
             break
         assert done.returncode == -signal.SIGKILL, done.stderr

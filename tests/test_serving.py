@@ -18,6 +18,7 @@ from harness.loop import Ending, go_on
 from harness.record import Record
 from harness.stop import Stop
 from harness.view import Silent
+from tests.waiting import unhurried
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"steps": 40, "train_rows": 4096, "eval_rows": 1024, "warmup_steps": 5}
@@ -69,7 +70,7 @@ def _campaign(root: Path, serve: str, *attempts: dict[str, Any]) -> tuple[Campai
     folder = root / "experiment"
     shutil.copytree(ROOT / "saelab", folder / "saelab", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "experiment.py", folder)
-    contract = (ROOT / "experiment.toml").read_text()
+    contract = unhurried((ROOT / "experiment.toml").read_text())
     for old, new in (
         ('files = ["saelab"]', f'{serve}files = ["saelab"]\nsmoke = false'),
         ("baseline_seeds = 10\nrun_seeds = [1, 3, 10]", "baseline_seeds = 1\nrun_seeds = [1]"),

@@ -21,6 +21,7 @@ from harness.results import read_results
 from harness.starter import create_experiment
 from harness.stop import Stop
 from harness.view import Silent
+from tests.waiting import HANGS
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 def execute(folder: Path, **environment: str) -> dict[str, dict[str, float]]:
     command = [sys.executable, "-I", "experiment.py", "--out_dir=run_0"]
-    subprocess.run(command, cwd=folder, env={"PATH": os.environ["PATH"], **environment}, check=True, timeout=60)
+    subprocess.run(command, cwd=folder, env={"PATH": os.environ["PATH"], **environment}, check=True, timeout=HANGS)
     found: dict[str, dict[str, float]] = json.loads((folder / "run_0" / "final_info.json").read_text())
     return found
 

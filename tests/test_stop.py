@@ -9,14 +9,12 @@ import pytest
 
 from harness.errors import Interrupted
 from harness.stop import NOTICE, Stop
+from tests.waiting import HANGS, until
 
 
 def press(stop: Stop, condition) -> None:
     os.kill(os.getpid(), signal.SIGINT)
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(condition)
 
 
 def test_the_first_ctrl_c_lets_the_step_in_hand_end_and_says_so():
@@ -38,10 +36,7 @@ def test_a_ctrl_c_that_arrives_in_a_thread_of_a_library_is_heeded_too():
     try:
         with stop.listen(said.append):
             signal.pthread_kill(other.ident, signal.SIGINT)
-            deadline = time.monotonic() + 30
-            while not said:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            until(lambda: said)
             assert (stop.soon, stop.at_once) == (True, False)
     finally:
         over.set()
@@ -95,7 +90,7 @@ def test_a_child_in_the_foreground_survives_the_ctrl_c_that_the_terminal_sends_t
         assert child.stdout.readline()
         child.send_signal(signal.SIGINT)
         press(stop, lambda: said)
-        child.communicate(b"\n", timeout=30)
+        child.communicate(b"\n", timeout=HANGS)
     assert child.returncode == 0
 
 
@@ -107,5 +102,5 @@ def test_under_nohup_the_end_of_the_session_stops_nothing():
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "print('went on')"
     )
-    done = subprocess.run(["nohup", sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["nohup", sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS)
     assert "went on" in done.stdout

@@ -17,7 +17,8 @@ from harness.executors import Job, Limits, Outcome, WarmStart
 from harness.executors.confinement import landlock_abi
 from harness.executors.home import Home
 from harness.executors.local import LocalExecution, LocalExecutor
-from tests.executing import runs, until
+from tests.executing import runs
+from tests.waiting import HANGS, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="warm processes are for Linux")
 LARGE = """
@@ -51,7 +52,7 @@ class Bench:
         }
         start = WarmStart(self.root / "lab", ("large:warm",), self.root / "warm.txt") if warm else None
         command = (sys.executable, "-s", "-P", "-B", "-c", textwrap.dedent(code), *arguments)
-        limits = changes.pop("limits", Limits(time=60))
+        limits = changes.pop("limits", Limits(time=HANGS))
         return Job(command, folder, folder / "out", scratch, environment, limits, warm=start, **changes)
 
     def submit(self, name: str, code: str, *arguments: str, **changes: Any) -> LocalExecution:
@@ -125,16 +126,16 @@ def test_warm_or_cold_a_job_ends_alike(
 def test_limits_hold_and_the_whole_tree_ends(bench: Bench) -> None:
     code = """
         import os, pathlib, subprocess, sys, time
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
         pathlib.Path("pids").write_text(f"{os.getpid()} {child.pid}")
-        time.sleep(60)
+        time.sleep(600)
         """
-    outcome, _ = bench.run("a", code, limits=Limits(time=1.5))
+    outcome, _ = bench.run("a", code, limits=Limits(time=4))
     assert outcome.ended == "timed_out"
     pids = [int(pid) for pid in (bench.root / "a" / "copy" / "pids").read_text().split()]
     assert not any(runs(pid) for pid in pids)
-    block = "x = bytearray(400_000_000); x[::4096] = b'x' * len(x[::4096])\nimport time; time.sleep(30)"
-    assert bench.run("b", block, limits=Limits(time=60, memory=300_000_000))[0].ended == "out_of_memory"
+    block = "x = bytearray(400_000_000); x[::4096] = b'x' * len(x[::4096])\nimport time; time.sleep(600)"
+    assert bench.run("b", block, limits=Limits(time=HANGS, memory=300_000_000))[0].ended == "out_of_memory"
 
 
 @pytest.mark.skipif(landlock_abi() < 3, reason="this kernel cannot confine a process")
