@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from harness.campaign import Campaign, Options, create_campaign
@@ -72,6 +73,34 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     shutil.rmtree(TEMPORARY, ignore_errors=True)
     if left:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+LONGEST_FIRST = (
+    *("seeds", "serving", "report", "report_browser", "make_run", "saebench", "resume", "planted_faults", "with_aider"),
+    *(
+        "sealed_language_model",
+        "environment",
+        "aider",
+        "replay",
+        "harvest",
+        "writeup",
+        "laboratory",
+        "loop",
+        "evidence",
+    ),
+)
+"""Files that take longest. A worker that begins one of these last has the others wait for it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`-n auto`: two a core, since a third of the time a test waits for a process or a clock, as far as memory goes."""
+    needed = 2_000_000_000  # a worker with what its tests start, at its largest
+    return max(1, min(2 * (os.cpu_count() or 1), psutil.virtual_memory().available // needed))
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
-"""Campaigns that were never executed: records, journal, logs and commits written through the real classes."""
+"""Campaigns that were never executed: records, journal and logs written through the real classes, and commits as the
+repository would make them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import zlib
+from pathlib import Path
 from typing import Any
 
 from harness.campaign import Campaign
@@ -54,13 +58,15 @@ def fill(campaign: Campaign, runs: int, *, seeds: int = 1, hostile: str = "", li
         fingerprint={"python": "3.11.7", "gpu": "none", "host": "elsewhere" + hostile},
     )
     _file(campaign, journal, record, hostile, lines)
+    head = parent
     for run in range(1, runs + 1):
         failed = run % 4 == 3
         attempts = []
         base = parent
         for number in (1, 2):
             code = f"{source}\n# run {run}, attempt {number}\n" + _code(run, hostile, lines)
-            commit = repository.commit(f"run_{run}/attempt_{number}/turn", "c", {"experiment.py": _bytes(code)})
+            commit = _commit(campaign.root, f"run_{run}/attempt_{number}/turn", _bytes(code), head)
+            head = commit
             lost = number == 1 or failed
             attempts.append(
                 AttemptRecord(
@@ -109,6 +115,25 @@ def fill(campaign: Campaign, runs: int, *, seeds: int = 1, hostile: str = "", li
             told=[f"try less {hostile}"] if hostile else [],
         )
         _file(campaign, journal, record, hostile, lines)
+    repository._check_out(head, ["experiment.py"])
+
+
+def _commit(root: Path, step: str, code: bytes, parent: str) -> str:
+    """What `Repository.commit` makes of the experiment's code, without the ten processes that make it safe: pages of sixty
+    runs have more than a hundred commits."""
+
+    def store(kind: str, content: bytes) -> str:
+        whole = f"{kind} {len(content)}\0".encode() + content
+        name = hashlib.sha1(whole).hexdigest()
+        file = root / ".git" / "objects" / name[:2] / name[2:]
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(zlib.compress(whole, 1))
+        return name
+
+    tree = store("tree", b"100644 experiment.py\0" + bytes.fromhex(store("blob", code)))
+    who = "harness <harness@localhost> 1795000000 +0000"
+    facts = f"tree {tree}\nparent {parent}\nauthor {who}\ncommitter {who}\n\nc\n\nStep: {step}\n"
+    return store("commit", facts.encode())
 
 
 def _metrics(run: int, baseline: dict[str, MetricRecord] | None, seeds: int, hostile: str) -> dict[str, MetricRecord]:

@@ -155,7 +155,8 @@ def serious(driver: Driver) -> list[Any]:
 
     driver.execute_script((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
     driver.set_script_timeout(HANGS)
-    found = driver.execute_async_script("axe.run().then(arguments[0])")
+    # Of what passes the rules are enough; to name every element of a long page takes a minute.
+    found = driver.execute_async_script("axe.run({resultTypes: ['violations']}).then(arguments[0])")
     assert len(found["passes"]) > 15
     return [
         (each["id"], each["impact"], [node["html"][:200] for node in each["nodes"][:3]])
