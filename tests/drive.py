@@ -1,16 +1,17 @@
 """Drives a campaign in a process of its own that a test can have killed.
 
-    python -m tests.drive CAMPAIGN [SEEN WHERE [RUN SEEDS]]
+    python -m tests.drive CAMPAIGN [SEEN WHERE [RUN SEEDS COPIES]]
 
 With SEEN (a file) the campaign is taken up again and again by a new process (a fork, which saves the imports), each of
 which kills itself with SIGKILL at the first point of the kind WHERE that no process before it came to: `journal` after each
 event, `git` before and after each git command of a commit, `turn` inside the agent's turn. Prints how often that was, or
-the ending. With RUN and SEEDS one process does what `harness confirm` does, and is killed once.
+the ending. With RUN and SEEDS each process does what `harness confirm` does, and what it leaves is copied into COPIES.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -85,13 +86,14 @@ if __name__ == "__main__":
     if len(sys.argv) == 2:
         sys.exit(main(Path(sys.argv[1])))
     arm(Path(sys.argv[2]), sys.argv[3])
-    if len(sys.argv) > 4:
-        sys.exit(main(Path(sys.argv[1]), (int(sys.argv[4]), int(sys.argv[5]))))
+    confirm = (int(sys.argv[4]), int(sys.argv[5])) if len(sys.argv) > 4 else None
     for killed in range(300):
         child = os.fork()
         if child == 0:
-            os._exit(main(Path(sys.argv[1])))
+            os._exit(main(Path(sys.argv[1]), confirm))
         status = os.waitpid(child, 0)[1]
+        if confirm and os.WIFSIGNALED(status):
+            shutil.copytree(sys.argv[1], Path(sys.argv[6]) / str(killed))
         if not os.WIFSIGNALED(status):
             print(killed)
             sys.exit(os.waitstatus_to_exitcode(status))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +13,9 @@ from typing import Any
 import pytest
 
 from harness.at_work import AtWork
-from harness.campaign import Campaign
+from harness.campaign import Campaign, Options, create_campaign
 from harness.cases import Cases
+from harness.idea import Idea
 from harness.journal import Journal, read_events
 from harness.layout import Layout
 from harness.loop import go_on, next_brief
@@ -27,13 +27,46 @@ from harness.view import Silent
 from tests.waiting import HANGS
 
 ROOT = Path(__file__).parents[1]
+SMALL = ROOT / "tests" / "small"
 Make = Callable[..., Campaign]
 
 
+@pytest.fixture(scope="module")
+def kept_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache in which the seeds of the noisy experiment's baseline are kept, as of an earlier campaign."""
+    folder = tmp_path_factory.mktemp("earlier")
+    experiment = make_noisy(Path(shutil.copytree(SMALL, folder / "experiment", ignore=shutil.ignore_patterns("__py*"))))
+    (folder / "script.json").write_text(json.dumps({"run 1, attempt 1": DONE}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(folder / "cache"))
+        campaign = create_campaign(
+            folder / "runs",
+            Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller."),
+            experiment,
+            Options(agent="tests.scripted:ScriptedAgent", max_runs=2),
+            python=sys.executable,
+            session=folder / "script.json",
+        )
+        run(campaign)
+    return folder / "cache"
+
+
 @pytest.fixture
-def noisy(experiment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The small experiment with seeds: ten of the baseline, up to ten of a run."""
+def noisy(experiment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kept_seeds: Path) -> Path:
+    """The small experiment with seeds: ten of the baseline, up to ten of a run. Those of the baseline were executed by an
+    earlier campaign (that a campaign without one executes its own: `fresh`)."""
+    monkeypatch.setenv("HARNESS_CACHE", str(shutil.copytree(kept_seeds, tmp_path / "cache")))
+    return make_noisy(experiment)
+
+
+@pytest.fixture
+def fresh(experiment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The same without an earlier campaign."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    return make_noisy(experiment)
+
+
+def make_noisy(experiment: Path) -> Path:
     code = (experiment / "experiment.py").read_text()
     code = code.replace('"metrics": {"loss": x * x, "distance": abs(x)}', '"metrics": {"loss": loss, "speed": speed}')
     code = code.replace('print("done", x * x)', "loss, speed = 1.0 + rng.gauss(0, 0.02), 5.0\nprint('done', loss)")
@@ -59,7 +92,7 @@ NOTHING = edit("loss, speed = 1.0 +", "rng.random()\nloss, speed = 1.0 +")
 DONE = {"text": "ALL_COMPLETED"}
 
 
-def test_a_real_improvement_is_found_and_a_nothing_on_top_of_it_is_not(noisy: Path, make_campaign: Make) -> None:
+def test_a_real_improvement_is_found_and_a_nothing_on_top_of_it_is_not(fresh: Path, make_campaign: Make) -> None:
     nothing = edit("loss, speed = 0.8 +", "rng.random()\nloss, speed = 0.8 +")
     baseline, first, second = run(make_campaign({"run 1, attempt 1": BETTER, "run 2, attempt 1": nothing}))
     assert len(baseline.seeds) == len(baseline.metrics["loss"].values) == 10
@@ -129,7 +162,7 @@ def test_an_idea_may_vary_a_setting_if_it_says_so(noisy: Path, make_campaign: Ma
     assert first.verdict.against_baseline.reference == "run_0"
 
 
-def test_baseline_seeds_are_kept_for_the_next_campaign(noisy: Path, make_campaign: Make) -> None:
+def test_baseline_seeds_are_kept_for_the_next_campaign(fresh: Path, make_campaign: Make) -> None:
     first = make_campaign({"run 1, attempt 1": DONE})
     second = make_campaign({"run 1, attempt 1": DONE})
     values = run(first)[0].metrics["loss"].values
@@ -143,9 +176,9 @@ def test_baseline_seeds_are_kept_for_the_next_campaign(noisy: Path, make_campaig
     assert (kept(first), kept(second)) == (0, 9)
 
 
-def test_another_code_has_other_kept_seeds(noisy: Path, make_campaign: Make) -> None:
+def test_another_code_has_other_kept_seeds(fresh: Path, make_campaign: Make) -> None:
     values = run(make_campaign({"run 1, attempt 1": DONE}))[0].metrics["loss"].values
-    code = noisy / "experiment.py"
+    code = fresh / "experiment.py"
     code.write_text(code.read_text().replace("speed = 1.0 +", "speed = 2.0 +"))
     other = run(make_campaign({"run 1, attempt 1": DONE}))[0].metrics["loss"].values
     assert all(b == pytest.approx(a + 1) for a, b in zip(values, other, strict=True))
@@ -357,7 +390,7 @@ def test_a_second_look_that_is_killed_leaves_no_run_with_a_wrong_parent(
     further = edit("rng.gauss(0, 0.02)", "rng.gauss(0, 0.021)")
     campaign = make_campaign({"run 1, attempt 1": ALMOST, "run 2, attempt 1": further}, max_runs=1)
     run(campaign)
-    seen, points = tmp_path / "seen", []
+    seen = tmp_path / "seen"
     later = (
         "read-tree",
         "hash-object",
@@ -370,14 +403,14 @@ def test_a_second_look_that_is_killed_leaves_no_run_with_a_wrong_parent(
     )
     known = [f"{when} close {command}" for when in ("before", "after") for command in later]
     seen.write_text("".join(f"{point}\n" for point in [*known, "after close for-each-ref"]))
-    while True:
-        command = [sys.executable, "-m", "tests.drive", str(campaign.root), str(seen), "git", "1", "10"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS)
-        if done.returncode == 0:
-            break
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        points = seen.read_text().splitlines()
-        copy = Campaign(Path(shutil.copytree(campaign.root, tmp_path / f"copy_{len(points)}")))
+    copies = tmp_path / "copies"
+    command = [sys.executable, "-m", "tests.drive", str(campaign.root), str(seen), "git", "1", "10", str(copies)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    points = seen.read_text().splitlines()
+    assert len(list(copies.iterdir())) == int(done.stdout.split()[-1]) > 0
+    for folder in copies.iterdir():
+        copy = Campaign(folder)
         assert go_on(copy, view=Silent(), stop=Stop(), changes={"max_runs": 2}).exit_code == 0
         second = copy.read_records()[2]
         assert started_from(copy, second)
