@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ with open(os.environ["COUNT"], "a") as file:
 things = {}
 def warm():
     things["warm"] = True
+    if "HOME" in os.environ:
+        os.makedirs(os.environ["HOME"] + "/.config/large", exist_ok=True)
+        open(os.environ["TMPDIR"] + "/large", "w").close()
 """
 
 
@@ -81,6 +85,21 @@ def test_what_takes_long_may_be_imported_before_the_first_job_comes(bench: Bench
     until(bench.count.exists)
     assert bench.run("a", "import sys; print('large' in sys.modules)")[1] == "True\n"
     assert bench.count.read_text() == "x"
+
+
+def test_what_is_imported_writes_into_no_folder_of_a_job(bench: Bench) -> None:
+    """A job's are removed and made anew before it starts, while a warm process may still import."""
+    code = "import os, tempfile; print(os.environ['HOME'], tempfile.gettempdir(), os.listdir(os.environ['HOME']))"
+    job = bench.job("a", code)
+    home, temporary = job.scratch / "home", job.scratch / "tmp"
+    for folder in (home, temporary):
+        folder.mkdir()
+    job = replace(job, environment=job.environment | {"HOME": str(home), "TMPDIR": str(temporary)})
+    execution = bench.executor.submit(job, bench.root / "a" / "home")
+    assert execution.wait(lambda line: None, lambda: False).ended == "ok"
+    assert (bench.root / "a" / "home" / "log.txt").read_text() == f"{home} {temporary} []\n"
+    assert list(home.iterdir()) == list(temporary.iterdir()) == []
+    assert (bench.root / "warm.home" / ".config" / "large").is_dir()
 
 
 def test_a_job_finds_nothing_that_another_did(bench: Bench) -> None:
@@ -163,7 +182,7 @@ def test_a_job_is_confined(bench: Bench) -> None:
 
 
 def test_a_person_stops_it(bench: Bench) -> None:
-    execution = bench.submit("a", "import pathlib, time; pathlib.Path('pids').write_text('1'); time.sleep(60)")
+    execution = bench.submit("a", "import pathlib, time; pathlib.Path('pids').write_text('1'); time.sleep(600)")
     until((bench.root / "a" / "copy" / "pids").exists)
     assert execution.wait(lambda line: None, lambda: True).ended == "stopped"
 

@@ -12,6 +12,7 @@ import ctypes
 import gc
 import importlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -63,12 +64,16 @@ class WarmProcess:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         flags = job.command[1 : job.command.index("-c")]
         where = [str(job.warm.folder), str(package), str(theirs.fileno())]
+        # Libraries make folders in their home while they are imported. A job's is removed and made anew meanwhile.
+        self._home = job.warm.log.with_suffix(".home")
+        self._home.mkdir(exist_ok=True)
+        own = {name: str(self._home) for name in ("HOME", "TMPDIR") if name in job.environment}
         with theirs, job.warm.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *flags, "-c", _SERVE, *where, *job.warm.imports],
                 cwd="/",
                 # The marks have their place in the memory that /proc/PID/environ shows; forks write theirs there.
-                env=job.environment | {EXECUTION_MARK: NO_MARK, SUPERVISOR_MARK: NO_MARK},
+                env=job.environment | own | {EXECUTION_MARK: NO_MARK, SUPERVISOR_MARK: NO_MARK},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -90,6 +95,7 @@ class WarmProcess:
         self._socket.close()
         self._process.terminate()
         self._process.wait()
+        shutil.rmtree(self._home, ignore_errors=True)
 
 
 def serve(descriptor: int, imports: list[str]) -> None:
