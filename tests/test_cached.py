@@ -134,7 +134,7 @@ def test_what_a_process_reads_or_was_started_from_stays(cache: Path) -> None:
     assert sleep
     python = environment(cache) / "bin" / "python"
     python.symlink_to(sleep)
-    with subprocess.Popen([python, "60"]) as process:
+    with subprocess.Popen([python, "600"]) as process:
         try:
             with pytest.raises(CannotGoOn, match=f"process {process.pid} uses it"):
                 remove(one("aider-1.0-py3.11"))

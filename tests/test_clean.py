@@ -46,7 +46,7 @@ def execution(runs: Path) -> Iterator[Path]:
     place = root / ".harness" / "executions" / "run_1.execute"
     (place / "copy" / "run_1").mkdir(parents=True)
     job = Job(
-        (sys.executable, "-c", "import time; time.sleep(60)"),
+        (sys.executable, "-c", "import time; time.sleep(600)"),
         place / "copy",
         place / "copy" / "run_1",
         place / "scratch",

@@ -116,7 +116,7 @@ def test_the_environment_is_exactly_what_was_given(workshop, monkeypatch):
 
 def test_no_key_of_the_person_is_in_the_environment_of_the_supervisor(workshop, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    execution = workshop.submit("bash", "-c", "echo $$ > pids; sleep 60")
+    execution = workshop.submit("bash", "-c", "echo $$ > pids; sleep 600")
     begun(workshop)
     assert "secret" not in supervisor_of(workshop).environ().values()
     execution.wait(lambda line: None, lambda: True)

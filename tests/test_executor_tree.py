@@ -83,8 +83,8 @@ def test_a_process_that_left_session_and_parents_is_ended_too(workshop, environm
 
 
 def test_what_is_left_behind_by_a_good_end_is_ended_and_a_bystander_is_not(workshop):
-    bystander = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    outcome = workshop.run("bash", "-c", "sleep 60 & echo $! > pids")
+    bystander = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    outcome = workshop.run("bash", "-c", "sleep 600 & echo $! > pids")
     assert outcome.ended == "ok"
     assert not any(map(runs, workshop.pids()))
     assert runs(bystander.pid)
@@ -193,7 +193,7 @@ def test_limits_hold_without_the_harness(workshop, code, limit, ended):
 
 
 def test_a_terminal_that_ends_the_harness_does_not_end_the_execution(workshop):
-    execution = workshop.submit("bash", "-c", "echo $$ > pids; sleep 60")
+    execution = workshop.submit("bash", "-c", "echo $$ > pids; sleep 600")
     begun(workshop)
     assert os.getsid(supervisor_of(workshop).pid) not in (os.getsid(0), os.getsid(workshop.pids()[0]))
     execution.wait(lambda line: None, lambda: True)
@@ -244,7 +244,7 @@ def test_attaching_after_harness_and_supervisor_were_killed_ends_the_tree(worksh
 
 
 def test_a_child_without_the_mark_is_ended_with_its_marked_parent(workshop):
-    family = "env -i sleep 60 & echo $! > pids; wait"
+    family = "env -i sleep 600 & echo $! > pids; wait"
     execution = workshop.submit("bash", "-c", f"setsid bash -c '{family}' & wait")
     begun(workshop)
     supervisor_of(workshop).kill()
@@ -253,7 +253,7 @@ def test_a_child_without_the_mark_is_ended_with_its_marked_parent(workshop):
 
 
 def test_the_output_of_a_killed_supervisor_is_joined(workshop):
-    execution = workshop.submit("bash", "-c", "seq -w 1000000; echo LAST; echo 1 > pids; sleep 60")
+    execution = workshop.submit("bash", "-c", "seq -w 1000000; echo LAST; echo 1 > pids; sleep 600")
     begun(workshop)
     until(lambda: any(path.read_bytes().endswith(b"LAST\n") for path in workshop.home.glob("log.txt*")))
     supervisor_of(workshop).kill()
@@ -285,7 +285,7 @@ def test_a_supervisor_that_hangs_is_ended_with_its_tree(workshop, monkeypatch):
 
 
 def test_a_supervisor_with_a_fault_says_it(workshop):
-    outcome = workshop.run("sleep", "60", training_log="not\0a name")
+    outcome = workshop.run("sleep", "600", training_log="not\0a name")
     assert outcome.ended == "killed"
     assert "ValueError" in outcome.why
 

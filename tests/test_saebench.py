@@ -436,7 +436,8 @@ def written(folder: Path, **changes: object) -> Path:
 
 
 def test_a_result_that_is_old_or_has_no_number_is_none(tmp_path):
-    assert take(written(tmp_path), time.time(), ("a.score",), [])["eval_result_metrics"]["a"]["score"] == 0.5
+    begun = time.time()
+    assert take(written(tmp_path), begun, ("a.score",), [])["eval_result_metrics"]["a"]["score"] == 0.5
     with pytest.raises(Skip, match="older than this scoring"):
         take(written(tmp_path), time.time() + 60, ("a.score",), [])
     for number in (float("nan"), float("inf"), -1, -1.0, None):

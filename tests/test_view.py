@@ -127,14 +127,12 @@ def test_the_plain_view_writes_lines_with_times():
 
 def test_ticks_are_not_repeated_and_a_long_phase_has_a_heartbeat():
     lines = []
-    with PlainView(None, lines.append, heartbeat=0.3) as view:
+    with PlainView(None, lines.append, heartbeat=1.0) as view:
         view.begin(1, 5, 1, "execute")
-        deadline = time.monotonic() + 30
         number = 0
         while len(lines) < 4:
             number += 1
             view.tick(f"step {number} {HOSTILE}")
-            assert time.monotonic() < deadline
             time.sleep(0.001)
     assert number > 30
     assert all(re.search(r"execution for .*: step \d+ \[bold\]no", line) for line in lines[1:])
