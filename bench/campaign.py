@@ -24,14 +24,13 @@ import time
 import tomllib
 from pathlib import Path
 
-from harness.executors import Executor, Job, WarmStart, find_executor
+from harness.campaign.protocols import Executor, Job, WarmStart
+from harness.execution.executors import find_executor
 
 ROOT = Path(__file__).resolve().parents[1]
 PHASES = ("prepare", "train", "score")
 PROFILE = "tiny-lm"
-SCORE = (
-    "import runpy, sys; sys.path.insert(0, ''); runpy.run_module('saelab.scorer', run_name='__main__', alter_sys=True)"
-)
+SCORE = "import runpy, sys; sys.path.insert(0, ''); runpy.run_module('saelab.scorer', run_name='__main__', alter_sys=True)"
 """What can be forked from a process that is warm is `-c CODE`."""
 
 
@@ -43,9 +42,7 @@ def commands(out: Path) -> dict[str, list[str]]:
     }
 
 
-def execute(
-    executor: Executor, copy: Path, cache: Path, out: Path, seed: int, warm: WarmStart | None
-) -> dict[str, float]:
+def execute(executor: Executor, copy: Path, cache: Path, out: Path, seed: int, warm: WarmStart | None) -> dict[str, float]:
     """One run in the working copy `copy`; seconds of its phases."""
     environment = os.environ | {
         "HARNESS_PROFILE": PROFILE,
@@ -57,9 +54,7 @@ def execute(
     }
     seconds = {}
     jobs = {
-        phase: Job(
-            (sys.executable, *command), copy, out, out / "scratch", environment, warm=warm, writable=(cache, out)
-        )
+        phase: Job((sys.executable, *command), copy, out, out / "scratch", environment, warm=warm, writable=(cache, out))
         for phase, command in commands(out).items()
     }
     for phase, job in jobs.items():
@@ -116,12 +111,9 @@ def main(runs: int) -> None:
                 sys.exit(f"run {run}: the two ways have other scores: {', '.join(different[:5])}")
         total = {way: sum(sum(each.values()) for each in so_far) for way, so_far in times.items()}
         ratio = total["afresh"] / total["shared"]
-        print(
-            f"\nshared {total['shared']:.0f} s, afresh {total['afresh']:.0f} s: {ratio:.2f} times as fast; same scores"
-        )
+        print(f"\nshared {total['shared']:.0f} s, afresh {total['afresh']:.0f} s: {ratio:.2f} times as fast; same scores")
         by_phase = {
-            way: {phase: round(sum(each[phase] for each in so_far), 1) for phase in PHASES}
-            for way, so_far in times.items()
+            way: {phase: round(sum(each[phase] for each in so_far), 1) for phase in PHASES} for way, so_far in times.items()
         }
         print(json.dumps({"bench": "campaign", "profile": PROFILE, "runs": runs, "ratio": round(ratio, 2), **by_phase}))
 

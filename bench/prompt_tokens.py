@@ -19,17 +19,20 @@ import tempfile
 from pathlib import Path
 
 from harness.agents.aider import count_tokens
-from harness.at_work import AtWork
-from harness.brief import Column, Situation, brief, results_table, settings_table
-from harness.campaign import Options, create_campaign
-from harness.contract import Contract, HealthRule, Metric, Profile
-from harness.idea import Idea, choose_idea
-from harness.journal import Journal
-from harness.record import Record, VerdictRecord
-from harness.recording import Recorder
-from harness.results import read_results
-from harness.stop import Stop
-from harness.view import Silent
+from harness.agents.brief import Column, Situation, brief, results_table, settings_table
+from harness.agents.situation import Situations
+from harness.campaign.campaign import Options, create_campaign
+from harness.campaign.contract import Contract, Metric, Profile, SanityRule
+from harness.campaign.idea import Idea, choose_idea
+from harness.campaign.journal import Journal
+from harness.campaign.open_campaign import OpenCampaign
+from harness.campaign.protocols import Silent
+from harness.campaign.record import Record, VerdictRecord
+from harness.campaign.stop import Stop
+from harness.execution.executions import Executions
+from harness.execution.executors import find_executor
+from harness.report.recorder import Recorder
+from harness.results.reading import read_results
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT / "baselines" / "gemma-2-2b"
@@ -50,12 +53,12 @@ CONTRACT = Contract(
         Metric(name="sparse_probing.sae_top_1_test_accuracy", better="higher", target=0.74),
         Metric(name="autointerp.autointerp_score", better="higher"),
     ],
-    health=[
-        HealthRule(value="training.training_steps", above=0, at_least="steps"),
-        HealthRule(value="training.final_loss", present=True, finite=True),
-        HealthRule(value="core.l0", above=0),
-        HealthRule(value="core.l0", at_most="k", times=1.02, when={"dict_class": "AutoEncoderTopK"}),
-        HealthRule(value="core.cossim", above=0),
+    sanity=[
+        SanityRule(value="training.training_steps", above=0, at_least="steps"),
+        SanityRule(value="training.final_loss", present=True, finite=True),
+        SanityRule(value="core.l0", above=0),
+        SanityRule(value="core.l0", at_most="k", times=1.02, when={"dict_class": "AutoEncoderTopK"}),
+        SanityRule(value="core.cossim", above=0),
     ],
     comparable=["k", "steps", "dict_size", "activation_dim", "lm_name", "layer", "dict_class"],
     profiles={PROFILE: Profile(description="Gemma-2-2B, residual stream after layer 12")},
@@ -81,18 +84,17 @@ def shipped(idea: Idea) -> str:
         options = Options(profile=PROFILE, baseline="given", max_runs=10)
         campaign = create_campaign(Path(folder), idea, ROOT, options, python=sys.executable)
         shutil.rmtree(campaign.given / "relu_l1")  # two baselines, as above
-        recorder = Recorder(AtWork.begin(campaign, Journal(campaign.journal), Silent(), Stop(), "local"))
+        opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())
+        recorder = Recorder(opened, Executions(opened, find_executor("local")))
         recorder.start()
         recorder.record_baseline()
-        return brief(recorder.situation(1, 1))
+        return brief(Situations(opened).before(1, 1))
 
 
 def pasted(idea: Idea, files: list[Path]) -> str:
     """The prompt of older harnesses: idea and whole result dicts."""
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return f"{idea.model_dump_json(exclude_none=True)}\n\nResults:\n" + "\n".join(
-        json.dumps(result) for result in results
-    )
+    return f"{idea.model_dump_json(exclude_none=True)}\n\nResults:\n" + "\n".join(json.dumps(result) for result in results)
 
 
 def measure() -> dict[str, int | None]:
@@ -100,7 +102,7 @@ def measure() -> dict[str, int | None]:
     idea = choose_idea(ROOT / "ideas" / "hierarchy.json", None)
     columns = tuple(column(label, file) for label, file in BASELINES.items())
     later = column("run_1", ONE_RUN_MORE)
-    tried = Record(run=1, status="completed", verdict=VerdictRecord(kind="undecided"), commit="", parent=0)
+    tried = Record(run=1, status="completed", verdict=VerdictRecord(kind="inconclusive"), commit="", parent=0)
     texts = {
         "pasted": pasted(idea, list(BASELINES.values())),
         "pasted_one_run_more": pasted(idea, [*BASELINES.values(), ONE_RUN_MORE]),

@@ -64,9 +64,7 @@ def ours(shape: tuple[int, int, int, int], device: str, autocast: bool) -> Step:
     return lambda x: float(trainer.update(x)["loss"])
 
 
-def dictionary_learning(
-    shape: tuple[int, int, int, int], device: str, autocast: bool, folder: str, mended: bool
-) -> Step:
+def dictionary_learning(shape: tuple[int, int, int, int], device: str, autocast: bool, folder: str, mended: bool) -> Step:
     import torch
 
     # The package itself would import nnsight, umap and more that no trainer needs.
@@ -105,11 +103,7 @@ def sae_lens(shape: tuple[int, int, int, int], device: str, autocast: bool) -> S
     sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d_in, d_sae=d_sae, k=k, device=device))
     total = NEVER_DEAD * batch
     config = SAETrainerConfig(
-        total_training_samples=total,
-        train_batch_size_samples=batch,
-        lr_end=3e-4,
-        device=device,
-        autocast=autocast,
+        total_training_samples=total, train_batch_size_samples=batch, lr_end=3e-4, device=device, autocast=autocast
     )
     trainer = SAETrainer(cfg=config, sae=sae, data_provider=iter(()))
     return lambda x: float(trainer.step(x).loss.detach())
@@ -167,9 +161,7 @@ class Contender:
         command = [sys.executable, __file__, "--contend", name, "--shapes", shape, "--device", given.device]
         command += ["--threads", str(given.threads), "--dictionary-learning", given.dictionary_learning or ""]
         environment = {**os.environ, "OMP_NUM_THREADS": str(given.threads), "MKL_NUM_THREADS": str(given.threads)}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.steps: list[tuple[float, float]] = []
         self.peak = 0
 
@@ -263,9 +255,7 @@ def main(given: argparse.Namespace) -> None:
             print(json.dumps({"device": "cuda", "available": False}))
             return
     if not given.dictionary_learning:
-        print(
-            "Without --dictionary-learning FOLDER there are no ratios to it; the top of this file says how to get it."
-        )
+        print("Without --dictionary-learning FOLDER there are no ratios to it; the top of this file says how to get it.")
     ceiling = ceilings(given.device, given.threads)
     print("matrix products: " + ", ".join(f"{name} {value:,.0f} GFLOP/s" for name, value in ceiling.items()))
     print(f"load before: {os.getloadavg()[0]:.1f}, threads {given.threads}")

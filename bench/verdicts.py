@@ -3,10 +3,10 @@
     python bench/verdicts.py            some ten minutes on one core
     python bench/verdicts.py --quick    100 campaigns of each kind
 
-A campaign has ten runs, its baseline ten seeds. `harness.ledger.Ledger` decides, as it does in the loop, how many seeds a
-run gets, what the verdict is, which run is accepted and becomes the parent of the next, and what the conclusion says. Runs
-get 1 and at most 3 seeds ("3"), or 10 where the first 3 are promising ("10", the default of a profile that takes under a
-minute). Effects are in standard deviations between seeds.
+A campaign has ten runs, its baseline ten seeds. `harness.statistics.ledger.Ledger` decides, as it does in the loop, how
+many seeds a run gets, what the verdict is, which run is accepted and becomes the parent of the next, and what the
+conclusion says. Runs get 1 and at most 3 seeds ("3"), or 10 where the first 3 are promising ("10", the default of a profile
+that takes under a minute). Effects are in standard deviations between seeds.
 
 - False alarms: 20,000 campaigns in which nothing differs but the seed (effect 0), and 20,000 with one improvement, at a
   random place, among nine runs that do nothing on top of their parent. Counted are campaigns in which any run that does
@@ -40,9 +40,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv, ndtr, ndtri
 
-from harness.evidence import Comparison, Direction, Uncompared
-from harness.ledger import ALPHA, STAGES, Ledger
-from harness.noise import NoiseProfile
+from harness.statistics.comparison import Comparison, Direction, Uncompared
+from harness.statistics.ledger import ALPHA, STAGES, Ledger
+from harness.statistics.noise import NoiseProfile
 
 Floats = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]
@@ -166,8 +166,8 @@ def _campaign(
     for number, effect in enumerate(effects, 1):
         name, values = f"run_{number}", [value + level + effect for value in noise[number - 1]]
         got: list[float] = []
-        while (wanted := ledger.wanted(name, got, parent)) > len(got):
-            got = values[:wanted]
+        while (seeds_wanted := ledger.seeds_wanted(name, got, parent)) > len(got):
+            got = values[:seeds_wanted]
         tally.executions += len(got)
         judgement = ledger.judge(name, got, parent=parent, baseline="run_0")
         levels[name] = level + effect
@@ -198,12 +198,8 @@ def _campaign(
     tally.false_worse += worse
 
 
-def _older_way(
-    tally: Tally, sign: float, baseline: list[float], noise: list[list[float]], effects: list[float]
-) -> None:
-    lucky = sum(
-        sign * seeds[0] > sign * baseline[0] for seeds, effect in zip(noise, effects, strict=True) if not effect
-    )
+def _older_way(tally: Tally, sign: float, baseline: list[float], noise: list[list[float]], effects: list[float]) -> None:
+    lucky = sum(sign * seeds[0] > sign * baseline[0] for seeds, effect in zip(noise, effects, strict=True) if not effect)
     tally.older_runs += lucky
     tally.older_false += lucky > 0
 
@@ -256,12 +252,8 @@ def main(quick: bool) -> None:
     profile = NoiseProfile.of(seeds.tolist())
     print(f"{len(seeds)} measured seeds: {METRIC} {seeds.mean():.4f}, sd {profile.sd:.4f}, skew {profile.skew:.2f}")
     print()
-    print(
-        "                         most        false improved   false    older    found         effect reported as  seeds"
-    )
-    print(
-        "noise                   seeds effect share    limit   worse      way     here oracle  measured shrunk held a run"
-    )
+    print("                         most        false improved   false    older    found         effect reported as  seeds")
+    print("noise                   seeds effect share    limit   worse      way     here oracle  measured shrunk held a run")
     rows = []
     for kind in kinds(seeds):
         for effect in kind.effects:
@@ -340,9 +332,7 @@ def _line(row: Row) -> str:
 
 
 def _passed(rows: list[Row]) -> bool:
-    judged = [
-        row for row in rows if row["noise"].startswith(("gaussian", "measured")) and "drifted" not in row["noise"]
-    ]
+    judged = [row for row in rows if row["noise"].startswith(("gaussian", "measured")) and "drifted" not in row["noise"]]
     # the limit is asked for where there are 20,000 campaigns; of fewer it says little
     false = [row["false_limit"] for row in judged if row["effect"] in (0.0, 3.0)]
     power = [row["found"] >= NEEDED[row["effect"]] for row in judged if row["effect"] in NEEDED]

@@ -38,10 +38,11 @@ from scipy.special import betaincinv
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from harness.check import check, contradictions  # noqa: E402
-from harness.contract import Contract  # noqa: E402
-from harness.record import MetricRecord, Record, SettingRecord, VerdictRecord  # noqa: E402
-from harness.results import FINAL_INFO, read_results  # noqa: E402
+from harness.campaign.contract import Contract  # noqa: E402
+from harness.campaign.protocols import FINAL_INFO  # noqa: E402
+from harness.campaign.record import MetricRecord, Record, SettingRecord, VerdictRecord  # noqa: E402
+from harness.claims.check import check, contradictions  # noqa: E402
+from harness.results.reading import read_results  # noqa: E402
 
 WORDS = ROOT / "tests" / "data" / "words.json"
 GOAL = 0.95

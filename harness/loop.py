@@ -1,10 +1,10 @@
 """The loop: an idea, an agent, an experiment, and a record that can be believed.
 
-    brief -> agent -> change -> gate -> smoke run -> run -> results -> verdict -> record, notes, commit
+    brief -> agent -> change -> pre-check -> smoke test -> run -> results -> verdict -> record, notes, commit
 
 Every step is durable (`Journal.once`): after a crash the loop runs again from its first line and does nothing twice.
-What goes wrong inside a run is a trouble that goes back to the agent; only what no further run could survive ends the
-campaign, as an `Ending` that says what to do.
+What goes wrong inside a run is an `AttemptFailure` that goes back to the agent; only what no further run could survive ends
+the campaign, as an `Ending` that says what to do.
 """
 
 from __future__ import annotations
@@ -14,21 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import __version__
-from .at_work import AtWork
-from .brief import Trouble, label
-from .campaign import Campaign
-from .dialogue import Dialogue
-from .errors import CannotGoOn, HarnessError, Interrupted
-from .journal import DryJournal, Journal, NotDone, locked
-from .places import Places
-from .recording import Recorder
-from .rescoring import Rescoring
-from .reviewer import Reviewer
-from .stop import Stop
-from .tracking import Tracker
-from .trial import Trials
-from .turn import Turn, turn_key
-from .view import Silent, View
+from .agents.brief import label
+from .agents.dialogue import Dialogue
+from .agents.reviewer import Reviewer
+from .campaign.campaign import Campaign
+from .campaign.errors import CannotGoOn, HarnessError, Interrupted
+from .campaign.journal import DryJournal, Journal, NotDone, locked
+from .campaign.open_campaign import OpenCampaign
+from .campaign.paths import PathNames
+from .campaign.protocols import Silent, View
+from .campaign.schema import SCHEMA
+from .campaign.stop import Stop
+from .campaign.text import in_words
+from .campaign.turn import AttemptFailure, Turn, turn_key
+from .execution.attempts import Attempts
+from .execution.executions import Executions
+from .execution.executors import find_executor
+from .execution.rescoring import Rescoring
+from .report.recorder import Recorder
+from .trackers.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,16 @@ ALL_COMPLETED = Ending("all_completed", "The agent said ALL_COMPLETED.", 0)
 class Loop:
     """One campaign on its way. Each part does one thing with the journal between it and any crash."""
 
-    def __init__(self, work: AtWork) -> None:
-        self.work, self.campaign = work, work.campaign
-        self.max_runs, self.max_attempts = work.options.max_runs, work.options.max_attempts
-        self.recorder = Recorder(work)
-        self.trials = Trials(work)
-        self.dialogue = Dialogue(work, self.recorder)
-        self.reviewer = Reviewer(work, self.recorder)
-        self.tracker = Tracker(work)
+    def __init__(self, opened: OpenCampaign, executor: str) -> None:
+        self.campaign = opened.campaign
+        self.max_runs, self.max_attempts = opened.options.max_runs, opened.options.max_attempts
+        executions = Executions(opened, find_executor(executor))
+        self.recorder = Recorder(opened, executions)
+        self.attempts = Attempts(opened, executions)
+        self.rescoring = Rescoring(opened, executions)
+        self.dialogue = Dialogue(opened)
+        self.reviewer = Reviewer(opened)
+        self.tracking = Tracking(opened)
 
     def run(self) -> Ending:
         """Take the campaign from wherever it is to its end."""
@@ -65,38 +71,40 @@ class Loop:
         self.baseline()
         for run in range(1, self.max_runs + 1):
             turn = self.one_run(run)
-            self.tracker.track()
-            if turn.all_completed and not (self.recorder.has(run) and self.dialogue.is_called_back(run + 1)):
+            self.tracking.track()
+            if turn.all_completed and not (self.recorder.has(run) and self.dialogue.has_message_for(run + 1)):
                 return ALL_COMPLETED
         return RUNS_SPENT
 
     def baseline(self) -> None:
         """Run 0: the untouched experiment. Without a sound one nothing that follows would mean anything."""
-        trouble = self.trials.baseline()
-        if trouble:
-            raise CannotGoOn(f"the baseline {trouble.status.replace('_', ' ')}: {trouble.why}\n{trouble.output_tail}")
+        failure = self.attempts.baseline()
+        if failure:
+            raise CannotGoOn(f"the baseline {in_words(failure.status)}: {failure.why}\n{failure.output_tail}")
         self.recorder.record_baseline()
-        self.tracker.track()
+        self.tracking.track()
 
     def one_run(self, run: int) -> Turn:
         """Attempts, until a change has been executed well or the attempts are used up; then the record."""
-        self.recorder.place(run)
-        trouble: Trouble | None = None
+        self.recorder.put_start_code(run)
+        failure: AttemptFailure | None = None
         for attempt in range(1, self.max_attempts + 1):
-            turn = self.dialogue.take(run, attempt, trouble)
+            turn = self.dialogue.take(run, attempt, failure)
             if turn.all_completed and turn.commit is None:
                 if attempt > 1:
                     self.recorder.record(run)
                     return turn
-                if not self.dialogue.is_called_back(run, attempt):
+                if not self.dialogue.has_message_for(run, attempt):
                     return turn
                 continue
-            trouble = self.trials.gate(turn) or self.trials.smoke(turn) or self.trials.execute(turn)
-            if trouble is None:
-                self.trials.look_closer(turn)
+            failure = self.attempts.pre_check(turn) or self.attempts.smoke_test(turn) or self.attempts.execute(turn)
+            if failure is None:
+                self.attempts.execute_seeds_and_controls(turn)
                 break
         record = self.recorder.record(run)
-        self.reviewer.review(record)
+        advice = self.reviewer.review(record)
+        if advice is not None:
+            self.recorder.add_review(record, *advice)
         return turn
 
     def confirm(self, run: int, seeds: int) -> Ending:
@@ -104,25 +112,25 @@ class Loop:
         records = self.campaign.read_records()
         if not self.recorder.has(run) or records[run].status != "completed" or records[run].given:
             raise CannotGoOn(f"run {run}: only a run that was completed here can be confirmed.")
-        self.trials.more_seeds(records[run], seeds)
-        verdict = self.recorder.look_again(run).verdict
-        self.tracker.track()
-        return Ending("confirmed", f"run {run}: {verdict.kind.replace('_', ' ')}: {verdict.why}", 0)
+        self.attempts.execute_seeds(records[run], seeds)
+        verdict = self.recorder.judge_again(run).verdict
+        self.tracking.track()
+        return Ending("confirmed", f"run {run}: {in_words(verdict.kind)}: {verdict.why}", 0)
 
     def score(self, run: int, evals: str) -> Ending:
         """Score a recorded run by other evals, from what it handed over."""
         records = self.campaign.read_records()
         if not self.recorder.has(run) or records[run].status != "completed" or records[run].given:
             raise CannotGoOn(f"run {run}: only a run that was completed here can be scored.")
-        skipped = Rescoring(self.work).score(records[run], evals)
+        skipped = self.rescoring.score(records[run], evals)
         self.recorder.add_scores(run, evals, skipped)
-        self.tracker.track()
+        self.tracking.track()
         return Ending("scored", "; ".join([f"run {run}: scored by {evals}", *skipped]), 0)
 
     def close(self, ending: Ending) -> None:
         """Let go of the agent, and leave the folder as a person wants to find it."""
         self.dialogue.close()
-        self.tracker.close()
+        self.tracking.close()
         self.recorder.close(ended=ending.exit_code == 0)
 
 
@@ -139,20 +147,23 @@ def go_on(
 ) -> Ending:
     """Run `campaign` from where it stands until it ends. Raises CannotGoOn when another process runs it.
 
-    `changes` are options that a person changed on resuming. `force` sends the last refused change of the run in hand
+    `changes` are options that a person changed on resuming. `force` sends the last rejected change of the run in hand
     through. `confirm`, a run and a number of seeds, adds seeds to a run that is recorded, and does nothing else; `score`, a
     run and names of evals, adds scores to it.
     """
+    campaign.check_can_go_on()
     with locked(campaign.lock):
+        # Read under the lock only: until it was free another process may have gone on writing.
         journal = Journal(campaign.journal)
-        journal.append("opened", harness=__version__)
+        # The first event of a journal says in which schema all of it is to be read.
+        journal.append("opened", schema=SCHEMA, harness=__version__)
         if changes:
             journal.append("options", changes=changes)
         loop: Loop | None = None
         try:
             if force:
                 _force(campaign, journal, view)
-            loop = Loop(AtWork.begin(campaign, journal, view, stop, executor))
+            loop = Loop(OpenCampaign.begin(campaign, journal, view, stop), executor)
             loop.recorder.recover()
             ending = loop.confirm(*confirm) if confirm else loop.score(*score) if score else loop.run()
         except HarnessError as error:
@@ -163,7 +174,8 @@ def go_on(
             problem = f"{error.filename or campaign.root}: {error.strerror or error}. Mend it, then `harness resume`."
             ending = Ending(CannotGoOn.reason, problem, CannotGoOn.exit_code)
         try:
-            said = Places({Path.home(): "~", campaign.root: ""}).hide(ending.message)
+            said = PathNames({Path.home(): "~", campaign.root: ""}).hide(ending.message)
+            # Before `close`, which commits the journal: so the commit says how the campaign ended.
             journal.append("ended", reason=ending.reason, message=said, exit_code=ending.exit_code)
             if loop:
                 loop.close(ending)
@@ -187,12 +199,13 @@ def next_brief(campaign: Campaign) -> str:
 
 def _dry(campaign: Campaign, journal: DryJournal) -> Loop:
     """A loop that goes as far as the journal does and changes nothing."""
-    return Loop(AtWork.begin(campaign, journal, Silent(), Stop(), "local"))
+    return Loop(OpenCampaign.begin(campaign, journal, Silent(), Stop()), "local")
 
 
 def _force(campaign: Campaign, journal: Journal, view: View) -> None:
-    """Write down that the last refused change of the run in hand is to be executed, as its next attempt."""
+    """Write down that the last rejected change of the run in hand is to be executed, as its next attempt."""
     try:
+        # On a dry journal the loop itself says what comes next, and nothing is written or executed.
         _dry(campaign, DryJournal(campaign.journal)).run()
     except NotDone as pending:
         following = re.fullmatch(r"run_(\d+)/attempt_(\d+)/turn", pending.step)
@@ -205,11 +218,11 @@ def _force(campaign: Campaign, journal: Journal, view: View) -> None:
     run, attempt = map(int, following.groups())
     for earlier in range(attempt - 1, 0, -1):
         key = turn_key(run, earlier)
-        gate, smoke = journal.result(f"{key}/gate"), journal.result(f"{key}/smoke")
-        refused = (gate and gate["refused"]) or (smoke and smoke["trouble"] and smoke["trouble"]["why"])
+        pre_check, smoke = journal.result(f"{key}/pre_check"), journal.result(f"{key}/smoke_test")
+        rejected = (pre_check and pre_check["rejected"]) or (smoke and smoke["failure"] and smoke["failure"]["why"])
         commit = journal.result(f"{key}/turn")["commit"]
-        if refused and commit:
+        if rejected and commit:
             journal.append("forced", commit=commit, step=f"{turn_key(run, attempt)}/turn", origin=key)
-            view.say(f"forced: the change of {label(run, earlier)}, which was refused: {refused}")
+            view.say(f"forced: the change of {label(run, earlier)}, which was rejected: {rejected}")
             return
-    raise CannotGoOn(f"--force: run {run}, the one in hand, has no refused change.")
+    raise CannotGoOn(f"--force: run {run}, the one in hand, has no rejected change.")

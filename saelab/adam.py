@@ -84,10 +84,6 @@ def _as_row(tensor: Tensor | None) -> Tensor:
     """A contiguous tensor or any transpose of one as a row: of others the kernel makes a copy, which doubles its time."""
     assert tensor is not None
     row = tensor.detach().as_strided((tensor.numel(),), (1,))
-    if tensor.numel() != 1 + sum(
-        (size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
-    ):
-        raise ValueError(
-            f"Adam: a parameter of shape {list(tensor.shape)} is part of another tensor; make it .contiguous()"
-        )
+    if tensor.numel() != 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
+        raise ValueError(f"Adam: a parameter of shape {list(tensor.shape)} is part of another tensor; make it .contiguous()")
     return row

@@ -132,9 +132,7 @@ class _Graph:
             known = self._names[id(value)]
             return self.node("Cast", [known], to=TensorProto.FLOAT)[0] if value.dtype == torch.bool else known
         array = _array(value)
-        return self.constant(
-            array.astype(np.float32) if array.dtype in (np.bool_, np.float64) or array.ndim == 0 else array
-        )
+        return self.constant(array.astype(np.float32) if array.dtype in (np.bool_, np.float64) or array.ndim == 0 else array)
 
     def mask(self, value: Tensor) -> str:
         """Of a tensor of truth values, as such."""
@@ -309,11 +307,7 @@ def _quiet() -> Iterator[None]:
     """Without what the exporter tells about itself."""
     logging.disable(logging.WARNING)
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -79,9 +79,7 @@ def download_bytes(data: LanguageModelData) -> int:
 
     with _hub_errors(data):
         huggingface_hub.auth_check(data.model)  # what a gated model is, everybody may read; its files not
-        files = (
-            huggingface_hub.HfApi().model_info(data.model, revision=data.revision, files_metadata=True).siblings or []
-        )
+        files = huggingface_hub.HfApi().model_info(data.model, revision=data.revision, files_metadata=True).siblings or []
     wanted = [file for file in files if any(Path(file.rfilename).match(pattern) for pattern in _FILES)]
     return sum(file.size or 0 for file in wanted if "/" not in file.rfilename)
 

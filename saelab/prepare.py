@@ -86,9 +86,7 @@ def harvested(settings: Settings, say: Say) -> Harvest:
         found = harvest.find(settings)
         assert found is not None
     if found.width != settings.d_in:
-        raise CannotPrepare(
-            f"d_in {settings.d_in}: the harvested rows have width {found.width}. --set d_in={found.width}."
-        )
+        raise CannotPrepare(f"d_in {settings.d_in}: the harvested rows have width {found.width}. --set d_in={found.width}.")
     return found
 
 

@@ -94,9 +94,7 @@ def export(artifact: Path, folder: Path) -> None:
     """Write the SAE of `artifact` in SAELens's format. Raises CannotConvert where that would be another SAE, and Refused."""
     sealed = Sealed(artifact, threads=1)
     if sealed.settings.get("architecture") not in ("topk", "standard"):
-        raise CannotConvert(
-            f"{artifact}: architecture {sealed.settings.get('architecture')!r}, expected topk or standard"
-        )
+        raise CannotConvert(f"{artifact}: architecture {sealed.settings.get('architecture')!r}, expected topk or standard")
     k = sealed.settings.get("k") if sealed.settings["architecture"] == "topk" else None
     missing = [name for name in NAMES if name not in sealed.weights]
     if missing:

@@ -127,9 +127,7 @@ def _carried(world: World, latents: Floats, cosines: Cosines, assigned: npt.NDAr
     return carried
 
 
-def _absorption(
-    world: World, magnitudes: Floats, codes: Floats, own_fires: npt.NDArray[np.bool_], carried: Floats
-) -> float:
+def _absorption(world: World, magnitudes: Floats, codes: Floats, own_fires: npt.NDArray[np.bool_], carried: Floats) -> float:
     parents = world.parents
     in_its_place = codes @ carried[:, parents] >= ABSORBED_SHARE * magnitudes[:, parents]  # [n, parents]
     parent_fires = magnitudes[:, parents] > 0

@@ -200,9 +200,7 @@ class Settings:
     def synthetic(self) -> SyntheticData:
         """The data, where features are known. Raises SettingsError for a profile on a language model."""
         if not isinstance(self.data, SyntheticData):
-            raise SettingsError(
-                f"profile {self.profile}: its activations are a language model's, with no known features"
-            )
+            raise SettingsError(f"profile {self.profile}: its activations are a language model's, with no known features")
         return self.data
 
     @property

@@ -141,9 +141,7 @@ def _parsed(path: Path, lines: Iterable[str]) -> Iterator[Any]:
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
-                raise CannotPrepare(
-                    f"{path}, line {number}: not JSON: {error}. Each line must be an object."
-                ) from error
+                raise CannotPrepare(f"{path}, line {number}: not JSON: {error}. Each line must be an object.") from error
 
 
 def _parquet(path: Path) -> Iterator[Any]:
@@ -183,8 +181,7 @@ def _texts(records: Iterable[Mapping[str, Any]], where: str) -> Iterator[str]:
             column = next((name for name in COLUMNS if name in record), None)
             if column is None:
                 raise CannotPrepare(
-                    f"{where}: no column with text: it has {', '.join(map(str, record))}; "
-                    f"looked for {', '.join(COLUMNS)}."
+                    f"{where}: no column with text: it has {', '.join(map(str, record))}; looked for {', '.join(COLUMNS)}."
                 )
         text = record.get(column)
         if isinstance(text, str):

@@ -69,9 +69,7 @@ def ensure(cache: Path, say: Callable[[str], None], recipe: Recipe = TINY) -> Pa
     written.
     """
     what = f"{NAME}, a language model that this machine trained"
-    return make_once(
-        place(cache, recipe), lambda folder: _make(folder, recipe, say), say, what=what, is_whole=is_as_made
-    )
+    return make_once(place(cache, recipe), lambda folder: _make(folder, recipe, say), say, what=what, is_whole=is_as_made)
 
 
 def place(cache: Path, recipe: Recipe = TINY) -> Path:

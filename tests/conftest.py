@@ -20,8 +20,8 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.campaign import Campaign, Options, create_campaign
-from harness.idea import Idea
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.idea import Idea
 
 SMALL = Path(__file__).parent / "small"
 
@@ -76,17 +76,17 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
 
 
 LONGEST_FIRST = (
-    *("seeds", "serving", "report", "report_browser", "make_run", "saebench", "resume", "planted_faults", "with_aider"),
+    *("seeds", "served_code", "report", "report_browser", "make_run", "saebench", "resume", "planted_faults", "with_aider"),
     *(
         "sealed_language_model",
-        "environment",
+        "aider_environment",
         "aider",
         "replay",
         "harvest",
         "writeup",
         "laboratory",
         "loop",
-        "evidence",
+        "comparison",
     ),
 )
 """Files that take longest. A worker that begins one of these last has the others wait for it."""

@@ -17,12 +17,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness.campaign import Campaign
-from harness.journal import Journal
+from harness.campaign.campaign import Campaign
+from harness.campaign.journal import Journal
+from harness.campaign.protocols import Silent
+from harness.campaign.repository import Repository
+from harness.campaign.stop import Stop
 from harness.loop import go_on
-from harness.repository import Repository
-from harness.stop import Stop
-from harness.view import Silent
 from tests.scripted import ScriptedConversation
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from harness.executors import Job, Limits, Outcome
-from harness.executors.local import LocalExecution, LocalExecutor
+from harness.campaign.protocols import Job, Limits, Outcome
+from harness.execution.executors.local import LocalExecution, LocalExecutor
 from tests.waiting import HANGS, until
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}

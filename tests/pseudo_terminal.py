@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.waiting import HANGS
 
-MAIN = "from harness.cli import main; main()"
+MAIN = "from harness.cli.main import main; main()"
 
 
 def at_terminal(*arguments: object, answer: str = "", code: str = MAIN, **environment: str) -> tuple[int, str]:
@@ -18,9 +18,7 @@ def at_terminal(*arguments: object, answer: str = "", code: str = MAIN, **enviro
     ours, theirs = pty.openpty()
     command = [sys.executable, "-c", code, *map(str, arguments)]
     root = str(Path(__file__).parent.parent)
-    unset = {
-        name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "PAGER", "GIT_PAGER", "LESS")
-    }
+    unset = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "PAGER", "GIT_PAGER", "LESS")}
     process = subprocess.Popen(
         command,
         stdin=theirs,

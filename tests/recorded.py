@@ -6,8 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from harness.contract import Contract
-from harness.results import FINAL_INFO, Results, read_results
+from harness.campaign.contract import Contract
+from harness.results.reading import FINAL_INFO, Results, read_results
 
 DATA = Path(__file__).parent / "data" / "gemma-2-2b"
 BASELINES = Path(__file__).parents[1] / "baselines" / "gemma-2-2b"

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.agents import AgentConfig, Failure, Reply, Usage, Workspace
+from harness.campaign.protocols import AgentConfig, Failure, Reply, Workspace
+from harness.campaign.usage import Usage
 
 
 class ScriptedAgent:
@@ -53,9 +54,7 @@ class ScriptedConversation:
         if tried < len(entry.get("fail", [])):
             kind = entry["fail"][tried]
             lost = Usage(cost=None, seconds=0.01)  # as aider has it
-            return Reply(
-                "", lost if kind in ("died", "timeout") else usage, failure=Failure(kind, "the script says so")
-            )
+            return Reply("", lost if kind in ("died", "timeout") else usage, failure=Failure(kind, "the script says so"))
         for path, old, new in entry.get("edits", []):
             file = self.workspace.root / path
             source = file.read_text()

@@ -22,9 +22,7 @@ _KEYS = {"num_key_value_heads": 1, "head_dim": 8}
 
 CONFIGS = {
     "gpt-neox": lambda: transformers.GPTNeoXConfig(**_SIZE),
-    "gpt-2": lambda: transformers.GPT2Config(
-        vocab_size=_SIZE["vocab_size"], n_embd=16, n_layer=3, n_head=2, n_positions=64
-    ),
+    "gpt-2": lambda: transformers.GPT2Config(vocab_size=_SIZE["vocab_size"], n_embd=16, n_layer=3, n_head=2, n_positions=64),
     "llama": lambda: transformers.LlamaConfig(**_SIZE, **_KEYS),
     "gemma-2": lambda: transformers.Gemma2Config(**_SIZE, **_KEYS, query_pre_attn_scalar=8, sliding_window=8),
     "qwen-2": lambda: transformers.Qwen2Config(**_SIZE, num_key_value_heads=1),

@@ -6,30 +6,31 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.campaign import Campaign
-from harness.journal import Journal
-from harness.record import (
+from harness.campaign.campaign import Campaign
+from harness.campaign.journal import Journal
+from harness.campaign.record import (
     AttemptRecord,
     ComparisonRecord,
     MetricRecord,
     Record,
     ReviewRecord,
     SettingRecord,
-    UsageRecord,
     VerdictRecord,
 )
-from harness.repository import Repository
+from harness.campaign.repository import Repository
+from harness.campaign.usage import Usage
 
 HOSTILE = (
     "<script>window.pwned = 1</script></style></pre><img src=x onerror=window.pwned=2> \"'><svg onload=window.pwned=3>"
     " javascript:window.pwned=4 {{ 7 * 7 }} $x_1$ a\u202eb\u2066c \x1b[31mred\x07 \ud83d \ufffe Z\u0300\u0301\u0302\u0303 \u05d0\u05d1"
 )
 """Everything that could be more than text."""
-KINDS = ("improved", "undecided", "worse", "within_noise", "no_effect", "not_comparable", "unhealthy")
-USAGE = UsageRecord(sent=12_000, received=800, cost=0.0312, seconds=9.0, requests=2)
+KINDS = ("improved", "inconclusive", "worse", "not_significant", "no_effect", "not_comparable", "invalid")
+USAGE = Usage(sent=12_000, received=800, cost=0.0312, seconds=9.0, requests=2)
 
 
 def fill(campaign: Campaign, runs: int, *, seeds: int = 1, hostile: str = "", lines: int = 6) -> None:
@@ -55,7 +56,7 @@ def fill(campaign: Campaign, runs: int, *, seeds: int = 1, hostile: str = "", li
         metrics=baseline,
         started="2026-11-20T07:00:00Z",
         seconds=61.0,
-        fingerprint={"python": "3.11.7", "gpu": "none", "host": "elsewhere" + hostile},
+        environment={"python": "3.11.7", "gpu": "none", "host": "elsewhere" + hostile},
     )
     _file(campaign, journal, record, hostile, lines)
     head = parent
@@ -71,15 +72,15 @@ def fill(campaign: Campaign, runs: int, *, seeds: int = 1, hostile: str = "", li
             attempts.append(
                 AttemptRecord(
                     number=number,
-                    status=("refused" if number == 1 else "crashed") if lost else "completed",
+                    status=("rejected" if number == 1 else "crashed") if lost else "completed",
                     why=f"exit code 1{hostile}" if lost else "",
                     commit=commit,
-                    put_back=[f"saelab/{hostile}"] if hostile else [],
+                    restored=[f"saelab/{hostile}"] if hostile else [],
                     usage=USAGE,
                     seconds=3.0,
                 )
             )
-            turn = {"run": run, "attempt": number, "commit": commit, "base": base, "usage": USAGE.model_dump()}
+            turn = {"run": run, "attempt": number, "commit": commit, "base": base, "usage": asdict(USAGE)}
             journal.once(f"run_{run}/attempt_{number}/turn", lambda turn=turn: turn)
             folder = campaign.attempt_folder(run, number)
             folder.mkdir(parents=True)
@@ -110,9 +111,9 @@ def fill(campaign: Campaign, runs: int, *, seeds: int = 1, hostile: str = "", li
             usage=USAGE,
             seconds=60.0 + run,
             started="2026-11-20T08:00:00Z",
-            fingerprint={"python": "3.11.7", "gpu": "none", "host": "elsewhere" + hostile},
+            environment={"python": "3.11.7", "gpu": "none", "host": "elsewhere" + hostile},
             review=ReviewRecord(model=f"expert{hostile}", text=f"try again {hostile}") if run % 2 else None,
-            told=[f"try less {hostile}"] if hostile else [],
+            messages=[f"try less {hostile}"] if hostile else [],
         )
         _file(campaign, journal, record, hostile, lines)
     repository._check_out(head, ["experiment.py"])
@@ -154,7 +155,7 @@ def _metrics(run: int, baseline: dict[str, MetricRecord] | None, seeds: int, hos
 
 
 def _compared(kind: str) -> ComparisonRecord | None:
-    if kind not in ("improved", "worse", "within_noise"):
+    if kind not in ("improved", "worse", "not_significant"):
         return None
     return ComparisonRecord(
         reference="run_0",
@@ -166,7 +167,7 @@ def _compared(kind: str) -> ComparisonRecord | None:
         low=-0.3,
         high=-0.1,
         p=0.001,
-        p_corrected=0.01,
+        p_adjusted=0.01,
         method="pooled",
     )
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.campaign import Campaign
-from harness.cli import cli
-from harness.record import ComparisonRecord, MetricRecord, Record, VerdictRecord
-from harness.repository import Repository
+from harness.campaign.campaign import Campaign
+from harness.campaign.record import ComparisonRecord, MetricRecord, Record, VerdictRecord
+from harness.campaign.repository import Repository
+from harness.cli.main import cli
 
 BASE = b"".join(b"line_%d = %d\n" % (i, i) for i in range(1, 31))
 THEIRS = BASE.replace(b"line_20 = 20\n", b"line_20 = 200\nadded = 1\n")
@@ -32,7 +32,7 @@ def filled(campaign: Campaign, base: bytes = BASE, theirs: bytes = THEIRS) -> Ca
     for run, code in enumerate(codes):
         files = {"experiment.py": code, "experiment.toml": b"# %d" % run}
         failed = run == 2
-        kind = "baseline" if run == 0 else "failed" if failed else "within_noise"
+        kind = "baseline" if run == 0 else "failed" if failed else "not_significant"
         record = Record(
             run=run,
             status="failed" if failed else "completed",
@@ -75,7 +75,7 @@ def test_the_patch_is_shown_before_anybody_is_asked_and_no_means_that_nothing_is
     before = state(mine)
     done = adopt(campaign, mine, input="n\n")
     assert done.exit_code == 130
-    assert "within noise. why 1" in done.output
+    assert "not significant. why 1" in done.output
     assert "Against the baseline: loss -0.20 ± 0.05, better." in done.output
     assert done.output.index("+added = 1") < done.output.index("Change experiment.py in")
     assert state(mine) == before

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.agents import AGENTS
-from harness.agents.environment import PYTHONS, REQUIREMENT
-from harness.agents.listing import agents, install
-from harness.errors import InputError
+from harness.agents.aider_environment import PYTHONS, REQUIREMENT
+from harness.agents.listing import AGENTS, agents, install
+from harness.campaign.errors import InputError
 
 
 def test_every_known_agent_is_listed_with_a_way_to_install_it() -> None:

@@ -17,10 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.agents import AgentConfig, Reply, Workspace, aider
+from harness.agents import aider
 from harness.agents.aider import AiderAgent, AiderConversation
-from harness.agents.environment import aider_python
-from harness.errors import InputError
+from harness.agents.aider_environment import aider_python
+from harness.campaign.errors import InputError
+from harness.campaign.protocols import AgentConfig, Reply, Workspace
 
 from .model_server import ModelServer, answer, drop, garbage, hang, no_choices, refuses_key, status, trickle
 from .waiting import HANGS, until
@@ -195,9 +196,7 @@ def test_a_reply_cut_at_the_output_limit_is_counted_and_said(conversation, works
     server.says(answer("experiment.py\n```python\n<<<<<<< SEARCH\nrate", finish="length"))
     reply = ask(conversation)
     assert code(workspace) == EXPERIMENT
-    assert (
-        reply.usage.received == 100 and "output limit" in reply.warnings[0] and reply.text.startswith("experiment.py")
-    )
+    assert reply.usage.received == 100 and "output limit" in reply.warnings[0] and reply.text.startswith("experiment.py")
 
 
 @pytest.mark.parametrize(
@@ -287,8 +286,7 @@ def test_the_cost_is_that_of_the_price_list(agent, workspace, server):
 
 
 @pytest.mark.parametrize(
-    "target",
-    ["lab.py", "new.py", "../outside.py", "{root}/absolute.py", "{home}/absolute.py", ".git/hooks/post-commit"],
+    "target", ["lab.py", "new.py", "../outside.py", "{root}/absolute.py", "{home}/absolute.py", ".git/hooks/post-commit"]
 )
 def test_only_editable_files_are_written(conversation, workspace, server, target, tmp_path):
     target = target.format(root=workspace.root, home=tmp_path)
@@ -380,9 +378,7 @@ def test_a_prompt_with_what_is_no_unicode_is_sent(conversation, server):
 
 def test_a_conversation_goes_on_exactly_where_its_history_ends(agent, workspace, server):
     first = agent.open(workspace)
-    server.says(
-        "Let me think.", "# A heading\n> quoted\n" + edit("rate = 1\n", "rate = 2\n"), "I would stop.", "Once more."
-    )
+    server.says("Let me think.", "# A heading\n> quoted\n" + edit("rate = 1\n", "rate = 2\n"), "I would stop.", "Once more.")
     ask(first, "# Think\nfirst")
     ask(first, "Then edit.")
     history = ask(first, "And now?").history
@@ -529,7 +525,7 @@ def other_harness(server, tmp_path_factory) -> Iterator[tuple[subprocess.Popen[s
     server.says(*[hang] * 9)
     script = f"""
         from pathlib import Path
-        from harness.agents import AgentConfig, Workspace
+        from harness.campaign.protocols import AgentConfig, Workspace
         from harness.agents.aider import AiderAgent
         agent = AiderAgent(AgentConfig(model="together_ai/x/y", architect="openai/x"))
         conversation = agent.open(Workspace(Path({str(root)!r}), ("experiment.py",)))

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from harness.answer import LIMIT, parse
+from harness.agents.answer import LIMIT, parse
 
 EDIT = """experiment.py
 ```python
@@ -52,9 +52,7 @@ def test_all_parts_of_one_reply_are_kept_apart():
 
 
 def test_prose_that_only_mentions_a_heading_is_no_heading():
-    answer = parse(
-        "Plan to use fewer latents.\nThe plan: none.\n- Hypothesis: in a list\n2. Notes: in a list\nthe code\n"
-    )
+    answer = parse("Plan to use fewer latents.\nThe plan: none.\n- Hypothesis: in a list\n2. Notes: in a list\nthe code\n")
     assert answer.hypothesis == ""
     assert answer.plan.startswith("none.")
     assert "- Hypothesis: in a list\n2. Notes: in a list" in answer.plan
@@ -102,13 +100,7 @@ def test_a_fence_that_was_not_closed_after_an_edit_swallows_nothing():
 
 @pytest.mark.parametrize(
     "reply",
-    [
-        "ALL_COMPLETED",
-        "Done.\n\n**ALL_COMPLETED**\n",
-        "ALL_COMPLETED.\r\n",
-        "PLAN: none\nALL_COMPLETED",
-        "## ALL_COMPLETED",
-    ],
+    ["ALL_COMPLETED", "Done.\n\n**ALL_COMPLETED**\n", "ALL_COMPLETED.\r\n", "PLAN: none\nALL_COMPLETED", "## ALL_COMPLETED"],
 )
 def test_all_completed_on_a_line_of_its_own_counts(reply):
     assert parse(reply).all_completed
@@ -134,9 +126,7 @@ def test_all_completed_elsewhere_does_not_count(reply):
     assert not parse(reply).all_completed
 
 
-@pytest.mark.parametrize(
-    "reply", ["", "\n\n", "\x00\x1b[31m\ud800", "```", "PLAN:", "<<<<<<< SEARCH", ">>>>>>> REPLACE"]
-)
+@pytest.mark.parametrize("reply", ["", "\n\n", "\x00\x1b[31m\ud800", "```", "PLAN:", "<<<<<<< SEARCH", ">>>>>>> REPLACE"])
 def test_any_text_is_an_answer(reply):
     answer = parse(reply)
     assert answer.plan == answer.hypothesis == answer.interpretation == ""
@@ -170,9 +160,7 @@ def test_a_hostile_reply_is_read_in_one_pass(piece):
 
 
 def test_a_reply_of_ten_megabytes_is_read():
-    answer = parse(
-        f"HYPOTHESIS: it falls\n{EDIT}" + f"x = 1  # {'-' * 90}\n" * 100_000 + "NOTES: done\nALL_COMPLETED\n"
-    )
+    answer = parse(f"HYPOTHESIS: it falls\n{EDIT}" + f"x = 1  # {'-' * 90}\n" * 100_000 + "NOTES: done\nALL_COMPLETED\n")
     assert (answer.hypothesis, answer.description, answer.all_completed) == ("it falls", "done", True)
 
 

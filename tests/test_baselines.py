@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from harness import baselines
-from harness.campaign import Campaign, Options, create_campaign
-from harness.contract import load_contract
-from harness.errors import InputError
-from harness.idea import Idea
-from harness.journal import read_events
+from harness.agents.situation import recorded_columns
+from harness.campaign import recorded_baselines as baselines
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.contract import load_contract
+from harness.campaign.errors import InputError
+from harness.campaign.idea import Idea
+from harness.campaign.journal import read_events
+from harness.campaign.numbers import number
+from harness.campaign.protocols import Silent
+from harness.campaign.stop import Stop
 from harness.loop import go_on
-from harness.stop import Stop
-from harness.table import number
-from harness.view import Silent
 
 ROOT = Path(__file__).parents[1]
 GEMMA = ROOT / "baselines" / "gemma-2-2b"
@@ -31,7 +32,7 @@ def test_what_the_readme_says_of_the_recorded_results_is_in_their_files() -> Non
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", (GEMMA / "README.md").read_text(), re.MULTILINE)
     said = {name: [float(cell.replace(",", "")) for cell in cells.split(" | ")[1:]] for name, cells in rows}
     names = ("l0", "absorption", "cosine", "mse", "sparse_probing", "unlearning")
-    columns = baselines.columns([GEMMA / name for name in said], load_contract(ROOT))
+    columns = recorded_columns([GEMMA / name for name in said], load_contract(ROOT))
     for column in columns:
         values = [column.metrics[name] for name in names]
         assert said[column.label] == pytest.approx(values, rel=5e-3, abs=6e-4)
@@ -48,16 +49,12 @@ def test_the_gemma_campaign_begins_without_a_gpu_hour(tmp_path: Path) -> None:
     (baseline,) = campaign.read_records()
     assert (baseline.given, baseline.seconds, baseline.warnings) == (True, 0.0, [])
     assert baseline.metrics["absorption"].value == 0.1429159584016188
-    assert not [
-        e for e in read_events(campaign.journal) if "execute" in e.get("step", "") or "prepare" in e.get("step", "")
-    ]
+    assert not [e for e in read_events(campaign.journal) if "execute" in e.get("step", "") or "prepare" in e.get("step", "")]
     told = (campaign.attempt_folder(1, 1) / "brief.md").read_text()
     (header,) = re.findall(r"^metric.*$", told, re.MULTILINE)
     assert header.split("|") == ["metric", "relu_l1", "topk_k320", "run_0"]
     (row,) = re.findall(r"^absorption\|.*$", told, re.MULTILINE)
-    assert row.split("|")[1:] == [
-        number(value) for value in (0.016138604243358595, 0.02959233779334607, 0.1429159584016188)
-    ]
+    assert row.split("|")[1:] == [number(value) for value in (0.016138604243358595, 0.02959233779334607, 0.1429159584016188)]
     assert "relu_l1: recorded elsewhere, no evidence here; l0 is 8896, more than 0.25 x dict_size (4096)" in told
     assert "run_0: given, not executed here" in told
     assert "llm_test_accuracy" not in told and "trainer_class" not in told  # of the code that it was recorded with
@@ -70,11 +67,11 @@ comparable = ["steps", "rate"]
 name = "loss"
 better = "lower"
 primary = true
-[[health]]
+[[sanity]]
 value = "loss"
 present = true
 at_most = 25
-[[health]]
+[[sanity]]
 value = "steps"
 present = true
 [profiles.small]
@@ -111,16 +108,12 @@ def test_no_run_is_called_improved_by_a_given_baseline(recorded: Path, make_camp
     assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
     _, better, longer = campaign.read_records()
     assert better.metrics["loss"].value < 0.01
-    assert better.verdict.kind == "undecided"
+    assert better.verdict.kind == "inconclusive"
     assert better.verdict.against_baseline is not None and better.verdict.against_baseline.p is not None
     assert better.verdict.against_baseline.p < 1e-6  # by the numbers alone it would be
-    assert (
-        "the baseline was given with the experiment, not executed here, and its rate is not known" in better.verdict.why
-    )
+    assert "the baseline was given with the experiment, not executed here, and its rate is not known" in better.verdict.why
     assert longer.verdict.kind == "not_comparable"
-    assert (
-        "steps 80 against 40 (run_0, given with the experiment); no control is executed beside it" in longer.verdict.why
-    )
+    assert "steps 80 against 40 (run_0, given with the experiment); no control is executed beside it" in longer.verdict.why
     assert longer.control is None
     steps = [e["step"] for e in read_events(campaign.journal) if e["event"] == "done"]
     assert not [step for step in steps if step.startswith("run_0/") and step != "run_0/record"]
@@ -145,9 +138,7 @@ def test_a_recorded_baseline_that_breaks_a_rule_is_none(recorded: Path, make_cam
     assert "loss is 90, more than 25" in ending.message
 
 
-def test_without_being_asked_a_contracts_experiment_executes_its_own_baseline(
-    recorded: Path, make_campaign: Make
-) -> None:
+def test_without_being_asked_a_contracts_experiment_executes_its_own_baseline(recorded: Path, make_campaign: Make) -> None:
     assert not make_campaign({}).run_folder(0).exists()
     assert not make_campaign({}, baseline="own").run_folder(0).exists()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.agents.chat_history import Turn, append_turn, parse_session, read_session, render_turn
-from harness.errors import InputError
+from harness.campaign.errors import InputError
 
 HOSTILE = [
     "",
@@ -54,11 +54,7 @@ def test_every_recorded_session_is_read_back_exactly(tmp_path: Path):
     for case in range(400):
         label = chance.choice([None, "run 1, attempt 1", "run 12, attempt 4", "write-up", "# odd  label"])
         expected = [
-            Turn(
-                label and " ".join(label.split()),
-                hostile_text(chance),
-                tuple(hostile_text(chance) for _ in range(count)),
-            )
+            Turn(label and " ".join(label.split()), hostile_text(chance), tuple(hostile_text(chance) for _ in range(count)))
             for count in chance.choices(range(4), k=chance.randrange(1, 5))
         ]
         path = tmp_path / f"{case}.md"
@@ -81,9 +77,7 @@ def test_a_recorded_session_can_be_edited_by_hand():
 
 
 def test_a_session_written_by_hand_needs_a_label_and_a_reply():
-    text = (
-        "#### # run 1, attempt 1\n\nFirst.\n\n#### A heading\n> a quotation\n\n#### # run 1, attempt 2  \n\nSecond.\n"
-    )
+    text = "#### # run 1, attempt 1\n\nFirst.\n\n#### A heading\n> a quotation\n\n#### # run 1, attempt 2  \n\nSecond.\n"
     assert parse_session(text) == [
         Turn("run 1, attempt 1", "", ("First.\n\n#### A heading\n> a quotation",)),
         Turn("run 1, attempt 2", "", ("Second.",)),

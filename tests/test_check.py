@@ -8,14 +8,14 @@ import pytest
 from click.testing import CliRunner
 
 from bench.words import WORDS, campaigns, measure
-from harness.check import Finding, check, checked, marked, render, words_on
-from harness.cli import cli
-from harness.contract import Contract
+from harness.campaign.contract import Contract
+from harness.campaign.protocols import Silent
+from harness.campaign.record import AttemptRecord, MetricRecord, Record, SettingRecord, VerdictRecord
+from harness.campaign.stop import Stop
+from harness.claims.check import Finding, check, checked, marked, render, words_on
+from harness.claims.prose import LIMIT
+from harness.cli.main import cli
 from harness.loop import go_on
-from harness.record import AttemptRecord, MetricRecord, Record, SettingRecord, VerdictRecord
-from harness.stop import Stop
-from harness.view import Silent
-from harness.words.prose import LIMIT
 
 CONTRACT = Contract.model_validate(
     {
@@ -34,7 +34,7 @@ CONTRACT = Contract.model_validate(
 )
 
 
-def record(run: int, absorption: float, variance: float, k: int = 40, verdict: str = "undecided", **facts) -> Record:
+def record(run: int, absorption: float, variance: float, k: int = 40, verdict: str = "inconclusive", **facts) -> Record:
     values = {
         "eval.mean_absorption_score": absorption,
         "explained_variance": variance,
@@ -185,14 +185,12 @@ def test_directions_are_those_of_the_values(text, verdict):
 
 def test_an_improvement_is_what_the_verdict_says_it_is():
     text = "Run 1 improved on the baseline."
-    for kind in ("improved", "traded_off"):
+    for kind in ("improved", "trade_off"):
         assert verdicts(text, records=[RECORDS[0], record(1, 0.11, 0.5, verdict=kind)]) == {"matches"}
-    for kind in ("undecided", "within_noise", "worse", "not_comparable", "unhealthy", "no_effect"):
+    for kind in ("inconclusive", "not_significant", "worse", "not_comparable", "invalid", "no_effect"):
         records = [RECORDS[0], record(1, 0.11, 0.5, verdict=kind)]
         (wrong,) = findings(text, records=records)
-        assert wrong.verdict == "contradicts" and wrong.why.startswith(
-            f"run_1: the verdict is {kind.replace('_', ' ')}"
-        )
+        assert wrong.verdict == "contradicts" and wrong.why.startswith(f"run_1: the verdict is {kind.replace('_', ' ')}")
         assert verdicts("Run 1 did not improve on the baseline.", records=records) == {"matches"}
 
 
@@ -277,9 +275,7 @@ def test_what_a_hypothesis_says_of_an_earlier_run_is_one(text, right, wrong):
 
 
 def test_plan_and_hypothesis_are_older_than_their_run():
-    told = record(
-        1, 0.112, 0.527, plan="1. Run 1 has an absorption of 0.2.", hypothesis="The baseline's absorption is 0.2."
-    )
+    told = record(1, 0.112, 0.527, plan="1. Run 1 has an absorption of 0.2.", hypothesis="The baseline's absorption is 0.2.")
     found = words_on(told, [RECORDS[0], told], CONTRACT)
     assert [finding.verdict for finding in found["plan"]] == ["no_source"]
     assert [finding.verdict for finding in found["hypothesis"]] == ["contradicts"]
@@ -294,10 +290,7 @@ def test_the_mark_stands_behind_the_sentence():
     shown = marked(text, findings(text))
     assert shown.startswith("Intro. Absorption is 0.26. [contradicts run_1: eval.mean_absorption_score is 0.112 (")
     assert "527.\n" in shown and "and more [contradicts run_1:" in shown
-    assert (
-        marked("Explained variance is 0.527.", findings("Explained variance is 0.527."))
-        == "Explained variance is 0.527."
-    )
+    assert marked("Explained variance is 0.527.", findings("Explained variance is 0.527.")) == "Explained variance is 0.527."
 
 
 def test_the_list_for_a_person_has_contradictions_and_numbers_without_a_source():
@@ -334,7 +327,7 @@ def test_hostile_text_of_any_size_is_read_to_a_limit_that_is_said(piece):
 def test_a_reason_is_one_line_of_bounded_length():
     why = "bad\nline\x1b[31m" + "x" * 10_000
     base = record(1, 0.11, 0.5)
-    records = [RECORDS[0], base.model_copy(update={"verdict": VerdictRecord(kind="unhealthy", why=why)})]
+    records = [RECORDS[0], base.model_copy(update={"verdict": VerdictRecord(kind="invalid", why=why)})]
     (wrong,) = findings("Run 1 improved on the baseline.", records=records)
     assert "\n" not in wrong.why and "\x1b" not in wrong.why and len(wrong.why) < 500
 
@@ -342,9 +335,7 @@ def test_a_reason_is_one_line_of_bounded_length():
 def test_a_text_that_a_person_edited_is_read_in_place_of_the_agents_words(make_campaign, tmp_path):
     campaign = make_campaign({}, max_runs=1)
     go_on(campaign, view=Silent(), stop=Stop())
-    (tmp_path / "paper.md").write_text(
-        "# Results\n\nThe rate of the baseline is 0.05.\n\nThe baseline used 30 steps.\n"
-    )
+    (tmp_path / "paper.md").write_text("# Results\n\nThe rate of the baseline is 0.05.\n\nThe baseline used 30 steps.\n")
 
     def ask(*words: str) -> tuple[int, str]:
         done = CliRunner().invoke(cli, ["check", str(campaign.root), *words])
@@ -395,3 +386,22 @@ def test_sentences_about_real_records_are_judged_as_well_as_the_benchmark_says(h
     assert len(sentences) >= 60
     figures, _ = measure(campaigns(tmp_path, words), sentences)
     assert figures.precision > 0.95 and figures.recall > 0.95
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("not_significant", ["not significant", "within noise", "within the noise"]),
+        ("trade_off", ["trade-off", "trade off", "traded off", "a trade-off"]),
+        ("inconclusive", ["inconclusive", "undecided"]),
+        ("invalid", ["invalid", "unhealthy"]),
+        ("improved", ["improved"]),
+        ("worse", ["worse"]),
+    ],
+)
+def test_a_verdict_is_known_by_the_words_of_records_and_of_earlier_versions(kind, said):
+    records = [record(0, 0.143, 0.823), record(1, 0.112, 0.741, verdict=kind)]
+    other = [record(0, 0.143, 0.823), record(1, 0.112, 0.741, verdict="no_effect")]
+    for words in said:
+        assert verdicts(f"The verdict on run 1 is {words}.", records=records) == {"matches"}, words
+        assert verdicts(f"The verdict on run 1 is {words}.", records=other) == {"contradicts"}, words

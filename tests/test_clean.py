@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.clean import Item, remove, usage
-from harness.errors import CannotGoOn
-from harness.executors import Job
-from harness.executors.local import LocalExecutor
-from harness.journal import locked
+from harness.campaign.errors import CannotGoOn
+from harness.campaign.journal import locked
+from harness.campaign.protocols import Job
+from harness.cli.clean import Item, remove, usage
+from harness.execution.executors.local import LocalExecutor
 
 MB = 10**6
 

@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import harness
-from harness.campaign import Options
-from harness.cli import cli
-from harness.journal import locked
-from harness.running import parse_setting, worse
+from harness.campaign.campaign import Options
+from harness.campaign.journal import locked
+from harness.cli.main import cli
+from harness.cli.running import parse_setting, worse
 from tests.waiting import HANGS, until
 
 SMALL = Path(__file__).parent / "small"
@@ -53,7 +53,7 @@ class Desk:
         environment |= {"PYTHONPATH": str(Path(__file__).parent.parent), "XDG_STATE_HOME": str(self.folder / "state")}
         environment |= more.pop("environment", {})
         settings = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        command = [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
+        command = [sys.executable, "-c", "from harness.cli.main import main; main()", *arguments]
         return subprocess.Popen(command, cwd=self.folder, env=environment, encoding="utf-8", **settings | more)
 
     def type(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess:
@@ -119,7 +119,7 @@ def test_run_says_what_it_does_and_ends_with_a_table_and_what_to_type_next(finis
     assert "Campaign: runs/small" in done.stdout
     assert re.search(r"^\d\d:\d\d:\d\d run 1 of 5, attempt 2: agent$", done.stdout, re.M)
     assert "did not change" in done.stdout
-    assert re.search(r"^2 +undecided +[\d.e-]+", done.stdout, re.M)
+    assert re.search(r"^2 +inconclusive +[\d.e-]+", done.stdout, re.M)
     assert "harness log small" in done.stdout
     assert "harness resume small" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
@@ -132,7 +132,7 @@ def test_status_names_state_spending_best_run_and_next_step(desk):
     assert "ended: all completed" in text
     assert "2 completed, of 5" in text
     assert "tokens, $" in text
-    assert "undecided" in text
+    assert "inconclusive" in text
     assert "harness resume small" in text
     facts = json.loads(ask("status", "small", "--json").output)
     assert facts["state"] == "ended"
@@ -222,7 +222,7 @@ def test_a_budget_that_is_no_number_is_refused(desk, command, option, value):
 
 def test_tell_takes_bytes_that_are_no_text(desk):
     assert ask("tell", "latest", "smaller \udcff steps").exit_code == 0
-    (told,) = (desk.folder / "runs" / "small" / ".harness" / "told").iterdir()
+    (told,) = (desk.folder / "runs" / "small" / ".harness" / "inbox").iterdir()
     assert told.read_text() == "smaller ? steps\n"
     told.unlink()
 
@@ -233,7 +233,7 @@ def test_tell_puts_each_word_whole_into_the_inbox_while_another_process_runs(des
         assert ask("tell", "latest", "try", "a smaller one ä").exit_code == 0
         assert ask("tell", "latest", "second").exit_code == 0
         assert "running" in ask("status").output
-    told = sorted((root / ".harness" / "told").iterdir())
+    told = sorted((root / ".harness" / "inbox").iterdir())
     assert [file.read_text(encoding="utf-8") for file in told] == ["try a smaller one ä\n", "second\n"]
     assert all(file.suffix == ".txt" for file in told)
     assert ask("tell", "latest", " ").exit_code == 2
@@ -265,9 +265,7 @@ def test_the_version_is_printed():
 
 def test_the_help_says_what_each_exit_code_means():
     said = " ".join(ask("run", "--help").output.split())
-    assert (
-        "0 ended as it should (the runs are spent, the agent said ALL_COMPLETED, or a recorded session has no" in said
-    )
+    assert "0 ended as it should (the runs are spent, the agent said ALL_COMPLETED, or a recorded session has no" in said
     assert "2 wrong input, 3 a budget ended it, 4 it could not go on, 130 stopped" in said
 
 
@@ -400,7 +398,7 @@ def test_a_mistake_of_the_harness_is_a_line_and_a_file_with_the_traceback(empty)
 
 
 def test_a_replayed_campaign_goes_on_with_a_model_through_aider(begun, monkeypatch):
-    from harness.campaign import Campaign
+    from harness.campaign.campaign import Campaign
 
     changed = {}
 
@@ -408,7 +406,7 @@ def test_a_replayed_campaign_goes_on_with_a_model_through_aider(begun, monkeypat
         changed.update(changes)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.running.go_on", go_on)
+    monkeypatch.setattr("harness.cli.running.go_on", go_on)
     monkeypatch.setattr(Campaign, "options", lambda self: Options(agent="replay", max_runs=5))
     assert ask("resume", "small", "--model", "m", "--max-runs", "5", "--max-cost", "0").exit_code == 130
     assert changed == {"model": "m", "agent": "aider"}
@@ -422,7 +420,7 @@ def test_controls_can_be_switched_when_a_campaign_is_resumed(begun, monkeypatch,
         changed.append(changes)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.running.go_on", go_on)
+    monkeypatch.setattr("harness.cli.running.go_on", go_on)
     assert ask("resume", "small", option).exit_code == 130
     assert changed == [wanted]
 
@@ -480,7 +478,7 @@ def test_clean_lists_and_removes_only_what_is_named_after_asking(begun, monkeypa
 
 def test_agents_lists_all_and_says_how_to_install_the_missing(empty):
     output = ask("agents").output
-    assert [line.split()[0] for line in output.splitlines()] == list(harness.agents.AGENTS)
+    assert [line.split()[0] for line in output.splitlines()] == list(harness.agents.listing.AGENTS)
     assert ask("agents", "install", "nobody").exit_code == 2
 
 

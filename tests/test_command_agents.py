@@ -14,9 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.agents import AGENTS, AgentConfig, Usage, Workspace, find_agent
 from harness.agents import command as module
-from harness.errors import HarnessError, InputError
+from harness.agents.listing import AGENTS, find_agent
+from harness.campaign.errors import HarnessError, InputError
+from harness.campaign.protocols import AgentConfig, Workspace
+from harness.campaign.usage import Usage
 from tests.waiting import HANGS
 
 NAMES = ("claude", "codex", "gemini", "opencode")
@@ -38,9 +40,7 @@ CLAUDE = {
         "output_tokens": 7,
         "service_tier": "standard",
     },
-    "permission_denials": [
-        {"tool_name": "Write", "tool_use_id": "t", "tool_input": {"file_path": "/etc/x", "content": ""}}
-    ],
+    "permission_denials": [{"tool_name": "Write", "tool_use_id": "t", "tool_input": {"file_path": "/etc/x", "content": ""}}],
 }
 CLAUDE_401 = CLAUDE | {
     "is_error": True,
@@ -82,27 +82,11 @@ GEMINI = {
         "models": {
             "gemini-2.5-pro": {
                 "api": {"totalRequests": 2, "totalErrors": 0},
-                "tokens": {
-                    "input": 21,
-                    "prompt": 21,
-                    "candidates": 8,
-                    "total": 32,
-                    "cached": 0,
-                    "thoughts": 3,
-                    "tool": 0,
-                },
+                "tokens": {"input": 21, "prompt": 21, "candidates": 8, "total": 32, "cached": 0, "thoughts": 3, "tool": 0},
             },
             "gemini-2.5-flash": {
                 "api": {"totalRequests": 1, "totalErrors": 0},
-                "tokens": {
-                    "input": 10,
-                    "prompt": 10,
-                    "candidates": 1,
-                    "total": 11,
-                    "cached": 0,
-                    "thoughts": 0,
-                    "tool": 0,
-                },
+                "tokens": {"input": 10, "prompt": 10, "candidates": 1, "total": 11, "cached": 0, "thoughts": 0, "tool": 0},
             },
         }
     },
@@ -233,10 +217,7 @@ ARGUMENTS = {
         "-p PROMPT -m M --approval-mode auto_edit --skip-trust -o json",
         "-p PROMPT -m M --approval-mode auto_edit --skip-trust -o json --resume latest",
     ),
-    "opencode": (
-        "run --format json -m M PROMPT",
-        f"run --format json -m M -s {SESSION} PROMPT",
-    ),
+    "opencode": ("run --format json -m M PROMPT", f"run --format json -m M -s {SESSION} PROMPT"),
 }
 
 

@@ -14,16 +14,16 @@ from click import unstyle
 from click.testing import CliRunner, Result
 from rich.cells import cell_len
 
-from harness import compare as comparison
-from harness import record_page, run_table
-from harness.campaign import Campaign, Options, create_campaign
-from harness.cli import cli
-from harness.columns import Cell, Column, table
-from harness.difference import beside, set_with_errors
-from harness.idea import Idea
-from harness.record import ComparisonRecord, ControlRecord, Record
-from harness.repository import Repository
-from harness.terminal import PIPE_WIDTH
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.idea import Idea
+from harness.campaign.record import ComparisonRecord, ControlRecord, Record
+from harness.campaign.repository import Repository
+from harness.cli.main import cli
+from harness.cli.terminal import PIPE_WIDTH
+from harness.report.terminal import compare as comparison
+from harness.report.terminal import record_page, run_table
+from harness.report.terminal.columns import Cell, Column, table
+from harness.report.terminal.difference import beside, set_with_errors
 from tests.conftest import SMALL
 from tests.synthetic import HOSTILE, fill
 
@@ -75,7 +75,7 @@ def test_campaigns_of_the_same_experiment_are_comparable_and_their_runs_stand_in
     assert "other is comparable with small" in " ".join(done.output.split())
     rows = [line.split() for line in done.output.splitlines() if re.match(r" +\d ", line)]
     assert [row[0] for row in rows] == ["0", "1", "2", "3"] * 2
-    assert [row[1] for row in rows[:4]] == ["baseline", "undecided", "worse", "failed"]
+    assert [row[1] for row in rows[:4]] == ["baseline", "inconclusive", "worse", "failed"]
     assert "rate=0.1" in done.output
     assert "better?" in done.output, "no limits were recorded for the primary metric"
 
@@ -85,19 +85,15 @@ def test_campaigns_of_the_same_experiment_are_comparable_and_their_runs_stand_in
     [
         ("campaign.json", lambda d: d["options"].update(profile="large"), "profile: large against small"),
         ("campaign.json", lambda d: d["contract"].update(seed=7), "contract: seed differs"),
+        ("campaign.json", lambda d: d["contract"]["metric"][1].update(better="higher"), "contract: metric distance differs"),
         (
             "campaign.json",
-            lambda d: d["contract"]["metric"][1].update(better="higher"),
-            "contract: metric distance differs",
-        ),
-        (
-            "campaign.json",
-            lambda d: d["contract"].update(health=[], comparable=["steps", "mode"]),
-            "contract: health, comparable differ",
+            lambda d: d["contract"].update(sanity=[], comparable=["steps", "mode"]),
+            "contract: sanity, comparable differ",
         ),
         (
             "run_0/record.json",
-            lambda d: d["fingerprint"].update(gpu="NVIDIA H200", python="3.12.1"),
+            lambda d: d["environment"].update(gpu="NVIDIA H200", python="3.12.1"),
             "environment: python 3.12.1 against 3.11.7, gpu NVIDIA H200 against none",
         ),
         (
@@ -118,7 +114,7 @@ def test_words_limits_and_the_machines_name_are_no_difference(recorded, copy):
     other = copy("other")
     edit(other.options_file, lambda d: d["contract"].update(description="x", interface="y", limits={"time": 5}))
     edit(other.options_file, lambda d: d["contract"]["metric"][0].update(label="the loss"))
-    edit(other.run_folder(0) / "record.json", lambda d: d["fingerprint"].update(host="b", model="m", agent="a"))
+    edit(other.run_folder(0) / "record.json", lambda d: d["environment"].update(host="b", model="m", agent="a"))
     assert reasons(recorded, other) == []
 
 
@@ -143,7 +139,7 @@ def test_any_metric_can_be_compared_and_an_unknown_one_lists_the_known(recorded)
     done = ask("compare", recorded.root, "--metric", "distance")
     assert "distance (lower is better)" in done.output
     assert "Verdicts are about loss" in " ".join(done.output.split())
-    assert re.search(r"^ +1  undecided +0\.65 ± 0\.01  \+0\.15 ± 0\.02 worse ", done.output, re.M)
+    assert re.search(r"^ +1  inconclusive +0\.65 ± 0\.01  \+0\.15 ± 0\.02 worse ", done.output, re.M)
     done = ask("compare", recorded.root, "--metric", "nothing")
     assert done.exit_code == 2
     assert "loss, distance, width" in done.stderr
@@ -206,13 +202,12 @@ def test_the_primary_metrics_word_is_the_verdicts_and_no_evidence_has_no_word(re
         difference=-0.12, low=-0.3, high=0.06, sd=0.1, reference_sd=0.1,
     ).model_dump()  # fmt: skip
     edit(
-        other.run_folder(2) / "record.json",
-        lambda d: d["verdict"].update(kind="within_noise", against_baseline=compared),
+        other.run_folder(2) / "record.json", lambda d: d["verdict"].update(kind="not_significant", against_baseline=compared)
     )
-    assert re.search(r"^loss .*-0\.12 ± 0\.08 +within noise$", ask("show", other.root, 2).output, re.M)
+    assert re.search(r"^loss .*-0\.12 ± 0\.08 +not significant$", ask("show", other.root, 2).output, re.M)
     [row] = [row for row in csv.DictReader(io.StringIO(ask("log", other.root, "--csv").output)) if row["low"]]
     assert float(row["difference_standard_error"]) == pytest.approx(0.1 * (2 / 3) ** 0.5)
-    for kind in ("unhealthy", "no_effect", "not_comparable"):
+    for kind in ("invalid", "no_effect", "not_comparable"):
         edit(other.run_folder(2) / "record.json", lambda d, kind=kind: d["verdict"].update(kind=kind))
         shown = ask("show", other.root, 2).output
         assert "better" not in shown.partition("metric")[2].partition("\n\n")[0]
@@ -240,9 +235,9 @@ def test_a_record_of_an_older_version_is_shown(recorded, copy):
     other = copy("other")
 
     def older(data: dict[str, Any]) -> None:
-        for name in ("seeds", "looks", "control"):
+        for name in ("seeds", "earlier_verdicts", "control"):
             data.pop(name)
-        for name in ("against_parent", "against_baseline", "falls"):
+        for name in ("against_parent", "against_baseline", "guard_violations"):
             data["verdict"].pop(name)
         for metric in data["metrics"].values():
             metric.pop("values")
@@ -274,7 +269,7 @@ def test_noise_is_pooled_over_both_groups_and_unknown_with_one_seed_each():
     found = beside([1.0, 3.0], [2.0, 4.0, 6.0], "lower")
     assert found.sd == pytest.approx((10 / 3) ** 0.5)
     assert found.error == pytest.approx((10 / 3) ** 0.5 * (1 / 2 + 1 / 3) ** 0.5)
-    assert found.word == "within noise"
+    assert found.word == "not significant"
     assert beside([0.0, 0.1, 0.2], [5.0, 5.1, 5.2], "higher").word == "worse"
     assert beside([0.0, 0.1, 0.2], [5.0, 5.1, 5.2], None).word == ""
     one = beside([1.0], [2.0], "lower")

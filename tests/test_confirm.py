@@ -5,18 +5,18 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.campaign import Campaign
-from harness.cli import cli
-from harness.forecast import Forecast, forecast
-from harness.journal import Event, Journal
+from harness.campaign.campaign import Campaign
+from harness.campaign.journal import Event, Journal
+from harness.cli.forecast import Forecast, forecast
+from harness.cli.main import cli
 from tests.pseudo_terminal import MAIN, at_terminal
 from tests.synthetic import fill
 
-RECORD = {"run": 2, "seed": 0, "seeds": [0], "fingerprint": {"gpu": "none"}}
+RECORD = {"run": 2, "seed": 0, "seeds": [0], "environment": {"gpu": "none"}}
 
 
 def done(step: str, seconds: float, **more: object) -> Event:
-    return {"event": "done", "step": step, "result": {"trouble": None, "outcome": {"seconds": seconds}} | more}
+    return {"event": "done", "step": step, "result": {"failure": None, "outcome": {"seconds": seconds}} | more}
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def campaign(make_campaign, monkeypatch) -> Campaign:
     Journal(campaign.journal).append(**done("run_1/attempt_2/execute", 400.0))
     file = campaign.run_folder(1) / "record.json"
     record = json.loads(file.read_text())
-    file.write_text(json.dumps(record | {"fingerprint": {"gpu": "NVIDIA H200, 550.54; NVIDIA H200, 550.54"}}))
-    monkeypatch.setattr("harness.running.go_on", lambda *_, **__: pytest.fail("it was executed"))
+    file.write_text(json.dumps(record | {"environment": {"gpu": "NVIDIA H200, 550.54; NVIDIA H200, 550.54"}}))
+    monkeypatch.setattr("harness.cli.running.go_on", lambda *_, **__: pytest.fail("it was executed"))
     return campaign
 
 
@@ -38,9 +38,9 @@ def ask(*arguments: object) -> Result:
 
 def test_the_cost_rests_on_the_runs_own_executions_scoring_included():
     events = [
-        done("run_2/attempt_1/execute", 10.0, trouble={"status": "crashed"}),
+        done("run_2/attempt_1/execute", 10.0, failure={"status": "crashed"}),
         done("run_2/attempt_2/execute", 20.0, scoring={"seconds": 4.0}),
-        done("run_2/attempt_2/smoke", 1.0),
+        done("run_2/attempt_2/smoke_test", 1.0),
         done("run_2/seed_1", 28.0, scoring={"seconds": 4.0}),
         done("run_2/control_1", 900.0),
         done("run_22/seed_1", 900.0),
@@ -52,7 +52,7 @@ def test_the_cost_rests_on_the_runs_own_executions_scoring_included():
 
 
 def test_kept_results_took_no_time_and_tell_none():
-    events = [done("run_2/seed_1", 0.0, kept=True)]
+    events = [done("run_2/seed_1", 0.0, from_cache=True)]
     assert str(forecast(events, RECORD, [0, 1, 2])) == "1 more execution; how long they take is not known"
 
 
@@ -60,7 +60,7 @@ def test_gpu_hours_are_said_where_the_record_has_a_gpu(campaign):
     said = ask("confirm", campaign.root, 9).output
     assert "no record of it" in said
     events = [done("run_2/attempt_1/execute", 7200.0)]
-    on_gpu = RECORD | {"fingerprint": {"gpu": "NVIDIA H200, 550.54"}}
+    on_gpu = RECORD | {"environment": {"gpu": "NVIDIA H200, 550.54"}}
     assert str(forecast(events, on_gpu, [0, 1, 2])) == (
         "2 more executions of about 2 h each, about 4 h in all; 4 GPU hours (one NVIDIA H200)"
     )
@@ -68,7 +68,7 @@ def test_gpu_hours_are_said_where_the_record_has_a_gpu(campaign):
 
 def answered(campaign: Campaign, answer: str, *more: str) -> tuple[int, str]:
     """`harness confirm` at a terminal, where nothing is executed: exit code and what was said."""
-    instead = f"import harness.running, sys\nharness.running.go_on = lambda *a, **k: sys.exit(77)\n{MAIN}"
+    instead = f"import harness.cli.running, sys\nharness.cli.running.go_on = lambda *a, **k: sys.exit(77)\n{MAIN}"
     return at_terminal("confirm", campaign.root, 1, "--seeds", 3, *more, answer=answer, code=instead, COLUMNS="200")
 
 
@@ -91,6 +91,6 @@ def test_without_a_terminal_nobody_is_asked(campaign, monkeypatch):
         begun.append(named["confirm"])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.running.go_on", go_on)
+    monkeypatch.setattr("harness.cli.running.go_on", go_on)
     assert ask("confirm", campaign.root, "run_1", "--seeds", 3).exit_code == 130
     assert begun == [(1, 3)]

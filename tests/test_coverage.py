@@ -1,4 +1,4 @@
-"""Which changed lines ran in the smoke run: advice, from real processes."""
+"""Which changed lines ran in the smoke test: advice, from real processes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import coverage
-from harness.campaign import Campaign
+from harness.campaign.campaign import Campaign
+from harness.campaign.protocols import Silent
+from harness.campaign.stop import Stop
+from harness.execution import coverage
 from harness.loop import go_on
-from harness.stop import Stop
-from harness.view import Silent
 
 BEFORE = "import sys\n\nSCALE = 1\n\n\ndef main():\n    print(SCALE)\n\n\nmain()\n"
 
@@ -216,10 +216,7 @@ def test_what_the_experiment_writes_into_the_notes_cannot_put_words_there(tmp_pa
 
 
 def test_code_that_cannot_be_read_is_not_watched() -> None:
-    assert (
-        coverage.changed_statements({}, {"a.py": b"def (", "b.py": b"\x00", "c.txt": b"x = 1", "d.py": b"# only\n"})
-        == {}
-    )
+    assert coverage.changed_statements({}, {"a.py": b"def (", "b.py": b"\x00", "c.txt": b"x = 1", "d.py": b"# only\n"}) == {}
 
 
 def test_many_ranges_are_cut_short(tmp_path: Path) -> None:
@@ -235,22 +232,18 @@ LATE = (
 )
 
 
-def test_the_agent_is_advised_of_changed_lines_that_never_ran_in_the_smoke_run(
+def test_the_agent_is_advised_of_changed_lines_that_never_ran_in_the_smoke_test(
     make_campaign: Callable[..., Campaign],
 ) -> None:
-    idle = "these changed lines never ran in the smoke run: experiment.py "
+    idle = "these changed lines never ran in the smoke test: experiment.py "
     warm_up = {"text": "HYPOTHESIS: the loss falls.", "edits": [["experiment.py", *LATE]]}
-    off = {
-        "text": "HYPOTHESIS: this too.",
-        "edits": [["experiment.py", "x = 5.0\n", "x = 5.0\nif x < 0:\n    x = 4.0\n"]],
-    }
+    off = {"text": "HYPOTHESIS: this too.", "edits": [["experiment.py", "x = 5.0\n", "x = 5.0\nif x < 0:\n    x = 4.0\n"]]}
     campaign = make_campaign(
-        {"run 1, attempt 1": warm_up, "run 2, attempt 1": off, "run 3, attempt 1": {"text": "ALL_COMPLETED"}},
-        max_runs=3,
+        {"run 1, attempt 1": warm_up, "run 2, attempt 1": off, "run 3, attempt 1": {"text": "ALL_COMPLETED"}}, max_runs=3
     )
     assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
     _, late, without_effect = campaign.read_records()
-    assert late.verdict.kind == "undecided"  # advice is no verdict
+    assert late.verdict.kind == "inconclusive"  # advice is no verdict
     assert late.advice == [f"{idle}22-23"]
     assert without_effect.verdict.kind == "no_effect"
     assert without_effect.advice == []

@@ -9,13 +9,13 @@ import pytest
 from click import unstyle
 from click.testing import CliRunner
 
-from harness.campaign import Campaign, Options, create_campaign
-from harness.cli import cli
-from harness.idea import Idea
-from harness.patch import FileChange, blocks, changes, stat, words_in_colours
-from harness.record import Record, VerdictRecord
-from harness.repository import Repository
-from harness.syntax import pieces
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.idea import Idea
+from harness.campaign.record import Record, VerdictRecord
+from harness.campaign.repository import Repository
+from harness.cli.main import cli
+from harness.report.terminal.diff import FileChange, blocks, changes, stat, words_in_colours
+from harness.report.terminal.syntax import pieces
 from tests.conftest import SMALL
 from tests.pseudo_terminal import at_terminal
 

@@ -14,12 +14,12 @@ from typing import Any
 import psutil
 import pytest
 
-from harness import doctor
-from harness.agents.environment import aider_python
-from harness.contract import Setting
-from harness.doctor import Check, Doctor, diagnose
-from harness.gpu import visible_cards
-from harness.model_choice import MODEL_VARIABLE, PROVIDERS
+from harness.agents.aider_environment import aider_python
+from harness.campaign.contract import Setting
+from harness.cli import doctor
+from harness.cli.doctor import Check, Doctor, diagnose
+from harness.cli.gpu import visible_cards
+from harness.cli.model_choice import MODEL_VARIABLE, PROVIDERS
 
 from .model_server import ModelServer, answer, refuses_key
 from .waiting import HANGS, until
@@ -69,7 +69,7 @@ def test_a_sound_experiment_has_no_failed_check(examine: Callable[..., dict[str,
     found = examine()
     assert list(found) == [*FAST, "baseline"]
     assert [check for check in found.values() if check.state == "fail"] == []
-    assert "smoke run of the untouched experiment took" in found["baseline"].detail
+    assert "smoke test of the untouched experiment took" in found["baseline"].detail
     assert not (tmp_path / "runs").exists()
 
 
@@ -87,8 +87,7 @@ def test_a_broken_check_is_a_finding_and_the_next_is_made(
 
 
 @pytest.mark.parametrize(
-    ("script", "state"),
-    [("echo git version 2.27.1", "fail"), ("echo git version 2.28.0.rc1", "ok"), ("echo x", "fail")],
+    ("script", "state"), [("echo git version 2.27.1", "fail"), ("echo git version 2.28.0.rc1", "ok"), ("echo x", "fail")]
 )
 def test_an_old_git_is_found(
     examine: Callable[..., dict[str, Check]], program: Callable[[str, str], None], script: str, state: str
@@ -121,9 +120,7 @@ def test_a_full_disk_is_found(examine: Callable[..., dict[str, Check]], monkeypa
     assert "harness cache" in found["cache"].todo and "HARNESS_CACHE" in found["cache"].todo
 
 
-def test_a_contract_that_cannot_be_read_is_told_once(
-    examine: Callable[..., dict[str, Check]], experiment: Path
-) -> None:
+def test_a_contract_that_cannot_be_read_is_told_once(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:
     (experiment / "experiment.toml").write_text("colour = 'red'\n")
     found = examine()
     assert [name for name, check in found.items() if check.state == "fail"] == ["contract"]
@@ -134,8 +131,8 @@ def test_a_contract_that_cannot_be_read_is_told_once(
 def test_what_a_contract_leaves_unjudged_is_said(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:
     (experiment / "experiment.toml").unlink()
     found = examine()
-    assert "no primary metric" in found["contract"].detail and "no health rules" in found["contract"].detail
-    assert found["baseline"].state == "warning" and "no smoke run" in found["baseline"].detail
+    assert "no primary metric" in found["contract"].detail and "no sanity rules" in found["contract"].detail
+    assert found["baseline"].state == "warning" and "no smoke test" in found["baseline"].detail
 
 
 def test_an_unknown_profile_or_setting_is_found(examine: Callable[..., dict[str, Check]]) -> None:
@@ -183,9 +180,7 @@ def test_what_the_experiment_would_prepare_is_said_and_what_it_cannot(
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     (experiment / "make.py").write_text(PREPARE)
     contract = experiment / "experiment.toml"
-    contract.write_text(
-        'prepare = ["python", "make.py"]\n' + contract.read_text() + '[profiles.p.settings]\nmodel = "m"\n'
-    )
+    contract.write_text('prepare = ["python", "make.py"]\n' + contract.read_text() + '[profiles.p.settings]\nmodel = "m"\n')
     found = examine("data", profile="p")["data"]
     assert (found.state, found.detail) == ("ok", f"to make: p {tmp_path / 'lab'} hf_x")
     found = examine(profile="p", overrides={"model": "gated"})
@@ -259,9 +254,7 @@ def test_a_baseline_that_crashes_is_found_with_the_end_of_its_output(
     assert "HARNESS_SMOKE=1" in found.todo
 
 
-def test_a_baseline_is_executed_with_what_the_person_set(
-    examine: Callable[..., dict[str, Check]], experiment: Path
-) -> None:
+def test_a_baseline_is_executed_with_what_the_person_set(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:
     code = experiment / "experiment.py"
     code.write_text(
         code.read_text()
@@ -320,9 +313,7 @@ class TestModel:
         assert found["model"].state == "fail" and "Incorrect API key" in found["model"].detail
         assert not any(self.KEY in str(dataclasses.astuple(check)) for check in found.values())
 
-    def test_a_model_without_a_key_is_not_asked(
-        self, examine: Callable[..., dict[str, Check]], server: ModelServer
-    ) -> None:
+    def test_a_model_without_a_key_is_not_asked(self, examine: Callable[..., dict[str, Check]], server: ModelServer) -> None:
         found = examine(model="anthropic/some-model")
         assert found["key"].state == "fail" and "ANTHROPIC_API_KEY" in found["key"].detail
         assert found["model"].state == "warning" and "because of key" in found["model"].detail
@@ -342,8 +333,8 @@ def test_ctrl_c_in_the_baseline_leaves_nothing_running(experiment: Path, tmp_pat
         "print(os.getpid(), flush=True)\ntime.sleep(600)\n"
     )
     script = (
-        "from pathlib import Path\nfrom harness.campaign import Options\nfrom harness.rehearsal import rehearse\n"
-        f"try:\n    rehearse(Path({str(experiment)!r}), Options())\nexcept KeyboardInterrupt:\n    print('interrupted')\n"
+        "from pathlib import Path\nfrom harness.campaign.campaign import Options\nfrom harness.cli.smoke_test import smoke_test_baseline\n"
+        f"try:\n    smoke_test_baseline(Path({str(experiment)!r}), Options())\nexcept KeyboardInterrupt:\n    print('interrupted')\n"
     )
     command = [sys.executable, "-c", script]
     with subprocess.Popen(
@@ -351,7 +342,7 @@ def test_ctrl_c_in_the_baseline_leaves_nothing_running(experiment: Path, tmp_pat
     ) as process:
 
         def printed() -> str:
-            logs = tmp_path.glob("harness-rehearsal-*/*/.harness/executions/*/job/log.txt*")
+            logs = tmp_path.glob("harness-smoke-test-*/*/.harness/executions/*/job/log.txt*")
             return "".join(log.read_text() for log in logs)
 
         until(lambda: printed().endswith("\n"))
@@ -360,4 +351,4 @@ def test_ctrl_c_in_the_baseline_leaves_nothing_running(experiment: Path, tmp_pat
         said, _ = process.communicate(timeout=HANGS)
     assert said == "interrupted\n"
     assert pid and not psutil.pid_exists(int(pid))
-    assert list(tmp_path.glob("harness-rehearsal-*")) == []
+    assert list(tmp_path.glob("harness-smoke-test-*")) == []

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import CannotGoOn, InputError
-from harness.executors import AbortRule, Limits, Outcome, find_executor
-from harness.executors.disk import disk_usage
-from harness.executors.local import LocalExecutor
-from harness.executors.output import HEAD, SEGMENT, OutputWriter, join, last_error, last_line
+from harness.campaign.errors import CannotGoOn, InputError
+from harness.campaign.protocols import AbortRule, Limits, Outcome
+from harness.execution.executors import find_executor
+from harness.execution.executors.disk import disk_usage
+from harness.execution.executors.local import LocalExecutor
+from harness.execution.executors.output import HEAD, SEGMENT, OutputWriter, join, last_error, last_line
 
 from .executing import Workshop, begun, runs, supervisor_of, wait
 from .waiting import HANGS, until
@@ -172,9 +173,7 @@ def test_output_and_the_training_log_both_break_the_silence(workshop, talk):
 
 def test_memory_is_counted_over_the_whole_tree(workshop):
     hog = "x = bytearray(80_000_000); import time; time.sleep(600)"
-    code = (
-        f"import subprocess, sys\nps = [subprocess.Popen([sys.executable, '-c', {hog!r}]) for _ in '12']\nps[0].wait()"
-    )
+    code = f"import subprocess, sys\nps = [subprocess.Popen([sys.executable, '-c', {hog!r}]) for _ in '12']\nps[0].wait()"
     outcome = workshop.run_python(code, limits=Limits(time=HANGS, memory=130 * MB))
     assert outcome.ended == "out_of_memory"
     assert "the limit is 130 MB" in outcome.why
@@ -232,9 +231,7 @@ def test_what_the_kernel_ends_for_lack_of_memory_is_out_of_memory(workshop, memo
 
 
 def test_running_out_of_memory_and_recovering_is_not_out_of_memory(workshop):
-    code = (
-        "import traceback\ntry: raise MemoryError\nexcept MemoryError: traceback.print_exc()\nraise ValueError('later')"
-    )
+    code = "import traceback\ntry: raise MemoryError\nexcept MemoryError: traceback.print_exc()\nraise ValueError('later')"
     outcome = workshop.run_python(code)
     assert (outcome.ended, outcome.why) == ("crashed", "exit code 1: ValueError: later")
 
@@ -354,9 +351,7 @@ def test_a_training_log_that_is_no_file_does_no_harm(workshop):
 
 
 def test_output_that_is_not_text_is_kept_as_it_is(workshop):
-    outcome = workshop.run_python(
-        "import os, sys; os.write(1, bytes(range(256)) * 4 + b'\\n\\xff\\xfe last'); sys.exit(1)"
-    )
+    outcome = workshop.run_python("import os, sys; os.write(1, bytes(range(256)) * 4 + b'\\n\\xff\\xfe last'); sys.exit(1)")
     assert workshop.log == bytes(range(256)) * 4 + b"\n\xff\xfe last"
     assert outcome.why == "exit code 1: \ufffd\ufffd last"
 

@@ -12,19 +12,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.executors import Limits
-from harness.executors.confinement import landlock_abi
-from harness.executors.home import EXECUTION_MARK, SUPERVISOR_MARK
-from harness.executors.local import LocalExecution, LocalExecutor
-from harness.executors.process_tree import marked
+from harness.campaign.protocols import Limits
+from harness.execution.executors.home import EXECUTION_MARK, SUPERVISOR_MARK
+from harness.execution.executors.local import LocalExecution, LocalExecutor
+from harness.execution.executors.process_tree import marked
+from harness.execution.executors.sandbox import landlock_abi
 
 from .executing import Workshop, begun, command_line, runs, supervisor_of, wait
 from .waiting import HANGS, until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and subreapers, which Linux has")
-confining = pytest.mark.skipif(
-    landlock_abi() < 3, reason="this kernel has no Landlock, or one before ABI 3 (Linux 6.2)"
-)
+confining = pytest.mark.skipif(landlock_abi() < 3, reason="this kernel has no Landlock, or one before ABI 3 (Linux 6.2)")
 
 
 @pytest.fixture
@@ -113,7 +111,7 @@ def test_stopping_waits_for_a_process_that_tidies_up(workshop):
 SUBMIT_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from harness.executors import AbortRule, Limits
+from harness.campaign.protocols import AbortRule, Limits
 from tests.executing import Workshop
 print('ready', flush=True)
 sys.stdin.readline()
@@ -178,10 +176,7 @@ def test_a_harness_killed_at_any_moment_leaves_one_execution_or_none(workshop, m
 
 @pytest.mark.parametrize(
     ("code", "limit", "ended"),
-    [
-        (FOREVER, 1, "timed_out"),
-        ("open('run_1/log.jsonl', 'w').write('{\"loss\": NaN}\\n')\n" + FOREVER, HANGS, "aborted"),
-    ],
+    [(FOREVER, 1, "timed_out"), ("open('run_1/log.jsonl', 'w').write('{\"loss\": NaN}\\n')\n" + FOREVER, HANGS, "aborted")],
     ids=["time", "abort rule"],
 )
 def test_limits_hold_without_the_harness(workshop, code, limit, ended):
@@ -273,7 +268,7 @@ def test_a_supervisor_that_is_asked_to_end_ends_the_tree_first(workshop):
 
 
 def test_a_supervisor_that_hangs_is_ended_with_its_tree(workshop, monkeypatch):
-    monkeypatch.setattr("harness.executors.local._ANSWERS_WITHIN", 0.3)
+    monkeypatch.setattr("harness.execution.executors.local._ANSWERS_WITHIN", 0.3)
     execution = workshop.submit_python(STUBBORN)
     begun(workshop)
     supervisor = supervisor_of(workshop)
@@ -384,7 +379,7 @@ def test_without_landlock_it_runs_and_is_said_not_to_be_confined(workshop, tmp_p
     package = tmp_path / "site"
     package.mkdir()
     (package / "sitecustomize.py").write_text(
-        "import harness.executors.confinement as confinement\nconfinement.landlock_abi = lambda: 0\n"
+        "import harness.execution.executors.sandbox as confinement\nconfinement.landlock_abi = lambda: 0\n"
     )
     paths = os.pathsep.join([str(package), str(Path(__file__).parents[1])])
     environment = os.environ | {"PYTHONPATH": paths}

@@ -12,8 +12,8 @@ import torch
 from safetensors.numpy import load_file
 
 import saelab
-from harness.health import check_health
-from harness.scored import read_run
+from harness.results.run_results import read_run
+from harness.results.sanity import check_sanity
 from saelab.artifact_files import ARTIFACT
 
 from .training import CONTRACT, ROOT, SOURCE, execute, load, quick_settings, train
@@ -127,7 +127,7 @@ def test_a_run_is_evidence_under_the_contract(execute, architecture):
     settings, metrics = execute({"architecture": architecture, "steps": 200})
     assert {metric.name for metric in CONTRACT.metrics_of("synthetic")} <= metrics.keys()
     assert set(CONTRACT.comparable_of("synthetic")) <= settings.keys()
-    assert check_health(CONTRACT, "synthetic", read_run(execute.out_dir, CONTRACT)) == []
+    assert check_sanity(CONTRACT, "synthetic", read_run(execute.out_dir, CONTRACT)) == []
     assert 0.02 < metrics["absorption"] < 0.9
 
 
@@ -152,21 +152,19 @@ def test_a_broken_result_is_no_evidence_under_the_contract(tmp_path, broken, wor
     metrics = {metric.name: 0.5 for metric in CONTRACT.metrics_of("synthetic")} | {"l0": 5.0}
 
     def problems(changes):
-        used, measured = (
-            {name: changes.get(name, value) for name, value in part.items()} for part in (settings, metrics)
-        )
+        used, measured = ({name: changes.get(name, value) for name, value in part.items()} for part in (settings, metrics))
         own = {name: measured.pop(name) for name in ("final_loss", "train_seconds", "step_ms")}
         (tmp_path / "final_info.json").write_text(json.dumps({"settings": used, "metrics": own}))
         scores = {"eval_type_id": "synthetic", "eval_result_metrics": {"scores": measured}}
         (tmp_path / "eval_results").mkdir(exist_ok=True)
         (tmp_path / "eval_results" / "synthetic.json").write_text(json.dumps(scores))
-        return check_health(CONTRACT, "synthetic", read_run(tmp_path, CONTRACT))
+        return check_sanity(CONTRACT, "synthetic", read_run(tmp_path, CONTRACT))
 
     assert problems({}) == []
     assert any(word in problem for problem in problems(broken))
 
 
-def test_a_smoke_run_leaves_the_same_files_and_names(execute):
+def test_a_smoke_test_leaves_the_same_files_and_names(execute):
     settings, metrics = execute()
     files = {path.name for path in execute.out_dir.iterdir()}
     small_settings, small_metrics = execute(smoke=True)

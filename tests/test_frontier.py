@@ -13,27 +13,27 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from harness.campaign import Campaign
-from harness.contract import Contract
-from harness.evidence import Comparison
-from harness.frontier import Place, Point, place
-from harness.judging import Judging
-from harness.ledger import Judgement, Ledger
+from harness.campaign.campaign import Campaign
+from harness.campaign.contract import Contract
+from harness.campaign.protocols import Silent
+from harness.campaign.record import ControlRecord, MetricRecord, Record, SettingRecord, VerdictRecord
+from harness.campaign.stop import Stop
 from harness.loop import go_on
-from harness.record import ControlRecord, MetricRecord, Record, SettingRecord, VerdictRecord
-from harness.reference import Case
-from harness.results import Results, Value
-from harness.stop import Stop
-from harness.view import Silent
+from harness.results.reading import Results, Value
+from harness.statistics.comparison import Comparison
+from harness.statistics.frontier import FrontierPosition, Point, position_on_frontier
+from harness.statistics.judge import Judge
+from harness.statistics.ledger import Judgement, Ledger
+from harness.statistics.references import MeasuredRun
 
 # --- where a run stands -----------------------------------------------------------------------------------------------
 
 POINTS = (Point("run_0", 5.0), Point("control k=3", 3.0), Point("control k=8", 8.0))
 
 
-def on(at: float, points: tuple[Point, ...] = POINTS) -> Place:
-    found = place("l0", at, 0.0, points)
-    assert isinstance(found, Place)
+def on(at: float, points: tuple[Point, ...] = POINTS) -> FrontierPosition:
+    found = position_on_frontier("l0", at, 0.0, points)
+    assert isinstance(found, FrontierPosition)
     return found
 
 
@@ -56,13 +56,13 @@ def test_the_other_line_is_prolonged_from_the_nearest_points_outside() -> None:
 
 @pytest.mark.parametrize("at", [2.99, 8.01])
 def test_nothing_is_said_beyond_the_outermost_points(at: float) -> None:
-    assert place("l0", at, 0.0, POINTS) == "the frontier goes from 3 to 8, and nothing is said beyond"
+    assert position_on_frontier("l0", at, 0.0, POINTS) == "the frontier goes from 3 to 8, and nothing is said beyond"
 
 
 def test_a_frontier_needs_three_points_that_are_apart() -> None:
-    assert place("l0", 4.0, 0.0, POINTS[:2]) == "a frontier needs 3 points, and there are 2"
+    assert position_on_frontier("l0", 4.0, 0.0, POINTS[:2]) == "a frontier needs 3 points, and there are 2"
     near = Point("control k=3, again", 3.2)
-    assert place("l0", 4.0, 0.0, (*POINTS[:2], near)) == "a frontier needs 3 points, and there are 2"
+    assert position_on_frontier("l0", 4.0, 0.0, (*POINTS[:2], near)) == "a frontier needs 3 points, and there are 2"
     assert on(4.0, (*POINTS, near)).points == on(4.0).points
 
 
@@ -128,7 +128,7 @@ def simulate(shape: Callable[[float], float], better: Any, gain: float = 0.0) ->
         judged: list[Judgement] = []
         for run, at in enumerate((4.0, 6.5, 4.4, 3.4, 7.0), 1):
             values = draw(at, 3, sign)
-            seeds = ledger.wanted(f"run_{run}", values[:1], on(at))
+            seeds = ledger.seeds_wanted(f"run_{run}", values[:1], on(at))
             judged.append(ledger.judge(f"run_{run}", values[:seeds], parent=on(at), baseline=on(at)))
         comparisons = [j.against_parent for j in judged if isinstance(j.against_parent, Comparison)]
         false += any(judgement.kind == "improved" for judgement in judged)
@@ -187,9 +187,7 @@ BASELINE = Record(
     seed=0,
     seeds=list(range(5)),
     settings={name: SettingRecord(value=v, baseline=v, source="reported") for name, v in (("k", 5), ("tokens", 100))},
-    metrics=seeds_of(
-        {"absorption": [0.3 + each for each in NOISE], "ev": [0.8] * 5, "l0": [5.0 + each for each in NOISE]}
-    ),
+    metrics=seeds_of({"absorption": [0.3 + each for each in NOISE], "ev": [0.8] * 5, "l0": [5.0 + each for each in NOISE]}),
 )
 
 
@@ -209,14 +207,14 @@ def control(k: int, absorption: float, ev: float, tokens: int = 100, why_none: s
 FRONTIER = (control(3, 0.4, 0.7), control(8, 0.25, 0.9))
 
 
-def case(l0: float, absorption: float, **facts: Any) -> Case:
+def case(l0: float, absorption: float, **facts: Any) -> MeasuredRun:
     ev = facts.pop("ev", 0.8)
     by_seed = {seed: results(l0 + each, absorption + each / 2, ev) for seed, each in enumerate(NOISE[:3])}
-    return Case(run=facts.pop("run", 1), parent=facts.pop("parent", BASELINE), by_seed=by_seed, **facts)
+    return MeasuredRun(run=facts.pop("run", 1), parent=facts.pop("parent", BASELINE), by_seed=by_seed, **facts)
 
 
-def judge(which: Case, *records: Record, by: Contract = CONTRACT) -> VerdictRecord:
-    return Judging(by, "p", 5, [BASELINE, *records]).judge(which)
+def judge(which: MeasuredRun, *records: Record, by: Contract = CONTRACT) -> VerdictRecord:
+    return Judge(by, "p", 5, [BASELINE, *records]).judge(which)
 
 
 def test_what_was_executed_for_a_frontier_answers_for_a_run() -> None:
@@ -236,9 +234,9 @@ def test_what_was_executed_for_a_frontier_answers_for_a_run() -> None:
 
 
 def test_a_run_that_is_only_sparser_is_no_improvement() -> None:
-    assert judge(case(4.0, 0.345, frontier=FRONTIER)).kind == "within_noise"
+    assert judge(case(4.0, 0.345, frontier=FRONTIER)).kind == "not_significant"
     assert (
-        judge(case(4.0, 0.32, frontier=FRONTIER)).kind == "within_noise"
+        judge(case(4.0, 0.32, frontier=FRONTIER)).kind == "not_significant"
     )  # below the line, not below what a bend allows
 
 
@@ -257,14 +255,10 @@ def test_within_ten_percent_the_baseline_answers() -> None:
         ),
         (2.5, FRONTIER, "the frontier goes from 3 to 8, and nothing is said beyond"),
         (9.0, FRONTIER, "nothing is said beyond"),
-        (
-            4.0,
-            (FRONTIER[0], control(8, 0.2, 0.9, why_none="ev is missing")),
-            "a frontier needs 3 points, and there are 2",
-        ),
+        (4.0, (FRONTIER[0], control(8, 0.2, 0.9, why_none="ev is missing")), "a frontier needs 3 points, and there are 2"),
         (4.0, (FRONTIER[0], control(8, 0.2, 0.9, tokens=900)), "a frontier needs 3 points, and there are 2"),
     ],
-    ids=["no points", "sparser than all", "denser than all", "an unhealthy point", "a point at another scale"],
+    ids=["no points", "sparser than all", "denser than all", "an invalid point", "a point at another scale"],
 )
 def test_without_a_frontier_around_it_a_run_is_not_comparable(
     l0: float, frontier: tuple[ControlRecord, ...], why: str
@@ -277,10 +271,10 @@ def test_without_a_frontier_around_it_a_run_is_not_comparable(
 def test_guards_are_held_against_the_frontier_too() -> None:
     assert judge(case(4.0, 0.2, ev=0.74, frontier=FRONTIER)).kind == "improved"  # 0.75 on the line
     traded = judge(case(4.0, 0.2, ev=0.72, frontier=FRONTIER))
-    assert (traded.kind, traded.falls) == ("traded_off", ["ev -0.03 (limit -0.02)"])
+    assert (traded.kind, traded.guard_violations) == ("trade_off", ["ev -0.03 (limit -0.02)"])
 
 
-def recorded(which: Case, verdict: VerdictRecord) -> Record:
+def recorded(which: MeasuredRun, verdict: VerdictRecord) -> Record:
     names = ("absorption", "ev", "l0")
     return BASELINE.model_copy(
         update={
@@ -298,8 +292,8 @@ def test_the_points_of_one_run_answer_for_the_next_and_nothing_is_forgotten() ->
     first = case(4.0, 0.345, frontier=FRONTIER)
     record = Record.model_validate_json(recorded(first, judge(first)).model_dump_json())
     assert judge(case(6.5, 0.1, ev=0.86, run=2), record).kind == "improved"
-    assert Judging(CONTRACT, "p", 5, [BASELINE, record]).references.overrides_of_frontier(case(6.5, 0.1, run=2)) == []
-    concluded = Judging(CONTRACT, "p", 5, [BASELINE, record]).conclude()
+    assert Judge(CONTRACT, "p", 5, [BASELINE, record]).references.overrides_of_frontier(case(6.5, 0.1, run=2)) == []
+    concluded = Judge(CONTRACT, "p", 5, [BASELINE, record]).conclude()
     assert [each.baseline for each in concluded] == ["frontier at l0 4, between control k=3 and run_0"]
 
 
@@ -315,7 +309,7 @@ def test_a_parent_at_another_l0_is_not_compared_with() -> None:
 
 
 def test_the_settings_that_a_frontier_needs() -> None:
-    references = Judging(CONTRACT, "p", 5, [BASELINE]).references
+    references = Judge(CONTRACT, "p", 5, [BASELINE]).references
     assert references.overrides_of_frontier(case(4.0, 0.2)) == [{"k": 3}, {"k": 8}]  # 5 is the baseline's
     assert references.overrides_of_frontier(case(4.8, 0.2)) == []
     tokens = ControlRecord(
@@ -360,11 +354,7 @@ def test_a_campaign_executes_the_frontier_once_and_says_what_it_costs(
         .replace("baseline_seeds = 8", "baseline_seeds = 5\nfrontier = { k = [2, 4] }")
     )
     (experiment / "experiment.toml").write_text(text)
-    sparser = [
-        "experiment.py",
-        "        return codes\n",
-        "        return [code if code > 0.3 else 0.0 for code in codes]\n",
-    ]
+    sparser = ["experiment.py", "        return codes\n", "        return [code if code > 0.3 else 0.0 for code in codes]\n"]
     better = ["experiment.py", "PULL = 0.6", "PULL = 0.3"]
     sparser_still = [*sparser[:2], sparser[2].replace("0.3", "0.5")]
     script = {
@@ -375,7 +365,7 @@ def test_a_campaign_executes_the_frontier_once_and_says_what_it_costs(
     view = Listening()
     assert go_on(campaign, view=view, stop=Stop()).exit_code == 0
     _, first, second = campaign.read_records()
-    assert first.verdict.kind == "within_noise"
+    assert first.verdict.kind == "not_significant"
     assert (first.metrics["lab.l0"].value or 0) < 2.7
     assert [point.overrides for point in first.frontier] == [{"k": 2}, {"k": 4}]
     assert second.verdict.kind == "improved"

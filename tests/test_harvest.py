@@ -170,10 +170,7 @@ def test_rows_are_shuffled_over_all_blocks(tmp_path: Path) -> None:
     assert sorted(order) == list(range(1000))
     assert all(abs(block.mean() - 500) < 60 for block in blocks)
     assert abs(np.corrcoef(order, np.arange(1000))[0, 1]) < 0.1
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *[f"block-0000{i}.bf16" for i in range(4)],
-        "manifest.json",
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*[f"block-0000{i}.bf16" for i in range(4)], "manifest.json"]
 
 
 def test_a_text_that_ends_early_gives_what_it_has(settings: Settings) -> None:
@@ -376,9 +373,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_done(
     assert "`harness cache`" in str(caught.value) and said == []
 
 
-def test_a_disk_that_fills_up_meanwhile_is_said(
-    settings: Settings, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_fills_up_meanwhile_is_said(settings: Settings, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full, a device that is always full")
     monkeypatch.setattr(Writer, "_arrived", lambda self, block: Path("/dev/full"))
@@ -427,12 +422,8 @@ def test_a_document_is_on_the_same_side_wherever_it_comes_from(tmp_path: Path) -
 
     documents = [f"document {number}" for number in range(300)]
     (tmp_path / "lines").mkdir()
-    (tmp_path / "lines" / "a.jsonl").write_text(
-        "".join(json.dumps({"content": each}) + "\n" for each in documents[:150])
-    )
-    (tmp_path / "lines" / "b.jsonl").write_text(
-        "".join(json.dumps({"text": each}) + "\n\n" for each in documents[150:])
-    )
+    (tmp_path / "lines" / "a.jsonl").write_text("".join(json.dumps({"content": each}) + "\n" for each in documents[:150]))
+    (tmp_path / "lines" / "b.jsonl").write_text("".join(json.dumps({"text": each}) + "\n\n" for each in documents[150:]))
     parquet.write_table(Table.from_pydict({"id": list(range(300)), "text": documents}), tmp_path / "all.parquet")
     (tmp_path / "texts" / "deep").mkdir(parents=True)
     for number, document in enumerate(documents):

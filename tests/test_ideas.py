@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract import default_contract, load_contract
-from harness.errors import InputError
-from harness.idea import choose_idea, load_ideas
+from harness.campaign.contract import default_contract, load_contract
+from harness.campaign.errors import InputError
+from harness.campaign.idea import choose_idea, load_ideas
 
 from .unprivileged import unprivileged
 
@@ -130,7 +130,7 @@ def experiment(folder, toml):
 
 def test_the_shipped_contract_leaves_nothing_unjudged():
     contract = load_contract(ROOT)
-    assert contract.unjudged == []
+    assert contract.not_judged == []
     assert contract.primary.name == "absorption"
     assert contract.editable == ["experiment.py"]
     assert {"absorption", "explained_variance", "l0"} <= {metric.name for metric in contract.metrics_of("synthetic")}
@@ -197,9 +197,9 @@ def test_units_of_limits_are_read(tmp_path):
             '[[metric]]\nname="a"\nbetter="lower"\nprimary=true\n[[metric]]\nname="b"\nbetter="lower"\nprimary=true',
             "more than one metric is primary",
         ),
-        ('[[health]]\nvalue = "a"', "a health rule needs one of"),
-        ('[[health]]\nvalue = "a"\nabove = nan', "health.0.above"),
-        ('[[health]]\nvalue = "a"\nabove = 0\ntimes = inf', "health.0.times"),
+        ('[[sanity]]\nvalue = "a"', "a sanity rule needs one of"),
+        ('[[sanity]]\nvalue = "a"\nabove = nan', "sanity.0.above"),
+        ('[[sanity]]\nvalue = "a"\nabove = 0\ntimes = inf', "sanity.0.times"),
         ('default_profile = "x"', "default_profile x is not one of the profiles"),
         ('[profiles.x]\nmetrics = ["m"]', "profiles.x.metrics: m is not a metric of the contract"),
         ("[profiles.x.settings]\nk = [1]", "profiles.x.settings.k"),
@@ -236,12 +236,8 @@ def test_a_folder_with_just_an_experiment_gets_the_default_contract(tmp_path):
     (tmp_path / "link").symlink_to("data.csv")
     contract = load_contract(tmp_path)
     assert contract == default_contract(tmp_path)
-    assert (contract.editable, contract.auxiliary, contract.files) == (
-        ["experiment.py"],
-        ["plot.py"],
-        ["data.csv", "lib"],
-    )
-    assert len(contract.unjudged) == 4
+    assert (contract.editable, contract.auxiliary, contract.files) == (["experiment.py"], ["plot.py"], ["data.csv", "lib"])
+    assert len(contract.not_judged) == 4
     assert contract.profile(None)[0] == ""
 
 

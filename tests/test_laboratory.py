@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 
-from harness import laboratory
-from harness.campaign import Campaign, Options, create_campaign
-from harness.contract import Contract, load_contract
-from harness.errors import InputError
-from harness.execution import file_results
-from harness.idea import Idea
-from harness.journal import read_events
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.contract import Contract, load_contract
+from harness.campaign.errors import InputError
+from harness.campaign.idea import Idea
+from harness.campaign.journal import read_events
+from harness.campaign.protocols import Silent
+from harness.campaign.stop import Stop
+from harness.execution import scoring as laboratory
+from harness.execution.executions import file_results
 from harness.loop import Ending, go_on
-from harness.scored import read_run
-from harness.stop import Stop
-from harness.view import Silent
+from harness.results.run_results import read_run
 from tests.test_resume import drive, facts, start
 from tests.waiting import until
 
@@ -167,11 +167,7 @@ def test_scores_are_the_scorers_and_what_the_experiment_reports_stands_apart(lab
     assert "the experiment wrote eval results itself; they are kept as reported and not read" in warnings
     folder = made.run_folder(1)
     assert json.loads((folder / "reported" / "toy.json").read_text())["eval_result_metrics"]["all"]["error"] == 0
-    assert sorted(path.name for path in (folder / "eval_results").iterdir()) == [
-        "facts.json",
-        "skipped.json",
-        "toy.json",
-    ]
+    assert sorted(path.name for path in (folder / "eval_results").iterdir()) == ["facts.json", "skipped.json", "toy.json"]
 
 
 def test_a_metric_of_the_scorers_is_no_evidence_when_only_reported(lab: Path) -> None:
@@ -190,7 +186,7 @@ def test_reported_settings_that_contradict_the_artifact_are_no_evidence(lab: Pat
     made = campaign(lab, [*BETTER, ("[guess, 0.0]", "[guess, 0.0, 0.0]")])
     assert end(made).exit_code == 0
     run = made.read_records()[1]
-    assert run.verdict.kind == "unhealthy"
+    assert run.verdict.kind == "invalid"
     assert "settings.size: 2 is reported; the artifact has 3" in run.verdict.why
     assert (run.settings["size"].value, run.settings["size"].source) == (3, "artifact")
 
@@ -199,22 +195,22 @@ def test_what_the_scorer_refuses_goes_back_to_the_agent(lab: Path) -> None:
     made = campaign(lab, [*BETTER, ("[guess, 0.0]", '[guess, "x"]')], [('[guess, "x"]', "[guess, 0.0]")])
     assert end(made).exit_code == 0
     run = made.read_records()[1]
-    assert [attempt.status for attempt in run.attempts] == ["wrong_result", "completed"]
+    assert [attempt.status for attempt in run.attempts] == ["left_no_result", "completed"]
     assert "could not be scored: exit code 1: toylab: model.json: expected numbers" in run.attempts[0].why
     kept = made.attempt_folder(1, 1)
     assert json.loads((kept / "out" / "model.json").read_text())[1] == "x"
     assert "expected numbers" in (kept / "scoring.txt").read_text()
 
 
-def test_what_the_scorer_refuses_is_found_in_the_smoke_run(lab: Path) -> None:
+def test_what_the_scorer_refuses_is_found_in_the_smoke_test(lab: Path) -> None:
     (lab / "experiment.toml").write_text(CONTRACT.replace("smoke = false", ""))
     made = campaign(lab, [*BETTER, ("[guess, 0.0]", '[guess, "x"]')], max_attempts=1)
     end(made)
     (attempt,) = made.read_records()[1].attempts
-    assert (attempt.status, attempt.why[:40]) == ("smoke_failed", "smoke run: it was executed well and coul")
+    assert (attempt.status, attempt.why[:40]) == ("smoke_test_failed", "smoke test: it was executed well and cou")
 
 
-def test_a_smoke_run_may_be_scored_by_fewer_evals_than_a_run(lab: Path) -> None:
+def test_a_smoke_test_may_be_scored_by_fewer_evals_than_a_run(lab: Path) -> None:
     (lab / "toylab" / "score.py").write_text(SCORER.replace('{"evals": "toy"}', '{"evals": "toy wide"}'))
     wide = '[[metric]]\nname = "width"\nsources = ["wide.width"]\n\n[profiles.toy]'
     (lab / "experiment.toml").write_text(CONTRACT.replace("smoke = false", "").replace("[profiles.toy]", wide))
@@ -229,7 +225,7 @@ def test_nothing_goes_on_from_a_baseline_that_cannot_be_scored(lab: Path) -> Non
     (lab / "experiment.py").write_text(EXPERIMENT.replace("[guess, 0.0]", '["x"]'))
     ending = end(campaign(lab, BETTER))
     assert ending.exit_code == 4
-    assert "the baseline wrong result" in ending.message
+    assert "the baseline left no result" in ending.message
     assert "toylab: model.json: expected numbers" in ending.message
 
 
@@ -245,10 +241,7 @@ def test_nothing_goes_on_from_a_baseline_that_cannot_be_scored(lab: Path) -> Non
 def test_only_regular_files_are_handed_over(lab: Path, instead: str, words: str) -> None:
     made = campaign(
         lab,
-        [
-            *BETTER,
-            ("metrics = {", f"import atexit\natexit.register(lambda: [{instead.replace(';', ',')}])\nmetrics = {{"),
-        ],
+        [*BETTER, ("metrics = {", f"import atexit\natexit.register(lambda: [{instead.replace(';', ',')}])\nmetrics = {{")],
         max_attempts=1,
     )
     end(made)
@@ -281,7 +274,7 @@ def test_an_out_dir_that_was_replaced_is_not_followed(lab: Path, instead: str, s
     assert end(made).exit_code == 0
     _, run = made.read_records()
     assert [(attempt.status, attempt.why) for attempt in run.attempts] == [
-        ("wrong_result", "run_1: the out_dir was replaced by a link or a file, so nothing in it is the run's.")
+        ("left_no_result", "run_1: the out_dir was replaced by a link or a file, so nothing in it is the run's.")
     ]
     assert run.metrics == {}
     assert {path.name for path in outside.iterdir()} == before
@@ -340,7 +333,7 @@ def test_data_are_prepared_once_for_each_settings_and_are_read_only_to_the_exper
     write = "\ntry:\n    (Path(os.environ['HARNESS_LAB_CACHE']) / 'data.json').write_text('{\"aim\": 0}')\nexcept OSError:\n    pass\n"
     made = campaign(lab, [*BETTER, ("settings = {", write + "settings = {")])
     assert end(made).exit_code == 0
-    assert prepared() == ["{} None", "{} 1"]  # for the runs, and for the smoke run
+    assert prepared() == ["{} None", "{} 1"]  # for the runs, and for the smoke test
     assert made.read_records()[1].metrics["error"].value == 0.25
     assert json.loads((laboratory.lab_cache() / "data.json").read_text()) == {"aim": 3.0}
     assert not list(made.local.glob("executions/*"))
@@ -388,12 +381,10 @@ def while_run_1_is_executed(lab: Path, act: Callable[[Path], object]) -> Campaig
     ],
     ids=["changed", "removed", "joined"],
 )
-def test_data_that_change_while_an_execution_reads_them_cost_an_attempt(
-    lab: Path, act: Callable[[Path], object]
-) -> None:
+def test_data_that_change_while_an_execution_reads_them_cost_an_attempt(lab: Path, act: Callable[[Path], object]) -> None:
     made = while_run_1_is_executed(lab, act)
     run = made.read_records()[1]
-    assert [attempt.status for attempt in run.attempts] == ["wrong_result", "completed"]
+    assert [attempt.status for attempt in run.attempts] == ["left_no_result", "completed"]
     assert "changed while it was executed, so what it read is unknown" in run.attempts[0].why
     assert prepared() == ["{} None"] * 2  # and are prepared again
 
@@ -437,9 +428,7 @@ with open(Path(os.environ["HARNESS_LAB_CACHE"]) / "evals" / "told.txt", "a") as 
 """
 
 
-def test_a_judges_key_goes_to_scorers_that_ask_a_judge_and_into_no_file(
-    lab: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_judges_key_goes_to_scorers_that_ask_a_judge_and_into_no_file(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "HTTPS_PROXY", "HF_TOKEN"):
         monkeypatch.setenv(name, KEY)
     (lab / "experiment.toml").write_text('judged = ["wide"]\n' + PREPARED + CONTRACT + 'warm = ["colorsys"]\n')
@@ -458,11 +447,7 @@ def test_a_judges_key_goes_to_scorers_that_ask_a_judge_and_into_no_file(
     assert go_on(made, view=Looking(), stop=Stop(), score=(1, "wide")).exit_code == 0
     assert kept == []
     told = (laboratory.lab_cache() / "evals" / "told.txt").read_text().splitlines()
-    assert [(KEY in line, "HTTPS_PROXY': None" in line) for line in told] == [
-        (False, True),
-        (False, True),
-        (True, False),
-    ]
+    assert [(KEY in line, "HTTPS_PROXY': None" in line) for line in told] == [(False, True), (False, True), (True, False)]
     assert all("HF_TOKEN': None" in line for line in told)
     secrets = {line.partition("HARNESS_SECRET': ")[2] for line in told}
     assert len(secrets) == 1 and "None" not in secrets.pop()
@@ -470,9 +455,7 @@ def test_a_judges_key_goes_to_scorers_that_ask_a_judge_and_into_no_file(
 
 def test_a_warm_process_imports_from_the_laboratory_alone(lab: Path) -> None:
     (lab / "experiment.toml").write_text(CONTRACT + 'warm = ["toylab"]\n')
-    planted = (
-        "import os\nfrom pathlib import Path\n(Path(os.environ['HARNESS_LAB_CACHE']) / 'evals' / 'hijacked').touch()\n"
-    )
+    planted = "import os\nfrom pathlib import Path\n(Path(os.environ['HARNESS_LAB_CACHE']) / 'evals' / 'hijacked').touch()\n"
     made = campaign(lab, BETTER)
     folder = made.local / "warm" / "1"
     for place in (folder.parent, folder):
@@ -535,7 +518,9 @@ def test_what_comes_into_the_warm_folder_is_noticed(lab: Path) -> None:
                 (made.local / "warm" / "1" / "json.py").touch()
                 planted.touch()
 
-    waits = f"import time\nfrom pathlib import Path\nprint('scoring', flush=True)\nwhile not Path({str(planted)!r}).exists():\n"
+    waits = (
+        f"import time\nfrom pathlib import Path\nprint('scoring', flush=True)\nwhile not Path({str(planted)!r}).exists():\n"
+    )
     (lab / "toylab" / "score.py").write_text(f"{waits}    time.sleep(0.05)\n" + SCORER)
     made = campaign(lab, BETTER)
     ending = go_on(made, view=Planting(), stop=Stop())

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness.campaign import Campaign
-from harness.folders import remove
+from harness.campaign.campaign import Campaign
+from harness.campaign.files import remove
+from harness.campaign.protocols import Silent
+from harness.campaign.repository import Repository
+from harness.campaign.stop import Stop
 from harness.loop import go_on
-from harness.repository import Repository
-from harness.stop import Stop
-from harness.view import Silent
 from tests.unprivileged import unprivileged
 
 Make = Callable[..., Campaign]
@@ -36,23 +36,15 @@ LEFT = {
         "completed",
         "a/GIT~1/HEAD",
     ),
-    "a file that nobody may read": (
-        '(out / "secret").write_text("x"); (out / "secret").chmod(0)',
-        "completed",
-        "secret",
-    ),
+    "a file that nobody may read": ('(out / "secret").write_text("x"); (out / "secret").chmod(0)', "completed", "secret"),
     "a folder that nobody may read": (
         '(out / "in").mkdir(); (out / "in" / "file").write_text("x"); (out / "in").chmod(0)',
         "completed",
         "in/file",
     ),
     "folders deeper than a path is long": (DEEP, "completed", None),
-    "no out_dir": ("import shutil; shutil.rmtree(out)", "wrong_result", None),
-    "a file in place of the out_dir": (
-        'import shutil; shutil.rmtree(out); out.write_text("x")',
-        "wrong_result",
-        None,
-    ),
+    "no out_dir": ("import shutil; shutil.rmtree(out)", "left_no_result", None),
+    "a file in place of the out_dir": ('import shutil; shutil.rmtree(out); out.write_text("x")', "left_no_result", None),
     "an out_dir that nobody may read": ("out.chmod(0)", "completed", None),
     "a working copy that nobody may read": ("Path().absolute().chmod(0)", "completed", None),
 }
@@ -93,9 +85,7 @@ def test_what_an_experiment_leaves_does_not_end_the_campaign(make_campaign: Make
     subprocess.run(["git", "fsck", "--strict"], cwd=campaign.root, check=True)
 
 
-_EXPERIMENT = (
-    (__import__("pathlib").Path(__file__).parent / "small" / "experiment.py").read_text().replace("0.05", "0.1")
-)
+_EXPERIMENT = (__import__("pathlib").Path(__file__).parent / "small" / "experiment.py").read_text().replace("0.05", "0.1")
 
 
 def _indented(code: str) -> str:

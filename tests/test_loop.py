@@ -13,20 +13,19 @@ from typing import Any
 
 import pytest
 
-from harness import dialogue
-from harness.agents import Reply
+from harness.agents import dialogue
 from harness.agents.aider import AiderAgent
-from harness.budget import spent
-from harness.campaign import Campaign, Options, create_campaign
-from harness.errors import CannotGoOn, HarnessError, InputError
-from harness.executors.confinement import Confinement
-from harness.idea import Idea
-from harness.journal import Journal, read_events
+from harness.campaign.budget import spent
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.errors import CannotGoOn, HarnessError, InputError
+from harness.campaign.idea import Idea
+from harness.campaign.journal import Journal, read_events
+from harness.campaign.protocols import Reply, Silent
+from harness.campaign.record import Record
+from harness.campaign.stop import Stop
+from harness.cli.running import resume
+from harness.execution.executors.sandbox import Sandbox
 from harness.loop import Ending, go_on, next_brief
-from harness.record import Record
-from harness.running import resume
-from harness.stop import Stop
-from harness.view import Silent
 from tests.scripted import ScriptedAgent
 from tests.unprivileged import unprivileged
 
@@ -71,7 +70,7 @@ def test_a_campaign_ends_when_its_runs_are_spent(make_campaign: Make) -> None:
     assert first.metrics["loss"].value < baseline.metrics["loss"].value
     assert first.settings["rate"].value == 0.1
     assert (first.parent, second.parent) == (0, 1)
-    assert first.verdict.kind == second.verdict.kind == "undecided"
+    assert first.verdict.kind == second.verdict.kind == "inconclusive"
 
 
 def test_each_step_is_a_commit_and_each_run_a_tag(make_campaign: Make) -> None:
@@ -82,7 +81,7 @@ def test_each_step_is_a_commit_and_each_run_a_tag(make_campaign: Make) -> None:
         "Start: A small idea",
         "Run 0: completed, baseline",
         "Run 1, attempt 1: change by the agent",
-        "Run 1: completed, undecided",
+        "Run 1: completed, inconclusive",
         "Where the campaign stands",
     ]
     assert '"rate": 0.1' in git(campaign, "show", "run_1:experiment.py")
@@ -94,12 +93,12 @@ def test_unchanged_code_costs_no_run(make_campaign: Make) -> None:
     campaign = make_campaign({"run 1, attempt 1": plan_only, "run 1, attempt 2": FASTER, "run 2, attempt 1": DONE})
     assert run(campaign).reason == "all_completed"
     record = campaign.read_records()[1]
-    assert [attempt.status for attempt in record.attempts] == ["refused", "completed"]
+    assert [attempt.status for attempt in record.attempts] == ["rejected", "completed"]
     assert record.run == 1
     assert "did not change" in brief_of(campaign, 1, 2)
 
 
-def test_four_refused_attempts_fail_the_run_and_the_campaign_goes_on(make_campaign: Make) -> None:
+def test_four_rejected_attempts_fail_the_run_and_the_campaign_goes_on(make_campaign: Make) -> None:
     nothing = {"text": "I thought about it."}
     script = {f"run 1, attempt {n}": nothing for n in range(1, 5)}
     campaign = make_campaign(script | {"run 2, attempt 1": FASTER})
@@ -114,7 +113,7 @@ def test_a_failed_run_leaves_no_broken_code_behind(make_campaign: Make) -> None:
     script = {"run 1, attempt 1": crash} | {f"run 1, attempt {n}": {"text": "?"} for n in (2, 3, 4)}
     campaign = make_campaign(script | {"run 2, attempt 1": FASTER})
     run(campaign)
-    assert campaign.read_records()[1].attempts[0].status == "smoke_failed"
+    assert campaign.read_records()[1].attempts[0].status == "smoke_test_failed"
     assert "(1 - 1)" not in (campaign.root / "experiment.py").read_text()
     assert campaign.read_records()[2].status == "completed"
     assert "(1 - 1)" in git(campaign, "log", "-p", "--", "experiment.py")  # the evidence stays
@@ -139,8 +138,8 @@ def test_forbidden_edits_are_put_back_and_the_good_one_is_kept(make_campaign: Ma
     run(campaign)
     record = campaign.read_records()[1]
     assert record.metrics["loss"].value > 0
-    assert any("experiment.toml" in sentence for sentence in record.attempts[0].put_back)
-    assert any("run_1/final_info.json" in sentence for sentence in record.attempts[0].put_back)
+    assert any("experiment.toml" in sentence for sentence in record.attempts[0].restored)
+    assert any("run_1/final_info.json" in sentence for sentence in record.attempts[0].restored)
     assert (campaign.root / "experiment.toml").read_text() == contract
     assert "experiment.toml" in brief_of(campaign, 2, 1)
 
@@ -206,18 +205,18 @@ def test_controls_that_are_switched_on_later_answer_for_the_runs_that_come_then(
     assert second.verdict.kind != "not_comparable"
 
 
-def test_a_diverged_run_is_unhealthy(make_campaign: Make) -> None:
+def test_a_diverged_run_is_invalid(make_campaign: Make) -> None:
     campaign = make_campaign({"run 1, attempt 1": edit('"rate": 0.05', '"rate": 1.1'), "run 2, attempt 1": DONE})
     run(campaign)
-    assert campaign.read_records()[1].verdict.kind == "unhealthy"
+    assert campaign.read_records()[1].verdict.kind == "invalid"
     assert "did not get nearer" in campaign.read_records()[1].verdict.why
 
 
-def test_a_metric_renamed_is_found_in_the_smoke_run(make_campaign: Make) -> None:
+def test_a_metric_renamed_is_found_in_the_smoke_test(make_campaign: Make) -> None:
     campaign = make_campaign({"run 1, attempt 1": edit('"loss": x * x,', '"lost": x * x,'), "run 1, attempt 2": DONE})
     run(campaign)
     record = campaign.read_records()[1]
-    assert record.attempts[0].status == "smoke_failed"
+    assert record.attempts[0].status == "smoke_test_failed"
     assert "loss" in record.attempts[0].why
 
 
@@ -354,7 +353,7 @@ def test_a_persons_word_goes_into_the_next_brief_once(make_campaign: Make) -> No
     run(campaign)
     assert "Mind the learning rate." in brief_of(campaign, 1, 1)
     assert "Mind the learning rate." not in brief_of(campaign, 2, 1)
-    assert campaign.read_records()[1].told == ["Mind the learning rate."]
+    assert campaign.read_records()[1].messages == ["Mind the learning rate."]
 
 
 def test_a_persons_word_calls_the_agent_back_after_all_completed(make_campaign: Make) -> None:
@@ -376,13 +375,10 @@ def test_who_is_called_back_may_say_again_that_all_is_completed(make_campaign: M
     (campaign.inbox / "1.txt").write_text("Are you sure?")
     assert run(campaign).reason == "all_completed"
     assert "Are you sure?" in brief_of(campaign, 1, 2)
-    asked = [e["step"] for e in read_events(campaign.journal) if str(e.get("step")).endswith("/gate")]
+    asked = [e["step"] for e in read_events(campaign.journal) if str(e.get("step")).endswith("/pre_check")]
     assert asked == [], "an answer without a change that says so is no refused change"
     recorded = campaign.read_records()[1]
-    assert (recorded.status, [each.why for each in recorded.attempts]) == (
-        "failed",
-        ["the agent said ALL_COMPLETED"] * 2,
-    )
+    assert (recorded.status, [each.why for each in recorded.attempts]) == ("failed", ["the agent said ALL_COMPLETED"] * 2)
 
 
 @pytest.mark.parametrize(
@@ -393,9 +389,7 @@ def test_who_is_called_back_may_say_again_that_all_is_completed(make_campaign: M
     ],
     ids=["after a refused attempt", "beside edits"],
 )
-def test_a_persons_word_after_all_completed_is_heard_in_the_next_run(
-    make_campaign: Make, first: dict[str, Any]
-) -> None:
+def test_a_persons_word_after_all_completed_is_heard_in_the_next_run(make_campaign: Make, first: dict[str, Any]) -> None:
     campaign = make_campaign(first | {"run 2, attempt 1": STEEPER, "run 3, attempt 1": DONE}, max_runs=3)
     assert run(campaign).reason == "all_completed"
     assert len(campaign.read_records()) == 2
@@ -404,7 +398,7 @@ def test_a_persons_word_after_all_completed_is_heard_in_the_next_run(
     (campaign.inbox / "1.txt").write_text("Try a steeper one.")
     assert run(campaign).reason == "all_completed"
     second = campaign.read_records()[2]
-    assert (second.status, second.told) == ("completed", ["Try a steeper one."])
+    assert (second.status, second.messages) == ("completed", ["Try a steeper one."])
     assert len([e for e in read_events(campaign.journal) if str(e.get("step")).endswith("/turn")]) / 2 == len(first) + 2
 
 
@@ -446,7 +440,7 @@ def test_a_change_that_a_person_committed_during_a_run_is_theirs_in_the_next(mak
 
     class Pausing(Silent):
         def begin(self, run: int, max_runs: int, attempt: int, phase: str, expected: float | None = None) -> None:
-            stop.soon = phase == "smoke"
+            stop.soon = phase == "smoke_test"
 
     assert go_on(campaign, view=Pausing(), stop=stop).reason == "interrupted"
     code = campaign.root / "experiment.py"
@@ -460,15 +454,15 @@ def test_a_change_that_a_person_committed_during_a_run_is_theirs_in_the_next(mak
     assert "+x = 4.0" in brief_of(campaign, 2, 1)
 
 
-def test_a_person_forces_a_refused_change_through(make_campaign: Make) -> None:
+def test_a_person_forces_a_rejected_change_through(make_campaign: Make) -> None:
     refused = {f"run 1, attempt {n}": edit("x = 5.0", f"# {n}\nx = 5.0") for n in range(1, 2)}
     campaign = make_campaign(refused, max_runs=2)
     assert run(campaign).reason == "session_over"
     assert run(campaign, force=True).reason == "session_over"
     record = campaign.read_records()[1]
-    assert [attempt.status for attempt in record.attempts] == ["refused", "completed"]
+    assert [attempt.status for attempt in record.attempts] == ["rejected", "completed"]
     assert record.attempts[1].forced
-    assert record.verdict.kind == "no_effect"  # forced through the gate, not through the verdict
+    assert record.verdict.kind == "no_effect"  # forced through the pre-check, not through the verdict
 
 
 def test_the_change_that_is_forced_is_the_last_refused_one_of_the_run_in_hand(make_campaign: Make) -> None:
@@ -477,13 +471,13 @@ def test_the_change_that_is_forced_is_the_last_refused_one_of_the_run_in_hand(ma
     campaign = make_campaign(script)
     assert run(campaign).reason == "session_over"
     ending = run(campaign, force=True)
-    assert (ending.exit_code, ending.message) == (4, "--force: run 2, the one in hand, has no refused change.")
+    assert (ending.exit_code, ending.message) == (4, "--force: run 2, the one in hand, has no rejected change.")
     script |= {"run 2, attempt 2": edit("x = 5.0", "# once more\nx = 5.0"), "run 2, attempt 3": {"text": "I thought."}}
     campaign.replayed.write_text(json.dumps(script))
     assert run(campaign).reason == "session_over"
     view = Listening()
     go_on(campaign, view=view, stop=Stop(), force=True)
-    assert any("forced: the change of run 2, attempt 2, which was refused: Only comments" in line for line in view.said)
+    assert any("forced: the change of run 2, attempt 2, which was rejected: Only comments" in line for line in view.said)
     last = campaign.read_records()[2].attempts[-1]
     assert (last.status, last.forced, last.number) == ("completed", True, 4)
     assert "# once more" in git(campaign, "show", f"{last.commit}:experiment.py")
@@ -591,10 +585,10 @@ def test_a_foreign_experiment_works_unchanged(tmp_path: Path) -> None:
     assert run(campaign).reason == "runs_spent"
     baseline, first = campaign.read_records()
     assert baseline.metrics["shakespeare.score_mean"].value == 7 * 1.125 + 0.25
-    assert first.attempts[0].status == "refused"
+    assert first.attempts[0].status == "rejected"
     assert "plot.py" in first.attempts[0].why
     assert first.metrics["shakespeare.score_mean"].value == 7 * 2.125 + 0.25
-    assert first.verdict.kind == "undecided"
+    assert first.verdict.kind == "inconclusive"
     assert "Not judged" in campaign.notes.read_text()
 
 
@@ -608,9 +602,7 @@ def test_links_that_do_not_go_along_are_named(tmp_path: Path) -> None:
     idea = Idea(Name="theirs", Title="Their idea", Experiment="Do it.")
     campaign = create_campaign(tmp_path / "runs", idea, folder, Options(), python=sys.executable, say=said.append)
     assert not (campaign.root / "data").exists()
-    assert (
-        [line for line in said if str(folder / "lib" / "link") in line and str(folder / "data") in line] == said != []
-    )
+    assert [line for line in said if str(folder / "lib" / "link") in line and str(folder / "data") in line] == said != []
 
 
 def test_a_second_campaign_beside_the_first_holds_nothing_of_it(tmp_path: Path) -> None:
@@ -781,7 +773,7 @@ def next_brief_or_empty(campaign: Campaign) -> str:
         return ""
 
 
-@pytest.mark.skipif(not Confinement([]).possible, reason="the kernel has no Landlock")
+@pytest.mark.skipif(not Sandbox([]).possible, reason="the kernel has no Landlock")
 def test_an_experiment_cannot_read_what_earlier_runs_left(make_campaign: Make) -> None:
     thief = edit(
         "x = 5.0\n",

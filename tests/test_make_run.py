@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness import kept
-from harness.campaign import Campaign
-from harness.cli import cli
+from harness.campaign.campaign import Campaign
+from harness.cli.main import cli
+from harness.execution import baseline_cache as kept
 
 from .training import QUICK, ROOT
 from .waiting import unhurried
@@ -30,13 +30,11 @@ def test_the_shipped_session_takes_its_idea_through_the_shipped_experiment(
     (tmp_path / "experiment.toml").write_text(contract, encoding="utf-8")
     settings = [part for name, value in QUICK.items() for part in ("--set", f"{name}={value}")]
     monkeypatch.setenv("HARNESS_LAB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(kept, "shelves", lambda: tmp_path / "shelves")
+    monkeypatch.setattr(kept, "root", lambda: tmp_path / "baselines")
     for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "DEEPSEEK_API_KEY", "OPENROUTER_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     idea, out = str(ROOT / "ideas" / "hierarchy.json"), str(tmp_path / "runs")
-    done = CliRunner().invoke(
-        cli, ["run", idea, "--experiment", str(tmp_path), "--out", out, "--max-runs", "3", *settings]
-    )
+    done = CliRunner().invoke(cli, ["run", idea, "--experiment", str(tmp_path), "--out", out, "--max-runs", "3", *settings])
     assert done.exit_code == 0, done.output
 
     campaign = Campaign(tmp_path / "runs" / "hierarchy")
@@ -44,8 +42,8 @@ def test_the_shipped_session_takes_its_idea_through_the_shipped_experiment(
     assert [record.status for record in (baseline, *runs)] == ["completed"] * 4
     assert [[attempt.status for attempt in record.attempts] for record in runs] == [
         ["completed"],
-        ["refused", "completed"],
-        ["smoke_failed", "completed"],
+        ["rejected", "completed"],
+        ["smoke_test_failed", "completed"],
     ]
     assert "Only comments" in runs[1].attempts[0].why
     assert "must match the size of tensor" in runs[2].attempts[0].why

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import InputError
-from harness.model_choice import PROVIDERS, choose
+from harness.campaign.errors import InputError
+from harness.cli.model_choice import PROVIDERS, choose
 
 KEYS = {"ANTHROPIC_API_KEY": "k", "OPENAI_API_KEY": "k"}
 

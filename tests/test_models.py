@@ -157,9 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append(self.path)
         path = self.path.partition("?")[0]
         is_file = "/resolve/" in path or path.endswith("/auth-check")
-        if self.server.refusal and (
-            is_file or self.server.refusal != "GatedRepo"
-        ):  # what is gated is listed all the same
+        if self.server.refusal and (is_file or self.server.refusal != "GatedRepo"):  # what is gated is listed all the same
             status = 401 if self.server.refusal == "RepoNotFound" else 403
             self._answer(status, b"{}", {"X-Error-Code": self.server.refusal})
         elif path == "/api/models/some/model/auth-check":
@@ -223,12 +221,7 @@ except model_files.CannotPrepare as error:
 def ask(hub: Hub, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """A process of its own: the hub's library reads its environment when it is imported."""
     place = f"http://127.0.0.1:{hub.server_port}"
-    given = {
-        "HF_ENDPOINT": place,
-        "HF_HOME": str(home),
-        "HF_HUB_DISABLE_XET": "1",
-        "HARNESS_LAB_CACHE": str(home / "lab"),
-    }
+    given = {"HF_ENDPOINT": place, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HARNESS_LAB_CACHE": str(home / "lab")}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     return subprocess.run(
         [sys.executable, "-c", ASK],

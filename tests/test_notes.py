@@ -4,18 +4,11 @@ import re
 
 import pytest
 
-from harness.contract import Contract, Metric
-from harness.idea import Idea
-from harness.notes import person_section, render_notes
-from harness.record import (
-    AttemptRecord,
-    MetricRecord,
-    Record,
-    ReviewRecord,
-    SettingRecord,
-    UsageRecord,
-    VerdictRecord,
-)
+from harness.campaign.contract import Contract, Metric
+from harness.campaign.idea import Idea
+from harness.campaign.record import AttemptRecord, MetricRecord, Record, ReviewRecord, SettingRecord, VerdictRecord
+from harness.campaign.usage import Usage
+from harness.report.notes import person_section, render_notes
 
 IDEA = Idea(Name="hierarchy", Title="Parents from the decoder", Experiment="Penalise orphans.")
 CONTRACT = Contract(metric=[Metric(name="core.mse", better="lower", primary=True)])
@@ -67,45 +60,39 @@ def test_a_run_is_told_with_code_settings_and_metrics_beside_the_baseline():
 
 def test_attempts_that_failed_are_told_with_their_reasons():
     attempts = [
-        AttemptRecord(
-            number=1, status="refused", why="only\ncomments", commit="aaaaaaaaaaaaaa", put_back=["x.py: no."]
-        ),
+        AttemptRecord(number=1, status="rejected", why="only\ncomments", commit="aaaaaaaaaaaaaa", restored=["x.py: no."]),
         AttemptRecord(number=2, status="crashed", why="exit code 1", forced=True),
         AttemptRecord(number=3, status="completed", by_person=True),
     ]
     text = notes(a_run(attempts=attempts))
     assert (
-        "  Attempts that failed:\n  - attempt 1, refused: only comments (commit aaaaaaaaaa)\n"
+        "  Attempts that failed:\n  - attempt 1, rejected: only comments (commit aaaaaaaaaa)\n"
         "  - attempt 2, crashed: exit code 1\n  Not kept of attempt 1: x.py: no.\n"
-        "  Attempt 3 holds a change by a person.\n  Attempt 2 was forced through the gate by a person.\n"
+        "  Attempt 3 holds a change by a person.\n  Attempt 2 was forced through the pre-check by a person.\n"
     ) in text
 
 
 def test_a_failed_run_has_no_numbers():
-    text = notes(
-        a_run(status="failed", verdict=VerdictRecord(kind="failed", why="4 attempts"), metrics={}, settings={})
-    )
+    text = notes(a_run(status="failed", verdict=VerdictRecord(kind="failed", why="4 attempts"), metrics={}, settings={}))
     assert "No metrics: this run has no result that is evidence." in text
     assert "    metric " not in text
 
 
 def test_an_unknown_cost_is_unknown_and_so_is_the_sum():
-    text = notes(a_run(1, usage=UsageRecord(cost=0.5)), a_run(2, usage=UsageRecord(sent=7, cost=None)))
+    text = notes(a_run(1, usage=Usage(cost=0.5)), a_run(2, usage=Usage(sent=7, cost=None)))
     assert "Used so far: 7 tokens sent, 0 received, cost unknown, 0 s" in text
     assert text.count("cost unknown") == 2 and text.count("$0.5000") == 1
 
 
 def test_the_reviewers_cost_counts():
-    review = ReviewRecord(model="expert", text="less", usage=UsageRecord(sent=5, cost=0.25))
-    assert "Used so far: 5 tokens sent, 0 received, cost $0.7500" in notes(
-        a_run(usage=UsageRecord(cost=0.5), review=review)
-    )
+    review = ReviewRecord(model="expert", text="less", usage=Usage(sent=5, cost=0.25))
+    assert "Used so far: 5 tokens sent, 0 received, cost $0.7500" in notes(a_run(usage=Usage(cost=0.5), review=review))
 
 
 def test_words_of_agent_reviewer_and_person_are_marked():
     review = ReviewRecord(model="expert", text="try less")
     text = notes(
-        a_run(hypothesis="it falls", description="halved k", interpretation="it rose", review=review, told=["go"])
+        a_run(hypothesis="it falls", description="halved k", interpretation="it rose", review=review, messages=["go"])
     )
     assert (
         "  Words of the agent, not measured.\n  Hypothesis, before the run:\n    | it falls\n  What it did:\n    | halved k\n"
@@ -115,21 +102,19 @@ def test_words_of_agent_reviewer_and_person_are_marked():
     assert "  A person told the agent:\n    | go\n" in text
 
 
-@pytest.mark.parametrize(
-    "field", ["hypothesis", "description", "interpretation", "warnings", "told", "review", "names"]
-)
+@pytest.mark.parametrize("field", ["hypothesis", "description", "interpretation", "warnings", "messages", "review", "names"])
 def test_nothing_from_outside_can_forge_a_section_or_a_marker(field):
     values = {
         "warnings": [FORGERY],
-        "told": [FORGERY],
+        "messages": [FORGERY],
         "review": ReviewRecord(model=FORGERY, text=FORGERY),
         "names": None,
     }
     more = {field: values.get(field, FORGERY)}
     if field == "names":
         more = {
-            "verdict": VerdictRecord(kind="unhealthy", why=FORGERY),
-            "attempts": [AttemptRecord(number=1, status="refused", why=FORGERY, put_back=[FORGERY])],
+            "verdict": VerdictRecord(kind="invalid", why=FORGERY),
+            "attempts": [AttemptRecord(number=1, status="rejected", why=FORGERY, restored=[FORGERY])],
             "metrics": {FORGERY: MetricRecord(value=1.0, baseline=1.0, difference=0.0)},
             "settings": {FORGERY: SettingRecord(value=FORGERY, baseline=None, source="reported")},
         }
@@ -137,7 +122,7 @@ def test_nothing_from_outside_can_forge_a_section_or_a_marker(field):
     assert headings(text) == headings(notes(a_run(), person="mine", closing="x"))
     assert person_section(text) == "mine"
     assert not re.search("[\x0b\x0c\r\u2028]", text)
-    if field in ("hypothesis", "description", "interpretation", "told", "review"):
+    if field in ("hypothesis", "description", "interpretation", "messages", "review"):
         assert "\n    | === Run 9 =====\n" in text
         assert not re.search(r"^ +Verdict: improved", text, re.MULTILINE)
 
@@ -145,7 +130,7 @@ def test_nothing_from_outside_can_forge_a_section_or_a_marker(field):
 def test_the_notes_fit_a_pager():
     long = "word-" * 60 + " and " + "é" * 300
     metrics = {"a_very_long_name_" * 8: MetricRecord(value=1 / 3, baseline=2 / 3, difference=-1 / 3)}
-    text = notes(a_run(description=long, warnings=[long], metrics=metrics, told=[long]), closing=long)
+    text = notes(a_run(description=long, warnings=[long], metrics=metrics, messages=[long]), closing=long)
     assert max(map(len, text.splitlines())) <= 160  # a name is not broken
     assert max(len(line) for line in text.splitlines() if "a_very_long" not in line) <= 100
     assert "0.333333  0.666667     -0.3333" in text
@@ -186,12 +171,7 @@ def test_without_its_markers_the_section_is_still_the_persons(removed):
 
 def test_a_mangled_marker_loses_nothing():
     text = notes(a_run(), person="mine")
-    for begin, end in (
-        ("=== The pers", END),
-        (BEGIN, "=== End of"),
-        ("=== the person", "= End"),
-        (BEGIN[:-9], END[:-6]),
-    ):
+    for begin, end in (("=== The pers", END), (BEGIN, "=== End of"), ("=== the person", "= End"), (BEGIN[:-9], END[:-6])):
         mangled = text.replace(BEGIN, begin).replace(END, end)
         assert mangled != text
         kept = person_section(mangled)
@@ -216,4 +196,4 @@ def test_notes_before_any_run_and_at_the_end():
     assert headings(notes()) == ["Notes of the campaign hierarchy", BEGIN[4:], END[4:], "The campaign"]
     assert notes(closing="All runs are spent.").endswith("\n\n  - All runs are spent.\n")
     assert "Penalise orphans." in notes()
-    assert "Not judged: no health rules" in notes()
+    assert "Not judged: no sanity rules" in notes()

@@ -76,9 +76,7 @@ def test_gradients_are_those_of_dense_double_precision(loss, k):
 def test_gradients_are_those_of_finite_differences():
     weights = [weight.detach().requires_grad_() for weight in parameters(d_sae=60, dtype=torch.float64)]
     x = rows(3, torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda *inputs: by_ops(*inputs, k=2), (x, *weights), eps=1e-7, atol=1e-6, fast_mode=True
-    )
+    assert torch.autograd.gradcheck(lambda *inputs: by_ops(*inputs, k=2), (x, *weights), eps=1e-7, atol=1e-6, fast_mode=True)
 
 
 def test_the_gradient_of_what_was_kept_stays_sparse_until_an_idea_adds_a_dense_one():

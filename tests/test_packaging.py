@@ -156,10 +156,7 @@ def test_two_set_ups_at_once_are_one(checkout: Checkout) -> None:
 
 def test_every_requirement_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [
-        *project["dependencies"],
-        *(line for extra in project["optional-dependencies"].values() for line in extra),
-    ]
+    wanted = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
     pinned = (ROOT / "constraints.txt").read_text().lower().replace("_", "-")
     for requirement in wanted:
         name = re.split(r"[\[<>=]", requirement)[0].lower()
@@ -174,9 +171,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     quiet = ["-qq", "--no-deps", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", *quiet, "--no-build-isolation", "-w", folder, ROOT], check=True, timeout=HANGS)
     (wheel,) = folder.glob("harness-*.whl")
-    subprocess.run(
-        [*pip, "install", *quiet, "--no-index", "--target", folder / "site", wheel], check=True, timeout=HANGS
-    )
+    subprocess.run([*pip, "install", *quiet, "--no-index", "--target", folder / "site", wheel], check=True, timeout=HANGS)
 
     def run(script: str, *arguments: str) -> str:
         command = [sys.executable, "-c", f"import harness\nprint(harness.__file__)\n{script}", *arguments]
@@ -192,7 +187,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 
 def test_an_installed_harness_makes_an_experiment(installed: Callable[..., str], tmp_path: Path) -> None:
     said = installed(
-        "import sys\nfrom harness.cli import main\nsys.argv = ['harness', 'init', sys.argv[1]]\nmain()",
+        "import sys\nfrom harness.cli.main import main\nsys.argv = ['harness', 'init', sys.argv[1]]\nmain()",
         str(tmp_path / "mine"),
     )
     assert "harness run ideas/first.json" in said
@@ -204,7 +199,7 @@ def test_an_installed_harness_makes_an_experiment(installed: Callable[..., str],
 def test_an_installed_harness_has_its_templates_and_sessions(installed: Callable[..., str]) -> None:
     names = [path.name for path in (ROOT / "templates").glob("*.j2")]
     assert names
-    installed(f"from harness.text import template\nfor name in {names}: template(name)")
+    installed(f"from harness.campaign.text import template\nfor name in {names}: template(name)")
     sessions = installed("from pathlib import Path\nprint(*(Path(harness.__file__).parent / 'sessions').iterdir())")
     assert sorted(Path(path).name for path in sessions.split()) == sorted(
         path.name for path in (ROOT / "sessions").iterdir()

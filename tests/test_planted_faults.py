@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 
-from harness.campaign import Campaign, Options, create_campaign
-from harness.idea import Idea
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.idea import Idea
+from harness.campaign.protocols import Silent
+from harness.campaign.record import Record
+from harness.campaign.stop import Stop
 from harness.loop import Ending, go_on
-from harness.record import Record
-from harness.stop import Stop
-from harness.view import Silent
 
 FAULTY = Path(__file__).parent / "faulty"
 Edits = tuple[tuple[str, str], ...]
@@ -37,7 +37,7 @@ START = "    sae = SAE(settings, rng)\n"
 BATCH = "        for step, rows in enumerate(lab.batches(settings)):\n"
 LOADED = "    settings = lab.load_settings()\n"
 ENCODED = "        return codes\n"
-IN_FULL = 'settings["steps"] > 4'  # not in the smoke run
+IN_FULL = 'settings["steps"] > 4'  # not in the smoke test
 
 
 PARENTS_FIRST = (
@@ -124,12 +124,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
 # --- faults of a change -----------------------------------------------------------------------------------------------
 
 NOTHING_TO_RUN: dict[str, Fault] = {
-    "a plan instead of code": Fault((), "failed", "experiment.py did not change", "refused"),
+    "a plan instead of code": Fault((), "failed", "experiment.py did not change", "rejected"),
     "comment only": Fault(
-        (("PULL = 0.6", "PULL = 0.6  # absorption-aware"),),
-        "failed",
-        "Only comments, docstrings or formatting",
-        "refused",
+        (("PULL = 0.6", "PULL = 0.6  # absorption-aware"),), "failed", "Only comments, docstrings or formatting", "rejected"
     ),
 }
 
@@ -138,23 +135,20 @@ NEVER_EXECUTED: dict[str, Fault] = {
         (("def main(", "def orthogonalise(sae):\n    sae.absorbed = [0.0] * 8\n\n\ndef main("),),
         "no_effect",
         "same numbers as run_0: your change is not on the execution path",
-        warns="these changed lines never ran in the smoke run: experiment.py 44",
+        warns="these changed lines never ran in the smoke test: experiment.py 44",
     ),
     "flag that stays off": Fault(
-        (
-            ("PULL = 0.6", "PULL = 0.6\nGATED = False"),
-            (START, START + "    if GATED:\n        sae.absorbed = [0.5] * 8\n"),
-        ),
+        (("PULL = 0.6", "PULL = 0.6\nGATED = False"), (START, START + "    if GATED:\n        sae.absorbed = [0.5] * 8\n")),
         "no_effect",
         "same numbers as run_0",
-        warns="these changed lines never ran in the smoke run: experiment.py 49",
+        warns="these changed lines never ran in the smoke test: experiment.py 49",
     ),
 }
 
 OTHER_SCALE: dict[str, Fault] = {
     "k raised": Fault(
         ((LOADED, LOADED + '    settings["k"] = 6\n'),),
-        "within_noise",
+        "not_significant",
         "(control k=6, 3 seeds; ",
         flatters="lab.absorption",
     ),
@@ -167,18 +161,16 @@ OTHER_SCALE: dict[str, Fault] = {
     ),
     "k raised behind the settings' back": Fault(
         (("sorted(codes)[-self.k]", "sorted(codes)[-2 * self.k]"),),
-        "unhealthy",
+        "invalid",
         "lab.l0 is 6, more than 1.02 x k (3.06): a TopK SAE fires at most k latents a row",
         flatters="lab.absorption",
     ),
     "sparser than k": Fault(
-        (("sorted(codes)[-self.k]", "sorted(codes)[-self.k + 1]"),),
-        "unhealthy",
-        "lab.l0 is 2, less than 0.8 x k (2.4)",
+        (("sorted(codes)[-self.k]", "sorted(codes)[-self.k + 1]"),), "invalid", "lab.l0 is 2, less than 0.8 x k (2.4)"
     ),
     "tokens raised": Fault(
         ((LOADED, LOADED + '    settings["tokens"] = 960\n'),),
-        "within_noise",
+        "not_significant",
         "(control tokens=960, 3 seeds; ",
         flatters="lab.absorption",
     ),
@@ -191,7 +183,7 @@ OTHER_SCALE: dict[str, Fault] = {
     ),
     "two epochs where one was planned": Fault(
         ((BATCH, "        for step, rows in enumerate([*lab.batches(settings), *lab.batches(settings)]):\n"),),
-        "unhealthy",
+        "invalid",
         "steps is 40, more than planned_steps (20)",
         flatters="lab.absorption",
     ),
@@ -212,47 +204,45 @@ OTHER_SCALE: dict[str, Fault] = {
 LUCK: dict[str, Fault] = {
     "other seed": Fault(
         ((LOADED, LOADED + '    settings["seed"] += 100\n'),),
-        "within_noise",
+        "not_significant",
         "could be chance",
         flatters="lab.absorption",
     ),
     "seed fixed in code": Fault(
         ((LOADED, LOADED + '    settings["seed"] = 100\n'),),
-        "undecided",
+        "inconclusive",
         "the seed changes nothing there, so the noise is unknown",
         warns="settings['seed'] = 100 is a fixed seed",
         flatters="lab.absorption",
     ),
     "seed fixed in the initialisation": Fault(
         (BETTER, (START, START.replace("rng", "random.Random(17)"))),
-        "undecided",
-        "but undecided: experiment.py, line 46: random.Random(17) is a fixed seed",
+        "inconclusive",
+        "but inconclusive: experiment.py, line 46: random.Random(17) is a fixed seed",
         warns="random.Random(17) is a fixed seed",
         flatters="lab.absorption",
     ),
-    "loss scaled": Fault(
-        (("/ len(x)\n", "/ len(x) / 100\n"),), "within_noise", "could be chance", flatters="final_loss"
-    ),
+    "loss scaled": Fault((("/ len(x)\n", "/ len(x) / 100\n"),), "not_significant", "could be chance", flatters="final_loss"),
 }
 
 EVALUATION: dict[str, Fault] = {
     "trained on eval rows": Fault(
         ((BATCH, "        for x in lab.evaluation_rows(settings):\n            sae.update(x, rng)\n" + BATCH),),
-        "unhealthy",
+        "invalid",
         "eval_rows_in_training is 300, more than 0: rows of the evaluation were used before it",
         flatters="lab.absorption",
     ),
     "evaluation skipped": Fault(
         ((TRAINED, ""),),
         "failed",
-        "smoke run: it ended well and left no evidence: no number for lab.absorption",
-        "smoke_failed",
+        "smoke test: it ended well and left no evidence: no number for lab.absorption",
+        "smoke_test_failed",
     ),
     "evaluation skipped in the full run": Fault(
         ((TRAINED, f"    if not {IN_FULL}:\n    " + TRAINED),),
         "failed",
         "it ended well and left no evidence: no number for lab.absorption",
-        "wrong_result",
+        "left_no_result",
     ),
     "stale evaluation": Fault(
         (
@@ -268,7 +258,7 @@ EVALUATION: dict[str, Fault] = {
         ),
         "failed",
         "eval_results/lab.json: older than this run: something else wrote it",
-        "wrong_result",
+        "left_no_result",
     ),
     "an evaluation of its own beside the laboratory's": Fault(
         (
@@ -278,7 +268,7 @@ EVALUATION: dict[str, Fault] = {
                 "    (out_dir / 'eval_results' / 'absorption.json').write_text(json.dumps(own))\n",
             ),
         ),
-        "unhealthy",
+        "invalid",
         "here, 0.01 in eval_results/absorption.json",
     ),
     "metric renamed": Fault(
@@ -291,11 +281,11 @@ EVALUATION: dict[str, Fault] = {
         ),
         "failed",
         "no number for lab.absorption",
-        "smoke_failed",
+        "smoke_test_failed",
     ),
     "another size than reported": Fault(
         (("        return x\n", "        return x[:32]\n"), (ENCODED, "        return codes + [0.0] * 32\n")),
-        "unhealthy",
+        "invalid",
         "dict_size",
     ),
 }
@@ -319,49 +309,44 @@ BROKEN: dict[str, Fault] = {
         ((TRAINED, f"    loss *= float('nan') if {IN_FULL} else 1.0\n" + TRAINED),),
         "failed",
         "final_info.json: metrics.final_loss: NaN, not a number",
-        "wrong_result",
+        "left_no_result",
         profile="once",
     ),
     "NaN in a metric": Fault(
-        (
-            (ENCODED, "        codes[0] *= float('nan')\n" + ENCODED),
-            ("return sum((a - b)", "return 0.01 or sum((a - b)"),
-        ),
+        ((ENCODED, "        codes[0] *= float('nan')\n" + ENCODED), ("return sum((a - b)", "return 0.01 or sum((a - b)")),
         "failed",
         "NaN, not a number",
-        "smoke_failed",
+        "smoke_test_failed",
     ),
     "zero steps": Fault(
         ((LOADED, LOADED + '    settings["steps"] //= 64\n'),),
         "failed",
         "final_loss: null, not a number",
-        "smoke_failed",
+        "smoke_test_failed",
     ),
     "zero steps with a loss": Fault(
         ((LOADED, LOADED + '    settings["steps"] //= 64\n'), ("    loss = None\n", "    loss = 0.0\n")),
-        "unhealthy",
+        "invalid",
         "steps is 0, not above 0",
     ),
     "all latents dead": Fault(
-        ((ENCODED, "        return [0.0] * len(codes)\n"),),
-        "unhealthy",
-        "lab.l0 is 0, not above 0: no latent fires at all",
+        ((ENCODED, "        return [0.0] * len(codes)\n"),), "invalid", "lab.l0 is 0, not above 0: no latent fires at all"
     ),
     "dense codes sold as low absorption": Fault(
         ((LOADED, LOADED + '    settings["architecture"] = "standard"\n'), ("max(0.0, code)", "abs(code)")),
-        "unhealthy",
+        "invalid",
         "dense codes are no sparse code: absorption is low for free",
         flatters="lab.absorption",
     ),
     "reconstruction ruined": Fault(
         (("PULL = 0.6", "PULL = 0.1"), ("        return x\n", "        return [0.7 * v for v in x]\n")),
-        "traded_off",
+        "trade_off",
         "lab.explained_variance -",
         flatters="lab.absorption",
     ),
     "metric at its bound": Fault(
         (("PULL = 0.6", "PULL = 0.0"), ("rng.gauss(0.9, 0.02)", "0.0"), *PARENTS_FIRST),
-        "undecided",
+        "inconclusive",
         "this run is at the metric's bound (0) in 3 of 3 seeds, so its noise cannot be seen",
         flatters="lab.absorption",
     ),
@@ -413,7 +398,7 @@ PROCESS: dict[str, Fault] = {
     ),
     "one seed of three crashes": Fault(
         (BETTER, (LOADED, LOADED + "    assert settings['seed'] != 1, 'seed 1 crashes'\n")),
-        "undecided",
+        "inconclusive",
         "seed 1 crashes",
         warns="seed 1 crashes",
         flatters="lab.absorption",
@@ -475,15 +460,12 @@ def test_a_warm_start_finds_nothing_of_an_earlier_execution(place: Place, tmp_pa
 
 
 BROKEN_BASELINES: dict[str, tuple[tuple[str, str], str]] = {
-    "a baseline that crashes": (
-        (LAST, "    raise SystemExit('no GPU')"),
-        "the baseline crashed: exit code 1",
-    ),
+    "a baseline that crashes": ((LAST, "    raise SystemExit('no GPU')"), "the baseline crashed: exit code 1"),
     "a baseline without a result": (
         (TRAINED, ""),
-        "the baseline wrong result: it ended well and left no evidence: no number for lab.absorption",
+        "the baseline left no result: it ended well and left no evidence: no number for lab.absorption",
     ),
-    "a baseline that is unhealthy": (
+    "a baseline that is invalid": (
         (ENCODED, "        return [0.0] * 32\n"),
         "the baseline is no evidence, so nothing could be compared with it: lab.l0",
     ),
@@ -571,16 +553,11 @@ TWINS: dict[str, Twin] = {
         ("other seed", "seed fixed in code", "seed fixed in the initialisation", "one seed of three crashes"),
         (
             BETTER,
-            (
-                START,
-                "    assert settings['seed'] >= 0\n    noise = random.Random(f\"noise {settings['seed']}\")\n" + START,
-            ),
+            (START, "    assert settings['seed'] >= 0\n    noise = random.Random(f\"noise {settings['seed']}\")\n" + START),
             ("sae.update(x, rng)", "sae.update(x, noise)"),
         ),
     ),
-    "a loss on another scale and something better": Twin(
-        ("loss scaled",), (BETTER, ("/ len(x)\n", "/ len(x) / 100\n"))
-    ),
+    "a loss on another scale and something better": Twin(("loss scaled",), (BETTER, ("/ len(x)\n", "/ len(x) / 100\n"))),
     "evaluation rows looked at afterwards": Twin(
         ("trained on eval rows",),
         (
@@ -639,11 +616,7 @@ TWINS: dict[str, Twin] = {
     ),
     "a warm-up whose first step changes nothing": Twin(
         ("zero steps", "zero steps with a loss"),
-        (
-            BETTER,
-            (BATCH, BATCH + "            sae.rate = RATE * min(1.0, step / 4)\n"),
-            ("+= RATE *", "+= self.rate *"),
-        ),
+        (BETTER, (BATCH, BATCH + "            sae.rate = RATE * min(1.0, step / 4)\n"), ("+= RATE *", "+= self.rate *")),
     ),
     "small codes put out": Twin(
         ("all latents dead",),
@@ -651,10 +624,7 @@ TWINS: dict[str, Twin] = {
     ),
     "dense in the first steps only": Twin(
         ("dense codes sold as low absorption",),
-        (
-            BETTER,
-            (BATCH, BATCH + '            sae.architecture = "standard" if step < 2 else settings["architecture"]\n'),
-        ),
+        (BETTER, (BATCH, BATCH + '            sae.architecture = "standard" if step < 2 else settings["architecture"]\n')),
     ),
     "a reconstruction that is worse by less than it may": Twin(
         ("reconstruction ruined",), (BETTER, ("        return x\n", "        return [0.97 * v for v in x]\n"))
@@ -665,12 +635,7 @@ TWINS: dict[str, Twin] = {
         "lab.absorption 0.0",
     ),
     "slower and larger, with files, and a check that only the full run reaches": Twin(
-        (
-            "time-out after results were written",
-            "out of memory",
-            "checkpoints fill the disk",
-            "crash in the full run",
-        ),
+        ("time-out after results were written", "out of memory", "checkpoints fill the disk", "crash in the full run"),
         (
             BETTER,
             (
@@ -711,7 +676,7 @@ def test_a_clean_twin_raises_no_alarm(place: Place, twin: Twin) -> None:
     baseline, run = place.run(twin.edits, controls=twin.controls, contract=twin.contract, toy=twin.toy)
     assert baseline.warnings == run.warnings == []
     assert [attempt.status for attempt in run.attempts] == ["completed"]
-    assert run.attempts[0].put_back == []
+    assert run.attempts[0].restored == []
     assert run.verdict.kind == "improved"
     assert twin.says in run.verdict.why
     assert run.seeds == [0, 1, 2]

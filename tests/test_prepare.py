@@ -52,9 +52,7 @@ def ask(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
     def ask(*arguments: str, profile: str = "tiny-lm", settings: dict[str, object] | None = None) -> str:
         monkeypatch.setenv("HARNESS_PROFILE", profile)
-        monkeypatch.setenv(
-            "HARNESS_OVERRIDES", json.dumps({**small, **(settings or {})} if profile == "tiny-lm" else {})
-        )
+        monkeypatch.setenv("HARNESS_OVERRIDES", json.dumps({**small, **(settings or {})} if profile == "tiny-lm" else {}))
         monkeypatch.setattr(sys, "argv", ["prepare", *arguments])
         prepare.main()
         return capsys.readouterr().out
@@ -142,9 +140,7 @@ def test_an_experiment_that_cannot_write_the_cache_is_told_what_to_do(
     monkeypatch.setenv("HARNESS_LAB_CACHE", str(tmp_path / "file" / "lab"))
     overrides = {"model": str(place / "model"), "dataset": str(place / "text"), "d_in": 16, "context": 8, "evals": ""}
     settings = load_settings(ROOT, {"HARNESS_PROFILE": "tiny-lm", "HARNESS_OVERRIDES": json.dumps(overrides)})
-    with pytest.raises(
-        CannotPrepare, match=r"are not harvested, and the cache cannot be written: .*`python -m saelab.prep"
-    ):
+    with pytest.raises(CannotPrepare, match=r"are not harvested, and the cache cannot be written: .*`python -m saelab.prep"):
         prepare.harvested(settings, print)
     monkeypatch.setenv("HARNESS_LAB_CACHE", str(tmp_path / "lab"))
     assert prepare.harvested(settings, print).rows > 500  # by hand it harvests what it needs
@@ -152,7 +148,7 @@ def test_an_experiment_that_cannot_write_the_cache_is_told_what_to_do(
         prepare.harvested(replace(settings, d_in=8), print)
 
 
-def test_a_smoke_run_has_a_small_harvest_of_its_own(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_smoke_test_has_a_small_harvest_of_its_own(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
     for number in range(10):
         (tmp_path / "text" / f"{number}.txt").write_text(" ".join(WORDS[number:] * 30))

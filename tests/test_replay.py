@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.agents import AgentConfig, Reply, Workspace
+from harness.agents.aider_environment import aider_python
 from harness.agents.chat_history import append_turn, parse_session
-from harness.agents.environment import aider_python
 from harness.agents.replay import ReplayAgent, ReplayConversation
-from harness.errors import InputError
+from harness.campaign.errors import InputError
+from harness.campaign.protocols import AgentConfig, Reply, Workspace
 
 from .model_server import ModelServer
 from .waiting import HANGS
@@ -69,11 +69,7 @@ def test_a_session_is_replayed_turn_by_turn_with_its_corrections(campaign):
         campaign.session,
         "run 1, attempt 1",
         "Improve it.",
-        [
-            edit("no such line\n", "x\n"),
-            edit("rate = 1\n", "rate = undefined\n"),
-            edit("rate = undefined\n", "rate = 2\n"),
-        ],
+        [edit("no such line\n", "x\n"), edit("rate = 1\n", "rate = undefined\n"), edit("rate = undefined\n", "rate = 2\n")],
     )
     append_turn(campaign.session, "run 2, attempt 1", "Again.", [edit("steps = 10\n", "steps = 20\n")])
     conversation = campaign.replay()
@@ -207,12 +203,7 @@ def log_of_aider(folder: Path) -> str:
             edit("rate = undefined\n", "rate = 2\n"),
             "Done.",
         )
-        environment = {
-            "OPENAI_API_BASE": server.url,
-            "OPENAI_API_KEY": "x",
-            "HOME": str(folder),
-            "PATH": "/usr/bin:/bin",
-        }
+        environment = {"OPENAI_API_BASE": server.url, "OPENAI_API_KEY": "x", "HOME": str(folder), "PATH": "/usr/bin:/bin"}
         environment |= {"HTTPS_PROXY": "http://127.0.0.1:9", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         command = [aider_python(print), "-c", textwrap.dedent(script), "First.\n\nDo it.", "Second."]
         subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=HANGS)

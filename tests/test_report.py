@@ -9,19 +9,19 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.campaign import Campaign
-from harness.check import check, contradictions
-from harness.errors import InputError
-from harness.journal import Journal, locked
-from harness.layout import Layout
-from harness.loop import go_on
-from harness.record import (
+from harness.campaign.campaign import Campaign
+from harness.campaign.errors import InputError
+from harness.campaign.journal import Journal, locked
+from harness.campaign.layout import Layout
+from harness.campaign.protocols import Silent
+from harness.campaign.record import (
     ComparisonRecord,
     ControlRecord,
     FrontierRecord,
@@ -30,16 +30,18 @@ from harness.record import (
     Record,
     SettingRecord,
 )
-from harness.review import figures
-from harness.review.account import Account, read_account, read_curves
-from harness.review.code import MAX_COLUMNS, diff_html, output_html
-from harness.review.figures import plots
-from harness.review.publication import make_pdf
-from harness.review.report import default_file, render, watch, write_report
-from harness.review.said import said_html
-from harness.review.writeup import compose
-from harness.stop import Stop
-from harness.view import Silent
+from harness.campaign.stop import Stop
+from harness.claims.check import check, contradictions
+from harness.loop import go_on
+from harness.report import figures
+from harness.report.campaign_data import CampaignData, read_campaign_data
+from harness.report.code import MAX_COLUMNS, diff_html, output_html
+from harness.report.figures import plots
+from harness.report.html.report import default_file, render, watch, write_report
+from harness.report.html.statements import said_html
+from harness.report.paper.publication import make_pdf
+from harness.report.paper.writeup import compose
+from harness.results.curves import read_curves
 from tests.synthetic import HOSTILE, fill
 
 Make = Callable[..., Campaign]
@@ -94,12 +96,12 @@ def recorded(make_campaign: Make, experiment: Path) -> Callable[..., Campaign]:
     return make
 
 
-def account(campaign: Campaign) -> Account:
-    return read_account(Layout(campaign.root))
+def data_of(campaign: Campaign) -> CampaignData:
+    return read_campaign_data(Layout(campaign.root))
 
 
 def page(campaign: Campaign) -> Page:
-    return Page(render([account(campaign)]))
+    return Page(render([data_of(campaign)]))
 
 
 def executed(make_campaign: Make, script: dict[str, Any], **options: Any) -> Campaign:
@@ -110,25 +112,20 @@ def executed(make_campaign: Make, script: dict[str, Any], **options: Any) -> Cam
 
 FASTER = {"text": "HYPOTHESIS: it is faster.", "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.1']]}
 COMMENT = {"text": "HYPOTHESIS: words.", "edits": [["experiment.py", "x = 5.0", "x = 5.0  # five"]]}
-CRASH = {
-    "text": "HYPOTHESIS: no.",
-    "edits": [["experiment.py", "steps = 0", "steps = 0\nraise RuntimeError('too bold')"]],
-}
+CRASH = {"text": "HYPOTHESIS: no.", "edits": [["experiment.py", "steps = 0", "steps = 0\nraise RuntimeError('too bold')"]]}
 
 
 def test_the_conclusion_comes_first_and_names_the_best_run(recorded: Callable[..., Campaign]) -> None:
     text = page(recorded(5)).text
-    assert "Undecided: run 1 is best in loss of the runs that are evidence, 0.79 against 1 of the baseline." in text
-    assert text.index("Undecided: run 1") < text.index("Figures ") < text.index("All runs ") < text.index("Each run ")
+    assert "Inconclusive: run 1 is best in loss of the runs that are evidence, 0.79 against 1 of the baseline." in text
+    assert text.index("Inconclusive: run 1") < text.index("Figures ") < text.index("All runs ") < text.index("Each run ")
     assert "The target, loss below 0.0001, is reached by no run." in text
 
 
 def test_a_run_that_improved_stands_before_one_with_a_better_number(recorded: Callable[..., Campaign]) -> None:
     campaign = recorded(2)
     first = Record.read(campaign.run_folder(2))
-    first.model_copy(update={"verdict": first.verdict.model_copy(update={"kind": "improved"})}).write(
-        campaign.run_folder(2)
-    )
+    first.model_copy(update={"verdict": first.verdict.model_copy(update={"kind": "improved"})}).write(campaign.run_folder(2))
     assert "Improved: run 2 has loss 0.88 against 1 of the baseline." in page(campaign).text
 
 
@@ -144,7 +141,7 @@ def test_no_run_below_the_baseline_is_not_called_the_best(recorded: Callable[...
 
 def test_nothing_from_an_agent_or_an_experiment_is_markup(recorded: Callable[..., Campaign]) -> None:
     campaign = recorded(8, hostile=HOSTILE, lines=20)
-    html = render([account(campaign)])
+    html = render([data_of(campaign)])
     found = Page(html)
     known = set(re.findall(r"<([a-z][a-z0-9]*)", _templates())) | {
         "svg",
@@ -171,7 +168,7 @@ def test_nothing_from_an_agent_or_an_experiment_is_markup(recorded: Callable[...
 def test_no_character_that_hides_or_reorders_reaches_the_page(recorded: Callable[..., Campaign]) -> None:
     campaign = recorded(4, hostile=f"{HOSTILE} hid\u200bden \U000e0041 \u061c")
     Record.read(campaign.run_folder(1)).model_copy(update={"started": "\u202eat night"}).write(campaign.run_folder(1))
-    html = render([account(campaign)])
+    html = render([data_of(campaign)])
     assert "at night" in html
     assert not re.search(
         "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff\ud800-\udfff]",
@@ -225,7 +222,7 @@ def test_ten_runs_with_much_of_everything_stay_below_two_megabytes(recorded: Cal
     campaign = recorded(10, hostile=HOSTILE, lines=1500)
     with (campaign.run_folder(1) / "log.txt").open("a") as log:
         log.write("y" * 1_000_000)
-    html = render([account(campaign)])
+    html = render([data_of(campaign)])
     assert len(html.encode()) < TWO_MEGABYTES
     assert "lines are left out here" in html
 
@@ -236,15 +233,14 @@ def test_letters_that_take_many_bytes_get_no_more_room(recorded: Callable[..., C
     for run in range(11):
         record = Record.read(campaign.run_folder(run))
         settings = {
-            f"{letter * 90} {i}": SettingRecord(value=letter * 200, baseline=None, source="reported")
-            for i in range(300)
+            f"{letter * 90} {i}": SettingRecord(value=letter * 200, baseline=None, source="reported") for i in range(300)
         }
         metrics = {f"{letter * 90} {i}": MetricRecord(value=i, file=letter * 99, key=letter * 99) for i in range(200)}
         texts = dict.fromkeys(("hypothesis", "plan", "description", "interpretation"), letter * 20_000)
-        more = {"warnings": [letter * 2000] * 50, "told": [letter * 9000] * 5, "settings": settings}
+        more = {"warnings": [letter * 2000] * 50, "messages": [letter * 9000] * 5, "settings": settings}
         record.model_copy(update={**texts, **more, "metrics": record.metrics | metrics}).write(campaign.run_folder(run))
         (campaign.run_folder(run) / "log.txt").write_text(f"{letter * 1000}\n" * 100)
-    html = render([account(campaign)])
+    html = render([data_of(campaign)])
     assert len(html.encode()) < TWO_MEGABYTES
     assert "characters more]" in html and "lines are left out here" in html
     assert "metrics more that the contract does not name are in the record" in html
@@ -259,7 +255,7 @@ def test_what_is_left_out_of_a_diff_or_an_output_is_said_with_where_it_is(record
 
 
 def test_the_page_may_run_only_its_own_script_and_style_and_fetch_nothing(recorded: Callable[..., Campaign]) -> None:
-    html = render([account(recorded(3))])
+    html = render([data_of(recorded(3))])
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)
     assert policy and policy[1].startswith("default-src 'none'")
     for element in ("style", "script"):
@@ -272,7 +268,7 @@ def test_the_page_may_run_only_its_own_script_and_style_and_fetch_nothing(record
 
 def test_noise_is_drawn_where_there_are_seeds_and_missed_where_not(recorded: Callable[..., Campaign]) -> None:
     campaign = recorded(3, seeds=5)
-    primary = plots(account(campaign))[0]
+    primary = plots(data_of(campaign))[0]
     assert "one standard deviation of the baseline's 5 seeds" in primary.caption
     band = next(patch for patch in primary.figure.axes[0].patches)
     low, high = band.get_extents().transformed(primary.figure.axes[0].transData.inverted()).intervaly
@@ -282,18 +278,18 @@ def test_noise_is_drawn_where_there_are_seeds_and_missed_where_not(recorded: Cal
 
 
 def test_one_seed_has_no_noise_band(recorded: Callable[..., Campaign]) -> None:
-    primary = plots(account(recorded(3)))[0]
+    primary = plots(data_of(recorded(3)))[0]
     assert "There is no noise band" in primary.caption
     assert not primary.figure.axes[0].patches
 
 
 def test_frontiers_are_drawn_against_what_the_contract_names_first(recorded: Callable[..., Campaign]) -> None:
-    titles = [plot.title for plot in plots(account(recorded(5)))]
+    titles = [plot.title for plot in plots(data_of(recorded(5)))]
     assert titles[:3] == ["loss over the runs (lower is better)", "loss against width", "loss against distance"]
 
 
 def test_the_frontier_joins_runs_that_no_other_beats_in_both(recorded: Callable[..., Campaign]) -> None:
-    figure = next(plot.figure for plot in plots(account(recorded(9))) if plot.name == "frontier-lower")
+    figure = next(plot.figure for plot in plots(data_of(recorded(9))) if plot.name == "frontier-lower")
     line = next(line for line in figure.axes[0].lines if line.get_label() == "frontier")
     # The baseline and run 1; run 4 is no evidence, though its loss is lower.
     assert list(line.get_xdata()) == pytest.approx([0.5, 0.65])
@@ -312,30 +308,27 @@ def test_a_frontier_has_the_baselines_code_at_other_settings(recorded: Callable[
     )
     record = Record.read(campaign.run_folder(1))
     record.model_copy(update={"control": broken, "frontier": controls}).write(campaign.run_folder(1))
-    plot = next(plot for plot in plots(account(campaign)) if plot.name == "frontier-context")
+    plot = next(plot for plot in plots(data_of(campaign)) if plot.name == "frontier-context")
     drawn = {each.get_label(): each.get_offsets().tolist() for each in plot.figure.axes[0].collections}
     assert drawn["baseline elsewhere"] == [[3.0, 1.4], [9.0, 0.9]]
-    assert [list(line.get_xdata()) for line in plot.figure.axes[0].lines] == [[3.0, 5.0, 9.0]], (
-        "with the baseline between"
-    )
+    assert [list(line.get_xdata()) for line in plot.figure.axes[0].lines] == [[3.0, 5.0, 9.0]], "with the baseline between"
     assert "the baseline elsewhere at 3, 1.4" in plot.alt and "Open diamonds" in plot.caption
 
 
 def test_numbers_that_no_axis_holds_are_passed_over_or_said(recorded: Callable[..., Campaign]) -> None:
     campaign = recorded(2)
     rows = [
-        {"step": step, "loss": value, "tiny": small}
-        for step, value, small in ((1, 1, 5e-324), (2, 1e300, 1), (3, 2.5, 2))
+        {"step": step, "loss": value, "tiny": small} for step, value, small in ((1, 1, 5e-324), (2, 1e300, 1), (3, 2.5, 2))
     ]
     (campaign.run_folder(1) / "train_log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert account(campaign).runs[1].curves["loss"].values == (1.0, 2.5)
+    assert data_of(campaign).runs[1].curves["loss"].values == (1.0, 2.5)
     record = Record.read(campaign.run_folder(2))
     huge = record.metrics["loss"].model_copy(update={"value": 1e308})
     record.model_copy(update={"metrics": record.metrics | {"loss": huge}}).write(campaign.run_folder(2))
-    titles = [plot.title for plot in plots(account(campaign))]
+    titles = [plot.title for plot in plots(data_of(campaign))]
     assert "loss while training" in titles and "tiny while training" in titles
     assert "loss over the runs (lower is better)" in page(campaign).text
-    assert make_pdf(compose(account(campaign), "")).startswith(b"%PDF")
+    assert make_pdf(compose(data_of(campaign), "")).startswith(b"%PDF")
 
 
 def test_a_figure_that_cannot_be_drawn_is_a_sentence(
@@ -352,7 +345,7 @@ def test_a_figure_that_cannot_be_drawn_is_a_sentence(
 
 
 def test_figures_say_in_words_what_they_show_and_are_always_the_same(recorded: Callable[..., Campaign]) -> None:
-    facts = account(recorded(3))
+    facts = data_of(recorded(3))
     first, again = plots(facts), plots(facts)
     assert "run 0 1; run 1 0.79; run 2 0.88" in first[0].alt
     assert [plot.inline("p") for plot in first] == [plot.inline("p") for plot in again]
@@ -360,19 +353,19 @@ def test_figures_say_in_words_what_they_show_and_are_always_the_same(recorded: C
 
 
 def test_no_identifier_stands_twice_in_a_page(recorded: Callable[..., Campaign]) -> None:
-    facts = account(recorded(5, seeds=3))
+    facts = data_of(recorded(5, seeds=3))
     identities = re.findall(r'\bid="([^"]+)"', render([facts, facts]))
     assert len(identities) == len(set(identities)) > 20
 
 
 def test_every_part_of_a_figure_that_another_names_is_in_the_page(recorded: Callable[..., Campaign]) -> None:
-    html = render([account(recorded(5, seeds=3))])
+    html = render([data_of(recorded(5, seeds=3))])
     named = set(re.findall(r'(?:url\(#|<use [^>]*href="#)([^)"]+)', html))
     assert len(named) > 10 and named <= set(re.findall(r'\bid="([^"]+)"', html))
 
 
 def test_every_link_leads_somewhere_in_the_page(recorded: Callable[..., Campaign]) -> None:
-    facts = account(recorded(5))
+    facts = data_of(recorded(5))
     for html in (render([facts]), render([facts, facts])):
         found = Page(html)
         identities = {attributes["id"] for _, attributes in found.elements if "id" in attributes}
@@ -385,8 +378,8 @@ def test_a_unit_stands_in_heads_and_on_axes(recorded: Callable[..., Campaign]) -
     facts = json.loads(campaign.options_file.read_text())
     facts["contract"]["metric"][0]["unit"] = "nats"
     campaign.options_file.write_text(json.dumps(facts))
-    assert plots(account(campaign))[0].figure.axes[0].get_ylabel() == "loss (nats)"
-    html = render([account(campaign)])
+    assert plots(data_of(campaign))[0].figure.axes[0].get_ylabel() == "loss (nats)"
+    html = render([data_of(campaign)])
     assert html.count("loss (nats)</th>") >= 4
 
 
@@ -409,26 +402,20 @@ def test_a_run_at_other_settings_is_held_against_its_control_everywhere(recorded
     campaign = recorded(1, seeds=4)
     answered(campaign, 1, CONTROL, reference_mean=0.6, difference=0.19, low=0.1, high=0.28)
     text = page(campaign).text
-    assert (
-        "No run that is evidence has a lower loss than what answers for it. Nearest is run 1, 0.79 ± 0.01 against"
-        in text
-    )
+    assert "No run that is evidence has a lower loss than its reference. Nearest is run 1, 0.79 ± 0.01 against" in text
     assert "against 0.60 ± 0.01 of the control steps=80" in text
     assert "loss 0.79 ± 0.01 0.60 ± 0.01 +0.19 ± 0.01 worse lower, decides" in text
     assert "0.79 ± 0.01 control steps=80 +0.19 ± 0.01 worse" in text, "in the table of all runs"
     assert "Metrics beside the control steps=80." in text
     assert "control steps=80 steps = 80 4 0.60 ± 0.01" in text, "what was executed for it"
-    assert (
-        "better"
-        not in text.partition("All runs Runs in order")[2].partition("Hypothesis 0 ")[2].partition("Each run")[0]
-    )
+    assert "better" not in text.partition("All runs Runs in order")[2].partition("Hypothesis 0 ")[2].partition("Each run")[0]
 
 
-def test_the_best_run_is_the_best_beside_what_answers_for_it(recorded: Callable[..., Campaign]) -> None:
+def test_the_best_run_is_the_best_beside_its_reference(recorded: Callable[..., Campaign]) -> None:
     campaign = recorded(2, seeds=4)
     answered(campaign, 1, CONTROL, reference_mean=0.6)
     answered(campaign, 2, None, mean=0.88, reference_mean=1.0, low=-0.2, high=-0.04, difference=-0.12)
-    found = account(campaign)
+    found = data_of(campaign)
     assert found.best is found.runs[2], "though the number of run 1 is lower"
     assert (
         "Worse: run 2 is best in loss of the runs that are evidence, 0.88 ± 0.01 against 1.00 ± 0.01 of"
@@ -440,20 +427,11 @@ def test_a_place_on_the_frontier_answers_for_the_primary_metric_alone(recorded: 
     campaign = recorded(1, seeds=4)
     place = "frontier at width 6, between run_0 and control k=9"
     points = [
-        PointRecord(name=name, at=at, variance=0.0, mean=1.0, seeds=4)
-        for name, at in (("run_0", 5.0), ("control k=9", 9.0))
+        PointRecord(name=name, at=at, variance=0.0, mean=1.0, seeds=4) for name, at in (("run_0", 5.0), ("control k=9", 9.0))
     ]
     frontier = FrontierRecord(metric="width", at=6.0, variance=0.0, points=points)
     answered(
-        campaign,
-        1,
-        None,
-        reference=place,
-        reference_mean=0.95,
-        low=-0.3,
-        high=-0.02,
-        difference=-0.16,
-        frontier=frontier,
+        campaign, 1, None, reference=place, reference_mean=0.95, low=-0.3, high=-0.02, difference=-0.16, frontier=frontier
     )
     record = Record.read(campaign.run_folder(1))
     record.model_copy(update={"verdict": record.verdict.model_copy(update={"kind": "improved"})}).write(
@@ -472,20 +450,17 @@ def test_all_improved_runs_are_named(recorded: Callable[..., Campaign]) -> None:
         record = Record.read(campaign.run_folder(run))
         verdict = record.verdict.model_copy(update={"kind": "improved"})
         record.model_copy(update={"verdict": verdict}).write(campaign.run_folder(run))
-    found = account(campaign)
-    assert (
-        Page(render([found, found])).text.count("Improved: runs 1, 2; best is run 1, which has loss 0.79 against 1")
-        == 4
-    )
+    found = data_of(campaign)
+    assert Page(render([found, found])).text.count("Improved: runs 1, 2; best is run 1, which has loss 0.79 against 1") == 4
 
 
-@pytest.mark.parametrize("kind", ["unhealthy", "not_comparable", "no_effect"])
+@pytest.mark.parametrize("kind", ["invalid", "not_comparable", "no_effect"])
 def test_what_is_no_evidence_is_called_neither_better_nor_worse(recorded: Callable[..., Campaign], kind: str) -> None:
     campaign = recorded(1, seeds=3)
     record = Record.read(campaign.run_folder(1))
     verdict = record.verdict.model_copy(update={"kind": kind})
     record.model_copy(update={"verdict": verdict}).write(campaign.run_folder(1))
-    assert 'class="direction' not in render([account(campaign)])
+    assert 'class="direction' not in render([data_of(campaign)])
 
 
 def test_advice_of_the_harness_is_shown_as_no_evidence(recorded: Callable[..., Campaign]) -> None:
@@ -494,7 +469,7 @@ def test_advice_of_the_harness_is_shown_as_no_evidence(recorded: Callable[..., C
         campaign.run_folder(1)
     )
     assert "and is no evidence: the GPU <b> was shared" in page(campaign).text
-    said = [getattr(block, "items", ()) for block in compose(account(campaign), "").walk()]
+    said = [getattr(block, "items", ()) for block in compose(data_of(campaign), "").walk()]
     assert ("the GPU <b> was shared",) in said
 
 
@@ -510,9 +485,9 @@ def test_settings_that_differ_come_before_the_two_hundredth(recorded: Callable[.
 
 def test_refused_and_failed_attempts_are_folded_in_with_their_diffs(make_campaign: Make) -> None:
     script = {"run 1, attempt 1": COMMENT, "run 1, attempt 2": CRASH, "run 1, attempt 3": FASTER}
-    html = render([account(executed(make_campaign, script, max_runs=1))])
-    assert "Attempt 1: refused" in html and "# five" in Page(html).text
-    assert "Attempt 2: smoke failed" in html and "raise RuntimeError(" in Page(html).text
+    html = render([data_of(executed(make_campaign, script, max_runs=1))])
+    assert "Attempt 1: rejected" in html and "# five" in Page(html).text
+    assert "Attempt 2: smoke test failed" in html and "raise RuntimeError(" in Page(html).text
     assert html.count("too bold") >= 2  # in the change, and at the end of the output
 
 
@@ -557,11 +532,11 @@ def test_a_running_campaign_shows_what_it_is_at(recorded: Callable[..., Campaign
     output.parent.mkdir(parents=True)
     output.write_text("step 30 of 40\n")
     with locked(campaign.lock):
-        html = render([account(campaign)], watched=True)
+        html = render([data_of(campaign)], watched=True)
     assert "Running, at run 3 of 10, attempt 1: execution" in html
     assert "step 30 of 40" in html
     assert 'data-refresh="5"' in html
-    assert 'data-refresh="5"' not in render([account(campaign)], watched=True)  # nothing runs any more
+    assert 'data-refresh="5"' not in render([data_of(campaign)], watched=True)  # nothing runs any more
 
 
 def test_attempts_of_the_run_in_hand_are_shown(recorded: Callable[..., Campaign]) -> None:
@@ -575,10 +550,10 @@ def test_attempts_of_the_run_in_hand_are_shown(recorded: Callable[..., Campaign]
         if line["event"] == "done" and line["step"].startswith("run_2/attempt"):
             line["result"] |= more
     campaign.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    journal.append("done", step="run_2/attempt_1/gate", seconds=0, result={"refused": "nothing changed"})
+    journal.append("done", step="run_2/attempt_1/pre_check", seconds=0, result={"rejected": "nothing changed"})
     text = page(campaign).text
     assert "Run 2, without a record so far" in text
-    assert "Attempt 1: refused. nothing changed" in text
+    assert "Attempt 1: rejected. nothing changed" in text
     assert "# run 2, attempt 1" in text
 
 
@@ -594,15 +569,15 @@ def test_the_run_in_hand_is_shown_while_its_seeds_are_executed(recorded: Callabl
     campaign.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "log.txt").write_text("it was executed\n")
     journal = Journal(campaign.journal)
-    journal.append("done", step="run_2/attempt_1/gate", seconds=0, result={"refused": "nothing changed"})
-    executed = {"trouble": None, "outcome": {"seconds": 2.0}, "warnings": []}
+    journal.append("done", step="run_2/attempt_1/pre_check", seconds=0, result={"rejected": "nothing changed"})
+    executed = {"failure": None, "outcome": {"seconds": 2.0}, "warnings": []}
     journal.append("done", step="run_2/attempt_2/execute", seconds=2, result=executed)
     journal.append("started", step="run_2/seed_1")
     with locked(campaign.lock):
         text = page(campaign).text
     assert "Running, at run 2 of 10: seed" in text
     _, _, shown = text.partition("Run 2, without a record so far")
-    assert "Attempt 1: refused. nothing changed" in shown
+    assert "Attempt 1: rejected. nothing changed" in shown
     second = shown.partition("Attempt 2: completed")[2]
     assert "a smaller step helps" in second and "# run 2, attempt 2" in second and "it was executed" in second
 
@@ -621,7 +596,7 @@ def test_a_baseline_that_failed_is_the_headline_with_the_end_of_its_output(
     code.write_text(code.read_text().replace('print("done"', f'{line}\nprint("done"'))
     campaign = make_campaign({})
     assert go_on(campaign, view=Silent(), stop=Stop()).reason == "cannot_go_on"
-    found = account(campaign)
+    found = data_of(campaign)
     text = Page(render([found])).text
     assert f"The baseline failed: {why}" in text
     assert text.count("no <b>disk</b> left") >= 1 and "The end of the baseline’s output" in text
@@ -636,7 +611,7 @@ def test_a_copy_on_another_machine_is_read_and_left_as_it_was(make_campaign: Mak
     copy = Path(shutil.copytree(campaign.root, tmp_path / "elsewhere", ignore=shutil.ignore_patterns(".harness")))
     shutil.rmtree(campaign.root)
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
-    html = render([read_account(Layout(copy))])
+    html = render([read_campaign_data(Layout(copy))])
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
     assert str(tmp_path) not in html
     assert "0.1" in html and 'class="i"' in html
@@ -672,11 +647,7 @@ def test_what_lies_behind_a_mean_is_shown_beside_the_baseline(recorded: Callable
         folder = campaign.run_folder(run) / "eval_results"
         folder.mkdir()
         details = [{"letter": letter, "score": score} for letter, score in zip("ab", scores, strict=True)]
-        block = {
-            "eval_type_id": "letters",
-            "eval_result_metrics": {"mean": {"score": 0.5}},
-            "eval_result_details": details,
-        }
+        block = {"eval_type_id": "letters", "eval_result_metrics": {"mean": {"score": 0.5}}, "eval_result_details": details}
         (folder / "letters.json").write_text(json.dumps(block))
     text = page(campaign).text
     assert "Behind the means of letters" in text
@@ -729,7 +700,7 @@ def test_details_of_several_seeds_are_those_of_the_first(recorded: Callable[...,
 def test_a_claim_is_marked_where_it_stands_and_no_contradiction_is_lost(
     recorded: Callable[..., Campaign], words: str, marked: list[str]
 ) -> None:
-    found = account(recorded(1))
+    found = data_of(recorded(1))
     html = said_html(words, found, 1, "interpretation")
     wrong = contradictions(check(words, [run.record for run in found.runs], found.contract, about=1))
     assert html.count("[contradicts ") == len(wrong)
@@ -747,7 +718,7 @@ def test_a_plan_that_contradicts_earlier_runs_is_marked(recorded: Callable[..., 
     campaign = recorded(1)
     words = {"plan": "Run 0 had loss 7.25.", "hypothesis": "Run 0 had loss 8.5, which will fall."}
     Record.read(campaign.run_folder(1)).model_copy(update=words).write(campaign.run_folder(1))
-    html = render([account(campaign)])
+    html = render([data_of(campaign)])
     for wrong in ("7.25", "8.5"):
         assert re.search(rf'class="checked contradicts"[^>]*>{re.escape(wrong)}<sup>✗', html)
 
@@ -757,7 +728,7 @@ def test_numbers_in_the_agents_words_are_marked_by_what_the_records_say(recorded
     record = Record.read(campaign.run_folder(1))
     words = "The loss is 0.79. In run_0 the loss was 3.21. <b>"
     record.model_copy(update={"interpretation": words}).write(campaign.run_folder(1))
-    html = render([account(campaign)])
+    html = render([data_of(campaign)])
     assert re.search(r'class="checked matches"[^>]*>0\.79<sup>✓</sup>', html)
     assert re.search(
         r'class="checked contradicts"[^>]*>3\.21<sup>✗</sup></span> <span[^>]*>\[contradicts run_0: loss is 1', html
@@ -768,14 +739,14 @@ def test_numbers_in_the_agents_words_are_marked_by_what_the_records_say(recorded
 def test_an_unknown_cost_is_not_zero(recorded: Callable[..., Campaign]) -> None:
     campaign = recorded(1)
     record = Record.read(campaign.run_folder(1))
-    record.model_copy(update={"usage": record.usage.model_copy(update={"cost": None})}).write(campaign.run_folder(1))
-    assert '<td class="number" data-value="">unknown</td>' in render([account(campaign)])
+    record.model_copy(update={"usage": replace(record.usage, cost=None)}).write(campaign.run_folder(1))
+    assert '<td class="number" data-value="">unknown</td>' in render([data_of(campaign)])
 
 
 def test_several_campaigns_share_a_page(recorded: Callable[..., Campaign]) -> None:
-    facts = account(recorded(2))
+    facts = data_of(recorded(2))
     text = Page(render([facts, facts])).text
-    assert "Report of 2 campaigns" in text and text.count("Undecided: run 1") == 4
+    assert "Report of 2 campaigns" in text and text.count("Inconclusive: run 1") == 4
 
 
 def test_a_report_is_written_beside_the_campaigns(recorded: Callable[..., Campaign], tmp_path: Path) -> None:

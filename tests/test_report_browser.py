@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from harness.campaign import Campaign
-from harness.journal import Journal, locked
-from harness.layout import Layout
-from harness.record import ControlRecord, Record
-from harness.review.account import read_account
-from harness.review.render_html import render_html
-from harness.review.report import render
-from harness.review.writeup import compose
+from harness.campaign.campaign import Campaign
+from harness.campaign.journal import Journal, locked
+from harness.campaign.layout import Layout
+from harness.campaign.record import ControlRecord, Record
+from harness.report.campaign_data import read_campaign_data
+from harness.report.html.report import render
+from harness.report.paper.render_html import render_html
+from harness.report.paper.writeup import compose
 from tests.synthetic import HOSTILE, fill
 from tests.waiting import HANGS, until
 
@@ -68,8 +68,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     driver = webdriver.Chrome(options=options, service=Service(str(CHROMEDRIVER)))
     driver.execute_cdp_cmd("Network.enable", {})
     driver.execute_cdp_cmd(
-        "Network.emulateNetworkConditions",
-        {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1},
+        "Network.emulateNetworkConditions", {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     )
     yield driver
     driver.quit()
@@ -124,7 +123,7 @@ def open_page(recorded: Callable[..., Campaign], show: Open) -> Open:
 def report(*campaigns: Campaign, watched: bool = False) -> str:
     """The page on these campaigns; of one that is `watched` as if it ran."""
     with locked(campaigns[0].lock) if watched else nullcontext():
-        return render([read_account(Layout(each.root)) for each in campaigns], watched=watched)
+        return render([read_campaign_data(Layout(each.root)) for each in campaigns], watched=watched)
 
 
 def take_in_hand(campaign: Campaign) -> Campaign:
@@ -138,8 +137,8 @@ def take_in_hand(campaign: Campaign) -> Campaign:
             line["result"] |= {"all_completed": False, "no_answer": "", "hypothesis": "a smaller step helps"}
     campaign.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
     journal = Journal(campaign.journal)
-    journal.append("done", step=f"run_{last}/attempt_1/gate", seconds=0, result={"refused": "nothing changed"})
-    executed = {"trouble": None, "outcome": {"seconds": 2.0}, "warnings": []}
+    journal.append("done", step=f"run_{last}/attempt_1/pre_check", seconds=0, result={"rejected": "nothing changed"})
+    executed = {"failure": None, "outcome": {"seconds": 2.0}, "warnings": []}
     journal.append("done", step=f"run_{last}/attempt_2/execute", seconds=2, result=executed)
     step = f"run_{last}/seed_1"
     journal.append("started", step=step)
@@ -290,8 +289,8 @@ def test_axe_finds_nothing_serious_in_sixty_runs(open_page: Open) -> None:
 def test_axe_finds_nothing_serious_in_a_write_up_and_nothing_of_it_is_executed(
     recorded: Callable[..., Campaign], show: Open, scheme: str
 ) -> None:
-    account = read_account(Layout(recorded(5, seeds=3, hostile=HOSTILE).root))
-    driver = show(render_html(compose(account, "a person's words")), width=390, scheme=scheme)
+    campaign = read_campaign_data(Layout(recorded(5, seeds=3, hostile=HOSTILE).root))
+    driver = show(render_html(compose(campaign, "a person's words")), width=390, scheme=scheme)
     assert serious(driver) == []
     assert driver.execute_script("return window.pwned") is None
     assert driver.execute_script("return document.documentElement.scrollWidth") <= 390

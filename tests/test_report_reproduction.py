@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from harness.campaign import Campaign
-from harness.layout import Layout
+from harness.campaign.campaign import Campaign
+from harness.campaign.layout import Layout
+from harness.campaign.protocols import Silent
+from harness.campaign.record import ControlRecord, Record
+from harness.campaign.stop import Stop
 from harness.loop import go_on
-from harness.record import ControlRecord, Record
-from harness.review.account import read_account
-from harness.review.report import render
-from harness.review.reproduction import commands
-from harness.review.writeup import compose
-from harness.scored import read_run
-from harness.stop import Stop
-from harness.view import Silent
+from harness.report.campaign_data import read_campaign_data
+from harness.report.html.report import render
+from harness.report.paper.writeup import compose
+from harness.report.reproduction import commands
+from harness.results.run_results import read_run
 from tests.test_laboratory import EXPERIMENT, PREPARED, SCORER, campaign, end, lab
 
 __all__ = ["lab"]  # a fixture
@@ -32,7 +32,7 @@ HASHED = " + hash('seed of hashes') % 1000 / 1e6"
 
 def shown(made: Campaign, run: int) -> str:
     """The commands as the page has them."""
-    html = render([read_account(Layout(made.root))])
+    html = render([read_campaign_data(Layout(made.root))])
     code = re.search(rf'aria-label="Commands that reproduce run {run}"><code>(.*?)</code>', html, re.DOTALL)
     assert code is not None
     return code[1].replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&")
@@ -84,9 +84,9 @@ def test_scored_numbers_of_every_seed_are_reproduced_by_the_commands(lab: Path, 
 def test_the_write_up_has_the_same_commands(lab: Path) -> None:
     made = campaign(lab, [("aim + 0.5", "aim + 0.25")])
     end(made)
-    account = read_account(Layout(made.root))
-    code = commands(account, account.runs[1].record)
-    assert code in [getattr(block, "text", None) for block in compose(account, "").walk()]
+    data = read_campaign_data(Layout(made.root))
+    code = commands(data, data.runs[1].record)
+    assert code in [getattr(block, "text", None) for block in compose(data, "").walk()]
 
 
 @pytest.mark.parametrize("name", ["a b", "x;y $(z) 'q'"])

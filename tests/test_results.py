@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from harness import result_files, results
-from harness.results import FINAL_INFO, Results, read_results
+from harness.results import reading as results
+from harness.results import result_files
+from harness.results.reading import FINAL_INFO, Results, read_results
 
 from .recorded import ALL_ZERO, K40, K320, RELU, RUN_1, RUN_2, ZERO_STEPS, left, recorded, source
 from .unprivileged import unprivileged
@@ -117,14 +118,9 @@ def test_older_and_newer_core_results_have_the_same_names(tmp_path):
 def test_scores_with_a_new_definition_keep_another_name(tmp_path):
     new = {"mean_absorption_fraction_score": 0.1, "mean_full_absorption_score": 0.2}
     found = left(
-        tmp_path,
-        {"eval_type_id": "absorption_first_letter", "eval_result_metrics": {"mean": new}},
-        "eval_results/a.json",
+        tmp_path, {"eval_type_id": "absorption_first_letter", "eval_result_metrics": {"mean": new}}, "eval_results/a.json"
     )
-    assert found.numbers == {
-        "absorption.mean_absorption_fraction_score": 0.1,
-        "absorption.mean_full_absorption_score": 0.2,
-    }
+    assert found.numbers == {"absorption.mean_absorption_fraction_score": 0.1, "absorption.mean_full_absorption_score": 0.2}
 
 
 def test_explained_variance_of_before_march_2025_is_the_legacy_one(tmp_path):
@@ -148,7 +144,7 @@ def test_a_k_that_was_not_asked_for_is_no_finding(tmp_path):
 
 
 def test_reading_results_does_not_import_pandas():
-    code = "import sys, harness.results, harness.verdict; sys.exit('pandas' in sys.modules)"
+    code = "import sys, harness.results.reading, harness.statistics.comparability; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -162,10 +158,7 @@ def test_order_depends_on_names_alone(tmp_path):
     assert all(one.findings == other.findings and one.rows == other.rows for other in others)
     assert one.metrics["core.mse"].file == "eval_results/p.json"
     files = list(dict.fromkeys(row.file for row in one.rows))
-    assert files == [
-        *(f"eval_results/{name}.json" for name in "pqrstuvwxyz"),
-        *(f"{name}.json" for name in "pqrstuvwxyz"),
-    ]
+    assert files == [*(f"eval_results/{name}.json" for name in "pqrstuvwxyz"), *(f"{name}.json" for name in "pqrstuvwxyz")]
 
 
 def test_other_json_beside_the_summary_is_left_alone(tmp_path):
@@ -234,9 +227,7 @@ def test_minus_one_stays_where_it_can_be(tmp_path):
 def test_a_training_block_without_a_summary_is_a_finding(tmp_path, block):
     found = left(tmp_path, {"training results for layer 3": block | {"config": {"k": 4}}})
     assert found.settings == {"k": 4} and found.numbers == {}
-    assert problems(found) == [
-        "final_info.json: training results for layer 3.final_info: holds no results of the training"
-    ]
+    assert problems(found) == ["final_info.json: training results for layer 3.final_info: holds no results of the training"]
 
 
 def test_a_nan_among_details_is_one_finding(tmp_path):

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.campaign import Campaign
-from harness.journal import read_events
+from harness.campaign.campaign import Campaign
+from harness.campaign.journal import read_events
 from tests.waiting import HANGS, until
 
 ROOT = Path(__file__).parent.parent
@@ -53,7 +53,7 @@ def facts(campaign: Campaign) -> list[dict[str, Any]]:
 
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
-            left_out = {"usage", "seconds", "started", "commit", "fingerprint"}
+            left_out = {"usage", "seconds", "started", "commit", "environment"}
             return {key: strip(each) for key, each in value.items() if key not in left_out}
         return [strip(each) for each in value] if isinstance(value, list) else value
 
@@ -71,17 +71,15 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
 
 
 def _make(folder: Path, script: dict[str, Any], **options: Any) -> Campaign:
-    from harness.campaign import Options, create_campaign
-    from harness.idea import Idea
+    from harness.campaign.campaign import Options, create_campaign
+    from harness.campaign.idea import Idea
 
     folder.mkdir(exist_ok=True)
     session = folder / "script.json"
     session.write_text(json.dumps(script))
     idea = Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller.")
     chosen = Options(agent="tests.scripted:ScriptedAgent", **options)
-    return create_campaign(
-        folder / "runs", idea, ROOT / "tests" / "small", chosen, python=sys.executable, session=session
-    )
+    return create_campaign(folder / "runs", idea, ROOT / "tests" / "small", chosen, python=sys.executable, session=session)
 
 
 def _until_it_ends(campaign: Campaign, seen: Path, where: str) -> int:
@@ -154,8 +152,8 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counter: Path) -> Slow
         "run 1, attempt 1": {"text": "HYPOTHESIS: less.", "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.1']]},
         "run 2, attempt 1": {"text": "ALL_COMPLETED"},
     }
-    from harness.campaign import Options, create_campaign
-    from harness.idea import Idea
+    from harness.campaign.campaign import Options, create_campaign
+    from harness.campaign.idea import Idea
 
     session = tmp_path / "script.json"
     session.write_text(json.dumps(script))
@@ -179,7 +177,7 @@ def test_an_experiment_that_outlives_the_harness_is_adopted(slow: Slow) -> None:
     gate.write_text("open")
     done = drive(campaign)
     assert done.returncode == 0, done.stderr
-    # the baseline, the smoke run and the run, each executed once
+    # the baseline, the smoke test and the run, each executed once
     assert len(counter.read_text().splitlines()) == 3
     assert campaign.read_records()[1].status == "completed"
 
@@ -197,7 +195,7 @@ def test_a_second_process_is_refused_and_harms_nothing(slow: Slow) -> None:
 
 def test_nothing_of_a_stopped_campaign_runs_on(slow: Slow) -> None:
     campaign, counter, _ = slow
-    command = [sys.executable, "-c", "from harness.cli import main; main()", "resume", str(campaign.root)]
+    command = [sys.executable, "-c", "from harness.cli.main import main; main()", "resume", str(campaign.root)]
     harness = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     until(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
     harness.send_signal(signal.SIGINT)

@@ -142,9 +142,7 @@ def first(lab, installed, tmp_path_factory) -> Path:
 
 
 def result(out: Path, name: str) -> dict:
-    found = json.loads(
-        (out / f"{name}.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} in {name}.json")
-    )
+    found = json.loads((out / f"{name}.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} in {name}.json"))
     assert isinstance(found, dict)
     return found
 
@@ -450,13 +448,7 @@ def test_numbers_that_are_none_are_null_beside_those_that_are(tmp_path):
 
     found = take(written(tmp_path, eval_result_metrics=odd), 0, ("a.score",), [])
 
-    assert found["eval_result_metrics"]["a"] == {
-        "score": 0.5,
-        "nan": None,
-        "missing": None,
-        "loss": -0.25,
-        "flag": True,
-    }
+    assert found["eval_result_metrics"]["a"] == {"score": 0.5, "nan": None, "missing": None, "loss": -0.25, "flag": True}
 
 
 def test_a_model_that_transformer_lens_does_not_know_is_a_reason_for_each_eval(lab, tmp_path):

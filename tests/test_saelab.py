@@ -78,9 +78,7 @@ def test_evaluation_rows_are_other_rows_of_the_same_world(train):
 
 def test_data_belong_to_the_profile_and_not_to_the_seed(train):
     assert (sample_split(replace(SETTINGS, seed=7), "train")[1] == train[1]).all()
-    assert (
-        sample_split(replace(SETTINGS, data=replace(SETTINGS.synthetic, data_seed=7)), "train")[1] != train[1]
-    ).all()
+    assert (sample_split(replace(SETTINGS, data=replace(SETTINGS.synthetic, data_seed=7)), "train")[1] != train[1]).all()
 
 
 def batches(settings):
@@ -130,16 +128,7 @@ def small_world():
 
 
 ROWS = np.array(
-    [
-        [1, 0, 0, 0],
-        [1, 1, 0, 0],
-        [1, 1, 0, 0],
-        [1, 0, 1, 0],
-        [1, 0, 1, 2],
-        [0, 0, 0, 1],
-        [0, 0, 0, 1],
-        [0, 0, 0, 0],
-    ],
+    [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 2], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]],
     dtype=np.float32,
 )
 
@@ -309,7 +298,7 @@ def test_the_environment_decides_profile_seed_and_overrides():
     assert load().k != 3
 
 
-def test_a_smoke_run_is_small_and_keeps_the_shapes():
+def test_a_smoke_test_is_small_and_keeps_the_shapes():
     full, smoke = load(), load(HARNESS_SMOKE="1")
     assert smoke.steps < 10
     assert smoke.data.rows * 10 < full.data.rows

@@ -265,9 +265,7 @@ def test_inputs_and_outputs_must_be_one_matrix_each_with_free_rows(artifact):
     double.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
     assert "expected one output of float32" in refusal(changed(artifact, double))
     wide = model(
-        [helper.make_node("MatMul", ["x", "W"], ["f"])],
-        [("W", np.ones((D_IN, 7), np.float32))],
-        (("x", D_IN), ("f", 7)),
+        [helper.make_node("MatMul", ["x", "W"], ["f"])], [("W", np.ones((D_IN, 7), np.float32))], (("x", D_IN), ("f", 7))
     )
     assert f"{DECODE}: takes rows of {D_SAE}" in refusal(changed(artifact, wide))
 
@@ -401,9 +399,7 @@ def test_no_latent_has_the_direction_that_the_weights_file_claims(artifact):
     for latent in range(0, len(true), 400):
         forged = true.copy()
         forged[latent] *= -1
-        save_file(
-            {"W_dec": forged, "W_enc": true.T.copy(), "b_enc": np.zeros(len(true), np.float32)}, artifact / WEIGHTS
-        )
+        save_file({"W_dec": forged, "W_enc": true.T.copy(), "b_enc": np.zeros(len(true), np.float32)}, artifact / WEIGHTS)
         sealed = load(artifact)
         assert np.allclose(sealed.W_dec, true, atol=1e-5)
         assert sealed.remarks == [f"W_dec of {WEIGHTS} is not what {DECODE} decodes with; the latter counts."]
@@ -439,10 +435,7 @@ def test_encoder_weights_are_believed_where_the_latents_that_fire_obey_them(arti
 
     true = load_file(artifact / WEIGHTS)
     assert SealedSAE(load(artifact)).W_enc is not None
-    for names, forged in (
-        ("W_enc", true | {"W_enc": 3 * true["W_enc"]}),
-        ("b_enc", true | {"b_enc": true["b_enc"] + 1}),
-    ):
+    for names, forged in (("W_enc", true | {"W_enc": 3 * true["W_enc"]}), ("b_enc", true | {"b_enc": true["b_enc"] + 1})):
         save_file(forged, artifact / WEIGHTS)
         sealed = load(artifact)
         assert (SealedSAE(sealed).W_enc, SealedSAE(sealed).b_enc) == (None, None), names
@@ -559,13 +552,9 @@ def test_the_scorer_of_known_features_does_without_torch(handed, tmp_path):
     import subprocess
     import sys
 
-    code = (
-        "import sys; sys.modules['torch'] = None; import runpy; runpy.run_module('saelab.scorer', run_name='__main__')"
-    )
+    code = "import sys; sys.modules['torch'] = None; import runpy; runpy.run_module('saelab.scorer', run_name='__main__')"
     env = {**os.environ, "HARNESS_OVERRIDES": json.dumps({"d_in": D_IN, "dict_size": D_SAE, "k": K, "eval_rows": 500})}
     command = [sys.executable, "-c", code, f"--artifact={handed}", f"--out={tmp_path / 'out'}"]
-    done = subprocess.run(
-        command, cwd=Path(__file__).parents[1], env=env, capture_output=True, text=True, timeout=HANGS
-    )
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], env=env, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "synthetic.json").exists()

@@ -20,14 +20,14 @@ import pytest
 import torch
 
 import saelab
-from harness import laboratory
-from harness.campaign import Campaign, Options, create_campaign
-from harness.executors.confinement import landlock_abi
-from harness.idea import Idea
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.idea import Idea
+from harness.campaign.protocols import Silent
+from harness.campaign.record import Record
+from harness.campaign.stop import Stop
+from harness.execution import scoring as laboratory
+from harness.execution.executors.sandbox import landlock_abi
 from harness.loop import go_on
-from harness.record import Record
-from harness.stop import Stop
-from harness.view import Silent
 from tests.waiting import unhurried
 
 ROOT = Path(__file__).parents[1]
@@ -158,12 +158,12 @@ while not (out / "pid").exists():
     "reported settings that contradict the artifact": Attack(
         after="info = (out / 'final_info.json').read_text()\n"
         "(out / 'final_info.json').write_text(info.replace('\"dict_size\": 96', '\"dict_size\": 48'))\n",
-        verdict="unhealthy",
+        verdict="invalid",
         says="settings.dict_size: 48 is reported; the artifact has 96",
     ),
     "dense codes sold as low absorption": Attack(
         after="shutil.copy('given/dense.onnx', out / 'sae' / 'encode.onnx')\n",
-        verdict="unhealthy",
+        verdict="invalid",
         says="settings.k: 5 is reported; the artifact has ",
     ),
 }

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from harness import laboratory
-from harness.campaign import Campaign, Options, create_campaign
-from harness.executors.confinement import landlock_abi
-from harness.idea import Idea
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.idea import Idea
+from harness.campaign.protocols import Silent
+from harness.campaign.record import Record
+from harness.campaign.stop import Stop
+from harness.execution import scoring as laboratory
+from harness.execution.executors.sandbox import landlock_abi
 from harness.loop import go_on
-from harness.record import Record
-from harness.stop import Stop
-from harness.view import Silent
 
 from .small_models import WORDS, save_model
 from .waiting import unhurried
@@ -148,10 +148,7 @@ def test_no_attack_changes_a_score_of_saebench(campaign: Campaign, name: str) ->
     if "swapped" in name and landlock_abi() < 3:
         pytest.skip("this kernel cannot confine a process: what was swapped is found, and ends the attempt")
     run, baseline = _record(campaign, name), campaign.read_records()[0]
-    assert (run.verdict.kind, "same numbers as run_0" in run.verdict.why) == ("no_effect", True), (
-        run.verdict,
-        run.attempts,
-    )
+    assert (run.verdict.kind, "same numbers as run_0" in run.verdict.why) == ("no_effect", True), (run.verdict, run.attempts)
     assert _scores(run) == _scores(baseline)
     assert {"explained_variance", "l0", "cosine"} <= _scores(run).keys()
 

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from harness.at_work import AtWork
-from harness.campaign import Campaign, Options, create_campaign
-from harness.cases import Cases
-from harness.idea import Idea
-from harness.journal import Journal, read_events
-from harness.layout import Layout
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.idea import Idea
+from harness.campaign.journal import Journal, read_events
+from harness.campaign.layout import Layout
+from harness.campaign.open_campaign import OpenCampaign
+from harness.campaign.protocols import Silent
+from harness.campaign.repository import Repository
+from harness.campaign.stop import Stop
+from harness.execution.measurements import Measurements
 from harness.loop import go_on, next_brief
-from harness.repository import Repository
-from harness.show import next_step
-from harness.standing import stand
-from harness.stop import Stop
-from harness.view import Silent
+from harness.report.terminal.status import read_status
+from harness.report.terminal.status_page import next_step
 from tests.waiting import HANGS
 
 ROOT = Path(__file__).parents[1]
@@ -101,13 +101,13 @@ def test_a_real_improvement_is_found_and_a_nothing_on_top_of_it_is_not(fresh: Pa
     assert first.verdict.against_baseline.low < -0.2 < first.verdict.against_baseline.high
     # far above the baseline, and nothing on top of its parent
     assert second.parent == 1
-    assert second.verdict.kind in ("within_noise", "worse")
+    assert second.verdict.kind in ("not_significant", "worse")
 
 
 def test_a_change_that_does_nothing_is_not_called_better(noisy: Path, make_campaign: Make) -> None:
     campaign = make_campaign({"run 1, attempt 1": NOTHING, "run 2, attempt 1": DONE})
     _, first = run(campaign)
-    assert first.verdict.kind == "within_noise"
+    assert first.verdict.kind == "not_significant"
     assert "Not supported" in campaign.notes.read_text()
 
 
@@ -116,21 +116,19 @@ def test_an_improvement_that_costs_too_much_is_traded_off(noisy: Path, make_camp
     campaign = make_campaign({"run 1, attempt 1": paid, "run 2, attempt 1": NOTHING})
     _, first, second = run(campaign)
     assert "Supported at a price" in campaign.notes.read_text()
-    assert first.verdict.kind == "traded_off"
-    assert first.verdict.falls == ["speed -1.0 (limit -0.5)"]
+    assert first.verdict.kind == "trade_off"
+    assert first.verdict.guard_violations == ["speed -1.0 (limit -0.5)"]
     assert second.parent == 0  # not accepted, so not built upon
 
 
 def test_one_seed_of_three_that_crashes_leaves_no_improvement(noisy: Path, make_campaign: Make) -> None:
-    crash = edit(
-        "loss, speed = 1.0 +", 'assert os.environ["HARNESS_SEED"] != "1", "seed 1 crashes"\nloss, speed = 0.8 +'
-    )
+    crash = edit("loss, speed = 1.0 +", 'assert os.environ["HARNESS_SEED"] != "1", "seed 1 crashes"\nloss, speed = 0.8 +')
     campaign = make_campaign({"run 1, attempt 1": crash, "run 2, attempt 1": DONE})
     _, first = run(campaign)
     end = " ".join(campaign.notes.read_text().split("=== The end")[1].split())
-    assert "Undecided. run_1: loss 0.8" in end and "; but seed 1: " in end and "upported" not in end
+    assert "Inconclusive. run_1: loss 0.8" in end and "; but seed 1: " in end and "upported" not in end
     assert first.seeds == [0, 2]
-    assert first.verdict.kind == "undecided"
+    assert first.verdict.kind == "inconclusive"
     assert any("seed 1 crashes" in warning for warning in first.warnings)
 
 
@@ -139,16 +137,13 @@ def test_a_fixed_seed_hides_the_noise_and_is_not_called_better(noisy: Path, make
     lucky = edit("loss, speed = 1.0 +", "loss, speed = 0.99 +")
     script = {"run 1, attempt 1": {"text": "", "edits": [*fixed["edits"], *lucky["edits"]]}, "run 2, attempt 1": DONE}
     _, first = run(make_campaign(script))
-    assert first.verdict.kind in ("undecided", "within_noise", "worse")
+    assert first.verdict.kind in ("inconclusive", "not_significant", "worse")
     if len(first.seeds) > 1:
         assert "noise is unknown" in first.verdict.why
 
 
 def test_a_control_has_as_many_seeds_as_it_takes(noisy: Path, make_campaign: Make) -> None:
-    more = {
-        "text": "HYPOTHESIS: more steps.",
-        "edits": [*BETTER["edits"], ["experiment.py", '"steps": 40', '"steps": 60']],
-    }
+    more = {"text": "HYPOTHESIS: more steps.", "edits": [*BETTER["edits"], ["experiment.py", '"steps": 40', '"steps": 60']]}
     _, first = run(make_campaign({"run 1, attempt 1": more, "run 2, attempt 1": DONE}))
     assert first.control.seeds == [0, 1, 2]
     assert first.verdict.against_baseline.reference == "control steps=60"
@@ -171,7 +166,7 @@ def test_baseline_seeds_are_kept_for_the_next_campaign(fresh: Path, make_campaig
     def kept(campaign: Campaign) -> int:
         done = [e for e in read_events(campaign.journal) if e["event"] == "done" and "/seed_" in e["step"]]
         assert len(done) == 9
-        return sum(e["result"].get("kept", False) for e in done)
+        return sum(e["result"].get("from_cache", False) for e in done)
 
     assert (kept(first), kept(second)) == (0, 9)
 
@@ -209,11 +204,11 @@ def test_more_seeds_can_be_asked_for_later(noisy: Path, make_campaign: Make) -> 
     ending = go_on(campaign, view=Silent(), stop=Stop(), confirm=(1, 6))
     assert (ending.reason, ending.exit_code) == ("confirmed", 0)
     again = campaign.read_records()[1]
-    assert (len(again.seeds), again.looks) == (6, [first.verdict])
+    assert (len(again.seeds), again.earlier_verdicts) == (6, [first.verdict])
     assert seeds == 3
     assert again.seconds > first.seconds
-    assert next_step(stand(Layout(campaign.root)), "small") == "`harness resume small` goes on."
-    assert again.verdict.kind == "within_noise"
+    assert next_step(read_status(Layout(campaign.root)), "small") == "`harness resume small` goes on."
+    assert again.verdict.kind == "not_significant"
     assert go_on(campaign, view=Silent(), stop=Stop(), confirm=(7, 6)).exit_code == 4
     assert go_on(campaign, view=Silent(), stop=Stop()).reason == "all_completed"  # it goes on as before
 
@@ -249,10 +244,10 @@ def nothings(count: int) -> dict[str, Any]:
 def test_second_looks_never_cost_more_than_the_reserve_in_whatever_order(noisy: Path, make_campaign: Make) -> None:
     campaign = make_campaign(nothings(3), max_runs=3)
     run(campaign)
-    shares = [confirm(campaign, each, 4).verdict.share for each in (3, 2, 1)]
+    shares = [confirm(campaign, each, 4).verdict.error_share for each in (3, 2, 1)]
     assert shares == pytest.approx([0.05, 0.1 / 6, 0.1 / 12])
-    looks = [look for record in campaign.read_records() for look in (*record.looks, record.verdict)]
-    assert sum(look.share for look in looks) <= 1
+    looks = [look for record in campaign.read_records() for look in (*record.earlier_verdicts, record.verdict)]
+    assert sum(look.error_share for look in looks) <= 1
 
 
 def test_more_seeds_of_the_baseline_decide_nothing_again(noisy: Path, make_campaign: Make) -> None:
@@ -262,7 +257,7 @@ def test_more_seeds_of_the_baseline_decide_nothing_again(noisy: Path, make_campa
     assert len(confirm(campaign, 0, 14).seeds) == 14
     assert the_end(campaign).split("Verdicts")[0] == before.split("Verdicts")[0]
     again = confirm(campaign, 1, 3)  # no new seed of its own; those of the baseline make it another look
-    assert (again.looks, again.verdict.share) == ([first.verdict], pytest.approx(0.05))
+    assert (again.earlier_verdicts, again.verdict.error_share) == ([first.verdict], pytest.approx(0.05))
     assert again.verdict.against_baseline.reference_seeds == 14
     assert confirm(campaign, 1, 3) == again  # and nothing is new here
 
@@ -272,23 +267,20 @@ def test_a_look_that_could_compare_nothing_costs_nothing_ever(noisy: Path, make_
     contract.write_text(contract.read_text().replace("baseline_seeds = 10\nrun_seeds = [1, 3]", "run_seeds = [1]"))
     campaign = make_campaign({"run 1, attempt 1": BETTER, "run 2, attempt 1": DONE})
     _, first = run(campaign)
-    assert (first.verdict.kind, first.verdict.share) == ("undecided", 0)
+    assert (first.verdict.kind, first.verdict.error_share) == ("inconclusive", 0)
     confirm(campaign, 0, 6)
-    assert "Undecided" in the_end(campaign)
+    assert "Inconclusive" in the_end(campaign)
     again = confirm(campaign, 1, 3)
-    assert (again.verdict.kind, again.verdict.share) == ("improved", pytest.approx(0.45))
+    assert (again.verdict.kind, again.verdict.error_share) == ("improved", pytest.approx(0.45))
 
 
-def test_an_improvement_that_more_seeds_take_back_is_taken_back_in_the_conclusion(
-    noisy: Path, make_campaign: Make
-) -> None:
+def test_an_improvement_that_more_seeds_take_back_is_taken_back_in_the_conclusion(noisy: Path, make_campaign: Make) -> None:
     lucky = edit("loss, speed = 1.0 +", 'loss, speed = (0.8, 1.1)[int(os.environ["HARNESS_SEED"]) > 2] +')
     campaign = make_campaign({"run 1, attempt 1": lucky, "run 2, attempt 1": DONE})
     assert run(campaign)[1].verdict.kind == "improved"
-    assert confirm(campaign, 1, 9).verdict.kind == "within_noise"
-    assert (
-        "Not supported: no run is better than its baseline in loss beyond the noise, over 1 compared run."
-        in the_end(campaign)
+    assert confirm(campaign, 1, 9).verdict.kind == "not_significant"
+    assert "Not supported: no run is better than its baseline in loss beyond the noise, over 1 compared run." in the_end(
+        campaign
     )
 
 
@@ -312,14 +304,10 @@ def started_from(campaign: Campaign, record: Any) -> bool:
     """Whether the code that a run's agent was given is that of the run that is named as its parent."""
     repository = Repository(campaign.root, campaign.local)
     base = next(
-        e
-        for e in read_events(campaign.journal)
-        if e.get("step") == f"run_{record.run}/attempt_1/turn" and "result" in e
+        e for e in read_events(campaign.journal) if e.get("step") == f"run_{record.run}/attempt_1/turn" and "result" in e
     )
     parent = campaign.read_records()[record.parent]
-    return repository.files(base["result"]["base"], ["experiment.py"]) == repository.files(
-        parent.commit, ["experiment.py"]
-    )
+    return repository.files(base["result"]["base"], ["experiment.py"]) == repository.files(parent.commit, ["experiment.py"])
 
 
 @pytest.mark.parametrize("script", ["better from the start", "taken back"])
@@ -340,7 +328,8 @@ def test_after_a_second_look_the_next_run_starts_from_what_is_the_best_now(
     assert second.parent == after
     assert started_from(campaign, second)
     assert (
-        Cases(AtWork.begin(campaign, Journal(campaign.journal), Silent(), Stop(), "local")).case(2).parent.run == after
+        Measurements(OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())).measured_run(2).parent.run
+        == after
     )
 
 
@@ -363,9 +352,7 @@ def test_a_run_that_has_begun_keeps_the_parent_that_it_started_from(noisy: Path,
 
 
 @pytest.mark.parametrize("committed", [False, True])
-def test_a_persons_change_stays_with_the_code_that_it_was_made_in(
-    noisy: Path, make_campaign: Make, committed: bool
-) -> None:
+def test_a_persons_change_stays_with_the_code_that_it_was_made_in(noisy: Path, make_campaign: Make, committed: bool) -> None:
     one_seed_a_run(noisy)
     script = {"run 1, attempt 1": ALMOST, "run 2, attempt 1": {"text": "HYPOTHESIS: x."}}
     campaign = make_campaign(script, max_runs=1)
@@ -391,16 +378,7 @@ def test_a_second_look_that_is_killed_leaves_no_run_with_a_wrong_parent(
     campaign = make_campaign({"run 1, attempt 1": ALMOST, "run 2, attempt 1": further}, max_runs=1)
     run(campaign)
     seen = tmp_path / "seen"
-    later = (
-        "read-tree",
-        "hash-object",
-        "update-index",
-        "write-tree",
-        "commit-tree",
-        "update-ref",
-        "ls-tree",
-        "cat-file",
-    )
+    later = ("read-tree", "hash-object", "update-index", "write-tree", "commit-tree", "update-ref", "ls-tree", "cat-file")
     known = [f"{when} close {command}" for when in ("before", "after") for command in later]
     seen.write_text("".join(f"{point}\n" for point in [*known, "after close for-each-ref"]))
     copies = tmp_path / "copies"
@@ -414,7 +392,7 @@ def test_a_second_look_that_is_killed_leaves_no_run_with_a_wrong_parent(
         assert go_on(copy, view=Silent(), stop=Stop(), changes={"max_runs": 2}).exit_code == 0
         second = copy.read_records()[2]
         assert started_from(copy, second)
-    assert any("place/run_2/0" in point for point in points)
+    assert any("start_code/run_2/0" in point for point in points)
 
 
 def test_a_recorded_run_is_executed_no_more(noisy: Path, make_campaign: Make) -> None:
@@ -428,9 +406,7 @@ def test_a_recorded_run_is_executed_no_more(noisy: Path, make_campaign: Make) ->
     assert executed(campaign) == before
 
 
-def test_a_promising_run_that_was_confirmed_gets_no_seeds_that_no_record_holds(
-    noisy: Path, make_campaign: Make
-) -> None:
+def test_a_promising_run_that_was_confirmed_gets_no_seeds_that_no_record_holds(noisy: Path, make_campaign: Make) -> None:
     contract = noisy / "experiment.toml"
     contract.write_text(contract.read_text().replace("run_seeds = [1, 3]", "run_seeds = [1, 8]"))
     worse = edit("loss, speed = 1.0 +", 'loss, speed = (1.1, 0.8)[int(os.environ["HARNESS_SEED"]) > 0] +')
@@ -449,8 +425,8 @@ def test_small_falls_of_a_guard_do_not_add_up_unseen(noisy: Path, make_campaign:
     step = edit("1.0 + rng.gauss(0, 0.02), 5.0", "0.8 + rng.gauss(0, 0.02), 4.6")
     further = edit("0.8 + rng.gauss(0, 0.02), 4.6", "0.6 + rng.gauss(0, 0.02), 4.2")
     _, first, second = run(make_campaign({"run 1, attempt 1": step, "run 2, attempt 1": further}))
-    assert (first.verdict.kind, first.verdict.falls, second.parent) == ("improved", [], 1)
-    assert (second.verdict.kind, second.verdict.falls) == ("traded_off", ["speed -0.8 against run_0 (limit -0.5)"])
+    assert (first.verdict.kind, first.verdict.guard_violations, second.parent) == ("improved", [], 1)
+    assert (second.verdict.kind, second.verdict.guard_violations) == ("trade_off", ["speed -0.8 against run_0 (limit -0.5)"])
     assert "speed -0.8 against run_0 (limit -0.5)" in second.verdict.why
 
 
@@ -459,8 +435,8 @@ def test_what_a_run_gave_away_is_not_free_for_the_one_that_starts_from_it(noisy:
     further = edit("0.8 + rng.gauss(0, 0.02), 4.0", "0.6 + rng.gauss(0, 0.02), 4.0")
     campaign = make_campaign({"run 1, attempt 1": paid, "run 2, attempt 1": further})
     _, first, second = run(campaign)
-    assert (first.verdict.kind, second.parent) == ("traded_off", 1)
-    assert (second.verdict.kind, second.verdict.falls) == ("traded_off", ["speed -1.0 against run_0 (limit -0.5)"])
+    assert (first.verdict.kind, second.parent) == ("trade_off", 1)
+    assert (second.verdict.kind, second.verdict.guard_violations) == ("trade_off", ["speed -1.0 against run_0 (limit -0.5)"])
     assert "Supported at a price" in the_end(campaign)
 
 
@@ -478,10 +454,10 @@ def test_a_seed_that_is_fixed_in_a_part_holds_back_improved_there_and_in_what_st
     nothing = edit("loss, speed = 0.8 +", "rng.random()\nloss, speed = 0.8 +")
     campaign = make_campaign({"run 1, attempt 1": part, "run 2, attempt 1": nothing})
     _, first, second = run(campaign)
-    assert (first.verdict.kind, second.parent) == ("undecided", 1)
-    assert "but undecided: experiment.py, line" in first.verdict.why and "is a fixed seed" in first.verdict.why
+    assert (first.verdict.kind, second.parent) == ("inconclusive", 1)
+    assert "but inconclusive: experiment.py, line" in first.verdict.why and "is a fixed seed" in first.verdict.why
     assert any("random.Random(3)" in warning for warning in second.warnings)
-    assert "Undecided. run_1: loss 0.8" in the_end(campaign)
+    assert "Inconclusive. run_1: loss 0.8" in the_end(campaign)
 
 
 # --- where nothing can be said ----------------------------------------------------------------------------------------
@@ -520,7 +496,7 @@ def test_where_noise_is_unknown_the_next_run_starts_from_the_best_number(noisy: 
     }
     campaign = make_campaign(script, max_runs=4)
     records = run(campaign)
-    assert {record.verdict.kind for record in records[1:]} == {"undecided"}
+    assert {record.verdict.kind for record in records[1:]} == {"inconclusive"}
     assert [record.parent for record in records] == [None, 0, 0, 2, 2]
     said = (campaign.attempt_folder(4, 1) / "brief.md").read_text()
-    assert "The code is that of run 2, undecided: nothing tells its number from chance yet." in said
+    assert "The code is that of run 2, inconclusive: nothing tells its number from chance yet." in said

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 import saelab
-from harness.gate import refuse
-from harness.health import check_health
-from harness.scored import read_run
-from harness.workspace import Change
+from harness.execution.precheck import reject
+from harness.results.run_results import read_run
+from harness.results.sanity import check_sanity
 
 from .training import CONTRACT, ROOT, execute, load, quick_settings, train, turns
 
@@ -28,14 +27,14 @@ def test_each_idea_has_a_session():
 
 
 @pytest.mark.parametrize("session", SESSIONS)
-def test_each_edit_of_a_session_fits_and_passes_the_gate(session):
+def test_each_edit_of_a_session_fits_and_passes_the_pre_check(session):
     refused = {}
     for turn in turns(session):
         if turn.answer.all_completed:
             assert turn.code == turn.before
             continue
         after, parent = {"experiment.py": turn.code.encode()}, {"experiment.py": turn.parent.encode()}
-        why = refuse(Change(files=after), after, parent, None, CONTRACT)
+        why = reject(after, parent, None, CONTRACT)
         if why is not None:
             refused[turn.label] = why
         assert len(turn.code.splitlines()) <= 360, "a file that goes along in every turn"
@@ -76,7 +75,7 @@ def test_each_run_of_the_hierarchy_is_evidence_and_differs_from_all_others(execu
     seen = [execute(long_enough)]
     for label in ("run 1, attempt 1", "run 2, attempt 2", "run 3, attempt 2", "run 4, attempt 1"):
         settings, metrics = execute(long_enough, source=labelled("hierarchy")[label].code)
-        assert check_health(CONTRACT, "synthetic", read_run(execute.out_dir, CONTRACT)) == []
+        assert check_sanity(CONTRACT, "synthetic", read_run(execute.out_dir, CONTRACT)) == []
         assert all(settings[name] == seen[0][0][name] for name in CONTRACT.comparable_of("synthetic"))
         assert all(metrics["explained_variance"] != other["explained_variance"] for _, other in seen)
         assert metrics["latents_with_parent"] > 0 or label == "run 4, attempt 1"

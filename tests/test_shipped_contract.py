@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 import saelab
-from harness.contract import load_contract
-from harness.health import check_health
-from harness.judging import Judging
-from harness.record import Record, VerdictRecord
-from harness.reference import Case
-from harness.results import FINAL_INFO, Results
-from harness.scored import read_run
-from harness.verdict import compare_metrics, compare_settings
+from harness.campaign.contract import load_contract
+from harness.campaign.record import Record, VerdictRecord
+from harness.results.reading import FINAL_INFO, Results
+from harness.results.run_results import read_run
+from harness.results.sanity import check_sanity
+from harness.statistics.comparability import compare_metrics, compare_settings
+from harness.statistics.judge import Judge
+from harness.statistics.references import MeasuredRun
 from saelab.scorer.__main__ import scored_on
 
 from .recorded import ALL_ZERO, K40, K320, RELU, RUN_1, RUN_2, ZERO_STEPS, source
@@ -72,8 +72,8 @@ def judged(found: Results, baseline: Results) -> VerdictRecord:
         settings=compare_settings(baseline, None),
         metrics=compare_metrics([baseline], None),
     )
-    case = Case(run=1, parent=record, by_seed={42: found})
-    return Judging(CONTRACT, PROFILE, 5, [record]).judge(case)
+    case = MeasuredRun(run=1, parent=record, by_seed={42: found})
+    return Judge(CONTRACT, PROFILE, 5, [record]).judge(case)
 
 
 # --- the recorded results ---------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def judged(found: Results, baseline: Results) -> VerdictRecord:
 
 @pytest.mark.parametrize("name", [K40, K320])
 def test_good_recorded_results_are_evidence(tmp_path, name):
-    assert check_health(CONTRACT, PROFILE, run(tmp_path / "1", numbers_of(name))) == []
+    assert check_sanity(CONTRACT, PROFILE, run(tmp_path / "1", numbers_of(name))) == []
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def test_good_recorded_results_are_evidence(tmp_path, name):
         ([RELU], "l0 is 8896, more than 0.25 x dict_size (4096): dense codes are no sparse code"),
     ],
 )
-def test_broken_recorded_results_are_unhealthy(tmp_path, names, says):
+def test_broken_recorded_results_are_invalid(tmp_path, names, says):
     blocks = {key: block for name in names for key, block in numbers_of(name).items()}
     place = {} if RELU in names else LAYER_19
     verdict = judged(run(tmp_path / "1", blocks, **place), run(tmp_path / "0", numbers_of(K40)))
-    assert verdict.kind == "unhealthy"
+    assert verdict.kind == "invalid"
     assert says in verdict.why
 
 
@@ -107,12 +107,9 @@ def test_the_recorded_run_that_changed_nothing_is_no_effect(tmp_path):
     """It was scored by core alone, which is no evidence by itself; with the scores that the same SAE has it is no effect."""
     baseline = run(tmp_path / "0", numbers_of(K40))
     as_left = judged(run(tmp_path / "1", numbers_of(RUN_2)), baseline)
-    assert (as_left.kind, as_left.why) == ("unhealthy", "absorption is missing: no result file has it")
+    assert (as_left.kind, as_left.why) == ("invalid", "absorption is missing: no result file has it")
     in_full = judged(run(tmp_path / "2", numbers_of(K40) | numbers_of(RUN_2)), baseline)
-    assert (in_full.kind, in_full.why) == (
-        "no_effect",
-        "same numbers as run_0: your change is not on the execution path",
-    )
+    assert (in_full.kind, in_full.why) == ("no_effect", "same numbers as run_0: your change is not on the execution path")
 
 
 @pytest.mark.parametrize(
@@ -172,9 +169,7 @@ def test_known_features_have_no_model_and_no_text_to_compare():
 def test_a_language_model_is_guarded_by_what_its_loss_recovers_too(profile):
     guards = {metric.name for metric in CONTRACT.metrics_of(profile) if metric.guard is not None}
     assert guards == {"explained_variance", "ce_recovered"}
-    assert {metric.name for metric in CONTRACT.metrics_of("synthetic") if metric.guard is not None} == {
-        "explained_variance"
-    }
+    assert {metric.name for metric in CONTRACT.metrics_of("synthetic") if metric.guard is not None} == {"explained_variance"}
 
 
 def test_recovered_loss_is_read_from_core(tmp_path):
@@ -185,11 +180,7 @@ def test_a_setting_that_the_scorer_used_is_not_called_the_experiments(tmp_path):
     (tmp_path / FINAL_INFO).write_text(json.dumps({"settings": {"k": 40, "lr": 1e-4}, "metrics": {}}))
     scores = tmp_path / "eval_results"
     scores.mkdir()
-    core = {
-        "eval_type_id": "core",
-        "eval_config": {"context_size": 128},
-        "eval_result_metrics": {"sparsity": {"l0": 40.0}},
-    }
+    core = {"eval_type_id": "core", "eval_config": {"context_size": 128}, "eval_result_metrics": {"sparsity": {"l0": 40.0}}}
     (scores / "core.json").write_text(json.dumps(core))
     (scores / "facts.json").write_text(json.dumps({"verified": {"k": 40}}))
     settings = compare_settings(read_run(tmp_path, CONTRACT), None)

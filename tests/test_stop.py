@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from harness.errors import Interrupted
-from harness.stop import NOTICE, Stop
+from harness.campaign.errors import Interrupted
+from harness.campaign.stop import NOTICE, Stop
 from tests.waiting import HANGS, until
 
 
@@ -97,7 +97,7 @@ def test_a_child_in_the_foreground_survives_the_ctrl_c_that_the_terminal_sends_t
 def test_under_nohup_the_end_of_the_session_stops_nothing():
     code = (
         "import os, signal\n"
-        "from harness.stop import Stop\n"
+        "from harness.campaign.stop import Stop\n"
         "with Stop().listen(print):\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "print('went on')"

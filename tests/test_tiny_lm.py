@@ -59,9 +59,7 @@ def test_transformer_lens_computes_the_same_under_the_name_that_saebench_uses(mo
     (tmp_path / "EleutherAI" / "pythia-70m-deduped").symlink_to(model)
     tokens = torch.arange(2, 40).reshape(2, -1)
     with contextlib.chdir(tmp_path), torch.no_grad():
-        hooked = HookedTransformer.from_pretrained_no_processing(
-            "pythia-70m-deduped", device="cpu", dtype=torch.float32
-        )
+        hooked = HookedTransformer.from_pretrained_no_processing("pythia-70m-deduped", device="cpu", dtype=torch.float32)
         loaded = transformers.AutoModelForCausalLM.from_pretrained(model)
         assert torch.allclose(hooked(tokens), loaded(tokens).logits, atol=1e-4)
 
@@ -98,10 +96,7 @@ def test_what_a_killed_training_left_is_no_model(documents, tmp_path):
     beside.mkdir(parents=True)
     (beside / "config.json").write_text("{")
 
-    assert (
-        json.loads((ensure(tmp_path, lambda line: None, RECIPE) / "config.json").read_text())["model_type"]
-        == "gpt_neox"
-    )
+    assert json.loads((ensure(tmp_path, lambda line: None, RECIPE) / "config.json").read_text())["model_type"] == "gpt_neox"
     assert not beside.exists()
 
 

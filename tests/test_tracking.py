@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from harness.campaign import Campaign
-from harness.errors import InputError
+from harness.campaign.campaign import Campaign
+from harness.campaign.errors import InputError
+from harness.campaign.protocols import Silent, Tracked
+from harness.campaign.stop import Stop
 from harness.loop import go_on, next_brief
-from harness.sinks import Tracked, find_sink
-from harness.sinks.wandb import WandbSink
-from harness.stop import Stop
-from harness.view import Silent
+from harness.trackers.tracking import find_tracker
+from harness.trackers.wandb import WandbTracker
 
 Make = Callable[..., Campaign]
 FASTER = {"text": "HYPOTHESIS: the loss falls.", "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.1']]}
@@ -27,7 +27,7 @@ DONE = {"text": "ALL_COMPLETED"}
 HERE = "tests.test_tracking:"
 
 
-class ListSink:
+class ListTracker:
     told: ClassVar[list[Tracked]] = []
     closed: ClassVar[list[bool]] = []
 
@@ -40,7 +40,7 @@ class ListSink:
         self.closed.append(True)
 
 
-class BrokenSink(ListSink):
+class BrokenTracker(ListTracker):
     def log(self, run: Tracked) -> None:
         raise TimeoutError("no server answers")
 
@@ -58,50 +58,50 @@ class Listening(Silent):
 
 @pytest.fixture(autouse=True)
 def nothing_told() -> Iterator[None]:
-    ListSink.told.clear()
-    ListSink.closed.clear()
+    ListTracker.told.clear()
+    ListTracker.closed.clear()
     yield
 
 
 def test_each_run_is_told_once_with_its_curve_and_again_only_with_more_seeds(make_campaign: Make) -> None:
-    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": DONE}, track=HERE + "ListSink")
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": DONE}, track=HERE + "ListTracker")
     go_on(campaign, view=Silent(), stop=Stop())
     go_on(campaign, view=Silent(), stop=Stop())
-    baseline, first = ListSink.told
-    assert [run.record.run for run in ListSink.told] == [0, 1]
-    assert ListSink.closed == [True]  # the second time it was not needed
+    baseline, first = ListTracker.told
+    assert [run.record.run for run in ListTracker.told] == [0, 1]
+    assert ListTracker.closed == [True]  # the second time it was not needed
     assert baseline.id != first.id and baseline.campaign == first.campaign == campaign.name
     assert first.record.verdict == campaign.read_records()[1].verdict
     assert len(first.curves["loss"].values) == 40
     go_on(campaign, view=Silent(), stop=Stop(), confirm=(1, 2))
-    again = ListSink.told[-1]
+    again = ListTracker.told[-1]
     assert (first.id, len(first.record.seeds), len(again.record.seeds)) == (again.id, 1, 2)
-    assert (len(ListSink.told), again.curves) == (3, {})
+    assert (len(ListTracker.told), again.curves) == (3, {})
 
 
-def test_a_sink_that_fails_is_said_once_and_tried_again(make_campaign: Make) -> None:
+def test_a_tracker_that_fails_is_said_once_and_tried_again(make_campaign: Make) -> None:
     script = {"run 1, attempt 1": FASTER, "run 2, attempt 1": DONE}
-    campaign = make_campaign(script, track=HERE + "BrokenSink")
+    campaign = make_campaign(script, track=HERE + "BrokenTracker")
     view = Listening()
     assert go_on(campaign, view=view, stop=Stop()).exit_code == 0
     said = [text for text in view.said if "no server answers" in text]
-    assert said == [f"--track {HERE}BrokenSink: TimeoutError: no server answers. The campaign goes on."]
+    assert said == [f"--track {HERE}BrokenTracker: TimeoutError: no server answers. The campaign goes on."]
     assert [record.status for record in campaign.read_records()] == ["completed", "completed"]
     with pytest.raises(Exception, match="has ended"):
         next_brief(campaign)  # what is not told yet is no step that the campaign waits for
-    go_on(campaign, view=Silent(), stop=Stop(), changes={"track": HERE + "ListSink"})
-    assert [run.record.run for run in ListSink.told] == [0, 1]
+    go_on(campaign, view=Silent(), stop=Stop(), changes={"track": HERE + "ListTracker"})
+    assert [run.record.run for run in ListTracker.told] == [0, 1]
 
 
 def test_nothing_of_a_tracker_is_imported_otherwise() -> None:
-    code = "import sys, harness.loop, harness.running; print([name for name in sys.modules if 'wandb' in name or 'torch' in name])"
+    code = "import sys, harness.loop, harness.cli.running; print([name for name in sys.modules if 'wandb' in name or 'torch' in name])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["mlflow", "tests.nowhere:Sink", HERE + "NoSink"])
-def test_an_unknown_sink_is_said_with_the_known_ones(name: str) -> None:
+@pytest.mark.parametrize("name", ["mlflow", "tests.nowhere:Tracker", HERE + "NoTracker"])
+def test_an_unknown_tracker_is_said_with_the_known_ones(name: str) -> None:
     with pytest.raises(InputError, match="wandb" if ":" not in name else "cannot import"):
-        find_sink(name)
+        find_tracker(name)
 
 
 # --- Weights & Biases itself, offline ---------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_wandb_offline_holds_settings_metrics_verdict_and_curve(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
-    WandbSink().check()
+    WandbTracker().check()
     campaign = make_campaign({"run 1, attempt 1": FASTER}, track="wandb", max_runs=1)
     view = Listening()
     assert go_on(campaign, view=view, stop=Stop()).exit_code == 0
@@ -163,12 +163,12 @@ def test_wandb_offline_holds_settings_metrics_verdict_and_curve(
     record = campaign.read_records()[1]
     assert (first["run"].project, first["run"].run_group, first["run"].job_type) == ("harness", campaign.name, "run")
     assert first["run"].display_name == f"{campaign.name} run_1"
-    assert list(first["run"].tags) == ["undecided"] and first["run"].notes == "the loss falls."
+    assert list(first["run"].tags) == ["inconclusive"] and first["run"].notes == "the loss falls."
     assert (first["config"]["rate"], first["config"]["steps"]) == (0.1, 40)
     assert first["config"]["harness"]["commit"] == record.commit
     assert first["summary"]["loss"] == record.metrics["loss"].value
     assert first["summary"]["difference/loss"] == record.metrics["loss"].difference
-    assert first["summary"]["verdict"] == "undecided"
+    assert first["summary"]["verdict"] == "inconclusive"
     lines = [json.loads(line) for line in (campaign.run_folder(1) / "train_log.jsonl").read_text().splitlines()]
     history = [(row["train/step"], row["train/loss"]) for row in first["history"] if "train/loss" in row]
     assert history == [(line["step"], line["loss"]) for line in lines]
@@ -176,7 +176,7 @@ def test_wandb_offline_holds_settings_metrics_verdict_and_curve(
 
 @needs_wandb
 def test_wandb_without_a_key_says_what_to_do_and_asks_nobody(tmp_path: Path) -> None:
-    code = "from harness.sinks.wandb import WandbSink\nWandbSink().check()\n"
+    code = "from harness.trackers.wandb import WandbTracker\nWandbTracker().check()\n"
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "WANDB_MODE": "online"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
@@ -187,4 +187,4 @@ def test_wandb_without_a_key_says_what_to_do_and_asks_nobody(tmp_path: Path) -> 
 def test_wandb_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install wandb"):
-        WandbSink().check()
+        WandbTracker().check()

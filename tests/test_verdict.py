@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract import Contract
-from harness.judging import Judging
-from harness.record import Record, VerdictRecord
-from harness.reference import Case
-from harness.results import Results
-from harness.verdict import compare_metrics, compare_settings
+from harness.campaign.contract import Contract
+from harness.campaign.record import Record, VerdictRecord
+from harness.results.reading import Results
+from harness.statistics.comparability import compare_metrics, compare_settings
+from harness.statistics.judge import Judge
+from harness.statistics.references import MeasuredRun
 
 from .recorded import K40, K320, RELU, RUN_1, RUN_2, ZERO_STEPS, contract, left, recorded
 
@@ -30,7 +30,7 @@ def record(results: Results, run: int = 0, baseline: Record | None = None, **fac
     return Record(
         run=run,
         status="completed",
-        verdict=VerdictRecord(kind="baseline" if run == 0 else "undecided"),
+        verdict=VerdictRecord(kind="baseline" if run == 0 else "inconclusive"),
         commit="c0ffee",
         settings=compare_settings(results, baseline),
         metrics=compare_metrics([results], baseline),
@@ -44,8 +44,8 @@ def results(folder: Path, settings: dict | None = None, **metrics: float) -> Res
 
 def judge(by: Contract, profile: str, run: Results, baseline: Record, earlier, *, seed: int) -> VerdictRecord:
     records = [baseline, *(each for each in earlier if each is not baseline)]
-    case = Case(run=len(records), parent=baseline, by_seed={seed: run})
-    return Judging(by, profile, 5, records).judge(case)
+    case = MeasuredRun(run=len(records), parent=baseline, by_seed={seed: run})
+    return Judge(by, profile, 5, records).judge(case)
 
 
 def verdict(run: Results, baseline: Record, *earlier: Record, by: Contract = CONTRACT, seed: int = 0) -> VerdictRecord:
@@ -60,19 +60,12 @@ def test_the_recorded_run_that_changed_nothing_is_no_effect(tmp_path):
     run_1, run_2 = recorded(tmp_path / "1", RUN_1), recorded(tmp_path / "2", RUN_2)
     earlier = [baseline, record(run_1, 1, baseline)]
     found = judge(contract(), "core", run_2, baseline, earlier, seed=42)
-    assert found == VerdictRecord(
-        kind="no_effect", why="same numbers as run_0: your change is not on the execution path"
-    )
-    assert (
-        "absorption.mean_absorption_score" in baseline.metrics
-        and "absorption.mean_absorption_score" not in run_2.metrics
-    )
+    assert found == VerdictRecord(kind="no_effect", why="same numbers as run_0: your change is not on the execution path")
+    assert "absorption.mean_absorption_score" in baseline.metrics and "absorption.mean_absorption_score" not in run_2.metrics
 
 
 def test_the_recorded_run_of_fewer_steps_is_not_comparable(tmp_path):
-    found = judge(
-        contract(), "core", recorded(tmp_path / "1", RUN_1), record(recorded(tmp_path / "0", K40)), [], seed=42
-    )
+    found = judge(contract(), "core", recorded(tmp_path / "1", RUN_1), record(recorded(tmp_path / "0", K40)), [], seed=42)
     assert found == VerdictRecord(kind="not_comparable", why="steps 488 against 2441 (run_0)")
 
 
@@ -83,10 +76,10 @@ def test_the_recorded_k_40_is_not_comparable_with_k_320(tmp_path):
 
 
 @pytest.mark.parametrize("name", [RELU, ZERO_STEPS])
-def test_recorded_results_that_are_broken_are_unhealthy_before_anything_else(tmp_path, name):
+def test_recorded_results_that_are_broken_are_invalid_before_anything_else(tmp_path, name):
     baseline = record(recorded(tmp_path / "0", name))
     found = judge(contract(), "core", recorded(tmp_path / "1", name), baseline, [], seed=42)
-    assert found.kind == "unhealthy" and found.why
+    assert found.kind == "invalid" and found.why
 
 
 # --- no effect --------------------------------------------------------------------------------------------------------
@@ -96,9 +89,7 @@ def test_equal_numbers_name_the_earlier_run(tmp_path):
     baseline = record(results(tmp_path / "0"))
     first = record(results(tmp_path / "1", mse=2.1234567), 1, baseline)
     found = verdict(results(tmp_path / "2", mse=2.1234567), baseline, baseline, first)
-    assert found == VerdictRecord(
-        kind="no_effect", why="same numbers as run_1: your change is not on the execution path"
-    )
+    assert found == VerdictRecord(kind="no_effect", why="same numbers as run_1: your change is not on the execution path")
 
 
 def test_equal_numbers_of_a_given_baseline_say_that_it_was_given(tmp_path):
@@ -112,11 +103,11 @@ def test_no_effect_comes_before_not_comparable(tmp_path):
 
 
 def test_one_different_digit_is_an_effect(tmp_path):
-    assert verdict(results(tmp_path / "1", mse=2.4843751), record(results(tmp_path / "0"))).kind == "undecided"
+    assert verdict(results(tmp_path / "1", mse=2.4843751), record(results(tmp_path / "0"))).kind == "inconclusive"
 
 
 def test_a_difference_in_a_metric_that_nobody_judges_is_an_effect(tmp_path):
-    assert verdict(results(tmp_path / "1", dead=0.25), record(results(tmp_path / "0", dead=0.5))).kind == "undecided"
+    assert verdict(results(tmp_path / "1", dead=0.25), record(results(tmp_path / "0", dead=0.5))).kind == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -131,32 +122,30 @@ def test_time_and_memory_do_not_hide_equal_numbers(tmp_path, name):
 @pytest.mark.parametrize("name", ["lifetime_density", "timeless", "ms_marco.ndcg", "memorized"])
 def test_only_whole_words_are_time_and_memory(tmp_path, name):
     baseline = record(results(tmp_path / "0", **{name: 10.125}))
-    assert verdict(results(tmp_path / "1", **{name: 11.25}), baseline).kind == "undecided"
+    assert verdict(results(tmp_path / "1", **{name: 11.25}), baseline).kind == "inconclusive"
 
 
 def test_equal_time_alone_is_not_the_same_run(tmp_path):
     baseline = record(left(tmp_path / "0", {"total_seconds": 10.123456789}))
-    assert verdict(left(tmp_path / "1", {"total_seconds": 10.123456789}), baseline, by=Contract()).kind == "undecided"
+    assert verdict(left(tmp_path / "1", {"total_seconds": 10.123456789}), baseline, by=Contract()).kind == "inconclusive"
 
 
 def test_equal_numbers_at_another_seed_are_not_asked(tmp_path):
     baseline = record(results(tmp_path / "0"), seed=1)
-    assert verdict(results(tmp_path / "1"), baseline, seed=2).kind == "undecided"
+    assert verdict(results(tmp_path / "1"), baseline, seed=2).kind == "inconclusive"
     assert verdict(results(tmp_path / "1"), baseline, seed=1).kind == "no_effect"
 
 
 def test_the_seed_of_a_given_baseline_is_the_one_it_reports(tmp_path):
     baseline = record(results(tmp_path / "0", SETTINGS | {"seed": 42}), given=True)
     assert verdict(results(tmp_path / "1"), baseline, seed=42).kind == "no_effect"
-    assert verdict(results(tmp_path / "1"), baseline, seed=43).kind == "undecided"
+    assert verdict(results(tmp_path / "1"), baseline, seed=43).kind == "inconclusive"
 
 
-@pytest.mark.parametrize(
-    "metrics", [{"accuracy": 0.93, "loss": 0.25}, {"hits": 40, "steps_done": 2441, "tokens": 4096000}]
-)
+@pytest.mark.parametrize("metrics", [{"accuracy": 0.93, "loss": 0.25}, {"hits": 40, "steps_done": 2441, "tokens": 4096000}])
 def test_few_or_whole_numbers_may_agree_by_chance(tmp_path, metrics):
     baseline = record(left(tmp_path / "0", metrics))
-    assert verdict(left(tmp_path / "1", metrics), baseline, by=Contract()).kind == "undecided"
+    assert verdict(left(tmp_path / "1", metrics), baseline, by=Contract()).kind == "inconclusive"
 
 
 def test_one_long_number_does_not_agree_by_chance(tmp_path):
@@ -168,13 +157,13 @@ def test_numbers_that_nobody_judges_do_not_make_two_runs_the_same(tmp_path):
     constants = {"llm_loss": 2.9375123, "llm_accuracy": 0.65251875}
     by = Contract.model_validate({"metric": [{"name": "mse", "better": "lower", "required": False}]})
     baseline = record(left(tmp_path / "0", constants | {"mse": 2.484375}))
-    assert verdict(left(tmp_path / "1", constants), baseline, by=by).kind == "undecided"
+    assert verdict(left(tmp_path / "1", constants), baseline, by=by).kind == "inconclusive"
 
 
 def test_a_failed_run_has_no_numbers_to_be_equal_to(tmp_path):
     baseline = record(results(tmp_path / "0"))
     failed = Record(run=1, status="failed", verdict=VerdictRecord(kind="failed"), commit="c0ffee")
-    assert verdict(results(tmp_path / "2", mse=2.5), baseline, baseline, failed).kind == "undecided"
+    assert verdict(results(tmp_path / "2", mse=2.5), baseline, baseline, failed).kind == "inconclusive"
 
 
 # --- not comparable ---------------------------------------------------------------------------------------------------
@@ -182,9 +171,7 @@ def test_a_failed_run_has_no_numbers_to_be_equal_to(tmp_path):
 
 def test_each_setting_of_scale_that_differs_is_named(tmp_path):
     baseline = record(results(tmp_path / "0", {"k": 320, "steps": 4882}))
-    assert (
-        verdict(results(tmp_path / "1", mse=2.0), baseline).why == "k 40 against 320, steps 2441 against 4882 (run_0)"
-    )
+    assert verdict(results(tmp_path / "1", mse=2.0), baseline).why == "k 40 against 320, steps 2441 against 4882 (run_0)"
 
 
 def test_a_setting_of_scale_that_only_one_reports_is_a_difference(tmp_path):
@@ -197,16 +184,16 @@ def test_a_setting_of_scale_that_only_one_reports_is_a_difference(tmp_path):
 
 def test_settings_that_do_not_decide_scale_may_differ(tmp_path):
     baseline = record(results(tmp_path / "0", SETTINGS | {"lr": 0.1}))
-    assert verdict(results(tmp_path / "1", SETTINGS | {"lr": 0.2}, mse=2.0), baseline).kind == "undecided"
+    assert verdict(results(tmp_path / "1", SETTINGS | {"lr": 0.2}, mse=2.0), baseline).kind == "inconclusive"
 
 
-# --- undecided --------------------------------------------------------------------------------------------------------
+# --- inconclusive --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.112, "0.112"), (0.2, "0.200"), (0.14291, "0.142910")])
 def test_a_single_seed_decides_nothing(tmp_path, value, shown):
     found = verdict(results(tmp_path / "1", absorption=value, mse=2.0), record(results(tmp_path / "0")))
-    assert found.kind == "undecided"
+    assert found.kind == "inconclusive"
     assert found.why.startswith(f"absorption {shown}") and "(baseline, 1 seed; 1 here)" in found.why
     assert found.why.endswith("one seed each, so the noise is unknown")
 
@@ -230,7 +217,7 @@ def test_a_contract_that_decides_nothing_is_said(tmp_path):
 
 def test_an_unknown_scale_is_said(tmp_path):
     found = verdict(results(tmp_path / "1", {}, mse=2.0), record(results(tmp_path / "0", {})))
-    assert found.kind == "undecided" and "it does not report k or steps, so the scale may differ" in found.why
+    assert found.kind == "inconclusive" and "it does not report k or steps, so the scale may differ" in found.why
 
 
 # --- the record -------------------------------------------------------------------------------------------------------

@@ -11,16 +11,16 @@ from click import unstyle
 from rich.cells import cell_len
 from rich.console import Console
 
-from harness import show
-from harness.agents import Usage
-from harness.layout import Layout
-from harness.live import LiveView
-from harness.patch import in_colours
-from harness.plain import PlainView
-from harness.record import AttemptRecord, MetricRecord, Record, SettingRecord, UsageRecord, VerdictRecord
-from harness.record_page import record as record_page
-from harness.run_table import run_table
-from harness.standing import Primary, Row
+from harness.campaign.layout import Layout
+from harness.campaign.record import AttemptRecord, MetricRecord, Record, SettingRecord, VerdictRecord
+from harness.campaign.usage import Usage
+from harness.report.terminal import status_page as show
+from harness.report.terminal.diff import in_colours
+from harness.report.terminal.live_view import LiveView
+from harness.report.terminal.plain_view import PlainView
+from harness.report.terminal.record_page import record as record_page
+from harness.report.terminal.run_table import run_table
+from harness.report.terminal.status import Primary, Row
 
 LOSS = Primary("loss", "a [red]loss[/red] with a long title", "lower")
 CONTRACT = {"metric": [{"name": "loss", "better": "lower", "primary": True}]}
@@ -28,7 +28,7 @@ HOSTILE = "[bold]no[/bold] [/] \x1b[2J\x1b]0;title\x07\u202egnp 学习率更大 
 
 
 def record(run: int, **facts) -> Record:
-    verdict = VerdictRecord(kind="baseline" if run == 0 else "undecided", why="one seed")
+    verdict = VerdictRecord(kind="baseline" if run == 0 else "inconclusive", why="one seed")
     metric = MetricRecord(value=0.25, baseline=0.5 if run else None, difference=-0.25 if run else None)
     defaults = {"run": run, "status": "completed", "verdict": verdict, "commit": "c" * 40, "metrics": {"loss": metric}}
     return Record(**defaults | facts)
@@ -66,12 +66,12 @@ def test_the_live_view_is_never_wider_than_the_terminal_nor_obeys_what_it_shows(
 def test_the_phases_of_the_attempt_in_hand_have_marks_and_times():
     view, console = screen(80)
     view.begin(2, 10, 1, "agent")
-    view.begin(2, 10, 1, "smoke")
+    view.begin(2, 10, 1, "smoke_test")
     view.begin(2, 10, 2, "agent")
     view.begin(2, 10, 2, "execute", expected=90.0)
     text = "\n".join(drawn(view, console))
     assert "attempt 2" in text
-    assert "smoke run" not in text
+    assert "smoke test" not in text
     assert re.search(r"✓ agent +0 s", text)
     assert re.search(r"> execution +0 s of about 90 s", text)
 
@@ -93,8 +93,8 @@ def test_what_is_said_stays_above_the_live_view_with_its_place():
     view, console = screen(80)
     with view:
         view.begin(1, 5, 1, "agent")
-        view.say("refused: [bold]no change[/bold]")
-    assert "run 1 of 5, attempt 1: refused: [bold]no change[/bold]" in console.file.getvalue()
+        view.say("rejected: [bold]no change[/bold]")
+    assert "run 1 of 5, attempt 1: rejected: [bold]no change[/bold]" in console.file.getvalue()
 
 
 def test_an_earlier_run_is_in_the_table_of_a_resumed_campaign():
@@ -108,8 +108,8 @@ def test_the_plain_view_writes_lines_with_times():
     with PlainView(LOSS, lines.append) as view:
         view.begin(0, 5, 0, "execute")
         view.recorded(record(0))
-        view.begin(1, 5, 2, "smoke", expected=3.0)
-        view.say("refused:\nno change")
+        view.begin(1, 5, 2, "smoke_test", expected=3.0)
+        view.say("rejected:\nno change")
         view.recorded(record(1))
         view.recorded(record(2, status="failed", verdict=VerdictRecord(kind="failed", why="it crashed"), metrics={}))
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
@@ -117,10 +117,10 @@ def test_the_plain_view_writes_lines_with_times():
     assert [line[9:] for line in lines] == [
         "run 0, the baseline: execution",
         f"run 0: completed, baseline; {title} 0.25",
-        "run 1 of 5, attempt 2: smoke run (about 3 s)",
-        "  refused:",
+        "run 1 of 5, attempt 2: smoke test (about 3 s)",
+        "  rejected:",
         "  no change",
-        f"run 1: completed, undecided; {title} 0.25 (baseline 0.5)",
+        f"run 1: completed, inconclusive; {title} 0.25 (baseline 0.5)",
         "run 2: failed; it crashed",
     ]
 
@@ -165,8 +165,8 @@ def test_a_reader_that_went_away_does_not_stop_the_campaign():
 
 ROWS = [
     Row(0, None, "completed", "baseline", 0.5),
-    Row(1, 1, "refused", words=HOSTILE, usage=Usage(1000, 200, 0.01)),
-    Row(1, None, "completed", "undecided", 0.25, 0.5, Usage(1_234_567, 20, None), 61.0, HOSTILE),
+    Row(1, 1, "rejected", description=HOSTILE, usage=Usage(1000, 200, 0.01)),
+    Row(1, None, "completed", "inconclusive", 0.25, 0.5, Usage(1_234_567, 20, None), 61.0, HOSTILE),
 ]
 
 
@@ -181,17 +181,11 @@ def test_the_table_fits_and_an_unknown_cost_is_unknown(width):
         assert "1.23M" in lines[3]
     if width >= 60:
         assert "0.25" in lines[3]
-        assert "undecided" in lines[3]
+        assert "inconclusive" in lines[3]
 
 
 def test_costs_and_tokens_are_rounded_for_reading():
-    assert [show.cost(x) for x in (None, 0, 0.000123, 0.02, 1.234)] == [
-        "unknown",
-        "$0.00",
-        "$0.00012",
-        "$0.02",
-        "$1.23",
-    ]
+    assert [show.cost(x) for x in (None, 0, 0.000123, 0.02, 1.234)] == ["unknown", "$0.00", "$0.00012", "$0.02", "$1.23"]
     assert [show.tokens(x) for x in (0, 999, 12_345, 999_600, 4_560_000)] == ["0", "999", "12.3k", "1M", "4.56M"]
 
 
@@ -206,26 +200,19 @@ def test_the_record_of_a_run_is_shown_whole_and_within_the_width():
         settings={"rate": SettingRecord(value=0.1, baseline=0.05, source="reported")},
         attempts=[
             AttemptRecord(
-                number=1,
-                status="crashed",
-                why="WHY",
-                commit="d" * 40,
-                put_back=["saelab/x.py"],
-                usage=UsageRecord(cost=None),
+                number=1, status="crashed", why="WHY", commit="d" * 40, restored=["saelab/x.py"], usage=Usage(cost=None)
             ),
             AttemptRecord(number=2, status="completed", forced=True),
         ],
         warnings=["WARNING"],
-        told=["TOLD"],
-        fingerprint={"python": "3.11"},
+        messages=["TOLD"],
+        environment={"python": "3.11"},
         review={"model": "m", "text": "ADVICE"},
     )
-    text = unstyle(
-        record_page(json.loads(full.model_dump_json()), json.loads(record(0).model_dump_json()), CONTRACT, 60)
-    )
+    text = unstyle(record_page(json.loads(full.model_dump_json()), json.loads(record(0).model_dump_json()), CONTRACT, 60))
     assert max(map(cell_len, text.split("\n"))) <= 60
     for expected in (
-        "Run 2: completed, undecided",
+        "Run 2: completed, inconclusive",
         "HYPO",
         "PLAN",
         "DESCRIPTION",

@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.executors import Job, Limits, Outcome, WarmStart
-from harness.executors.confinement import landlock_abi
-from harness.executors.home import Home
-from harness.executors.local import LocalExecution, LocalExecutor
+from harness.campaign.protocols import Job, Limits, Outcome, WarmStart
+from harness.execution.executors.home import Home
+from harness.execution.executors.local import LocalExecution, LocalExecutor
+from harness.execution.executors.sandbox import landlock_abi
 from tests.executing import runs
 from tests.waiting import HANGS, until
 
@@ -48,12 +48,7 @@ class Bench:
         folder, scratch = self.root / name / "copy", self.root / name / "scratch"
         for each in (folder, scratch):
             each.mkdir(parents=True)
-        environment = {
-            "PATH": os.environ["PATH"],
-            "COUNT": str(self.count),
-            "PYTHONHASHSEED": "0",
-            "HARNESS_SEED": name,
-        }
+        environment = {"PATH": os.environ["PATH"], "COUNT": str(self.count), "PYTHONHASHSEED": "0", "HARNESS_SEED": name}
         start = WarmStart(self.root / "lab", ("large:warm",), self.root / "warm.txt") if warm else None
         command = (sys.executable, "-s", "-P", "-B", "-c", textwrap.dedent(code), *arguments)
         limits = changes.pop("limits", Limits(time=HANGS))
@@ -135,9 +130,7 @@ def test_a_job_has_its_own_environment_folder_arguments_and_marks(bench: Bench) 
         ("import os; os.kill(os.getpid(), 9)", "killed", -9, "ended from outside by SIGKILL"),
     ],
 )
-def test_warm_or_cold_a_job_ends_alike(
-    bench: Bench, warm: bool, code: str, ended: str, exit_code: int, why: str
-) -> None:
+def test_warm_or_cold_a_job_ends_alike(bench: Bench, warm: bool, code: str, ended: str, exit_code: int, why: str) -> None:
     outcome, _ = bench.run("a", code, warm=warm)
     assert (outcome.ended, outcome.exit_code, outcome.why) == (ended, exit_code, why)
 
@@ -174,9 +167,7 @@ def test_a_job_is_confined(bench: Bench) -> None:
         """
     allowed = bench.root / "allowed"
     allowed.mkdir()
-    outcome, said = bench.run(
-        "a", code, ".", str(allowed), str(bench.root / "lab"), str(os.getpid()), writable=(allowed,)
-    )
+    outcome, said = bench.run("a", code, ".", str(allowed), str(bench.root / "lab"), str(os.getpid()), writable=(allowed,))
     assert outcome.confined
     assert said.split() == ["yes", "yes", "PermissionError", "FileNotFoundError", "PermissionError"]
 
@@ -191,7 +182,7 @@ HARNESS = """
 import os, sys
 from pathlib import Path
 from tests.test_warm import Bench
-from harness.executors.local import LocalExecutor
+from harness.execution.executors.local import LocalExecutor
 root = Path(sys.argv[1])
 bench = Bench(root, LocalExecutor())
 bench.submit("a", "import pathlib, time\\nwhile not pathlib.Path('gate').exists(): time.sleep(0.02)\\nprint('done')")

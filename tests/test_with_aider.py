@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.agents.aider_environment import aider_python
 from harness.agents.chat_history import read_session
-from harness.agents.environment import aider_python
-from harness.campaign import Campaign, Options, create_campaign
-from harness.idea import Idea
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.idea import Idea
+from harness.campaign.protocols import Silent
+from harness.campaign.stop import Stop
 from harness.loop import go_on
-from harness.stop import Stop
-from harness.view import Silent
 
 from .model_server import ModelServer, status
 
@@ -59,7 +59,7 @@ def test_a_campaign_with_a_model_and_a_reviewer(tmp_path: Path, experiment: Path
     # the reviewer sees table, verdict and diff; the agent is told its advice as advice
     asked = str(server.requests[1]["messages"])
     assert '"rate": 0.1}' in asked
-    assert "undecided" in asked
+    assert "inconclusive" in asked
     brief = (campaign.attempt_folder(2, 1) / "brief.md").read_text()
     assert "Look at the noise next." in brief
     assert "advice" in brief.lower()
@@ -67,9 +67,7 @@ def test_a_campaign_with_a_model_and_a_reviewer(tmp_path: Path, experiment: Path
     assert set(server.keys) == {KEY}
 
 
-def test_halves_of_surrogate_pairs_are_no_text_and_no_trouble(
-    tmp_path: Path, experiment: Path, server: ModelServer
-) -> None:
+def test_halves_of_surrogate_pairs_are_no_text_and_no_trouble(tmp_path: Path, experiment: Path, server: ModelServer) -> None:
     half = "\ud83d"
     changed = LINE.replace("0.05", "0.1")
     server.says(
@@ -96,9 +94,7 @@ def test_a_reviewer_that_fails_is_a_warning(tmp_path: Path, experiment: Path, se
     assert any("reviewer gave no advice" in warning for warning in first.warnings)
 
 
-def test_a_refused_key_ends_the_campaign_and_stands_nowhere(
-    tmp_path: Path, experiment: Path, server: ModelServer
-) -> None:
+def test_a_refused_key_ends_the_campaign_and_stands_nowhere(tmp_path: Path, experiment: Path, server: ModelServer) -> None:
     server.says(status(401, f"Incorrect API key provided: {KEY}"))
     campaign = make(tmp_path, experiment)
     ending = go_on(campaign, view=Silent(), stop=Stop())
@@ -126,4 +122,4 @@ def test_the_campaigns_own_session_can_be_replayed(tmp_path: Path, experiment: P
     assert go_on(again, view=Silent(), stop=Stop()).reason == "all_completed"
     one, other = first.read_records()[1], again.read_records()[1]
     assert other.metrics == one.metrics
-    assert [attempt.status for attempt in other.attempts] == ["refused", "completed"]
+    assert [attempt.status for attempt in other.attempts] == ["rejected", "completed"]

@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import workspace as module
-from harness.contract import Contract
-from harness.workspace import Change, collect, make_workspace, restore
+from harness.agents import workspace as module
+from harness.agents.workspace import Change, collect, make_workspace, restore
+from harness.campaign.contract import Contract
 
 CONTRACT = Contract(
-    editable=["experiment.py", "model/sae.py"],
-    auxiliary=["plot.py"],
-    files=["lab", "data.bin"],
-    readable=["lab/score.py"],
+    editable=["experiment.py", "model/sae.py"], auxiliary=["plot.py"], files=["lab", "data.bin"], readable=["lab/score.py"]
 )
 FILES = {
     "experiment.py": b"x = 1\n",
@@ -37,7 +34,7 @@ def look(work) -> Change:
 
 
 def told(change: Change) -> str:
-    return "\n".join(change.put_back)
+    return "\n".join(change.restored)
 
 
 def test_a_workspace_holds_the_files_of_the_commit_and_the_notes(work):
@@ -130,8 +127,7 @@ def test_the_working_folder_itself_may_be_gone_or_a_link(work, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
-    [(b"x = '\xe9'\n", "not UTF-8 text any more (line 1)"), (b"x = 1\n" * 200_000, "larger than 1 MB")],
+    ("content", "says"), [(b"x = '\xe9'\n", "not UTF-8 text any more (line 1)"), (b"x = 1\n" * 200_000, "larger than 1 MB")]
 )
 def test_an_editable_file_that_cannot_go_along_in_a_turn_is_a_problem(work, content, says):
     (work.root / "experiment.py").write_bytes(content)
@@ -178,18 +174,13 @@ def test_a_repository_made_by_the_agent_is_one_sentence(work):
     subprocess.run(["git", "init", "-q", str(work.root)], check=True)
     (work.root / ".git/hooks/post-commit").write_text("#!/bin/sh\n")
     change = look(work)
-    assert change.put_back == ["Removed, because version control is not yours: .git."]
+    assert change.restored == ["Removed, because version control is not yours: .git."]
     restore(work, FILES, NOTES)
     assert not (work.root / ".git").exists()
 
 
 def test_caches_and_the_leftovers_of_aider_are_not_told(work):
-    for name in (
-        "__pycache__/experiment.pyc",
-        ".ruff_cache/x",
-        ".aider.tags.cache.v4/cache.db",
-        "lab/__pycache__/a.pyc",
-    ):
+    for name in ("__pycache__/experiment.pyc", ".ruff_cache/x", ".aider.tags.cache.v4/cache.db", "lab/__pycache__/a.pyc"):
         (work.root / name).parent.mkdir(exist_ok=True)
         (work.root / name).write_bytes(b"\x00")
     (work.root / ".aider.chat.history.md").write_text("hi")

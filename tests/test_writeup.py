@@ -18,30 +18,30 @@ from click.testing import CliRunner, Result
 from markdown_it import MarkdownIt
 from pypdf import PdfReader
 
-from harness.agents import Failure, Reply, Usage
-from harness.agents.environment import aider_python
-from harness.campaign import Campaign, Options, create_campaign
-from harness.check import check
-from harness.cli import cli
-from harness.errors import CannotGoOn, InputError
-from harness.idea import Idea
-from harness.journal import Journal, locked
-from harness.layout import Layout
+from harness.agents.aider_environment import aider_python
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.errors import CannotGoOn, InputError
+from harness.campaign.idea import Idea
+from harness.campaign.journal import Journal, locked
+from harness.campaign.layout import Layout
+from harness.campaign.protocols import Failure, Reply, Silent
+from harness.campaign.record import ComparisonRecord, Record
+from harness.campaign.stop import Stop
+from harness.campaign.text import line
+from harness.campaign.usage import Usage
+from harness.claims.check import check
+from harness.cli.main import cli
 from harness.loop import go_on
-from harness.record import ComparisonRecord, Record
-from harness.review import prose
-from harness.review.account import Account, read_account
-from harness.review.document import COLUMNS, Code, Document, Items, Paragraph, Pictures, Quote, Section, Table
-from harness.review.estimates import compared, signed, with_error
-from harness.review.publication import default_file, make_pdf, publish
-from harness.review.render_html import render_html
-from harness.review.render_md import render_md
-from harness.review.render_tex import render_tex
-from harness.review.render_typst import render_typst
-from harness.review.writeup import Prose, compose, read_person
-from harness.stop import Stop
-from harness.text import line
-from harness.view import Silent
+from harness.report.campaign_data import CampaignData, read_campaign_data
+from harness.report.estimates import compared, signed, with_error
+from harness.report.paper import prose
+from harness.report.paper.document import COLUMNS, Code, Document, Items, Paragraph, Pictures, Quote, Section, Table
+from harness.report.paper.publication import default_file, make_pdf, publish
+from harness.report.paper.render_html import render_html
+from harness.report.paper.render_md import render_md
+from harness.report.paper.render_tex import render_tex
+from harness.report.paper.render_typst import render_typst
+from harness.report.paper.writeup import Prose, compose, read_person
 from tests.model_server import ModelServer
 from tests.synthetic import HOSTILE, fill
 
@@ -132,15 +132,15 @@ def hostile(synthetic: Callable[..., Campaign]) -> Document:
     return written(synthetic(4, hostile=NASTY, title=f"T {NASTY}"))
 
 
-def account(campaign: Campaign) -> Account:
-    return read_account(Layout(campaign.root))
+def data_of(campaign: Campaign) -> CampaignData:
+    return read_campaign_data(Layout(campaign.root))
 
 
 def written(campaign: Campaign, by_model: Prose | None = None) -> Document:
-    return compose(account(campaign), read_person(Layout(campaign.root)), by_model)
+    return compose(data_of(campaign), read_person(Layout(campaign.root)), by_model)
 
 
-def many(found: Account) -> Account:
+def many(found: CampaignData) -> CampaignData:
     """The same campaign with its runs again and again, sixty of them."""
     baseline, *runs = found.runs
     again = [runs[number % len(runs)] for number in range(60)]
@@ -182,16 +182,16 @@ def test_it_is_a_paper_without_any_model(executed: Campaign) -> None:
     assert [each.title for each in document.appendices] == ["The accepted change", "All numbers"]
     abstract = " ".join(block.text for block in document.abstract if isinstance(block, Paragraph))
     assert re.search(r"Improved: run 1 has loss 0\.\d+ ± 0\.0\d+ against \d\.\d+ ± 0\.0\d+ of the baseline\.", abstract)
-    assert "Supported." in abstract and "1 refused" in abstract
+    assert "Supported." in abstract and "1 rejected" in abstract
 
 
-def test_every_run_is_told_and_every_refused_change(executed: Campaign) -> None:
+def test_every_run_is_told_and_every_rejected_change(executed: Campaign) -> None:
     runs = section(written(executed), "Every run")
-    assert [each.title for each in runs.sections] == ["Run 1: improved", "Run 2: within noise"]
+    assert [each.title for each in runs.sections] == ["Run 1: improved", "Run 2: not significant"]
     first = runs.sections[0].blocks
     assert Quote("the loss falls.", "The agent’s hypothesis, before the run") in first
     refused = next(block for block in first if isinstance(block, Items))
-    assert refused.items[0].startswith("Attempt 1, refused: Only comments")
+    assert refused.items[0].startswith("Attempt 1, rejected: Only comments")
     assert "2 lines added, 2 removed" in first[0].text  # type: ignore[union-attr]
 
 
@@ -223,8 +223,8 @@ def test_numbers_are_rounded_by_their_noise() -> None:
 
 
 def test_no_sentence_of_it_contradicts_a_record(executed: Campaign, synthetic: Callable[..., Campaign]) -> None:
-    few = account(synthetic(4, seeds=5))
-    for found in (account(executed), few, many(few)):
+    few = data_of(synthetic(4, seeds=5))
+    for found in (data_of(executed), few, many(few)):
         records = [run.record for run in found.runs]
         document = compose(found, "")
         findings = [f for text in sentences(document) for f in check(text, records, found.contract, about=None)]
@@ -239,9 +239,7 @@ def test_the_accepted_change_is_the_whole_one_against_the_baseline(executed: Cam
     assert ("+", "+loss = 0.8 + rng.gauss(0, 0.02)") in code.lines
 
 
-def test_a_persons_words_are_taken_over_and_marked_as_theirs(
-    executed: Campaign, synthetic: Callable[..., Campaign]
-) -> None:
+def test_a_persons_words_are_taken_over_and_marked_as_theirs(executed: Campaign, synthetic: Callable[..., Campaign]) -> None:
     theirs = section(written(executed), "A person’s words")
     assert theirs.blocks == (Quote(PERSON.strip("\n"), "A person’s section of the notes"),)
     assert "A person’s words" not in [each.title for each in written(synthetic(4, seeds=5)).sections]
@@ -255,9 +253,7 @@ def test_what_was_used_and_how_to_make_it_again(executed: Campaign) -> None:
     record = Record.read(executed.run_folder(1))
     where = next(block for block in reproduction if isinstance(block, Table))
     assert where.rows[1][:3] == ("1", record.commit[:12], "0, 1")
-    assert any(
-        isinstance(block, Code) and f"git checkout --quiet {record.commit}" in block.text for block in reproduction
-    )
+    assert any(isinstance(block, Code) and f"git checkout --quiet {record.commit}" in block.text for block in reproduction)
 
 
 def test_doubts_are_told(synthetic: Callable[..., Campaign]) -> None:
@@ -265,7 +261,7 @@ def test_doubts_are_told(synthetic: Callable[..., Campaign]) -> None:
     folder = campaign.run_folder(1)
     record = Record.read(folder)
     attempts = [record.attempts[0].model_copy(update={"by_person": True, "forced": True})]
-    changes = {"warnings": ["the GPU was hot"], "attempts": attempts, "fingerprint": {"python": "3.12"}}
+    changes = {"warnings": ["the GPU was hot"], "attempts": attempts, "environment": {"python": "3.12"}}
     record.model_copy(update=changes).write(folder)
     base = Record.read(campaign.run_folder(0))
     base.model_copy(update={"given": True}).write(campaign.run_folder(0))
@@ -273,10 +269,10 @@ def test_doubts_are_told(synthetic: Callable[..., Campaign]) -> None:
     for doubt in (
         "The campaign has not come to its end",
         "The baseline was given",
-        "Undecided: run 1; no verdict could be given.",
+        "Inconclusive: run 1; no verdict could be given.",
         "Every run has one seed, so the noise is unknown",
         "A person changed the code of run 1.",
-        "A person forced a change past the gate in run 1.",
+        "A person forced a change past the pre-check in run 1.",
         "Warning of run 1: the GPU was hot.",
         "Executed with another machine, package or model than the first: run 1.",
         "The settings are what the experiment reports",
@@ -284,7 +280,7 @@ def test_doubts_are_told(synthetic: Callable[..., Campaign]) -> None:
         assert doubt in said, doubt
 
 
-def test_what_answers_for_a_run_is_named_where_it_is_not_the_baseline(synthetic: Callable[..., Campaign]) -> None:
+def test_the_reference_of_a_run_is_named_where_it_is_not_the_baseline(synthetic: Callable[..., Campaign]) -> None:
     campaign = synthetic(2, lines=4, seeds=3)
     record = Record.read(campaign.run_folder(1))
     place = "frontier at l0 4, between control k=3 and run_0"
@@ -297,7 +293,7 @@ def test_what_answers_for_a_run_is_named_where_it_is_not_the_baseline(synthetic:
         difference=-0.11,
         low=-0.2,
         high=-0.02,
-        p_corrected=0.004,
+        p_adjusted=0.004,
         sd=0.02,
         reference_sd=0.03,
     )
@@ -338,7 +334,7 @@ def test_a_running_campaign_says_how_far_it_is(synthetic: Callable[..., Campaign
 
 
 def test_sixty_runs_have_a_write_up(synthetic: Callable[..., Campaign]) -> None:
-    document = compose(many(account(synthetic(4, seeds=5))), "")
+    document = compose(many(data_of(synthetic(4, seeds=5))), "")
     assert len(section(document, "Every run").sections) == 60
     overview = next(block for block in section(document, "Results").blocks if isinstance(block, Table))
     assert len(overview.rows) == 61 and not overview.is_short
@@ -483,9 +479,7 @@ def server() -> Iterator[ModelServer]:
 
 
 def typed(campaign: Campaign, file: Path, form: str, model: str = "openai/unheard-of") -> Result:
-    return CliRunner().invoke(
-        cli, ["writeup", str(campaign.root), "--format", form, "--prose", model, "--out", str(file)]
-    )
+    return CliRunner().invoke(cli, ["writeup", str(campaign.root), "--format", form, "--prose", model, "--out", str(file)])
 
 
 def test_a_models_text_stands_between_the_tables(
@@ -540,10 +534,7 @@ def test_a_text_that_contradicts_a_record_ends_it_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        (
-            Reply("", Usage(), failure=Failure("auth", "the key is refused.")),
-            "the key is refused. Nothing was written.",
-        ),
+        (Reply("", Usage(), failure=Failure("auth", "the key is refused.")), "the key is refused. Nothing was written."),
         (Reply("I would rather not.", Usage()), "none of the headings ## Introduction.* I would rather not"),
     ],
 )
@@ -552,7 +543,7 @@ def test_a_model_that_gives_no_text_ends_it(
 ) -> None:
     monkeypatch.setattr(prose, "AiderAgent", type("Saying", (Answers,), {"reply": reply}))
     with pytest.raises(CannotGoOn, match=said):
-        prose.write(account(executed), written(executed), "a/b", print)
+        prose.write(data_of(executed), written(executed), "a/b", print)
 
 
 def test_a_models_text_is_text_in_every_format(executed: Campaign, tmp_path: Path) -> None:
@@ -561,7 +552,5 @@ def test_a_models_text_is_text_in_every_format(executed: Campaign, tmp_path: Pat
     assert document.sections[0].title == "Introduction"
     assert "in the sections Introduction and Every run were written by a/b" in " ".join(sentences(document))
     assert "<script>" not in render_html(document)
-    assert "\\input" not in render_tex(document, "f").split("\\begin{document}")[1].replace(
-        "\\textbackslash{}input", ""
-    )
+    assert "\\input" not in render_tex(document, "f").split("\\begin{document}")[1].replace("\\textbackslash{}input", "")
     assert make_pdf(document).startswith(b"%PDF")

@@ -14,10 +14,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ..errors import CannotGoOn, InputError
-from ..text import encodable
-from . import AgentConfig, Failure, Reply, Usage, Workspace
-from .environment import aider_python, installed
+from ..campaign.errors import CannotGoOn, InputError
+from ..campaign.protocols import AgentConfig, Failure, Reply, Workspace
+from ..campaign.text import encodable
+from ..campaign.usage import Usage
+from .aider_environment import aider_python, installed
 from .keys import Redaction, provider_variables, system_variables
 from .worker import Worker, WorkerEnded
 
@@ -104,9 +105,7 @@ class AiderAgent:
         try:
             described = self._ask({"op": "describe", "model": model})
         except WorkerEnded as error:
-            raise CannotGoOn(
-                f"aider does not start: {error}. Make it again: `harness agents install aider`."
-            ) from error
+            raise CannotGoOn(f"aider does not start: {error}. Make it again: `harness agents install aider`.") from error
         if described["provider"] is None:
             raise InputError(
                 f"--model {model}: unknown provider. Write PROVIDER/{model}, for example openai/{model} for any "
@@ -152,9 +151,7 @@ class AiderAgent:
         try:
             self._worker = Worker(command, environment, silence, lambda line: self.config.on_output(self._redact(line)))
         except OSError as error:
-            raise CannotGoOn(
-                f"aider does not start: {error}. Make it again: `harness agents install aider`."
-            ) from error
+            raise CannotGoOn(f"aider does not start: {error}. Make it again: `harness agents install aider`.") from error
         return self._worker
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import InputError
+from ..campaign.errors import InputError
 
 LABEL = re.compile(r"# (run \d+, attempt \d+)\s*")
 PROMPT = re.compile(r"####(?: (.*))?  ", re.DOTALL)

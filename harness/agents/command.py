@@ -19,9 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from ..errors import HarnessError, InputError
-from ..executors import process_tree
-from . import AgentConfig, Failure, FailureKind, Reply, Usage, Workspace
+from ..campaign.errors import HarnessError, InputError
+from ..campaign.protocols import AgentConfig, Failure, FailureKind, Reply, Workspace
+from ..campaign.usage import Usage
+from ..execution.executors import process_tree
 from .command_lines import CLAUDE, CODEX, GEMINI, OPENCODE, Answer, CommandLine
 from .keys import Redaction, provider_variables, system_variables
 
@@ -141,6 +142,7 @@ class CommandConversation:
     def _execute(self, command: list[str], environment: dict[str, str]) -> _Ended:
         """Run the command to its end or its limit; nothing that it started is left. Raises OSError."""
         root = self._workspace.root
+        # Processes of an earlier harness that was killed would go on editing the workspace.
         _end_processes(str(root), lambda: None)
         deadline = time.monotonic() + self._agent.config.timeout
         broken = ""
@@ -186,9 +188,7 @@ class CommandConversation:
             return Failure(kind, f"{name} failed (exit code {ended.code}): {said or 'it says nothing'}")
         if answer is None:
             shown = f": {said}" if said else ": it is empty"
-            return Failure(
-                "server", f"{name}'s answer is not what `{name} {self._command.first[0]}` should print{shown}"
-            )
+            return Failure("server", f"{name}'s answer is not what `{name} {self._command.first[0]}` should print{shown}")
         return None
 
     def _reply(self, answer: Answer, failure: Failure | None, begun: float, redact: Callable[[str], str]) -> Reply:

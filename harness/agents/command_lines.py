@@ -187,12 +187,7 @@ CLAUDE = CommandLine(
     following=(*_CLAUDE, "--resume", "{session}"),
     option="--model",
     read=_read_claude,
-    variables=(
-        "CLAUDE_CONFIG_DIR",
-        "CLAUDE_CODE_OAUTH_TOKEN",
-        "CLAUDE_CODE_USE_BEDROCK",
-        "CLAUDE_CODE_USE_VERTEX",
-    ),
+    variables=("CLAUDE_CONFIG_DIR", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
     environment={
         "CLAUDE_CODE_MAX_RETRIES": "3",  # by itself it repeats a request that got a 401 for minutes
         "DISABLE_AUTOUPDATER": "1",

@@ -6,21 +6,27 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import InputError
-from . import AGENTS
+from ..campaign.errors import InputError
+from ..campaign.protocols import Agent, find_class
+from .aider_environment import REQUIREMENT, aider_python, installed
 from .command_lines import CLAUDE, CODEX, GEMINI, OPENCODE
-from .environment import REQUIREMENT, aider_python, installed
 
-_OWN = {
-    "aider": "any model that litellm knows, also local ones",
-    "replay": "a recorded session, without a model",
+AGENTS: dict[str, str] = {
+    "aider": "harness.agents.aider:AiderAgent",
+    "replay": "harness.agents.replay:ReplayAgent",
+    "claude": "harness.agents.command:ClaudeAgent",
+    "codex": "harness.agents.command:CodexAgent",
+    "gemini": "harness.agents.command:GeminiAgent",
+    "opencode": "harness.agents.command:OpencodeAgent",
 }
+_OWN = {"aider": "any model that litellm knows, also local ones", "replay": "a recorded session, without a model"}
 _COMMANDS = {
-    "Claude Code": CLAUDE,
-    "Codex": CODEX,
-    "Gemini CLI": GEMINI,
-    "opencode": OPENCODE,
+    "claude": ("Claude Code", CLAUDE),
+    "codex": ("Codex", CODEX),
+    "gemini": ("Gemini CLI", GEMINI),
+    "opencode": ("opencode", OPENCODE),
 }
+"""What each is called, and its command line: an agent that is a program of its own."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,12 @@ class Listed:
     about: str
     place: str | None
     how: str
+
+
+def find_agent(name: str) -> type[Agent]:
+    """The agent class called `name`: a known short name or an import path. Raises InputError."""
+    found: type[Agent] = find_class("agent", "--agent", name, AGENTS)
+    return found
 
 
 def agents() -> list[Listed]:
@@ -57,5 +69,5 @@ def _listed(name: str) -> Listed:
         python = installed()
         place = str(python.parent.parent) if python else None
         return Listed(name, f"{REQUIREMENT.replace('==', ' ')}: {_OWN[name]}", place, "harness agents install aider")
-    about, command = next((about, command) for about, command in _COMMANDS.items() if command.program == name)
+    about, command = _COMMANDS[name]
     return Listed(name, about, shutil.which(name), f"npm install -g {command.package}")

@@ -17,9 +17,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..places import near
-from . import AgentConfig, Failure, Reply, Usage, Workspace
+from ..campaign.errors import InputError
+from ..campaign.paths import near
+from ..campaign.protocols import AgentConfig, Failure, Reply, Workspace
+from ..campaign.usage import Usage
 from .aider import AiderAgent, AiderConversation
 from .chat_history import Turn, read_session
 
@@ -62,11 +63,7 @@ class ReplayConversation:
         if failure:
             return Reply("", Usage(), failure=failure, history=self._aider.history)
         reply = self._aider.ask(text, turn=turn, label=label)
-        return replace(
-            reply,
-            usage=replace(reply.usage, cost=0.0),
-            failure=self._player.end() or reply.failure,
-        )
+        return replace(reply, usage=replace(reply.usage, cost=0.0), failure=self._player.end() or reply.failure)
 
     def close(self) -> None:
         self._aider.close()

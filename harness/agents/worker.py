@@ -33,11 +33,7 @@ class Worker:
     """
 
     def __init__(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        silence: float,
-        on_event: Callable[[str], None],
+        self, command: Sequence[str], environment: Mapping[str, str], silence: float, on_event: Callable[[str], None]
     ) -> None:
         """`silence`: seconds without any line from it after which it is taken for stuck and ended. Raises OSError."""
         self._silence = silence
@@ -45,6 +41,7 @@ class Worker:
         self._home = Path(tempfile.mkdtemp(prefix="harness-worker-"))
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         try:
+            # A file and no pipe: nobody reads along, and a full pipe would stop the worker.
             with (self._home / "output.log").open("wb") as log:
                 self._process = subprocess.Popen(
                     command,
@@ -60,6 +57,7 @@ class Worker:
             shutil.rmtree(self._home, ignore_errors=True)
             raise
         self._finish = weakref.finalize(self, _end, self._process, self._home)
+        # A thread reads, because the wait for a queue can have a limit and that for a line of a stream has none.
         threading.Thread(target=_read, args=(self._process.stdout, self._lines), daemon=True).start()
 
     @property
@@ -130,6 +128,7 @@ def _read(stream: TextIO, lines: queue.SimpleQueue[str | None]) -> None:
 
 def _end(process: subprocess.Popen[str], home: Path) -> None:
     if process.poll() is None:
+        # It has not been waited for, so its id belongs to no other group yet.
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     for stream in (process.stdin, process.stdout):

@@ -35,9 +35,7 @@ class AutoInterp:
 
         key = os.environ.get(KEY)
         if not key:
-            raise Skip(
-                f"no judge: it needs {KEY} (and {BASE_URL}, where the judge is not OpenAI's) where the scorer runs"
-            )
+            raise Skip(f"no judge: it needs {KEY} (and {BASE_URL}, where the judge is not OpenAI's) where the scorer runs")
         link(Path(TEXT), fixed)
         config = AutoInterpEvalConfig(
             model_name=bench.name,

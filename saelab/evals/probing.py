@@ -98,9 +98,7 @@ class SaeProbes:
         results.mkdir()
         baseline = f"baseline_results_{bench.name}"
         link(results / baseline, fixed / baseline)
-        activations = Path(
-            "activations"
-        )  # SAEBench writes the place into its result, which holds no place of the machine
+        activations = Path("activations")  # SAEBench writes the place into its result, which holds no place of the machine
         link(activations, fixed / activations)
         config = SparseProbingSaeProbesEvalConfig(
             model_name=bench.name,

@@ -59,9 +59,7 @@ class Unlearning:
         """The instructed model, found in the working directory with the text to forget. Raises Skip."""
         base = bench.name.removesuffix("-it")
         if base not in INSTRUCTED:
-            raise Skip(
-                f"SAEBench asks its questions of gemma-2-2b-it and gemma-2-9b-it alone; the model is {bench.name}"
-            )
+            raise Skip(f"SAEBench asks its questions of gemma-2-2b-it and gemma-2-9b-it alone; the model is {bench.name}")
         corpus = lab_cache() / "unlearning"
         if not (corpus / CORPUS).is_file():
             raise Skip(

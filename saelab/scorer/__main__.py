@@ -72,9 +72,7 @@ def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:
         print("the SAE is computed on the CPU: this onnxruntime has no CUDA (onnxruntime-gpu, in its place, has it)")
     _check_width(sealed, settings)
     try:
-        skipped = evaluate(
-            SealedSAE(sealed), settings, out, lab_cache() / "evals", lambda line: print(line, flush=True)
-        )
+        skipped = evaluate(SealedSAE(sealed), settings, out, lab_cache() / "evals", lambda line: print(line, flush=True))
     except Exception:
         if sealed.count.objections:  # the library in between may have made another error of it
             raise Refused(sealed.count.objections[0]) from None
@@ -93,9 +91,7 @@ def _sealed(artifact: Path, settings: Settings, *, cuda: bool = False) -> Sealed
 
 def _check_width(sealed: Sealed, settings: Settings) -> None:
     if sealed.d_in != settings.d_in:
-        raise Refused(
-            f"the SAE takes rows of width {sealed.d_in}; the activations of this profile have {settings.d_in}."
-        )
+        raise Refused(f"the SAE takes rows of width {sealed.d_in}; the activations of this profile have {settings.d_in}.")
 
 
 def _write(path: Path, content: Mapping[str, object]) -> None:

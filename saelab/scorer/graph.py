@@ -32,15 +32,7 @@ _ROWS_AT_ONCE = 4096
 _STANDARD = ("", "ai.onnx")
 _OTHERWISE = frozenset(
     [
-        *(
-            "Bernoulli",
-            "Dropout",
-            "Multinomial",
-            "RandomNormal",
-            "RandomNormalLike",
-            "RandomUniform",
-            "RandomUniformLike",
-        ),
+        *("Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
         *("If", "Loop", "Scan", "SequenceMap"),
     ]
 )
@@ -154,15 +146,10 @@ class Graph(Function):
         if nodes > MOST_NODES:
             raise Refused(f"{self.name}: {nodes} operations; the most that is read is {MOST_NODES}.")
         given = {tensor.name for tensor in model.graph.initializer}
-        for kind, ends in (
-            ("input", [i for i in model.graph.input if i.name not in given]),
-            ("output", model.graph.output),
-        ):
+        for kind, ends in (("input", [i for i in model.graph.input if i.name not in given]), ("output", model.graph.output)):
             shapes = [_shape(end) for end in ends]
             if len(shapes) != 1 or shapes[0] is None:
-                raise Refused(
-                    f"{self.name}: expected one {kind} of float32 [n, width], n free; found {_in_words(ends)}."
-                )
+                raise Refused(f"{self.name}: expected one {kind} of float32 [n, width], n free; found {_in_words(ends)}.")
             if shapes[0] > WIDEST:
                 verb = "takes" if kind == "input" else "gives"
                 raise Refused(

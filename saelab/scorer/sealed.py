@@ -167,9 +167,7 @@ class Sealed:
         widths = [self.settings.get(name) for name in ("d_in", "dict_size")]
         d_in, d_sae = (width if type(width) is int and 0 < width <= WIDEST else 0 for width in widths)
         if not (d_in and d_sae):
-            raise Refused(
-                f"{SETTINGS}: d_in {widths[0]!r}, dict_size {widths[1]!r}: expected the widths of rows and codes."
-            )
+            raise Refused(f"{SETTINGS}: d_in {widths[0]!r}, dict_size {widths[1]!r}: expected the widths of rows and codes.")
         end = connect(server)
         return Served(end, wire.ENCODE, "encode", d_in, d_sae), Served(end, wire.DECODE, "decode", d_sae, d_in)
 

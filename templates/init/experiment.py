@@ -16,7 +16,7 @@ Rows = list[list[float]]
 
 
 def load_settings() -> dict:
-    """The profile of experiment.toml, with what the harness replaces and what a smoke run cuts short."""
+    """The profile of experiment.toml, with what the harness replaces and what a smoke test cuts short."""
     contract = tomllib.loads(Path("experiment.toml").read_text(encoding="utf-8"))
     profile = os.environ.get("HARNESS_PROFILE") or contract["default_profile"]
     settings = contract["profiles"][profile]["settings"]

@@ -56,9 +56,7 @@ def score(sae, settings, out_dir):
     centre = [math.fsum(column) / len(rows) for column in zip(*rows, strict=True)]
     error = sum((a - b) ** 2 for x, y in zip(rows, outs, strict=True) for a, b in zip(x, y, strict=True))
     spread = sum((a - b) ** 2 for x in rows for a, b in zip(x, centre, strict=True))
-    families = [
-        (f, p, c) for x, f in zip(rows, codes, strict=True) for p in FAMILIES for c in FAMILIES[p] if x[c] > 0.4
-    ]
+    families = [(f, p, c) for x, f in zip(rows, codes, strict=True) for p in FAMILIES for c in FAMILIES[p] if x[c] > 0.4]
     metrics = {
         "absorption": sum(f[p] == 0 and f[c] > 0 for f, p, c in families) / len(families),
         "explained_variance": 1 - error / spread,
@@ -66,11 +64,7 @@ def score(sae, settings, out_dir):
         "dead_latents": sum(not any(column) for column in zip(*codes, strict=True)) / len(codes[0]),
         "cosine": sum(map(_cosine, rows, outs)) / len(rows),
     }
-    evaluation = {
-        "eval_type_id": "lab",
-        "eval_result_metrics": {"all": metrics},
-        "sae_cfg_dict": {"d_sae": len(codes[0])},
-    }
+    evaluation = {"eval_type_id": "lab", "eval_result_metrics": {"all": metrics}, "sae_cfg_dict": {"d_sae": len(codes[0])}}
     (out_dir / "eval_results").mkdir(exist_ok=True)
     (out_dir / "eval_results" / "lab.json").write_text(json.dumps(evaluation))
 

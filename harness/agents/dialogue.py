@@ -1,0 +1,310 @@
+"""The dialogue with the agent: brief, answer, change, commit.
+
+The agent works in a disposable working copy. What it changed is taken from there, committed whether or not it will be
+rejected, and everything that it may not change is put back and told.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ..campaign.errors import CannotGoOn, SessionOver
+from ..campaign.files import remove, write_atomically
+from ..campaign.journal import PERSON_STEP
+from ..campaign.open_campaign import CampaignPart, OpenCampaign
+from ..campaign.paths import PathNames
+from ..campaign.protocols import Conversation, Failure, Reply, Workspace
+from ..campaign.record import Record
+from ..campaign.turn import AttemptFailure, Turn, turn_key
+from ..campaign.usage import Usage
+from . import answer as answers
+from .brief import brief, label, repair_brief
+from .chat_history import render_turn
+from .listing import find_agent
+from .situation import Situations
+from .workspace import Change, collect, make_workspace, restore
+
+WAITS = (0.0, 15.0, 60.0)
+"""Seconds before each try of a turn whose provider failed; the agent itself has already retried each request."""
+_PASSING = frozenset({"rate", "server", "connection", "timeout"})
+_AGAIN = frozenset({"died"})
+
+
+class Dialogue(CampaignPart):
+    """Asks the agent, one conversation a run."""
+
+    def __init__(self, opened: OpenCampaign) -> None:
+        super().__init__(opened)
+        self._situations = Situations(opened)
+        self._agent = find_agent(opened.options.agent)(opened.agent_config)
+        self._conversation: Conversation | None = None
+        self._conversation_run = 0
+        self._workspace = Workspace(opened.campaign.local, ())
+        self._pending: tuple[int, int, AttemptFailure | None] | None = None
+
+    def take(self, run: int, attempt: int, failure: AttemptFailure | None) -> Turn:
+        """The turn of this attempt, taken now or earlier."""
+        self._pending = (run, attempt, failure)
+        step = f"{turn_key(run, attempt)}/turn"
+        if not self._journal.is_done(step):
+            self._stop.check()
+            forced = next((e for e in self._journal.of("forced") if e["step"] == step), None)
+            if forced is None:
+                self._budget.check_turn()
+            self._view.begin(run, self._options.max_runs, attempt, "agent")
+        turn = Turn.model_validate(self._journal.once(step, lambda: self._take(run, attempt, failure).model_dump()))
+        # Only now that the journal has the turn: before that a crash would lose what a person said.
+        for name in turn.message_files:
+            (self._campaign.inbox / name).unlink(missing_ok=True)
+        return turn
+
+    def pending_brief(self) -> str:
+        """The text of the turn that comes next."""
+        assert self._pending is not None
+        return self._text(*self._pending, [text for _, text in self._inbox()], self._opened.person_diff())
+
+    def has_message_for(self, run: int, attempt: int = 0) -> bool:
+        """The agent has said ALL_COMPLETED, in this attempt or before this run, and a person has said something since."""
+        following = f"{turn_key(run, attempt + 1)}/turn"
+        return attempt < self._options.max_attempts and (self._journal.is_done(following) or bool(self._inbox()))
+
+    def prepare(self) -> None:
+        """Have the agent ready before anything is spent: its environment, its key. Raises what to do."""
+        if self._journal.is_dry:
+            return
+        self._view.begin(0, self._options.max_runs, 0, "agent")
+        self._view.say(self._agent.check())
+
+    def close(self) -> None:
+        """End the conversation and the agent's processes."""
+        self._end_conversation()
+        self._agent.close()
+
+    def _end_conversation(self) -> None:
+        if self._conversation is not None:
+            self._conversation.close()
+            self._conversation = None
+
+    def _take(self, run: int, attempt: int, failure: AttemptFailure | None) -> Turn:
+        forced = next((e for e in self._journal.of("forced") if e["step"] == f"{turn_key(run, attempt)}/turn"), None)
+        if forced is not None:
+            return self._forced(run, attempt, forced)
+        person_diff = self._opened.person_diff()
+        self._commit_person_edit()
+        base = self._repository.head or ""
+        inbox = self._inbox()
+        messages = [text for _, text in inbox]
+        files = self._repository.files(base, self._campaign.experiment_files)
+        text = self._text(run, attempt, failure, messages, person_diff)
+        folder = self._campaign.attempt_folder(run, attempt)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "brief.md", text)
+        reply = self._ask(run, attempt, text, files)
+        write_atomically(folder / "reply.md", _all_of(reply))
+        write_atomically(folder / "session.md", render_turn(label(run, attempt), text, reply.replies))
+        change = collect(self._workspace, files, self._campaign.contract, self._notes())
+        for name, content in change.evidence.items():
+            kept = folder / "restored" / name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(content)
+        commit = None
+        if change.files:
+            code = {path: content for path, content in files.items() if path in self._campaign.code}
+            title = f"Run {run}, attempt {attempt}: change by the agent"
+            commit = self._repository.commit(f"{turn_key(run, attempt)}/turn", title, code | change.files)
+        elif person_diff:
+            commit = base
+        write_atomically(self._campaign.history, json.dumps({"run": run, "history": reply.history}))
+        return self._turn(run, attempt, base, commit, bool(person_diff), inbox, reply, change)
+
+    def _turn(
+        self,
+        run: int,
+        attempt: int,
+        base: str,
+        commit: str | None,
+        by_person: bool,
+        inbox: list[tuple[str, str]],
+        reply: Reply,
+        change: Change,
+    ) -> Turn:
+        answer = answers.parse(_all_of(reply))
+        self._keep_interpretation(run - 1, answer.interpretation)
+        refused = [f"{path}: you may not write there; nothing was written." for path in reply.refused_writes]
+        return Turn(
+            run=run,
+            attempt=attempt,
+            base=base,
+            commit=commit,
+            by_person=by_person,
+            restored=[*change.restored, *refused],
+            notices=list(reply.warnings),
+            problems=list(change.problems),
+            words=change.words,
+            messages=[text for _, text in inbox],
+            message_files=[name for name, _ in inbox],
+            **asdict(answer),
+            no_answer=reply.failure.message if reply.failure else "",
+            usage=reply.usage,
+        )
+
+    def _keep_interpretation(self, run: int, words: str) -> None:
+        """Add the agent's words on a run's results to its record."""
+        if run >= 0 and words:
+            folder = self._campaign.run_folder(run)
+            Record.read(folder).model_copy(update={"interpretation": words}).write(folder)
+
+    def _forced(self, run: int, attempt: int, forced: dict[str, Any]) -> Turn:
+        origin = Turn.model_validate(self._journal.result(f"{forced['origin']}/turn"))
+        files = self._repository.files(forced["commit"], self._campaign.code)
+        title = f"Run {run}, attempt {attempt}: the change of {forced['origin']}, forced by a person"
+        commit = self._repository.commit(f"{turn_key(run, attempt)}/turn", title, files)
+        return origin.model_copy(
+            update={
+                "run": run,
+                "attempt": attempt,
+                "commit": commit,
+                "forced": True,
+                "messages": [],
+                "message_files": [],
+                "restored": [],
+                "notices": [],
+                "problems": [],
+                "all_completed": False,
+                "usage": Usage(),
+            }
+        )
+
+    def _without_places(self, reply: Reply) -> Reply:
+        """What the agent said, with its working copy as the folder where paths begin."""
+        places = PathNames({Path.home(): "~", self._campaign.root: "", self._workspace.root: ""})
+        failure = replace(reply.failure, message=places.hide(reply.failure.message)) if reply.failure else None
+        return replace(
+            reply,
+            text=places.hide(reply.text),
+            replies=tuple(map(places.hide, reply.replies)),
+            failure=failure,
+            refused_writes=tuple(map(places.hide, reply.refused_writes)),
+            warnings=tuple(map(places.hide, reply.warnings)),
+        )
+
+    def _ask(self, run: int, attempt: int, text: str, files: dict[str, bytes]) -> Reply:
+        """Ask until there is an answer. Raises CannotGoOn when no further run would get one either."""
+        # A forced turn asked nobody, so it is none of the turns of a recorded session.
+        turn = sum(e["step"].endswith("/turn") and not e["result"]["forced"] for e in self._journal.of("done"))
+        died = False
+        for wait in WAITS:
+            if wait:
+                self._view.say(f"The model does not answer; next try in {wait:.0f} s.")
+                self._sleep(wait)
+            conversation = self._converse(run, files)
+            reply = self._without_places(conversation.ask(text, turn=turn, label=label(run, attempt)))
+            if reply.failure is None:
+                return reply
+            self._journal.append(
+                "turn_failed",
+                step=f"{turn_key(run, attempt)}/turn",
+                kind=reply.failure.kind,
+                message=reply.failure.message,
+                usage=asdict(reply.usage),
+            )
+            self._view.say(reply.failure.message)
+            if reply.failure.kind == "session_over":
+                raise SessionOver("The recorded session has no further turn.")
+            # In a new conversation it may fit: this costs the attempt and not the campaign. `turn_failed` has its usage.
+            if reply.failure.kind == "context" and attempt > 1:
+                self._forget_conversation()
+                return Reply(text="", usage=Usage(), failure=reply.failure)
+            # A process that dies twice does not die by chance.
+            if reply.failure.kind in _AGAIN and not died:
+                died = True
+                self._end_conversation()
+            elif reply.failure.kind not in _PASSING:
+                break
+            # The try that failed may have edited files already.
+            restore(self._workspace, files, self._notes())
+        raise CannotGoOn(_advice(reply.failure))
+
+    def _converse(self, run: int, files: dict[str, bytes]) -> Conversation:
+        """The conversation of this run: the one at hand, or a new one that remembers what was said before a crash."""
+        if self._conversation is not None and self._conversation_run == run:
+            restore(self._workspace, files, self._notes())
+            return self._conversation
+        self._end_conversation()
+        remove(*self._campaign.local.glob("workspace_*"))
+        root = self._campaign.workspace(run)
+        self._workspace = make_workspace(root.resolve(), files, self._campaign.contract, self._notes())
+        self._conversation = self._agent.open(self._workspace, self._remembered(run))
+        self._conversation_run = run
+        return self._conversation
+
+    def _remembered(self, run: int) -> Any:
+        # Where no turn of the run is done, what is kept is another run's or that of a turn that a crash cut off.
+        if not any(e["step"].startswith(f"run_{run}/") and e["step"].endswith("/turn") for e in self._journal.of("done")):
+            return None
+        try:
+            kept = json.loads(self._campaign.history.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return kept["history"] if kept["run"] == run else None
+
+    def _notes(self) -> str:
+        return self._campaign.notes.read_text(encoding="utf-8", errors="replace")
+
+    def _forget_conversation(self) -> None:
+        self._end_conversation()
+        self._campaign.history.unlink(missing_ok=True)
+
+    def _text(
+        self, run: int, attempt: int, failure: AttemptFailure | None, messages: list[str], person_diff: str | None
+    ) -> str:
+        """A whole brief at the start of a conversation, a short one inside it."""
+        begins = attempt == 1 or failure is None or failure.status == "no_answer" or person_diff
+        if begins:
+            return brief(self._situations.before(run, attempt, tuple(messages), person_diff, failure))
+        assert failure is not None
+        return repair_brief(run, attempt, self._options.max_attempts - attempt + 1, failure, tuple(messages))
+
+    def _commit_person_edit(self) -> None:
+        edited = self._repository.edited(self._campaign.code)
+        if edited:
+            number = sum(e["step"].startswith(PERSON_STEP) for e in self._journal.of("done"))
+            step = f"{PERSON_STEP}{number}"
+            self._journal.once(step, lambda: {"commit": self._repository.commit(step, "Change by a person", edited)})
+
+    def _inbox(self) -> list[tuple[str, str]]:
+        """What people said that no finished turn has carried: file names and texts, oldest first."""
+        if not self._campaign.inbox.is_dir():
+            return []
+        carried = {
+            name for e in self._journal.of("done") if e["step"].endswith("/turn") for name in e["result"]["message_files"]
+        }
+        files = [f for f in sorted(self._campaign.inbox.glob("*.txt")) if f.name not in carried]
+        return [(f.name, f.read_text(encoding="utf-8", errors="replace").strip()) for f in files]
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._stop.check()
+            time.sleep(0.2)
+
+
+def _all_of(reply: Reply) -> str:
+    """Everything that the model said in a turn: a plan stands in the first reply, a repaired edit in the last."""
+    return "\n\n".join(reply.replies) or reply.text
+
+
+def _advice(failure: Failure | None) -> str:
+    assert failure is not None
+    todo = {
+        "auth": "Set the provider's key, then `harness resume`; `harness doctor --model M` checks it.",
+        "quota": "The account cannot pay for the request; mend that, or resume with another --model.",
+        "context": "The brief does not fit this model; resume with a --model that has a larger context.",
+        "diverged": "The recorded session does not fit this campaign.",
+        "setup": "Mend it, then `harness resume`.",
+    }.get(failure.kind, "`harness resume` goes on when the model answers again.")
+    return f"{failure.message.rstrip('.')}. {todo}"

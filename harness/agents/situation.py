@@ -1,0 +1,102 @@
+"""Where a campaign stands, put together for a brief: idea, results, records, advice, what a person said or changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..campaign import recorded_baselines
+from ..campaign.contract import Contract, Setting
+from ..campaign.open_campaign import CampaignPart, OpenCampaign
+from ..campaign.record import Record
+from ..campaign.text import in_words
+from ..campaign.turn import AttemptFailure
+from ..claims.check import contradicted
+from ..execution.measurements import Measurements
+from ..results.run_results import read_run
+from ..results.sanity import broken_where_known
+from .brief import Column, Situation
+
+
+class Situations(CampaignPart):
+    """Looks up where one campaign stands. Changes nothing."""
+
+    def __init__(self, opened: OpenCampaign) -> None:
+        super().__init__(opened)
+        self._measurements = Measurements(opened)
+
+    def before(
+        self,
+        run: int,
+        attempt: int,
+        messages: tuple[str, ...] = (),
+        person_diff: str | None = None,
+        failure: AttemptFailure | None = None,
+    ) -> Situation:
+        """Everything that a brief is rendered from. `failure` is that of the attempt before."""
+        records = self._campaign.read_records()[:run]
+        last = self._measurements.turns(run)[-1:] or self._measurements.turns(run - 1)[-1:]
+        return Situation(
+            idea=self._campaign.idea,
+            contract=self._campaign.contract,
+            profile=self._options.profile,
+            settings=self._settings(records[0]),
+            columns=(
+                *recorded_columns(recorded_baselines.context(self._campaign.given), self._campaign.contract),
+                *(_run_column(record, self._campaign.contract) for record in records if record.status == "completed"),
+            ),
+            records=tuple(records),
+            run=run,
+            attempt=attempt,
+            max_runs=self._options.max_runs,
+            plan=self._measurements.plan(),
+            messages=messages,
+            advice=records[-1].review.text if records[-1].review else None,
+            parent=self._measurements.parent(run).run,
+            person_diff=person_diff,
+            notices=(
+                *([f"The attempt before this one: {in_words(failure.status)}: {failure.why}"] if failure else []),
+                *(last[0].not_kept if last else ()),
+                *(contradicted(records, self._campaign.contract) if attempt == 1 else []),  # once
+            ),
+        )
+
+    def _settings(self, baseline: Record) -> dict[str, Setting]:
+        """As the campaign uses them: as the baseline was executed, or as the profile has them where it was not."""
+        spec = self._campaign.spec(self._options.profile)
+        if baseline.given and spec.settings:
+            return {**spec.settings, **self._options.overrides}
+        return {name: setting.value for name, setting in baseline.settings.items()}
+
+
+def recorded_columns(folders: list[Path], contract: Contract) -> Iterator[Column]:
+    """The recorded baselines that are context, with the metrics of the contract and what is wrong with them."""
+    for folder in folders:
+        results = read_run(folder, contract)
+        broken = broken_where_known(contract, results.numbers, results.settings)
+        note = "; ".join(["recorded elsewhere, no evidence here", *broken])
+        yield _recorded_column(folder.name, results.numbers, results.settings, contract, note)
+
+
+def _recorded_column(
+    label: str, metrics: Mapping[str, float], settings: Mapping[str, Setting], contract: Contract, note: str
+) -> Column:
+    """What was recorded elsewhere, with the metrics and settings that mean something here: those of the contract, where it
+    has any. The others are of the code that it was recorded with, and no run would have them."""
+    own = {metric.name for metric in contract.metric} or metrics.keys()
+    known = {name for profile in contract.profiles.values() for name in profile.settings} | {*contract.comparable}
+    return Column(
+        label,
+        {name: value for name, value in metrics.items() if name in own},
+        {name: value for name, value in settings.items() if "." not in name and (name in known or not known)},
+        note,
+    )
+
+
+def _run_column(record: Record, contract: Contract) -> Column:
+    label = f"run_{record.run}"
+    metrics = {name: metric.value for name, metric in record.metrics.items()}
+    settings = {name: setting.value for name, setting in record.settings.items()}
+    if record.given:
+        return _recorded_column(label, metrics, settings, contract, "given, not executed here")
+    return Column(label, metrics, settings)

@@ -1,0 +1,109 @@
+"""Budgets: dollars, tokens and hours of a campaign, counted from its journal so that no crash resets them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import BudgetSpent
+from .journal import Event, Journal
+from .usage import Usage
+
+if TYPE_CHECKING:  # `status` and `log` answer at once, without the models
+    from .campaign import Options
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a campaign has used so far."""
+
+    asked: tuple[Usage, ...]
+    """What each question to a model cost."""
+    seconds: float
+    """Of agent, experiment and reviewer."""
+
+    @property
+    def usage(self) -> Usage:
+        """The sum; `cost` is None when that of one question is unknown."""
+        return sum(self.asked, Usage())
+
+    @property
+    def tokens(self) -> int:
+        return self.usage.sent + self.usage.received
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether the cost of every question is known that came back with its tokens."""
+        return all(each.cost is not None or each.sent + each.received == 0 for each in self.asked)
+
+    @property
+    def costs(self) -> list[float]:
+        """Those that are known."""
+        return [each.cost for each in self.asked if each.cost is not None]
+
+    @property
+    def lost(self) -> int:
+        """Questions that nothing came back from, so what they cost is unknown: the agent died, or went silent."""
+        return len(self.asked) - len(self.costs)
+
+
+def spent(events: Iterable[Event]) -> Spent:
+    """What the events of a journal add up to."""
+    asked: list[Usage] = []
+    seconds = 0.0
+    for event in events:
+        # A question that failed has cost something too, and the turn that it belongs to may never be done.
+        if event["event"] == "turn_failed":
+            asked.append(Usage(**event["usage"]))
+        elif event["event"] == "done" and isinstance(event["result"], dict):
+            result = event["result"]
+            if "usage" in result:
+                asked.append(Usage(**result["usage"]))
+            elif "outcome" in result:
+                seconds += result["outcome"]["seconds"]
+    return Spent(tuple(asked), seconds + sum(each.seconds for each in asked))
+
+
+class Budget:
+    """Says before each expense whether there is anything left."""
+
+    def __init__(self, options: Options, journal: Journal) -> None:
+        self._options = options
+        self._journal = journal
+
+    def check_turn(self) -> None:
+        """Before the agent or the reviewer is asked. Raises BudgetSpent when a limit is reached."""
+        used, limits = spent(self._journal.events), self._options
+        if limits.max_tokens is not None and used.tokens >= limits.max_tokens:
+            raise BudgetSpent(f"--max-tokens {limits.max_tokens:,} is reached: {used.tokens:,} tokens are spent.")
+        if limits.max_cost is not None:
+            if not used.is_priced:
+                raise BudgetSpent(
+                    "--max-cost cannot be held: the price of this model is unknown. Resume with --max-tokens, "
+                    "or with --max-cost 0 to drop the limit."
+                )
+            known = sum(used.costs)
+            unknown = used.lost * max(used.costs, default=0.0)
+            if known + unknown >= limits.max_cost:
+                lost = f"{used.lost} question{'s' * (used.lost > 1)} without an answer"
+                also = f" and an unknown sum by {lost} (counted as the dearest: ${unknown:.2f})" if used.lost else ""
+                raise BudgetSpent(f"--max-cost {limits.max_cost:g} is reached: ${known:.2f} is spent{also}.")
+        self._check_hours(used, None)
+
+    def check_execution(self, expected: float | None) -> None:
+        """Before an execution, which costs time alone. Raises BudgetSpent when `expected` seconds no longer fit."""
+        self._check_hours(spent(self._journal.events), expected)
+
+    def _check_hours(self, used: Spent, expected: float | None) -> None:
+        limit = self._options.max_hours
+        if limit is None:
+            return
+        left = limit * 3600 - used.seconds
+        if left <= 0:
+            raise BudgetSpent(f"--max-hours {limit:g} is reached: {used.seconds / 3600:.2f} h are spent.")
+        if expected is not None and expected > left:
+            raise BudgetSpent(
+                f"--max-hours {limit:g}: {left / 60:.1f} min are left and the next execution is expected "
+                f"to take {expected / 60:.1f} min."
+            )

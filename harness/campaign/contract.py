@@ -1,0 +1,417 @@
+"""The contract of an experiment, `experiment.toml`: what the harness fixes and the agent cannot change.
+
+An experiment without one works too: `default_contract` says what then applies, and `Contract.not_judged` what cannot be
+judged.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+
+from .errors import InputError
+from .layout import Layout, layouts
+
+CONTRACT_FILE = "experiment.toml"
+ENTRY = "experiment.py"
+
+Setting = str | int | float | bool | None
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _quantity(text: Any, units: tuple[str, ...]) -> Any:
+    """`"10m"` -> 600, `"4GB"` -> 4e9; numbers pass."""
+    if isinstance(text, bool):
+        raise ValueError(f"expected a number, found {text}")
+    if isinstance(text, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
+        if not match or match[2] not in units:
+            raise ValueError(f"expected a number with a unit of {', '.join(units)}, such as 10{units[0]}; found {text!r}")
+        return float(match[1]) * _UNITS[match[2]]
+    return text
+
+
+def _inside(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or not path.parts or value.startswith("~"):
+        raise ValueError(f"{value!r} must be a path inside the experiment's folder")
+    return str(path)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LimitsSpec(_Part):
+    """What one execution may use. Times as `"90s"`, `"10m"`, `"2h"`, sizes as `"500MB"`, `"4GB"`."""
+
+    time: float = Field(default=7200, gt=0)
+    silence: float | None = Field(default=None, gt=0)
+    """No output for so long ends the execution as stalled."""
+    memory: int | None = Field(default=None, gt=0)
+    output: int = Field(default=10**9, gt=0)
+    """Bytes of standard output and error together."""
+    disk: int | None = Field(default=50 * 10**9, gt=0)
+    smoke_time: float = Field(default=120, gt=0)
+    """The time limit of a smoke test."""
+    scoring_time: float = Field(default=7200, gt=0)
+    """The time limit of the scorer."""
+
+    @field_validator("time", "silence", "smoke_time", "scoring_time", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        return _quantity(value, ("s", "m", "h"))
+
+    @field_validator("memory", "output", "disk", mode="before")
+    @classmethod
+    def _bytes(cls, value: Any) -> Any:
+        value = _quantity(value, ("KB", "MB", "GB", "TB"))
+        return int(value) if isinstance(value, float) else value
+
+
+class AbortSpec(_Part):
+    """End an execution whose training log has a `key` that is not finite in `steps` consecutive lines."""
+
+    key: str
+    steps: int = Field(default=1, ge=1)
+
+
+class Metric(_Part):
+    """A number that a run is judged by; `name` is the flat name of the results' table."""
+
+    name: str = Field(min_length=1)
+    sources: list[str] = []
+    """Flat names in result files that mean this metric, so that it has one name in all profiles; the first found counts.
+    Where the contract names a scorer, it is read from the scorer's files only."""
+    label: str = ""
+    unit: str = ""
+    """`ms`: shown behind the name in tables and figures."""
+    better: Literal["lower", "higher"] | None = None
+    """None: shown as context, neither direction is better."""
+    target: float | None = None
+    primary: bool = False
+    required: bool = True
+    """A run without it has no evidence. Metrics that only some profiles have are not required."""
+    minimum: float | None = None
+    maximum: float | None = None
+    """What the number can be; outside it is not a number but a mistake."""
+    guard: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """How much it may get worse in a run that is called improved, in its own unit; without a direction, how much it may
+    change."""
+    moves_with: str | None = None
+    """A metric that moves this one (L0): runs are compared only where it is the same within 10 %."""
+
+    @model_validator(mode="after")
+    def _can_be_something(self) -> Metric:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
+        return self
+
+    @property
+    def title(self) -> str:
+        return self.label or self.name
+
+
+class SanityRule(_Part):
+    """A condition that results must meet to be evidence.
+
+    `value` names a metric or a setting. Any of: `present`, `finite`, `above`, `below`, `at_least`, `at_most`; a bound is a
+    number or the name of another metric or setting, with `times` a factor on it. `when` limits the rule to runs whose
+    settings have these values.
+    """
+
+    value: str
+    present: bool = False
+    finite: bool = False
+    above: float | str | None = None
+    below: float | str | None = None
+    at_least: float | str | None = None
+    at_most: float | str | None = None
+    times: float = 1.0
+    when: dict[str, Setting] = {}
+    why: str = ""
+    """What it means when the rule fails, for the agent."""
+
+    @model_validator(mode="after")
+    def _has_a_condition(self) -> SanityRule:
+        if not (self.present or self.finite) and all(
+            b is None for b in (self.above, self.below, self.at_least, self.at_most)
+        ):
+            raise ValueError("a sanity rule needs one of: present, finite, above, below, at_least, at_most")
+        return self
+
+
+class NoiseSpec(_Part):
+    """The spread of a metric between seeds of the untouched experiment, as once measured."""
+
+    sd: float = Field(gt=0, allow_inf_nan=False)
+    seeds: int = Field(ge=2)
+    skew: float = Field(default=0.0, allow_inf_nan=False)
+
+
+class Profile(_Part):
+    """One named setting of an experiment's scale and data."""
+
+    description: str = ""
+    settings: dict[str, Setting] = {}
+    limits: LimitsSpec = LimitsSpec()
+    """Those of the contract, but for what is given here."""
+    warm: list[str] = []
+    """Modules that the scorer takes long to import, or `module:function` to call: imported once, by a process that scorers
+    are forked from."""
+    metrics: list[str] = []
+    """Metrics that this profile has, of those that are not required everywhere."""
+    baseline_seeds: int = Field(default=1, ge=1)
+    """How often the baseline is executed, each time with another seed."""
+    run_seeds: list[int] = [1]
+    """How many seeds a run gets: at first, then each time that it still looks better than its reference (`[1, 3, 10]`)."""
+    baselines: str = ""
+    """A folder of recorded results that `--baseline given` begins with: `run_0/`, and others as context."""
+    frontier: dict[str, list[int | float]] = {}
+    """Settings along which the untouched experiment trades what moves the primary metric for it, and values at which it is
+    executed where a run needs a reference between them. Without values controls that were executed anyway have to do."""
+    noise: dict[str, NoiseSpec] = {}
+    """Stored noise profiles, by metric."""
+
+    @field_validator("baselines")
+    @classmethod
+    def _is_inside(cls, value: str) -> str:
+        return _inside(value) if value else value
+
+    @field_serializer("limits")
+    def _only_what_is_given(self, limits: LimitsSpec) -> dict[str, Any]:
+        """A campaign keeps its contract as JSON: a default written there would be read as this profile's own limit."""
+        return limits.model_dump(exclude_unset=True)
+
+    @field_validator("run_seeds")
+    @classmethod
+    def _stages_rise(cls, value: list[int]) -> list[int]:
+        if not value or value[0] < 1 or value != sorted(set(value)):
+            raise ValueError(f"run_seeds must be rising numbers of seeds, such as [1, 3, 10]; found {value}")
+        return value
+
+
+class Contract(_Part):
+    """What `experiment.toml` fixes."""
+
+    description: str = ""
+    """What the experiment is and measures, one paragraph for the agent."""
+    command: list[str] = ["python", ENTRY, "--out_dir={out_dir}"]
+    prepare: list[str] = []
+    """Makes what executions read (data, models) in the laboratory's cache, before the first with the same settings; in the
+    file $HARNESS_READS it writes which files these are (JSON, SHA-256 by absolute path), and they are compared after each
+    execution and scoring. With DRY_RUN it makes nothing and prints what it would make, or ends with another code than 0 and
+    says what is in the way."""
+    scorer: list[str] = []
+    """Turns what an execution handed over into eval results, in the folder {scores}, without the agent's code."""
+    serve: list[str] = []
+    """Serves to the scorer, in a run's working copy and confined, what the run could not hand over as data, in the folder
+    {out_dir}. Without it such a run is not scored, which is safer: code can remember what it was asked. What is scored so
+    has a warning."""
+    editable: list[str] = [ENTRY]
+    """Files that the agent may edit and that are executed."""
+    auxiliary: list[str] = []
+    """Files that the agent may edit and that no run executes (plots): a change to them alone is no change."""
+    files: list[str] = []
+    """Files and folders that go along and that nobody may edit."""
+    readable: list[str] = []
+    """Of `files`, those that are shown to the agent in full."""
+    judged: list[str] = []
+    """Of the names in the setting `evals`, those that ask a language model to judge: only a scorer of one of them gets the
+    person's key (OPENAI_API_KEY, OPENAI_BASE_URL), which is written nowhere."""
+    interface: str = ""
+    """What the agent needs to know of `files`, shown in the brief."""
+    environment: list[str] = []
+    """Names of the person's environment variables that the experiment gets. Never keys."""
+    smoke: bool = True
+    """The experiment honours HARNESS_SMOKE=1 and ends in seconds."""
+    seed: int = Field(default=0, ge=0)
+    training_log: str = "train_log.jsonl"
+    limits: LimitsSpec = LimitsSpec()
+    abort: list[AbortSpec] = []
+    metric: list[Metric] = []
+    sanity: list[SanityRule] = []
+    comparable: list[str] = []
+    """Settings that decide scale: runs that differ in one are not comparable."""
+    varies: list[str] = []
+    """Comparable settings that the experiment's ideas are meant to vary: they make no run incomparable."""
+    default_profile: str = ""
+    profiles: dict[str, Profile] = {}
+
+    @field_validator("editable", "auxiliary", "files", "readable")
+    @classmethod
+    def _paths_are_inside(cls, value: list[str]) -> list[str]:
+        return [_inside(path) for path in value]
+
+    @field_validator("training_log")
+    @classmethod
+    def _is_in_out_dir(cls, value: str) -> str:
+        return _inside(value)
+
+    @field_validator("environment")
+    @classmethod
+    def _no_keys(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if re.search(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", name, re.IGNORECASE):
+                raise ValueError(f"{name} looks like a key; the experiment's process never gets one")
+        return value
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Contract:
+        names = [metric.name for metric in self.metric]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"metric {name} is there twice")
+        if sum(metric.primary for metric in self.metric) > 1:
+            raise ValueError("more than one metric is primary; one decides")
+        primary = self.primary
+        if primary is not None and primary.better is None:
+            raise ValueError(f"metric {primary.name} is primary and does not say which way is better")
+        wanted = [("command", self.command, "{out_dir}")]
+        if self.scorer:
+            wanted += [("scorer", self.scorer, "{out_dir}"), ("scorer", self.scorer, "{scores}")]
+        for key, command, place in wanted:
+            if not any(place in part for part in command):
+                raise ValueError(f"{key} must hold {place}")
+            if place in command[0]:
+                raise ValueError(f"{key} names no program before {place}")
+        taken = [name for metric in self.metric for name in dict.fromkeys([metric.name, *metric.sources])]
+        for name in taken:
+            if taken.count(name) > 1:
+                raise ValueError(f"{name} is the name or a source of two metrics")
+        if not self.editable:
+            raise ValueError("editable names no file")
+        for path in self.readable:
+            if not any(PurePosixPath(path).is_relative_to(along) for along in self.files):
+                raise ValueError(f"readable: {path} is not in files")
+        if self.default_profile and self.default_profile not in self.profiles:
+            raise ValueError(f"default_profile {self.default_profile} is not one of the profiles")
+        for metric in self.metric:
+            if metric.moves_with is not None and metric.moves_with not in names:
+                raise ValueError(
+                    f"metric {metric.name} moves_with {metric.moves_with}, which is not a metric of the contract"
+                )
+        for profile_name, profile in self.profiles.items():
+            for key, name in [("metrics", n) for n in profile.metrics] + [("noise", n) for n in profile.noise]:
+                if name not in names:
+                    raise ValueError(f"profiles.{profile_name}.{key}: {name} is not a metric of the contract")
+            for name in profile.frontier:
+                if name not in profile.settings:
+                    raise ValueError(f"profiles.{profile_name}.frontier: {name} is not one of the settings")
+        return self
+
+    @property
+    def primary(self) -> Metric | None:
+        return next((metric for metric in self.metric if metric.primary), None)
+
+    def profile(self, name: str | None) -> tuple[str, Profile]:
+        """The profile called `name`, or the default one. Raises InputError that lists them."""
+        chosen = name or self.default_profile or next(iter(self.profiles), "")
+        if not chosen:
+            return "", Profile()
+        if chosen not in self.profiles:
+            known = ", ".join(self.profiles) or "none"
+            raise InputError(f"--profile {chosen}: {CONTRACT_FILE} has no such profile. It has: {known}.")
+        return chosen, self.profiles[chosen]
+
+    def limits_of(self, profile: str) -> LimitsSpec:
+        """The limits of an execution under `profile`."""
+        own = self.profiles[profile].limits if profile in self.profiles else LimitsSpec()
+        return self.limits.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+
+    def metrics_of(self, profile: str) -> list[Metric]:
+        """The metrics that a run under `profile` must have."""
+        extra = self.profiles[profile].metrics if profile in self.profiles else []
+        return [metric for metric in self.metric if metric.required or metric.name in extra]
+
+    def comparable_of(self, profile: str) -> list[str]:
+        """The comparable settings of a run under `profile`: without those that only other profiles have."""
+        own = self.profiles[profile].settings if profile in self.profiles else {}
+        others = {name for spec in self.profiles.values() for name in spec.settings if name not in own}
+        return [name for name in self.comparable if name not in others]
+
+    @property
+    def not_judged(self) -> list[str]:
+        """What cannot be judged under this contract, a sentence each."""
+        missing = []
+        if self.primary is None:
+            missing.append("no primary metric: no run can be called better or worse")
+        if not self.sanity:
+            missing.append("no sanity rules: a broken result can pass for a good one")
+        if not self.comparable:
+            missing.append("no comparable settings: a run at another scale can pass for an improvement")
+        if not self.smoke:
+            missing.append("no smoke test: a crash is found only in the full run")
+        return missing
+
+
+def load_contract(folder: Path, out: Path | None = None) -> Contract:
+    """The contract of the experiment in `folder`, the default one where it has none. Raises InputError.
+
+    `out` is where its campaigns are made; it must not lie in what goes along into each of them.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder. --experiment names a folder with {ENTRY}.")
+    path = folder / CONTRACT_FILE
+    if not path.exists():
+        contract = default_contract(folder, out)
+    else:
+        try:
+            contract = Contract.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}. Make it a file that can.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not TOML: {error}.") from error
+        except RecursionError as error:
+            raise InputError(f"{path}: nested too deep to be a contract.") from error
+        except ValidationError as error:
+            raise InputError(f"{path}: {_explain(error)}") from error
+    for name in [*contract.editable, *contract.files]:
+        if not (folder / name).exists():
+            hint = " `harness init DIR` makes an experiment." if name == ENTRY else ""
+            raise InputError(f"{folder / name}: no such file; the contract names it.{hint}")
+    for name in [CONTRACT_FILE, *contract.editable, *contract.auxiliary, *contract.files]:
+        if (folder / name).is_symlink():
+            raise InputError(f"{folder / name}: a link, which is not copied into a campaign. Put the file itself there.")
+        if out is not None and out.resolve().is_relative_to((folder / name).resolve()):
+            raise InputError(
+                f"--out {out}: lies in {name}, which is copied into each campaign with all that it holds. Choose a folder "
+                f"outside it, or name the files that the experiment needs in {CONTRACT_FILE}."
+            )
+    return contract
+
+
+def default_contract(folder: Path, out: Path | None = None) -> Contract:
+    """What applies to a folder with just `experiment.py`: every other file goes along, `plot.py` may be edited too.
+
+    Links do not go along, and neither do campaigns: `out` and whatever else holds some.
+    """
+    skip = {ENTRY, "plot.py", "runs", "__pycache__"}
+    along = [
+        path.name
+        for path in sorted(folder.iterdir())
+        if path.name not in skip
+        and not path.name.startswith((".", "run_"))
+        and not path.is_symlink()
+        and not (out is not None and path.resolve() == out.resolve())
+        and not (Layout(path).options_file.exists() or layouts(path))
+    ]
+    plot = folder / "plot.py"
+    return Contract(
+        editable=[ENTRY], auxiliary=[plot.name] if plot.is_file() and not plot.is_symlink() else [], files=along, smoke=False
+    )
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "contract"
+    if first["type"] == "extra_forbidden":
+        parent: Any = Contract
+        known = ", ".join(parent.model_fields) if len(first["loc"]) == 1 else "see `harness init` for an example"
+        return f"{key}: unknown key. Known here: {known}."
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}."

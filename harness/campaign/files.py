@@ -1,0 +1,94 @@
+"""Folders in which a program had a free hand: looked through, made readable and removed, whatever it left there.
+
+No link is followed, and nothing here recurses: folders thousands deep would end that, as they end shutil.rmtree.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The regular files, in order, without those that `walk` does not come to."""
+    return walk(folder)[0]
+
+
+def walk(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The regular files, in order, and the folders that cannot be looked into, because their path is too long."""
+    found: list[Path] = []
+    closed: list[Path] = []
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    elif entry.is_file(follow_symlinks=False):
+                        found.append(Path(entry.path))
+        except OSError:
+            closed.append(place)
+    return sorted(found), closed
+
+
+def make_writable(*folders: Path) -> None:
+    """Let the owner read and write again what somebody took the permissions of."""
+    # A link that is named to chmod is followed, though none that it meets below.
+    own = [str(folder) for folder in folders if not folder.is_symlink()]
+    subprocess.run(["chmod", "-R", "u+rwX", "--", *own], check=False, stderr=subprocess.DEVNULL)
+
+
+def remove(*folders: Path) -> str:
+    """Remove folders with all that is in them. Returns why one could not be, "" where all are gone."""
+    there = [folder for folder in folders if os.path.lexists(folder)]
+    if not there or not _rm(there):
+        return ""
+    make_writable(*there)
+    return _rm(there)
+
+
+def _rm(folders: list[Path]) -> str:
+    # rm goes down from one open folder to the next, so neither the depth nor the length of a path stops it.
+    done = subprocess.run(["rm", "-rf", "--", *map(str, folders)], check=False, stderr=subprocess.PIPE)
+    return done.stderr.decode(errors="replace").strip()[:500] if done.returncode else ""
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by their paths below `folder`."""
+    for path, content in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write beside and rename: a reader sees the old file or the new one, also after a power cut. Text becomes UTF-8."""
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode())
+        file.flush()
+        # Before the rename: the new name could reach the disk first, and after a power cut stand for an empty file.
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def read_bounded(path: Path, limit: int, *, from_end: bool = False) -> tuple[bytes, bool]:
+    """At most `limit` bytes of a regular file, and whether there were more. An experiment can leave a pipe or a link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return b"", False
+    with os.fdopen(descriptor, "rb") as file:
+        # Asked of what is open: by now the path may name something else.
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return b"", False
+        cut = status.st_size > limit
+        if cut and from_end:
+            file.seek(status.st_size - limit)
+        return file.read(limit), cut

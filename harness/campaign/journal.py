@@ -1,0 +1,171 @@
+"""The journal: a campaign's append-only list of events, JSON lines, fsynced, one writer.
+
+It is also what makes a campaign survive anything. Every effect of the loop is a step with a name; `once` performs it and
+writes its result down, or returns the result that is already there. So going on after a crash is the same code as going
+on after a step: the loop is run again from its first line, and what is done is not done twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import CannotGoOn
+from .schema import current_events
+
+Event = dict[str, Any]
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the second. For people; durations are measured with a monotonic clock."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_events(path: Path) -> list[Event]:
+    """The events in `path`. A last line that a crash left unfinished does not count; any other damage is an error."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    events: list[Event] = []
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was never finished
+        try:
+            events.append(json.loads(line))
+        except ValueError as error:
+            raise CannotGoOn(
+                f"{path}: line {number} is damaged ({error}). Put back the version in git: "
+                f"git -C {path.parent} checkout HEAD -- {path.name}"
+            ) from error
+    return current_events(events, str(path))
+
+
+# Steps and events are found by their names in journals of earlier versions: whoever renames one raises SCHEMA and
+# translates the old name there.
+CLOSE = "close"
+"""The step of commits that no step waits for: nothing is redone without them, and nothing drops them."""
+PERSON_STEP = "person_edit_"
+"""What the steps begin with that commit a person's edits."""
+
+
+class Journal:
+    """The events of one campaign. Only the holder of the campaign's lock makes one."""
+
+    is_dry = False
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.events = read_events(path)
+        self._done: dict[str, Any] = {e["step"]: e["result"] for e in self.events if e["event"] == "done"}
+        self._drop_unfinished_line()
+
+    def append(self, event: str, **facts: Any) -> None:
+        """Write one event to the disk before returning."""
+        record: Event = {"time": now(), "event": event, **facts}
+        line = (json.dumps(record, ensure_ascii=False, default=str) + "\n").encode()
+        # Unbuffered, so that the file is as long as what was written, and `truncate` cuts off exactly this line.
+        with self._path.open("ab", buffering=0) as file:
+            whole = file.tell()
+            try:
+                while line:
+                    line = line[file.write(line) :]
+                # The caller acts on what is written here, and a power cut must not take it back after that.
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(whole)  # half a line would damage what is appended next
+                raise
+        self.events.append(record)
+
+    def is_done(self, step: str) -> bool:
+        return step in self._done
+
+    def result(self, step: str) -> Any:
+        """The result of a finished step, None when it is not finished."""
+        return self._done.get(step)
+
+    def once(self, step: str, effect: Callable[[], Any]) -> Any:
+        """The result of `step`: of an earlier time, or of `effect`, JSON-like, written down with its seconds.
+
+        An effect that was interrupted is begun again, so it must be safe to repeat.
+        """
+        if step not in self._done:
+            self.append("started", step=step)
+            begun = time.monotonic()
+            result = effect()
+            # After the effect and never before it: a crash in between repeats the effect, and nothing is lost.
+            self.append("done", step=step, seconds=round(time.monotonic() - begun, 3), result=result)
+            self._done[step] = self.events[-1]["result"]
+        return self._done[step]
+
+    def of(self, event: str) -> Iterator[Event]:
+        return (e for e in self.events if e["event"] == event)
+
+    def _drop_unfinished_line(self) -> None:
+        if self._path.exists():
+            data = self._path.read_bytes()
+            whole = data.rfind(b"\n") + 1
+            if whole != len(data):
+                with self._path.open("r+b") as file:
+                    file.truncate(whole)
+
+
+class NotDone(Exception):
+    """A dry journal was asked for a step that has no result yet."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+class DryJournal(Journal):
+    """Reads and never writes: the loop run on it stops at the first step that is not done (NotDone)."""
+
+    is_dry = True
+
+    def append(self, event: str, **facts: Any) -> None:
+        raise NotDone(event)
+
+    def once(self, step: str, effect: Callable[[], Any]) -> Any:
+        if not self.is_done(step):
+            raise NotDone(step)
+        return self.result(step)
+
+    def _drop_unfinished_line(self) -> None:
+        """Another process may be writing that line."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the campaign's lock. Raises CannotGoOn when another process holds it; a dead process holds nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Opened to append, or opening would wipe out the holder's pid. The file stays for good: who made it anew would lock
+    # another file. Children do not inherit the descriptor (PEP 446), so a supervisor does not keep the lock.
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            _take(file)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise CannotGoOn(
+                f"{path.parent.parent}: another process (pid {holder}) is running this campaign. "
+                f"`harness status {path.parent.parent.name}` shows where it is."
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def _take(file: IO[str]) -> None:
+    """`status` holds the lock for an instant when it looks whether somebody does, so one refusal is not believed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(0.2)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,114 @@
+"""The folder of a campaign as `status` and `log` see it: names and places, read without a model of any of them.
+
+These commands answer at once, so nothing here may import pydantic; `Campaign` adds what a process needs to take it on.
+Nothing is ever written: the folder may belong to another machine or to another person.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .errors import CannotGoOn, InputError
+from .schema import current_facts, current_record
+
+RUNS = Path("runs")
+"""Where campaigns are, in the folder that a command is typed in."""
+
+
+class Layout:
+    """Where things are in the campaign's folder `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.journal = root / "journal.jsonl"
+        self.options_file = root / "campaign.json"
+        self.idea_file = root / "idea.json"
+        self.notes = root / "notes.txt"
+        self.local = root / ".harness"
+        """State of this machine only: locks, working copies, running executions. Never in git."""
+        self.lock = self.local / "lock"
+
+    @property
+    def name(self) -> str:
+        return self.root.resolve().name
+
+    def execution(self, step: str) -> Path:
+        """Where a step of the journal is executed."""
+        return self.local / "executions" / step.replace("/", ".")
+
+    def output(self, step: str) -> Path:
+        """The output of what is executed now as `step`."""
+        return self.execution(step) / "job" / "log.txt"
+
+    def record_file(self, run: int) -> Path:
+        return self.root / f"run_{run}" / "record.json"
+
+    def facts(self) -> dict[str, Any]:
+        """What `campaign.json` holds: the contract and the options that the campaign was made with."""
+        return current_facts(read_json(self.options_file), str(self.options_file))
+
+    def record(self, run: int) -> dict[str, Any]:
+        """The record of a run, as its file holds it."""
+        return current_record(read_json(self.record_file(run)), str(self.record_file(run)))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records of all runs so far, in order, as their files hold them."""
+        found: list[dict[str, Any]] = []
+        while self.record_file(len(found)).exists():
+            found.append(self.record(len(found)))
+        return found
+
+    def is_running(self) -> bool:
+        """Whether a process of this machine holds the campaign's lock."""
+        try:
+            with self.lock.open("rb") as file:
+                # Shared, so that two who look at once do not take each other for the holder.
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False  # no lock file, or one that cannot be read: nothing here that this process could wait for
+        return False
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in `path`. Raises CannotGoOn that names the file."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CannotGoOn(f"{path}: cannot be read: {error}. Git has the version of the last commit.") from error
+    if not isinstance(data, dict):
+        raise CannotGoOn(f"{path}: expected an object, found {type(data).__name__}.")
+    return data
+
+
+def find_layout(name: str, runs: Path = RUNS) -> Layout:
+    """The campaign that `name` means: a path, the name of a folder in `runs`, or `latest`. Raises InputError."""
+    known = layouts(runs)
+    if name == "latest":
+        if not known:
+            raise InputError(f"{runs}: no campaign yet. `harness run IDEA.json` starts one.")
+        return max(known, key=_age)
+    for candidate in (runs / name, Path(name)):
+        if (candidate / "campaign.json").is_file():
+            return Layout(candidate)
+    names = ", ".join(layout.name for layout in known) or "none yet"
+    raise InputError(f"{name}: no such campaign. In {runs}: {names}.")
+
+
+def layouts(runs: Path = RUNS) -> list[Layout]:
+    """The campaigns in `runs`, by name."""
+    return [Layout(path.parent) for path in sorted(runs.glob("*/campaign.json"))] if runs.is_dir() else []
+
+
+def _age(layout: Layout) -> tuple[datetime, float]:
+    """When it was created, then when its options were written: two campaigns can begin in the same second."""
+    try:
+        created = json.loads(layout.options_file.read_text(encoding="utf-8"))["created"]
+        return datetime.fromisoformat(created), layout.options_file.stat().st_mtime
+    except (OSError, ValueError, KeyError):
+        return datetime.fromtimestamp(0).astimezone(), 0.0

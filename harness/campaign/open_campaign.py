@@ -1,0 +1,63 @@
+"""An open campaign: its folder, and everything that a process needs to take it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .budget import Budget
+from .campaign import Campaign, Options
+from .journal import CLOSE, PERSON_STEP, Journal
+from .protocols import AgentConfig, View
+from .repository import Repository
+from .stop import Stop
+
+
+@dataclass(frozen=True)
+class OpenCampaign:
+    """What the parts of the loop share. One process at a time has one of a campaign: it holds the campaign's lock."""
+
+    campaign: Campaign
+    journal: Journal
+    options: Options
+    repository: Repository
+    budget: Budget
+    view: View
+    stop: Stop
+
+    @classmethod
+    def begin(cls, campaign: Campaign, journal: Journal, view: View, stop: Stop) -> OpenCampaign:
+        # From the journal, because what a person changed on resuming is an event and has to outlive a crash.
+        options = campaign.options(journal.events)
+        repository = Repository(campaign.root, campaign.local)
+        return cls(campaign, journal, options, repository, Budget(options, journal), view, stop)
+
+    @property
+    def agent_config(self) -> AgentConfig:
+        return AgentConfig(
+            model=self.options.model,
+            architect=self.options.architect,
+            edit_format=self.options.edit_format,
+            session=self.campaign.replayed,
+            on_output=self.view.tick,
+        )
+
+    @property
+    def first_commit(self) -> str:
+        """The untouched experiment, before any agent."""
+        return str(self.journal.result("start")["commit"])
+
+    def person_diff(self) -> str | None:
+        """What a person changed in the code since the harness last wrote it, committed already or not yet."""
+        start = self.repository.before(
+            self.repository.head or "", lambda step: step in (None, CLOSE) or step.startswith(PERSON_STEP)
+        )
+        return self.repository.diff(start, None, self.campaign.code) or None
+
+
+class CampaignPart:
+    """A part of the loop, with what it uses of the open campaign at hand."""
+
+    def __init__(self, opened: OpenCampaign) -> None:
+        self._opened = opened
+        self._campaign, self._journal, self._repository = opened.campaign, opened.journal, opened.repository
+        self._options, self._budget, self._view, self._stop = opened.options, opened.budget, opened.view, opened.stop

@@ -1,0 +1,244 @@
+"""The record of one run, `run_i/record.json`: the facts, written whole or not at all.
+
+What the harness measured, what the experiment reported about itself and what the agent said are kept apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from .contract import Setting
+from .files import write_atomically
+from .schema import SCHEMA, current_record
+from .usage import Usage
+
+RECORD_FILE = "record.json"
+
+Source = Literal["harness", "artifact", "scorer", "reported"]
+
+RunStatus = Literal["completed", "failed"]
+AttemptStatus = Literal[
+    "completed",
+    "rejected",  # by the pre-check, before it cost a run
+    "smoke_test_failed",
+    "crashed",
+    "timed_out",
+    "stalled",
+    "out_of_memory",
+    "too_much_output",
+    "too_much_disk",
+    "aborted",
+    "killed",
+    "not_started",
+    "left_no_result",  # it ended well and left no result that can be read
+    "no_answer",  # the agent had none
+]
+VerdictKind = Literal[
+    "baseline",
+    "improved",
+    "trade_off",
+    "not_significant",
+    "worse",
+    "inconclusive",
+    "not_comparable",
+    "no_effect",
+    "invalid",
+    "failed",
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class SettingRecord(_Part):
+    """A setting that the run used, the baseline's, and who says so."""
+
+    value: Setting
+    baseline: Setting
+    source: Source
+
+    @property
+    def differs(self) -> bool:
+        return self.value != self.baseline
+
+
+class MetricRecord(_Part):
+    """A number of the run, the mean over its seeds, beside the baseline's; `file` and `key` say where it was read."""
+
+    value: float
+    values: list[float] = []
+    """One a seed, in the order of `Record.seeds`."""
+    baseline: float | None = None
+    difference: float | None = None
+    file: str = ""
+    key: str = ""
+
+
+class AttemptRecord(_Part):
+    """One try at a run."""
+
+    number: int
+    status: AttemptStatus
+    why: str = ""
+    commit: str | None = None
+    by_person: bool = False
+    forced: bool = False
+    restored: list[str] = []
+    usage: Usage = Usage()
+    seconds: float = 0.0
+
+
+class PointRecord(_Part):
+    """The baseline's code at one place of the frontier."""
+
+    name: str
+    at: float
+    variance: float
+    """Of `at`."""
+    mean: float | None
+    """Of the primary metric, None where a seed has none."""
+    seeds: int
+
+
+class FrontierRecord(_Part):
+    """Where a run stands between points that were measured; `metric` moves the primary one."""
+
+    metric: str
+    at: float
+    variance: float
+    points: list[PointRecord]
+
+
+class ComparisonRecord(_Part):
+    """The primary metric of a run beside that of what it is compared with."""
+
+    reference: str
+    """`run_0`, `run_2`, `control k=80`, or a place on the frontier."""
+    mean: float
+    reference_mean: float
+    seeds: int
+    reference_seeds: int
+    difference: float | None = None
+    """None, and all below, where nothing can be said; `why` then says why."""
+    estimate: float | None = None
+    """The difference, shrunk where the run was picked for being better."""
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    """One-sided, not corrected."""
+    p_adjusted: float | None = None
+    sd: float | None = None
+    """Standard deviation between seeds that the comparison took for the run, and below for the reference; over the root
+    of its seeds it is the standard error."""
+    reference_sd: float | None = None
+    method: str = ""
+    why: str = ""
+    frontier: FrontierRecord | None = None
+
+
+class VerdictRecord(_Part):
+    """The harness's judgement and its reason in plain words.
+
+    Against the parent it is accepted or not; against the baseline it says what the idea is worth.
+    """
+
+    kind: VerdictKind
+    why: str = ""
+    against_parent: ComparisonRecord | None = None
+    against_baseline: ComparisonRecord | None = None
+    guard_violations: list[str] = []
+    """Guard metrics that got worse by more than they may, against the parent or the baseline."""
+    caveats: list[str] = []
+    """Why it is not called improved, whatever its numbers say."""
+    error_share: float = 0.0
+    """Of the campaign's error, what this look at the run cost; 0 where nothing was tested."""
+    tested: dict[str, Any] | None = None
+    """The comparison with the baseline as it was tested then, as `Comparison.to_json` has it. The conclusion rests on it,
+    whatever was measured since."""
+
+
+class ControlRecord(_Part):
+    """The baseline's code executed at a run's settings, so that the comparison is fair."""
+
+    name: str
+    overrides: dict[str, Setting]
+    run: int
+    """The run that first needed it; its results are in that run's folder."""
+    seeds: list[int] = []
+    settings: dict[str, Setting] = {}
+    metrics: dict[str, list[float]] = {}
+    why_none: str = ""
+    """Why it is no reference."""
+
+
+class ReviewRecord(_Part):
+    """What the reviewer advised: advice, not evidence."""
+
+    model: str
+    text: str
+    usage: Usage = Usage()
+
+
+class Record(_Part):
+    """Everything about one run."""
+
+    run: int
+    status: RunStatus
+    verdict: VerdictRecord
+    commit: str
+    """The commit whose code was executed."""
+    parent: int | None = None
+    """The run that this run's code started from."""
+    hypothesis: str = ""
+    """As the agent stated it before the run."""
+    plan: str = ""
+    description: str = ""
+    """The agent's words about the change, before the run."""
+    interpretation: str = ""
+    """The agent's words about this run's results, after it."""
+    command: str = ""
+    given: bool = False
+    """A baseline that was given with the experiment, not executed here."""
+    seed: int | None = None
+    """That of the run itself; None where it is unknown."""
+    seeds: list[int] = []
+    """All that the metrics are means over."""
+    earlier_verdicts: list[VerdictRecord] = []
+    """Its earlier verdicts; `harness confirm` adds seeds and looks again."""
+    control: ControlRecord | None = None
+    frontier: list[ControlRecord] = []
+    """Controls at other settings, executed for this run so that it has a reference at its L0."""
+    settings: dict[str, SettingRecord] = {}
+    metrics: dict[str, MetricRecord] = {}
+    attempts: list[AttemptRecord] = []
+    warnings: list[str] = []
+    advice: list[str] = []
+    """What may help to explain the results, and is no evidence."""
+    usage: Usage = Usage()
+    seconds: float = 0.0
+    started: str = ""
+    """UTC, ISO 8601."""
+    environment: dict[str, str] = {}
+    """Python, packages, GPU, host, model: what a number depends on besides the code."""
+    review: ReviewRecord | None = None
+    messages: list[str] = []
+    """A person's words that went into this run's briefs."""
+
+    @classmethod
+    def read(cls, run_folder: Path) -> Record:
+        file = run_folder / RECORD_FILE
+        return cls.of(current_record(json.loads(file.read_text(encoding="utf-8")), str(file)))
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Record:
+        """A record as its file holds it, in today's schema."""
+        return cls.model_validate({key: value for key, value in data.items() if key != "schema"})
+
+    def write(self, run_folder: Path) -> None:
+        write_atomically(run_folder / RECORD_FILE, f'{{\n "schema": {SCHEMA},{self.model_dump_json(indent=1)[1:]}\n')

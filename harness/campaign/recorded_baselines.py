@@ -1,0 +1,49 @@
+"""Recorded baselines: results that a campaign begins with, in place of executing the untouched experiment.
+
+A folder of baselines holds `run_0/`, which stands as run 0, and perhaps more, each a folder as a run leaves it: context for
+the agent. The experiment's own folder may be one. No verdict of "improved" rests on them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .contract import CONTRACT_FILE, Contract, Profile
+from .errors import InputError
+from .protocols import EVAL_FOLDER, FINAL_INFO
+
+RUN_0 = "run_0"
+
+
+def find(experiment: Path, contract: Contract, profile: str, asked: str | None) -> Path | None:
+    """The folder of baselines that a campaign begins with, None where it executes its own.
+
+    `asked`: "given", "own", or None, which takes a `run_0` that lies in an experiment without a contract. Raises InputError
+    where what was asked for is not there.
+    """
+    named = contract.profiles.get(profile, Profile()).baselines
+    folder = experiment / named if named else experiment
+    there = _has_results(folder / RUN_0)
+    if asked == "given" and not there:
+        others = [name for name, each in contract.profiles.items() if each.baselines and name != profile]
+        where = f"{folder / RUN_0}: no recorded results there"
+        if not named and profile:
+            where = f"profile {profile} names no recorded baselines"
+        known = f" These profiles do: {', '.join(others)}." if others else ""
+        raise InputError(
+            f"--baseline given: {where}.{known} `baselines` of a profile in {CONTRACT_FILE} names a folder with {RUN_0}/; "
+            "without --baseline the untouched experiment is executed."
+        )
+    if asked == "given" or (asked is None and there and not (experiment / CONTRACT_FILE).exists()):
+        return folder
+    return None
+
+
+def context(folder: Path) -> list[Path]:
+    """What else a folder of baselines holds. Other runs (`run_1`) are those of a campaign."""
+    beside = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in beside if not path.name.startswith("run_") and _has_results(path)]
+
+
+def _has_results(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (FINAL_INFO, EVAL_FOLDER))

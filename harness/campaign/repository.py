@@ -1,0 +1,239 @@
+"""The campaign's own git repository.
+
+Commits are made from content (`hash-object`, `write-tree`, `commit-tree`), so that no hook, filter, signing or setting of
+the person's has a part in them, and each names the step that made it: a commit whose step never finished is dropped when
+the campaign is opened again. The work tree is written by the harness alone, so what differs from its last commit is a
+person's edit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from .errors import CannotGoOn
+from .files import write_atomically
+
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # without git the message is ours, not a traceback on import
+import git
+from git.exc import GitCommandError, GitCommandNotFound
+
+_IDENTITY = "harness"
+_TRAILER = "Step: "
+_BRANCH = "refs/heads/main"
+# NTFS takes `git~1`, a dot or space at the end and a stream (`.git::$INDEX_ALLOCATION`) for `.git`, so git refuses such
+# paths on every system (core.protectNTFS); with one of them it would refuse a whole commit.
+_REPOSITORY = re.compile(r"(\.git|git~1)[. ]*([:\\].*)?", re.IGNORECASE | re.DOTALL)
+_ID = re.compile(r"[0-9a-f]{40}")
+_REMEMBERED = 100_000  # bytes of a file: code is read again and again, data is not
+
+
+class Repository:
+    """The repository in `root`. `local` is a folder for the harness's own state that git never sees."""
+
+    def __init__(self, root: Path, local: Path) -> None:
+        root = root.absolute()
+        self._root = root
+        self._pending = local / "checkout.json"
+        self._trees: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
+        self._known: dict[str, bytes] = {}
+        self._git = git.Git(str(root))
+        folder = root / ".git"
+        settings = {"core.hooksPath": os.devnull, "core.fsmonitor": "false", "core.quotePath": "false"}
+        # Otherwise the environment and settings of a person could send git elsewhere, or have it run a program of theirs.
+        self._git.update_environment(
+            GIT_DIR=str(folder),
+            GIT_WORK_TREE=str(root),
+            GIT_INDEX_FILE=str(folder / "index"),
+            GIT_OBJECT_DIRECTORY=str(folder / "objects"),
+            GIT_CONFIG_NOSYSTEM="1",
+            GIT_CONFIG_GLOBAL=os.devnull,
+            GIT_CONFIG_PARAMETERS="",
+            GIT_CONFIG_COUNT=str(len(settings)),
+            **{f"GIT_CONFIG_KEY_{i}": key for i, key in enumerate(settings)},
+            **{f"GIT_CONFIG_VALUE_{i}": value for i, value in enumerate(settings.values())},
+            GIT_AUTHOR_NAME=_IDENTITY,
+            GIT_AUTHOR_EMAIL=f"{_IDENTITY}@localhost",
+            GIT_COMMITTER_NAME=_IDENTITY,
+            GIT_COMMITTER_EMAIL=f"{_IDENTITY}@localhost",
+            GIT_TERMINAL_PROMPT="0",
+        )
+
+    def create(self) -> None:
+        """An empty repository whose branch is `main`, in place of one that a crash left half made."""
+        shutil.rmtree(self._root / ".git", ignore_errors=True)
+        self._run("init", "--quiet", "--initial-branch=main", "--template=")
+        exclude = self._root / ".git" / "info" / "exclude"
+        exclude.parent.mkdir(exist_ok=True)
+        exclude.write_text("/.harness/\n", encoding="utf-8")
+
+    @property
+    def head(self) -> str | None:
+        """The id of the last commit, None before the first."""
+        found = self._run("for-each-ref", "--format=%(objectname)", _BRANCH)
+        return found or None
+
+    def commit(
+        self, step: str, message: str, files: Mapping[str, bytes], on_disk: Iterable[str] = (), keep: Container[str] = ()
+    ) -> str:
+        """Commit `files` (content, written to the work tree too but for those in `keep`) and the files `on_disk` (paths).
+        Returns the id.
+
+        Of those on the disk what git does not take is left out: see `takes`, and what cannot be read.
+        """
+        head = self.head
+        # From the last commit and not from the work tree: what a person edited there gets in only by its name.
+        self._run("read-tree", head or "--empty")
+        rows = [(path, self._run("hash-object", "-w", "--stdin", stdin=content)) for path, content in files.items()]
+        paths = [path for path in on_disk if takes(path) and os.access(self._root / path, os.R_OK)]
+        if paths:
+            quoted = "".join(f"{_quoted(path)}\n" for path in paths)
+            blobs = self._run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=quoted)
+            rows += zip(paths, blobs.splitlines(), strict=True)
+        self._run("update-index", "-z", "--index-info", stdin="".join(f"100644 {blob}\t{path}\0" for path, blob in rows))
+        parent = ["-p", head] if head else []
+        # Until `_check_out` no branch names the commit: a crash leaves objects that nothing refers to.
+        new = self._run("commit-tree", self._run("write-tree"), *parent, stdin=f"{message}\n\n{_TRAILER}{step}\n")
+        self._check_out(new, [path for path in files if path not in keep])
+        return new
+
+    def tag(self, name: str, commit: str) -> None:
+        self._run("update-ref", f"refs/tags/{name}", commit)
+
+    def commit_of(self, name: str) -> str:
+        """The commit that a tag or an abbreviation names."""
+        return self._run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+
+    def files(self, commit: str, paths: Iterable[str]) -> dict[str, bytes]:
+        """The content at `commit` of `paths`: files, or folders with all that is below them."""
+        blobs = self.blobs(commit, paths)
+        contents = {blob: self._known[blob] for blob in blobs.values() if blob in self._known}
+        missing = [blob for blob in dict.fromkeys(blobs.values()) if blob not in contents]
+        contents |= self._contents(missing)
+        self._known |= {blob: contents[blob] for blob in missing if len(contents[blob]) <= _REMEMBERED}
+        return {path: contents[blob] for path, blob in blobs.items()}
+
+    def blobs(self, commit: str, paths: Iterable[str]) -> dict[str, str]:
+        """The id of the content at `commit` of each file in `paths` (files or folders): equal ids are equal contents."""
+        wanted = tuple(paths)
+        if not wanted:
+            return {}
+        if (commit, wanted) in self._trees:
+            return dict(self._trees[commit, wanted])
+        rows = self._run("ls-tree", "-r", "-z", commit, "--", *wanted).split("\0")
+        found = {path: about.split()[2] for about, _, path in (row.partition("\t") for row in rows if row)}
+        if _ID.fullmatch(commit):  # what an id names never changes
+            self._trees[commit, wanted] = found
+        return dict(found)
+
+    def _contents(self, blobs: Sequence[str]) -> dict[str, bytes]:
+        """The content of each blob, by one process for all."""
+        data = self._bytes("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs)) if blobs else b""
+        found, place = {}, 0
+        for blob in blobs:  # a line with id, kind and size, then the content and a newline
+            begin = data.index(b"\n", place) + 1
+            size = int(data[place:begin].split()[2])
+            found[blob] = data[begin : begin + size]
+            place = begin + size + 1
+        return found
+
+    def diff(self, old: str, new: str | None, paths: Iterable[str] = (), *options: str) -> str:
+        """The unified diff of `paths` between two commits, or from a commit to the work tree, for reading."""
+        return self.patch(old, new, paths, *options).decode(errors="replace")
+
+    def patch(self, old: str, new: str | None, paths: Iterable[str] = (), *options: str) -> bytes:
+        """The same as it is, byte by byte."""
+        arguments = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", *options, old]
+        if new is not None:
+            return self._bytes(*arguments, new, "--", *paths)
+        with tempfile.TemporaryDirectory() as place:
+            # git writes the index when it looks at the work tree, and who looks at a campaign writes nothing in it.
+            index = shutil.copyfile(self._root / ".git" / "index", Path(place) / "index")
+            with self._git.custom_environment(GIT_INDEX_FILE=str(index)):
+                return self._bytes(*arguments, "--", *paths)
+
+    def edited(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Those of `paths` that a person changed: whose content in the work tree is not that of the last commit of a step,
+        whether they committed it or not. A missing file or a link is no edit."""
+        ours = self.files(self.before(self.head or "HEAD", lambda step: step is None), paths)
+        on_disk = {path: _content(self._root / path) for path in ours}
+        return {path: data for path, data in on_disk.items() if data is not None and data != ours[path]}
+
+    def before(self, commit: str, passed: Callable[[str | None], bool]) -> str:
+        """`commit`, or the first before it whose step is not `passed`: None is that of a commit that a person made."""
+        while passed(self.step(commit)):
+            commit = self.commit_of(f"{commit}^")
+        return commit
+
+    def recover(self, is_done: Callable[[str], bool], code: list[str]) -> None:
+        """Finish a checkout that a crash cut off, then drop the commits whose step never finished.
+
+        A person's edit of `code` made since then stays in the work tree.
+        """
+        if self._pending.exists():
+            pending = json.loads(self._pending.read_text(encoding="utf-8"))
+            self._check_out(pending["commit"], pending["paths"])
+        while (head := self.head) and (step := self.step(head)) and not is_done(step):
+            before = self._run("log", "-1", "--format=%P", head)
+            if not before:
+                break
+            # Asked while the head is still there: beside the commit before it the whole change would look like a person's.
+            by_person = self.edited(code)
+            self._check_out(before, [path for path in self.files(head, code) if path not in by_person])
+
+    def step(self, commit: str) -> str | None:
+        """The step of the journal that made `commit`."""
+        lines = self._run("log", "-1", "--format=%B", commit).splitlines()
+        return next((line.removeprefix(_TRAILER) for line in lines if line.startswith(_TRAILER)), None)
+
+    def _check_out(self, commit: str, paths: list[str]) -> None:
+        """Make `commit` the head and write `paths` to the work tree. `recover` finishes it after a crash."""
+        # Before the branch moves: from then on, until all is written, the work tree looks as if a person had edited it.
+        write_atomically(self._pending, json.dumps({"commit": commit, "paths": paths}))
+        self._run("update-ref", _BRANCH, commit)
+        for path, content in self.files(commit, paths).items():
+            file = self._root / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside = file.with_name(f".{file.name}.new")
+            beside.write_bytes(content)
+            beside.replace(file)
+        self._run("read-tree", commit)
+        self._pending.unlink()
+
+    def _run(self, *arguments: str, stdin: str | bytes | None = None) -> str:
+        return self._bytes(*arguments, stdin=stdin).decode(errors="surrogateescape").removesuffix("\n")
+
+    def _bytes(self, *arguments: str, stdin: str | bytes | None = None) -> bytes:
+        # A file and no pipe: git can write before it has read all, and two full pipes would wait for each other.
+        with tempfile.TemporaryFile() as file:
+            if stdin is not None:
+                file.write(stdin if isinstance(stdin, bytes) else stdin.encode(errors="surrogateescape"))
+                file.seek(0)
+            try:
+                return self._git.execute(
+                    ["git", *arguments], istream=file, stdout_as_string=False, strip_newline_in_stdout=False
+                )
+            except GitCommandNotFound:
+                raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.") from None
+            except GitCommandError as error:
+                problem = str(error.stderr).strip().removeprefix("stderr: ").strip("'")
+                raise CannotGoOn(f"{self._root}: git {arguments[0]} failed: {problem}") from error
+
+
+def takes(path: str) -> bool:
+    """Whether git takes a file at `path`: no part of it may be what some system takes for a repository."""
+    return not any(_REPOSITORY.fullmatch(part) for part in path.split("/"))
+
+
+def _quoted(path: str) -> str:
+    """`path` as git reads it among lines, whatever its bytes."""
+    return '"' + "".join(chr(b) if chr(b).isalnum() and b < 128 else f"\\{b:03o}" for b in os.fsencode(path)) + '"'
+
+
+def _content(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() and not file.is_symlink() else None

@@ -1,0 +1,78 @@
+"""One turn of the agent, as the journal keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from .contract import ENTRY
+from .record import AttemptStatus
+from .usage import Usage
+
+
+@dataclass(frozen=True)
+class AttemptFailure:
+    """Why an attempt is not a run: a status, a reason, the end of its output, and sentences on files that were put back.
+
+    A traceback in the output is shortened to the frames in `editable` files and the last one.
+    """
+
+    status: AttemptStatus
+    why: str
+    output_tail: str = ""
+    restored: tuple[str, ...] = ()
+    editable: tuple[str, ...] = (ENTRY,)
+
+
+class Turn(BaseModel):
+    """What came of one turn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: int
+    attempt: int
+    commit: str | None = None
+    """The code after the turn; None when the agent changed nothing that counts."""
+    base: str = ""
+    """The code before it."""
+    by_person: bool = False
+    """A person changed the code since the last step."""
+    forced: bool = False
+    restored: list[str] = []
+    notices: list[str] = []
+    """What the agent's own machinery found wrong and did not tell the model."""
+    problems: list[str] = []
+    words: str = ""
+    """What the agent wrote into notes.txt."""
+    messages: list[str] = []
+    message_files: list[str] = []
+    plan: str = ""
+    hypothesis: str = ""
+    description: str = ""
+    interpretation: str = ""
+    all_completed: bool = False
+    start_from: str = ""
+    varies: tuple[str, ...] = ()
+    no_answer: str = ""
+    """Why there is no answer (the conversation outgrew the model)."""
+    usage: Usage = Usage()
+
+    @property
+    def not_kept(self) -> tuple[str, ...]:
+        """What of its edits did not come through, for the agent."""
+        return (*self.restored, *self.notices)
+
+    @property
+    def key(self) -> str:
+        return turn_key(self.run, self.attempt)
+
+
+def turn_key(run: int, attempt: int) -> str:
+    return f"run_{run}/attempt_{attempt}"
+
+
+def latest(texts: Iterable[str]) -> str:
+    """The last of the words that an agent has given, turn by turn; "" where there are none."""
+    return next((text for text in reversed(list(texts)) if text), "")

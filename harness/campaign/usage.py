@@ -1,0 +1,26 @@
+"""What asking a model cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one turn cost. Tokens as the provider counted them; `cost` in US dollars, None when unknown."""
+
+    sent: int = 0
+    received: int = 0
+    cost: float | None = 0.0
+    seconds: float = 0.0
+    requests: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        cost = None if self.cost is None or other.cost is None else self.cost + other.cost
+        return Usage(
+            self.sent + other.sent,
+            self.received + other.received,
+            cost,
+            self.seconds + other.seconds,
+            self.requests + other.requests,
+        )

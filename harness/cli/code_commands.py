@@ -1,0 +1,139 @@
+"""Commands about the code that a run changed: to look at, and to take over."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..campaign.errors import InputError
+from ..campaign.text import in_words
+from .options import CAMPAIGN, only_one, print_csv, print_json, recorded
+from .terminal import has_colours, show_paged, width
+
+
+@click.command(short_help="The code change of a run.")
+@CAMPAIGN
+@click.argument("a")
+@click.argument("b", required=False)
+@click.option("--stat", is_flag=True, help="How many lines of which files, instead of the change itself.")
+@click.option("--word-diff", "words", is_flag=True, help="Word by word: [-removed-] and {+added+}.")
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Syntax and change in colours; auto: on a terminal.",
+)
+@click.option("--no-pager", is_flag=True, help="Print at once; otherwise, on a terminal, in the pager that git takes.")
+@click.option("--json", "as_json", is_flag=True, help="With --stat: the same facts for programs.")
+@click.option("--csv", "as_csv", is_flag=True, help="With --stat: the table for programs.")
+def diff(
+    campaign: str, a: str, b: str | None, stat: bool, words: bool, color: str, no_pager: bool, as_json: bool, as_csv: bool
+) -> None:
+    """The code change of run A against the run that it started from, or between runs A and B.
+
+    In a file or a pipe it is a patch that git applies.
+
+    \b
+    Example:
+      harness diff latest 3
+      harness diff latest 1 3 --stat
+      harness diff latest 0 3 > change.patch
+
+    Next: `harness adopt latest 3` takes the change over into your own experiment.py.
+    """
+    from dataclasses import asdict
+
+    from ..campaign.campaign import Campaign
+    from ..campaign.layout import find_layout
+    from ..campaign.repository import Repository
+    from ..report.terminal import diff as patch
+
+    only_one(as_json, as_csv)
+    if (as_json or as_csv) and not stat:
+        raise InputError("diff: --json and --csv are of the table that --stat shows.")
+    if stat and words:
+        raise InputError("diff: --stat and --word-diff: choose one.")
+    layout = find_layout(campaign)
+    first = layout.record(recorded(layout, a))
+    if b is not None:
+        old, new = first["commit"], layout.record(recorded(layout, b))["commit"]
+        where = f"between run {first['run']} and run {b.removeprefix('run_')}"
+    elif first["parent"] is None:
+        raise InputError("run 0 is the untouched experiment, so it has no change.")
+    else:
+        old, new = layout.record(first["parent"])["commit"], first["commit"]
+        where = f"from run {first['parent']} to run {first['run']}"
+    place = Campaign(layout.root.absolute())
+    option = ["--numstat", "-z"] if stat else ["--word-diff=porcelain"] if words else []
+    found = Repository(place.root, place.local).patch(old, new, place.code, *option)
+    text = found.decode(errors="replace")
+    coloured = color == "always" or (color == "auto" and has_colours())
+    files = patch.changes(text) if stat else []
+    if as_json:
+        print_json([asdict(each) for each in files])
+    elif as_csv:
+        print_csv(patch.CSV, [tuple(asdict(each).values()) for each in files])
+    elif not text:
+        click.echo(f"No difference {where}.")
+    elif not (stat or words or coloured or sys.stdout.isatty()):
+        sys.stdout.buffer.write(found)  # as it is, so that it applies
+    else:
+        if stat:
+            shown = patch.stat(files, width())
+        else:
+            shown = patch.words_in_colours(text) if words else patch.in_colours(text)
+        show_paged(shown if coloured else click.unstyle(shown), coloured, pager=not no_pager)
+
+
+@click.command(short_help="Bring a run's code into your experiment.")
+@CAMPAIGN
+@click.argument("run")
+@click.option("--into", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Your experiment's folder (.).")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def adopt(campaign: str, run: str, into: Path, yes: bool) -> None:
+    """Bring the code of a run into your own experiment: shown as a patch first, then applied cleanly or not at all.
+
+    The change is that of the run's code against the untouched experiment, of the files that the agent may edit and of
+    nothing else. Where you went on with your file meanwhile the two are merged; where both touch the same lines nothing is
+    written.
+
+    \b
+    Example:
+      harness adopt latest 3
+      harness adopt runs/hierarchy 3 --into ../my-experiment --yes
+
+    Next: `harness run IDEA.json`, which begins from your experiment as it is now.
+    """
+    from ..campaign.layout import find_layout
+    from ..campaign.text import line
+    from ..report.terminal.columns import wrap
+    from ..report.terminal.diff import in_colours
+    from ..report.terminal.run_table import against_baseline
+    from ..report.terminal.status import primary_metric, row
+    from .adopt import adopt as adoption_of
+
+    layout = find_layout(campaign)
+    number = recorded(layout, run)
+    adoption = adoption_of(layout, number, into)
+    record = layout.record(number)
+    verdict, primary = record["verdict"], primary_metric(layout.facts())
+    said = f"Run {number} of {layout.name}: {in_words(verdict['kind'])}. {line(verdict['why'])}"
+    click.echo("\n".join(wrap(said, width(), "", "  ")))
+    if worth := against_baseline(row(record, primary), primary):
+        click.echo("\n".join(wrap(worth, width(), "", "  ")))
+    names = ", ".join(file.path for file in adoption.changed)
+    if not names:
+        click.echo("Your files have this change already; there is nothing to do.")
+        return
+    show_paged("\n" + in_colours(adoption.patch().decode(errors="replace")) + "\n", has_colours())
+    merged = [file.path for file in adoption.changed if file.merged]
+    if merged:
+        said = f"{', '.join(merged)}: not the campaign's untouched version any more; the change is merged with yours."
+        click.echo("\n".join(wrap(said, width(), "", "  ")))
+    if not yes:
+        click.confirm(f"Change {names} in {into.resolve()}?", abort=True)
+    adoption.write()
+    click.echo(f"Changed: {', '.join(str(into / file.path) for file in adoption.changed)}")

@@ -1,0 +1,414 @@
+"""`harness doctor`: everything that can be wrong is looked at before any money is spent.
+
+Each check stands for itself: one that has a fault of its own does not keep the next from being made.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from ..agents.aider import AiderAgent
+from ..agents.aider_environment import REQUIREMENT, installed
+from ..agents.listing import agents, find_agent
+from ..campaign.campaign import Options
+from ..campaign.contract import ENTRY, Contract, Setting, load_contract
+from ..campaign.errors import HarnessError, InputError
+from ..campaign.paths import cache_folder
+from ..campaign.protocols import CACHE, DRY_RUN, AgentConfig
+from ..execution.executions import experiment_environment
+from ..execution.executors.sandbox import Sandbox
+from ..execution.scoring import HUB, lab_cache
+from .gpu import visible_cards
+from .model_choice import HOW_TO, choose
+from .smoke_test import smoke_test_baseline
+
+State = Literal["ok", "warning", "fail"]
+
+PYTHON, GIT = (3, 11), (2, 28)
+"""The oldest versions that work."""
+MIN_FREE, LOW_FREE = 0.5e9, 5e9
+"""Bytes on a disk below which a campaign cannot go on, and below which it may fill up overnight."""
+ANSWER_SECONDS = 60.0
+PREPARE_SECONDS = 300.0
+NEEDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("command", "packages", "gpu"), ("contract",)),
+    "data": ("contract", "packages"),
+    "baseline": ("contract", "data"),
+    **dict.fromkeys(("model", "architect", "reviewer"), ("key",)),
+}
+"""What a check cannot be made without: its failure would only be told once more."""
+
+_PROBE = """
+import importlib.util, json, platform, sys
+missing = [name for name in json.loads(sys.argv[1]) if importlib.util.find_spec(name) is None]
+print(json.dumps({"version": platform.python_version(), "missing": missing}))
+"""
+_PROBE_CUDA = """
+import json, torch
+print(json.dumps({"version": torch.__version__, "devices": torch.cuda.device_count() if torch.cuda.is_available() else 0}))
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found. `todo` says what a person does about it, where there is something to do."""
+
+    name: str
+    state: State
+    detail: str
+    todo: str = ""
+
+
+def diagnose(
+    *,
+    experiment: Path,
+    profile: str | None,
+    model: str | None,
+    architect: str | None,
+    reviewer: str | None,
+    agent: str | None,
+    python: str,
+    runs: Path,
+    overrides: Mapping[str, Setting],
+) -> Iterator[Check]:
+    """Every check, the fast ones first. Only with `model`, `architect` or `reviewer` is a model asked, once each."""
+    doctor = Doctor(experiment, profile, model, architect, reviewer, agent or "aider", python, runs, dict(overrides))
+    failed: set[str] = set()
+    try:
+        for name, look in doctor.checks:
+            needed = [other for other in NEEDS.get(name, ()) if other in failed]
+            if needed:
+                yield Check(name, "warning", f"not looked at, because of {needed[0]}")
+                continue
+            check = _made(name, look)
+            if check.state == "fail":
+                failed.add(name)
+            yield check
+    finally:
+        doctor.close()
+
+
+def _made(name: str, look: Callable[[], Check]) -> Check:
+    try:
+        return look()
+    except HarnessError as error:
+        return Check(name, "fail", str(error))
+    except Exception as error:  # a check that has a fault itself is a finding like any other
+        return Check(name, "fail", f"could not be checked: {type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """What is to be checked; each method that `checks` names makes one check, or raises what it found."""
+
+    experiment: Path
+    profile: str | None
+    model: str | None
+    architect: str | None
+    reviewer: str | None
+    agent: str
+    python: str
+    runs: Path
+    overrides: dict[str, Setting]
+
+    @property
+    def checks(self) -> list[tuple[str, Callable[[], Check]]]:
+        checks: list[tuple[str, Callable[[], Check]]] = [
+            ("python", self.own_python),
+            ("git", self.git),
+            ("campaigns", lambda: self.folder("campaigns", self.runs)),
+            ("cache", lambda: self.folder("cache", cache_folder())),
+            ("contract", self.check_contract),
+            ("command", self.command),
+            ("packages", self.packages),
+            ("confinement", self.confinement),
+            ("agent", self.installed_agent),
+            ("gpu", self.gpu),
+            ("data", self.data),
+            ("key", self.key),
+            ("baseline", self.baseline),
+        ]
+        named = {"model": self.model, "architect": self.architect, "reviewer": self.reviewer}
+        for role, model in named.items():
+            if model is not None:
+                checks.append((role, lambda role=role, model=model: self.answers(role, model)))  # type: ignore[misc]
+        return checks
+
+    @cached_property
+    def contract(self) -> Contract:
+        return load_contract(self.experiment, self.runs)
+
+    def own_python(self) -> Check:
+        version = ".".join(map(str, sys.version_info[:3]))
+        if sys.version_info < PYTHON:
+            return Check("python", "fail", f"{version}, too old", "Install Python 3.11 or newer.")
+        return Check("python", "ok", f"{version} ({sys.executable})")
+
+    def git(self) -> Check:
+        todo = f"Install git {GIT[0]}.{GIT[1]} or newer, so that it is on PATH."
+        try:
+            said = _output(["git", "--version"])
+        except OSError as error:
+            return Check("git", "fail", f"cannot be started: {error.strerror}", todo)
+        found = re.search(r"(\d+)\.(\d+)\S*", said)
+        if found is None:
+            return Check("git", "fail", f"says {said.strip()!r}, not its version", todo)
+        old = (int(found[1]), int(found[2])) < GIT
+        return Check("git", "fail", f"{found[0]}, too old", todo) if old else Check("git", "ok", found[0])
+
+    def folder(self, name: str, path: Path) -> Check:
+        """Whether `path`, or the folder that it would be made in, can be written, and how much is free there."""
+        place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+        is_cache = name == "cache"
+        other = "HARNESS_CACHE names another folder." if is_cache else "--out names another folder."
+        shows = f"`harness {'cache' if is_cache else 'clean'}` shows what can go."
+        try:
+            with tempfile.TemporaryFile(dir=place) as file:
+                file.write(b"x")
+        except OSError as error:
+            return Check(name, "fail", f"{place}: cannot be written: {error.strerror}", other)
+        free = shutil.disk_usage(place).free
+        detail = f"{path}: {free / 1e9:.1f} GB free"
+        if free < MIN_FREE:
+            return Check(name, "fail", detail, f"{shows} {other}")
+        if free < LOW_FREE:
+            return Check(name, "warning", detail, f"It may fill up: {shows} {other}")
+        return Check(name, "ok", detail)
+
+    def check_contract(self) -> Check:
+        chosen, spec = self.contract.profile(self.profile)
+        unknown = [key for key in self.overrides if spec.settings and key not in spec.settings]
+        if unknown:
+            known = ", ".join(spec.settings)
+            raise InputError(f"--set {unknown[0]}: profile {chosen} has no such setting. It has: {known}.")
+        missing = self.contract.not_judged
+        what = f"profile {chosen}" if chosen else "no profiles"
+        primary = f", decided by {self.contract.primary.name}" if self.contract.primary else ""
+        if missing:
+            todo = "experiment.toml can say it; `harness init DIR` makes an example."
+            return Check("contract", "warning", "; ".join(missing), todo)
+        return Check("contract", "ok", what + primary)
+
+    def command(self) -> Check:
+        """Whether the experiment knows the option that it is started with: an agent's turn is too late to find out."""
+        given = next(part for part in self.contract.command if "{out_dir}" in part)
+        position = self.contract.command.index(given)
+        option = given.partition("=")[0] if given.startswith("-") else self.contract.command[position - 1]
+        line = " ".join(self.contract.command).format(out_dir="run_0")
+        if not option.startswith("-"):
+            return Check("command", "ok", line)
+        sources = [file for name in (*self.contract.editable, *self.contract.files) for file in self._sources(name)]
+        if any(option in file.read_text(encoding="utf-8", errors="replace") for file in sources):
+            return Check("command", "ok", line)
+        todo = f"Let {ENTRY} take {option}, or say in experiment.toml how it is started."
+        return Check("command", "fail", f"{option} stands nowhere in the experiment's code", todo)
+
+    def packages(self) -> Check:
+        """Whether the experiment's Python starts and has what the experiment imports on its top level."""
+        found = json.loads(self._in_experiment(_PROBE, json.dumps(sorted(self._imports))))
+        detail = f"Python {found['version']} ({self.python})"
+        if found["missing"]:
+            names = ", ".join(found["missing"])
+            return Check(
+                "packages",
+                "fail",
+                f"{detail} cannot import {names}",
+                "Install what is missing there, or name another with --python. For this repository's own experiment: "
+                "`./setup.sh run`, or `make sae` for language models.",
+            )
+        return Check("packages", "ok", f"{detail} has what {ENTRY} imports")
+
+    def confinement(self) -> Check:
+        confinement = Sandbox([])
+        if not confinement.possible:
+            return Check(
+                "confinement",
+                "warning",
+                "the kernel has no Landlock: an experiment can write wherever you can",
+                "Linux 6.2 or newer refuses it; without, use a container or a user of its own.",
+            )
+        if not confinement.complete:
+            detail = "Landlock, but an old one: an experiment could still empty a file of yours"
+            return Check("confinement", "warning", detail, "Linux 6.2 or newer refuses it.")
+        return Check("confinement", "ok", "Landlock: an experiment can write to its working copy only")
+
+    def installed_agent(self) -> Check:
+        known = {listed.name: listed for listed in agents()}.get(self.agent)
+        if known is None:
+            find_agent(self.agent)  # an import path, or a message with the known names
+            return Check("agent", "ok", self.agent)
+        if known.place is not None:
+            return Check("agent", "ok", f"{self.agent}: {known.place}")
+        if self.agent in ("aider", "replay"):
+            detail = f"{REQUIREMENT.replace('==', ' ')} is not installed; the first run does it (700 MB, a minute or two)"
+            return Check("agent", "warning", detail, f"`{known.how}` does it now.")
+        return Check("agent", "fail", f"{known.about} is not installed", f"{known.how}")
+
+    def gpu(self) -> Check:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        shown = "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
+        cards = visible_cards(visible)
+        if not cards:
+            return Check("gpu", "ok", f"no GPU{shown}: the experiment runs on the CPU")
+        detail = "; ".join(map(str, cards)) + shown
+        if "torch" in self._imports:
+            found = json.loads(self._in_experiment(_PROBE_CUDA))
+            if not found["devices"]:
+                todo = "Install a build of torch with CUDA that fits the driver, for the Python of --python."
+                return Check("gpu", "warning", f"{detail}; torch {found['version']} does not see it", todo)
+        if any(card.is_busy for card in cards):
+            todo = "Wait for the other process, or choose a free one with CUDA_VISIBLE_DEVICES."
+            return Check("gpu", "warning", f"{detail}: another process uses it", todo)
+        return Check("gpu", "ok", detail)
+
+    def data(self) -> Check:
+        """What the experiment's `prepare` would make for the profile, and whether it could; it says so itself."""
+        command = self.contract.prepare
+        if not command:
+            return Check("data", "ok", "the contract names nothing to prepare")
+        person = dict(os.environ)
+        environment = experiment_environment(self.contract, person) | {
+            **{name: person[name] for name in ("HOME", *HUB) if name in person},
+            CACHE: str(lab_cache()),
+            "HARNESS_PROFILE": self.contract.profile(self.profile)[0],
+            "HARNESS_OVERRIDES": json.dumps(self.overrides),
+        }
+        program = self.python if command[0] in ("python", "python3") else command[0]
+        try:
+            said = _output([program, *command[1:], DRY_RUN], self.experiment, environment, PREPARE_SECONDS)
+        except subprocess.CalledProcessError as error:
+            return Check("data", "fail", (error.stderr or error.stdout or "").strip() or f"{command[0]} fails: {error}")
+        except subprocess.TimeoutExpired:
+            todo = f"See where it waits: {' '.join(command)} {DRY_RUN}, in {self.experiment}."
+            return Check("data", "fail", f"no answer within {PREPARE_SECONDS:.0f} s", todo)
+        return Check("data", "ok", said.strip())
+
+    def key(self) -> Check:
+        """Whether the agent could reach its model, as far as that can be told without asking it."""
+        if self.agent == "replay":
+            return Check("key", "ok", "a recorded session needs none")
+        if self.agent == "aider" and self._model is None:
+            return Check("key", "warning", "no model is configured: recorded sessions are replayed", HOW_TO)
+        if (self.agent == "aider" or self.reviewer) and installed() is None:
+            detail = f"not looked for: {REQUIREMENT.replace('==', ' ')} knows which one, and is not installed"
+            return Check("key", "warning", detail, "`harness agents install aider`, then `harness doctor` again.")
+        if self.agent == "aider":
+            said = self._aider.check()
+        else:
+            said = find_agent(self.agent)(AgentConfig(model=self.model, architect=self.architect)).check()
+        if self.reviewer:
+            said += f"; reviewer: {self._reviewer.check()}"
+        return Check("key", "ok", said)
+
+    def baseline(self) -> Check:
+        """The untouched experiment, really executed."""
+        options = Options(profile=self.profile or "", overrides=self.overrides)
+        smoke_test = smoke_test_baseline(self.experiment, options, self.python)
+        if smoke_test is None:
+            detail = "not tried: the experiment has no smoke test, so only the full run shows whether it works"
+            return Check("baseline", "warning", detail, "Let it honour HARNESS_SMOKE=1, and say `smoke = true`.")
+        if smoke_test.failure is None:
+            return Check("baseline", "ok", f"the smoke test of the untouched experiment took {smoke_test.seconds:.1f} s")
+        end = "\n".join(smoke_test.failure.output_tail.splitlines()[-15:])
+        detail = f"the untouched experiment fails: {smoke_test.failure.why}" + (f"\n{end}" if end else "")
+        todo = f"Make it run: HARNESS_SMOKE=1 {self.python} {ENTRY} --out_dir=/tmp/try, in {self.experiment}."
+        return Check("baseline", "fail", detail, todo)
+
+    def answers(self, role: str, model: str) -> Check:
+        """A tiny request, through the process that would make the real ones."""
+        if self.agent != "aider" and role != "reviewer":
+            return Check(role, "ok", f"{model}: not asked; {self.agent} asks it in its own way")
+        if installed() is None:
+            return Check(role, "warning", f"{model}: not asked: aider is not installed", "`harness agents install aider`")
+        agent = self._reviewer if role == "reviewer" else self._aider
+        reply = agent.complete(model, "You are asked whether you can be reached.", "Answer with the word: ready")
+        usage = reply.usage
+        cost = "at unknown cost" if usage.cost is None else f"for ${usage.cost:.4f}"
+        if reply.failure:
+            spent = f" (spent: {usage.sent + usage.received} tokens {cost})" if usage.sent else ""
+            return Check(role, "fail", reply.failure.message + spent)
+        tokens = f"{usage.sent} tokens sent, {usage.received} received"
+        return Check(role, "ok", f"{model} answers after {usage.seconds:.1f} s, {tokens}, {cost}")
+
+    def close(self) -> None:
+        """End the processes that asked models."""
+        for name in ("_aider", "_reviewer"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+
+    @cached_property
+    def _model(self) -> str | None:
+        """The model that a campaign would get: the named one, else what the environment stands for."""
+        try:
+            return self.model or choose("", self.experiment, os.environ, agent="aider").model
+        except InputError:
+            return None
+
+    @cached_property
+    def _aider(self) -> AiderAgent:
+        return AiderAgent(AgentConfig(model=self._model, architect=self.architect, timeout=ANSWER_SECONDS))
+
+    @cached_property
+    def _reviewer(self) -> AiderAgent:
+        return AiderAgent(AgentConfig(model=self.reviewer, timeout=ANSWER_SECONDS))
+
+    @cached_property
+    def _imports(self) -> set[str]:
+        """What the editable Python files import on their top level. Imports inside functions may never be needed."""
+        names: set[str] = set()
+        for file in (file for name in self.contract.editable for file in self._sources(name)):
+            try:
+                tree = ast.parse(file.read_bytes())
+            except (SyntaxError, ValueError) as error:
+                raise InputError(f"{file}: is not Python: {error}.") from error
+            for node in tree.body:
+                if isinstance(node, ast.Import):
+                    names |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                    names.add(node.module.partition(".")[0])
+        return names
+
+    def _sources(self, name: str) -> list[Path]:
+        """The Python files that a name in the contract stands for."""
+        path = self.experiment / name
+        return sorted(path.rglob("*.py")) if path.is_dir() else [path] if path.suffix == ".py" else []
+
+    def _in_experiment(self, script: str, *arguments: str) -> str:
+        """What `script` prints in the experiment's Python, in its folder and with its environment. Raises HarnessError."""
+        environment = experiment_environment(self.contract, dict(os.environ))
+        try:
+            return _output([self.python, "-c", script, *arguments], self.experiment, environment)
+        except OSError as error:
+            raise HarnessError(f"--python {self.python}: cannot be started: {error.strerror}.") from error
+        except subprocess.CalledProcessError as error:
+            lines = (error.stderr or "").strip().splitlines()
+            raise HarnessError(f"--python {self.python}: fails: {lines[-1] if lines else error}.") from error
+
+
+def _output(
+    command: list[str], folder: Path | None = None, environment: dict[str, str] | None = None, seconds: float = 120
+) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+        check=True,
+    )
+    return done.stdout

@@ -1,0 +1,88 @@
+"""Commands that write what is read away from the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import CAMPAIGN
+
+
+@click.command(short_help="One HTML file with verdicts, figures, diffs.")
+@click.argument("campaigns", nargs=-1)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where to write it.")
+@click.option("--open", "opens", is_flag=True, help="Show it in the browser.")
+@click.option("--watch", is_flag=True, help="Write it again while a campaign runs.")
+def report(campaigns: tuple[str, ...], out: Path | None, opens: bool, watch: bool) -> None:
+    """One HTML file to look at: verdicts, figures, all runs with their diffs, and how to reproduce each number.
+
+    It needs no network and no server. Made from records alone, also of a campaign that still runs (the latest by default).
+
+    \b
+    Example:
+      harness report latest --open
+
+    Next: `harness show latest RUN` and `harness diff latest RUN` for the runs that it names.
+    """
+    from ..campaign.layout import find_layout
+    from ..report.html.report import default_file, write_report
+    from ..report.html.report import watch as keep_writing
+
+    layouts = [find_layout(name) for name in campaigns or ("latest",)]
+    file = out or default_file(layouts)
+    write_report(layouts, file, watched=watch)
+    click.echo(file)
+    if opens:
+        click.launch(str(file))
+    if watch:
+        keep_writing(layouts, file)
+
+
+@click.command(short_help="A campaign as a paper: md, tex, pdf, html.")
+@CAMPAIGN
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["md", "tex", "pdf", "html"]),
+    default="pdf",
+    show_default=True,
+    help="Of the file.",
+)
+@click.option("--prose", metavar="MODEL", help="A model that writes introduction, discussion and conclusion.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where to write it.")
+def writeup(campaign: str, form: Any, prose: str | None, out: Path | None) -> None:
+    """A campaign as a paper: idea, method, results with intervals, every run, doubts, cost, reproduction.
+
+    Every sentence and number is rendered from records; your own section of the notes goes along. With --prose a model writes
+    the text between the tables: each number and direction in it is checked, and one that contradicts a record ends the
+    command with exit code 4 and nothing written.
+
+    The PDF takes letters such as Chinese from the fonts of this machine; in the .tex they stand as their numbers, [U+6F22].
+
+    \b
+    Example:
+      harness writeup latest --format pdf
+      harness writeup latest --format tex --prose sonnet
+
+    Next: `harness notes latest`, whose section of yours is part of it.
+    """
+    from ..campaign.layout import find_layout
+    from ..campaign.text import clean
+    from ..report.campaign_data import read_campaign_data
+    from ..report.paper.publication import default_file, publish
+    from ..report.paper.writeup import compose, read_person
+
+    layout = find_layout(campaign)
+    data, person = read_campaign_data(layout), read_person(layout)
+    document = compose(data, person)
+    if prose:
+        from ..report.paper.prose import write
+
+        text = write(data, document, prose, lambda said: click.echo(clean(said), err=True))
+        document = compose(data, person, text)
+        for each in text.unsourced:
+            click.echo(clean(f"no source: {each}"), err=True)
+    for file in publish(document, form, out or default_file(layout, form)):
+        click.echo(file)

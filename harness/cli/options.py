@@ -1,0 +1,66 @@
+"""Arguments and options that several commands take, and what they print for programs."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from ..campaign.errors import InputError
+from ..campaign.layout import Layout
+
+CAMPAIGN = click.argument("campaign")
+JSON = click.option("--json", "as_json", is_flag=True, help="The same facts for programs.")
+CSV = click.option("--csv", "as_csv", is_flag=True, help="The table for programs: full precision, one header line.")
+
+
+class Finite(click.FloatRange):
+    """A number in a range, which "nan" and "inf" are not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
+
+
+def print_json(facts: Any) -> None:
+    """What `--json` prints."""
+    import json
+
+    click.echo(json.dumps(facts, ensure_ascii=False, indent=1))
+
+
+def print_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """What `--csv` prints: numbers as they are, nothing for what is unknown, a line a row whatever its texts hold."""
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([_plain(cell) for cell in row])
+
+
+def _plain(cell: Any) -> Any:
+    from ..campaign.text import line
+
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return line(cell) if isinstance(cell, str) else cell
+
+
+def only_one(as_json: bool, as_csv: bool) -> None:
+    """Raises InputError where both were asked for."""
+    if as_json and as_csv:
+        raise InputError("--json and --csv: choose one.")
+
+
+def recorded(layout: Layout, run: str) -> int:
+    """The number of a run that has a record: `2` or `run_2`. Raises InputError."""
+    count = len(layout.records())
+    text = run.removeprefix("run_")
+    if text.isdecimal() and int(text) < count:
+        return int(text)
+    known = f"0 to {count - 1}" if count else "none yet; `harness status` says what is in hand"
+    raise InputError(f"run {run}: no record of it in {layout.name}. Recorded: {known}.")

@@ -1,0 +1,231 @@
+"""Commands that look at campaigns. They write nothing, so the folder may be of another machine, and read-only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..campaign.errors import InputError
+from .options import CAMPAIGN, CSV, JSON, only_one, print_csv, print_json, recorded
+from .terminal import width
+
+
+@click.command(short_help="Where a campaign stands, also while it runs.")
+@click.argument("campaign", default="latest")
+@click.option("--all", "every", is_flag=True, help="A line for each campaign in ./runs.")
+@JSON
+def status(campaign: str, every: bool, as_json: bool) -> None:
+    """Where a campaign stands (the latest), also while another process runs it.
+
+    \b
+    Example:
+      harness status hierarchy
+
+    Next: what the line `next` says.
+    """
+    from ..campaign.layout import RUNS, find_layout, layouts
+    from ..report.terminal import status_page as show
+    from ..report.terminal.status import read_status
+
+    if every:
+        found = [(layout, read_status(layout)) for layout in layouts()]
+        if as_json:
+            print_json([show.status_facts(status) for _, status in found])
+        elif not found:
+            click.echo(f"{RUNS}: no campaign yet. `harness run IDEA.json` starts one.")
+        else:
+            click.echo("\n".join(show.overview([status for _, status in found], width())))
+        return
+    layout = find_layout(campaign)
+    status = read_status(layout)
+    if as_json:
+        print_json(show.status_facts(status))
+    else:
+        click.echo(show.status(status, show.typed(layout), width()))
+
+
+@click.command(short_help="One line a run.")
+@CAMPAIGN
+@JSON
+@CSV
+def log(campaign: str, as_json: bool, as_csv: bool) -> None:
+    """One line a run: verdict, primary metric, difference from the baseline with its noise, cost, time, hypothesis.
+
+    2.1 is the first attempt at run 2, which was no run. Columns that do not fit the terminal are left out; --json and --csv
+    have them all.
+
+    \b
+    Example:
+      harness log latest
+
+    Next: `harness show latest 2`, `harness diff latest 2`.
+    """
+    from ..campaign.layout import find_layout
+    from ..report.terminal import run_table
+    from ..report.terminal.status import read_status
+
+    only_one(as_json, as_csv)
+    status = read_status(find_layout(campaign))
+    if as_json:
+        print_json(run_table.log_facts(status))
+    elif as_csv:
+        print_csv(run_table.CSV, run_table.log_records(status))
+    else:
+        click.echo(run_table.log(status, width()))
+
+
+@click.command(short_help="The whole record of one run.")
+@CAMPAIGN
+@click.argument("run")
+@JSON
+@CSV
+def show(campaign: str, run: str, as_json: bool, as_csv: bool) -> None:
+    """The whole record of one run: each metric beside the baseline's, with the noise between seeds.
+
+    --json is the record as its file holds it, --csv its table of metrics.
+
+    \b
+    Example:
+      harness show latest 2
+
+    Next: `harness diff latest 2` is its change of the code.
+    """
+    from ..campaign.layout import find_layout
+    from ..report.terminal import record_page
+
+    only_one(as_json, as_csv)
+    layout = find_layout(campaign)
+    record = layout.record(recorded(layout, run))
+    if as_json:
+        print_json(record)
+        return
+    facts = record, layout.record(0), layout.facts()["contract"]
+    if as_csv:
+        print_csv(record_page.CSV, record_page.record_rows(*facts))
+    else:
+        click.echo(record_page.record(*facts, width()))
+
+
+@click.command(short_help="Runs of several campaigns side by side.")
+@click.argument("campaigns", nargs=-1, required=True, metavar="CAMPAIGN...")
+@click.option("--metric", metavar="M", help="Instead of the primary one of the first campaign's contract.")
+@JSON
+@CSV
+def compare(campaigns: tuple[str, ...], metric: str | None, as_json: bool, as_csv: bool) -> None:
+    """Runs of one or several campaigns side by side: verdicts, seeds, noise, and the settings that differ.
+
+    Says which campaigns are not comparable with the first, and why: another contract, profile, scale, baseline code or
+    environment.
+
+    \b
+    Example:
+      harness compare hierarchy hierarchy-2
+      harness compare hierarchy --metric explained_variance --csv
+
+    Next: `harness show CAMPAIGN RUN` for one of them.
+    """
+    from ..campaign.layout import find_layout
+    from ..report.terminal import compare as comparison
+
+    only_one(as_json, as_csv)
+    found = comparison.compare([find_layout(name) for name in campaigns], metric)
+    if as_json:
+        print_json(comparison.facts(found))
+    elif as_csv:
+        print_csv(comparison.CSV, comparison.records(found))
+    else:
+        click.echo(comparison.render(found, width()))
+
+
+@click.command(short_help="What was tested, and what came of it.")
+@CAMPAIGN
+def notes(campaign: str) -> None:
+    """The notes: what was tested, with which numbers, and what the agent and people said.
+
+    \b
+    Example:
+      harness notes latest
+
+    Next: write your own part at the end of notes.txt; it survives every rendering.
+    """
+    from ..campaign.layout import find_layout
+    from ..campaign.text import clean
+
+    layout = find_layout(campaign)
+    try:
+        click.echo(clean(layout.notes.read_text(encoding="utf-8", errors="replace")), nl=False)
+    except FileNotFoundError:
+        raise InputError(f"{layout.notes}: no notes yet; they are written with the first record.") from None
+
+
+@click.command(short_help="Exactly what the agent would be told next.")
+@CAMPAIGN
+def brief(campaign: str) -> None:
+    """Exactly what the agent would be told next; its number of tokens goes to standard error.
+
+    \b
+    Example:
+      harness brief latest
+
+    Next: `harness tell latest "..."` adds a person's word to it.
+    """
+    from ..agents.aider import count_tokens
+    from ..campaign.campaign import Campaign
+    from ..campaign.layout import find_layout
+    from ..loop import next_brief
+
+    place = Campaign(find_layout(campaign).root.absolute())
+    text = next_brief(place)
+    click.echo(text)
+    count = count_tokens(text, place.options().model)
+    said = f"{count:,} tokens" if count is not None else f"about {len(text) // 4:,} tokens (four characters each)"
+    click.echo(said, err=True)
+
+
+@click.command(short_help="The agent's words beside the records.")
+@CAMPAIGN
+@click.option("--file", "text", metavar="TEXT", help="A text about the campaign, such as an edited paper, instead.")
+def check(campaign: str, text: str | None) -> None:
+    """The agent's words beside the records: which numbers and claims match, contradict, or have no source.
+
+    Of plans and hypotheses only what they say of earlier runs: the rest are forecasts. Exit code 4 where something
+    contradicts.
+
+    \b
+    Example:
+      harness check latest
+      harness check latest --file paper.md
+
+    Next: `harness notes latest`, where what contradicts is marked.
+    """
+    from ..campaign.campaign import Campaign
+    from ..campaign.layout import find_layout
+    from ..claims.check import check as check_words
+    from ..claims.check import contradictions, render, words_on
+
+    place = Campaign(find_layout(campaign).root.absolute())
+    records = place.read_records()
+    if text is not None:
+        spoken = [(text, check_words(_read(text), records, place.contract, about=None))]
+    else:
+        spoken = [
+            (f"run {record.run}, {name}", found)
+            for record in records
+            for name, found in words_on(record, records, place.contract).items()
+        ]
+    wrong = 0
+    for title, found in spoken:
+        wrong += len(contradictions(found))
+        if found:
+            click.echo(f"{title}:\n{render(found)}\n")
+    click.echo(f"{wrong} contradiction{'' if wrong == 1 else 's'} with the records.")
+    sys.exit(4 if wrong else 0)
+
+
+def _read(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"--file {name}: cannot be read: {error.strerror}.") from error

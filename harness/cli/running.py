@@ -1,0 +1,254 @@
+"""`run` and `resume`: from what a person asked for to campaigns that end, one after the other."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..agents.aider import EDIT_FORMATS
+from ..agents.listing import find_agent
+from ..campaign.campaign import Campaign, Options, create_campaign
+from ..campaign.contract import CONTRACT_FILE, ENTRY, Setting, load_contract
+from ..campaign.errors import CannotGoOn, HarnessError, InputError, Interrupted
+from ..campaign.idea import Idea, load_ideas
+from ..campaign.layout import Layout
+from ..campaign.paths import near
+from ..campaign.stop import Stop
+from ..campaign.text import clean
+from ..loop import go_on
+from ..report.terminal.columns import wrap
+from ..report.terminal.run_table import run_table
+from ..report.terminal.status import Primary, Row, primary_metric, read_status, rows
+from ..report.terminal.status_page import next_step, typed
+from ..trackers.tracking import find_tracker
+from .crash import crash_message
+from .model_choice import Choice, choose
+
+if TYPE_CHECKING:
+    from ..report.terminal.live_view import LiveView
+    from ..report.terminal.plain_view import PlainView
+
+SEVERITY = (0, InputError.exit_code, 3, CannotGoOn.exit_code, Interrupted.exit_code)
+"""Exit codes from good to bad: the worst campaign's is that of the command."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked of `run`."""
+
+    files: Sequence[Path]
+    names: Sequence[str]
+    """Of the ideas to take from files that hold several."""
+    experiment: Path
+    out: Path
+    python: str | None
+    agent: str | None
+    model: str | None
+    session: Path | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `Options`, those that were given."""
+
+
+@dataclass(frozen=True)
+class _Planned:
+    idea: Idea
+    choice: Choice
+    options: Options
+
+
+def run(request: Request, width: int) -> int:
+    """A campaign for each idea. Returns the worst exit code; raises InputError before the first one begins."""
+    ideas = _ideas(request.files, request.names)
+    python = experiment_python(request.python)
+    _check_experiment(request)
+    planned = [_plan(request, idea, file) for file, idea in ideas]
+    stop, worst = Stop(), 0
+    said = ""
+    for number, each in enumerate(planned, 1):
+        if each.choice.why != said:
+            said = each.choice.why
+            click.echo(said)
+        try:
+            campaign = create_campaign(
+                request.out.absolute(),
+                each.idea,
+                request.experiment,
+                each.options,
+                python=python,
+                session=each.choice.session,
+                say=click.echo,
+            )
+        except HarnessError as error:
+            worst = worse(worst, _fail(error))
+            continue
+        which = f"Campaign {number} of {len(planned)}" if len(planned) > 1 else "Campaign"
+        click.echo(f"{which}: {near(campaign.root)}")
+        code = take_on(campaign, stop, width)
+        worst = worse(worst, code)
+        if code == Interrupted.exit_code:
+            left = [later.idea.Name for later in planned[number:]]
+            if left:
+                click.echo(f"Not begun: {', '.join(left)}.")
+            break
+    return worst
+
+
+def resume(campaign: Campaign, changes: Mapping[str, Any], force: bool, width: int) -> int:
+    """Go on with a campaign. `changes` are fields of `Options`. Returns the exit code."""
+    options = campaign.options()
+    new = dict(changes)
+    if new.get("model") and options.agent == "replay":
+        new["agent"] = "aider"  # the recorded session is over; a model goes on from where it led
+    return take_on(campaign, Stop(), width, changes={k: v for k, v in new.items() if getattr(options, k) != v}, force=force)
+
+
+def take_on(
+    campaign: Campaign,
+    stop: Stop,
+    width: int,
+    changes: dict[str, object] | None = None,
+    force: bool = False,
+    confirm: tuple[int, int] | None = None,
+    score: tuple[int, str] | None = None,
+) -> int:
+    """Run `campaign` until it ends and say how it ended. Returns the exit code."""
+    layout = Layout(campaign.root)
+    try:
+        facts = layout.facts()
+        primary = primary_metric(facts)
+        view = _view(primary, rows(layout.records(), [], primary))
+        with stop.listen(view.notice), view:
+            ending = go_on(campaign, view=view, stop=stop, changes=changes, force=force, confirm=confirm, score=score)
+    except KeyboardInterrupt:
+        click.echo(f"Stopped. `harness resume {typed(layout)}` goes on.")
+        return Interrupted.exit_code
+    except HarnessError as error:
+        return _fail(error)
+    except OSError as error:
+        problem = f"{error.filename or campaign.root}: {error.strerror or error}."
+        return _fail(CannotGoOn(f"{problem} Mend it, then `harness resume {typed(layout)}`."))
+    except Exception as error:
+        return _fail(CannotGoOn(crash_message(error, campaign.local)))
+    _say_ending(layout, ending.message, width)
+    return ending.exit_code
+
+
+def worse(one: int, other: int) -> int:
+    return max(one, other, key=SEVERITY.index)
+
+
+def parse_setting(text: str) -> tuple[str, Setting]:
+    """`KEY=VALUE` of `--set`: a JSON value where it is one, else text. Raises InputError."""
+    import json
+
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {text}: expected KEY=VALUE, such as --set lr=0.001.")
+    try:
+        parsed = json.loads(value, parse_constant=lambda name: name)
+    except (ValueError, RecursionError):
+        return key, value
+    if isinstance(parsed, (list, dict)):
+        raise InputError(f"--set {text}: a setting is a number, a text, true, false or null.")
+    if isinstance(parsed, float) and not math.isfinite(parsed):
+        raise InputError(f"--set {text}: not a finite number.")
+    return key, parsed
+
+
+def experiment_python(chosen: str | None) -> str:
+    """The Python that executes an experiment: that of `--python`, else the one that runs the harness. Raises InputError."""
+    if chosen is None:
+        return sys.executable
+    found = shutil.which(chosen)
+    if found is None:
+        raise InputError(
+            f"--python {chosen}: no such program. Give the Python of the environment with the experiment's packages."
+        )
+    # Not resolved: an environment's Python is a link, and what it links to does not have its packages.
+    return str(Path(found).absolute())
+
+
+def _ideas(files: Sequence[Path], names: Sequence[str]) -> list[tuple[Path, Idea]]:
+    """The ideas to take on, in order; a file with several needs `names`."""
+    chosen: list[tuple[Path, Idea]] = []
+    held: list[str] = []
+    for file in files:
+        ideas = load_ideas(file)
+        held += [idea.Name for idea in ideas]
+        if names:
+            chosen += [(file, idea) for idea in ideas if idea.Name in names]
+        elif len(ideas) > 1:
+            listed = ", ".join(idea.Name for idea in ideas)
+            raise InputError(f"{file}: holds {len(ideas)} ideas; choose with --idea NAME (may be repeated): {listed}.")
+        else:
+            chosen.append((file, ideas[0]))
+    for name in names:
+        if name not in held:
+            raise InputError(f"--idea {name}: no such idea in {', '.join(map(str, files))}, which hold: {', '.join(held)}.")
+    return chosen
+
+
+def _check_experiment(request: Request) -> None:
+    folder = request.experiment
+    if folder.is_dir() and not any((folder / name).exists() for name in (ENTRY, CONTRACT_FILE)):
+        raise InputError(
+            f"{folder.resolve()}: no {ENTRY} here. --experiment DIR names the experiment's folder; "
+            "`harness init DIR` makes a new one."
+        )
+    load_contract(folder, request.out).profile(request.options.get("profile"))
+
+
+def _plan(request: Request, idea: Idea, file: Path) -> _Planned:
+    choice = choose(idea.Name, file, os.environ, agent=request.agent, model=request.model, session=request.session)
+    options = Options(**request.options, agent=choice.agent, model=choice.model)
+    if options.architect and choice.agent != "aider":
+        raise InputError(f"--architect {options.architect}: only aider has an architect, and it needs a model (--model M).")
+    if choice.agent in ("aider", "replay") and options.edit_format not in EDIT_FORMATS:
+        raise InputError(f"--edit-format {options.edit_format}: unknown. Known: {', '.join(EDIT_FORMATS)}.")
+    find_agent(choice.agent)
+    if options.track is not None:
+        find_tracker(options.track)().check()
+    return _Planned(idea, choice, options)
+
+
+def _view(primary: Primary | None, recorded: Sequence[Row]) -> LiveView | PlainView:
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        from rich.console import Console
+
+        from ..report.terminal.live_view import LiveView
+
+        return LiveView(primary, recorded, Console(highlight=False))
+    from ..report.terminal.plain_view import PlainView
+
+    return PlainView(primary, click.echo)
+
+
+def _fail(error: HarnessError) -> int:
+    click.echo(f"harness: {clean(str(error))}", err=True)
+    return error.exit_code
+
+
+def _say_ending(layout: Layout, message: str, width: int) -> None:
+    """How it ended, the table of runs, where everything is, and what can be typed next."""
+    name = typed(layout)
+    status = read_status(layout)
+    runs = [row for row in status.rows if row.attempt is None]
+    lines = ["", clean(message)]
+    if runs:
+        lines += ["", *run_table(runs, status.primary, width)]
+    facts = [("campaign", str(near(layout.root))), ("next", next_step(status, name))]
+    if runs:
+        last = runs[-1].run
+        facts.append(("", f"harness log {name}; harness show {name} {last}; harness diff {name} {max(last, 1)}"))
+    lines.append("")
+    for key, text in facts:
+        lines += wrap(text, width, f"{key:<10}", " " * 10)
+    click.echo("\n".join(lines))

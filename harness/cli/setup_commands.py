@@ -1,0 +1,224 @@
+"""Commands about the place that campaigns need: agents, what could be wrong, a new experiment, the disk."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..campaign.errors import InputError
+from .terminal import width
+
+
+@click.group(invoke_without_command=True, short_help="Which agents there are; install one.")
+@click.pass_context
+def agents(context: click.Context) -> None:
+    """Which agents there are and which are installed; `harness agents install aider` installs one.
+
+    \b
+    Example:
+      harness agents
+      harness agents install aider
+
+    Next: `harness run IDEA.json --agent NAME`.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from ..agents.listing import agents as listed
+
+    every = listed()
+    wide = max(len(agent.name) for agent in every)
+    for agent in every:
+        state = click.style("installed", fg="green") if agent.place else "missing  "
+        where = agent.place or f"to install: {agent.how}"
+        click.echo(f"{agent.name:<{wide}}  {state}  {agent.about}; {where}")
+
+
+@agents.command("install")
+@click.argument("name")
+def install_agent(name: str) -> None:
+    """Install an agent; aider gets an environment of its own, about 700 MB.
+
+    \b
+    Example:
+      harness agents install aider
+
+    Next: `harness doctor`.
+    """
+    from ..agents.listing import install
+
+    click.echo(f"{name}: {install(name, click.echo)}")
+
+
+@click.command(short_help="What could be wrong, before money is spent.")
+@click.option("--experiment", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Its folder (.).")
+@click.option("--profile", metavar="P", help="Scale and data of the experiment.")
+@click.option("--python", metavar="PATH", help="Python that executes the experiment.")
+@click.option("--agent", metavar="NAME", help="The agent (aider).")
+@click.option("--model", metavar="M", help="Model of the agent; it is asked once.")
+@click.option("--architect", metavar="M", help="Model that plans; it is asked once.")
+@click.option("--reviewer", metavar="M", help="Model that comments; it is asked once.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder.")
+def doctor(
+    experiment: Path,
+    profile: str | None,
+    python: str | None,
+    agent: str | None,
+    model: str | None,
+    architect: str | None,
+    reviewer: str | None,
+    settings: tuple[str, ...],
+    out: Path,
+) -> None:
+    """Everything that can be wrong is looked at before any money is spent.
+
+    Takes the options of `harness run`. A model is asked only when it is named, with a few tokens. Exit code 4 when
+    something would end a campaign.
+
+    \b
+    Example:
+      harness doctor --model sonnet
+
+    Next: `harness run IDEA.json`.
+    """
+    from ..campaign.text import clean
+    from ..report.terminal.columns import wrap
+    from .doctor import diagnose
+    from .running import experiment_python, parse_setting
+
+    failed = False
+    for check in diagnose(
+        experiment=experiment,
+        profile=profile,
+        model=model,
+        architect=architect,
+        reviewer=reviewer,
+        agent=agent,
+        python=experiment_python(python),
+        runs=out,
+        overrides=dict(parse_setting(text) for text in settings),
+    ):
+        failed = failed or check.state == "fail"
+        colour = {"ok": "green", "warning": "yellow", "fail": "red"}[check.state]
+        first, *more = clean(check.detail).split("\n")
+        click.echo(f"{click.style(f'{check.state:<8}', fg=colour)} {check.name:<12} {first}")
+        for each in more:
+            click.echo(f"{'':22}{each}")
+        if check.todo:
+            click.echo("\n".join(wrap(clean(check.todo), width(), " " * 9 + "-> ", " " * 12)))
+    sys.exit(4 if failed else 0)
+
+
+@click.command(short_help="A new experiment folder that runs.")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+def init(folder: Path) -> None:
+    """A new experiment folder that runs: experiment.py, experiment.toml, an idea and a recorded session for it.
+
+    \b
+    Example:
+      harness init my-experiment
+
+    Next: `harness run` in that folder; it says which idea.
+    """
+    import shlex
+
+    from .init import create_experiment
+
+    files = create_experiment(folder)
+    for file in files:
+        click.echo(folder / file)
+    ideas = [file for file in files if file.parts[0] == "ideas"]
+    there = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    click.echo(f"next: {there}harness run {' '.join(map(str, ideas))}")
+
+
+@click.command(short_help="What campaigns take on disk; remove some.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clean(names: tuple[str, ...], yes: bool) -> None:
+    """What campaigns and working copies take on disk; removes what is named, after asking.
+
+    \b
+    Example:
+      harness clean
+      harness clean hierarchy-2 tree:copies
+
+    Next: `harness status --all` lists the campaigns that are left; `harness cache` is about the caches.
+    """
+    from ..campaign.text import line
+    from .cache import cached
+    from .clean import ABOUT, remove, usage
+
+    items = {f"{item.name}:copies" if item.kind == "working copies" else item.name: item for item in usage()}
+    for name in names:
+        if name not in items:
+            raise InputError(f"clean {name}: there is no such thing. There is: {', '.join(items) or 'nothing'}.")
+    wide = max(map(len, items), default=0)
+    for name, item in items.items():
+        if not names or name in names:
+            used = f"; in use: {line(item.in_use)}" if item.in_use else ""
+            click.echo(f"{name:<{wide}}  {item.size / 1e6:9.1f} MB  {item.kind}  {item.path}{used}")
+    if not names:
+        first = "`harness clean NAME` removes one." if items else "Nothing in ./runs."
+        caches = sum(item.size for item in cached()) / 1e6
+        click.echo(f"{first} The caches take {caches:,.1f} MB besides; `harness cache` shows what lies there.")
+        return
+    for kind in dict.fromkeys(items[name].kind for name in names):
+        click.echo(f"{kind}: {ABOUT[kind]}.")
+    if not yes:
+        click.confirm("Remove?", abort=True)
+    for name in dict.fromkeys(names):
+        remove(items[name])
+        click.echo(f"removed {name}")
+
+
+@click.command(short_help="What lies in the caches; remove some.")
+@click.option("--remove", "names", multiple=True, metavar="NAME", help="Remove this; may be given more than once.")
+@click.option("--all", "every", is_flag=True, help="Remove all that is made again when it is needed.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def cache(names: tuple[str, ...], every: bool, yes: bool) -> None:
+    """What lies in the caches: harvested data, models, what scores share, kept baselines, agents' packages.
+
+    Campaigns share it. What is removed is made again when it is needed, which may take long.
+
+    \b
+    Example:
+      harness cache
+      harness cache --remove NAME
+
+    Next: `harness doctor --profile P` says what a profile would make again.
+    """
+    from ..report.terminal.columns import Cell, Column, table
+    from .cache import age, cached, remove
+
+    items = {item.name: item for item in cached()}
+    for name in names:
+        if name not in items:
+            raise InputError(f"cache --remove {name}: there is no such thing. There is: {', '.join(items) or 'nothing'}.")
+    chosen = [each for each in items.values() if each.name in names or (every and each.is_made_again)]
+    shown = chosen if names or every else list(items.values())
+    if not shown:
+        click.echo("Nothing in the caches.")
+        return
+    columns = [
+        Column("name", "name"),
+        Column("size", "MB", right=True),
+        Column("age", "age", right=True, drop=1),
+        Column("what", "what", least=20, drop=2),
+    ]
+    rows = [
+        {"name": Cell(each.name), "size": Cell(f"{each.size / 1e6:,.1f}"), "age": Cell(age(each)), "what": Cell(each.what)}
+        for each in shown
+    ]
+    click.echo("\n".join(table(columns, rows, width())))
+    total = sum(item.size for item in shown) / 1e9
+    if not chosen:
+        click.echo(f"{total:.2f} GB. `harness cache --remove NAME` removes one, --all removes what is made again.")
+        return
+    if not yes:
+        click.confirm(f"Remove {total:.2f} GB?", abort=True)
+    for item in chosen:
+        remove(item)
+        click.echo(f"removed {item.name}")

@@ -1,0 +1,59 @@
+"""One smoke test of the untouched experiment, by the very code that runs a campaign, and nothing kept of it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..campaign.campaign import Options, create_campaign
+from ..campaign.errors import Interrupted
+from ..campaign.idea import Idea
+from ..campaign.journal import Journal
+from ..campaign.open_campaign import OpenCampaign
+from ..campaign.protocols import Silent
+from ..campaign.stop import Stop
+from ..campaign.turn import AttemptFailure, Turn
+from ..execution.attempts import Attempts
+from ..execution.executions import Executions
+from ..execution.executors import find_executor
+from ..report.recorder import Recorder
+
+_IDEA = Idea(Name="smoke_test", Title="A smoke test", Experiment="The untouched experiment.")
+
+
+@dataclass(frozen=True)
+class SmokeTest:
+    """How it went: what is in the way, or None; seconds."""
+
+    failure: AttemptFailure | None
+    seconds: float
+
+
+def smoke_test_baseline(experiment: Path, options: Options, python: str = sys.executable) -> SmokeTest | None:
+    """Execute `experiment` once under HARNESS_SMOKE=1, with `options`' profile and overrides, in a temporary folder.
+
+    Returns None for an experiment that has no smoke test. Raises HarnessError where no campaign could begin. Ctrl-C ends the
+    experiment before KeyboardInterrupt goes on.
+    """
+    with tempfile.TemporaryDirectory(prefix="harness-smoke-test-") as folder:
+        campaign = create_campaign(Path(folder), _IDEA, experiment, options, python=python)
+        if not campaign.contract.smoke:
+            return None
+        stop = Stop()
+        opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), stop)
+        executions = Executions(opened, find_executor("local"))
+        Recorder(opened, executions).start()
+        attempts = Attempts(opened, executions)
+        turn = Turn(run=0, attempt=1, commit=opened.journal.result("start")["commit"])
+        try:
+            failure = attempts.smoke_test(turn)
+        except KeyboardInterrupt:
+            stop.at_once = True
+            with suppress(Interrupted):
+                attempts.smoke_test(turn)  # finds the experiment that still runs, and ends it
+            raise
+        seconds = opened.journal.result(f"{turn.key}/smoke_test")["outcome"]["seconds"]
+        return SmokeTest(failure, seconds)

@@ -1,0 +1,67 @@
+"""The baseline cache: results of a baseline's seeds, shared by the campaigns of an experiment.
+
+They lie in the user's cache, where no experiment can write, under a key of all that determines them: the code, the contract,
+the profile and its settings, and the environment (Python, packages, machine).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..campaign.campaign import Options
+from ..campaign.contract import Contract
+from ..campaign.files import remove
+from ..campaign.paths import cache_folder
+
+LARGEST = 1_000_000  # bytes of a file; checkpoints are not kept
+# The untouched experiment does not depend on who is going to edit it.
+_OF_THE_AGENT = ("agent", "model")
+
+
+def entry(code: Mapping[str, bytes], contract: Contract, options: Options, environment: Mapping[str, str]) -> Path:
+    """Where the results of this baseline are kept. `code` is every file of its working copy."""
+    facts = {
+        "code": {path: hashlib.sha256(content).hexdigest() for path, content in code.items()},
+        "contract": contract.model_dump(),
+        "profile": options.profile,
+        "overrides": options.overrides,
+        "environment": {name: value for name, value in environment.items() if name not in _OF_THE_AGENT},
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    return root() / digest[:32]
+
+
+def root() -> Path:
+    """Where all kept baselines are. No experiment reads them."""
+    return cache_folder() / "baselines"
+
+
+def load(place: Path, seed: int | None, into: Path) -> bool:
+    """Copy the kept results of `seed`; False where there are none."""
+    source = place / str(seed)
+    if not source.is_dir():
+        return False
+    shutil.copytree(source, into, dirs_exist_ok=True)
+    return True
+
+
+def store(place: Path, seed: int | None, results: Path) -> None:
+    """Keep the results of `seed`: copied beside and renamed, so they are there whole or not at all."""
+    # With the process's id, because two campaigns may keep the same seed at the same time.
+    target, beside = place / str(seed), place / f"{seed}.{os.getpid()}.new"
+    remove(beside)
+    try:
+        shutil.copytree(results, beside, ignore=_too_large)
+        beside.rename(target)
+    except (OSError, RecursionError):  # a full or read-only cache, another campaign was first, folders without end: the
+        remove(beside)  # results are in this campaign anyway
+
+
+def _too_large(folder: str, names: list[str]) -> list[str]:
+    files = [Path(folder) / name for name in names]
+    return [file.name for file in files if file.is_symlink() or (file.is_file() and file.stat().st_size > LARGEST)]

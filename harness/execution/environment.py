@@ -1,0 +1,56 @@
+"""The environment that numbers depend on besides the code: Python, packages, GPU, host, model."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+
+from ..campaign.campaign import Options
+
+_NAMED = (
+    *("torch", "numpy", "onnxruntime", "transformers", "sae-bench", "sae-lens", "transformer-lens", "datasets"),
+    *("scipy", "pandas"),
+)
+
+_PROBE = """
+import importlib.metadata, json, platform, sys
+found = {"python": platform.python_version()}
+for name in sys.argv[1:]:
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def describe_environment(python: str, options: Options) -> dict[str, str]:
+    """What the numbers of the experiment's Python on this machine depend on. What cannot be found out is "unknown"."""
+    facts = {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "gpu": _gpu(),
+        "agent": options.agent,
+        "model": options.model or "none",
+    }
+    try:
+        probe = subprocess.run([python, "-c", _PROBE, *_NAMED], capture_output=True, text=True, timeout=60, check=True)
+        found: dict[str, str] = json.loads(probe.stdout)
+        return facts | found
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return facts | {"python": "unknown"}
+
+
+def _gpu() -> str:
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+    return done.stdout.strip().replace("\n", "; ") or "none"

@@ -1,0 +1,364 @@
+"""What is executed: a working copy of a commit, an environment without any key, and the contract's limits.
+
+Each execution is a step of its own, so it is found again after a crash: still running, ended, or never begun.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from ..campaign.campaign import RESERVED
+from ..campaign.contract import Contract, LimitsSpec, Setting
+from ..campaign.errors import CannotGoOn, Interrupted
+from ..campaign.files import make_writable, remove, walk, write_files
+from ..campaign.layout import layouts
+from ..campaign.open_campaign import CampaignPart, OpenCampaign
+from ..campaign.paths import without_local_paths
+from ..campaign.protocols import (
+    CACHE,
+    EVAL_FOLDER,
+    EVALS,
+    FOLLOWS,
+    HANDED,
+    OF_THE_SCORERS,
+    SERVES,
+    AbortRule,
+    Executor,
+    Job,
+    Limits,
+    Outcome,
+)
+from ..campaign.repository import takes
+from ..campaign.text import shown
+from . import coverage
+from .baseline_cache import root as baseline_cache_root
+from .environment import describe_environment
+from .prepared_data import PreparedData
+from .scoring import Laboratory, Scoring, filled, is_real, lab_cache, settings_key
+from .secret_files import secret_paths
+from .served_code import ServedCode
+
+REPORTED = "reported"
+"""Where eval results are filed that the experiment wrote and a scorer has better ones of."""
+PASSED_ON = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "VIRTUAL_ENV")
+PASSED_ON_PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "NVIDIA_VISIBLE", "CUBLAS_", "PYTORCH_")
+CACHES = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}
+"""Caches of the libraries, which the experiment may read; they lie in the person's cache folder unless set."""
+
+
+@dataclass(frozen=True)
+class ExecutionResult:
+    """How one execution of a commit ended and where what it left is now."""
+
+    outcome: Outcome
+    folder: Path
+    """Its out_dir, as the experiment left it."""
+    log: Path
+    coverage: Path
+    """Where what ran of the watched statements is noted."""
+    begun: float
+    """Seconds since the epoch, by the file system's clock: what is older was not written by it."""
+    scoring: Scoring | None
+    """Where the contract names a scorer, the execution ended well and nothing is spoiled."""
+    spoiled: str = ""
+    """Why what it left is no evidence, however it ended."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How the code of a commit is executed: `overrides` are settings of a control, on top of those of the campaign."""
+
+    seed: int
+    overrides: Mapping[str, Setting] = field(default_factory=dict)
+    smoke: bool = False
+
+
+class Executions(CampaignPart):
+    """Executes commits of a campaign."""
+
+    def __init__(self, opened: OpenCampaign, executor: Executor) -> None:
+        super().__init__(opened)
+        self._executor = executor
+        self._python = opened.campaign.machine().get("python") or "python3"
+        self._laboratory = Laboratory(opened, executor, self.python)
+        self._inputs: dict[str, PreparedData] = {}
+        """What was prepared by this process, by the settings that it was prepared for."""
+
+    @property
+    def python(self) -> str:
+        return str(self._python)
+
+    def execute(
+        self,
+        step: str,
+        commit: str,
+        run: int,
+        variant: Variant,
+        watched: Mapping[str, Sequence[coverage.Lines]] | None = None,
+    ) -> ExecutionResult:
+        """Execute `commit` as `step`, or go on with an execution of it that is already there. Raises Interrupted.
+
+        What it hands over is then scored. `watched` are statements of which is noted whether they ran.
+        """
+        place = self._campaign.execution(step)
+        home, copy, scratch = place / "job", place / "copy", place / "scratch"
+        out_dir, noted = copy / f"run_{run}", scratch / "coverage"
+        mark = place / "begun"
+        job = self._job(copy, scratch, run, variant)
+        execution = self._executor.attach(home) if home.exists() else None
+        if execution is None:
+            self.forget(step)
+            write_files(copy, self._repository.files(commit, self._campaign.experiment_files))
+            out_dir.mkdir(parents=True)
+            for name in ("home", "tmp"):
+                (scratch / name).mkdir(parents=True)
+            # Files as marks, because times of files come from the file system's clock, which may not be this machine's.
+            mark.touch()
+            if watched:
+                job = replace(job, environment=coverage.plant(noted.resolve(), job.folder, watched, job.environment))
+            execution = self._executor.submit(job, home)
+        # The experiment has been started by now, so it does not wait for what the scorer imports.
+        if self._campaign.contract.scorer:
+            self._laboratory.warm_up(place / "scoring", self._environment(variant), self._limits, self._warm)
+        outcome = execution.wait(self._view.tick, lambda: self._stop.at_once)
+        if outcome.ended == "stopped":
+            self.forget(step)
+            raise Interrupted("stopped")
+        make_writable(place)  # what the experiment made unreadable is evidence all the same
+        outcome = without_local_paths(outcome, home / outcome.log, job)
+        ended = place / "ended"
+        ended.touch()
+        begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
+        spoiled = self._changed("executed", variant, joined=True)
+        if not (is_real(out_dir, place) and out_dir.is_dir()):
+            spoiled = f"{out_dir.name}: the out_dir was replaced by a link or a file, so nothing in it is the run's."
+            out_dir = place / "nothing"
+            out_dir.mkdir(exist_ok=True)
+        scoring = None
+        if outcome.ended == "ok" and not spoiled and self._campaign.contract.scorer:
+            scoring = self._score(place / "scoring", commit, out_dir, variant)
+        return ExecutionResult(outcome, out_dir, home / outcome.log, noted, begun, scoring, spoiled)
+
+    def score_again(self, step: str, commit: str, filed: Path, handed: Mapping[str, str], variant: Variant) -> Scoring:
+        """Score, as `step`, what a run of `commit` handed over whose results are `filed`. Raises Interrupted, and CannotGoOn
+        where that is not what was scored before: `handed` are its checksums."""
+        place = self._campaign.execution(step)
+        scoring = self._score(place, commit, filed, variant)
+        changed = [path for path, digest in handed.items() if scoring.artifact.get(path) != digest]
+        if changed and not scoring.refused:
+            raise CannotGoOn(f"{filed / changed[0]}: is not what the run handed over; it was changed since.")
+        return scoring
+
+    def prepare(self, variant: Variant) -> None:
+        """Have prepared what executions with these settings read, once in this process. It costs little where all is there,
+        and it may be gone since an earlier process. Raises Interrupted and CannotGoOn."""
+        if self.is_prepared(variant):
+            return
+        environment = self._environment(replace(variant, seed=self._campaign.contract.seed))
+        key = settings_key(environment)
+        step = f"prepare/{key}"
+        self._inputs[key] = self._laboratory.prepare(self._campaign.execution(step), environment)
+        self.forget(step)
+
+    def is_prepared(self, variant: Variant) -> bool:
+        return not self._campaign.contract.prepare or self._key(variant) in self._inputs
+
+    def _key(self, variant: Variant) -> str:
+        return settings_key(self._environment(variant))
+
+    def _changed(self, done: str, variant: Variant, *, joined: bool) -> str:
+        """Why what was `done` is no evidence: a file changed that it read, or has `joined` others where only an experiment
+        could put it. Then all is prepared again before the next."""
+        key = self._key(variant)
+        inputs = self._inputs.get(key)
+        new = inputs.joined() if inputs else None
+        path = (inputs.changed() if inputs else None) or (new if joined else None)
+        if path is None:
+            return ""
+        del self._inputs[key]
+        return f"{path}: changed while it was {done}, so what it read is unknown. All is checked before the next."
+
+    def _score(self, place: Path, commit: str, out_dir: Path, variant: Variant) -> Scoring:
+        contract, options = self._campaign.contract, self._options
+        settings = {**self._campaign.spec(options.profile).settings, **options.overrides, **variant.overrides}
+        judged = not variant.smoke and not set(contract.judged).isdisjoint(str(settings.get(EVALS, "")).split())
+        environment = self._environment(variant)
+        serve = partial(self._serve, commit, variant) if contract.serve else None
+        scoring = self._laboratory.score(place, out_dir, environment, self._limits, self._warm, judged, serve)
+        return replace(scoring, refused=scoring.refused or self._changed("scored", variant, joined=False))
+
+    def _serve(self, commit: str, variant: Variant, place: Path, handed: Path) -> ServedCode:
+        """Start the code of `commit` in `place`."""
+        contract, limits = self._campaign.contract, self._limits
+        job = self._job(place / "copy", place / "scratch", 0, variant)
+        command = [filled(part, {"{out_dir}": HANDED}) for part in contract.serve]
+        command[0] = self.python if command[0] in ("python", "python3") else command[0]
+        within = Limits(time=limits.scoring_time, memory=limits.memory, output=limits.output, disk=limits.disk)
+        job = replace(job, command=tuple(command), limits=within, abort=(), training_log=None, network=False)
+        code = self._repository.files(commit, self._campaign.experiment_files)
+        return ServedCode(self._executor, place, job, code, handed)
+
+    def describe_environment(self) -> dict[str, str]:
+        """What numbers depend on besides the code."""
+        return describe_environment(self.python, self._options)
+
+    def forget(self, step: str) -> None:
+        """Remove the working copy of a step, after what it left has been filed."""
+        remove(self._campaign.execution(step))
+
+    def command(self, run: int) -> list[str]:
+        return [part.format(out_dir=f"run_{run}") for part in self._campaign.contract.command]
+
+    def _job(self, copy: Path, scratch: Path, run: int, variant: Variant) -> Job:
+        contract = self._campaign.contract
+        command = self.command(run)
+        if command[0] in ("python", "python3"):
+            command[0] = self.python
+        environment = self._environment(variant) | {
+            "HOME": str(scratch.resolve() / "home"),
+            "TMPDIR": str(scratch.resolve() / "tmp"),
+            **({FOLLOWS: "1"} if contract.scorer else {}),
+            **({SERVES: "1"} if contract.serve else {}),
+        }
+        limits = self._limits
+        return Job(
+            command=tuple(command),
+            folder=copy.resolve(),
+            out_dir=(copy / f"run_{run}").resolve(),
+            scratch=scratch.resolve(),
+            environment=environment,
+            limits=Limits(
+                time=limits.smoke_time if variant.smoke else limits.time,
+                silence=limits.silence,
+                memory=limits.memory,
+                output=limits.output,
+                disk=limits.disk,
+            ),
+            abort=tuple(AbortRule(rule.key, rule.steps) for rule in contract.abort),
+            training_log=contract.training_log,
+            hidden=self._hidden(),
+        )
+
+    def _environment(self, variant: Variant) -> dict[str, str]:
+        """What every process of an execution is told."""
+        contract, options = self._campaign.contract, self._options
+        return experiment_environment(contract, dict(os.environ)) | {
+            "HARNESS_PROFILE": options.profile,
+            "HARNESS_SEED": str(variant.seed),
+            "HARNESS_OVERRIDES": json.dumps({**options.overrides, **variant.overrides}),
+            **({"HARNESS_SMOKE": "1"} if variant.smoke else {}),
+            **({CACHE: str(lab_cache())} if contract.prepare or contract.scorer else {}),
+        }
+
+    @property
+    def _limits(self) -> LimitsSpec:
+        return self._campaign.contract.limits_of(self._options.profile)
+
+    @property
+    def _warm(self) -> list[str]:
+        return self._campaign.spec(self._options.profile).warm
+
+    def _hidden(self) -> tuple[Path, ...]:
+        """What no experiment reads: results and code of this and every other campaign beside it, what scores are made
+        with, and keys."""
+        campaigns = [each.root for each in layouts(self._campaign.root.resolve().parent)]
+        evals = lab_cache() / OF_THE_SCORERS
+        return (self._campaign.root, *campaigns, evals, baseline_cache_root(), *secret_paths(os.environ))
+
+
+def oldest(begun: float, ended: float, seconds: float) -> float:
+    """The time before which a file cannot have been written by an execution of `seconds`, which the monotonic clock counted.
+
+    0 where the clock of the file system went back meanwhile: then no time tells, and the out_dir was empty at the start.
+    """
+    return begun if ended - begun > seconds - 2 else 0.0
+
+
+def experiment_environment(contract: Contract, person: dict[str, str]) -> dict[str, str]:
+    """The environment that an experiment gets of the person's: named variables only, so no key is among them."""
+    passed = {
+        name: value
+        for name, value in person.items()
+        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES) or name in contract.environment
+    }
+    cache = Path(person.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    # HOME is a new folder for each execution, so the libraries would look for their caches in it and find nothing.
+    for name, folder in CACHES.items():
+        passed[name] = person.get(name) or str(cache / folder)
+    # PYTHONHASHSEED: otherwise the order of sets would differ between executions, a noise that no seed accounts for.
+    return passed | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+
+
+def file_results(source: Path, target: Path, scores: Path | None = None) -> list[str]:
+    """Move what an execution left in its out_dir into a run's folder. Returns what was renamed, a sentence each.
+
+    `scores` are a scorer's eval results, which become the run's; then the experiment's own are filed as `reported`. Safe to
+    repeat after a crash in the middle. Links and pipes are not taken over: a record holds its own files.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    there = is_real(source, source.parent) and source.is_dir()
+    warnings = _drop_all_but_files(source) if there else []
+    reserved = RESERVED if scores is None else RESERVED | {REPORTED}
+    for child in sorted(source.iterdir()) if there else ():
+        name = child.name
+        if name in reserved:
+            name = f"experiment_{name}"
+            warnings.append(f"{child.name}: this name belongs to the harness; the experiment's is kept as {name}.")
+        elif scores is not None and name == EVAL_FOLDER:
+            name = REPORTED
+            warnings.append(f"{child.name}: the experiment wrote eval results itself; they are kept as {name} and not read.")
+        files, closed = walk(child) if child.is_dir() else ([child], [])
+        paths = [str(file.relative_to(source)) for file in files]
+        if odd := [path for path in paths if not takes(path)]:
+            more = f", with {len(odd) - 1} more files" if odd[1:] else ""
+            warnings.append(f"{shown(odd[0])}: git takes no file of this name; it stays outside git{more}.")
+        deep = [shown(str(each.relative_to(source))) for each in closed]
+        warnings += [f"{path}: too deep to look into; it stays outside git." for path in deep]
+        _move(child, target / name)
+    if scores is not None and scores.exists():
+        _move(scores, target / EVAL_FOLDER)
+    return warnings
+
+
+def file_scores(scores: Path, target: Path, name: str) -> None:
+    """Move further eval results of a scorer into a run's folder, as `name` among the others. Safe to repeat."""
+    if scores.exists():
+        (target / EVAL_FOLDER).mkdir(exist_ok=True)
+        _move(scores, target / EVAL_FOLDER / name)
+
+
+def _drop_all_but_files(folder: Path) -> list[str]:
+    """Remove what is neither a file nor a folder, however deep it lies. Returns what it was, a sentence for each kind."""
+    links: list[str] = []
+    others: list[str] = []
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                members = list(entries)
+        except OSError:  # a path too long for anybody to follow
+            continue
+        for entry in members:
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
+            elif not entry.is_file(follow_symlinks=False):
+                (links if entry.is_symlink() else others).append(os.path.relpath(entry.path, folder))
+                Path(entry.path).unlink()
+    said = ((links, "a link; links are not kept"), (others, "what is no file; such are not kept"))
+    return [
+        f"{shown(min(names))}: the experiment left {what}{f' ({len(names) - 1} more)' if names[1:] else ''}."
+        for names, what in said
+        if names
+    ]
+
+
+def _move(source: Path, target: Path) -> None:
+    # No rename replaces a folder that is not empty. After a crash in between the source is still whole.
+    if target.is_dir() and not target.is_symlink():
+        remove(target)
+    source.replace(target)

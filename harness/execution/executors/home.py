@@ -1,0 +1,99 @@
+"""The folder of one execution: which files it has, and what was asked for.
+
+`lock` is held (flock) by the supervisor from before it is started until it is gone, so whether an execution lives needs no
+process id. Imports nothing heavy: each supervisor starts with this.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...campaign.protocols import AbortRule, Job, Limits, Outcome, WarmStart
+
+LOG = "log.txt"
+
+EXECUTION_MARK = "HARNESS_EXECUTION"
+"""In the environment of every process of an execution; its value is unique to the execution."""
+SUPERVISOR_MARK = "HARNESS_SUPERVISOR"
+"""The same for its supervisor."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What was asked for. `submitted` is the monotonic clock of this boot, in seconds."""
+
+    job: Job
+    mark: str
+    submitted: float
+
+
+class Home:
+    """Paths and contents of an execution's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = path / "lock"
+        self.spec = path / "spec.json"
+        self.wanted = path / "wanted"
+        """Removed by whoever wants the execution to end: no signal to a wrong process, and a full disk allows it."""
+        self.outcome = path / "outcome.json"
+        self.log = path / LOG
+        self.complaints = path / "supervisor.txt"
+        """What the supervisor itself printed: empty unless it has a fault."""
+
+    def is_alive(self) -> bool:
+        """Whether the supervisor lives."""
+        try:
+            with self.lock.open("rb") as file:
+                # Shared, so that two who ask at once do not take each other for the supervisor.
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def write_spec(self, spec: Spec) -> None:
+        """Without the job's secrets."""
+        # The environment is in it, so it is for the person's eyes only.
+        _write_whole(self.spec, asdict(replace(spec, job=replace(spec.job, secrets={}))))
+
+    def read_spec(self) -> Spec:
+        content = json.loads(self.spec.read_text(encoding="utf-8"))
+        job = content["job"]
+        for key in ("folder", "out_dir", "scratch"):
+            job[key] = Path(job[key])
+        for key in ("writable", "hidden"):
+            job[key] = tuple(Path(path) for path in job[key])
+        if warm := job["warm"]:
+            job["warm"] = WarmStart(Path(warm["folder"]), tuple(warm["imports"]), Path(warm["log"]))
+        job["command"] = tuple(job["command"])
+        job["limits"] = Limits(**job["limits"])
+        job["abort"] = tuple(AbortRule(**rule) for rule in job["abort"])
+        return Spec(Job(**job), content["mark"], content["submitted"])
+
+    def write_outcome(self, outcome: Outcome) -> None:
+        _write_whole(self.outcome, asdict(outcome))
+
+    def read_outcome(self) -> Outcome | None:
+        """The outcome; None when there is none."""
+        try:
+            return Outcome(**json.loads(self.outcome.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+
+def _write_whole(path: Path, content: dict[str, Any]) -> None:
+    beside = path.with_name(path.name + ".new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        json.dump(content, file, indent=1, default=str)
+        file.flush()
+        # Before the rename: after a power cut an outcome must be whole or not there, and never empty.
+        os.fsync(file.fileno())
+    beside.replace(path)

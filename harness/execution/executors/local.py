@@ -1,0 +1,198 @@
+"""This machine: each execution is watched by a supervisor process that goes on when the harness is killed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ...campaign.errors import CannotGoOn
+from ...campaign.protocols import Job, Outcome
+from . import process_tree, supervisor, warm
+from .home import EXECUTION_MARK, LOG, SUPERVISOR_MARK, Home, Spec
+from .output import end_of_output, join, last_line
+
+_LOOK = 0.03
+_TICK = 0.25
+_ANSWERS_WITHIN = supervisor.GRACE + process_tree.PATIENCE + 10
+"""Seconds in which a supervisor that was asked to stop has ended the tree, or it hangs itself."""
+
+
+class LocalExecutor:
+    """Executes jobs as processes of this user, confined by Landlock where the kernel has it.
+
+    An execution is submitted once: its `home` must be new. Several at a time are possible; sharing the machine is the
+    caller's business.
+    """
+
+    def __init__(self) -> None:
+        self._warm: dict[tuple[str, ...], warm.WarmProcess] = {}
+        weakref.finalize(self, _close, self._warm)
+
+    def submit(self, job: Job, home: Path) -> LocalExecution:
+        """Start `job`. Raises CannotGoOn when `home` exists or cannot be written."""
+        home = home.absolute()
+        files = Home(home)
+        mark = uuid.uuid4().hex
+        try:
+            home.mkdir(parents=True)
+            job.scratch.mkdir(parents=True, exist_ok=True)
+            lock = os.open(files.lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            try:
+                # Before there is a spec: who finds a spec and the lock free ends all that is left of the execution.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                files.wanted.touch()
+                files.complaints.touch()
+                files.write_spec(Spec(_absolute(job), mark, time.monotonic()))
+                # With the descriptor a supervisor gets the lock: there is no moment at which nobody holds it.
+                process = (
+                    None if self._is_started_warm(job, home, lock) else _start_supervisor(files, mark, lock, job.secrets)
+                )
+            finally:
+                os.close(lock)
+        except OSError as error:
+            raise CannotGoOn(
+                f"{error.filename or home}: the execution cannot be started: {error.strerror}. "
+                "It needs a new folder there, and space."
+            ) from error
+        return LocalExecution(home, process)
+
+    def _is_started_warm(self, job: Job, home: Path, lock: int) -> bool:
+        """Whether a warm process for such jobs takes it."""
+        self.warm_up(job)
+        kind = warm.kind(job)
+        return kind is not None and self._warm[kind].start(home, lock)
+
+    def warm_up(self, job: Job) -> None:
+        """See the protocol."""
+        kind = warm.kind(job)
+        if kind is not None and kind not in self._warm:
+            self._warm[kind] = warm.WarmProcess(job)
+
+    def attach(self, home: Path) -> LocalExecution | None:
+        """The execution in `home`; None when it has no outcome and never will have one. Then nothing of it runs."""
+        execution = LocalExecution(home.absolute(), None)
+        return execution if execution.exists() else None
+
+
+class LocalExecution:
+    """An execution whose supervisor may be a child of this process or of an earlier one."""
+
+    def __init__(self, home: Path, process: subprocess.Popen[bytes] | None) -> None:
+        self.home = home
+        self._files = Home(home)
+        self._process = process
+
+    def exists(self) -> bool:
+        """Whether it runs or has an outcome; where it does neither, what is left of it is ended."""
+        # In this order: a supervisor writes the outcome before it lets go of the lock.
+        if self._files.is_alive() or self._files.outcome.exists():
+            return True
+        if self._files.spec.exists():
+            self._end_what_is_left()
+        return False
+
+    def wait(self, tick: Callable[[str], None], stop: Callable[[], bool]) -> Outcome:
+        """See the protocol. An exception from `tick` or `stop` leaves the execution running; it can be attached to again."""
+        asked_to_stop: float | None = None
+        next_tick = 0.0
+        while self._files.is_alive():
+            now = time.monotonic()
+            if now >= next_tick:
+                tick(last_line(end_of_output(self.home, size=8192)))
+                next_tick = now + _TICK
+            if asked_to_stop is None and stop():
+                self._files.wanted.unlink(missing_ok=True)
+                asked_to_stop = now
+            if asked_to_stop is not None and now - asked_to_stop > _ANSWERS_WITHIN:
+                self._end_what_is_left()
+            time.sleep(_LOOK)
+        if self._process is not None:
+            self._process.wait()
+        outcome = self._files.read_outcome()
+        if outcome is None:
+            self._end_what_is_left()
+            outcome = self._without_supervisor(stopped=asked_to_stop is not None)
+            try:
+                self._files.write_outcome(outcome)
+            except OSError as error:
+                raise CannotGoOn(
+                    f"{self.home}: how the execution ended cannot be written: {error.strerror}. "
+                    "Make it writable, or free space there."
+                ) from error
+        return outcome
+
+    def _without_supervisor(self, stopped: bool) -> Outcome:
+        """The outcome of an execution whose supervisor ended before it could write one."""
+        complaint = last_line(self._files.complaints.read_bytes())
+        why = f"its supervisor ended without an outcome ({complaint or 'it was killed'})"
+        # Where the machine was started anew, this clock can stand before the time that was written down.
+        seconds = max(0.0, time.monotonic() - self._files.read_spec().submitted)
+        if stopped:
+            return Outcome("stopped", None, f"stopped by the person; {why}", seconds, None, LOG, False)
+        return Outcome("killed", None, why, seconds, None, LOG, False)
+
+    def _end_what_is_left(self) -> None:
+        mark = self._files.read_spec().mark
+        # The supervisor first, at once: what it started must not be judged while it is being ended from here.
+        process_tree.kill(lambda: process_tree.marked(SUPERVISOR_MARK, mark), time.sleep)
+        process_tree.ask_to_end(lambda: process_tree.marked(EXECUTION_MARK, mark), supervisor.GRACE, time.sleep)
+        process_tree.kill(lambda: process_tree.marked(EXECUTION_MARK, mark), time.sleep)
+        if self._files.log.exists():
+            join(self.home)
+
+
+def _close(processes: dict[tuple[str, ...], warm.WarmProcess]) -> None:
+    for process in processes.values():
+        process.close()
+
+
+def _start_supervisor(files: Home, mark: str, lock: int, secrets: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """In a pipe, which is full before it starts, it finds what nobody finds in a file or in its environment."""
+    told, tell = os.pipe()
+    try:
+        with os.fdopen(tell, "wb") as pipe:
+            pipe.write(json.dumps(dict(secrets)).encode())
+        with files.complaints.open("wb") as complaints:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", supervisor.__name__, str(files.path)],
+                cwd="/",
+                env=_supervisor_environment(mark),
+                stdin=told,
+                stdout=complaints,
+                stderr=complaints,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+    finally:
+        os.close(told)
+
+
+def _absolute(job: Job) -> Job:
+    return replace(
+        job,
+        folder=job.folder.resolve(),
+        out_dir=job.out_dir.absolute(),
+        scratch=job.scratch.resolve(),
+        writable=tuple(path.resolve() for path in job.writable),
+        hidden=tuple(path.resolve() for path in job.hidden),
+    )
+
+
+def _supervisor_environment(mark: str) -> dict[str, str]:
+    """What Python needs to start, and nothing that the experiment should not read from a process of the same user."""
+    names = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH")
+    package = Path(__file__).parents[3]
+    search = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {name: os.environ[name] for name in names if name in os.environ} | {
+        "PYTHONPATH": os.pathsep.join(search),
+        SUPERVISOR_MARK: mark,
+    }

@@ -1,0 +1,171 @@
+"""Landlock (Linux): a process and its descendants that can write to a few folders only, and not read what is hidden.
+
+The names in folders stay free, and so does the network, but for TCP where that is taken away. What Landlock does not govern,
+and so stays possible outside the folders: changing the mode, owner or times of a file. Signals to processes outside are
+refused from Linux 6.12 on; reading their memory and environment is refused always. Of the devices those are there that
+programs need: what is empty or random, terminals, those of this user's other windows among them, and graphics cards. Sockets
+that have a path can be connected to.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+# From the kernel's unistd.h, linux/landlock.h (here and all rights below), linux/prctl.h and linux/capability.h.
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
+_VERSION = 1  # flag of landlock_create_ruleset: tell the ABI
+_PATH_BENEATH = 1
+_SCOPE_ABSTRACT_SOCKET, _SCOPE_SIGNAL = 1 << 0, 1 << 1
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAPBSET_DROP = 24
+_CAPABILITY_VERSION = 0x20080522
+_LOOK_INTO_OTHERS = (19, 21, 38)
+"""CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON: with them root reads the environment of others in spite of Landlock."""
+
+_WRITE_FILE, _READ_FILE = 1 << 1, 1 << 2
+_REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
+_REFER = 1 << 13
+_TRUNCATE = 1 << 14
+# Device ioctls (1 << 15) are left alone: a GPU is driven by them.
+
+_DEV = Path("/dev")
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "nvidia*", "dri", "kfd", "dxg")
+
+_BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
+
+_ABI_REFER, _ABI_TRUNCATE, _ABI_NETWORK, _ABI_SCOPE = 2, 3, 4, 6
+
+
+class _RulesetAttributes(ctypes.Structure):
+    _fields_ = (("handled_access_fs", ctypes.c_uint64), ("handled_access_net", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
+
+
+class _PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _layout_ = "ms"
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
+
+
+def landlock_abi() -> int:
+    """The kernel's Landlock version; 0 where there is none."""
+    if sys.platform != "linux":
+        return 0
+    return max(0, _syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION)))
+
+
+class Sandbox:
+    """Made before the fork; `enter` is called in the child, between fork and exec.
+
+    Not `possible` before ABI 2 (Linux 5.19): ABI 1 refuses renames from one folder to another even inside what is writable.
+    Not `complete` before ABI 3 (Linux 6.2): until then truncate(2) of a file outside is not refused.
+    """
+
+    def __init__(self, writable: Iterable[Path], hidden: Iterable[Path] = (), *, network: bool = True) -> None:
+        """`hidden` are real paths of files and folders; what is `writable` inside one can be read all the same."""
+        abi = landlock_abi()
+        self.complete = abi >= _ABI_TRUNCATE
+        self._ruleset = -1
+        if abi < _ABI_REFER:
+            return
+        on_files = _WRITE_FILE | (_TRUNCATE if abi >= _ABI_TRUNCATE else 0)
+        everything = on_files | _REMOVE_AND_MAKE | _REFER
+        scoped = _SCOPE_ABSTRACT_SOCKET | _SCOPE_SIGNAL if abi >= _ABI_SCOPE else 0
+        hidden = frozenset(hidden)
+        reading = _READ_FILE if hidden else 0
+        refused = 0 if network or abi < _ABI_NETWORK else _BIND_TCP | _CONNECT_TCP
+        # A kernel that is too old to know the last members takes the struct all the same, as long as they are 0.
+        attributes = _RulesetAttributes(everything | reading, refused, scoped)
+        self._ruleset = _syscall(
+            _CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(ctypes.sizeof(attributes)), ctypes.c_uint32(0)
+        )
+        if self._ruleset < 0:
+            return
+        # What appears beside something hidden later has no rule, so it is hidden too: the next campaign, for instance.
+        rules = dict.fromkeys(_beside(hidden | {_DEV} if hidden else hidden), reading)
+        rules |= dict.fromkeys((path for pattern in _DEVICES for path in _DEV.glob(pattern)), on_files | reading)
+        rules[_DEV / "shm"] = everything | reading
+        rules |= dict.fromkeys(writable, everything | reading)
+        needed = [path for path, rights in rules.items() if rights != reading and path.exists()]
+        allowed = {path for path, rights in rules.items() if self._allow(path, rights)}
+        if not allowed.issuperset(needed):
+            # Half the rules would refuse the experiment its own folder.
+            os.close(self._ruleset)
+            self._ruleset = -1
+
+    @property
+    def possible(self) -> bool:
+        return self._ruleset >= 0
+
+    def enter(self) -> bool:
+        """Confine the calling process, which has one thread, and all that it starts, for good. Whether the kernel did."""
+        prctl = ctypes.CDLL(None).prctl
+        # Without no_new_privs the kernel lets only root confine itself (landlock_restrict_self(2)).
+        if not self.possible or prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+            return False
+        for capability in _LOOK_INTO_OTHERS:
+            # Fails for who is not root, and then there is nothing to take away.
+            prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+        _drop(_LOOK_INTO_OTHERS)
+        return _syscall(_RESTRICT_SELF, ctypes.c_int(self._ruleset), ctypes.c_uint32(0)) == 0
+
+    def _allow(self, path: Path, rights: int) -> bool:
+        try:
+            # O_PATH: it names the folder and needs no permission to read it.
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            rule = _PathBeneath(rights, descriptor)
+            return (
+                _syscall(
+                    _ADD_RULE,
+                    ctypes.c_int(self._ruleset),
+                    ctypes.c_int(_PATH_BENEATH),
+                    ctypes.byref(rule),
+                    ctypes.c_uint32(0),
+                )
+                == 0
+            )
+        finally:
+            os.close(descriptor)
+
+
+def _drop(capabilities: Iterable[int]) -> None:
+    """Take them from this process itself; what is not taken from the bounding set comes back with an exec."""
+    libc = ctypes.CDLL(None)
+    header, sets = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
+    if libc.capget(header, sets):
+        return
+    for capability in capabilities:
+        for kind in range(3):  # effective, permitted, inheritable; 32 capabilities each, then the next 32
+            sets[3 * (capability // 32) + kind] &= ~(1 << capability % 32)
+    libc.capset(header, sets)
+
+
+def _beside(hidden: frozenset[Path]) -> Iterator[Path]:
+    """Everything but `hidden`, as few paths as can be: Landlock knows what is allowed and not what is refused, so of each
+    folder on the way to something hidden the other members are named. Links are left out: what they lead to is named
+    where it is."""
+    on_the_way = {parent for path in hidden for parent in path.parents}
+    folders = [Path("/")] if hidden else []
+    while folders:
+        try:
+            members = list(os.scandir(folders.pop()))
+        except OSError:  # what cannot be listed the experiment need not read
+            continue
+        for member in members:
+            path = Path(member.path)
+            if path in hidden or member.is_symlink():
+                continue
+            if path in on_the_way:
+                folders.append(path)
+            else:
+                yield path
+
+
+def _syscall(number: int, *arguments: object) -> int:
+    return int(ctypes.CDLL(None).syscall(ctypes.c_long(number), *arguments))

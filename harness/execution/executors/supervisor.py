@@ -1,0 +1,374 @@
+"""The process that stays with one execution: starts it, keeps its output, holds it to its limits, ends its whole tree.
+
+Run as `python -m harness.execution.executors.supervisor HOME` in a session of its own, so that it outlives the harness. It
+writes the outcome when nothing of the execution runs any more. It is one thread that waits for output, the end of a child,
+or the next look at the limits; looks that take long (a large tree, a slow disk) are taken less often.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import resource
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+import psutil
+
+from ...campaign.protocols import Ended, Outcome
+from .abort_rules import TrainingLog
+from .disk import disk_usage
+from .home import EXECUTION_MARK, LOG, Home
+from .output import OutputWriter, end_of_output, last_error
+from .process_tree import ask_to_end, become_subreaper, descendants, die_with_parent, kill, kill_children, marked, memory
+from .sandbox import Sandbox
+
+GRACE = 1.0
+"""Seconds between SIGTERM and SIGKILL."""
+_TICK = 0.1
+_READ = 1 << 16
+_PIPE_SIZE = 1 << 20
+_SHARE = 0.05
+"""The part of the supervisor's time that a kind of look may take."""
+
+_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_KERNEL_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the second is how a shell passes it on
+_OUT_OF_MEMORY = re.compile(
+    r"\bMemoryError\b|\bOutOfMemoryError\b|out of memory|can't allocate memory|not enough memory|std::bad_alloc", re.I
+)
+
+
+class Broken(NamedTuple):
+    """A limit that was broken, or a wish to end, and how."""
+
+    ended: Ended
+    why: str
+
+
+class Supervisor:
+    """Takes the execution in `home` from its spec to its outcome."""
+
+    def __init__(self, home: Path, secrets: Mapping[str, str]) -> None:
+        """`secrets` are the job's, which its spec has not."""
+        self.home = Home(home)
+        spec = self.home.read_spec()
+        self.job = replace(spec.job, secrets=secrets)
+        self.mark = spec.mark
+        self.output = OutputWriter(home)
+        self.training_log = (
+            TrainingLog(self.job.out_dir, self.job.training_log, self.job.abort) if self.job.training_log else None
+        )
+        self.command = -1
+        self.exit_code: int | None = None
+        self.confined = False
+        self.peak_memory = 0
+        self.asked_to_end = ""
+        self._me = psutil.Process()
+        self._pipe = -1
+        self._childless = False
+        self._heard = time.monotonic()
+        self._looks = [
+            Look(0.1, self._wanted),
+            Look(0.25, self._memory),
+            Look(0.25, self._training_log),
+            Look(1.0, self._disk),
+        ]
+        # A select that a signal interrupts goes on (PEP 475), so each signal also writes to a pipe that select watches.
+        # SIGCHLD needs a handler, though it does nothing: without one of Python's nothing is written.
+        self._wake, wake = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def run(self) -> Outcome:
+        # Before anything is started: only those whose parents end from now on are inherited.
+        become_subreaper()
+        kernel_kills = _kernel_kills()
+        started = self._heard = time.monotonic()
+        try:
+            self._start()
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            self.output.close()
+            return Outcome("not_started", None, self._not_started(error), 0.0, None, LOG, False)
+        broken = self._watch(started)
+        seconds = time.monotonic() - started
+        # What grows without bounds is not given time to go on.
+        at_once = broken is not None and broken.ended in ("out_of_memory", "too_much_output", "too_much_disk")
+        if not at_once:
+            ask_to_end(self._processes, GRACE, self._pump)
+        left = kill(self._processes, self._chase)
+        # What is in the pipe, and no more: a process that got away could go on writing for ever.
+        for _ in range(_PIPE_SIZE // _READ):
+            if not self._read():
+                break
+        self.output.close()
+        kernel_killed = _kernel_kills() > kernel_kills
+        broken = broken or self._judge(kernel_killed)
+        why = broken.why
+        if left:
+            why += f"; {left} of its processes hang in the kernel and could not be ended"
+        if self.output.fault:
+            why += f"; its output could not be kept: {self.output.fault}"
+        peak = max(self.peak_memory, _peak_of_children())
+        return Outcome(broken.ended, self.exit_code, why, seconds, peak or None, LOG, self.confined)
+
+    def _start(self) -> None:
+        job = self.job
+        confinement = Sandbox((job.folder, job.scratch, *job.writable), job.hidden, network=job.network)
+        told, tell = os.pipe()
+        supervisor = os.getpid()
+        file_size = _within_hard_limit(resource.RLIMIT_FSIZE, job.limits.disk)
+
+        def between_fork_and_exec() -> None:
+            die_with_parent(signal.SIGKILL)
+            # The supervisor may have ended just before, and then no signal would ever be sent.
+            if os.getppid() != supervisor:
+                os._exit(1)
+            # What the supervisor ignores would stay ignored after the exec.
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            # A core file can be as large as all memory of the process, and nobody reads it.
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            # The looks at the disk are a second or more apart; in between the kernel holds each single file to the limit.
+            if file_size is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+            if confinement.enter():
+                os.write(tell, b"1")
+
+        self._pipe, output = os.pipe()
+        os.set_blocking(self._pipe, False)
+        try:
+            self.command = self._launch(output, between_fork_and_exec)
+        finally:
+            os.close(output)
+            os.close(tell)
+        # The child's end of the pipe is closed before the job's own code runs, so this read ends in any case.
+        self.confined = confinement.complete and os.read(told, 1) == b"1"
+        os.close(told)
+
+    def _launch(self, output: int, in_child: Callable[[], None]) -> int:
+        """Start the command, which calls `in_child` first, with its output to `output`. Returns its process id."""
+        process = subprocess.Popen(
+            self.job.command,
+            cwd=self.job.folder,
+            env={**self.job.environment, **self.job.secrets, EXECUTION_MARK: self.mark},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=in_child,
+        )
+        # All children are waited for in one place; this one must not be waited for a second time.
+        process.returncode = 0
+        return process.pid
+
+    def _watch(self, started: float) -> Broken | None:
+        """Wait until the command has ended by itself (None) or must be ended."""
+        limits = self.job.limits
+        while self.exit_code is None:
+            self._pump(_TICK)
+            now = time.monotonic()
+            if self.exit_code is not None:
+                break
+            if self.asked_to_end:
+                return Broken("killed", f"its supervisor was asked to end by {self.asked_to_end}")
+            if broken := self._too_much_output():
+                return broken
+            if limits.time is not None and now - started > limits.time:
+                return Broken("timed_out", f"not finished after {limits.time:g} s")
+            for look in self._looks:
+                if look.is_due(now) and (broken := look.take()):
+                    return broken
+            if limits.silence is not None and now - self._heard > limits.silence:
+                return Broken("stalled", f"no output for {limits.silence:g} s")
+        return None
+
+    def _judge(self, kernel_killed: bool) -> Broken:
+        """How the command ended that ended by itself."""
+        code = self.exit_code
+        if broken := self._too_much_output() or self._disk():
+            return broken
+        if code == 0:
+            return Broken("ok", "exit code 0")
+        assert code is not None
+        output = end_of_output(self.home.path)
+        error = last_error(output)
+        how = f"{_signal_name(-code)}" if code < 0 else f"exit code {code}"
+        # The counter is that of the whole machine, so it is believed only where the exit agrees with it.
+        if kernel_killed and (code in _KERNEL_KILLED or b"signal: Killed" in output):
+            return Broken("out_of_memory", f"the system ended it for lack of memory ({how})")
+        if _OUT_OF_MEMORY.search(error):
+            return Broken("out_of_memory", f"{how}: {error}")
+        if self.job.limits.disk is not None and (code == -signal.SIGXFSZ or os.strerror(errno.EFBIG) in error):
+            return Broken("too_much_disk", f"a file would have become larger than {_size(self.job.limits.disk)}")
+        if -code in _FROM_OUTSIDE:
+            return Broken("killed", f"ended from outside by {how}")
+        return Broken("crashed", f"{how}: {error}" if error else f"{how}, no output")
+
+    def _wanted(self) -> Broken | None:
+        return None if self.home.wanted.exists() else Broken("stopped", "stopped by the person")
+
+    def _memory(self) -> Broken | None:
+        limit = self.job.limits.memory
+        used = memory(descendants(self._me), limit)
+        self.peak_memory = max(self.peak_memory, used)
+        if limit is not None and used > limit:
+            return Broken("out_of_memory", f"its processes used {_size(used)} of memory; the limit is {_size(limit)}")
+        return None
+
+    def _training_log(self) -> Broken | None:
+        if self.training_log is None:
+            return None
+        grew, broken = self.training_log.read()
+        if grew:
+            self._heard = time.monotonic()
+        return Broken("aborted", broken) if broken else None
+
+    def _disk(self) -> Broken | None:
+        limit = self.job.limits.disk
+        if limit is not None and (used := disk_usage((self.job.folder, self.job.scratch))) > limit:
+            return Broken("too_much_disk", f"its folders take {_size(used)} on disk; the limit is {_size(limit)}")
+        return None
+
+    def _too_much_output(self) -> Broken | None:
+        limit = self.job.limits.output
+        if limit is not None and self.output.total > limit:
+            return Broken("too_much_output", f"it wrote more than {_size(limit)} of output")
+        return None
+
+    def _processes(self) -> set[psutil.Process]:
+        self._reap()
+        # A subreaper without children has no descendants, which no list of processes can say as surely.
+        found = set() if self._childless else descendants(self._me)
+        return found | marked(EXECUTION_MARK, self.mark)
+
+    def _pump(self, timeout: float) -> None:
+        """Take what output there is, for at most `timeout` seconds until there is some, and bury children."""
+        waiting_for = [self._wake] if self._pipe < 0 else [self._wake, self._pipe]
+        ready, _, _ = select.select(waiting_for, [], [], timeout)
+        if self._wake in ready:
+            os.read(self._wake, _READ)
+        if self._pipe in ready:
+            self._read()
+        self._reap()
+
+    def _chase(self, seconds: float) -> None:
+        """Like `_pump`, and keeps up with children that fork and end all the time."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._childless:
+            kill_children()
+            self._pump(0)
+
+    def _read(self) -> bool:
+        """Take at most _READ bytes of output; whether there may be more."""
+        if self._pipe < 0:
+            return False
+        try:
+            data = os.read(self._pipe, _READ)
+        except BlockingIOError:
+            return False
+        if not data:
+            os.close(self._pipe)
+            self._pipe = -1
+            return False
+        self._heard = time.monotonic()
+        self.output.write(data)
+        return True
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                self._childless = True
+                return
+            if pid == 0:
+                self._childless = False
+                return
+            if pid == self.command:
+                self.exit_code = os.waitstatus_to_exitcode(status)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self.asked_to_end = _signal_name(number)
+
+    def _not_started(self, error: Exception) -> str:
+        what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        return f"{what} (command: {shlex.join(self.job.command)}; folder: {self.job.folder})"
+
+
+class Look:
+    """A look at something, `every` so many seconds, or less often when it takes long."""
+
+    def __init__(self, every: float, take: Callable[[], Broken | None]) -> None:
+        self._every = every
+        self._take = take
+        self._due = 0.0
+
+    def is_due(self, now: float) -> bool:
+        return now >= self._due
+
+    def take(self) -> Broken | None:
+        begun = time.monotonic()
+        found = self._take()
+        done = time.monotonic()
+        self._due = done + max(self._every, (done - begun) / _SHARE)
+        return found
+
+
+def _kernel_kills() -> int:
+    """How often the kernel has ended a process for lack of memory since it was started; 0 where it does not say."""
+    try:
+        counters = Path("/proc/vmstat").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^oom_kill (\d+)$", counters, re.M)
+    return int(found[1]) if found else 0
+
+
+def _peak_of_children() -> int:
+    """The most that one process had resident; the looks at memory miss what lives shorter than they are apart."""
+    # Bytes on macOS, KiB on Linux (getrusage(2)).
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _within_hard_limit(which: int, wanted: int | None) -> int | None:
+    _, hard = resource.getrlimit(which)
+    if wanted is None or hard == resource.RLIM_INFINITY:
+        return wanted
+    return min(wanted, hard)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _size(size: float) -> str:
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while size >= 999.5 and len(units) > 1:
+        size /= 1000
+        units.pop(0)
+    return f"{size:.3g} {units[0]}"
+
+
+if __name__ == "__main__":
+    _home = Path(sys.argv[1])
+    # The lock is let go of when this process ends, so whoever finds it free finds the outcome.
+    Home(_home).write_outcome(Supervisor(_home, json.load(sys.stdin)).run())

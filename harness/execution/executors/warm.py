@@ -1,0 +1,229 @@
+"""Warm processes: one has imported what jobs of a kind take seconds to import, and is forked for each of them.
+
+A fork of it becomes the job's supervisor, and a fork of that becomes the job: confined, limited, found by its marks and
+ended with its tree like a process that was started cold, with the environment, folder and arguments of its command. Nothing
+that a job did is there for the next. The warm process itself never sees what a job is about; it ends with the harness,
+the supervisors go on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from ...campaign.protocols import Job
+from .home import EXECUTION_MARK, SUPERVISOR_MARK, Home
+from .supervisor import Supervisor
+
+NO_MARK = "0" * 32
+"""In the place of a mark, which has as many characters."""
+_OF_THE_JOB = ("HARNESS_", "HOME", "TMPDIR")
+"""Variables of the environment that libraries do not read when they are imported: they may differ from job to job."""
+_SERVE = """\
+import sys
+sys.path.insert(0, sys.argv[2])
+from harness.execution.executors.warm import serve
+sys.path[0] = sys.argv[1]
+serve(int(sys.argv[3]), sys.argv[4:])
+"""
+
+
+def kind(job: Job) -> tuple[str, ...] | None:
+    """What jobs must share to be forked from one process; None for a job that is started cold, as one with secrets is."""
+    if (
+        job.warm is None
+        or job.secrets
+        or sys.platform != "linux"
+        or job.command[0] != sys.executable
+        or "-c" not in job.command
+    ):
+        return None
+    common = {name: value for name, value in job.environment.items() if not name.startswith(_OF_THE_JOB)}
+    return (str(job.warm.folder), *job.warm.imports, *(f"{name}={value}" for name, value in sorted(common.items())))
+
+
+class WarmProcess:
+    """The harness's end of one."""
+
+    def __init__(self, job: Job) -> None:
+        """Start one for jobs of the kind of `job`. Returns at once; it imports meanwhile. Raises OSError."""
+        assert job.warm is not None
+        package = Path(__file__).parents[3]
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        flags = job.command[1 : job.command.index("-c")]
+        where = [str(job.warm.folder), str(package), str(theirs.fileno())]
+        # Libraries make folders in their home while they are imported. A job's is removed and made anew meanwhile.
+        self._home = job.warm.log.with_suffix(".home")
+        self._home.mkdir(exist_ok=True)
+        own = {name: str(self._home) for name in ("HOME", "TMPDIR") if name in job.environment}
+        with theirs, job.warm.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *flags, "-c", _SERVE, *where, *job.warm.imports],
+                cwd="/",
+                # The marks have their place in the memory that /proc/PID/environ shows; forks write theirs there.
+                env=job.environment | own | {EXECUTION_MARK: NO_MARK, SUPERVISOR_MARK: NO_MARK},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(theirs.fileno(),),
+            )
+
+    def start(self, home: Path, lock: int) -> bool:
+        """Have the job in `home` started, whose lock is `lock`; False where the process is no more."""
+        if self._process.poll() is not None:
+            return False
+        with suppress(OSError):
+            socket.send_fds(self._socket, [os.fsencode(home)], [lock])
+            return True
+        return False
+
+    def close(self) -> None:
+        """End it, though it may still import. Jobs go on."""
+        self._socket.close()
+        self._process.terminate()
+        self._process.wait()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+
+def serve(descriptor: int, imports: list[str]) -> None:
+    """What the warm process does: import, then fork for each message, until the harness has closed its end."""
+    marks = Marks()
+    for name in imports:
+        try:
+            module, _, function = name.partition(":")
+            found = importlib.import_module(module)
+            if function:
+                getattr(found, function)()
+        except Exception:  # the job will fail with a message of its own
+            traceback.print_exc()
+    gc.freeze()  # what is there is never looked through again, so its pages stay shared
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the supervisors
+    own = frozenset(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with socket.socket(fileno=descriptor) as end:
+        while True:
+            message, locks, _, _ = socket.recv_fds(end, 4096, 1)
+            if not message:
+                return
+            if os.fork() == 0:
+                end.close()
+                _supervise(Path(os.fsdecode(message)), marks, own - {descriptor})
+            # The fork keeps the lock; held here too it would outlive the supervisor.
+            for lock in locks:
+                os.close(lock)
+
+
+class Marks:
+    """The marks in the environment that this process was started with, as others read it."""
+
+    def __init__(self) -> None:
+        libc = ctypes.CDLL(None)
+        libc.getenv.restype = ctypes.c_void_p
+        # Where the kernel put them: nobody has set them since.
+        self._places = {name: libc.getenv(name.encode()) for name in (EXECUTION_MARK, SUPERVISOR_MARK)}
+
+    def set(self, name: str, mark: str) -> None:
+        place = self._places[name]
+        if place and len(mark) == len(NO_MARK):
+            ctypes.memmove(place, mark.encode(), len(mark))
+
+
+def _supervise(home: Path, marks: Marks, own: frozenset[int]) -> None:
+    """Be the supervisor of the job in `home`. `own` are the descriptors of the warm process. Does not return."""
+    status = 1
+    try:
+        os.setsid()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        files = Home(home)
+        complaints = os.open(files.complaints, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(complaints, 1)
+        os.dup2(complaints, 2)
+        marks.set(SUPERVISOR_MARK, files.read_spec().mark)
+        files.write_outcome(_WarmSupervisor(home, marks, own).run())
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(OSError):
+            sys.stderr.flush()
+        os._exit(status)
+
+
+class _WarmSupervisor(Supervisor):
+    """Forks itself where another starts a command."""
+
+    def __init__(self, home: Path, marks: Marks, own: frozenset[int]) -> None:
+        super().__init__(home, {})
+        self._marks, self._own = marks, own
+
+    def _launch(self, output: int, in_child: Callable[[], None]) -> int:
+        pid = os.fork()
+        if pid == 0:
+            self._become_the_job(output, in_child)
+        return pid
+
+    def _become_the_job(self, output: int, in_child: Callable[[], None]) -> None:
+        """Does not return."""
+        status = 1
+        try:
+            # There is no exec to close it: a signal to the job would be written to the supervisor's pipe.
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.setsid()
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.chdir(self.job.folder)
+            # The fork inherits this mark, and with it would be found and ended as the supervisor.
+            self._marks.set(SUPERVISOR_MARK, NO_MARK)
+            self._marks.set(EXECUTION_MARK, self.mark)
+            in_child()
+            # The lock is among them: a job that held it would pass for a supervisor that still lives.
+            for descriptor in [int(name) for name in os.listdir("/proc/self/fd")]:  # noqa: PTH208
+                if descriptor > 2 and descriptor not in self._own:
+                    with suppress(OSError):  # that of the list itself is closed by now
+                        os.close(descriptor)
+            status = _run(self.job, self.mark)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+
+def _run(job: Job, mark: str) -> int:
+    """Run the `-c` code of the job's command as the interpreter would. Returns the exit code."""
+    at = job.command.index("-c")
+    os.environ.clear()
+    os.environ.update(job.environment | {EXECUTION_MARK: mark})
+    tempfile.tempdir = None  # of another TMPDIR
+    sys.argv = ["-c", *job.command[at + 2 :]]
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        stream = open(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    code = 0
+    try:
+        exec(compile(job.command[at + 1], "<string>", "exec"), {"__name__": "__main__", "__builtins__": __builtins__})
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if code == 1 and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code & 0xFF

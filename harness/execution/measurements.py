@@ -1,0 +1,197 @@
+"""What the journal and the run folders hold about a run, put together for its verdict."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..campaign.contract import Setting
+from ..campaign.journal import now
+from ..campaign.open_campaign import CampaignPart
+from ..campaign.record import ControlRecord, Record
+from ..campaign.turn import Turn, latest, turn_key
+from ..results.reading import Results
+from ..results.run_results import read_run
+from ..results.sanity import check_sanity
+from ..statistics.comparability import compare_metrics, differences_of_scale
+from ..statistics.judge import Judge, next_parent
+from ..statistics.references import SWITCHED_OFF, MeasuredRun, References
+from .fixed_seeds import fixed_seeds
+
+
+class Measurements(CampaignPart):
+    """Looks up runs of one campaign. Changes nothing."""
+
+    @property
+    def records(self) -> list[Record]:
+        """The records that are finished: one that a crash cut off is made again as if it were not there."""
+        return [r for r in self._campaign.read_records() if self._journal.is_done(f"run_{r.run}/record")]
+
+    def _read(self, folder: Path) -> Results:
+        return read_run(folder, self._campaign.contract)
+
+    def judge(self) -> Judge:
+        """What judges the next run, or one that is recorded again."""
+        return Judge(self._campaign.contract, self._options.profile, self._campaign.planned_runs, self.records)
+
+    def references(self) -> References:
+        """What finds the references of the next run."""
+        return References(self._campaign.contract, self._campaign.spec(self._options.profile), self.records)
+
+    def measured_run(self, run: int) -> MeasuredRun:
+        """A run whose first seed was executed well, with the seeds, the control and the frontier that it has so far."""
+        records = self.records
+        by_seed = {self._campaign.contract.seed: self._read(self._campaign.run_folder(run))}
+        failed = []
+        for seed, result in self.executed(run, "seed"):
+            if result["failure"]:
+                failed.append(f"seed {seed}: {result['failure']['why']}")
+            else:
+                by_seed[seed] = self._read(self._campaign.seed_folder(run, seed))
+        varied = tuple(name for turn in self.turns(run) for name in turn.varies)
+        measured = MeasuredRun(
+            run, self.parent(run), by_seed, None, varied, tuple(failed), fixed_seeds=tuple(self._new_fixed_seeds(run))
+        )
+        if run < len(records):  # it is compared with its reference of then
+            return replace(measured, control=records[run].control, frontier=tuple(records[run].frontier))
+        measured = replace(measured, control=self._control(measured))
+        return replace(measured, frontier=self._frontier(measured))
+
+    def _new_fixed_seeds(self, run: int) -> list[str]:
+        """Fixed seeds that a run's code has and the untouched experiment's has not, a sentence each."""
+        last = self.turns(run)[-1]
+        code = [path for path in self._campaign.contract.editable if path.endswith(".py")]
+        before = self._repository.files(self._journal.result("start")["commit"], code)
+        after = self._repository.files(last.commit or last.base, code)
+        found = [(path, seed) for path in after for seed in fixed_seeds(before.get(path, b""), after[path])]
+        return [f"{path}, {seed} is a fixed seed: the harness gives seeds in HARNESS_SEED" for path, seed in found]
+
+    def _control(self, measured: MeasuredRun) -> ControlRecord | None:
+        """The control of this run: executed for it, or for an earlier one."""
+        references = self.references()
+        overrides = references.overrides_of_control(measured)
+        known = references.known_control(overrides)
+        if not overrides or known is not None:
+            return known
+        folders = {
+            seed: self._campaign.control_folder(measured.run, seed) for seed, _ in self.executed(measured.run, "control")
+        }
+        control = self._executed_control(measured, overrides, "control", folders)
+        if control is None:
+            if self._options.controls:
+                return None
+            return ControlRecord(name=control_name(overrides), overrides=overrides, run=measured.run, why_none=SWITCHED_OFF)
+        differing = differences_of_scale(
+            self._campaign.contract, measured.results.settings, control.settings, measured.varied
+        )
+        why = "; ".join(filter(None, [control.why_none, *(differing.values() if control.seeds else ())]))
+        return control.model_copy(update={"why_none": why})
+
+    def _frontier(self, measured: MeasuredRun) -> tuple[ControlRecord, ...]:
+        """The points of the frontier that were executed for this run."""
+        found = []
+        for number, overrides in enumerate(self.references().overrides_of_frontier(measured)):
+            kind = frontier_step(number)
+            seeds = [seed for seed, _ in self.executed(measured.run, kind)]
+            folders = {seed: self._campaign.frontier_folder(measured.run, number, seed) for seed in seeds}
+            found.append(self._executed_control(measured, overrides, kind, folders))
+        return tuple(each for each in found if each)
+
+    def _executed_control(
+        self, measured: MeasuredRun, overrides: dict[str, Setting], kind: str, folders: dict[int, Path]
+    ) -> ControlRecord | None:
+        """The baseline's code at these settings, as it was executed for a run; None where it was not."""
+        ended = self.executed(measured.run, kind)
+        if not ended:
+            return None
+        good = [seed for seed, result in ended if not result["failure"]]
+        if not good:
+            why = f"it failed: {ended[0][1]['failure']['why']}"
+            return ControlRecord(name=control_name(overrides), overrides=overrides, run=measured.run, why_none=why)
+        results = [self._read(folders[seed]) for seed in good]
+        broken = check_sanity(self._campaign.contract, self._options.profile, results[0])
+        return ControlRecord(
+            name=control_name(overrides),
+            overrides=overrides,
+            run=measured.run,
+            seeds=good,
+            settings=results[0].settings,
+            metrics={key: metric.values for key, metric in compare_metrics(results, None).items()},
+            why_none="; ".join(broken),
+        )
+
+    def executed(self, run: int, kind: str) -> list[tuple[int, dict[str, Any]]]:
+        """The further executions of a run that have ended: seed and result, in order."""
+        prefix = f"run_{run}/{kind}_"
+        steps = [e for e in self._journal.of("done") if e["step"].startswith(prefix)]
+        return sorted((int(e["step"].removeprefix(prefix)), e["result"]) for e in steps)
+
+    def seconds_beside(self, run: int) -> float:
+        """What executions of a run took that are no attempt: the baseline's own, seeds, controls, points of the frontier."""
+        steps = re.compile(rf"run_{run}/(execute|(seed|control|frontier\d+)_\d+)")
+        done = [e["result"] for e in self._journal.of("done") if steps.fullmatch(e["step"])]
+        return math.fsum(result["outcome"]["seconds"] for result in done)
+
+    def parent(self, run: int) -> Record:
+        """The run whose code `run` started from, as that was put in place for it."""
+        number: int = self.start_of(run)["from"]
+        return self.records[number]
+
+    def start_of(self, run: int) -> dict[str, Any]:
+        """What put the code in place that `run` starts from: its `commit`, and the number of the run that it is `from`."""
+        steps = [
+            f"run_{run - 1}/record",
+            *(e["step"] for e in self._journal.of("done") if e["step"].startswith(start_step(run))),
+        ]
+        # In the order of the journal, so the last one says what is in place now.
+        found: dict[str, Any] = self._journal.result(steps[-1])
+        return found
+
+    def best(self, records: list[Record]) -> Record:
+        """The run whose code the next one is to start from."""
+        return next_parent(records, self._wish(len(records) - 1), self._campaign.contract.primary)
+
+    def _wish(self, run: int) -> str:
+        """Where the agent asked, in the turns of `run`, that the next run shall start."""
+        return latest(turn.start_from for turn in self.turns(run))
+
+    def baseline_by_seed(self) -> tuple[list[Results], list[int]]:
+        """The results of all seeds of the baseline that ended well, and the seeds."""
+        good = [seed for seed, result in self.executed(0, "seed") if not result["failure"]]
+        folders = [self._campaign.run_folder(0), *(self._campaign.seed_folder(0, seed) for seed in good)]
+        return [self._read(folder) for folder in folders], [self._campaign.contract.seed, *good]
+
+    def turns(self, run: int) -> list[Turn]:
+        """The agent's turns of a run, in order."""
+        found: list[Turn] = []
+        while (result := self._journal.result(f"{turn_key(run, len(found) + 1)}/turn")) is not None:
+            found.append(Turn.model_validate(result))
+        return found
+
+    def plan(self) -> str:
+        """The agent's plan as it last gave it."""
+        turns = [e["result"] for e in self._journal.of("done") if e["step"].endswith("/turn")]
+        return latest(turn["plan"] for turn in turns)
+
+    def started(self, prefix: str) -> str:
+        """When the first step with this prefix began; now, where none has."""
+        return next((str(e["time"]) for e in self._journal.of("started") if e["step"].startswith(prefix)), now())
+
+
+def start_step(run: int) -> str:
+    """What the names of the steps begin with that put code in place for a run, after the record before it did."""
+    return f"start_code/run_{run}/"
+
+
+def control_name(overrides: Mapping[str, Setting]) -> str:
+    """What the baseline's code at these settings is called."""
+    return "control " + ", ".join(f"{key}={value}" for key, value in overrides.items())
+
+
+def frontier_step(number: int) -> str:
+    """The kind of the executions of one point of the frontier."""
+    return f"frontier{number}"

@@ -1,0 +1,118 @@
+"""Numbers as a write-up prints them: with their noise, and with no digit more than it allows.
+
+What follows ± is the standard error of a mean over seeds. The primary metric takes the noise that its verdict took, another
+one the spread of the run's seeds and of those that it is held against; where neither has two seeds the noise is unknown and
+nothing follows.
+"""
+
+from __future__ import annotations
+
+from ..campaign.numbers import number, row
+from ..campaign.record import ComparisonRecord
+from ..campaign.text import line
+from ..statistics.judge import Judge
+from ..statistics.noise import decimals
+from ..statistics.wording import p_in_words
+from .campaign_data import CampaignData, Run
+from .terminal.difference import Difference, beside
+from .terminal.record_page import differences, word
+from .terminal.run_table import reference_in_words
+
+NONE = "–"
+_HUGE = 1e12
+"""From here on a number is written with a power of ten."""
+_STANDARD_ERRORS = 6.0  # that the limits of a difference lie apart, about: enough to say how many digits it is worth
+
+
+class Estimates:
+    """All numbers of one campaign."""
+
+    def __init__(self, campaign: CampaignData) -> None:
+        contract, records = campaign.contract, [run.record for run in campaign.runs]
+        profile = str(campaign.status.options.get("profile", ""))
+        self.judge = Judge(contract, profile, campaign.planned, records)
+        self._plain = {record.run: record.model_dump() for record in records}
+        rules = contract.model_dump()
+        self._found = {run: differences(record, self._plain[0], rules) for run, record in self._plain.items()}
+
+    def beside(self, run: Run, metric: str) -> Difference | None:
+        """The run's number beside that of its reference; None where there is none, or it has no number."""
+        return self._found[run.record.run].get(metric)
+
+    def word(self, run: Run, metric: str) -> str:
+        """What the difference means, as `harness show` says it; of a run that is no evidence nothing."""
+        found = self.beside(run, metric)
+        return word(self._plain[run.record.run], found) if found else ""
+
+    def mean(self, run: Run, metric: str) -> str:
+        """`0.112 ± 0.008`, `0.1124` where the noise is unknown, a dash where there is no number."""
+        found, own = self.beside(run, metric), run.record.metrics.get(metric)
+        if own is None:
+            return NONE
+        values = own.values or [own.value]
+        return with_error(own.value, (found or beside(values, values, None)).value_error)
+
+    def reference(self, run: Run, metric: str) -> str:
+        """What the run's number is held against, in the same way."""
+        found = self.beside(run, metric)
+        if found is None:
+            return NONE
+        if not found.reference_error:
+            return row([found.value, found.reference])[1].replace("-", "−")
+        return with_error(found.reference, found.reference_error)
+
+    def difference(self, run: Run, metric: str) -> str:
+        """From what it is held against."""
+        found = self.beside(run, metric)
+        if found is None:
+            return NONE
+        if not found.error:
+            return signed(found.difference)
+        places = decimals(found.error)
+        return f"{rounded(found.difference, places, '+')} ± {rounded(found.error, places)}"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 run`, `1,200 runs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def reference_label(run: Run) -> str:
+    """The reference of a run: `the baseline`, `the control k=80` or a place on the frontier."""
+    compared = run.record.verdict.against_baseline
+    return reference_in_words(line(compared.reference) if compared else "run_0")
+
+
+def beside_what(run: Run, primary: str) -> str:
+    """A control is a reference for all metrics, a place on the frontier for the primary one."""
+    found = run.record.verdict.against_baseline
+    return f"{reference_label(run)}, for {primary} alone" if found and found.frontier else reference_label(run)
+
+
+def with_error(value: float, error: float | None) -> str:
+    """A number and its standard error."""
+    if not error:
+        return number(value).replace("-", "−")
+    places = decimals(error)
+    return f"{rounded(value, places)} ± {rounded(error, places)}"
+
+
+def rounded(value: float, places: int, sign: str = "-") -> str:
+    """With so many decimals and a minus that is one; what is rounded to nothing has no sign."""
+    text = f"{value:{sign}.{places}f}" if abs(value) < _HUGE else f"{value:{sign}.4g}"
+    return (text if text.strip("+-0.") else text.lstrip("+-")).replace("-", "−")
+
+
+def signed(difference: float) -> str:
+    """With its sign, and a minus that is one."""
+    return ("+" if difference > 0 else "−" if difference < 0 else "") + number(abs(difference), 3)
+
+
+def compared(found: ComparisonRecord | None) -> tuple[str, str, str]:
+    """Difference, its limits, and p: as they are on record, with the digits that they are worth."""
+    if found is None or found.difference is None or found.low is None or found.high is None:
+        return NONE, NONE, NONE
+    places = decimals((found.high - found.low) / _STANDARD_ERRORS)
+    difference, low, high = (rounded(value, places, "+") for value in (found.difference, found.low, found.high))
+    p = NONE if found.p_adjusted is None else p_in_words(found.p_adjusted)
+    return difference, f"{low} to {high}", p

@@ -1,0 +1,143 @@
+"""Threats to validity: what the verdicts could not decide, and what the records say against themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ...campaign.contract import Contract
+from ...campaign.record import Record
+from ...campaign.text import clip, in_words, line
+from ...claims.check import contradictions, words_on
+from ..campaign_data import CampaignData
+from .document import Items, Paragraph, Section
+
+_WHY = 500
+"""Characters of one reason."""
+_MOST_WARNINGS = 5
+_SHORT, _MOST_NAMES = 90, 20
+_OPEN = {
+    "not_significant": "an effect smaller than the limits of the difference would not have been seen",
+    "inconclusive": "no verdict could be given",
+    "not_comparable": "the number stands beside no other",
+    "invalid": "the result is no evidence",
+    "no_effect": "the change did not reach the results",
+    "trade_off": "another metric got worse by more than it may",
+}
+"""Verdicts that leave something open, and what."""
+
+
+def threats(campaign: CampaignData, more: Sequence[str]) -> Section:
+    """The section of the write-up; `more` are doubts that no record holds."""
+    caveats = (*_caveats(campaign), *more)
+    if not caveats:
+        return Section("Threats to validity", (Paragraph("The records hold none that the harness knows of."),))
+    return Section("Threats to validity", (Items(caveats),))
+
+
+def _caveats(campaign: CampaignData) -> Iterator[str]:
+    """Sentences, the weightiest first."""
+    records = [run.record for run in campaign.runs]
+    state = campaign.status.state
+    if state != "ended":
+        said = "still runs" if state == "running" else "has not come to its end"
+        yield f"The campaign {said}: all that is said here holds for the runs so far."
+    if not records:
+        return
+    if records[0].given:
+        yield (
+            "The baseline was given with the experiment and not executed here: it may be of other code, seeds or another "
+            "machine."
+        )
+    for kind, means in _OPEN.items():
+        found = [record.run for record in records if record.verdict.kind == kind]
+        if found:
+            yield f"{in_words(kind).capitalize()}: {_runs(found)}; {means}."
+    yield from _seeds(campaign)
+    yield from _by_people(records)
+    for record in records:
+        yield from _warnings(record)
+    yield from _places(campaign)
+    yield from _settings(records)
+    yield from _contradicted(records, campaign.contract)
+    if campaign.contract.not_judged:
+        yield f"The contract leaves open: {'; '.join(campaign.contract.not_judged)}."
+
+
+def _seeds(campaign: CampaignData) -> Iterator[str]:
+    single = [run.record.run for run in campaign.runs if run.record.metrics and len(run.record.seeds) < 2]
+    if not single:
+        return
+    if not any(len(run.record.seeds) > 1 for run in campaign.runs):
+        yield "Every run has one seed, so the noise is unknown and no difference can be told from it."
+    else:
+        yield (
+            f"With one seed each: {_runs(single)}. What other seeds would give there is known from the spread of other runs "
+            "alone."
+        )
+
+
+def _by_people(records: Sequence[Record]) -> Iterator[str]:
+    changed = [record.run for record in records if any(attempt.by_person for attempt in record.attempts)]
+    forced = [record.run for record in records if any(attempt.forced for attempt in record.attempts)]
+    told = [record.run for record in records if record.messages]
+    if changed:
+        yield f"A person changed the code of {_runs(changed)}."
+    if forced:
+        yield f"A person forced a change past the pre-check in {_runs(forced)}."
+    if told:
+        yield f"A person told the agent something before {_runs(told)}."
+
+
+def _warnings(record: Record) -> Iterator[str]:
+    if record.control and record.control.why_none:
+        yield f"Run {record.run} has no control: {clip(line(record.control.why_none), _WHY).rstrip('.')}."
+    for warning in record.warnings[:_MOST_WARNINGS]:
+        yield f"Warning of run {record.run}: {clip(line(warning), _WHY).rstrip('.')}."
+    if len(record.warnings) > _MOST_WARNINGS:
+        yield f"More warnings of run {record.run} are in its record: {len(record.warnings) - _MOST_WARNINGS}."
+    kept_back = [line(sentence) for attempt in record.attempts for sentence in attempt.restored]
+    if kept_back:
+        shown = "; ".join(clip(each, _WHY) for each in kept_back[:_MOST_WARNINGS])
+        yield f"Of the agent’s change in run {record.run} this was not kept: {shown.rstrip('.')}."
+
+
+def _places(campaign: CampaignData) -> Iterator[str]:
+    common = campaign.environment
+    elsewhere = [
+        run.record.run
+        for run in campaign.runs
+        if run.record.environment and any(common.get(key) != value for key, value in run.record.environment.items())
+    ]
+    if elsewhere:
+        yield f"Executed with another machine, package or model than the first: {_runs(elsewhere)}."
+
+
+def _settings(records: Sequence[Record]) -> Iterator[str]:
+    every = {name: setting.source for record in records for name, setting in record.settings.items()}
+    reported = [clip(line(name), _SHORT) for name, source in every.items() if source == "reported"]
+    if len(reported) == len(every) and reported:
+        yield "The settings are what the experiment reports about itself; nothing verified them."
+    elif reported:
+        more = f" and {len(reported) - _MOST_NAMES} more" if len(reported) > _MOST_NAMES else ""
+        yield f"Settings that the experiment alone reports, verified by nothing: {', '.join(reported[:_MOST_NAMES])}{more}."
+
+
+def _contradicted(records: Sequence[Record], contract: Contract) -> Iterator[str]:
+    """How often an agent's words are against the records."""
+    for record in records:
+        wrong = [each for found in words_on(record, records, contract).values() for each in contradictions(found)]
+        if wrong:
+            claims = "; ".join(f"“{clip(line(each.claim), _WHY)}”, but {each.why}" for each in wrong[:_MOST_WARNINGS])
+            yield f"The agent’s words on run {record.run} contradict the records: {claims}."
+
+
+def _runs(numbers: Iterable[int]) -> str:
+    names = ["the baseline" if run == 0 else str(run) for run in numbers]
+    first = names[0] if names[0] == "the baseline" else None
+    rest = [name for name in names if name != "the baseline"]
+    runs = f"run{'s' if len(rest) > 1 else ''} {_joined(rest)}" if rest else ""
+    return " and ".join(filter(None, [first, runs]))
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

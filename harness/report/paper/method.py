@@ -1,0 +1,220 @@
+"""What a campaign tests and how: the write-up's sections on the idea, the method and the set-up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...agents.brief import field_in_words, rules_in_words
+from ...campaign.contract import LimitsSpec, Metric, Profile
+from ...campaign.numbers import number, setting, titled
+from ...campaign.text import clip, duration, line
+from ...statistics.frontier import NEAR
+from ...statistics.ledger import ALPHA, RESERVE
+from ..campaign_data import CampaignData
+from ..estimates import NONE, counted
+from .document import Block, Column, Paragraph, Quote, Section, Table
+
+_IDEA = ("Abstract", "Experiment", "Expected_Research_Impact")
+_PLAN = ("Technical_Details", "Implementation_Plan")
+_LONGEST = 6000  # characters of one field of the idea
+_LONGEST_CELL = 200
+_MOST_SETTINGS = 60
+_KNOWN_FROM = {
+    "reported": "the experiment",
+    "artifact": "what the run left",
+    "scorer": "the scorer",
+    "harness": "the harness",
+}
+
+
+def idea(campaign: CampaignData) -> Section:
+    """The idea as it was given, and the hypothesis that the contract lets it be tested by."""
+    blocks: list[Block] = []
+    primary = campaign.primary
+    if primary is None:
+        blocks.append(Paragraph("The contract names no primary metric, so no hypothesis could be tested."))
+    else:
+        target = f" The target is a value {_side(primary)} {number(primary.target)}." if primary.target is not None else ""
+        blocks.append(
+            Paragraph(
+                f"The idea is worth something if {_named(primary)} becomes {primary.better} than in the untouched "
+                f"experiment, by more than the noise between seeds.{target}",
+                lead="Hypothesis.",
+            )
+        )
+    blocks += _fields(campaign.idea, _IDEA)
+    return Section("Idea and hypothesis", tuple(blocks))
+
+
+def method(campaign: CampaignData) -> Section:
+    """What the agent could do, what was measured, and how runs were judged."""
+    contract, profile = campaign.contract, _profile(campaign)
+    blocks: list[Block] = []
+    if contract.description:
+        blocks.append(Quote(clip(contract.description, _LONGEST), "The experiment, as its contract describes it"))
+    fixed = f", with {_list(contract.files)} beside it and out of its reach" if contract.files else ""
+    blocks.append(
+        Paragraph(
+            f"In each run the agent edited {_list(contract.editable)}{fixed}. The harness took the change from git, ran "
+            f"{line(' '.join(contract.command))} in a working copy of its own with an empty output folder, and read the "
+            "numbers from the files that this execution left there. What the agent says is quoted here; nothing rests on it."
+        )
+    )
+    blocks += _fields(campaign.idea, _PLAN)
+    blocks += _metrics(campaign)
+    blocks += [Paragraph(text, lead) for lead, text in _judged(campaign, profile)]
+    if contract.sanity:
+        rules = [rule.replace("`", "").partition(" ") for rule in rules_in_words(contract.sanity)]
+        rows = tuple((_cell(value), _cell(conditions)) for value, _, conditions in rules)
+        columns = (Column("Value"), Column("Must be", "words"))
+        blocks.append(Table("Sanity rules: a run that breaks one is invalid.", columns, rows))
+    return Section("Method", tuple(blocks))
+
+
+def set_up(campaign: CampaignData) -> Section:
+    """Scale, data, model, seeds, limits, budget, machine and versions."""
+    options, profile = campaign.status.options, _profile(campaign)
+    name = str(options.get("profile", "")) or "none"
+    about = f": {line(profile.description)}" if profile.description else ""
+    blocks: list[Block] = [Paragraph(f"{line(name)}{about}.{_overrides(options)}", lead="Profile:")]
+    blocks.append(Paragraph(_agent(options), lead="Agent:"))
+    blocks.append(Paragraph(_budget(options), lead="Budget:"))
+    blocks.append(Paragraph(_limits(campaign.contract.limits_of(name)), lead="Limits of one execution:"))
+    baseline = campaign.baseline
+    if baseline is not None and baseline.record.settings:
+        settings = list(baseline.record.settings.items())
+        rows = tuple(
+            (_cell(key), _cell(setting(each.value)), _KNOWN_FROM[each.source]) for key, each in settings[:_MOST_SETTINGS]
+        )
+        left_out = len(settings) - len(rows)
+        rest = f" {counted(left_out, 'more setting')} of it stand in its record." if left_out else ""
+        columns = (Column("Setting", "words"), Column("Value", "words"), Column("Known from"))
+        blocks.append(Table(f"Settings of the baseline (run 0).{rest}", columns, rows))
+    if campaign.environment:
+        found = tuple((_cell(key), _cell(value)) for key, value in campaign.environment.items())
+        caption = "What the numbers depend on besides the code: machine, agent and versions."
+        blocks.append(Table(caption, (Column("What"), Column("Found", "words")), found))
+    return Section("Set-up", tuple(blocks))
+
+
+def _fields(given: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[Quote]:
+    for name in names:
+        if value := given.get(name):
+            yield Quote(
+                clip(field_in_words(value).strip("\n"), _LONGEST),
+                f"The idea’s {name.replace('_', ' ').lower()}, as it was given",
+            )
+
+
+def _named(metric: Metric) -> str:
+    return f"{line(metric.name)} ({line(metric.label)})" if metric.label else line(metric.name)
+
+
+def _side(metric: Metric) -> str:
+    return "below" if metric.better == "lower" else "above"
+
+
+def _metrics(campaign: CampaignData) -> Iterator[Block]:
+    """The metrics of the contract that this campaign has."""
+    expected = {metric.name for metric in campaign.contract.metrics_of(str(campaign.status.options.get("profile", "")))}
+    rows = [
+        (
+            titled(_cell(metric.name), _cell(metric.unit)),
+            _cell(metric.label) or NONE,
+            f"{metric.better or NONE}{', decides' if metric.primary else ''}",
+            NONE if metric.target is None else f"{_side(metric)} {number(metric.target)}",
+            NONE if metric.guard is None else number(metric.guard),
+        )
+        for metric in campaign.contract.metric
+        if metric.name in expected or any(metric.name in run.record.metrics for run in campaign.runs)
+    ]
+    if rows:
+        columns = (
+            Column("Metric", "words"),
+            Column("What it is", "words"),
+            Column("Better"),
+            Column("Good"),
+            Column("May worsen by", "numbers"),
+        )
+        caption = "What is measured. A run that makes a metric worse by more than it may is not called improved."
+        yield Table(caption, columns, tuple(rows))
+
+
+def _judged(campaign: CampaignData, profile: Profile) -> Iterator[tuple[str, str]]:
+    """How verdicts come about, each with its heading."""
+    contract, planned = campaign.contract, campaign.planned
+    if comparable := contract.comparable_of(str(campaign.status.options.get("profile", ""))):
+        fair = f"Runs are compared only where {_list(comparable)} are the same"
+        if contract.varies:
+            fair += f"; {_list(contract.varies)} may be varied"
+        fair += ". Where a run needs others, the baseline’s code is executed at the run’s settings, as a matched control."
+        if contract.primary and contract.primary.moves_with:
+            moved, mover = line(contract.primary.name), line(contract.primary.moves_with)
+            fair += (
+                f" {moved} moves with {mover}: where that differs by more than {NEAR:.0%}, a run is held against what the "
+                "baseline’s code reaches at the same value, read between executions at several settings, or not at all."
+            )
+        yield "Fair comparison.", fair
+    if contract.primary is not None:
+        stages = ", then ".join(map(str, profile.run_seeds))
+        more = " while it looks better than what it is held against" if len(profile.run_seeds) > 1 else ""
+        yield ("Seeds.", f"The baseline should have {counted(profile.baseline_seeds, 'seed')}, a run {stages}{more}.")
+        yield (
+            "Verdicts.",
+            f"A run is compared with the run that its code started from and with the baseline, by a one-sided t test, the "
+            f"spread between seeds pooled. The chance that a campaign without any effect calls a run improved is held to "
+            f"{ALPHA:.0%}, shared out over the planned runs ({planned}), with {RESERVE:.0%} of it kept "
+            "for second looks.",
+        )
+    not_judged = contract.not_judged
+    if not_judged:
+        yield "Not judged.", "; ".join(not_judged).capitalize() + "."
+
+
+def _profile(campaign: CampaignData) -> Profile:
+    return campaign.contract.profiles.get(str(campaign.status.options.get("profile", "")), Profile())
+
+
+def _overrides(options: Mapping[str, Any]) -> str:
+    replaced = ", ".join(f"{line(str(key))} = {setting(value)}" for key, value in options.get("overrides", {}).items())
+    return f" Settings of it that were replaced: {replaced}." if replaced else ""
+
+
+def _agent(options: Mapping[str, Any]) -> str:
+    if options.get("agent") == "replay":
+        return "a recorded session was replayed; no model was asked."
+    said = f"{line(str(options.get('agent')))} with {line(str(options.get('model') or 'its own model'))}"
+    if options.get("architect"):
+        said += f", planned by {line(str(options['architect']))}"
+    if options.get("reviewer"):
+        said += f"; a reviewer, {line(str(options['reviewer']))}, commented on each run"
+    return f"{said}."
+
+
+def _budget(options: Mapping[str, Any]) -> str:
+    said = f"{counted(int(options['max_runs']), 'run')} besides the baseline, of at most {options['max_attempts']} attempts"
+    given = [
+        f"${options['max_cost']:g}" if options.get("max_cost") else "",
+        f"{options['max_tokens']:,} tokens" if options.get("max_tokens") else "",
+        f"{options['max_hours']:g} hours" if options.get("max_hours") else "",
+    ]
+    spending = ", ".join(filter(None, given))
+    return f"{said}; {spending or 'no limit of dollars, tokens or hours'}."
+
+
+def _limits(limits: LimitsSpec) -> str:
+    given = [duration(limits.time)]
+    given += [f"{duration(limits.silence)} without output"] if limits.silence else []
+    given += [f"{limits.memory / 1e9:g} GB of memory"] if limits.memory else []
+    given += [f"{limits.disk / 1e9:g} GB of disk"] if limits.disk else []
+    return ", ".join(given) + "."
+
+
+def _list(names: list[str]) -> str:
+    shown = [line(name) for name in names]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _cell(text: str) -> str:
+    return clip(line(text), _LONGEST_CELL)

@@ -1,0 +1,252 @@
+"""What came of a campaign: the write-up's sections on results and on every run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from ...campaign.contract import Metric
+from ...campaign.numbers import setting, titled
+from ...campaign.text import clip, in_words, line
+from ...claims.check import marked, words_on
+from ...statistics.ledger import ALPHA
+from ..campaign_data import CampaignData, Run
+from ..estimates import NONE, Estimates, beside_what, compared, counted, reference_label, with_error
+from ..figures import plots
+from ..references import Reference, references_of
+from ..summary import summarize
+from ..terminal.difference import beside
+from .document import Block, Column, Items, Paragraph, Pictures, Quote, Section, Table, quoted_lines
+
+_MANY = 20
+"""With more runs than this, each is told in fewer words."""
+_WORDS = (1500, 400)
+"""Characters of an agent's text, for few runs and for many."""
+_WHY = 500
+_SHORT = 90
+_MOST_SETTINGS = 12
+_BESIDE = 5
+"""Runs whose numbers stand beside each other in one table."""
+_MOST_METRICS = 80
+_OUTPUT_LINES = 30
+_PLUS_MINUS = "± is the standard error of a mean over seeds; it is missing where no spread between seeds was measured."
+
+
+def results(campaign: CampaignData, estimates: Estimates) -> Section:
+    """The conclusion, the primary metric of all runs with intervals, all metrics of the best one, and the figures."""
+    blocks: list[Block] = [Paragraph(summarize(campaign, estimates).headline)]
+    if campaign.no_baseline and campaign.output:
+        shown = "\n".join(quoted_lines(campaign.output)[-_OUTPUT_LINES:])
+        blocks.append(Quote(shown, "The end of its output"))
+    blocks += _overview(campaign, estimates)
+    blocks += _beside_baseline(campaign, estimates)
+    blocks += _pictures(campaign)
+    return Section("Results", tuple(blocks))
+
+
+def every_run(campaign: CampaignData) -> Section:
+    """All runs in order, the failed ones and the rejected changes too."""
+    tried = campaign.runs[1:]
+    if not tried:
+        return Section("Every run", (Paragraph("No run besides the baseline is recorded."),))
+    opening = "All runs in their order, whatever came of them. What was rejected or failed is below its run."
+    sections = tuple(_run(campaign, run, _WORDS[len(tried) > _MANY]) for run in tried)
+    return Section("Every run: ablations and what did not work", (Paragraph(opening),), sections)
+
+
+def all_numbers(campaign: CampaignData, estimates: Estimates) -> Section | None:
+    """Every metric of every run; None where there is none."""
+    valued = [run for run in campaign.runs if run.record.metrics]
+    known = [metric.name for metric in campaign.contract.metric]
+    others = dict.fromkeys(name for run in valued for name in run.record.metrics if name not in known)
+    names = [*(name for name in known if any(name in run.record.metrics for run in valued)), *others][:_MOST_METRICS]
+    if not names:
+        return None
+    units = {metric.name: metric.unit for metric in campaign.contract.metric}
+    left_out = len(known) + len(others) - _MOST_METRICS
+    tables = []
+    for first in range(0, len(valued), _BESIDE):
+        shown = valued[first : first + _BESIDE]
+        columns = (Column("Metric", "words"), *(Column(_name(run), "numbers") for run in shown))
+        rows = tuple(
+            (titled(_short(name), units.get(name, "")), *(estimates.mean(run, name) for run in shown)) for name in names
+        )
+        runs = f"{_name(shown[0])} to {_name(shown[-1])}" if len(shown) > 1 else _name(shown[0])
+        tables.append(Table(f"All metrics, {runs}.", columns, rows))
+    rest = f" {counted(left_out, 'more metric')} are in the records." if left_out > 0 else ""
+    return Section(
+        "All numbers",
+        (Paragraph(f"Every metric of every run that has any, in the order of the contract. {_PLUS_MINUS}{rest}"), *tables),
+    )
+
+
+def reference_table(campaign: CampaignData, run: Run) -> Table | None:
+    """The references of the run, each with its numbers; None where that is the baseline as it is."""
+    found, primary = references_of(campaign, run), campaign.primary
+    if not found or primary is None:
+        return None
+    mover = next((metric for metric in campaign.contract.metric if metric.name == primary.moves_with), None)
+    metrics = [primary, *([mover] if mover else [])]
+    has_notes = any(each.why_none for each in found)
+    columns = [Column("Reference", "words"), Column("Settings", "words"), Column("Seeds", "numbers")]
+    columns += [Column(_titled(metric), "numbers") for metric in metrics]
+    columns += [Column("No reference, since", "words")] if has_notes else []
+    rows = [
+        (
+            line(each.name.replace("run_0", "the baseline")),
+            _short(", ".join(f"{name} = {setting(value)}" for name, value in each.overrides.items())) or NONE,
+            str(max(map(len, each.values.values()), default=0)),
+            *(_mean_of(each, metric) for metric in metrics),
+            *((_short(each.why_none) or NONE,) if has_notes else ()),
+        )
+        for each in found
+    ]
+    return Table("The baseline’s code at other settings, executed as this run’s reference.", tuple(columns), tuple(rows))
+
+
+def _mean_of(reference: Reference, metric: Metric) -> str:
+    values = reference.values.get(metric.name)
+    if not values:
+        return NONE
+    found = beside(values, values, None)
+    return with_error(found.value, found.value_error)
+
+
+def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
+    primary = campaign.primary
+    if primary is None or not campaign.runs:
+        return
+    tested = any(run.record.verdict.against_baseline for run in campaign.runs)
+    elsewhere = any(reference_label(run) != "the baseline" for run in campaign.runs)
+    columns = [Column("Run"), Column("From", "numbers"), Column("Verdict"), Column("Seeds", "numbers")]
+    columns.append(Column(_titled(primary), "numbers"))
+    if tested:
+        columns += [Column("Against", "words")] if elsewhere else []
+        columns += [Column("Difference", "numbers"), Column("Limits", "numbers"), Column("p", "numbers")]
+    rows = []
+    for run in campaign.runs:
+        record = run.record
+        cells = [
+            "baseline" if record.run == 0 else str(record.run),
+            NONE if record.parent is None else str(record.parent),
+            NONE if record.run == 0 else in_words(record.verdict.kind),
+            str(len(record.seeds) or 1) if record.metrics else NONE,
+            estimates.mean(run, primary.name),
+        ]
+        if tested and elsewhere:
+            cells.append(_short(reference_label(run).removeprefix("the ")) if record.verdict.against_baseline else NONE)
+        rows.append((*cells, *(compared(record.verdict.against_baseline) if tested else ())))
+    caption = f"All runs: {_short(primary.name)}, {primary.better} is better. {_PLUS_MINUS}"
+    if tested:
+        caption += (
+            f" Difference, limits and p are against {'what the column Against names' if elsewhere else 'the baseline'}; the "
+            f"limits of all runs hold together in {1 - 2 * ALPHA:.0%} of campaigns, p is one-sided and corrected for "
+            "all planned runs. The verdict is against the run in the column From."
+        )
+    yield Table(caption, tuple(columns), tuple(rows))
+
+
+def _beside_baseline(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
+    """The best run's metrics beside those of its reference."""
+    best, primary = campaign.best, campaign.primary
+    if best is None or primary is None:
+        return
+    rows = [
+        (
+            _titled(metric),
+            metric.better or NONE,
+            estimates.reference(best, metric.name),
+            estimates.mean(best, metric.name),
+            estimates.difference(best, metric.name),
+        )
+        for metric in campaign.contract.metric
+        if metric.name in best.record.metrics
+    ]
+    columns = (
+        Column("Metric", "words"),
+        Column("Better"),
+        Column("Baseline" if reference_label(best) == "the baseline" else "Reference", "numbers"),
+        Column(_name(best), "numbers"),
+        Column("Difference", "numbers"),
+    )
+    caption = (
+        f"{_name(best)} ({in_words(best.record.verdict.kind)}) beside {beside_what(best, _short(primary.name))}. Only "
+        f"{_short(primary.name)} is tested, the other metrics are context. {_PLUS_MINUS}"
+    )
+    yield Table(caption, columns, tuple(rows))
+
+
+def _pictures(campaign: CampaignData) -> Iterator[Pictures]:
+    """The first by itself, the others in pairs."""
+    shown = tuple(plots(campaign))
+    for first, last in ((0, 1), *((place, place + 2) for place in range(1, len(shown), 2))):
+        if shown[first:last]:
+            yield Pictures(shown[first:last])
+
+
+def _run(campaign: CampaignData, run: Run, limit: int) -> Section:
+    record = run.record
+    blocks: list[Block] = [Paragraph(_facts(run))]
+    if record.hypothesis:
+        blocks.append(_said(campaign, run, "hypothesis", limit, "The agent’s hypothesis, before the run"))
+    if record.verdict.why:
+        blocks.append(Paragraph(f"{clip(line(record.verdict.why), _WHY).rstrip('.')}.", lead="Verdict:"))
+    if references := reference_table(campaign, run):
+        blocks.append(references)
+    if record.advice:
+        blocks.append(Paragraph("What may help to explain the results, and is no evidence:"))
+        blocks.append(Items(tuple(clip(line(each), _WHY) for each in record.advice)))
+    if record.interpretation:
+        blocks.append(_said(campaign, run, "interpretation", limit, "The agent’s interpretation, after the run"))
+    lost = [each.record for each in run.lost]
+    if lost:
+        blocks.append(
+            Items(
+                tuple(
+                    f"Attempt {each.number}, {in_words(each.status)}: {clip(line(each.why), _WHY) or 'no reason on record'}"
+                    for each in lost
+                )
+            )
+        )
+    return Section(f"Run {record.run}: {in_words(record.verdict.kind)}", tuple(blocks))
+
+
+def _facts(run: Run) -> str:
+    """Where the run came from, what it changed, and at which settings it was."""
+    record = run.record
+    said = "" if record.parent is None else f"From {'the baseline' if record.parent == 0 else f'run {record.parent}'}. "
+    if run.change.text:
+        marks = Counter(row[:1] for row in run.change.text.split("\n") if not row.startswith(("+++", "---")))
+        said += f"{counted(marks['+'], 'line')} added, {marks['-']} removed. "
+    else:
+        said += f"{run.change.missing} "
+    differing = [
+        f"{_short(name)} = {clip(setting(each.value), _SHORT)}"
+        + ("" if each.baseline is None else f" (baseline {clip(setting(each.baseline), _SHORT)})")
+        for name, each in record.settings.items()
+        if each.differs
+    ]
+    if differing:
+        more = f" and {len(differing) - _MOST_SETTINGS} more" if len(differing) > _MOST_SETTINGS else ""
+        said += f"Settings that differ from the baseline’s: {'; '.join(differing[:_MOST_SETTINGS])}{more}."
+    return said.strip()
+
+
+def _said(campaign: CampaignData, run: Run, name: str, limit: int, source: str) -> Quote:
+    """The agent’s words that the record has as `name`. What a record contradicts is marked, as in the notes."""
+    text = clip(getattr(run.record, name), limit)
+    records = [each.record for each in campaign.runs]
+    findings = words_on(run.record.model_copy(update={name: text}), records, campaign.contract)[name]
+    return Quote(marked(text, findings), source)
+
+
+def _name(run: Run) -> str:
+    return "Baseline" if run.record.run == 0 else f"Run {run.record.run}"
+
+
+def _titled(metric: Metric) -> str:
+    return titled(_short(metric.name), line(metric.unit))
+
+
+def _short(text: str) -> str:
+    return clip(line(text), _SHORT)

@@ -1,0 +1,97 @@
+"""A document as Typst, which becomes a PDF without any other program.
+
+All text stands in string literals, where Typst reads no markup, so nothing of it can be any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ...campaign.text import line, verbatim
+from ..figures import Plot
+from .document import Block, Code, Document, Items, Paragraph, Pictures, Quote, Section, Table, Written, pieces, quoted_lines
+
+
+def render_typst(document: Document) -> str:
+    """The source; it expects a `NAME.pdf` beside it for each of the document's pictures."""
+    return verbatim("writeup/document.typ") + "".join(f"#{each}\n" for each in _document(document))
+
+
+def literal(text: str) -> str:
+    """A string of Typst that is exactly `text`."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def escape(text: str) -> str:
+    """One line of text as an expression; long words may break."""
+    return "(" + " + h(0pt) + ".join(literal(piece) for piece in pieces(line(text)) or [""]) + ")"
+
+
+def _document(document: Document) -> Iterator[str]:
+    yield f"set document(title: {literal(line(document.title))})"
+    yield f"front({escape(document.title)}, {escape(document.about)}, {_body(document.abstract)})"
+    for section in document.sections:
+        yield from _section(section, 1)
+    if document.appendices:
+        yield "appendices()"
+        yield 'set heading(numbering: "A.1")'
+    for section in document.appendices:
+        yield from _section(section, 1)
+
+
+def _section(section: Section, level: int) -> Iterator[str]:
+    yield f"heading(level: {level}, {escape(section.title)})"
+    yield from map(_block, section.blocks)
+    for inner in section.sections:
+        yield from _section(inner, level + 1)
+
+
+def _body(blocks: Sequence[Block]) -> str:
+    return "{" + "; ".join(map(_block, blocks)) + "}"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Paragraph(text, lead):
+            return f"par(strong({escape(lead)}) + [ ] + {escape(text)})" if lead else f"par({escape(text)})"
+        case Items(items):
+            return f"list({', '.join(escape(item) for item in items)})"
+        case Quote(text, source):
+            return f"quoted({escape(source)}, {_quoted(quoted_lines(text))})"
+        case Written(text, model):
+            return f"written({escape(model)}, {escape(text)})"
+        case Table():
+            return _table(block)
+        case Pictures(plots):
+            return f"pictures({', '.join(map(_picture, plots))})"
+        case Code():
+            rest = f" + par({escape(block.rest)})" if block.rest else ""
+            return f"(code({escape(block.about)}, {_lines(block)}){rest})"
+
+
+def _lines(code: Code) -> str:
+    return "(" + "".join(f"({literal(mark)}, {literal(text)}),\n" for mark, text in code.folded) + ")"
+
+
+def _picture(plot: Plot) -> str:
+    alt = literal(line(f"{plot.title}. {plot.alt}"))
+    return f"figure(image({literal(f'{plot.name}.pdf')}, alt: {alt}), caption: {escape(plot.legend)})"
+
+
+def _quoted(lines: Sequence[str]) -> str:
+    """Line by line, with their indents."""
+    rows = []
+    for each in lines:
+        indent = len(each) - len(each.lstrip())
+        rows.append(f"h({indent / 2:g}em) + {escape(each)}" if indent else escape(each))
+    return " + linebreak() + ".join(rows)
+
+
+def _table(table: Table) -> str:
+    widths = ", ".join("1fr" if wraps else "auto" for wraps in table.wraps)
+    sides = ", ".join("right" if column.kind == "numbers" else "left" for column in table.columns)
+    header = ", ".join(f"strong({escape(column.title)})" for column in table.columns)
+    cells = ",\n".join(", ".join(escape(cell) for cell in row) for row in table.rows)
+    body = f"table(columns: ({widths},), align: ({sides},), table.header(rule, {header}, thin), {cells}, rule)"
+    name = "short-table" if table.is_short else "long-table"
+    return f"{name}({body}, {escape(table.caption)})"

@@ -1,0 +1,252 @@
+"""`harness writeup`: a campaign as a paper, every sentence of it rendered from records.
+
+A person's own section of notes.txt goes along, marked as theirs. A model may write what connects the tables (`prose`); it
+never touches them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ... import __version__
+from ...campaign.errors import CannotGoOn
+from ...campaign.layout import Layout
+from ...campaign.text import clip, duration, in_words, line
+from ...campaign.usage import Usage
+from ..campaign_data import CampaignData, change_between
+from ..conclusion import learnt, supported
+from ..estimates import NONE, Estimates, counted
+from ..notes import person_section
+from ..reproduction import commands
+from ..summary import state_in_words, summarize, target_in_words, when
+from ..terminal.status_page import cost, tokens
+from . import method, outcome
+from .caveats import threats
+from .document import Block, Code, Column, Document, Paragraph, Quote, Section, Table, Written
+
+_LONGEST_TITLE = 300
+_LONGEST_PERSON = 40_000  # characters
+_LONGEST_CLAIM, _MOST_CLAIMS = 300, 20
+_MOST_LINES = 1500
+"""Of the diff in the appendix."""
+
+SLOTS = {
+    "Introduction": "what the idea is, why it could work, and what was to be found out",
+    "Results": "what the table of runs and the figures show of the primary metric, and of what it costs elsewhere",
+    "Every run": "what was learnt from run to run, the failures and rejected changes included",
+    "Conclusion": "what follows, what stays open, and what to do next",
+}
+"""The places of a model's text, as the document calls them, and what each is for."""
+
+
+@dataclass(frozen=True)
+class Prose:
+    """What a model wrote: paragraphs by slot. `unsourced` are its numbers and claims that no record holds, a line each."""
+
+    model: str
+    paragraphs: Mapping[str, Sequence[str]]
+    usage: Usage
+    unsourced: Sequence[str] = ()
+
+
+def read_person(layout: Layout) -> str:
+    """What a person wrote into the notes; empty where there are none. Raises CannotGoOn where they cannot be read."""
+    try:
+        return person_section(layout.notes.read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise CannotGoOn(f"{layout.notes}: cannot be read: {error.strerror}.") from error
+
+
+def compose(campaign: CampaignData, person: str, prose: Prose | None = None) -> Document:
+    """The whole document."""
+    estimates = Estimates(campaign)
+    introduction = Section("Introduction", _written(prose, "Introduction"))
+    conclusion = Section("Conclusion", _written(prose, "Conclusion"))
+    theirs = Section("A person’s words", (Quote(clip(person, _LONGEST_PERSON), "A person’s section of the notes"),))
+    return Document(
+        title=clip(line(str(campaign.idea.get("Title", ""))), _LONGEST_TITLE) or campaign.name,
+        about=(
+            f"Campaign {campaign.name}, begun {when(campaign.created)}. {state_in_words(campaign.status)} Rendered from its "
+            f"records by harness {__version__}."
+        ),
+        made=campaign.status.since,
+        abstract=_abstract(campaign, estimates, prose),
+        sections=tuple(
+            section
+            for section in (
+                introduction if introduction.blocks else None,
+                method.idea(campaign),
+                method.method(campaign),
+                method.set_up(campaign),
+                _with(outcome.results(campaign, estimates), _written(prose, "Results")),
+                _with(outcome.every_run(campaign), _written(prose, "Every run")),
+                threats(campaign, _unsourced(prose)),
+                conclusion if conclusion.blocks else None,
+                theirs if person.strip() else None,
+                _spending(campaign, prose),
+                _reproduction(campaign),
+            )
+            if section is not None
+        ),
+        appendices=tuple(
+            section for section in (_change(campaign), outcome.all_numbers(campaign, estimates)) if section is not None
+        ),
+    )
+
+
+def _abstract(campaign: CampaignData, estimates: Estimates, prose: Prose | None) -> tuple[Block, ...]:
+    records = [run.record for run in campaign.runs[1:]]
+    sentences = [summarize(campaign, estimates).headline]
+    if records:
+        tried = counted(len(records), "run")
+        sentences = [
+            f"An idea was taken through {tried} of an experiment; in each, a coding agent edited the code, and the harness "
+            "ran and measured it.",
+            *sentences,
+            supported(campaign.contract, estimates.judge, records),
+            *target_in_words(campaign),
+            learnt(records),
+        ]
+    reading = (
+        "Every sentence and number outside the marked quotations comes from the campaign’s records. Quotations are words of "
+        "the idea, of the agent or of a person, and are not measured."
+    )
+    if prose:
+        reading += (
+            f" Paragraphs marked with its name in the sections {_listed(list(prose.paragraphs))} were "
+            f"written by {line(prose.model)}; their numbers and directions were checked against the records."
+        )
+    return Paragraph(" ".join(sentences)), Paragraph(reading)
+
+
+def _unsourced(prose: Prose | None) -> list[str]:
+    if prose is None or not prose.unsourced:
+        return []
+    shown = "; ".join(clip(line(each), _LONGEST_CLAIM).rstrip(".") for each in prose.unsourced[:_MOST_CLAIMS])
+    more = len(prose.unsourced) - _MOST_CLAIMS
+    return [
+        f"Numbers and directions in the text by {line(prose.model)} that no record holds: {shown}"
+        f"{f'; and {more} more' if more > 0 else ''}."
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _written(prose: Prose | None, slot: str) -> tuple[Block, ...]:
+    return tuple(Written(line(text), line(prose.model)) for text in prose.paragraphs.get(slot, ())) if prose else ()
+
+
+def _with(section: Section, blocks: tuple[Block, ...]) -> Section:
+    return Section(section.title, (*section.blocks, *blocks), section.sections)
+
+
+def _spending(campaign: CampaignData, prose: Prose | None) -> Section:
+    """Tokens, dollars and time: of each run, and in all."""
+    rows = []
+    for record in (run.record for run in campaign.runs):
+        used = [record.usage, *([record.review.usage] if record.review else [])]
+        costs = [each.cost for each in used if each.cost is not None]
+        rows.append(
+            (
+                "baseline" if record.run == 0 else str(record.run),
+                str(len(record.attempts)) if record.run else NONE,
+                tokens(sum(each.sent for each in used)),
+                tokens(sum(each.received for each in used)),
+                cost(sum(costs) if len(costs) == len(used) else None),
+                duration(sum(each.seconds for each in used)),
+                duration(record.seconds),
+            )
+        )
+    usage, status = campaign.status.usage, campaign.status
+    total = (
+        f"In all: {counted(status.runs, 'run')} besides the baseline, {usage.sent + usage.received:,} tokens, cost "
+        f"{cost(usage.cost)}, {duration(status.seconds)} of agent and executions."
+    )
+    if prose:
+        total += (
+            f" The text by {line(prose.model)} in this document took {prose.usage.sent + prose.usage.received:,} tokens, "
+            f"cost {cost(prose.usage.cost)}."
+        )
+    columns = ("Attempts", "Tokens sent", "Received", "Cost", "Agent", "Executions")
+    blocks: list[Block] = [Paragraph(total)]
+    if rows:
+        header = (Column("Run"), *(Column(title, "numbers") for title in columns))
+        blocks.append(Table("What each run used; Agent is the time of agent and reviewer.", header, tuple(rows)))
+    return Section("Cost", tuple(blocks))
+
+
+def _reproduction(campaign: CampaignData) -> Section:
+    """Commits and seeds of all runs, and the commands for the baseline and the best one."""
+    blocks: list[Block] = [
+        Paragraph(
+            "Commits are those of the campaign’s own git repository, in its folder. Where the versions are those of the "
+            "set-up and the machine is alike, the same commit, command and seed give the same numbers, times excepted."
+        )
+    ]
+    rows = []
+    for record in (run.record for run in campaign.runs):
+        seeds = record.seeds or ([] if record.seed is None else [record.seed])
+        rows.append(
+            (
+                "baseline" if record.run == 0 else str(record.run),
+                record.commit[:12] or NONE,
+                _ranges(seeds) or "unknown",
+                when(record.started) or "not executed here",
+                duration(record.seconds),
+            )
+        )
+    if rows:
+        header = (Column("Run"), Column("Commit"), Column("Seeds"), Column("Begun"), Column("Took", "numbers"))
+        blocks.append(Table("Where each number comes from.", header, tuple(rows)))
+    shown = dict.fromkeys(run.record.run for run in (campaign.baseline, campaign.best) if run is not None)
+    for run in (campaign.runs[number] for number in shown):
+        if text := commands(campaign, run.record):
+            name = "the baseline" if run.record.run == 0 else f"run {run.record.run}"
+            blocks.append(
+                Code(text, f"Commands that execute {name} again, in the campaign’s folder, each seed in a folder beside it:")
+            )
+    return Section("Reproduction", tuple(blocks))
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """`0–9, 12`."""
+    found: list[list[int]] = []
+    for seed in seeds:
+        if found and seed == found[-1][-1] + 1:
+            found[-1].append(seed)
+        else:
+            found.append([seed])
+    return ", ".join(f"{each[0]}–{each[-1]}" if len(each) > 2 else ", ".join(map(str, each)) for each in found)
+
+
+def _change(campaign: CampaignData) -> Section | None:
+    """What the accepted run changed, against the baseline; where none was accepted, that of the best one."""
+    baseline, best = campaign.baseline, campaign.best
+    if baseline is None or best is None:
+        return None
+    run = best.record.run
+    change = change_between(campaign, baseline.record, best.record)
+    if best.record.verdict.kind == "improved":
+        title, opening = "The accepted change", f"What the accepted run, run {run}, changed against the baseline."
+    else:
+        title = "The change of the best run"
+        opening = (
+            f"No run was accepted. This is what run {run} changed against the baseline: of the runs that are evidence "
+            f"it is the best beside its reference, and the verdict on it is: {in_words(best.record.verdict.kind)}."
+        )
+    if not change.text:
+        return Section(title, (Paragraph(opening), Paragraph(change.missing)))
+    rows = change.text.rstrip("\n").split("\n")
+    code = Code(
+        "\n".join(rows[:_MOST_LINES]),
+        f"From the baseline to run {run}:",
+        "diff",
+        max(0, len(rows) - _MOST_LINES),
+        change.command,
+    )
+    return Section(title, (Paragraph(opening), code))

@@ -1,0 +1,353 @@
+"""Recording: what was measured becomes the record, the notes and a commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..campaign.budget import spent
+from ..campaign.errors import CannotGoOn
+from ..campaign.files import files_below, write_atomically
+from ..campaign.journal import CLOSE
+from ..campaign.open_campaign import CampaignPart, OpenCampaign
+from ..campaign.record import AttemptRecord, Record, ReviewRecord, VerdictRecord
+from ..campaign.text import in_words
+from ..campaign.turn import Turn, latest, turn_key
+from ..campaign.usage import Usage
+from ..claims.check import checked
+from ..execution.executions import Executions
+from ..execution.measurements import Measurements, start_step
+from ..results.run_results import read_run
+from ..results.sanity import broken_where_known, check_sanity
+from ..statistics.comparability import compare_metrics, compare_settings
+from .conclusion import conclude, cost
+from .notes import person_section, render_notes
+
+IN_GIT = 1_000_000  # bytes; larger files (checkpoints) stay out of git
+
+
+class Recorder(CampaignPart):
+    """Writes records, notes and commits of results; knows which run's code comes next."""
+
+    def __init__(self, opened: OpenCampaign, executions: Executions) -> None:
+        super().__init__(opened)
+        self._measurements = Measurements(opened)
+        self._executions = executions
+
+    def recover(self) -> None:
+        """Undo what a crash left half done in the repository."""
+        if self._journal.is_done("start"):
+            kept = self._journal.is_done
+            self._repository.recover(lambda step: step == CLOSE or kept(step), self._campaign.code)
+
+    def start(self) -> None:
+        """The first commit: idea, options, contract and the untouched experiment."""
+
+        def effect() -> dict[str, Any]:
+            self._repository.create()
+            root = self._campaign.root
+            campaign = self._campaign
+            own = (campaign.idea_file, campaign.options_file, campaign.replayed, campaign.given)
+            names = [*campaign.experiment_files, *(path.name for path in own)]
+            on_disk = [path for name in names for path in _files_below(root, root / name)]
+            code = {path: (root / path).read_bytes() for path in on_disk if path in self._campaign.code}
+            others = [path for path in on_disk if path not in code]
+            commit = self._repository.commit("start", f"Start: {self._campaign.idea.Title}", code, others)
+            return {"commit": commit, "given": self._campaign.run_folder(0).is_dir()}
+
+        self._journal.once("start", effect)
+        self._journal.once("environment", self._executions.describe_environment)
+        for sentence in self._campaign.contract.not_judged:
+            self._view.say(f"the contract has {sentence}")
+
+    def has(self, run: int) -> bool:
+        """Whether `run` is recorded."""
+        return self._journal.is_done(f"run_{run}/record")
+
+    def record_baseline(self) -> Record:
+        """The record of run 0. Raises CannotGoOn when the contract's own rules say that it is no baseline."""
+        return self._once(0, self._baseline)
+
+    def record(self, run: int) -> Record:
+        """The record of `run`, from what its attempts left."""
+        return self._once(run, lambda: self._record(run))
+
+    def judge_again(self, run: int) -> Record:
+        """Judge a recorded run with the seeds that it has now. Those of the baseline change what later runs are held to."""
+        records = self._measurements.records
+        old = records[run]
+        if run == 0:
+            by_seed, seeds = self._measurements.baseline_by_seed()
+            facts: dict[str, Any] = {"seeds": seeds, "metrics": compare_metrics(by_seed, None)}
+        else:
+            measured = self._measurements.measured_run(run)
+            facts = {
+                "seeds": list(measured.by_seed),
+                "metrics": compare_metrics(list(measured.by_seed.values()), records[0]),
+                "warnings": [*old.warnings, *(text for text in measured.failed_seeds if text not in old.warnings)],
+            }
+            verdict = self._measurements.judge().judge(measured)
+            if facts["seeds"] != old.seeds or _rests_on(verdict) != _rests_on(old.verdict):
+                facts |= {"verdict": verdict, "earlier_verdicts": [*old.earlier_verdicts, old.verdict]}
+        seconds = sum(attempt.seconds for attempt in old.attempts) + self._measurements.seconds_beside(run)
+        new = old.model_copy(update=facts | {"seconds": seconds})
+        new.write(self._campaign.run_folder(run))
+        self._commit(CLOSE, f"Run {run}: looked at again, {in_words(new.verdict.kind)}", run, {})
+        self.put_start_code(len(records))
+        self._view.recorded(new)
+        return new
+
+    def put_start_code(self, run: int) -> None:
+        """Put the code in place that `run` is to start from, where a second look has changed which that is: not where it has
+        begun, or where a person has changed the code that is there."""
+        if self._measurements.turns(run):
+            return
+        best = self._measurements.best(self._measurements.records)
+        if self._measurements.start_of(run)["from"] == best.run or self._opened.person_diff():
+            return
+        number = sum(e["step"].startswith(start_step(run)) for e in self._journal.of("done"))
+        step = f"{start_step(run)}{number}"
+        title = f"Run {run} starts from run {best.run}"
+
+        def effect() -> dict[str, Any]:
+            return {"commit": self._commit(step, title, run, self._code_of(best)), "from": best.run}
+
+        self._journal.once(step, effect)
+
+    def add_scores(self, run: int, evals: str, skipped: list[str]) -> Record:
+        """Add to a run's record what a further scoring left. Its verdict stands: it rests on what all runs are scored by."""
+        folder = self._campaign.run_folder(run)
+        old = Record.read(folder)
+        by_seed = (
+            list(self._measurements.measured_run(run).by_seed.values()) if run else self._measurements.baseline_by_seed()[0]
+        )
+        baseline = Record.read(self._campaign.run_folder(0)) if run else None
+        found = [*map(str, by_seed[0].findings), *skipped]
+        new = old.model_copy(
+            update={
+                "metrics": compare_metrics(by_seed, baseline),
+                "warnings": [*old.warnings, *(text for text in found if text not in old.warnings)],
+            }
+        )
+        new.write(folder)
+        self._write_notes()
+        self._commit(CLOSE, f"Run {run}: scored by {evals}", run, {})
+        self._view.recorded(new)
+        return new
+
+    def add_review(self, record: Record, review: ReviewRecord | None, warning: str) -> None:
+        """Add the reviewer's advice, or why there is none, to the record of a run."""
+        warnings = [*record.warnings, *([warning] if warning and warning not in record.warnings else [])]
+        folder = self._campaign.run_folder(record.run)
+        Record.read(folder).model_copy(update={"review": review, "warnings": warnings}).write(folder)
+        self._write_notes()
+
+    def close(self, ended: bool) -> None:
+        """Render the notes and commit what came after the last record: the agent's last words, the journal's last line.
+
+        Where the campaign has `ended`, the notes close with the harness's own conclusion.
+        """
+        if not self.has(0):
+            return
+        records = self._campaign.read_records()
+        used = spent(self._journal.events)
+        words = cost(records, used.tokens, used.usage.cost, used.seconds)
+        self._write_notes(conclude(self._campaign.contract, self._measurements.judge(), records, words) if ended else "")
+        self._commit(CLOSE, "Where the campaign stands", len(records), {})
+
+    def _once(self, run: int, make: Any) -> Record:
+        step = f"run_{run}/record"
+        fresh = not self._journal.is_done(step)
+
+        def effect() -> dict[str, Any]:
+            record: Record = make()
+            # Before the commit, which is to hold both; a crash in between has both written again, from the same results.
+            record.write(self._campaign.run_folder(run))
+            self._write_notes()
+            title = f"Run {run}: {record.status}, {in_words(record.verdict.kind)}"
+            # Until this step is done its record is not among `records`.
+            best = self._measurements.best([*self._measurements.records, record])
+            commit = self._commit(step, title, run, self._code_of(best))
+            self._repository.tag(f"run_{run}", commit)
+            return {"commit": commit, "status": record.status, "verdict": record.verdict.kind, "from": best.run}
+
+        self._journal.once(step, effect)
+        record = Record.read(self._campaign.run_folder(run))
+        if fresh:
+            self._view.recorded(record)
+        return record
+
+    def _baseline(self) -> Record:
+        given = self._journal.result("start")["given"]
+        folder = self._campaign.run_folder(0)
+        results = read_run(folder, self._campaign.contract)
+        contract = self._campaign.contract
+        if given:
+            broken = broken_where_known(contract, results.numbers, results.settings)
+        else:
+            broken = check_sanity(contract, self._options.profile, results)
+        if broken:
+            raise CannotGoOn(
+                "the baseline is no evidence, so nothing could be compared with it: "
+                + "; ".join(broken)
+                + f". Mend the experiment or its contract; what it left is in {folder}."
+            )
+        execution = {} if given else self._journal.result("run_0/execute")
+        others = [] if given else self._measurements.executed(0, "seed")
+        by_seed, seeds = self._measurements.baseline_by_seed()
+        lost = [f"seed {seed} is missing: {result['failure']['why']}" for seed, result in others if result["failure"]]
+        return Record(
+            run=0,
+            status="completed",
+            verdict=VerdictRecord(
+                kind="baseline", why="Given, not executed here." if given else "The untouched experiment."
+            ),
+            commit=self._journal.result("start")["commit"],
+            command=" ".join(self._executions.command(0)),
+            given=given,
+            seed=None if given else self._campaign.contract.seed,
+            seeds=[] if given else seeds,
+            settings=compare_settings(results, None),
+            metrics=compare_metrics(by_seed, None),
+            warnings=[*map(str, results.findings), *execution.get("warnings", []), *lost],
+            seconds=self._measurements.seconds_beside(0),
+            started=self._measurements.started("run_0/"),
+            environment={} if given else self._journal.result("environment"),
+        )
+
+    def _record(self, run: int) -> Record:
+        turns = self._measurements.turns(run)
+        last = turns[-1]
+        attempts = [self._attempt(turn) for turn in turns]
+        done = attempts[-1].status == "completed"
+        usage = Usage()
+        for turn in turns:
+            usage += turn.usage
+        facts: dict[str, Any] = {
+            "run": run,
+            "commit": last.commit or last.base,
+            "parent": self._measurements.parent(run).run,
+            "hypothesis": latest(turn.hypothesis for turn in turns),
+            "plan": latest(turn.plan for turn in turns),
+            "description": "\n\n".join(filter(None, (latest(t.description for t in turns), last.words))),
+            "command": " ".join(self._executions.command(run)),
+            "attempts": attempts,
+            "usage": usage,
+            "started": self._measurements.started(f"run_{run}/"),
+            "environment": self._journal.result("environment"),
+            "messages": [text for turn in turns for text in turn.messages],
+            "seconds": sum(attempt.seconds for attempt in attempts) + self._measurements.seconds_beside(run),
+        }
+        if not done:
+            why = f"no attempt of {len(attempts)} could be executed well; the last: {attempts[-1].why}"
+            return Record(status="failed", verdict=VerdictRecord(kind="failed", why=why), **facts)
+        execution = self._journal.result(f"{turn_key(run, last.attempt)}/execute")
+        measured = self._measurements.measured_run(run)
+        results, seed, baseline = measured.results, self._campaign.contract.seed, self._measurements.records[0]
+        verdict, idle = self._measurements.judge().judge(measured), self._idle(last)
+        without_effect = verdict.kind == "no_effect"
+        return Record(
+            status="completed",
+            verdict=verdict,
+            seed=seed,
+            seeds=list(measured.by_seed),
+            control=measured.control,
+            frontier=list(measured.frontier),
+            settings=compare_settings(results, baseline),
+            metrics=compare_metrics(list(measured.by_seed.values()), baseline),
+            warnings=[
+                *map(str, results.findings),
+                *execution["warnings"],
+                *_unconfined(execution),
+                *measured.failed_seeds,
+                *measured.fixed_seeds,
+                *(idle if without_effect else []),
+            ],
+            advice=[] if without_effect else idle,
+            **facts,
+        )
+
+    def _idle(self, turn: Turn) -> list[str]:
+        """What of the change the smoke test did not execute, in a sentence."""
+        smoke = self._journal.result(f"{turn.key}/smoke_test") or {}
+        lines = smoke.get("never_ran")
+        return [f"these changed lines never ran in the smoke test: {lines}"] if lines else []
+
+    def _attempt(self, turn: Turn) -> AttemptRecord:
+        """What became of a turn: the first thing in its way, or that it was executed."""
+        pre_check = self._journal.result(f"{turn.key}/pre_check")
+        smoke = self._journal.result(f"{turn.key}/smoke_test")
+        executed = self._journal.result(f"{turn.key}/execute")
+        status: Any = "completed"
+        why, seconds = "", 0.0
+        if pre_check and pre_check["rejected"]:
+            status, why = ("no_answer" if turn.no_answer else "rejected"), pre_check["rejected"]
+        for result in filter(None, (smoke, executed)):
+            seconds += result["outcome"]["seconds"]
+            if result["failure"]:
+                status, why = result["failure"]["status"], result["failure"]["why"]
+        if turn.all_completed and pre_check is None:
+            status, why = "no_answer", "the agent said ALL_COMPLETED"
+        return AttemptRecord(
+            number=turn.attempt,
+            status=status,
+            why=why,
+            commit=turn.commit,
+            by_person=turn.by_person,
+            forced=turn.forced,
+            restored=turn.restored,
+            usage=turn.usage,
+            seconds=round(seconds, 3),
+        )
+
+    def _code_of(self, record: Record) -> dict[str, bytes]:
+        return self._repository.files(record.commit, self._campaign.code)
+
+    def _commit(self, step: str, title: str, run: int, code: dict[str, bytes]) -> str:
+        """Results, record, notes and journal, with `code` put in place; what a person edited meanwhile stays."""
+        campaign = self._campaign
+        root = campaign.root
+        paths = [p for p in _files_below(root, campaign.run_folder(run)) if (root / p).stat().st_size <= IN_GIT]
+        own = [campaign.record_file(run - 1), campaign.notes, campaign.session, campaign.journal]
+        paths += [str(path.relative_to(root)) for path in own if path.is_file()]
+        return self._repository.commit(step, title, code, paths, keep=self._repository.edited(code))
+
+    def _write_notes(self, closing: str = "") -> None:
+        campaign = self._campaign
+        old = campaign.notes.read_text(encoding="utf-8", errors="replace") if campaign.notes.exists() else ""
+        text = render_notes(
+            campaign.idea,
+            campaign.contract,
+            self._options.profile,
+            checked(campaign.read_records(), campaign.contract),
+            person=person_section(old),
+            closing=closing,
+        )
+        write_atomically(campaign.notes, text)
+        turns = sorted(campaign.root.glob("run_*/attempts/*/session.md"), key=_turn_order)
+        write_atomically(campaign.session, "".join(path.read_text(encoding="utf-8") for path in turns))
+
+
+def _rests_on(verdict: VerdictRecord) -> list[Any]:
+    """What a verdict was formed from: how many seeds, beside what, and what was doubted."""
+    compared = [each for each in (verdict.against_parent, verdict.against_baseline) if each]
+    return [verdict.caveats, *((each.reference, each.seeds, each.reference_seeds) for each in compared)]
+
+
+def _unconfined(execution: dict[str, Any]) -> list[str]:
+    if execution["outcome"]["confined"]:
+        return []
+    return ["This system could not hold the experiment to its own folders; it could have written elsewhere."]
+
+
+def _files_below(root: Path, path: Path) -> list[str]:
+    """Regular files at and below `path`, relative to `root`; links are not followed."""
+    if path.is_symlink() or not path.exists():
+        return []
+    if path.is_file():
+        return [str(path.relative_to(root))]
+    return [str(file.relative_to(root)) for file in files_below(path)]
+
+
+def _turn_order(path: Path) -> tuple[int, int]:
+    return int(path.parts[-4].removeprefix("run_")), int(path.parts[-2])

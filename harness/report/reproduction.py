@@ -1,0 +1,70 @@
+"""How a run's numbers are made again, by hand, in the campaign's folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..campaign.protocols import CACHE, EVAL_FOLDER, FOLLOWS, READS
+from ..campaign.record import Record
+from ..campaign.text import line
+from ..execution.scoring import filled
+from .campaign_data import CampaignData
+
+_CACHE = f'"${{{CACHE}:-${{HARNESS_CACHE:-$HOME/.cache/harness}}/lab}}"'
+
+
+def commands(campaign: CampaignData, record: Record) -> str:
+    """The commands that give a run's numbers again, and those of the controls and points of the frontier that were executed
+    for it, each seed in a folder of its own beside the campaign's; empty where nothing was executed."""
+    seeds = record.seeds or ([] if record.seed is None else [record.seed])
+    if record.given or not seeds:
+        return ""
+    parts = [_executions(campaign, f"run-{record.run}", record.run, record.commit, seeds, {})]
+    for each in (record.control, *record.frontier):
+        if each is not None and each.seeds:
+            name = re.sub(r"[^\w.=-]+", "-", each.name)
+            lines = _executions(campaign, name, record.run, campaign.runs[0].record.commit, each.seeds, each.overrides)
+            parts.append(f"# {line(each.name)}: the baseline's code at other settings\n{lines}")
+    return "\n".join(parts)
+
+
+def _executions(
+    campaign: CampaignData, name: str, run: int, commit: str, seeds: Sequence[int], overrides: Mapping[str, Any]
+) -> str:
+    """The loop over `seeds` that executes and scores `commit`."""
+    rows = "\n".join(f"  {row}" for row in _execution(campaign, name, run, commit, overrides))
+    return f"for seed in {' '.join(map(str, seeds))}; do (\n{rows}\n) done"
+
+
+def _execution(campaign: CampaignData, name: str, run: int, commit: str, overrides: Mapping[str, Any]) -> Iterator[str]:
+    """As `execution` and `laboratory` have it: what prepares and what scores is that of the untouched experiment."""
+    contract, options = campaign.contract, campaign.status.options
+    untouched, out_dir = campaign.runs[0].record.commit, f"run_{run}"
+    scores = f"{out_dir}/{EVAL_FOLDER}"
+    folder = f"{shlex.quote(f'../{campaign.name}-{name}-seed-')}$seed"
+    settings = json.dumps({**options.get("overrides", {}), **overrides})
+    variables = f"HARNESS_PROFILE={shlex.quote(str(options.get('profile', '')))} HARNESS_SEED=$seed"
+    yield "set -e"
+    yield f"git clone --quiet . {folder}"
+    yield f"cd {folder}"
+    yield f"export PYTHONHASHSEED=0 {variables} HARNESS_OVERRIDES={shlex.quote(settings)}"
+    if contract.prepare or contract.scorer:
+        yield f"export {CACHE}={_CACHE}"
+    if contract.prepare:
+        yield f'mkdir -p "${CACHE}"'
+        yield f"git checkout --quiet {untouched}"
+        yield f"HARNESS_SEED={contract.seed} {READS}=/dev/null {shlex.join(contract.prepare)}"
+    yield f"git checkout --quiet {commit}"
+    yield f"mkdir {out_dir}"
+    follows = f"{FOLLOWS}=1 " if contract.scorer else ""
+    yield follows + shlex.join(part.format(out_dir=out_dir) for part in contract.command)
+    if contract.scorer:
+        places = {"{out_dir}": out_dir, "{scores}": scores}
+        yield f"git checkout --quiet {untouched}"
+        yield f"rm -rf {scores}"
+        yield f"mkdir {scores}"
+        yield shlex.join(filled(part, places) for part in contract.scorer)

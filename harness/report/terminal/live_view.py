@@ -1,0 +1,128 @@
+"""The view on a terminal: the table of runs, the phases of the run in hand, and its last line of output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from ...campaign.record import Record
+from ...campaign.text import clean, duration, line
+from .columns import cut
+from .run_table import run_table
+from .status import PHASES, Primary, Row, row
+from .status_page import cost, tokens
+
+_REST = 9  # lines of the view besides the table's rows
+
+
+@dataclass
+class _Phase:
+    name: str
+    begun: float
+    expected: float | None
+    seconds: float | None = None
+    """How long it took; None while it is in hand."""
+
+
+class LiveView:
+    """Redraws the end of the terminal a few times a second; what is worth keeping is printed above it."""
+
+    def __init__(self, primary: Primary | None, rows: Sequence[Row], console: Console) -> None:
+        """`rows` are the runs that are recorded already."""
+        self._primary = primary
+        self._rows = {each.run: each for each in rows if each.attempt is None}
+        self._console = console
+        self._title = ""
+        self._phases: list[_Phase] = []
+        self._last_line = ""
+        self._notice = ""
+        self._live = Live(
+            console=console, get_renderable=self._render, refresh_per_second=4, transient=True, vertical_overflow="crop"
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def begin(self, run: int, max_runs: int, attempt: int, phase: str, expected: float | None = None) -> None:
+        title = f"run {run} of {max_runs}" if run else "run 0, the baseline"
+        # The reviewer speaks about a run and not about one of its attempts.
+        title += f", attempt {attempt}" if attempt else ""
+        now = time.monotonic()
+        self._end_phase(now)
+        if title != self._title:
+            self._phases = []
+        self._title = title
+        self._last_line = ""
+        self._phases.append(_Phase(PHASES.get(phase, phase), now, expected))
+
+    def tick(self, line_of_output: str) -> None:
+        self._last_line = line(line_of_output) or self._last_line
+
+    def say(self, text: str) -> None:
+        place = f"{self._title}: " if self._title else ""
+        self._console.print(Text(place + clean(text)))
+
+    def recorded(self, record: Record) -> None:
+        self._end_phase(time.monotonic())
+        self._last_line = ""
+        done = row(record.model_dump(), self._primary)
+        self._rows = self._rows | {done.run: done}
+
+    def notice(self, text: str) -> None:
+        """A line about the campaign as a whole; from any thread. The next redrawing shows it."""
+        self._notice = text
+
+    def _end_phase(self, now: float) -> None:
+        if self._phases and self._phases[-1].seconds is None:
+            self._phases[-1].seconds = now - self._phases[-1].begun
+
+    def _render(self) -> Group:
+        width, height = self._console.width, self._console.height
+        rows = [each for _, each in sorted(self._rows.items())]
+        lines: list[Text] = []
+        if rows:
+            header, *shown = run_table(rows, self._primary, width)
+            room = max(height - _REST - len(self._phases), 1)
+            hidden = len(shown) - room
+            if hidden > 0:  # the baseline stays: the others are compared with it
+                shown = [shown[0], *shown[hidden + 1 :]] if room > 1 else shown[-1:]
+            lines += [Text.from_ansi(each) for each in (header, *shown)]
+            lines += [Text(cut(self._spent(rows), width), style="dim"), Text("")]
+        if self._title:
+            lines.append(Text(cut(self._title, width), style="bold"))
+        now = time.monotonic()
+        lines += [self._phase(each, now) for each in list(self._phases)]
+        if self._last_line:
+            lines.append(Text(f"   {cut(self._last_line, width - 3)}", style="dim"))
+        if self._notice:
+            lines.append(Text(cut(self._notice, width), style="yellow"))
+        for each in lines:
+            each.no_wrap, each.overflow = True, "crop"
+        return Group(*lines)
+
+    def _phase(self, phase: _Phase, now: float) -> Text:
+        in_hand = phase.seconds is None
+        seconds = duration(round(now - phase.begun if phase.seconds is None else phase.seconds, 1))
+        about = f" of about {duration(round(phase.expected, 1))}" if in_hand and phase.expected is not None else ""
+        mark, style = (">", "cyan") if in_hand else ("✓", "green")
+        return Text(f" {mark} {phase.name:<10} {seconds}{about}", style=style)
+
+    def _spent(self, rows: Sequence[Row]) -> str:
+        known = [each.usage.cost for each in rows]
+        dollars = None if None in known else sum(each for each in known if each is not None)
+        used = sum(each.usage.sent + each.usage.received for each in rows)
+        words = f"cost {cost(dollars)}" if dollars is None else cost(dollars)
+        return f"recorded so far: {tokens(used)} tokens, {words}, {duration(round(sum(r.seconds for r in rows), 1))}"

@@ -1,0 +1,102 @@
+"""The view without a terminal: lines with times, for a log file or a CI job."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from ...campaign.numbers import number
+from ...campaign.record import Record
+from ...campaign.text import clean, duration, in_words, line
+from .status import PHASES, Primary, row
+
+HEARTBEAT = 30.0
+"""Seconds without a line after which one says what is still in hand."""
+
+
+class PlainView:
+    """Writes a line for everything that happens, and one now and then while something takes long.
+
+    `write` takes a line. When nobody reads any more (a closed pipe) the campaign goes on without a word.
+    """
+
+    def __init__(self, primary: Primary | None, write: Callable[[str], None], heartbeat: float = HEARTBEAT) -> None:
+        self._primary = primary
+        self._write = write
+        self._heartbeat = heartbeat
+        self._writing = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._phase = ""
+        self._place = ""
+        self._last_line = ""
+        self._begun = self._written = time.monotonic()
+        self._deaf = False
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def begin(self, run: int, max_runs: int, attempt: int, phase: str, expected: float | None = None) -> None:
+        tried = f", attempt {attempt}" if attempt else ""
+        self._phase = PHASES.get(phase, phase)
+        self._place = f"run {run} of {max_runs}{tried}: {self._phase}" if run else f"run 0, the baseline: {self._phase}"
+        self._last_line = ""
+        self._begun = time.monotonic()
+        self._line(self._place + (f" (about {duration(round(expected, 1))})" if expected is not None else ""))
+
+    def tick(self, line_of_output: str) -> None:
+        first = not self._last_line
+        self._last_line = line(line_of_output) or self._last_line
+        # An agent says little, and what it says first (that it is being installed) explains a wait of minutes.
+        if first and self._last_line and self._phase in ("agent", ""):
+            self._line(f"  {self._last_line}")
+
+    def say(self, text: str) -> None:
+        for each in clean(text).strip("\n").split("\n"):
+            self._line(f"  {each}")
+
+    def recorded(self, record: Record) -> None:
+        self._phase = self._place = ""
+        done = row(record.model_dump(), self._primary)
+        metric = ""
+        if self._primary is not None and done.value is not None:
+            metric = f"; {self._primary.name} {number(done.value)}"
+            metric += f" (baseline {number(done.baseline)})" if done.baseline is not None else ""
+        verdict = in_words(done.verdict)
+        self._line(
+            f"run {record.run}: {record.status}, {verdict}{metric}"
+            if verdict != record.status
+            else f"run {record.run}: {record.status}; {line(record.verdict.why)}"
+        )
+
+    def notice(self, text: str) -> None:
+        """A line about the campaign as a whole; from any thread."""
+        self._line(text)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(min(self._heartbeat / 10, 1.0)):
+            now = time.monotonic()
+            if self._place and now - self._written >= self._heartbeat:
+                after = f": {self._last_line}" if self._last_line else ""
+                self._line(f"  {self._phase} for {duration(round(now - self._begun))}{after}")
+
+    def _line(self, text: str) -> None:
+        with self._writing:
+            self._written = time.monotonic()
+            if self._deaf:
+                return
+            try:
+                self._write(f"{datetime.now():%H:%M:%S} {text}")
+            except OSError:
+                self._deaf = True

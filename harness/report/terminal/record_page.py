@@ -1,0 +1,265 @@
+"""The whole record of one run as `show` prints it: verdict, numbers with their noise, settings, attempts, and whose words
+are whose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from ...campaign.numbers import titled
+from ...campaign.text import clean, duration, in_words, line
+from ...campaign.usage import Usage
+from .columns import Cell, Column, cut, table, wrap
+from .difference import Difference, beside, set_with_errors
+from .run_table import COLOURS, OTHER
+from .status import values_of
+from .status_page import cost, tokens
+
+CSV = (
+    *("metric", "better", "primary", "value", "standard_error", "seeds", "reference", "reference_value"),
+    *("reference_standard_error", "reference_seeds", "difference", "difference_standard_error", "word"),
+)
+"""The columns of `harness show --csv`, which programs rely on."""
+WORD_COLOURS = {"better": "green", "worse": "red"}
+NO_REFERENCE = frozenset({"baseline", "not_comparable", "no_effect", "invalid", "failed"})
+"""Verdicts of runs whose numbers may not be called better or worse than another's."""
+
+
+def differences(
+    record: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapping[str, Any]
+) -> dict[str, Difference | None]:
+    """Each metric of a run beside that of its reference, the baseline or a control; None where it has none.
+
+    All are data as their files hold them. The primary metric takes the numbers and the noise that its verdict took.
+    """
+    better = {metric["name"]: metric["better"] for metric in contract["metric"]}
+    primary = next((metric["name"] for metric in contract["metric"] if metric["primary"]), None)
+    compared, control = record["verdict"].get("against_baseline") or {}, record.get("control")
+    answers = control if control and compared.get("reference") == control["name"] else None
+    on_frontier = bool(compared.get("frontier"))
+    found: dict[str, Difference | None] = {}
+    for name, metric in record["metrics"].items():
+        values = values_of(metric)
+        if answers:
+            theirs = answers["metrics"].get(name)
+        else:
+            other = baseline["metrics"].get(name)
+            theirs = values_of(other) if other else None
+        if record["run"] == 0 or not theirs or (on_frontier and name != primary):
+            found[name] = None  # on a frontier nothing was measured where the run stands
+        elif name == primary:
+            own = beside(values, theirs, better.get(name))
+            if on_frontier or compared.get("sd") is not None:
+                own = replace(
+                    own,
+                    value=compared["mean"],
+                    reference=compared["reference_mean"],
+                    seeds=compared["seeds"],
+                    reference_seeds=compared["reference_seeds"],
+                    sd=compared.get("sd") or own.sd,
+                    reference_sd=compared.get("reference_sd") or own.reference_sd,
+                )
+            found[name] = replace(own, tested=True, low=compared.get("low"), high=compared.get("high"))
+        else:
+            found[name] = beside(values, theirs, better.get(name))
+    return found
+
+
+def _heading(reference: str) -> str:
+    return {"run_0": "baseline", "frontier": "frontier"}.get(reference.partition(" ")[0], line(reference))
+
+
+def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapping[str, Any], width: int) -> str:
+    """The whole record of a run. What the agent and the reviewer said is marked as theirs."""
+    width = max(width, 40)
+    verdict, status = data["verdict"], data["status"]
+    colour = COLOURS.get(verdict["kind"], OTHER)
+    lines = [
+        click.style(f"Run {data['run']}: ", bold=True)
+        + (f"{status}, " if status != verdict["kind"] else "")
+        + click.style(in_words(verdict["kind"]), fg=colour),
+        *_wrapped(verdict["why"], width),
+    ]
+    review_usage = data["review"]["usage"] if data["review"] else None
+    seeds = data.get("seeds") or ([] if data["seed"] is None else [data["seed"]])
+    facts = {
+        "commit": data["commit"][:12],
+        "started from": "" if data["parent"] is None else f"run {data['parent']}",
+        "command": data["command"],
+        "seed" if len(seeds) == 1 else "seeds": ", ".join(map(str, seeds)),
+        "begun": data["started"],
+        "executed": duration(data["seconds"]) if not data["given"] else "no: given with the experiment",
+        "agent": _usage(data["usage"]) if data["attempts"] else "",
+        "reviewer": _usage(review_usage) if review_usage else "",
+    }
+    lines += [""] + [f"  {key:<13} {cut(text, width - 16)}" for key, text in facts.items() if text]
+    lines += _section("Hypothesis, as the agent stated it before the run", data["hypothesis"], width)
+    lines += _metrics(data, baseline, contract, width)
+    lines += _settings(data["settings"], width)
+    if data["attempts"]:
+        lines += ["", click.style("Attempts", bold=True)]
+        for attempt in data["attempts"]:
+            lines += _attempt(attempt, width)
+    lines += _list("Warnings", data["warnings"], width)
+    lines += _list("Advice", data.get("advice", []), width)
+    lines += _section("The agent's description", data["description"], width)
+    lines += _section("The agent's interpretation of the results", data["interpretation"], width)
+    lines += _section("The agent's plan", data["plan"], width)
+    if data["review"]:
+        lines += _section(f"Advice of the reviewer ({line(data['review']['model'])})", data["review"]["text"], width)
+    lines += _list("Told by a person", data["messages"], width)
+    lines += _list("Environment", [f"{key}: {value}" for key, value in data["environment"].items()], width)
+    return "\n".join(lines)
+
+
+def record_rows(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapping[str, Any]) -> list[list[Any]]:
+    """The run's metrics under the header `CSV`."""
+    metrics = {metric["name"]: metric for metric in contract["metric"]}
+    reference = (data["verdict"].get("against_baseline") or {}).get("reference") or "run_0"
+    rows: list[list[Any]] = []
+    for name, found in differences(data, baseline, contract).items():
+        known, metric = metrics.get(name, {}), data["metrics"][name]
+        values = values_of(metric)
+        own = found or beside(values, values, None)
+        rows.append(
+            [
+                *(name, known.get("better"), bool(known.get("primary")), metric["value"], own.value_error, len(values)),
+                *(
+                    (reference, found.reference, found.reference_error, found.reference_seeds)
+                    if found
+                    else (None, None, None, None)
+                ),
+                *((found.difference, found.error, word(data, found)) if found else (None, None, None)),
+            ]
+        )
+    return rows
+
+
+def word(data: Mapping[str, Any], found: Difference) -> str:
+    """What a metric's difference means; of a run that is no evidence nothing."""
+    return "" if data["verdict"]["kind"] in NO_REFERENCE else found.word
+
+
+def _metrics(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapping[str, Any], width: int) -> list[str]:
+    if not data["metrics"]:
+        return ["", "No metrics."]
+    found = differences(data, baseline, contract)
+    order = {metric["name"]: place for place, metric in enumerate(contract["metric"])}
+    units = {metric["name"]: metric.get("unit", "") for metric in contract["metric"]}
+    primary = next((metric["name"] for metric in contract["metric"] if metric["primary"]), None)
+    reference = (data["verdict"].get("against_baseline") or {}).get("reference") or "run_0"
+    columns = [
+        Column("name", "metric"),
+        Column("value", "value", right=True),
+        Column("reference", _heading(reference), right=True, drop=1),
+        Column("difference", "difference", right=True, drop=2),
+        Column("word", "", drop=3),
+    ]
+    rows = []
+    for name in sorted(data["metrics"], key=lambda name: (name != primary, order.get(name, len(order)))):
+        metric, other = data["metrics"][name], found[name]
+        own = other or beside(values_of(metric), values_of(metric), None)
+        value, theirs = set_with_errors(
+            [own.value, other.reference if other else None], [own.value_error, other.reference_error if other else None]
+        )
+        [difference] = set_with_errors([other.difference if other else None], [other.error if other else None], signs=True)
+        said = word(data, other) if other else ""
+        rows.append(
+            {
+                "name": Cell(titled(line(name), units.get(name, ""))),
+                "value": Cell(value),
+                "reference": Cell(theirs),
+                "difference": Cell(difference, WORD_COLOURS.get(said)),
+                "word": Cell(said, WORD_COLOURS.get(said)),
+            }
+        )
+    lines = ["", *table(columns, rows, width)]
+    if any(each is not None for each in found.values()):
+        said = how_to_read(primary, [row["word"].text for row in rows])
+        lines += ["", *(click.style(each, dim=True) for each in wrap(said, width, "", ""))]
+    return lines
+
+
+def how_to_read(primary: str | None, words: Iterable[str]) -> str:
+    """What stands below a table of metrics with these words."""
+    said = (
+        "± is one standard error, over seeds. Only the primary metric"
+        + (f", {line(primary)}," if primary else "")
+        + " is tested; of the others a word marks what chance gives in less than one case of twenty, each by itself."
+    )
+    if any(word.endswith("?") for word in words):
+        said += " A question mark: not tested, or one seed each, so that the noise is unknown."
+    return said
+
+
+def _settings(settings: Mapping[str, Mapping[str, Any]], width: int) -> list[str]:
+    columns = [
+        Column("name", "setting that differs"),
+        Column("value", "value", right=True),
+        Column("baseline", "baseline", right=True),
+        Column("source", "says", drop=1),
+    ]
+    rows = [
+        {
+            "name": Cell(name),
+            "value": Cell(_setting(each["value"])),
+            "baseline": Cell(_setting(each["baseline"])),
+            "source": Cell("the experiment" if each["source"] == "reported" else f"the {each['source']}"),
+        }
+        for name, each in settings.items()
+        if each["value"] != each["baseline"]
+    ]
+    if not rows:
+        return ["", "No setting differs from the baseline's."] if settings else []
+    return ["", *table(columns, rows, width)]
+
+
+def _setting(value: Any) -> str:
+    """A setting as one would write it; None is one that the run or the baseline does not have."""
+    return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _attempt(attempt: Mapping[str, Any], width: int) -> list[str]:
+    marks = [in_words(name) for name in ("by_person", "forced") if attempt[name]]
+    commit = f", commit {attempt['commit'][:12]}" if attempt["commit"] else ""
+    head = f"{in_words(attempt['status'])}{commit}"
+    head += f" ({', '.join(marks)})" if marks else ""
+    head += f", {_usage(attempt['usage'])}, executed {duration(attempt['seconds'])}"
+    lines = wrap(head, width, f"  {attempt['number']}  ", "     ")
+    lines += _wrapped(attempt["why"], width, "     ")
+    if attempt["restored"]:
+        lines += _wrapped("put back: " + "; ".join(attempt["restored"]), width, "     ")
+    return lines
+
+
+def _section(title: str, text: str, width: int) -> list[str]:
+    return ["", *_title(title, width), *_wrapped(text, width, "  | ")] if text else []
+
+
+def _title(text: str, width: int) -> list[str]:
+    return [click.style(each, bold=True) for each in wrap(text, width, "", "")]
+
+
+def _list(title: str, items: Sequence[str], width: int) -> list[str]:
+    if not items:
+        return []
+    lines = ["", *_title(title, width)]
+    for each in items:
+        lines += wrap(line(each), width, "  - ", "    ")
+    return lines
+
+
+def _wrapped(text: str, width: int, margin: str = "") -> list[str]:
+    lines: list[str] = []
+    for each in clean(text).expandtabs(4).strip("\n").split("\n") if text else []:
+        lines += wrap(each, width, margin, margin)
+    return lines
+
+
+def _usage(data: Mapping[str, Any]) -> str:
+    usage = Usage(**data)
+    dollars = "cost unknown" if usage.cost is None else cost(usage.cost)
+    return f"{tokens(usage.sent)} tokens sent, {tokens(usage.received)} received, {dollars}, {duration(usage.seconds)}"

@@ -1,0 +1,143 @@
+"""The table of a campaign's runs: what `log` shows, what stands above the live view, and the same as CSV and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from ...campaign.numbers import titled
+from ...campaign.text import duration, in_words
+from .columns import Cell, Column, table, wrap
+from .difference import beyond, set_with_errors, with_words
+from .status import CampaignStatus, Primary, Row
+from .status_page import cost, tokens
+
+COLOURS = {
+    "improved": "green",
+    "worse": "red",
+    "failed": "red",
+    "crashed": "red",
+    "in_hand": "cyan",
+    "all_completed": "green",
+    "baseline": None,
+    "not_significant": None,
+    "completed": None,
+}
+"""Of a verdict or a status; another one is something to look at."""
+OTHER = "yellow"
+_LONGEST_TITLE = 18
+
+CSV = (
+    *("run", "attempt", "status", "verdict", "metric", "value", "standard_error", "seeds", "baseline", "reference"),
+    *("difference", "difference_standard_error", "low", "high", "parent", "commit"),
+    *("tokens_sent", "tokens_received", "cost_usd", "seconds", "description"),
+)
+"""The columns of `harness log --csv`, which programs rely on."""
+
+
+def outcome(row: Row) -> str:
+    """What became of it in one word: of a run its verdict, of an attempt its status."""
+    return row.verdict or row.status
+
+
+def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[str]:
+    """A header and a line for each run, and for each attempt that was none. A line is no wider than `width`."""
+    rows = [row for row in rows if row.attempt is None or row.status != "completed"]
+    columns = [
+        Column("run", "run"),
+        Column("outcome", "verdict"),
+        Column("value", titled(primary.name[:_LONGEST_TITLE], primary.unit) if primary else "", right=True),
+        Column("difference", "difference", right=True, drop=1),
+        Column("seeds", "seeds", right=True, drop=5),
+        Column("tokens", "tokens", right=True, drop=6),
+        Column("cost", "cost", right=True, drop=3),
+        Column("time", "time", right=True, drop=4),
+        Column("description", "hypothesis", least=12, drop=2),
+    ]
+    values = set_with_errors([row.value for row in rows], [row.error for row in rows])
+    differences = set_with_errors([row.difference for row in rows], [row.difference_error for row in rows], signs=True)
+    description = [decided(row, primary) for row in rows]
+    differences = with_words(differences, description)
+    cells = []
+    for row, value, difference, word in zip(rows, values, differences, description, strict=True):
+        name, colour = outcome(row), {"better": "green", "worse": "red"}.get(word)
+        cells.append(
+            {
+                "run": Cell(str(row.run) if row.attempt is None else f"{row.run}.{row.attempt}"),
+                "outcome": Cell(in_words(name), COLOURS.get(name, OTHER), dim=row.attempt is not None),
+                "value": Cell(value),
+                "difference": Cell(difference, colour),
+                "seeds": Cell(str(row.seeds) if row.seeds else ""),
+                "tokens": Cell(tokens(row.usage.sent + row.usage.received)),
+                "cost": Cell(cost(row.usage.cost)),
+                "time": Cell(short_duration(row.seconds)),
+                "description": Cell(row.description),
+            }
+        )
+    return table(columns, cells, width)
+
+
+def decided(row: Row, primary: Primary | None) -> str:
+    """`better` or `worse` where the difference is beyond the noise, as the verdict measures it."""
+    if primary is None or row.low is None or row.high is None:
+        return ""
+    word = beyond(row.low, row.high, primary.better)
+    return "" if word == "not significant" else word
+
+
+def against_baseline(row: Row, primary: Primary | None) -> str:
+    """What a run's code is worth against the untouched one, in a sentence; empty where it has no reference."""
+    if primary is None or row.difference is None:
+        return ""
+    [number] = set_with_errors([row.difference], [row.difference_error], signs=True)
+    word = f", {decided(row, primary)}" if decided(row, primary) else ""
+    return f"Against {reference_in_words(row.reference)}: {primary.name} {number.strip()}{word}."
+
+
+def log(status: CampaignStatus, width: int) -> str:
+    """The table, and how to read it."""
+    if not status.rows:
+        return f"{status.name}: no run yet."
+    lines = run_table(status.rows, status.primary, width)
+    primary = status.primary
+    if primary is not None:
+        said = f"{titled(primary.name, primary.unit)}: {primary.better} is better."
+        if any(row.error is not None for row in status.rows):
+            said += " ± is one standard error, over seeds."
+        references = dict.fromkeys(row.reference for row in status.rows if row.reference)
+        if references:
+            said += f" Difference: from {' or '.join(reference_in_words(name) for name in references)}."
+        lines += ["", *(click.style(each, dim=True) for each in wrap(said, width, "", ""))]
+    return "\n".join(lines)
+
+
+def log_facts(status: CampaignStatus) -> list[dict[str, Any]]:
+    """The same facts for programs, an object a row; `metric` names what `value` and `baseline` are of."""
+    metric = status.primary.name if status.primary else None
+    return [asdict(row) | {"metric": metric} for row in status.rows]
+
+
+def log_records(status: CampaignStatus) -> list[list[Any]]:
+    """The same facts under the header `CSV`."""
+    metric = status.primary.name if status.primary else None
+    return [
+        [
+            *(row.run, row.attempt, row.status, row.verdict, metric, row.value, row.error, row.seeds or None),
+            *(row.baseline, row.reference, row.difference, row.difference_error, row.low, row.high),
+            *(row.parent, row.commit, row.usage.sent, row.usage.received, row.usage.cost, row.seconds, row.description),
+        ]
+        for row in status.rows
+    ]
+
+
+def short_duration(seconds: float) -> str:
+    """`0.6 s`, `17 s`, `12 min`: for a column."""
+    return duration(round(seconds) if seconds >= 10 else round(seconds, 1))
+
+
+def reference_in_words(name: str) -> str:
+    """The reference of a run: `run_0`, `control k=80`."""
+    return "the baseline" if name == "run_0" else name.replace("_", " ") if name.startswith("run_") else f"the {name}"

@@ -1,0 +1,338 @@
+"""Where a campaign stands: pure functions of its journal and records, also while another process runs it.
+
+Records are read as plain JSON, because `status` and `log` answer at once and may not wait for their models.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from ...campaign.budget import spent
+from ...campaign.journal import Event, read_events
+from ...campaign.layout import Layout, read_json
+from ...campaign.schema import SCHEMA
+from ...campaign.text import in_words, line
+from ...campaign.usage import Usage
+from ...execution.executors.output import end_of_output
+from ...statistics.noise import Noise, combine, squares_of
+
+State = Literal["new", "running", "interrupted", "crashed", "ended"]
+
+PHASES = {
+    "start": "start",
+    "environment": "environment",
+    "turn": "agent",
+    "pre_check": "pre-check",
+    "smoke_test": "smoke test",
+    "execute": "execution",
+    "record": "record",
+    "review": "review",
+}
+"""What people call the steps of the journal."""
+
+NO_EVIDENCE = ("baseline", "invalid", "not_comparable", "no_effect", "failed")
+"""Verdicts of runs that cannot be the best one."""
+
+_TAIL = 4096  # bytes of an output in which its last line is looked for
+_STEP = re.compile(r"(?:run_(\d+)/)?(?:attempt_(\d+)/)?([a-z_]+?)(?:_\d+)?")
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The metric that decides: its name in the results, its title for people, which way is better, and its unit."""
+
+    name: str
+    title: str
+    better: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run or, with `attempt`, one try at it. `seconds` and `usage` are of agent, experiment and reviewer."""
+
+    run: int
+    attempt: int | None
+    status: str
+    verdict: str = ""
+    value: float | None = None
+    """The primary metric, and the baseline's."""
+    baseline: float | None = None
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+    description: str = ""
+    """The hypothesis; of an attempt that failed, why."""
+    error: float | None = None
+    """Standard error of `value`, where the noise between seeds is known."""
+    seeds: int = 0
+    difference: float | None = None
+    """From the run's reference (the baseline, or a control), where the run was compared with it."""
+    difference_error: float | None = None
+    low: float | None = None
+    """Limits of the difference, corrected for all runs."""
+    high: float | None = None
+    reference: str = ""
+    parent: int | None = None
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the journal in people's words. `run` is None for what belongs to the whole campaign."""
+
+    name: str
+    run: int | None
+    attempt: int | None
+    phase: str
+
+
+@dataclass(frozen=True)
+class CampaignStatus:
+    """Everything that `status` says."""
+
+    name: str
+    folder: Path
+    title: str
+    state: State
+    reason: str
+    """Of the last ending: runs_spent, all_completed, session_over, budget, cannot_go_on, interrupted; or empty."""
+    message: str
+    exit_code: int | None
+    step: Step | None
+    """What is in hand or was when it stopped; None between two steps."""
+    since: str
+    """UTC, ISO 8601: when that step, or else the last event, was."""
+    expected: float | None
+    """Seconds that the last step of this kind took."""
+    last_line: str
+    """The end of the output of what is executed now."""
+    rows: tuple[Row, ...]
+    primary: Primary | None
+    best: Row | None
+    options: Mapping[str, Any]
+    usage: Usage
+    seconds: float
+    schema: int = SCHEMA
+
+    @property
+    def runs(self) -> int:
+        """Runs that are recorded, the baseline not counted."""
+        return sum(row.attempt is None and row.run > 0 and row.status in ("completed", "failed") for row in self.rows)
+
+    @property
+    def max_runs(self) -> int:
+        return int(self.options["max_runs"])
+
+
+def read_status(layout: Layout) -> CampaignStatus:
+    """Where the campaign in `layout` stands now. Raises CannotGoOn for a file of it that is damaged."""
+    running = layout.is_running()  # before the journal is read: what ends meanwhile has said so there
+    events = read_events(layout.journal)
+    facts = layout.facts()
+    records = layout.records()
+    primary = primary_metric(facts)
+    state, ending = state_of(events, running)
+    step, since = pending(events)
+    return CampaignStatus(
+        name=layout.name,
+        folder=layout.root,
+        title=str(read_json(layout.idea_file).get("Title", "")),
+        state=state,
+        reason=ending.get("reason", ""),
+        message=ending.get("message", ""),
+        exit_code=ending.get("exit_code"),
+        step=step,
+        since=since or str(facts["created"]),
+        expected=expected_seconds(events, step),
+        last_line=last_line(layout.output(step.name).parent) if step else "",
+        rows=rows(records, events, primary),
+        primary=primary,
+        best=best([row(record, primary) for record in records], primary),
+        options=options_in_force(facts, events),
+        usage=spent(events).usage,
+        seconds=spent(events).seconds,
+        schema=facts["schema"],
+    )
+
+
+def state_of(events: Sequence[Event], running: bool) -> tuple[State, Event]:
+    """The state, and the `ended` event that is still true (or an empty one)."""
+    if running:
+        return "running", {}
+    if not events:
+        return "new", {}
+    last = next((event for event in reversed(events) if event["event"] in ("opened", "ended")), events[-1])
+    if last["event"] != "ended":
+        return "crashed", {}
+    return ("interrupted" if last["reason"] == "interrupted" else "ended"), last
+
+
+def pending(events: Sequence[Event]) -> tuple[Step | None, str]:
+    """The step that was begun and is not done, and when it began; else None and the time of the last event."""
+    begun: dict[str, Event] = {}  # steps can lie in another: the last one begun is what happens
+    for event in events:
+        if event["event"] == "opened":
+            begun.clear()
+        elif event["event"] == "started":
+            begun[event["step"]] = event
+        elif event["event"] == "done":
+            begun.pop(event["step"], None)
+    if begun:
+        last = list(begun.values())[-1]
+        return step_of(last["step"]), str(last["time"])
+    return None, str(events[-1]["time"]) if events else ""
+
+
+def step_of(name: str) -> Step:
+    """`run_2/attempt_1/turn` in people's words."""
+    found = _STEP.fullmatch(name)
+    if found is None:
+        return Step(name, None, None, line(name))
+    run, attempt, phase = found.groups()
+    return Step(name, int(run) if run else None, int(attempt) if attempt else None, PHASES.get(phase, in_words(phase)))
+
+
+def expected_seconds(events: Sequence[Event], step: Step | None) -> float | None:
+    """How long the last finished step of the kind of `step` took."""
+    if step is None:
+        return None
+    done = (e for e in reversed(events) if e["event"] == "done" and step_of(e["step"]).phase == step.phase)
+    return next((float(event["seconds"]) for event in done), None)
+
+
+def last_line(home: Path) -> str:
+    """The last line of the output of an execution, running or not, that holds anything; empty where there is none."""
+    try:
+        text = end_of_output(home, _TAIL).decode(errors="replace")
+    except OSError:
+        return ""
+    return next((shown for each in reversed(text.split("\n")) if (shown := line(each))), "")
+
+
+def options_in_force(facts: Mapping[str, Any], events: Sequence[Event]) -> dict[str, Any]:
+    """The options that the campaign was made with, changed by each resume."""
+    options = dict(facts["options"])
+    for event in events:
+        options |= event.get("changes", {})
+    return options
+
+
+def primary_metric(facts: Mapping[str, Any]) -> Primary | None:
+    """The contract's primary metric."""
+    for metric in facts["contract"]["metric"]:
+        if metric["primary"]:
+            return Primary(metric["name"], metric["label"] or metric["name"], metric["better"], metric.get("unit", ""))
+    return None
+
+
+def row(record: Mapping[str, Any], primary: Primary | None) -> Row:
+    """A record as a row."""
+    metric = record["metrics"].get(primary.name) if primary else None
+    review = record["review"]
+    usage = _usage(record["usage"]) + (_usage(review["usage"]) if review else Usage())
+    values = values_of(metric) if metric else []
+    compared = record["verdict"].get("against_baseline") or {}
+    sd, reference_sd = compared.get("sd"), compared.get("reference_sd")
+    if sd is None:
+        own = combine([squares_of(values)]) if values else None
+        sd = own.sd if isinstance(own, Noise) else None
+    error = sd / math.sqrt(len(values)) if sd is not None and values else None
+    return Row(
+        run=record["run"],
+        attempt=None,
+        status=record["status"],
+        verdict=record["verdict"]["kind"],
+        value=metric["value"] if metric else None,
+        baseline=metric["baseline"] if metric else None,
+        error=error,
+        seeds=len(values),
+        difference=compared["mean"] - compared["reference_mean"] if compared else None,
+        difference_error=math.hypot(error, reference_sd / math.sqrt(compared["reference_seeds"]))
+        if error is not None and reference_sd is not None
+        else None,
+        low=compared.get("low"),
+        high=compared.get("high"),
+        reference=compared.get("reference", ""),
+        parent=record["parent"],
+        commit=record["commit"],
+        usage=usage,
+        seconds=record["seconds"] + usage.seconds,
+        description="the untouched experiment" if record["verdict"]["kind"] == "baseline" else record["hypothesis"],
+    )
+
+
+def values_of(metric: Mapping[str, Any]) -> list[float]:
+    """The numbers of a metric in a record, one a seed."""
+    return metric.get("values") or [metric["value"]]
+
+
+def rows(records: Sequence[Mapping[str, Any]], events: Sequence[Event], primary: Primary | None) -> tuple[Row, ...]:
+    """All runs and attempts in order, with those of the run in hand, which has no record yet."""
+    found: list[Row] = []
+    for record in records:
+        found += [
+            Row(
+                run=record["run"],
+                attempt=attempt["number"],
+                status=attempt["status"],
+                usage=_usage(attempt["usage"]),
+                seconds=attempt["seconds"] + attempt["usage"]["seconds"],
+                description=attempt["why"] or record["hypothesis"],
+            )
+            for attempt in record["attempts"]
+        ]
+        found.append(row(record, primary))
+    return (*found, *_in_hand(len(records), events))
+
+
+def best(found: Sequence[Row], primary: Primary | None) -> Row | None:
+    """The run with the best primary metric among those that are evidence; which is not to say that it is better."""
+    if primary is None:
+        return None
+    sound = [r for r in found if r.status == "completed" and r.verdict not in NO_EVIDENCE and r.value is not None]
+    sign = 1 if primary.better == "lower" else -1
+    return min(sound, key=lambda r: sign * (r.value or 0.0), default=None)
+
+
+def seconds_since(time: str) -> float:
+    """Seconds from `time` (ISO 8601) until now; 0 where a clock went backwards or `time` cannot be read."""
+    try:
+        then = datetime.fromisoformat(time)
+        return max(0.0, (datetime.now(UTC) - then).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _in_hand(run: int, events: Sequence[Event]) -> list[Row]:
+    """The attempts at `run`, from the journal."""
+    results = {e["step"]: e["result"] for e in events if e["event"] == "done"}
+    found: list[Row] = []
+    while (turn := results.get(key := f"run_{run}/attempt_{len(found) + 1}/turn")) is not None:
+        key = key.removesuffix("/turn")
+        pre_check, smoke, executed = (results.get(f"{key}/{phase}") for phase in ("pre_check", "smoke_test", "execute"))
+        status, why = "in_hand", ""
+        if pre_check is None and turn["all_completed"]:
+            status = "all_completed"
+        elif pre_check and pre_check["rejected"]:
+            status, why = ("no_answer" if turn["no_answer"] else "rejected"), pre_check["rejected"]
+        elif executed and not executed["failure"]:
+            status = "completed"
+        for result in (smoke, executed):
+            if result and result["failure"]:
+                status, why = result["failure"]["status"], result["failure"]["why"]
+        usage = _usage(turn["usage"])
+        executions = sum(result["outcome"]["seconds"] for result in (smoke, executed) if result)
+        seconds = executions + usage.seconds
+        description = why or turn["hypothesis"]
+        found.append(Row(run, len(found) + 1, status, usage=usage, seconds=seconds, description=description))
+    return found
+
+
+def _usage(data: Mapping[str, Any]) -> Usage:
+    return Usage(**data)

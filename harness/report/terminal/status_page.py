@@ -1,0 +1,180 @@
+"""Where a campaign stands, in words, and the same facts as JSON.
+
+Text with colours; whoever prints it drops them where there is no terminal. Ideas and outputs were written by others, so all
+of them pass through `harness.campaign.text`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from ...campaign.layout import RUNS, Layout
+from ...campaign.numbers import number
+from ...campaign.schema import SCHEMA
+from ...campaign.text import duration, in_words, line
+from .columns import Cell, Column, cut, len_of, table, wrap
+from .status import CampaignStatus, seconds_since
+
+
+def tokens(count: int) -> str:
+    """`950`, `12.3k`, `4.56M`."""
+    if count < 1000:
+        return str(count)
+    return f"{count / 1000:.3g}k" if count < 999_500 else f"{count / 1e6:.3g}M"
+
+
+def cost(dollars: float | None) -> str:
+    """Dollars; what is unknown is never 0."""
+    if dollars is None:
+        return "unknown"
+    if dollars == 0 or dollars >= 0.1:
+        return f"${dollars:.2f}"
+    return "$" + f"{float(f'{dollars:.2g}'):.8f}".rstrip("0")
+
+
+def typed(layout: Layout) -> str:
+    """What a person types to name a campaign in the folder that they are in."""
+    at_home = layout.root.resolve().parent == RUNS.resolve()
+    return shlex.quote(layout.name if at_home else str(layout.root))
+
+
+def status(status: CampaignStatus, name: str, width: int) -> str:
+    """Where a campaign stands, some lines. `name` is what a person types for it."""
+    lines = [click.style(status.name, bold=True) + f"  {cut(status.title, width - len_of(status.name) - 2)}"]
+    facts = [("state", _state(status))]
+    if status.step is not None and status.state == "running" and status.last_line:
+        facts.append(("last output", status.last_line))
+    facts.append(("runs", _runs(status)))
+    facts.append(("spent", spent(status)))
+    if status.primary is not None:
+        facts.append(("best so far", _best(status)))
+    facts.append(("folder", str(status.folder)))
+    if status.state != "running":
+        facts.append(("next", next_step(status, name)))
+    margin = max(len(key) for key, _ in facts) + 3
+    for key, text in facts:
+        lines += wrap(line(text), width, f" {key:<{margin - 2}} ", " " * margin)
+    return "\n".join(lines)
+
+
+def overview(statuses: Sequence[CampaignStatus], width: int) -> list[str]:
+    """A line a campaign."""
+    columns = [
+        Column("name", "campaign"),
+        Column("state", "state"),
+        Column("runs", "runs", drop=2),
+        Column("cost", "cost", right=True, drop=3),
+        Column("best", "best so far", least=16, drop=1),
+    ]
+    rows = []
+    for each in statuses:
+        title = each.primary.name if each.primary else ""
+        facts = {
+            "name": each.name,
+            "state": in_words(each.reason) if each.state == "ended" else in_words(each.state),
+            "runs": f"{each.runs} of {each.max_runs}",
+            "cost": cost(each.usage.cost),
+            "best": f"run {each.best.run}: {title} {number(each.best.value)}" if each.best else "",
+        }
+        rows.append({name: Cell(text) for name, text in facts.items()})
+    return table(columns, rows, width)
+
+
+def status_facts(status: CampaignStatus) -> dict[str, Any]:
+    """The same facts for programs."""
+    facts = asdict(status)
+    facts["folder"] = str(status.folder)
+    facts["runs"] = status.runs
+    facts["max_runs"] = status.max_runs
+    facts["age"] = round(seconds_since(status.since), 1)
+    facts["limits"] = {key: status.options[key] for key in ("max_cost", "max_tokens", "max_hours")}
+    return facts
+
+
+def spent(status: CampaignStatus) -> str:
+    """Tokens, dollars and hours, each with its limit where there is one."""
+    used, limits = status.usage, status.options
+    count = used.sent + used.received
+    parts = [
+        f"{tokens(count)} tokens" + _of(limits["max_tokens"] and tokens(limits["max_tokens"])),
+        (f"cost {cost(used.cost)}" if used.cost is None else cost(used.cost))
+        + _of(limits["max_cost"] and cost(limits["max_cost"])),
+        duration(status.seconds) + _of(limits["max_hours"] and f"{limits['max_hours']:g} h"),
+    ]
+    return ", ".join(parts)
+
+
+def next_step(status: CampaignStatus, name: str) -> str:
+    """What a person can do now, in a sentence."""
+    if status.schema < SCHEMA:
+        return f"`harness notes {name}` says what came of it. An earlier version made it: not continued."
+    resume = f"`harness resume {name}"
+    if status.state == "new":
+        return f"{resume}` begins."
+    if status.state == "crashed":
+        return f"The process that ran it ended without a word. {resume}` goes on; no finished run is repeated."
+    if status.state == "interrupted" or status.reason in ("confirmed", "scored"):
+        return f"{resume}` goes on."
+    if status.reason == "budget":
+        return f"{resume} --max-cost USD` (or --max-tokens, --max-hours) goes on with a larger budget."
+    if status.reason == "runs_spent":
+        return f"`harness notes {name}` says what came of it so far; {resume} --max-runs N` goes on with more runs."
+    if status.reason == "session_over":
+        return f"`harness notes {name}` says what came of it so far; {resume} --model M` goes on with a model."
+    if status.reason == "all_completed":
+        written = f"`harness notes {name}` says what came of it, `harness writeup {name}` makes a paper of it"
+        return f'{written}; `harness tell {name} "..."` and {resume}` ask for more.'
+    return f"{resume}` goes on when that is mended."
+
+
+def _state(status: CampaignStatus) -> str:
+    if status.state == "running":
+        if status.step is None:
+            return "running, between two steps"
+        since = duration(round(seconds_since(status.since), 1))
+        about = f" of about {duration(round(status.expected, 1))}" if status.expected is not None else ""
+        return f"running: {_place(status)}, for {since}{about}"
+    if status.state == "new":
+        return "not begun"
+    if status.state == "crashed":
+        return f"no process on this machine runs it; it was at: {_place(status)} ({status.since})"
+    word = "interrupted" if status.state == "interrupted" else f"ended: {in_words(status.reason)}"
+    return f"{word}. {status.message} ({status.since})"
+
+
+def _place(status: CampaignStatus) -> str:
+    step = status.step
+    if step is None:
+        return "between two steps"
+    if step.run is None:
+        return step.phase
+    attempt = f", attempt {step.attempt}" if step.attempt else ""
+    of = "the baseline" if step.run == 0 else f"of {status.max_runs}"
+    return f"run {step.run} {of if step.run else f'({of})'}{attempt}: {step.phase}"
+
+
+def _runs(status: CampaignStatus) -> str:
+    runs = [row for row in status.rows if row.attempt is None and row.run > 0]
+    completed = sum(row.status == "completed" for row in runs)
+    failed = f", {len(runs) - completed} failed" if completed < len(runs) else ""
+    return f"{completed} completed{failed}, of {status.max_runs}"
+
+
+def _best(status: CampaignStatus) -> str:
+    primary, found = status.primary, status.best
+    assert primary is not None
+    if found is None:
+        return "no run with evidence yet"
+    return (
+        f"run {found.run}: {primary.name} {number(found.value)}, baseline {number(found.baseline)} "
+        f"({primary.better} is better); {in_words(found.verdict)}"
+    )
+
+
+def _of(limit: Any) -> str:
+    return f" of {limit}" if limit else ""

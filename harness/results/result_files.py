@@ -1,0 +1,136 @@
+"""The files in which a run may have left results, and what is in them: JSON whose content nobody has checked yet.
+
+A file is read only when it can be one that this run wrote: regular, not a link, new enough, of a size that can be held.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ..campaign.protocols import EVAL_FOLDER, FACTS, FINAL_INFO, SKIPPED
+
+MAX_BYTES = 64 * 2**20
+"""Of one file. The largest that SAEBench writes, core with details of 65k features, is about 16 MB."""
+MAX_FILES = 100
+MAX_DEPTH = 8
+"""Folders below eval_results."""
+
+CLOCK_GRAIN = 2.0
+"""Seconds by which a file's time may lie before the clock's: some file systems keep it as coarsely as that."""
+
+
+class Unusable(Exception):
+    """Why a whole file is not read."""
+
+
+class Twice:
+    """Stands for the value of a key that an object has more than once: there is no telling which was meant."""
+
+
+def load(path: Path, newer_than: float | None) -> Any:
+    """The file's content. `newer_than` in seconds since the epoch. Raises Unusable, and nothing else."""
+    try:
+        with open(path, "rb", opener=_open_as_is) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise Unusable("not a regular file")
+            if newer_than is not None and status.st_mtime < newer_than - CLOCK_GRAIN:
+                raise Unusable("older than this run: something else wrote it")
+            if status.st_size > MAX_BYTES:
+                raise Unusable(f"larger than {MAX_BYTES // 2**20} MB, the most that is read")
+            content = file.read(MAX_BYTES)
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Unusable("a symbolic link, and links are not followed") from error
+        raise Unusable(f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Unusable(f"not UTF-8 (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise Unusable(f"not JSON: {error.msg}, line {error.lineno} column {error.colno}") from error
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise Unusable(f"cannot be read: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise Unusable("nested too deep or too large to be read") from error
+
+
+Found = tuple[list[tuple[str, Path]], list[tuple[str, str]]]
+"""Name and path of each file to look at; name and problem of what is passed over."""
+
+
+def result_files(out_dir: Path) -> Found:
+    """`final_info.json` first, then eval_results, then other JSON beside it."""
+    beside: list[tuple[str, Path]] = []
+    evaluations: list[tuple[str, Path]] = []
+    problems: list[tuple[str, str]] = []
+    try:
+        entries = _entries(out_dir)
+    except OSError as error:
+        return [], [(str(out_dir), f"cannot be read: {error.strerror}")]
+    for entry, is_link, is_folder in entries:
+        if entry == EVAL_FOLDER and is_folder:
+            evaluations, problems = _evaluations(out_dir / entry)
+        elif entry == EVAL_FOLDER and is_link:
+            problems.append((entry, "a symbolic link, and links are not followed"))
+        elif entry.endswith(".json"):
+            beside.append((entry, out_dir / entry))
+    found = [*evaluations, *beside]
+    found.sort(key=lambda item: item[0] != FINAL_INFO)
+    return _at_most(found, problems)
+
+
+def evaluation_files(folder: Path) -> Found:
+    """The files of a folder of evaluations, wherever it is; their names begin with `eval_results`."""
+    return _at_most(*_evaluations(folder))
+
+
+def _evaluations(folder: Path) -> Found:
+    found: list[tuple[str, Path]] = []
+    problems: list[tuple[str, str]] = []
+    pending = [(folder, f"{EVAL_FOLDER}/")]
+    for place, prefix in pending:
+        try:
+            entries = _entries(place)
+        except OSError as error:
+            problems.append((prefix, f"cannot be read: {error.strerror}"))
+            continue
+        for entry, is_link, is_folder in entries:
+            name = prefix + entry
+            if is_folder and name.count("/") <= MAX_DEPTH:
+                pending.append((place / entry, f"{name}/"))
+            elif is_folder:
+                problems.append((name, f"more than {MAX_DEPTH} folders deep, not read"))
+            elif entry.endswith(".json") and entry not in (FACTS, SKIPPED):
+                found.append((name, place / entry))
+            elif is_link:
+                problems.append((name, "a symbolic link, and links are not followed"))
+    return sorted(found), problems
+
+
+def _entries(folder: Path) -> list[tuple[str, bool, bool]]:
+    """Name, whether it is a link, whether it is a folder."""
+    with os.scandir(folder) as listing:
+        return sorted((entry.name, entry.is_symlink(), entry.is_dir(follow_symlinks=False)) for entry in listing)
+
+
+def _at_most(found: list[tuple[str, Path]], problems: list[tuple[str, str]]) -> Found:
+    if len(found) > MAX_FILES:
+        problems.append((EVAL_FOLDER, f"{len(found)} files; only the first {MAX_FILES} are read"))
+    return found[:MAX_FILES], problems
+
+
+def _open_as_is(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # a named pipe must not block the harness
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        found.update((key, Twice()) for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+    return found

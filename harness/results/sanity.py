@@ -1,0 +1,125 @@
+"""Whether results are evidence at all: what must be there, the contract's sanity rules, and what its metrics can be.
+
+A healthy result may still be a bad one; which of two is better is for `verdict` to say.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TypeGuard
+
+from ..campaign.contract import Contract, Metric, SanityRule, Setting
+from ..campaign.numbers import number, setting
+from .reading import Results
+
+_BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
+    "above": (operator.gt, "not above"),
+    "below": (operator.lt, "not below"),
+    "at_least": (operator.ge, "less than"),
+    "at_most": (operator.le, "more than"),
+}
+
+
+def check_sanity(contract: Contract, profile: str, results: Results) -> list[str]:
+    """Why these results are no evidence, a sentence each; empty when they are.
+
+    What the reader could not believe counts where it concerns a metric that must be there or that decides, a value that a
+    rule is about, or a setting that says which runs are comparable.
+    """
+    rules = [rule for rule in contract.sanity if _applies(rule, results.settings)]
+    whys = {rule.value: rule.why for rule in rules}
+    bounds = {bound for rule in rules for name in _BOUNDS if isinstance(bound := getattr(rule, name), str)}
+    watched = {metric.name for metric in contract.metrics_of(profile)} | bounds | {*whys, *contract.comparable}
+    if contract.primary is not None:
+        watched.add(contract.primary.name)
+    found = [finding for finding in results.findings if finding.name in watched]
+    problems = [_with_why(str(finding), whys.get(finding.name, "")) for finding in found]
+    if not results.metrics and not problems:
+        problems = ["no number was read", *map(str, results.findings)]
+    for name in missing_metrics(contract, profile, results):
+        if all(finding.name != name for finding in found):
+            near = difflib.get_close_matches(name, results.metrics, n=1)
+            problems.append(f"{name} is missing: no result file has it{f', but {near[0]} is there' if near else ''}")
+    return problems + broken_rules(contract, results.numbers, results.settings)
+
+
+def missing_metrics(contract: Contract, profile: str, results: Results, *, evals: Collection[str] = ()) -> list[str]:
+    """The names of metrics that a run under `profile` must have and these results do not.
+
+    `evals`: where they are fewer than a run's, as a smoke test's are, those that were scored; others' metrics do not miss.
+    """
+
+    def is_others(metric: Metric) -> bool:
+        return bool(evals and metric.sources) and not any(name.split(".")[0] in evals for name in metric.sources)
+
+    wanted = [metric for metric in contract.metrics_of(profile) if not is_others(metric)]
+    return [metric.name for metric in wanted if metric.name not in results.metrics]
+
+
+def broken_rules(contract: Contract, metrics: Mapping[str, float], settings: Mapping[str, Setting]) -> list[str]:
+    """The contract's rules and ranges that these values break, a sentence each: value, bound and what it means.
+
+    A value that is absent breaks a rule only if it says `present`, and so does a bound that is absent. Where a metric and a
+    setting have one name, the metric is meant.
+    """
+    values: dict[str, Setting] = {**settings, **metrics}
+    problems = [
+        _with_why(problem, rule.why)
+        for rule in contract.sanity
+        if _applies(rule, settings)
+        for problem in _broken(rule, values)
+    ]
+    for metric in contract.metric:
+        value = metrics.get(metric.name)
+        if value is not None and metric.minimum is not None and value < metric.minimum:
+            problems.append(f"{metric.name} is {number(value)} and can be no less than {number(metric.minimum)}")
+        if value is not None and metric.maximum is not None and value > metric.maximum:
+            problems.append(f"{metric.name} is {number(value)} and can be no more than {number(metric.maximum)}")
+    return problems
+
+
+def broken_where_known(contract: Contract, metrics: Mapping[str, float], settings: Mapping[str, Setting]) -> list[str]:
+    """As `broken_rules`, of results that were made elsewhere: what they do not have is not asked of them."""
+    rules = [rule.model_copy(update={"present": False}) for rule in contract.sanity]
+    return broken_rules(contract.model_copy(update={"sanity": rules}), metrics, settings)
+
+
+def _applies(rule: SanityRule, settings: Mapping[str, Setting]) -> bool:
+    return all(settings.get(name) == value for name, value in rule.when.items())
+
+
+def _broken(rule: SanityRule, values: Mapping[str, Setting]) -> Iterator[str]:
+    value = values.get(rule.value)
+    bounds = [(name, bound) for name in _BOUNDS if (bound := getattr(rule, name)) is not None]
+    if value is None:
+        if rule.present:
+            yield f"{rule.value} is missing"
+    elif (rule.finite or bounds) and not _is_number(value):
+        yield f"{rule.value} is {setting(value)}, not a finite number"
+    elif _is_number(value):
+        for name, bound in bounds:
+            holds, words = _BOUNDS[name]
+            limit = values.get(bound) if isinstance(bound, str) else bound
+            if not _is_number(limit):
+                if limit is not None or rule.present:
+                    yield f"{rule.value} cannot be checked: its bound {bound} is {setting(limit)}"
+            elif not holds(value, limit * rule.times):
+                yield f"{rule.value} is {number(value)}, {words} {_in_words(bound, limit, rule.times)}"
+
+
+def _is_number(value: Setting) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _in_words(bound: float | str, limit: float, times: float) -> str:
+    reached = number(limit * times)
+    if not isinstance(bound, str):
+        return reached
+    return f"{bound} ({reached})" if times == 1 else f"{number(times)} x {bound} ({reached})"
+
+
+def _with_why(problem: str, why: str) -> str:
+    return f"{problem}: {why}" if why else problem

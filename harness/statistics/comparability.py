@@ -1,0 +1,134 @@
+"""What can be said of a run without knowing the noise: that it is invalid, has no effect, or is not comparable.
+
+Whether a run is better than another rests on noise, and is the ledger's to say (`judge`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
+
+from ..campaign.contract import Contract, Setting
+from ..campaign.numbers import setting
+from ..campaign.record import MetricRecord, Record, SettingRecord, VerdictRecord
+from ..results.reading import Results
+from ..results.sanity import check_sanity
+
+ENOUGH_DIGITS = 9
+"""Significant digits in which two runs must agree, over all metrics, to count as the same: three numbers of three digits.
+Whole numbers (counts, an L0 that is fixed) agree without meaning it and add none."""
+
+_COST = frozenset(
+    [
+        *("time", "timestamp", "seconds", "second", "secs", "sec", "ms", "minutes", "hours", "duration", "elapsed"),
+        *("latency", "throughput", "speed", "speedup", "overhead", "cost"),
+        *("memory", "mem", "vram", "ram", "bytes", "mb", "mib", "gb", "gib"),
+    ]
+)
+
+
+def screen(
+    contract: Contract, profile: str, results: Results, earlier: Sequence[Record], *, seed: int | None
+) -> VerdictRecord | None:
+    """Whether the results of a run with `seed` are evidence at all: invalid, no effect, or None where they are.
+
+    `earlier`: the campaign's runs before it, the baseline among them; one with another seed is not asked whether it has the
+    same numbers, one whose seed is unknown is.
+    """
+    problems = check_sanity(contract, profile, results)
+    if problems:
+        return VerdictRecord(kind="invalid", why="; ".join(problems))
+    twin = next((other for other in earlier if _same_numbers(contract, results, other, seed)), None)
+    if twin is not None:
+        return VerdictRecord(
+            kind="no_effect", why=f"same numbers as {name_of(twin)}: your change is not on the execution path"
+        )
+    return None
+
+
+def differences_of_scale(
+    contract: Contract, mine: Mapping[str, Setting], theirs: Mapping[str, Setting], varied: Collection[str] = ()
+) -> dict[str, str]:
+    """The settings that decide scale and differ, and how ("k 40 against 320"); `varied` are meant to."""
+    names = [name for name in contract.comparable if name not in varied and name not in contract.varies]
+    return {
+        name: f"{name} {_shown(mine.get(name))} against {_shown(theirs.get(name))}"
+        for name in names
+        if mine.get(name) != theirs.get(name)
+    }
+
+
+def compare_metrics(by_seed: Sequence[Results], baseline: Record | None) -> dict[str, MetricRecord]:
+    """The run's metrics, means over its seeds, beside the baseline's; `baseline` is None for the baseline itself.
+
+    A metric counts only where each seed has it.
+    """
+    records = {}
+    for name, metric in by_seed[0].metrics.items():
+        values = [results.metrics[name].value for results in by_seed if name in results.metrics]
+        if len(values) < len(by_seed):
+            continue
+        mean = math.fsum(values) / len(values)
+        other = baseline.metrics.get(name) if baseline else None
+        records[name] = MetricRecord(
+            value=mean,
+            values=values,
+            baseline=other.value if other else None,
+            difference=mean - other.value if other else None,
+            file=metric.file,
+            key=metric.key,
+        )
+    return records
+
+
+def compare_settings(results: Results, baseline: Record | None) -> dict[str, SettingRecord]:
+    """The run's settings beside the baseline's, and who says so; None stands for one that only the other has."""
+    mine = results.settings
+    theirs = {name: known.value for name, known in baseline.settings.items()} if baseline else mine
+    return {
+        name: SettingRecord(value=mine.get(name), baseline=theirs.get(name), source=results.sources.get(name, "reported"))
+        for name in dict.fromkeys([*mine, *theirs])
+    }
+
+
+def name_of(record: Record) -> str:
+    return f"run_{record.run}, given with the experiment" if record.given else f"run_{record.run}"
+
+
+def _same_numbers(contract: Contract, results: Results, other: Record, seed: int | None) -> bool:
+    """Whether all numbers that both have are equal, cost aside, and are enough of them to rule out chance."""
+    known = other.seed if other.seed is not None else _setting(other, "seed")
+    # With another seed the numbers differ even where the change does nothing.
+    if None not in (known, seed) and known != seed:
+        return False
+    shared = [name for name in results.metrics if name in other.metrics and not _is_cost(name)]
+    judged = {metric.name for metric in contract.metric if metric.better is not None and not _is_cost(metric.name)}
+    if judged and judged.isdisjoint(shared):
+        return False  # what an SAE has no part in, such as the language model's own loss, is always the same
+    if any(results.metrics[name].value != _first(other.metrics[name]) for name in shared):
+        return False
+    return sum(_digits(results.metrics[name].value) for name in shared) >= ENOUGH_DIGITS
+
+
+def _is_cost(name: str) -> bool:
+    """Time, memory and money, which differ between two executions of the same code."""
+    return not _COST.isdisjoint(re.split(r"[^a-z]+", name.rpartition(".")[2].lower()))
+
+
+def _digits(value: float) -> int:
+    return 0 if value.is_integer() else len(Decimal(repr(value)).normalize().as_tuple().digits)
+
+
+def _setting(record: Record, name: str) -> Setting:
+    return record.settings[name].value if name in record.settings else None
+
+
+def _first(metric: MetricRecord) -> float:
+    """The value at the run's own seed."""
+    return metric.values[0] if metric.values else metric.value
+
+
+def _shown(value: Setting) -> str:
+    return "not reported" if value is None else setting(value)

@@ -1,0 +1,222 @@
+"""The reference of a run: the baseline, a matched control where its settings are others, or a place on the frontier where
+it differs in what moves the primary metric (L0). A run is compared with its parent too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..campaign.contract import Contract, Metric, Profile, Setting
+from ..campaign.record import ControlRecord, MetricRecord, Record, VerdictRecord
+from ..results.reading import Results
+from .comparability import differences_of_scale, name_of
+from .frontier import FrontierPosition, Point, Reference, near, position_on_frontier
+from .noise import Noise, combine, mean, squares_of
+
+SWITCHED_OFF = "controls are switched off"
+"""Why there is no control where a person wanted none."""
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """A run before its verdict. `by_seed` holds its results, the campaign's own seed first."""
+
+    run: int
+    parent: Record
+    by_seed: dict[int, Results]
+    control: ControlRecord | None = None
+    varied: tuple[str, ...] = ()
+    failed_seeds: tuple[str, ...] = ()
+    """Seeds whose execution failed, a sentence each."""
+    frontier: tuple[ControlRecord, ...] = ()
+    """The baseline's code at other settings, executed for this run."""
+    fixed_seeds: tuple[str, ...] = ()
+    """Fixed seeds that its code has and the untouched experiment's has not, a sentence each."""
+
+    @property
+    def results(self) -> Results:
+        return next(iter(self.by_seed.values()))
+
+    def values(self, metric: str) -> list[float]:
+        """One a seed, [] where a seed has none."""
+        found = [results.metrics[metric].value for results in self.by_seed.values() if metric in results.metrics]
+        return found if len(found) == len(self.by_seed) else []
+
+
+@dataclass(frozen=True)
+class ReferencePair:
+    """What a run is compared with."""
+
+    parent: Reference
+    """Or what stands for it."""
+    baseline: Reference
+
+
+class References:
+    """Finds the reference of the next run of a campaign, given the records of those before it."""
+
+    def __init__(self, contract: Contract, spec: Profile, records: Sequence[Record]) -> None:
+        self._contract = contract
+        self._spec = spec
+        self._records = list(records)
+
+    def overrides_of_control(self, measured: MeasuredRun) -> dict[str, Setting]:
+        """The settings at which the baseline's code must be executed as this run's reference; empty where there is one,
+        where the baseline was given so that none need be executed, or where the run does not report one."""
+        if self._records[0].given:
+            return {}
+        differing = differences_of_scale(self._contract, measured.results.settings, self._baseline, measured.varied)
+        overrides = {name: measured.results.settings.get(name) for name in differing if name in self._spec.settings}
+        return {} if None in overrides.values() else overrides
+
+    def known_control(self, overrides: Mapping[str, Setting]) -> ControlRecord | None:
+        """A control that an earlier run had executed at these settings. One that was switched off then may be wanted now."""
+        known = (control for control in self._controls() if control.why_none != SWITCHED_OFF)
+        return next((control for control in known if control.overrides == overrides), None)
+
+    def overrides_of_frontier(self, measured: MeasuredRun) -> list[dict[str, Setting]]:
+        """At which settings the baseline's code must be executed as this run's references at its L0; empty where none would
+        help, or nothing is missing."""
+        metric = self._moving
+        values = measured.values(metric) if metric else []
+        if not self._spec.frontier or self._differing(measured) or not values or not self._moved(measured):
+            return []
+        if isinstance(self._place(measured), FrontierPosition):
+            return []
+        beside = dict(measured.control.overrides) if measured.control and usable(measured.control) else {}
+        wanted = []
+        for name, settings in self._spec.frontier.items():
+            for value in settings:
+                both = {**beside, name: value}
+                overrides = {key: each for key, each in both.items() if self._baseline.get(key) != each}
+                if overrides and self.known_control(overrides) is None and overrides != beside:
+                    wanted.append(overrides)
+        return wanted
+
+    def compared_with(self, measured: MeasuredRun) -> ReferencePair | VerdictRecord:
+        """What the run is compared with, or the verdict that it cannot be."""
+        control = measured.control if measured.control and usable(measured.control) else None
+        name = control.name if control else name_of(self._records[0])
+        differing = self._differing(measured)
+        if differing:
+            why = f"{', '.join(differing)} ({name})"
+            if measured.control and measured.control.why_none:
+                why += f"; no control: {measured.control.why_none}"
+            elif self._records[0].given and self._spec.settings:
+                why += "; no control is executed beside it"
+            return VerdictRecord(kind="not_comparable", why=why)
+        baseline: Reference = control.name if control else "run_0"
+        moved = self._moved(measured)
+        if moved:
+            found = self._place(measured)
+            if isinstance(found, str):
+                why = f"{moved} ({name}): {self._too_far}"
+                return VerdictRecord(kind="not_comparable", why=f"{why}; {found}" if self._spec.frontier else why)
+            baseline = found
+        return self._beside_parent(measured, baseline)
+
+    def measured_values(self, measured: MeasuredRun, name: str, metric: str) -> list[float]:
+        """The values of a metric of what was measured under `name`, one a seed."""
+        for control in self._controls(measured):
+            if control.name == name:
+                return control.metrics.get(metric, [])
+        record = next((r for r in [*self._records, measured.parent] if name == f"run_{r.run}"), None)
+        return values_of(record.metrics.get(metric)) if record else []
+
+    def values(self, measured: MeasuredRun, reference: Reference, metric: Metric) -> list[float]:
+        """The values of a guard metric of what a run is compared with; between two points, on the line between them."""
+        if isinstance(reference, str):
+            return self.measured_values(measured, reference, metric.name)
+        line = reference.between
+        ends = [self.measured_values(measured, point.name, metric.name) for point in (line.first, line.second)]
+        return [(1 - line.share) * mean(ends[0]) + line.share * mean(ends[1])] if all(ends) else []
+
+    @property
+    def _baseline(self) -> dict[str, Setting]:
+        return _settings(self._records[0])
+
+    @property
+    def _moving(self) -> str | None:
+        """The metric that moves the primary one."""
+        return self._contract.primary.moves_with if self._contract.primary else None
+
+    @property
+    def _too_far(self) -> str:
+        return f"more than 10 % apart, and {self._contract.primary.name if self._contract.primary else ''} moves with it"
+
+    def _differing(self, measured: MeasuredRun) -> list[str]:
+        """The settings of scale that differ from those of the run's reference."""
+        settings = measured.control.settings if measured.control and usable(measured.control) else self._baseline
+        found = differences_of_scale(self._contract, measured.results.settings, settings, measured.varied)
+        unknown = [name for name in found if settings.get(name) is None] if self._records[0].given else []
+        return [words for name, words in found.items() if name not in unknown]
+
+    def unsaid(self, measured: MeasuredRun) -> list[str]:
+        """What a baseline that was given does not say of its scale, and the run does."""
+        if not self._records[0].given:
+            return []
+        found = differences_of_scale(self._contract, measured.results.settings, self._baseline, measured.varied)
+        return [name for name in found if self._baseline.get(name) is None]
+
+    def _moved(self, measured: MeasuredRun) -> str:
+        """How far the run is from its reference in what moves the primary metric ("l0 6 against 5"), "" where it is near."""
+        metric = self._moving
+        mine = measured.results.metrics.get(metric) if metric else None
+        control = measured.control if measured.control and usable(measured.control) else None
+        theirs = self.measured_values(measured, control.name if control else "run_0", metric) if metric else []
+        if mine is None or not theirs or near(mine.value, mean(theirs)):
+            return ""
+        return f"{metric} {mine.value:.4g} against {mean(theirs):.4g}"
+
+    def _place(self, measured: MeasuredRun) -> FrontierPosition | str:
+        """Where the run stands among the baseline and its controls that differ in the settings of the frontier alone."""
+        metric = self._moving or ""
+        free = {*measured.varied, *self._spec.frontier}
+        known = {"run_0": self._baseline} | {each.name: each.settings for each in self._controls(measured) if usable(each)}
+        groups = {name: self.measured_values(measured, name, metric) for name in known}
+        groups = {
+            name: values
+            for name, values in groups.items()
+            if values
+            and not differences_of_scale(self._contract, measured.results.settings, known[name], free)
+            and not self._records[0].given
+        }
+        mine = measured.values(metric)
+        # Unknown where no seed was repeated, or all agree (an L0 that is fixed); then the place is taken for exact.
+        noise = combine(squares_of(values) for values in [*groups.values(), mine])
+        variance = noise.variance if isinstance(noise, Noise) else 0.0
+        points = [Point(name, mean(values), variance / len(values)) for name, values in groups.items()]
+        return position_on_frontier(metric, mean(mine), variance / len(mine), points)
+
+    def _beside_parent(self, measured: MeasuredRun, baseline: Reference) -> ReferencePair | VerdictRecord:
+        """The parent, where it was judged at the same settings; else what stands for it."""
+        parent = measured.parent
+        same = not differences_of_scale(self._contract, measured.results.settings, _settings(parent), measured.varied)
+        if not same or parent.verdict.against_parent is None:
+            return ReferencePair(baseline, baseline)
+        metric = self._moving
+        mine = measured.results.metrics.get(metric) if metric else None
+        theirs = parent.metrics.get(metric) if metric else None
+        if mine is not None and theirs is not None and not near(mine.value, theirs.value):
+            moved = f"{metric} {mine.value:.4g} against {theirs.value:.4g} (run_{parent.run}, from which it started)"
+            return VerdictRecord(kind="not_comparable", why=f"{moved}: {self._too_far}")
+        return ReferencePair(f"run_{parent.run}", baseline)
+
+    def _controls(self, measured: MeasuredRun | None = None) -> list[ControlRecord]:
+        found = [each for record in self._records for each in (record.control, *record.frontier)]
+        found += [measured.control, *measured.frontier] if measured else []
+        return [each for each in found if each]
+
+
+def usable(control: ControlRecord) -> bool:
+    """It is a reference for the run that needed it."""
+    return not control.why_none
+
+
+def values_of(metric: MetricRecord | None) -> list[float]:
+    """One a seed."""
+    return (metric.values or [metric.value]) if metric else []
+
+
+def _settings(record: Record) -> dict[str, Setting]:
+    return {name: setting.value for name, setting in record.settings.items()}

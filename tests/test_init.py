@@ -1,0 +1,111 @@
+"""`harness init`: a folder that runs at once, and refuses to be written over anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.campaign.campaign import Options, create_campaign
+from harness.campaign.contract import load_contract
+from harness.campaign.errors import CannotGoOn, InputError
+from harness.campaign.idea import Idea, choose_idea
+from harness.campaign.protocols import Silent
+from harness.campaign.stop import Stop
+from harness.cli.init import create_experiment
+from harness.cli.model_choice import find_session
+from harness.loop import go_on
+from harness.results.reading import read_results
+from harness.results.sanity import check_sanity
+from tests.waiting import HANGS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    create_experiment(tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+def execute(folder: Path, **environment: str) -> dict[str, dict[str, float]]:
+    command = [sys.executable, "-I", "experiment.py", "--out_dir=run_0"]
+    subprocess.run(command, cwd=folder, env={"PATH": os.environ["PATH"], **environment}, check=True, timeout=HANGS)
+    found: dict[str, dict[str, float]] = json.loads((folder / "run_0" / "final_info.json").read_text())
+    return found
+
+
+def test_the_experiment_runs_with_the_standard_library_and_passes_its_contract(folder: Path) -> None:
+    execute(folder)
+    contract = load_contract(folder)
+    results = read_results(folder / "run_0")
+    assert check_sanity(contract, "small", results) == []
+    assert contract.not_judged == []
+    assert results.findings == []
+    assert set(contract.comparable) <= set(results.settings)
+
+
+def test_the_experiment_honours_what_the_harness_asks(folder: Path) -> None:
+    smoke = execute(folder, HARNESS_SMOKE="1", HARNESS_SEED="3", HARNESS_OVERRIDES='{"noise": 0.5}')
+    assert smoke["settings"]["steps_done"] == 5
+    assert smoke["settings"]["seed"] == 3
+    assert smoke["settings"]["noise"] == 0.5
+    other = execute(folder, HARNESS_SMOKE="1", HARNESS_SEED="4", HARNESS_OVERRIDES='{"noise": 0.5}')
+    assert other["metrics"]["test_error"] != smoke["metrics"]["test_error"]
+
+
+def test_every_profile_of_the_contract_runs(folder: Path) -> None:
+    for profile, spec in load_contract(folder).profiles.items():
+        found = execute(folder, HARNESS_SMOKE="1", HARNESS_PROFILE=profile)
+        assert found["settings"]["features"] == spec.settings["features"]
+
+
+def test_its_idea_has_every_field(folder: Path) -> None:
+    idea = choose_idea(folder / "ideas" / "first.json", None)
+    assert set(Idea.model_fields) <= set(json.loads((folder / "ideas" / "first.json").read_text()))
+    assert not idea.model_extra
+
+
+def test_its_session_is_a_campaign_without_a_model(folder: Path, tmp_path: Path) -> None:
+    idea = choose_idea(folder / "ideas" / "first.json", None)
+    session = find_session(idea.Name, folder / "ideas" / "first.json")
+    assert session == folder.resolve() / "sessions" / "first.md"
+    campaign = create_campaign(
+        tmp_path / "runs", idea, folder, Options(agent="replay"), python=sys.executable, session=session
+    )
+    ending = go_on(campaign, view=Silent(), stop=Stop())
+    assert ending.reason == "all_completed", ending.message
+    errors = [record.metrics["test_error"].value for record in campaign.read_records()]
+    assert errors == sorted(errors, reverse=True) and len(set(errors)) == 3
+    assert [len(record.attempts) for record in campaign.read_records()[1:]] == [1, 1]
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    files = create_experiment(tmp_path / "empty")
+    assert Path("experiment.py") in files
+    assert all((tmp_path / "empty" / file).is_file() for file in files)
+
+
+def test_a_folder_that_is_not_empty_stays_untouched(tmp_path: Path) -> None:
+    (tmp_path / ".hidden").write_text("mine")
+    with pytest.raises(InputError, match="not empty"):
+        create_experiment(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".hidden"]
+
+
+def test_a_file_or_a_link_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link"):
+        with pytest.raises(InputError, match="not a folder"):
+            create_experiment(tmp_path / name)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CannotGoOn, match="cannot be written"):
+        create_experiment(tmp_path / "file" / "below")
