@@ -94,9 +94,7 @@ def _style(cell: pyte.screens.Char) -> Style:
         if name == "default":
             return None
         return (
-            f"#{name}"
-            if len(name) == 6 and all(c in "0123456789abcdef" for c in name)
-            else name.replace("brown", "yellow")
+            f"#{name}" if len(name) == 6 and all(c in "0123456789abcdef" for c in name) else name.replace("brown", "yellow")
         )
 
     return Style(color=color(cell.fg), bold=cell.bold, italic=cell.italics, underline=cell.underscore)
