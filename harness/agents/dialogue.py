@@ -179,7 +179,7 @@ class Dialogue(CampaignPart):
             }
         )
 
-    def _without_places(self, reply: Reply) -> Reply:
+    def _without_local_paths(self, reply: Reply) -> Reply:
         """What the agent said, with its working copy as the folder where paths begin."""
         places = PathNames({Path.home(): "~", self._campaign.root: "", self._workspace.root: ""})
         failure = replace(reply.failure, message=places.hide(reply.failure.message)) if reply.failure else None
@@ -202,7 +202,7 @@ class Dialogue(CampaignPart):
                 self._view.say(f"The model does not answer; next try in {wait:.0f} s.")
                 self._sleep(wait)
             conversation = self._converse(run, files)
-            reply = self._without_places(conversation.ask(text, turn=turn, label=label(run, attempt)))
+            reply = self._without_local_paths(conversation.ask(text, turn=turn, label=label(run, attempt)))
             if reply.failure is None:
                 return reply
             self._journal.append(

@@ -81,7 +81,7 @@ class References:
         values = measured.values(metric) if metric else []
         if not self._spec.frontier or self._differing(measured) or not values or not self._moved(measured):
             return []
-        if isinstance(self._place(measured), FrontierPosition):
+        if isinstance(self._position(measured), FrontierPosition):
             return []
         beside = dict(measured.control.overrides) if measured.control and usable(measured.control) else {}
         wanted = []
@@ -108,7 +108,7 @@ class References:
         baseline: Reference = control.name if control else "run_0"
         moved = self._moved(measured)
         if moved:
-            found = self._place(measured)
+            found = self._position(measured)
             if isinstance(found, str):
                 why = f"{moved} ({name}): {self._too_far}"
                 return VerdictRecord(kind="not_comparable", why=f"{why}; {found}" if self._spec.frontier else why)
@@ -168,7 +168,7 @@ class References:
             return ""
         return f"{metric} {mine.value:.4g} against {mean(theirs):.4g}"
 
-    def _place(self, measured: MeasuredRun) -> FrontierPosition | str:
+    def _position(self, measured: MeasuredRun) -> FrontierPosition | str:
         """Where the run stands among the baseline and its controls that differ in the settings of the frontier alone."""
         metric = self._moving or ""
         free = {*measured.varied, *self._spec.frontier}

@@ -56,7 +56,7 @@ def _caveats(campaign: CampaignData) -> Iterator[str]:
     yield from _by_people(records)
     for record in records:
         yield from _warnings(record)
-    yield from _places(campaign)
+    yield from _environments(campaign)
     yield from _settings(records)
     yield from _contradicted(records, campaign.contract)
     if campaign.contract.not_judged:
@@ -101,7 +101,7 @@ def _warnings(record: Record) -> Iterator[str]:
         yield f"Of the agent’s change in run {record.run} this was not kept: {shown.rstrip('.')}."
 
 
-def _places(campaign: CampaignData) -> Iterator[str]:
+def _environments(campaign: CampaignData) -> Iterator[str]:
     common = campaign.environment
     elsewhere = [
         run.record.run
