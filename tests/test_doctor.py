@@ -150,6 +150,17 @@ def test_an_experiment_without_the_commands_option_is_found(
     assert found.state == "fail" and "--out_dir stands nowhere" in found.detail
 
 
+def test_what_looks_like_a_place_in_the_command_and_is_none_is_said(
+    examine: Callable[..., dict[str, Check]], experiment: Path
+) -> None:
+    contract = experiment / "experiment.toml"
+    contract.write_text('command = ["python", "experiment.py", "--out_dir={out_dir}", "--seed={seed}"]\n')
+    found = examine("command")["command"]
+    assert (found.state, "{seed}" in found.detail, "HARNESS_SEED" in found.todo) == ("warning", True, True)
+    contract.write_text("""command = ["python", "experiment.py", "--out_dir={out_dir}", '{"width": 64}']\n""")
+    assert examine("command")["command"].state == "ok"
+
+
 def test_a_package_that_is_missing_is_found_where_it_is_needed_at_once(
     examine: Callable[..., dict[str, Check]], experiment: Path
 ) -> None:

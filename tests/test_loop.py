@@ -592,6 +592,16 @@ def test_a_foreign_experiment_works_unchanged(tmp_path: Path) -> None:
     assert "Not judged" in campaign.notes.read_text()
 
 
+def test_braces_in_the_command_are_text(tmp_path: Path) -> None:
+    contract = """command = ['python', 'experiment.py', '--out_dir={out_dir}', '{"width": 64}', '${HOME} {', '{seed}']\n"""
+    code = THEIRS.replace("a = p.parse_args()", "a, more = p.parse_known_args()\nprint(more)")
+    campaign = _foreign(
+        tmp_path, {"experiment.py": code, "data.txt": "x", "experiment.toml": contract + 'files = ["data.txt"]'}, {}
+    )
+    assert run(campaign).reason == "session_over"
+    assert """['{"width": 64}', '${HOME} {', '{seed}']""" in (campaign.run_folder(0) / "log.txt").read_text()
+
+
 def test_links_that_do_not_go_along_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "theirs"
     (folder / "lib").mkdir(parents=True)

@@ -18,12 +18,14 @@ from pathlib import Path
 
 from .errors import CannotGoOn
 from .files import write_atomically
+from .text import clean
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # without git the message is ours, not a traceback on import
 import git
 from git.exc import GitCommandError, GitCommandNotFound
 
 _IDENTITY = "harness"
+_EMAIL = f"{_IDENTITY}@localhost"
 _TRAILER = "Step: "
 _BRANCH = "refs/heads/main"
 # NTFS takes `git~1`, a dot or space at the end and a stream (`.git::$INDEX_ALLOCATION`) for `.git`, so git refuses such
@@ -58,9 +60,10 @@ class Repository:
             **{f"GIT_CONFIG_KEY_{i}": key for i, key in enumerate(settings)},
             **{f"GIT_CONFIG_VALUE_{i}": value for i, value in enumerate(settings.values())},
             GIT_AUTHOR_NAME=_IDENTITY,
-            GIT_AUTHOR_EMAIL=f"{_IDENTITY}@localhost",
+            GIT_AUTHOR_EMAIL=_EMAIL,
             GIT_COMMITTER_NAME=_IDENTITY,
-            GIT_COMMITTER_EMAIL=f"{_IDENTITY}@localhost",
+            GIT_COMMITTER_EMAIL=_EMAIL,
+            GIT_LITERAL_PATHSPECS="1",  # a file may be called `:(glob)x.txt`
             GIT_TERMINAL_PROMPT="0",
         )
 
@@ -98,7 +101,7 @@ class Repository:
         self._run("update-index", "-z", "--index-info", stdin="".join(f"100644 {blob}\t{path}\0" for path, blob in rows))
         parent = ["-p", head] if head else []
         # Until `_check_out` no branch names the commit: a crash leaves objects that nothing refers to.
-        new = self._run("commit-tree", self._run("write-tree"), *parent, stdin=f"{message}\n\n{_TRAILER}{step}\n")
+        new = self._run("commit-tree", self._run("write-tree"), *parent, stdin=f"{clean(message)}\n\n{_TRAILER}{step}\n")
         self._check_out(new, [path for path in files if path not in keep])
         return new
 
@@ -187,9 +190,10 @@ class Repository:
             self._check_out(before, [path for path in self.files(head, code) if path not in by_person])
 
     def step(self, commit: str) -> str | None:
-        """The step of the journal that made `commit`."""
-        lines = self._run("log", "-1", "--format=%B", commit).splitlines()
-        return next((line.removeprefix(_TRAILER) for line in lines if line.startswith(_TRAILER)), None)
+        """The step of the journal that made `commit`, None where somebody else made it, whatever its message says."""
+        lines = self._run("log", "-1", "--format=%ce%n%B", commit).rstrip().splitlines()
+        ours = lines[0:1] == [_EMAIL] and lines[-1].startswith(_TRAILER)
+        return lines[-1].removeprefix(_TRAILER) if ours else None
 
     def _check_out(self, commit: str, paths: list[str]) -> None:
         """Make `commit` the head and write `paths` to the work tree. `recover` finishes it after a crash."""
@@ -209,6 +213,9 @@ class Repository:
         return self._bytes(*arguments, stdin=stdin).decode(errors="surrogateescape").removesuffix("\n")
 
     def _bytes(self, *arguments: str, stdin: str | bytes | None = None) -> bytes:
+        # A person's hook, editor or shell may have set more of them than can be named, for another repository than this one.
+        foreign = [name for name in os.environ if name.startswith("GIT_") and name not in self._git.environment()]
+        without = ["env", *(part for name in foreign for part in ("-u", name))] if foreign else []
         # A file and no pipe: git can write before it has read all, and two full pipes would wait for each other.
         with tempfile.TemporaryFile() as file:
             if stdin is not None:
@@ -216,7 +223,7 @@ class Repository:
                 file.seek(0)
             try:
                 return self._git.execute(
-                    ["git", *arguments], istream=file, stdout_as_string=False, strip_newline_in_stdout=False
+                    [*without, "git", *arguments], istream=file, stdout_as_string=False, strip_newline_in_stdout=False
                 )
             except GitCommandNotFound:
                 raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.") from None

@@ -206,11 +206,14 @@ class Doctor:
         given = next(part for part in self.contract.command if "{out_dir}" in part)
         position = self.contract.command.index(given)
         option = given.partition("=")[0] if given.startswith("-") else self.contract.command[position - 1]
-        line = " ".join(self.contract.command).format(out_dir="run_0")
-        if not option.startswith("-"):
-            return Check("command", "ok", line)
+        line = " ".join(self.contract.command).replace("{out_dir}", "run_0")
+        if named := re.search(r"\{(?!out_dir\})\w+\}", " ".join(self.contract.command)):
+            todo = "The seed is in the variable HARNESS_SEED, all settings in HARNESS_OVERRIDES and HARNESS_PROFILE."
+            return Check("command", "warning", f"{line}: only {{out_dir}} is filled in, {named[0]} is passed as it is", todo)
         sources = [file for name in (*self.contract.editable, *self.contract.files) for file in self._sources(name)]
-        if any(option in file.read_text(encoding="utf-8", errors="replace") for file in sources):
+        if not option.startswith("-") or any(
+            option in file.read_text(encoding="utf-8", errors="replace") for file in sources
+        ):
             return Check("command", "ok", line)
         todo = f"Let {ENTRY} take {option}, or say in experiment.toml how it is started."
         return Check("command", "fail", f"{option} stands nowhere in the experiment's code", todo)

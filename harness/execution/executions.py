@@ -212,7 +212,7 @@ class Executions(CampaignPart):
         remove(self._campaign.execution(step))
 
     def command(self, run: int) -> list[str]:
-        return [part.format(out_dir=f"run_{run}") for part in self._campaign.contract.command]
+        return [filled(part, {"{out_dir}": f"run_{run}"}) for part in self._campaign.contract.command]
 
     def _job(self, copy: Path, scratch: Path, run: int, variant: Variant) -> Job:
         contract = self._campaign.contract

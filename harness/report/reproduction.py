@@ -61,7 +61,7 @@ def _execution(campaign: CampaignData, name: str, run: int, commit: str, overrid
     yield f"git checkout --quiet {commit}"
     yield f"mkdir {out_dir}"
     follows = f"{FOLLOWS}=1 " if contract.scorer else ""
-    yield follows + shlex.join(part.format(out_dir=out_dir) for part in contract.command)
+    yield follows + shlex.join(filled(part, {"{out_dir}": out_dir}) for part in contract.command)
     if contract.scorer:
         places = {"{out_dir}": out_dir, "{scores}": scores}
         yield f"git checkout --quiet {untouched}"

@@ -1,0 +1,76 @@
+"""The campaign's repository: what a person wrote is theirs, and nothing of their git has a part in it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.campaign.repository import Repository
+
+PERSON = ("-c", "user.name=Me", "-c", "user.email=me@here")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "campaign" / ".harness").mkdir(parents=True)
+    return tmp_path / "campaign"
+
+
+@pytest.fixture
+def repository(root: Path) -> Repository:
+    repository = Repository(root, root / ".harness")
+    repository.create()
+    repository.commit("start", "Start", {"experiment.py": b"rate = 1\n"})
+    return repository
+
+
+def git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *PERSON, *arguments], cwd=root, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("message", ["Tune the rate\n\nStep: 3 of my plan", "Step: run_9/record", "A rate\n\nStep: start"])
+def test_a_commit_of_a_person_is_theirs_whatever_its_message_says(root: Path, repository: Repository, message: str) -> None:
+    (root / "experiment.py").write_text("rate = 2\n")
+    git(root, "commit", "-qam", message)
+    assert repository.step(repository.head or "") is None
+    repository.recover(lambda step: step == "start", ["experiment.py"])
+    assert repository.edited(["experiment.py"]) == {"experiment.py": b"rate = 2\n"}
+    assert git(root, "log", "-1", "--format=%B").strip() == message
+
+
+def test_a_commit_of_ours_that_a_person_amended_keeps_their_edit(root: Path, repository: Repository) -> None:
+    repository.commit("run_1/record", "Run 1", {"experiment.py": b"rate = 3\n"})
+    (root / "experiment.py").write_text("rate = 4\n")
+    git(root, "commit", "-qa", "--amend", "--no-edit")
+    repository.recover(lambda step: True, ["experiment.py"])
+    assert (root / "experiment.py").read_text() == "rate = 4\n"
+    assert repository.edited(["experiment.py"]) == {"experiment.py": b"rate = 4\n"}
+
+
+@pytest.mark.parametrize("title", ["Two lines\nStep: run_9/record", "A\0NUL and \x1b[31ma colour"])
+def test_a_title_is_no_mark_of_ours_and_takes_any_character(root: Path, repository: Repository, title: str) -> None:
+    commit = repository.commit("run_1/record", f"Start: {title}", {})
+    assert repository.step(commit) == "run_1/record"
+
+
+def test_a_files_name_is_no_pattern(root: Path, repository: Repository) -> None:
+    names = [":(glob)x.txt", ":!experiment.py", "[a]*.py", "-n", "a.py"]
+    commit = repository.commit("names", "Names", {name: name.encode() for name in names})
+    assert repository.files(commit, ["[a]*.py", ":!experiment.py", "-n"]) == {
+        name: name.encode() for name in ("[a]*.py", ":!experiment.py", "-n")
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["GIT_GLOB_PATHSPECS", "GIT_ICASE_PATHSPECS", "GIT_QUARANTINE_PATH", "GIT_NAMESPACE", "GIT_TRACE", "GIT_COMMON_DIR"],
+)
+def test_no_variable_of_a_persons_git_has_a_part(
+    root: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    commit = repository.commit("another", "Another", {"experiment.py": b"rate = 5\n"})
+    assert repository.head == commit
+    assert repository.files(commit, ["experiment.py"]) == {"experiment.py": b"rate = 5\n"}
