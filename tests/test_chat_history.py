@@ -207,6 +207,14 @@ def test_a_history_with_line_ends_of_windows_reads_the_same():
     assert parse_session(text.replace("\n", "\r\n")) == parse_session(text)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_before_a_session_costs_no_turn(tmp_path: Path, encoding: str):
+    path = tmp_path / "s.md"
+    path.write_bytes("#### # run 1, attempt 1\r\n\r\nWörter.\r\n".encode(encoding))
+    (turn,) = read_session(path)
+    assert (turn.label, [reply.strip() for reply in turn.replies]) == ("run 1, attempt 1", ["Wörter."])
+
+
 @pytest.mark.parametrize("content", [None, "", "No prompt at all.\n"])
 def test_a_session_without_turns_is_said(tmp_path: Path, content: str | None):
     path = tmp_path / "session.md"

@@ -3,13 +3,15 @@
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from harness.agents.brief import idea_in_words
 from harness.campaign.contract import default_contract, load_contract
 from harness.campaign.errors import InputError
-from harness.campaign.idea import choose_idea, load_ideas
+from harness.campaign.idea import SCORES, choose_idea, load_ideas
 
 from .unprivileged import unprivileged
 
@@ -37,16 +39,19 @@ def refusal(call, *args):
 def test_a_shipped_idea_has_every_field(name):
     idea = choose_idea(ROOT / "ideas" / f"{name}.json", None)
     assert idea.Name == name
-    assert {key for key, value in idea.model_dump().items() if value in (None, "", [])} == set()
-    assert idea.model_extra == {}
+    fields = idea.model_dump()
+    assert {key for key, value in fields.items() if value in (None, "", [])} == set()
+    assert {*SCORES, "Abstract", "Technical_Details", "Implementation_Plan", "Expected_Research_Impact", "novel"} <= set(
+        fields
+    )
 
 
 def test_an_idea_needs_no_more_than_name_title_and_experiment(tmp_path):
-    assert load_ideas(write(tmp_path / "i.json", SPEC))[0].Abstract is None
+    assert choose_idea(write(tmp_path / "i.json", SPEC)).Title == "A title"
 
 
 def test_unknown_fields_of_an_idea_are_kept(tmp_path):
-    assert load_ideas(write(tmp_path / "i.json", {**SPEC, "Budget": 3}))[0].model_extra == {"Budget": 3}
+    assert choose_idea(write(tmp_path / "i.json", {**SPEC, "Budget": 3})).model_extra == {"Budget": 3}
 
 
 def test_one_idea_of_a_list_is_chosen_by_name(tmp_path):
@@ -61,8 +66,7 @@ def test_one_idea_of_a_list_is_chosen_by_name(tmp_path):
         ("", "not JSON"),
         ("3", "expected an object, found int"),
         ([], "an empty list"),
-        ([SPEC, 3], "[1].: expected an object, found int"),
-        ([SPEC, SPEC], "two ideas are called a"),
+        ([3], "[0].: expected an object, found int"),
         ({"Name": "a", "Experiment": "x"}, "Title: field required"),
         ({"Name": "a", "Title": "t"}, "Experiment: field required"),
         ({"Title": "t", "Experiment": "x"}, "Name: field required"),
@@ -79,12 +83,13 @@ def test_one_idea_of_a_list_is_chosen_by_name(tmp_path):
         ({**SPEC, "Name": "ä"}, "Name"),
         ({**SPEC, "Name": "x" * 65}, "Name"),
         ({**SPEC, "Name": None}, "Name"),
-        ({**SPEC, "Novelty": 11}, "Novelty"),
-        ({**SPEC, "Novelty": -1}, "Novelty"),
-        ('{"Name": "a", "Title": "t", "Experiment": "x", "Novelty": NaN}', "Novelty"),
         ('{"Name": "a", "Title": "t", "Experiment": "\\ud800"}', "half a character ('\\ud800')"),
-        ({**SPEC, "novel": "perhaps"}, "novel"),
-        ([{**SPEC, "Novelty": 11}], "[0].Novelty"),
+        ({**SPEC, "Experiment": 3}, "Experiment: expected a text, a list or an object that is not empty."),
+        (
+            {**SPEC, "Experiment": {}, "Experiments": []},
+            "Experiment: expected a text, a list or an object that is not empty.",
+        ),
+        ([{**SPEC, "Title": 3}], "[0].Title: expected a text"),
         ("[" * 10_000 + "]" * 10_000, "nested too deep"),
         ('{"a":' * 10_000 + "1" + "}" * 10_000, "nested too deep"),
         ('"' + "x" * 1_000_001 + '"', "larger than 1,000,000 bytes"),
@@ -93,9 +98,10 @@ def test_one_idea_of_a_list_is_chosen_by_name(tmp_path):
 )
 def test_a_bad_idea_is_refused_with_file_and_key(tmp_path, content, words):
     path = write(tmp_path / "idea with space ü.json", content)
-    message = refusal(load_ideas, path)
+    message = refusal(choose_idea, path)
     assert message.startswith(str(path))
     assert words in message
+    assert "input should be" not in message.lower()
 
 
 def test_an_idea_that_cannot_be_read_is_named(tmp_path):
@@ -107,15 +113,75 @@ def test_an_idea_that_cannot_be_read_is_named(tmp_path):
     assert "not a file" in refusal(load_ideas, tmp_path / "pipe")
 
 
-def test_a_byte_order_mark_is_no_error(tmp_path):
-    (tmp_path / "i.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(SPEC).encode())
-    assert load_ideas(tmp_path / "i.json")[0].Name == "a"
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_and_carriage_returns_are_no_error(tmp_path, encoding):
+    (tmp_path / "i.json").write_bytes(
+        json.dumps({**SPEC, "Title": "Tücke"}, indent=1).replace("\n", "\r\n").encode(encoding)
+    )
+    assert choose_idea(tmp_path / "i.json").Title == "Tücke"
+
+
+@pytest.mark.parametrize("bad", [3, None, {}, {"Name": 3}, {"Name": "two words"}, {**SPEC, "Name": "b"}, {"Name": "b"}])
+def test_a_bad_or_repeated_idea_elsewhere_in_a_list_does_not_matter(tmp_path, bad):
+    path = write(tmp_path / "i.json", [bad, {**SPEC, "Name": "b", "Title": "Another"}, SPEC, bad])
+    assert choose_idea(path, "a").Title == "A title"
+
+
+def test_of_several_ideas_of_one_name_one_is_chosen_by_its_number(tmp_path):
+    path = write(tmp_path / "i.json", [SPEC, {**SPEC, "Title": "Another"}, {**SPEC, "Name": "b"}])
+    message = refusal(choose_idea, path, "a")
+    assert "2 ideas are called a" in message
+    assert "--idea a#1 (A title); --idea a#2 (Another)" in message
+    assert choose_idea(path, "a#1").Title == "A title"
+    assert choose_idea(path, "a#2").Title == "Another"
+    assert "no idea called a#3; it holds: a#1, a#2, b" in refusal(choose_idea, path, "a#3")
+
+
+def test_an_idea_that_is_there_twice_word_by_word_is_one(tmp_path):
+    path = write(tmp_path / "i.json", [SPEC, {**SPEC, "Name": "b"}, SPEC])
+    assert load_ideas(path).names == ["a", "b"]
+    assert choose_idea(path, "a").Name == "a"
+
+
+@pytest.mark.parametrize("steps", ["Try it.", ["Try it.", "Then that."], {"first": "x"}, [{"Step": "x"}, {"Step": ["y"]}]])
+@pytest.mark.parametrize("key", ["Experiment", "Experiments"])
+def test_the_experiment_of_an_idea_is_text_a_list_or_an_object_under_either_name(tmp_path, key, steps):
+    idea = choose_idea(write(tmp_path / "i.json", {"Name": "a", "Title": "t", key: steps}))
+    assert idea.model_dump() == {"Name": "a", "Title": "t", "Experiment": steps}
+
+
+@pytest.mark.parametrize("score", [11, -1, "8/10", "high", ["8", "9"], {"value": 8}, float("nan"), None, True])
+def test_a_score_refuses_no_idea_and_is_shown_as_it_is(tmp_path, score):
+    path = write(tmp_path / "i.json", {**SPEC, "Novelty": score, "novel": "perhaps", "Abstract": ["a", "list"]})
+    assert isinstance(idea_in_words(choose_idea(path)), str)
+    if score == "8/10":
+        assert "Scores of 10:\n- Novelty 8/10" in idea_in_words(choose_idea(path))
 
 
 def test_a_list_needs_the_name_of_one_that_it_has(tmp_path):
     path = write(tmp_path / "i.json", [SPEC, {**SPEC, "Name": "b"}])
-    assert "--idea: a, b" in refusal(choose_idea, path, None)
+    assert "--idea NAME (may be repeated): a, b." in refusal(choose_idea, path, None)
     assert "no idea called c; it holds: a, b" in refusal(choose_idea, path, "c")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_contract_may_have_a_byte_order_mark_and_carriage_returns(tmp_path, encoding):
+    (tmp_path / "experiment.py").write_text("")
+    (tmp_path / "experiment.toml").write_bytes('[[metric]]\r\nname = "loß"\r\n'.encode(encoding))
+    assert [metric.name for metric in load_contract(tmp_path).metric] == ["loß"]
+
+
+@pytest.mark.parametrize("source", ["# coding: latin-1\nname = 'ä'\n", "name = 'ä'\n", "# coding: cp1252\nname = '€'\n"])
+def test_a_source_that_agents_cannot_read_is_refused_with_a_command_that_mends_it(tmp_path, source):
+    folder = tmp_path / "two words"
+    folder.mkdir()
+    path = folder / "experiment.py"
+    path.write_bytes(source.encode("cp1252"))
+    message = refusal(load_contract, folder)
+    assert message.startswith(f"{path}: line {source.count(chr(10))}: not UTF-8 text")
+    subprocess.run(message.split("`")[1], shell=True, check=True)
+    load_contract(folder)
+    assert path.read_text(encoding="utf-8") == source
 
 
 # --- contracts -----------------------------------------------------------------------------------------------------------

@@ -61,6 +61,18 @@ def test_edits_of_editable_and_auxiliary_files_are_the_change(work):
     assert look(work) == Change(files={"experiment.py": b"x = 2\n", "plot.py": b"z = 2\n"})
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_byte_order_mark_is_not_the_agents_business_and_stays(tmp_path, keeps):
+    mark, contract = b"\xef\xbb\xbf", Contract(files=["data.csv"])
+    files = {"experiment.py": mark + b"rate = 1\n", "data.csv": mark + b"a,b\n"}
+    work = make_workspace(tmp_path / "w", files, contract, "")
+    assert (work.root / "experiment.py").read_bytes() == b"rate = 1\n"
+    assert (work.root / "data.csv").read_bytes() == files["data.csv"]
+    assert collect(work, files, contract, "") == Change()
+    (work.root / "experiment.py").write_bytes(mark * keeps + b"rate = 2\n")
+    assert collect(work, files, contract, "").files == {"experiment.py": mark + b"rate = 2\n"}
+
+
 def test_an_auxiliary_file_may_be_new(work):
     contract = CONTRACT.model_copy(update={"auxiliary": ["plot.py", "plot2.py"]})
     assert collect(work, FILES, contract, NOTES) == Change()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..campaign.contract import ENTRY, Contract, Metric, Profile, SanityRule, Setting
-from ..campaign.idea import Idea
+from ..campaign.idea import SCORES, Idea
 from ..campaign.numbers import MISSING, compact, number, row, setting
 from ..campaign.record import AttemptStatus, Record
 from ..campaign.text import clean, template
@@ -159,9 +159,9 @@ def idea_in_words(idea: Idea) -> str:
     """All fields that the idea gives, unknown ones too, each score beside its reason."""
     given = {key: value for key, value in idea.model_dump().items() if value is not None}
     scores = []
-    for name in [key for key in given if f"{key}_Evaluation" in type(idea).model_fields]:
+    for name in [key for key in SCORES if key in given]:
         why = given.pop(f"{name}_Evaluation", "")
-        scores.append(f"{name} {given.pop(name):g}" + (f": {why}" if why else ""))
+        scores.append(f"{name} {field_in_words(given.pop(name))}" + (f": {field_in_words(why)}" if why else ""))
     lines = [f"{key}: {field_in_words(value)}" for key, value in given.items()]
     if scores:
         lines.append(f"Scores of 10: {field_in_words(scores)}")

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..campaign.errors import InputError
+from ..campaign.text import decoded
 
 LABEL = re.compile(r"# (run \d+, attempt \d+)\s*")
 PROMPT = re.compile(r"####(?: (.*))?  ", re.DOTALL)
@@ -66,7 +67,7 @@ def append_turn(path: Path, label: str | None, prompt: str, replies: Sequence[st
 def read_session(path: Path) -> list[Turn]:
     """The turns of a recorded session or an aider log. Raises InputError if it cannot be read or has none."""
     try:
-        text = path.read_bytes().decode("utf-8", "replace")
+        text = decoded(path.read_bytes(), "replace")
     except OSError as error:
         raise InputError(f"--session {path}: cannot be read: {error.strerror}.") from error
     turns = parse_session(text)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.errors import CannotGoOn, SessionOver
-from ..campaign.files import remove, write_atomically
+from ..campaign.files import read_text, remove, write_atomically
 from ..campaign.journal import PERSON_STEP
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import PathNames
@@ -253,7 +253,7 @@ class Dialogue(CampaignPart):
         return kept["history"] if kept["run"] == run else None
 
     def _notes(self) -> str:
-        return self._campaign.notes.read_text(encoding="utf-8", errors="replace")
+        return read_text(self._campaign.notes, "replace")
 
     def _forget_conversation(self) -> None:
         self._end_conversation()

@@ -12,8 +12,9 @@ import hashlib
 import itertools
 import os
 import stat
+from codecs import BOM_UTF8
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -66,7 +67,7 @@ def make_workspace(root: Path, files: Mapping[str, bytes], contract: Contract, n
         editable=tuple(dict.fromkeys([*contract.editable, *contract.auxiliary, NOTES])),
         readable=tuple(contract.readable),
     )
-    _write(root, files, notes)
+    _write(root, files, notes, workspace.editable)
     return workspace
 
 
@@ -86,14 +87,15 @@ def restore(workspace: Workspace, files: Mapping[str, bytes], notes: str) -> Non
             Path(entry.path).unlink()
     if why := remove(*map(Path, folders)):
         raise CannotGoOn(f"{root}: what the agent left cannot be removed: {why} Remove the folder and resume.")
-    _write(root, files, notes)
+    _write(root, files, notes, workspace.editable)
 
 
-def _write(root: Path, files: Mapping[str, bytes], notes: str) -> None:
+def _write(root: Path, files: Mapping[str, bytes], notes: str, editable: Collection[str]) -> None:
     for name, content in {**files, NOTES: notes.encode()}.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        # Without the byte order mark, at which linters stumble; `collect` puts it back.
+        path.write_bytes(content.removeprefix(BOM_UTF8) if name in editable else content)
 
 
 def collect(workspace: Workspace, files: Mapping[str, bytes], contract: Contract, notes: str) -> Change:
@@ -126,6 +128,8 @@ def _compare(top: int, files: Mapping[str, bytes], contract: Contract, notes: st
                 continue
             fault = f"was {found}"
         else:
+            if before and before.startswith(BOM_UTF8):
+                content = BOM_UTF8 + content.removeprefix(BOM_UTF8)
             if content == before:
                 continue
             fault = _fault(content)

@@ -15,7 +15,7 @@ from .. import __version__
 from . import recorded_baselines
 from .contract import CONTRACT_FILE, Contract, Profile, Setting, load_contract
 from .errors import CannotGoOn, InputError
-from .files import write_atomically
+from .files import read_text, write_atomically
 from .idea import Idea
 from .journal import now, read_events
 from .layout import Layout
@@ -84,7 +84,7 @@ class Campaign(Layout):
     @cached_property
     def idea(self) -> Idea:
         try:
-            return Idea.model_validate_json(self.idea_file.read_text(encoding="utf-8"))
+            return Idea.model_validate_json(read_text(self.idea_file))
         except (OSError, ValidationError) as error:
             raise CannotGoOn(f"{self.idea_file}: cannot be read: {error}") from error
 

@@ -7,13 +7,17 @@ judged.
 from __future__ import annotations
 
 import re
+import shlex
+import tokenize
 import tomllib
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from .errors import InputError
+from .files import read_text
 from .layout import Layout, layouts
 
 CONTRACT_FILE = "experiment.toml"
@@ -362,7 +366,7 @@ def load_contract(folder: Path, out: Path | None = None) -> Contract:
         contract = default_contract(folder, out)
     else:
         try:
-            contract = Contract.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            contract = Contract.model_validate(tomllib.loads(read_text(path)))
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}. Make it a file that can.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -378,12 +382,34 @@ def load_contract(folder: Path, out: Path | None = None) -> Contract:
     for name in [CONTRACT_FILE, *contract.editable, *contract.auxiliary, *contract.files]:
         if (folder / name).is_symlink():
             raise InputError(f"{folder / name}: a link, which is not copied into a campaign. Put the file itself there.")
+        if name in contract.editable:
+            _check_text(folder / name)
         if out is not None and out.resolve().is_relative_to((folder / name).resolve()):
             raise InputError(
                 f"--out {out}: lies in {name}, which is copied into each campaign with all that it holds. Choose a folder "
                 f"outside it, or name the files that the experiment needs in {CONTRACT_FILE}."
             )
     return contract
+
+
+def _check_text(path: Path) -> None:
+    """Raises InputError where an agent could not read the file: Python takes sources of any encoding, agents UTF-8."""
+    content = path.read_bytes() if path.is_file() else b""
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        number = content[: error.start].count(b"\n") + 1
+        try:
+            encoding, _ = tokenize.detect_encoding(BytesIO(content).readline)
+        except SyntaxError:
+            encoding = "iso-8859-1"
+        encoding = "iso-8859-1" if encoding.startswith("utf-8") else encoding
+        old, new = shlex.quote(str(path)), shlex.quote(f"{path}.new")
+        raise InputError(
+            f"{path}: line {number}: not UTF-8 text, which is what agents read and write. "
+            f"`iconv -f {encoding} -t UTF-8 {old} > {new} && mv {new} {old}` converts it; a line in it that names its "
+            "encoding (`# coding: …`) has to go, too."
+        ) from error
 
 
 def default_contract(folder: Path, out: Path | None = None) -> Contract:

@@ -11,6 +11,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from .text import decoded
+
 
 def files_below(folder: Path) -> list[Path]:
     """The regular files, in order, without those that `walk` does not come to."""
@@ -75,6 +77,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         # Before the rename: the new name could reach the disk first, and after a power cut stand for an empty file.
         os.fsync(file.fileno())
     beside.replace(path)
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """The text of a file that somebody wrote, its lines ending with a line feed alone, whatever editor saved it. Raises
+    OSError, and UnicodeDecodeError for what is no text."""
+    return decoded(path.read_bytes(), errors).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_bounded(path: Path, limit: int, *, from_end: bool = False) -> tuple[bytes, bool]:

@@ -5,69 +5,139 @@ from __future__ import annotations
 import json
 import re
 import stat
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from .errors import InputError
+from .files import read_text
+from .text import clip, line
 
-Score = Annotated[float, Field(ge=0, le=10)]
+SCORES = ("Interestingness", "Feasibility", "Novelty", "Research_Impact", "Overall_Score")
+"""Fields that grade an idea; each may have its reason in `<field>_Evaluation`. Nothing depends on them."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LONGEST_TITLE = 80
 _MAX_BYTES = 1_000_000  # an idea goes into a prompt; a larger file is a mistake
 
 
 class Idea(BaseModel):
-    """One idea. Unknown fields are kept and shown to the agent."""
+    """One idea. Every other field is kept and shown to the agent, whatever it holds."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     Name: str
     """Names the campaign's folder: letters, digits, `.`, `_`, `-`."""
     Title: str
-    Experiment: str | list[str] | dict[str, Any]
-    """What to do and to measure."""
-    Technical_Details: str | list[str] | dict[str, Any] | None = None
-    Implementation_Plan: str | list[str] | dict[str, Any] | None = None
-    Abstract: str | None = None
-    Interestingness: Score | None = None
-    Interestingness_Evaluation: str | None = None
-    Feasibility: Score | None = None
-    Feasibility_Evaluation: str | None = None
-    Novelty: Score | None = None
-    Novelty_Evaluation: str | None = None
-    Research_Impact: Score | None = None
-    Research_Impact_Evaluation: str | None = None
-    Overall_Score: Score | None = None
-    Overall_Score_Evaluation: str | None = None
-    Expected_Research_Impact: str | None = None
-    novel: bool | None = None
+    Experiment: Any
+    """What to do and to measure: text, a list or an object. `Experiments` is taken for it."""
 
-    @field_validator("Title", "Experiment")
+    @model_validator(mode="before")
     @classmethod
-    def _says_something(cls, value: Any) -> Any:
-        if not (value.strip() if isinstance(value, str) else value):
-            raise ValueError("is empty")
-        return value
+    def _of_either_name(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.get("Experiment") and data.get("Experiments"):
+            rest = {key: value for key, value in data.items() if key not in ("Experiment", "Experiments")}
+            return {**rest, "Experiment": data["Experiments"]}
+        return data
 
-    @field_validator("Name")
+    @field_validator("Name", mode="before")
     @classmethod
-    def _names_a_folder(cls, value: str) -> str:
-        if not _NAME.fullmatch(value):
+    def _names_a_folder(cls, value: Any) -> str:
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
             raise ValueError("a name is 1 to 64 letters, digits, '.', '_' or '-', and starts with a letter or digit")
         return value
 
+    @field_validator("Title", mode="before")
+    @classmethod
+    def _is_a_title(cls, value: Any) -> str:
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError("expected a text that is not empty")
+        return value
 
-def load_ideas(path: Path) -> list[Idea]:
-    """The ideas in `path`, a JSON object or a list of them. Raises InputError that names file and key."""
+    @field_validator("Experiment")
+    @classmethod
+    def _says_something(cls, value: Any) -> Any:
+        if not isinstance(value, str | list | dict) or not (value.strip() if isinstance(value, str) else value):
+            raise ValueError("expected a text, a list or an object that is not empty")
+        return value
+
+
+@dataclass(frozen=True)
+class IdeaFile:
+    """A file of ideas; only one that is chosen is validated."""
+
+    path: Path
+    items: tuple[Any, ...]
+    is_list: bool
+
+    @property
+    def names(self) -> list[str]:
+        """What `--idea` takes, in order: names, and `NAME#2` for the second of several ideas that are called alike."""
+        return list(self._places)
+
+    @property
+    def _places(self) -> dict[str, int]:
+        """Where in the file which idea is. One that is there twice, word by word, is one."""
+        places = [i for i, item in enumerate(self.items) if _name(item) and item not in self.items[:i]]
+        count, seen = Counter(_name(self.items[i]) for i in places), Counter[str]()
+        found = {}
+        for place in places:
+            name = _name(self.items[place])
+            seen[name] += 1
+            found[name if count[name] == 1 else f"{name}#{seen[name]}"] = place
+        return found
+
+    def alike(self, name: str) -> list[str]:
+        """What `--idea` takes for the ideas that are called `name`."""
+        return [label for label, place in self._places.items() if name in (label, _name(self.items[place]))]
+
+    def choose(self, name: str | None) -> Idea:
+        """The idea called `name`; without a name the only one. Raises InputError that says what can be chosen."""
+        if name is None and len(self.items) == 1:
+            return self._parse(0)
+        listed = ", ".join(self.names) or "no idea with a Name"
+        if name is None:
+            raise InputError(
+                f"{self.path}: holds {len(self.items)} ideas; choose with --idea NAME (may be repeated): {listed}."
+            )
+        alike = self.alike(name)
+        if not alike:
+            raise InputError(f"{self.path}: no idea called {name}; it holds: {listed}.")
+        if len(alike) > 1:
+            titles = "; ".join(f"--idea {each} ({self._title(each)})" for each in alike)
+            raise InputError(f"{self.path}: {len(alike)} ideas are called {name}. Choose one of them: {titles}.")
+        return self._parse(self._places[alike[0]])
+
+    def _title(self, label: str) -> str:
+        return clip(line(str(self.items[self._places[label]].get("Title"))), _LONGEST_TITLE)
+
+    def _parse(self, place: int) -> Idea:
+        where, item = f"[{place}]." if self.is_list else "", self.items[place]
+        if not isinstance(item, dict):
+            raise InputError(f"{self.path}: {where or 'top level'}: expected an object, found {type(item).__name__}.")
+        if lone := re.search(r"[\ud800-\udfff]", json.dumps(item, ensure_ascii=False)):
+            raise InputError(f"{self.path}: {where or 'top level'}: holds half a character ({lone[0]!a}); it is no text.")
+        try:
+            return Idea.model_validate(item)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = where + ".".join(str(part) for part in first["loc"])
+            message = first["msg"].removeprefix("Value error, ")
+            raise InputError(f"{self.path}: {key}: {message[0].lower()}{message[1:]}.") from error
+
+
+def load_ideas(path: Path) -> IdeaFile:
+    """The file of ideas in `path`, a JSON object or a list of them. Raises InputError that names file and line."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
             raise InputError(f"{path}: not a file.")
         if status.st_size > _MAX_BYTES:
             raise InputError(f"{path}: larger than {_MAX_BYTES:,} bytes; an idea is a short spec.")
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = json.loads(read_text(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. An idea is a JSON file; `harness init DIR` makes an example.") from None
     except OSError as error:
@@ -83,40 +153,14 @@ def load_ideas(path: Path) -> list[Idea]:
     items = data if isinstance(data, list) else [data]
     if not items:
         raise InputError(f"{path}: an empty list; expected at least one idea.")
-    ideas = [_parse(path, item, f"[{i}]." if isinstance(data, list) else "") for i, item in enumerate(items)]
-    names = [idea.Name for idea in ideas]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{path}: two ideas are called {name}; names must differ.")
-    return ideas
+    return IdeaFile(path, tuple(items), isinstance(data, list))
 
 
-def choose_idea(path: Path, name: str | None) -> Idea:
+def choose_idea(path: Path, name: str | None = None) -> Idea:
     """The idea in `path` called `name`; without a name the only one. Raises InputError that lists the names."""
-    ideas = load_ideas(path)
-    if name is None:
-        if len(ideas) > 1:
-            raise InputError(f"{path}: holds {len(ideas)} ideas; choose one with --idea: {_names(ideas)}.")
-        return ideas[0]
-    for idea in ideas:
-        if idea.Name == name:
-            return idea
-    raise InputError(f"{path}: no idea called {name}; it holds: {_names(ideas)}.")
+    return load_ideas(path).choose(name)
 
 
-def _names(ideas: list[Idea]) -> str:
-    return ", ".join(idea.Name for idea in ideas)
-
-
-def _parse(path: Path, item: Any, where: str) -> Idea:
-    if not isinstance(item, dict):
-        raise InputError(f"{path}: {where or 'top level'}: expected an object, found {type(item).__name__}.")
-    if lone := re.search(r"[\ud800-\udfff]", json.dumps(item, ensure_ascii=False)):
-        raise InputError(f"{path}: {where or 'top level'}: holds half a character ({lone[0]!a}); it is no text.")
-    try:
-        return Idea.model_validate(item)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = where + ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{path}: {key}: {message[0].lower()}{message[1:]}.") from error
+def _name(item: Any) -> str:
+    name = item.get("Name") if isinstance(item, dict) else None
+    return name if isinstance(name, str) else ""

@@ -14,6 +14,7 @@ from typing import Any
 
 from .errors import CannotGoOn, InputError
 from .schema import current_facts, current_record
+from .text import decoded
 
 RUNS = Path("runs")
 """Where campaigns are, in the folder that a command is typed in."""
@@ -78,7 +79,7 @@ class Layout:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in `path`. Raises CannotGoOn that names the file."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(decoded(path.read_bytes()))
     except (OSError, ValueError, RecursionError) as error:
         raise CannotGoOn(f"{path}: cannot be read: {error}. Git has the version of the last commit.") from error
     if not isinstance(data, dict):

@@ -6,6 +6,7 @@ like nothing but what they are: `fence`, `quote` and `words` mark every line of 
 
 from __future__ import annotations
 
+import codecs
 import re
 import textwrap
 from functools import cache
@@ -18,6 +19,14 @@ if TYPE_CHECKING:  # `status` and `log` answer at once, and render no template
 WIDTH = 100
 """Columns of what a person reads in a pager."""
 
+# UTF-32's mark for little-endian begins with UTF-16's.
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,500}(?:\x07|\x1b\\)|[@-Z\\^_])")
 _BREAKS = dict.fromkeys(map(ord, "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), "\n")
 _CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n"), ord("\t"), *_BREAKS})
@@ -29,6 +38,12 @@ _INVISIBLE = re.compile(
     "\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 _HARMLESS = {**_BREAKS, **_CONTROLS, **_REORDERING}
+
+
+def decoded(data: bytes, errors: str = "strict") -> str:
+    """The text of a file that somebody wrote: UTF-8, or what its byte order mark says, without the mark."""
+    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
+    return data.decode(encoding, errors)
 
 
 def clean(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ..campaign.errors import InputError
+from ..campaign.files import read_text
 from .options import CAMPAIGN, CSV, JSON, only_one, print_csv, print_json, recorded
 from .terminal import width
 
@@ -155,7 +156,7 @@ def notes(campaign: str) -> None:
 
     layout = find_layout(campaign)
     try:
-        click.echo(clean(layout.notes.read_text(encoding="utf-8", errors="replace")), nl=False)
+        click.echo(clean(read_text(layout.notes, "replace")), nl=False)
     except FileNotFoundError:
         raise InputError(f"{layout.notes}: no notes yet; they are written with the first record.") from None
 
@@ -226,6 +227,6 @@ def check(campaign: str, text: str | None) -> None:
 
 def _read(name: str) -> str:
     try:
-        return Path(name).read_text(encoding="utf-8", errors="replace")
+        return read_text(Path(name), "replace")
     except OSError as error:
         raise InputError(f"--file {name}: cannot be read: {error.strerror}.") from error

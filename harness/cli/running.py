@@ -178,22 +178,15 @@ def experiment_python(chosen: str | None) -> str:
 
 def _ideas(files: Sequence[Path], names: Sequence[str]) -> list[tuple[Path, Idea]]:
     """The ideas to take on, in order; a file with several needs `names`."""
-    chosen: list[tuple[Path, Idea]] = []
-    held: list[str] = []
-    for file in files:
-        ideas = load_ideas(file)
-        held += [idea.Name for idea in ideas]
-        if names:
-            chosen += [(file, idea) for idea in ideas if idea.Name in names]
-        elif len(ideas) > 1:
-            listed = ", ".join(idea.Name for idea in ideas)
-            raise InputError(f"{file}: holds {len(ideas)} ideas; choose with --idea NAME (may be repeated): {listed}.")
-        else:
-            chosen.append((file, ideas[0]))
+    held = [load_ideas(file) for file in files]
+    if not names:
+        return [(each.path, each.choose(None)) for each in held]
     for name in names:
-        if name not in held:
-            raise InputError(f"--idea {name}: no such idea in {', '.join(map(str, files))}, which hold: {', '.join(held)}.")
-    return chosen
+        if not any(each.alike(name) for each in held):
+            known = ", ".join(known for each in held for known in each.names)
+            raise InputError(f"--idea {name}: no such idea in {', '.join(map(str, files))}, which hold: {known}.")
+    asked = [(each, name) for each in held for name in dict.fromkeys(names) if each.alike(name)]
+    return [(each.path, each.choose(name)) for each, name in asked]
 
 
 def _check_experiment(request: Request) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 from ..campaign.budget import spent
 from ..campaign.errors import CannotGoOn
-from ..campaign.files import files_below, write_atomically
+from ..campaign.files import files_below, read_text, write_atomically
 from ..campaign.journal import CLOSE
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.record import AttemptRecord, Record, ReviewRecord, VerdictRecord
-from ..campaign.text import in_words
+from ..campaign.text import in_words, line
 from ..campaign.turn import Turn, latest, turn_key
 from ..campaign.usage import Usage
 from ..claims.check import checked
@@ -52,7 +52,7 @@ class Recorder(CampaignPart):
             on_disk = [path for name in names for path in _files_below(root, root / name)]
             code = {path: (root / path).read_bytes() for path in on_disk if path in self._campaign.code}
             others = [path for path in on_disk if path not in code]
-            commit = self._repository.commit("start", f"Start: {self._campaign.idea.Title}", code, others)
+            commit = self._repository.commit("start", f"Start: {line(self._campaign.idea.Title)}", code, others)
             return {"commit": commit, "given": self._campaign.run_folder(0).is_dir()}
 
         self._journal.once("start", effect)
@@ -314,7 +314,7 @@ class Recorder(CampaignPart):
 
     def _write_notes(self, closing: str = "") -> None:
         campaign = self._campaign
-        old = campaign.notes.read_text(encoding="utf-8", errors="replace") if campaign.notes.exists() else ""
+        old = read_text(campaign.notes, "replace") if campaign.notes.exists() else ""
         text = render_notes(
             campaign.idea,
             campaign.contract,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.protocols import EVAL_FOLDER, FACTS, FINAL_INFO, SKIPPED
+from ..campaign.text import decoded
 
 MAX_BYTES = 64 * 2**20
 """Of one file. The largest that SAEBench writes, core with details of 65k features, is about 16 MB."""
@@ -45,7 +46,7 @@ def load(path: Path, newer_than: float | None) -> Any:
             if status.st_size > MAX_BYTES:
                 raise Unusable(f"larger than {MAX_BYTES // 2**20} MB, the most that is read")
             content = file.read(MAX_BYTES)
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+        return json.loads(decoded(content), object_pairs_hook=_object)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise Unusable("a symbolic link, and links are not followed") from error

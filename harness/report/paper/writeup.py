@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ... import __version__
 from ...campaign.errors import CannotGoOn
+from ...campaign.files import read_text
 from ...campaign.layout import Layout
 from ...campaign.text import clip, duration, in_words, line
 from ...campaign.usage import Usage
@@ -53,7 +54,7 @@ class Prose:
 def read_person(layout: Layout) -> str:
     """What a person wrote into the notes; empty where there are none. Raises CannotGoOn where they cannot be read."""
     try:
-        return person_section(layout.notes.read_text(encoding="utf-8", errors="replace"))
+        return person_section(read_text(layout.notes, "replace"))
     except FileNotFoundError:
         return ""
     except OSError as error:
