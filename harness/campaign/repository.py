@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .errors import CannotGoOn
 from .files import write_atomically
-from .text import clean
+from .text import clean, commands_terminal
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # without git the message is ours, not a traceback on import
 import git
@@ -159,6 +159,24 @@ class Repository:
             index = shutil.copyfile(self._root / ".git" / "index", Path(place) / "index")
             with self._git.custom_environment(GIT_INDEX_FILE=str(index)):
                 return self._bytes(*arguments, "--", *paths)
+
+    def patch_in_letters(self, old: str, new: str, paths: Iterable[str]) -> bytes:
+        """The same for a pipe: git applies it, and where a file's change holds what commands a terminal, it is in git's
+        binary form, which is letters."""
+        changed = self.patch(old, new, paths, "--name-only", "-z").decode(errors="surrogateescape").split("\0")
+        return b"".join(self._in_letters(old, new, path) for path in filter(None, changed))
+
+    def _in_letters(self, old: str, new: str, path: str) -> bytes:
+        plain = self.patch(old, new, [f":(literal){path}"])
+        if not commands_terminal(plain):
+            return plain
+        with tempfile.TemporaryDirectory() as place:
+            Path(place, ".gitattributes").write_text("* -diff\n", encoding="ascii")
+            with self._git.custom_environment(GIT_WORK_TREE=place):
+                options = ["--no-color", "--no-ext-diff", "--no-renames", "--binary"]
+                return self._bytes(
+                    "-C", place, "-c", "core.quotePath=true", "diff", *options, old, new, "--", f":(literal){path}"
+                )
 
     def edited(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Those of `paths` that a person changed: whose content in the work tree is not that of the last commit of a step,

@@ -7,6 +7,7 @@ like nothing but what they are: `fence`, `quote` and `words` mark every line of 
 from __future__ import annotations
 
 import codecs
+import json
 import re
 import textwrap
 from functools import cache
@@ -38,6 +39,12 @@ _INVISIBLE = re.compile(
     "\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 _HARMLESS = {**_BREAKS, **_CONTROLS, **_REORDERING}
+# A carriage return at the end of a line is Windows' own. Lone surrogates stand for bytes that are no UTF-8: those below
+# 0xa0 are controls where a terminal takes bytes.
+_COMMANDS = re.compile(
+    "[" + "".join(map(chr, {*_CONTROLS, *_BREAKS, *_REORDERING} - {ord("\r")})) + "\udc80-\udc9f]|\r(?!\n)"
+)
+_UNSEEN = re.compile(f"{_COMMANDS.pattern}|{_INVISIBLE.pattern}|[\ud800-\udfff]")
 
 
 def decoded(data: bytes, errors: str = "strict") -> str:
@@ -59,6 +66,16 @@ def clean(text: str) -> str:
 def line(text: str) -> str:
     """`text` as one line."""
     return " ".join(clean(text).split())
+
+
+def commands_terminal(data: bytes) -> bool:
+    """Whether a terminal that shows `data` would do more than show it: move, colour, reorder, answer."""
+    return _COMMANDS.search(data.decode(errors="surrogateescape")) is not None
+
+
+def in_json(text: str) -> str:
+    """JSON in which every character that is not plainly seen is written as an escape, which means the same."""
+    return _UNSEEN.sub(lambda m: json.dumps(m[0])[1:-1], text)
 
 
 def encodable(text: str) -> str:

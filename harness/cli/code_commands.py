@@ -68,8 +68,8 @@ def diff(
         where = f"from run {first['parent']} to run {first['run']}"
     place = Campaign(layout.root.absolute())
     option = ["--numstat", "-z"] if stat else ["--word-diff=porcelain"] if words else []
-    found = Repository(place.root, place.local).patch(old, new, place.code, *option)
-    text = found.decode(errors="replace")
+    repository = Repository(place.root, place.local)
+    text = repository.diff(old, new, place.code, *option)
     coloured = color == "always" or (color == "auto" and has_colours())
     files = patch.changes(text) if stat else []
     if as_json:
@@ -79,7 +79,7 @@ def diff(
     elif not text:
         click.echo(f"No difference {where}.")
     elif not (stat or words or coloured or sys.stdout.isatty()):
-        sys.stdout.buffer.write(found)  # as it is, so that it applies
+        sys.stdout.buffer.write(repository.patch_in_letters(old, new, place.code))  # git applies it
     else:
         if stat:
             shown = patch.stat(files, width())
@@ -108,7 +108,7 @@ def adopt(campaign: str, run: str, into: Path, yes: bool) -> None:
     Next: `harness run IDEA.json`, which begins from your experiment as it is now.
     """
     from ..campaign.layout import find_layout
-    from ..campaign.text import line
+    from ..campaign.text import line, shown
     from ..report.terminal.columns import wrap
     from ..report.terminal.diff import in_colours
     from ..report.terminal.run_table import against_baseline
@@ -124,16 +124,16 @@ def adopt(campaign: str, run: str, into: Path, yes: bool) -> None:
     click.echo("\n".join(wrap(said, width(), "", "  ")))
     if worth := against_baseline(row(record, primary), primary):
         click.echo("\n".join(wrap(worth, width(), "", "  ")))
-    names = ", ".join(file.path for file in adoption.changed)
+    names = ", ".join(shown(file.path) for file in adoption.changed)
     if not names:
         click.echo("Your files have this change already; there is nothing to do.")
         return
     show_paged("\n" + in_colours(adoption.patch().decode(errors="replace")) + "\n", has_colours())
-    merged = [file.path for file in adoption.changed if file.merged]
+    merged = [shown(file.path) for file in adoption.changed if file.merged]
     if merged:
         said = f"{', '.join(merged)}: not the campaign's untouched version any more; the change is merged with yours."
         click.echo("\n".join(wrap(said, width(), "", "  ")))
     if not yes:
         click.confirm(f"Change {names} in {into.resolve()}?", abort=True)
     adoption.write()
-    click.echo(f"Changed: {', '.join(str(into / file.path) for file in adoption.changed)}")
+    click.echo(f"Changed: {', '.join(shown(str(into / file.path)) for file in adoption.changed)}")

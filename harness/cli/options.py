@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from ..campaign.layout import Layout
 CAMPAIGN = click.argument("campaign")
 JSON = click.option("--json", "as_json", is_flag=True, help="The same facts for programs.")
 CSV = click.option("--csv", "as_csv", is_flag=True, help="The table for programs: full precision, one header line.")
+
+_FORMULA = ("=", "+", "-", "@")
 
 
 class Finite(click.FloatRange):
@@ -29,11 +32,14 @@ def print_json(facts: Any) -> None:
     """What `--json` prints."""
     import json
 
-    click.echo(json.dumps(facts, ensure_ascii=False, indent=1))
+    from ..campaign.text import in_json
+
+    click.echo(in_json(json.dumps(facts, ensure_ascii=False, indent=1)))
 
 
 def print_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """What `--csv` prints: numbers as they are, nothing for what is unknown, a line a row whatever its texts hold."""
+    """What `--csv` prints: numbers as they are, nothing for what is unknown, a line a row whatever its texts hold, and a
+    text that a spreadsheet would take for a formula behind an apostrophe."""
     import csv
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -47,7 +53,20 @@ def _plain(cell: Any) -> Any:
 
     if isinstance(cell, bool):
         return str(cell).lower()
-    return line(cell) if isinstance(cell, str) else cell
+    if not isinstance(cell, str):
+        return cell
+    text = line(cell)
+    # Wide forms of the signs, such as U+FF1D, begin a formula too where a spreadsheet is set to East Asian text.
+    begins = unicodedata.normalize("NFKC", text.lstrip("\"' ")[:1])
+    return f"'{text}" if begins in _FORMULA and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def only_one(as_json: bool, as_csv: bool) -> None:

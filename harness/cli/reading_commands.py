@@ -175,11 +175,12 @@ def brief(campaign: str) -> None:
     from ..agents.aider import count_tokens
     from ..campaign.campaign import Campaign
     from ..campaign.layout import find_layout
+    from ..campaign.text import clean
     from ..loop import next_brief
 
     place = Campaign(find_layout(campaign).root.absolute())
     text = next_brief(place)
-    click.echo(text)
+    click.echo(clean(text))
     count = count_tokens(text, place.options().model)
     said = f"{count:,} tokens" if count is not None else f"about {len(text) // 4:,} tokens (four characters each)"
     click.echo(said, err=True)
