@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import pytest
 
 from harness.campaign.campaign import Campaign
 from harness.campaign.journal import read_events
+from harness.campaign.protocols import Silent
+from harness.campaign.stop import Stop
+from harness.loop import go_on
 from tests.waiting import HANGS, until
 
 ROOT = Path(__file__).parent.parent
@@ -118,6 +122,44 @@ def test_at_most_one_turn_is_paid_again(tmp_path: Path) -> None:
     asked = log.read_text().splitlines()
     labels = [label for label in SCRIPT if label.startswith("run")]
     assert {label: asked.count(label) for label in labels} == dict.fromkeys(labels, 2)  # each was killed once
+
+
+NOISE = """
+loss = {}[int(os.environ["HARNESS_SEED"])]
+metrics = {{"loss": loss, "distance": x}}
+(out / "final_info.json").write_text(json.dumps({{"settings": settings | {{"steps": steps}}, "metrics": metrics}}))
+"""
+BASELINE = {0: 1.0, 1: 1.03, 2: 0.97}
+LUCKY = {0: 0.9, 1: 1.1, 2: 0.95}
+"""Losses by seed: those of a run that looks better with one seed and not with two."""
+
+
+class StopsAt(Silent):
+    """Wants the campaign to stop when a phase of a run begins."""
+
+    def __init__(self, stop: Stop, run: int, phase: str) -> None:
+        self.stop, self.at = stop, (run, phase)
+
+    def begin(self, run: int, runs: int, attempt: int, phase: str, expected: float | None = None) -> None:
+        self.stop.soon |= (run, phase) == self.at
+
+
+def test_an_interruption_between_two_seeds_changes_nothing(
+    tmp_path: Path, make_campaign: Callable[..., Campaign], experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    with (experiment / "experiment.py").open("a") as code:
+        code.write(NOISE.format(BASELINE))
+    with (experiment / "experiment.toml").open("a") as contract:
+        contract.write("baseline_seeds = 3\nrun_seeds = [1, 3]\n")
+    lucky = {"text": "HYPOTHESIS: less.", "edits": [["experiment.py", str(BASELINE), str(LUCKY)]]}
+    campaign = make_campaign({"run 1, attempt 1": lucky}, max_runs=1)
+    stop = Stop()
+    assert go_on(campaign, view=StopsAt(stop, 1, "seed 1"), stop=stop).reason == "interrupted"
+    assert not campaign.seed_folder(1, 2).exists()
+    assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
+    assert campaign.read_records()[1].seeds == [0, 1, 2]
+    assert not list((campaign.local / "executions").iterdir())
 
 
 SLOW = """

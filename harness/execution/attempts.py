@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from ..campaign.contract import Setting
 from ..campaign.files import write_atomically
@@ -19,12 +19,14 @@ from ..campaign.turn import AttemptFailure, Turn
 from ..results.result_files import evaluation_files
 from ..results.run_results import read_run
 from ..results.sanity import missing_metrics
+from ..statistics.references import MeasuredRun
 from . import baseline_cache, coverage, precheck
 from .executions import ExecutionResult, Executions, Variant, file_results
-from .measurements import Measurements, frontier_step
+from .measurements import FRONTIER, Measurements, decision_step, frontier_step
 
 SCORING_LOG = "scoring.txt"
 TAIL = 4_000  # characters of output that go back to the agent
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -81,31 +83,48 @@ class Attempts(CampaignPart):
     def execute_seeds_and_controls(self, turn: Turn) -> None:
         """Execute what the verdict on a run needs: the baseline at the run's settings, points of a frontier where it is
         elsewhere on it, and further seeds of what looks better than its reference."""
-        run, judge, references = turn.run, self._measurements.judge(), self._measurements.references()
+        run = turn.run
         # What a recorded run needed was decided by the references of its time; those of today might want more.
         if self._journal.is_done(f"run_{run}/record"):
             return
-        measured = self._measurements.measured_run(run)
-        if judge.screen(measured) is not None:
-            return
-        overrides = references.overrides_of_control(measured)
-        if overrides and self._options.controls and references.known_control(overrides) is None:
-            self._execute_controls(run, [("control", overrides)])
-            measured = self._measurements.measured_run(run)
-        # Asked as if none were there yet: after a crash each must get the number that its steps already have.
-        points = references.overrides_of_frontier(replace(measured, frontier=()))
-        if points and self._options.controls:
+        if self._options.controls:
+            controls = self._decide(run, "control", self._missing_control)
+            self._execute_controls(run, [("control", each) for each in controls])
+            has_frontier = self._campaign.spec(self._options.profile).frontier
+            points = self._decide(run, FRONTIER, self._missing_points) if has_frontier else []
             self._execute_controls(run, [(frontier_step(number), each) for number, each in enumerate(points)])
-            measured = self._measurements.measured_run(run)
-        # A seed that failed counts too, or it would be asked for again without end.
-        while (have := len(measured.by_seed) + len(measured.failed_seeds)) < (seeds_wanted := judge.seeds_wanted(measured)):
-            further = self._campaign.seeds(seeds_wanted)[have:]
+        stage = 2
+        while further := self._decide(run, f"stage_{stage}", self._further_seeds):
             self._say_cost("looks better so far", [f"run_{run}/seed_{seed}" for seed in further])
             for seed in further:
                 place = self._campaign.seed_folder(run, seed)
                 step = f"run_{run}/seed_{seed}"
                 self._execute(PlannedExecution(step, turn.commit or "", run, turn.attempt, Variant(seed), place, place))
+            stage += 1
+
+    def _decide(self, run: int, what: str, wanted: Callable[[MeasuredRun], list[T]]) -> list[T]:
+        """What is to be executed next for a run, by what was measured when it was first asked: an execution that has ended
+        since, before an interruption, must not change it."""
+
+        def decision() -> list[T]:
             measured = self._measurements.measured_run(run)
+            return wanted(measured) if self._measurements.judge().screen(measured) is None else []
+
+        found: list[T] = self._journal.once(decision_step(run, what), decision)
+        return found
+
+    def _missing_control(self, measured: MeasuredRun) -> list[dict[str, Setting]]:
+        references = self._measurements.references()
+        overrides = references.overrides_of_control(measured)
+        return [overrides] if overrides and references.known_control(overrides) is None else []
+
+    def _missing_points(self, measured: MeasuredRun) -> list[dict[str, Setting]]:
+        return self._measurements.references().overrides_of_frontier(measured)
+
+    def _further_seeds(self, measured: MeasuredRun) -> list[int]:
+        # A seed that failed counts too, or it would be asked for again without end.
+        have = len(measured.by_seed) + len(measured.failed_seeds)
+        return self._campaign.seeds(self._measurements.judge().seeds_wanted(measured))[have:]
 
     def execute_seeds(self, record: Record, count: int) -> None:
         """Execute a recorded run with further seeds, until it has `count`."""
@@ -115,6 +134,8 @@ class Attempts(CampaignPart):
 
     def _execute_controls(self, run: int, controls: list[tuple[str, dict[str, Setting]]]) -> None:
         """Execute the baseline's code at other settings, each under the kind of its steps."""
+        if not controls:
+            return
         stages = self._campaign.spec(self._options.profile).run_seeds
         seeds = self._campaign.seeds(stages[min(1, len(stages) - 1)])
         what = "; ".join(settings_in_words(overrides) for _, overrides in controls)

@@ -92,9 +92,9 @@ class Measurements(CampaignPart):
         return control.model_copy(update={"why_none": why})
 
     def _frontier(self, measured: MeasuredRun) -> tuple[ControlRecord, ...]:
-        """The points of the frontier that were executed for this run."""
+        """The points of the frontier that were executed for this run, in the order in which they were decided on."""
         found = []
-        for number, overrides in enumerate(self.references().overrides_of_frontier(measured)):
+        for number, overrides in enumerate(self._journal.result(decision_step(measured.run, FRONTIER)) or []):
             kind = frontier_step(number)
             seeds = [seed for seed, _ in self.executed(measured.run, kind)]
             folders = {seed: self._campaign.frontier_folder(measured.run, number, seed) for seed in seeds}
@@ -190,6 +190,14 @@ def start_step(run: int) -> str:
 def control_name(overrides: Mapping[str, Setting]) -> str:
     """What the baseline's code at these settings is called."""
     return "control " + ", ".join(f"{key}={value}" for key, value in overrides.items())
+
+
+FRONTIER = "frontier"
+
+
+def decision_step(run: int, what: str) -> str:
+    """The step that decides what else is executed for a run: its control, points of a frontier, the seeds of a stage."""
+    return f"run_{run}/decide_{what}"
 
 
 def frontier_step(number: int) -> str:
