@@ -167,16 +167,14 @@ class Repository:
         return b"".join(self._in_letters(old, new, path) for path in filter(None, changed))
 
     def _in_letters(self, old: str, new: str, path: str) -> bytes:
-        plain = self.patch(old, new, [f":(literal){path}"])
+        plain = self.patch(old, new, [path])
         if not commands_terminal(plain):
             return plain
         with tempfile.TemporaryDirectory() as place:
             Path(place, ".gitattributes").write_text("* -diff\n", encoding="ascii")
             with self._git.custom_environment(GIT_WORK_TREE=place):
                 options = ["--no-color", "--no-ext-diff", "--no-renames", "--binary"]
-                return self._bytes(
-                    "-C", place, "-c", "core.quotePath=true", "diff", *options, old, new, "--", f":(literal){path}"
-                )
+                return self._bytes("-C", place, "-c", "core.quotePath=true", "diff", *options, old, new, "--", path)
 
     def edited(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Those of `paths` that a person changed: whose content in the work tree is not that of the last commit of a step,
