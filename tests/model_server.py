@@ -73,7 +73,7 @@ class ModelServer:
         self._server.server_close()
 
 
-def answer(text: str | None, sent: int = 1000, received: int = 100, finish: str = "stop") -> Step:
+def answer(text: str | None, sent: int = 1000, received: int = 100, finish: str = "stop", model: str = "") -> Step:
     """A completion with this usage."""
 
     def step(exchange: Exchange) -> None:
@@ -83,7 +83,7 @@ def answer(text: str | None, sent: int = 1000, received: int = 100, finish: str 
             "id": "x",
             "object": "chat.completion",
             "created": 1,
-            "model": exchange.body["model"],
+            "model": model or exchange.body["model"],
             "choices": [{"index": 0, "finish_reason": finish, "message": message}],
             "usage": usage,
         }

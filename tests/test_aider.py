@@ -527,7 +527,7 @@ def other_harness(server, tmp_path_factory) -> Iterator[tuple[subprocess.Popen[s
         from pathlib import Path
         from harness.campaign.protocols import AgentConfig, Workspace
         from harness.agents.aider import AiderAgent
-        agent = AiderAgent(AgentConfig(model="together_ai/x/y", architect="openai/x"))
+        agent = AiderAgent(AgentConfig(model="openai/x"))
         conversation = agent.open(Workspace(Path({str(root)!r}), ("experiment.py",)))
         agent.count_tokens("x")
         print(agent.pid, flush=True)
@@ -550,13 +550,33 @@ def other_harness(server, tmp_path_factory) -> Iterator[tuple[subprocess.Popen[s
         harness.kill()
 
 
-def test_aider_sees_the_keys_of_providers_and_no_other_secret(other_harness):
+def test_the_process_of_aider_has_no_key_and_no_home_of_a_person_in_its_environment(other_harness, server):
     _, worker = other_harness
     seen = worker.environ()
-    assert seen["OPENAI_API_KEY"] == KEY and seen["TOGETHERAI_API_KEY"] == "together-secret"
-    assert not {"GITHUB_TOKEN", "PYTHONPATH"} & set(seen)
+    assert not {"OPENAI_API_KEY", "TOGETHERAI_API_KEY", "GITHUB_TOKEN", "PYTHONPATH"} & set(seen)
+    assert server.keys[-1] == KEY
     home = Path(seen["HOME"])
     assert home.is_dir() and home != Path.home() and worker.cwd() == str(home)
+
+
+def test_aider_gets_the_variables_of_its_models_providers_and_nobody_elses(monkeypatch):
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "TOGETHERAI_API_KEY", "GEMINI_API_KEY", "GROQ_API_KEY"):
+        monkeypatch.setenv(name, "a key")
+    agent = AiderAgent(AgentConfig(model="sonnet", architect="together_ai/x/y"))
+    try:
+        missing = {
+            name: agent._ask({"op": "describe", "model": name})["missing"]
+            for name in ("claude-3-haiku-20240307", "together_ai/x/y", "openai/x", "gemini/x", "groq/x")
+        }
+    finally:
+        agent.close()
+    assert [name for name, keys in missing.items() if keys] == ["openai/x", "gemini/x", "groq/x"]
+
+
+def test_a_reply_names_aiders_version_and_the_model_that_answered(agent, workspace, server):
+    server.says(answer("Ok.", model="served-2026-01-01"))
+    reply = ask(agent.open(workspace))
+    assert (reply.agent, reply.models) == ("aider 0.86.2", ("served-2026-01-01",))
 
 
 def test_the_worker_dies_with_a_killed_harness_in_the_middle_of_a_request(other_harness):

@@ -40,6 +40,7 @@ CLAUDE = {
         "output_tokens": 7,
         "service_tier": "standard",
     },
+    "modelUsage": {"claude-opus-4-8[1m]": {"inputTokens": 19, "outputTokens": 7}, "claude-haiku-4-5": {}},
     "permission_denials": [{"tool_name": "Write", "tool_use_id": "t", "tool_input": {"file_path": "/etc/x", "content": ""}}],
 }
 CLAUDE_401 = CLAUDE | {
@@ -204,20 +205,19 @@ def calls(path: Path) -> list[dict]:
 
 ARGUMENTS = {
     "claude": (
-        "-p PROMPT --output-format json --model M --permission-mode acceptEdits --allowedTools Read,Edit,Write "
-        "--disallowedTools Bash,WebFetch,WebSearch",
-        "-p PROMPT --output-format json --model M --permission-mode acceptEdits --allowedTools Read,Edit,Write "
-        f"--disallowedTools Bash,WebFetch,WebSearch --resume {CLAUDE['session_id']}",
+        "-p --output-format json --model M --permission-mode acceptEdits --disallowedTools Bash,WebFetch,WebSearch",
+        "-p --output-format json --model M --permission-mode acceptEdits --disallowedTools Bash,WebFetch,WebSearch "
+        f"--resume {CLAUDE['session_id']}",
     ),
     "codex": (
-        "exec -s workspace-write --json --skip-git-repo-check -m M PROMPT",
-        f'exec resume {THREAD} -c sandbox_mode="workspace-write" --json --skip-git-repo-check -m M PROMPT',
+        "exec -s workspace-write --json --skip-git-repo-check -m M -",
+        f'exec resume {THREAD} -c sandbox_mode="workspace-write" --json --skip-git-repo-check -m M -',
     ),
     "gemini": (
-        "-p PROMPT -m M --approval-mode auto_edit --skip-trust -o json",
-        "-p PROMPT -m M --approval-mode auto_edit --skip-trust -o json --resume latest",
+        "-m M --approval-mode auto_edit --skip-trust -o json",
+        "-m M --approval-mode auto_edit --skip-trust -o json --resume latest",
     ),
-    "opencode": ("run --format json -m M PROMPT", f"run --format json -m M -s {SESSION} PROMPT"),
+    "opencode": ("run --format json -m M", f"run --format json -m M -s {SESSION}"),
 }
 
 
@@ -234,7 +234,7 @@ def test_each_command_gets_its_arguments_in_the_first_and_the_next_round(name, i
     first, following = calls(log)
     assert (" ".join(first["argv"]), " ".join(following["argv"])) == ARGUMENTS[name]
     assert first["cwd"] == str(work.root)
-    assert first["stdin"] == ""
+    assert first["stdin"] == following["stdin"] == "PROMPT"
     assert first["terminal_session"] != os.getsid(0)  # Ctrl-C is the harness's to handle
 
 
@@ -246,11 +246,17 @@ def test_without_a_model_the_command_chooses(name, install, work):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_prompt_is_one_argument_and_never_an_option(name, install, work):
+def test_the_brief_is_standard_input_and_stands_in_no_argument(name, install, work):
     log = install(name, printing(GOOD[name]))
     text = "--dangerously-skip-permissions {session} $(id)\n`x` 'é' \0 end"
     ask(converse(name, work), text)
-    assert " " + text.replace("\0", "\ufffd") in calls(log)[0]["argv"]
+    assert calls(log)[0]["stdin"] == text
+    assert not any("dangerously" in word for word in calls(log)[0]["argv"])
+
+
+def test_a_brief_of_any_length_reaches_a_command(install, work):
+    install("claude", f"assert len(call['stdin']) == 5_000_000\n{printing(GOOD['claude'])}")
+    assert ask(converse("claude", work), "x" * 5_000_000).failure is None
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -421,20 +427,50 @@ def test_keys_are_kept_out_of_messages_and_answers(install, work, monkeypatch):
     assert "a-secret" not in repr(reply) and login not in repr(reply)
 
 
-def test_the_environment_holds_keys_and_logins_and_nothing_else(install, work, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+KEYS = {
+    "claude": {"ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN"},
+    "codex": {"OPENAI_API_KEY", "CODEX_API_KEY"},
+    "gemini": {"GEMINI_API_KEY", "GOOGLE_API_KEY"},
+    "opencode": {"DEEPSEEK_API_KEY", "OPENCODE_API_KEY"},
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_gets_its_own_providers_variables_and_nobody_elses(name, install, work, monkeypatch):
+    everyone = {variable for variables in KEYS.values() for variable in variables} | {"AWS_SECRET_ACCESS_KEY"}
+    for variable in everyone | {"GITHUB_TOKEN", "PYTHONPATH", "CLAUDECODE", "LD_PRELOAD_X"}:
+        monkeypatch.setenv(variable, f"value of {variable}")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("CLAUDE_CODE_OAUTH_TOKEN", "token-0123456789")
-    for name in ("GITHUB_TOKEN", "PYTHONPATH", "CLAUDECODE", "CODEX_API_KEY", "LD_PRELOAD_X"):
-        monkeypatch.setenv(name, "no")
+    log = install(name, printing(GOOD[name]))
+    ask(converse(name, work, model="deepseek/chat"))
+    given = calls(log)[0]["env"]
+    assert {variable for variable in everyone if variable in given} == KEYS[name]
+    assert given["PATH"] == os.environ["PATH"] and given["HTTPS_PROXY"] == os.environ["HTTPS_PROXY"]
+    assert not {"GITHUB_TOKEN", "PYTHONPATH", "CLAUDECODE", "LD_PRELOAD_X"} & set(given)
+
+
+def test_claude_on_a_cloud_gets_that_clouds_variables(install, work, monkeypatch):
+    for variable in ("CLAUDE_CODE_USE_BEDROCK", "AWS_SECRET_ACCESS_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.setenv(variable, "1")
     log = install("claude", printing(GOOD["claude"]))
     ask(converse("claude", work))
     given = calls(log)[0]["env"]
-    for name in ("HOME", "PATH", "ANTHROPIC_API_KEY", "HTTPS_PROXY", "CLAUDE_CODE_OAUTH_TOKEN"):
-        assert given[name] == os.environ[name]
-    for name in ("GITHUB_TOKEN", "PYTHONPATH", "CLAUDECODE", "CODEX_API_KEY", "LD_PRELOAD_X"):
-        assert name not in given
+    assert "AWS_SECRET_ACCESS_KEY" in given and "GOOGLE_API_KEY" not in given
+
+
+@pytest.mark.parametrize(
+    ("name", "models"),
+    [
+        ("claude", ("claude-opus-4-8", "claude-haiku-4-5")),
+        ("codex", ("asked-for",)),
+        ("gemini", ("gemini-2.5-pro", "gemini-2.5-flash")),
+        ("opencode", ("asked-for",)),
+    ],
+)
+def test_a_reply_names_the_commands_version_and_the_models_that_answered(name, models, install, work):
+    install(name, printing(GOOD[name]))
+    reply = ask(converse(name, work, model="asked-for"))
+    assert (reply.agent, reply.models) == (f"{name} 2.1.197", models)
 
 
 def alive(pid: int) -> bool:
@@ -494,12 +530,6 @@ def test_a_killed_command_has_died(install, work):
     install("gemini", "os.kill(os.getpid(), signal.SIGKILL)")
     failure = ask(converse("gemini", work)).failure
     assert failure.kind == "died" and "signal 9" in failure.message
-
-
-def test_a_brief_too_long_for_a_command_line_is_told(install, work):
-    install("claude", printing(GOOD["claude"]))
-    failure = ask(converse("claude", work), "x" * 5_000_000).failure
-    assert failure.kind == "context" and "5,000,000 bytes" in failure.message
 
 
 PACKAGES = {

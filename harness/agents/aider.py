@@ -18,7 +18,7 @@ from ..campaign.errors import CannotGoOn, InputError
 from ..campaign.protocols import AgentConfig, Failure, Reply, Workspace
 from ..campaign.text import encodable
 from ..campaign.usage import Usage
-from .aider_environment import aider_python, installed
+from .aider_environment import REQUIREMENT, aider_python, installed
 from .keys import Redaction, provider_variables, system_variables
 from .worker import Worker, WorkerEnded
 
@@ -54,6 +54,7 @@ class AiderAgent:
         self.config = config
         self._provider = provider
         self._worker: Worker | None = None
+        self._variables: dict[str, str] = {}
         self._redact = Redaction({})
         self._numbers = count()
 
@@ -118,25 +119,13 @@ class AiderAgent:
             )
         return described
 
-    def _variables(self) -> dict[str, str]:
-        found = dict(provider_variables(self._models()) if self._provider is None else self._provider)
-        if found.get("OPENAI_API_BASE") or found.get("OPENAI_BASE_URL"):
-            # A server of one's own mostly wants no key, but the client wants to send one.
-            found.setdefault("OPENAI_API_KEY", "none")
-        if any(model.startswith("ollama") for model in self._models()):
-            found.setdefault("OLLAMA_API_BASE", "http://localhost:11434")
-        return found
-
     def _running(self) -> Worker:
         if self._worker and self._worker.alive:
             return self._worker
         if self._worker:
             self._worker.close()
-        variables = self._variables()
-        self._redact = Redaction(variables)
         environment = {
             **system_variables(),
-            **variables,
             "BROWSER": "/bin/true",  # aider opens URLs of error messages
             "PYTHONSAFEPATH": "1",  # its linter's working directory is the workspace
             "PYTHONIOENCODING": "utf-8",
@@ -152,13 +141,25 @@ class AiderAgent:
             self._worker = Worker(command, environment, silence, lambda line: self.config.on_output(self._redact(line)))
         except OSError as error:
             raise CannotGoOn(f"aider does not start: {error}. Make it again: `harness agents install aider`.") from error
+        # litellm knows whose a model is. Only then does the process get variables, and those through its pipe.
+        self._variables = self._variables_of(self._worker.ask({"op": "providers", "models": self._models()})["providers"])
+        self._redact = Redaction(self._variables)
+        self._worker.ask({"op": "variables", "variables": self._variables})
         return self._worker
+
+    def _variables_of(self, providers: list[str]) -> dict[str, str]:
+        found = dict(provider_variables(providers) if self._provider is None else self._provider)
+        if found.get("OPENAI_API_BASE") or found.get("OPENAI_BASE_URL"):
+            # A server of one's own mostly wants no key, but the client wants to send one.
+            found.setdefault("OPENAI_API_KEY", "none")
+        if any(provider.startswith("ollama") for provider in providers):
+            found.setdefault("OLLAMA_API_BASE", "http://localhost:11434")
+        return found
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Raises WorkerEnded with a message without keys."""
-        worker = self._running()
         try:
-            return worker.ask(request)
+            return self._running().ask(request)
         except WorkerEnded as error:
             raise WorkerEnded(self._redact(str(error)), error.silent) from None
 
@@ -180,11 +181,13 @@ class AiderAgent:
             refused_writes=tuple(answer["refused_writes"]),
             warnings=tuple(self._redact(warning) for warning in answer["warnings"]),
             history=answer["history"],
+            agent=REQUIREMENT.replace("-chat==", " "),
+            models=tuple(dict.fromkeys(answer["models"])),
         )
 
     def _failure(self, model: str, failure: Mapping[str, str]) -> Failure:
         kind: Any = failure["kind"]
-        keys = ", ".join(sorted(name for name in self._variables() if name.endswith("_API_KEY"))) or "none is set"
+        keys = ", ".join(sorted(name for name in self._variables if name.endswith("_API_KEY"))) or "none is set"
         message = f"{model}: {self._redact(failure['message'])}".rstrip()
         return Failure(kind, f"{message}\n{HINTS[kind].format(keys=keys)}")
 

@@ -75,6 +75,7 @@ class Turn:
         self.warnings: list[str] = []
         self.failure: dict[str, str] | None = None
         self.unread_answer = False
+        self.models: list[str] = []
         self.sent = self.received = self.requests = self.answers = 0
         self.cost: float | None = 0.0
         self.failures_in_a_row = 0
@@ -87,6 +88,7 @@ class Turn:
         text = completion.choices[0].message.content
         sent = getattr(usage, "prompt_tokens", 0) or model.token_count(messages)
         received = getattr(usage, "completion_tokens", 0) or (model.token_count(text) if text else 0)
+        self.models.append(str(getattr(completion, "model", None) or model.name))
         self.sent += sent
         self.received += received
         cost = price(model, completion, sent, received)
@@ -134,6 +136,7 @@ class Turn:
             "refused_writes": self.refused,
             "warnings": self.warnings,
             "failure": self.failure,
+            "models": self.models,
             "usage": {"sent": self.sent, "received": self.received, "cost": self.cost, "requests": self.requests},
         }
 
@@ -455,7 +458,8 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def answer(request: dict[str, Any], sessions: dict[int, Session]) -> dict[str, Any]:
-    """One request: open, ask and close (with the number of a conversation), complete, count, describe."""
+    """One request: open, ask and close (with the number of a conversation), complete, count, describe,
+    providers of models, and the variables of the environment that reach them."""
     operation = request["op"]
     if operation == "open":
         sessions[request["session"]] = Session(request)
@@ -469,6 +473,11 @@ def answer(request: dict[str, Any], sessions: dict[int, Session]) -> dict[str, A
         return complete(request)
     if operation == "count":
         return {"tokens": litellm.token_counter(model=request["model"] or "gpt-4o", text=request["text"])}
+    if operation == "providers":
+        return {"providers": [described["provider"] or "" for described in map(describe, request["models"])]}
+    if operation == "variables":
+        os.environ.update(request["variables"])
+        return {}
     if operation == "describe":
         return describe(request["model"])
     raise ValueError(f"unknown operation {operation}")

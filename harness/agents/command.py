@@ -7,7 +7,6 @@ its working directory is its own affair; what it did to the workspace is compare
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -17,10 +16,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, BinaryIO
 
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.protocols import AgentConfig, Failure, FailureKind, Reply, Workspace
+from ..campaign.text import encodable
 from ..campaign.usage import Usage
 from ..execution.executors import process_tree
 from .command_lines import CLAUDE, CODEX, GEMINI, OPENCODE, Answer, CommandLine
@@ -30,10 +31,7 @@ MAX_OUTPUT = 50 * 10**6  # bytes of a turn's output
 MARK = "HARNESS_WORKSPACE"
 """Environment variable by which the processes of a turn are found, also those that an earlier, killed harness left."""
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL
-PERSONS = (
-    *("HOME", "USER", "LOGNAME", "SHELL", "NODE_EXTRA_CA_CERTS"),
-    *("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"),
-)
+PERSONS = (*("HOME", "USER", "LOGNAME", "SHELL"), *("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"))
 """A person's variables by which a command finds their login and settings."""
 
 _KEY_SHAPES = re.compile(r"\b(sk-|AIza|xai-|gsk_|eyJ)[A-Za-z0-9_\-.]{12,}")  # of logins, which no variable holds
@@ -55,6 +53,12 @@ class CommandAgent:
     def check(self) -> str:
         if self.config.architect:
             raise InputError(f"--architect: {self.command.program} plans by itself; --agent aider takes an architect.")
+        model = f"model {self.config.model}" if self.config.model else "the model that it is configured for"
+        return f"{self.name}, {model}"
+
+    @cached_property
+    def name(self) -> str:
+        """The command with its version. Raises HarnessError where it does not work."""
         program = self.program()
         try:
             done = subprocess.run(
@@ -68,8 +72,7 @@ class CommandAgent:
         except (OSError, subprocess.SubprocessError) as error:
             raise HarnessError(f"{program} --version does not work: {error}. {self.install()}") from error
         version = re.search(r"\d+(\.\d+)+", done.stdout.decode(errors="replace"))
-        model = f"model {self.config.model}" if self.config.model else "the model that it is configured for"
-        return f"{self.command.program} {version[0] if version else '(unknown version)'}, {model}"
+        return f"{self.command.program} {version[0] if version else '(unknown version)'}"
 
     def open(self, workspace: Workspace, history: Any = None) -> CommandConversation:
         return CommandConversation(self, workspace, history)
@@ -91,15 +94,13 @@ class CommandAgent:
     def environment(self) -> dict[str, str]:
         """All that the command gets: the system's, the provider's and its own variables, and where its login is."""
         persons = {name: os.environ[name] for name in (*PERSONS, *self.command.variables) if name in os.environ}
-        keys = provider_variables([self.config.model])
+        keys = provider_variables(self.command.providers(self.config.model or ""))
         return {**system_variables(), **keys, **persons, **self.command.environment}
 
-    def arguments(self, prompt: str, session: str) -> list[str]:
+    def arguments(self, session: str) -> list[str]:
         """The arguments of a round; `session` is empty in the first."""
-        prompt = prompt.replace("\0", "\N{REPLACEMENT CHARACTER}")
-        prompt = f" {prompt}" if prompt.startswith("-") else prompt  # or it would be read as an option
         model = [self.command.option, self.config.model] if self.config.model else []
-        values = {"{prompt}": [prompt], "{session}": [session], "{model}": model}
+        values = {"{session}": [session], "{model}": model}
         parts = self.command.following if session else self.command.first
         return [word for part in parts for word in values.get(part, [part])]
 
@@ -121,15 +122,11 @@ class CommandConversation:
         environment = {**self._agent.environment(), MARK: str(self._workspace.root)}
         redact = _redaction(environment)
         try:
-            command = [self._agent.program(), *self._agent.arguments(text, self._session)]
-            ended = self._execute(command, environment)
+            command = [self._agent.program(), *self._agent.arguments(self._session)]
+            ended = self._execute(command, environment, text)
         except HarnessError as error:
             return self._reply(Answer(cost=0.0), Failure("setup", str(error)), begun, redact)
         except OSError as error:
-            if error.errno == errno.E2BIG:
-                size = len(text.encode())
-                message = f"{self._command.program}: a brief of {size:,} bytes does not fit a command line."
-                return self._reply(Answer(cost=0.0), Failure("context", message), begun, redact)
             message = f"{self._command.program}: cannot be started: {error.strerror}. {self._agent.install()}"
             return self._reply(Answer(cost=0.0), Failure("setup", message), begun, redact)
         answer = self._command.read(ended.stdout, ended.stderr)
@@ -139,23 +136,20 @@ class CommandConversation:
     def close(self) -> None:
         _end_processes(str(self._workspace.root), lambda: None)
 
-    def _execute(self, command: list[str], environment: dict[str, str]) -> _Ended:
-        """Run the command to its end or its limit; nothing that it started is left. Raises OSError."""
+    def _execute(self, command: list[str], environment: dict[str, str], brief: str) -> _Ended:
+        """Run the command to its end or its limit, with `brief` as its input; nothing that it started is left. Raises
+        OSError."""
         root = self._workspace.root
         # Processes of an earlier harness that was killed would go on editing the workspace.
         _end_processes(str(root), lambda: None)
         deadline = time.monotonic() + self._agent.config.timeout
         broken = ""
         # Files, not pipes: a child that keeps a pipe open cannot keep the harness waiting.
-        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            stdin.write(encodable(brief).encode())
+            stdin.seek(0)
             process = subprocess.Popen(
-                command,
-                cwd=root,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
+                command, cwd=root, env=environment, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
             )
             try:
                 while not broken:
@@ -216,6 +210,8 @@ class CommandConversation:
             failure=Failure(failure.kind, redact(failure.message)) if failure else None,
             refused_writes=answer.refused_writes,
             history=history if self._session else None,
+            agent=self._agent.name if answer.requests else "",
+            models=answer.models or ((self._agent.config.model,) if self._agent.config.model and answer.requests else ()),
         )
 
 

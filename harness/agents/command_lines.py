@@ -7,6 +7,7 @@ believes nothing about types: what is missing or odd counts as not told.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,14 +25,17 @@ class Answer:
     cost: float | None = None
     error: str = ""
     refused_writes: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    """Those that answered, as the command names them."""
 
 
 @dataclass(frozen=True)
 class CommandLine:
     """How one command is called and read.
 
-    In the arguments `{prompt}` and `{session}` stand for their values and `{model}` for `option` and the model, or for
-    nothing. `read` takes standard output and standard error and returns None where there is no answer in them.
+    In the arguments `{session}` stands for its value and `{model}` for `option` and the model, or for nothing. The brief
+    comes on standard input: arguments are there for everybody to read, and their length has a limit. `read` takes standard
+    output and standard error and returns None where there is no answer in them.
     """
 
     program: str
@@ -44,6 +48,8 @@ class CommandLine:
     """Tokens are counted from the start of the conversation, not of the turn."""
     variables: tuple[str, ...] = ()
     """Names of the person's variables that hold the command's own settings and login."""
+    providers: Callable[[str], tuple[str, ...]] = lambda model: ()
+    """The providers that it asks for a model (empty: its own choice), whose variables it gets."""
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -94,6 +100,7 @@ def _read_claude(stdout: str, stderr: str) -> Answer | None:
         cost=_dollars(said.get("total_cost_usd")),
         error=(text or "it reports an error and says no more") if failed else "",
         refused_writes=tuple(str(path) for path in paths if path),
+        models=tuple(name.partition("[")[0] for name in _object(said.get("modelUsage"))),
     )
 
 
@@ -130,7 +137,8 @@ def _read_gemini(stdout: str, stderr: str) -> Answer | None:
         return None
     error = _object(said.get("error"))
     sent = received = requests = 0
-    for model in _object(_object(said.get("stats")).get("models")).values():
+    models = _object(_object(said.get("stats")).get("models"))
+    for model in models.values():
         tokens = _object(_object(model).get("tokens"))
         sent += _count(tokens.get("prompt"))
         received += _count(tokens.get("candidates")) + _count(tokens.get("thoughts"))
@@ -142,6 +150,7 @@ def _read_gemini(stdout: str, stderr: str) -> Answer | None:
         received=received,
         requests=requests,
         error=f"{error.get('message') or 'it names no reason'} (code {error.get('code')})" if error else "",
+        models=tuple(models),
     )
 
 
@@ -172,12 +181,18 @@ def _read_opencode(stdout: str, stderr: str) -> Answer | None:
     return Answer(tuple(texts), session, sent, received, finished, cost, error)
 
 
+def _providers_of_claude(model: str) -> tuple[str, ...]:
+    clouds = {"CLAUDE_CODE_USE_BEDROCK": "bedrock", "CLAUDE_CODE_USE_VERTEX": "vertex_ai"}
+    return ("anthropic", *(provider for variable, provider in clouds.items() if os.environ.get(variable)))
+
+
 _CLAUDE = (
-    *("-p", "{prompt}", "--output-format", "json", "{model}", "--permission-mode", "acceptEdits"),
-    *("--allowedTools", "Read,Edit,Write", "--disallowedTools", "Bash,WebFetch,WebSearch"),
+    *("-p", "--output-format", "json", "{model}"),
+    # Edits in the working directory are accepted; an allowed Edit would be one of every path.
+    *("--permission-mode", "acceptEdits", "--disallowedTools", "Bash,WebFetch,WebSearch"),
 )
-_CODEX = ("--json", "--skip-git-repo-check", "{model}", "{prompt}")
-_GEMINI = ("-p", "{prompt}", "{model}", "--approval-mode", "auto_edit", "--skip-trust", "-o", "json")
+_CODEX = ("--json", "--skip-git-repo-check", "{model}", "-")
+_GEMINI = ("{model}", "--approval-mode", "auto_edit", "--skip-trust", "-o", "json")
 _OPENCODE = ("run", "--format", "json", "{model}")
 
 CLAUDE = CommandLine(
@@ -187,6 +202,7 @@ CLAUDE = CommandLine(
     following=(*_CLAUDE, "--resume", "{session}"),
     option="--model",
     read=_read_claude,
+    providers=_providers_of_claude,
     variables=("CLAUDE_CONFIG_DIR", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
     environment={
         "CLAUDE_CODE_MAX_RETRIES": "3",  # by itself it repeats a request that got a 401 for minutes
@@ -202,6 +218,7 @@ CODEX = CommandLine(
     following=("exec", "resume", "{session}", "-c", 'sandbox_mode="workspace-write"', *_CODEX),
     option="-m",
     read=_read_codex,
+    providers=lambda model: ("openai",),
     cumulative=True,
     variables=("CODEX_HOME", "CODEX_API_KEY"),
 )
@@ -213,15 +230,17 @@ GEMINI = CommandLine(
     following=(*_GEMINI, "--resume", "latest"),  # the latest of this folder, and each workspace has its own
     option="-m",
     read=_read_gemini,
+    providers=lambda model: ("gemini",),
 )
 
 OPENCODE = CommandLine(
     program="opencode",
     package="opencode-ai",
-    first=(*_OPENCODE, "{prompt}"),
-    following=(*_OPENCODE, "-s", "{session}", "{prompt}"),
+    first=_OPENCODE,
+    following=(*_OPENCODE, "-s", "{session}"),
     option="-m",
     read=_read_opencode,
+    providers=lambda model: (model.partition("/")[0],),
     variables=("OPENCODE_CONFIG", "OPENCODE_API_KEY"),
     environment={
         "OPENCODE_PERMISSION": '{"bash":"deny","webfetch":"deny","websearch":"deny"}',

@@ -150,6 +150,8 @@ class Dialogue(CampaignPart):
             **asdict(answer),
             no_answer=reply.failure.message if reply.failure else "",
             usage=reply.usage,
+            agent=reply.agent,
+            models=reply.models,
         )
 
     def _keep_interpretation(self, run: int, words: str) -> None:

@@ -11,48 +11,48 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
-SYSTEM = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+SYSTEM = (
+    *("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+)
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
-PREFIXES = (
-    "OPENAI_",
-    "ANTHROPIC_",
-    "GEMINI_",
-    "GOOGLE_",
-    "DEEPSEEK_",
-    "OPENROUTER_",
-    "GROQ_",
-    "FIREWORKS_",
-    "XAI_",
-    "MISTRAL_",
-    "COHERE_",
-    "CO_API_KEY",
-    "AZURE_",
-    "AWS_",
-    "VERTEX",
-    "OLLAMA_",
-)
+PREFIXES = {
+    "azure_ai": ("AZURE_",),
+    "bedrock": ("AWS_",),
+    "bedrock_converse": ("AWS_",),
+    "cohere": ("COHERE_", "CO_API_KEY"),
+    "cohere_chat": ("COHERE_", "CO_API_KEY"),
+    "fireworks_ai": ("FIREWORKS_",),
+    "gemini": ("GEMINI_", "GOOGLE_"),
+    "google": ("GEMINI_", "GOOGLE_"),
+    "ollama_chat": ("OLLAMA_",),
+    "sagemaker": ("AWS_",),
+    "text-completion-openai": ("OPENAI_",),
+    "vertex_ai": ("VERTEX", "GOOGLE_", "CLOUD_ML_REGION"),
+}
+"""How the variables of a provider begin, where its own name does not say it."""
 
 NO_SECRET = re.compile(r"_(BASE|URL|HOST|ENDPOINT|REGION|REGION_NAME|VERSION|PROJECT|LOCATION|TYPE|PROFILE|MODEL)$")
 """Names whose values are worth reading in a message: "connection refused" says little without the address."""
 
 
 def system_variables() -> dict[str, str]:
-    """What any process of an agent needs from the environment."""
-    return {name: os.environ[name] for name in SYSTEM if name in os.environ}
+    """What any process of an agent needs from the environment: paths, language, certificates and proxies."""
+    return {name: os.environ[name] for name in (*SYSTEM, *PROXIES) if name in os.environ}
 
 
-def provider_variables(models: Iterable[str | None]) -> dict[str, str]:
-    """The variables that reach a provider: the known ones, proxies, and those named like the prefix of a model.
+def provider_variables(providers: Iterable[str]) -> dict[str, str]:
+    """The variables of these providers, by the names that litellm has for them, and of no other.
 
-    So `together_ai/x` brings TOGETHER_AI_… and TOGETHERAI_… along without a list of all providers.
+    A provider without an entry in PREFIXES has variables that begin with its own name: `together_ai` brings TOGETHER_AI_…
+    and TOGETHERAI_… along without a list of all providers.
     """
-    prefixes = list(PREFIXES)
-    for model in models:
-        provider = (model or "").partition("/")[0].upper() if "/" in (model or "") else ""
-        if provider:
-            prefixes += [f"{provider}_", f"{provider.replace('_', '')}_", f"{provider}AI_"]
-    return {k: v for k, v in os.environ.items() if k.startswith(tuple(prefixes)) or k in PROXIES}
+    prefixes: list[str] = []
+    for provider in filter(None, providers):
+        name = provider.upper().replace("-", "_")
+        prefixes += [f"{name}_", f"{name.replace('_', '')}_", f"{name}AI_", *PREFIXES.get(provider, ())]
+    return {name: value for name, value in os.environ.items() if name.startswith(tuple(prefixes))}
 
 
 class Redaction:

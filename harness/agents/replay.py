@@ -63,7 +63,13 @@ class ReplayConversation:
         if failure:
             return Reply("", Usage(), failure=failure, history=self._aider.history)
         reply = self._aider.ask(text, turn=turn, label=label)
-        return replace(reply, usage=replace(reply.usage, cost=0.0), failure=self._player.end() or reply.failure)
+        return replace(
+            reply,
+            usage=replace(reply.usage, cost=0.0),
+            failure=self._player.end() or reply.failure,
+            agent=f"replay through {reply.agent}" if reply.agent else "",
+            models=(),
+        )
 
     def close(self) -> None:
         self._aider.close()

@@ -63,10 +63,14 @@ class Reply:
     refused_writes: tuple[str, ...] = ()
     history: Any = None
     warnings: tuple[str, ...] = ()
+    agent: str = ""
+    """Its name and version."""
+    models: tuple[str, ...] = ()
+    """Those that answered, as the provider or the agent's own tool names them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", encodable(self.text))
-        for name in ("replies", "refused_writes", "warnings"):
+        for name in ("replies", "refused_writes", "warnings", "models"):
             object.__setattr__(self, name, tuple(map(encodable, getattr(self, name))))
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from .contract import Setting
 from .files import write_atomically
 from .schema import SCHEMA, current_record
+from .text import answered_by
 from .usage import Usage
 
 RECORD_FILE = "record.json"
@@ -221,6 +222,9 @@ class Record(_Part):
     advice: list[str] = []
     """What may help to explain the results, and is no evidence."""
     usage: Usage = Usage()
+    agent: str = ""
+    """Name and version of the agent that answered, and the models that did."""
+    models: list[str] = []
     seconds: float = 0.0
     started: str = ""
     """UTC, ISO 8601."""
@@ -229,6 +233,11 @@ class Record(_Part):
     review: ReviewRecord | None = None
     messages: list[str] = []
     """A person's words that went into this run's briefs."""
+
+    @property
+    def answered_by(self) -> str:
+        """The agent's name and version with its models; "" where nobody answered or an earlier harness did not note it."""
+        return answered_by(self.agent, self.models)
 
     @classmethod
     def read(cls, run_folder: Path) -> Record:

@@ -10,6 +10,7 @@ import codecs
 import json
 import re
 import textwrap
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,12 @@ def in_json(text: str) -> str:
 def encodable(text: str) -> str:
     """`text` without lone surrogates, which stand for bytes that are no text, and which no file and no provider takes."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def answered_by(agent: str, models: Iterable[str]) -> str:
+    """An agent's name and version and the models that answered, in one phrase."""
+    named = ", ".join(models)
+    return f"{agent} with {named}" if agent and named else agent or named
 
 
 def shown(path: str) -> str:

@@ -58,6 +58,9 @@ class Turn(BaseModel):
     no_answer: str = ""
     """Why there is no answer (the conversation outgrew the model)."""
     usage: Usage = Usage()
+    agent: str = ""
+    """The agent's name and version, and the models that answered."""
+    models: tuple[str, ...] = ()
 
     @property
     def not_kept(self) -> tuple[str, ...]:

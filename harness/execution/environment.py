@@ -27,13 +27,9 @@ print(json.dumps(found))
 
 def describe_environment(python: str, options: Options) -> dict[str, str]:
     """What the numbers of the experiment's Python on this machine depend on. What cannot be found out is "unknown"."""
-    facts = {
-        "host": platform.node(),
-        "system": platform.platform(),
-        "gpu": _gpu(),
-        "agent": options.agent,
-        "model": options.model or "none",
-    }
+    facts = {"host": platform.node(), "system": platform.platform(), "gpu": _gpu(), "agent": options.agent} | (
+        {"model": options.model} if options.model else {}
+    )
     try:
         probe = subprocess.run([python, "-c", _PROBE, *_NAMED], capture_output=True, text=True, timeout=60, check=True)
         found: dict[str, str] = json.loads(probe.stdout)

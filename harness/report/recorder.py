@@ -233,6 +233,8 @@ class Recorder(CampaignPart):
             "command": " ".join(self._executions.command(run)),
             "attempts": attempts,
             "usage": usage,
+            "agent": latest(turn.agent for turn in turns),
+            "models": list(dict.fromkeys(model for turn in turns for model in turn.models)),
             "started": self._measurements.started(f"run_{run}/"),
             "environment": self._journal.result("environment"),
             "messages": [text for turn in turns for text in turn.messages],

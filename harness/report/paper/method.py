@@ -78,7 +78,7 @@ def set_up(campaign: CampaignData) -> Section:
     name = str(options.get("profile", "")) or "none"
     about = f": {line(profile.description)}" if profile.description else ""
     blocks: list[Block] = [Paragraph(f"{line(name)}{about}.{_overrides(options)}", lead="Profile:")]
-    blocks.append(Paragraph(_agent(options), lead="Agent:"))
+    blocks.append(Paragraph(_agent(campaign), lead="Agent:"))
     blocks.append(Paragraph(_budget(options), lead="Budget:"))
     blocks.append(Paragraph(_limits(campaign.contract.limits_of(name)), lead="Limits of one execution:"))
     baseline = campaign.baseline
@@ -181,10 +181,13 @@ def _overrides(options: Mapping[str, Any]) -> str:
     return f" Settings of it that were replaced: {replaced}." if replaced else ""
 
 
-def _agent(options: Mapping[str, Any]) -> str:
+def _agent(campaign: CampaignData) -> str:
+    options = campaign.status.options
     if options.get("agent") == "replay":
         return "a recorded session was replayed; no model was asked."
-    said = f"{line(str(options.get('agent')))} with {line(str(options.get('model') or 'its own model'))}"
+    answered = dict.fromkeys(run.record.answered_by for run in campaign.runs if run.record.answered_by)
+    named = f"{options.get('agent')} with {options.get('model') or 'its own model'}"
+    said = line("; ".join(answered) or named)
     if options.get("architect"):
         said += f", planned by {line(str(options['architect']))}"
     if options.get("reviewer"):

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ...campaign.numbers import titled
-from ...campaign.text import clean, duration, in_words, line
+from ...campaign.text import answered_by, clean, duration, in_words, line
 from ...campaign.usage import Usage
 from .columns import Cell, Column, cut, table, wrap
 from .difference import Difference, beside, set_with_errors
@@ -92,7 +92,8 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
         "seed" if len(seeds) == 1 else "seeds": ", ".join(map(str, seeds)),
         "begun": data["started"],
         "executed": duration(data["seconds"]) if not data["given"] else "no: given with the experiment",
-        "agent": _usage(data["usage"]) if data["attempts"] else "",
+        "agent": answered_by(data.get("agent", ""), data.get("models", [])),
+        "used": _usage(data["usage"]) if data["attempts"] else "",
         "reviewer": _usage(review_usage) if review_usage else "",
     }
     lines += [""] + [f"  {key:<13} {cut(text, width - 16)}" for key, text in facts.items() if text]
