@@ -44,7 +44,7 @@ def arm(seen: Path, where: str) -> None:
 
         Journal.append = append_and_die  # type: ignore[method-assign]
     elif where == "git":
-        run = Repository._bytes
+        run = Repository._bytes_at_once
         commit = Repository.commit
         current = [""]
 
@@ -64,7 +64,7 @@ def arm(seen: Path, where: str) -> None:
             return out
 
         Repository.commit = commit_known  # type: ignore[method-assign]
-        Repository._bytes = run_and_die  # type: ignore[method-assign]
+        Repository._bytes_at_once = run_and_die  # type: ignore[method-assign]
     elif where == "turn":
         ask = ScriptedConversation.ask
 

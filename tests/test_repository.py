@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +77,80 @@ def test_no_variable_of_a_persons_git_has_a_part(
     commit = repository.commit("another", "Another", {"experiment.py": b"rate = 5\n"})
     assert repository.head == commit
     assert repository.files(commit, ["experiment.py"]) == {"experiment.py": b"rate = 5\n"}
+
+
+LOCKS = (
+    ".git/HEAD.lock",
+    ".git/refs/heads/main.lock",
+    ".git/packed-refs.lock",
+    ".git/refs/tags/run_0.lock",
+    ".harness/index.lock",
+)
+
+
+def test_locks_that_a_killed_git_left_are_gone_when_the_campaign_is_opened_again(root: Path, repository: Repository) -> None:
+    for lock in LOCKS:
+        (root / lock).parent.mkdir(exist_ok=True)
+        (root / lock).touch()
+    repository.recover(lambda step: True, ["experiment.py"])
+    repository.tag("run_0", repository.commit("run_0/record", "Run 0", {"experiment.py": b"rate = 2\n"}))
+    assert git(root, "status", "--porcelain") == ""
+    assert git(root, "rev-parse", "HEAD", "run_0").split() == [repository.head] * 2
+
+
+def test_a_persons_git_that_holds_the_index_is_in_nobodys_way(root: Path, repository: Repository) -> None:
+    lock = root / ".git" / "index.lock"
+    lock.touch()
+    repository.recover(lambda step: True, ["experiment.py"])
+    repository.commit("run_1/record", "Run 1", {"experiment.py": b"rate = 3\n"})
+    assert lock.exists()
+    lock.unlink()
+    repository.commit("run_2/record", "Run 2", {"experiment.py": b"rate = 4\n"})
+    assert git(root, "status", "--porcelain") == ""
+
+
+def test_who_looks_at_a_persons_edit_writes_no_index(root: Path, repository: Repository) -> None:
+    head, index = repository.head or "", root / ".git" / "index"
+    before = index.read_bytes()
+    (root / "experiment.py").touch()
+    assert repository.diff(head, None, ["experiment.py"]) == ""
+    (root / "experiment.py").write_text("rate = 9\n")
+    assert "+rate = 9" in repository.diff(head, None, ["experiment.py"])
+    assert index.read_bytes() == before
+
+
+FAILS_ONCE = """#!{python}
+import os, sys
+from pathlib import Path
+count = Path({count!r})
+number = int(count.read_text() or 0) + 1 if count.exists() else 1
+count.write_text(str(number))
+if number == {fails} and not {after}:
+    sys.exit("fatal: no luck")
+if number != {fails}:
+    os.execv({git!r}, ["git", *sys.argv[1:]])
+import subprocess
+subprocess.run([{git!r}, *sys.argv[1:]])
+sys.exit("fatal: no luck")
+"""
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_git_call_that_fails_once_changes_nothing(
+    root: Path, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    wrapper, count = tmp_path / "bin" / "git", tmp_path / "count"
+    wrapper.parent.mkdir()
+    facts = {"python": sys.executable, "count": str(count), "git": shutil.which("git"), "after": after}
+    monkeypatch.setenv("PATH", str(wrapper.parent), prepend=os.pathsep)
+    for fails in range(1, 12):
+        count.write_text("0")
+        wrapper.write_text(FAILS_ONCE.format(**facts, fails=fails))
+        wrapper.chmod(0o755)
+        commit = repository.commit(f"step_{fails}", "A step", {"experiment.py": b"rate = %d\n" % fails})
+        if int(count.read_text()) < fails:
+            break
+        assert repository.step(commit) == f"step_{fails}" and repository.head == commit
+        assert repository.edited(["experiment.py"]) == {}
+        assert (root / "experiment.py").read_text() == f"rate = {fails}\n"
+    assert fails > 8  # each call of a commit has failed once

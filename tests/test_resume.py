@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 from harness.campaign.campaign import Campaign
+from harness.campaign.errors import CannotGoOn
 from harness.campaign.journal import read_events
 from harness.campaign.protocols import Silent
+from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
 from harness.loop import go_on
 from tests.waiting import HANGS, until
@@ -160,6 +162,30 @@ def test_an_interruption_between_two_seeds_changes_nothing(
     assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
     assert campaign.read_records()[1].seeds == [0, 1, 2]
     assert not list((campaign.local / "executions").iterdir())
+
+
+@pytest.mark.parametrize("also_at_the_end", [False, True])
+def test_a_commit_that_git_could_not_end_is_nobody_elses(
+    make_campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch, also_at_the_end: bool
+) -> None:
+    campaign = make_campaign({"run 1, attempt 1": SCRIPT["run 1, attempt 2"]}, max_runs=1)
+    run, asked = Repository._bytes, []
+
+    def fails(self: Repository, *arguments: str, **named: Any) -> bytes:
+        if asked and (also_at_the_end or len(asked) == 1):
+            asked.append("failed")
+            raise CannotGoOn("git failed: no luck")
+        if arguments[0] == "update-ref" and "turn" in (self.step(arguments[2]) or ""):
+            asked.append("moved")
+        return run(self, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "_bytes", fails)
+        assert "no luck" in go_on(campaign, view=Silent(), stop=Stop()).message
+    assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
+    (attempt,) = campaign.read_records()[1].attempts
+    assert attempt.status == "completed" and attempt.commit and not attempt.by_person
+    assert "Change by a person" not in _subjects(campaign)
 
 
 SLOW = """

@@ -13,7 +13,9 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import CannotGoOn
@@ -31,7 +33,10 @@ _BRANCH = "refs/heads/main"
 # NTFS takes `git~1`, a dot or space at the end and a stream (`.git::$INDEX_ALLOCATION`) for `.git`, so git refuses such
 # paths on every system (core.protectNTFS); with one of them it would refuse a whole commit.
 _REPOSITORY = re.compile(r"(\.git|git~1)[. ]*([:\\].*)?", re.IGNORECASE | re.DOTALL)
+_AS_TEXT = ("--no-color", "--no-ext-diff", "--no-textconv")
 _ID = re.compile(r"[0-9a-f]{40}")
+_PAUSES = (0.05, 0.2, 0.5)
+"""Seconds before each further try of a call that failed: an editor's `git status` holds a lock for an instant."""
 _REMEMBERED = 100_000  # bytes of a file: code is read again and again, data is not
 
 
@@ -41,6 +46,8 @@ class Repository:
     def __init__(self, root: Path, local: Path) -> None:
         root = root.absolute()
         self._root = root
+        # An index of the harness's own: the other one is whoever's looks at the folder while a campaign runs.
+        self._index, self._persons_index = local / "index", root / ".git" / "index"
         self._pending = local / "checkout.json"
         self._trees: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
         self._known: dict[str, bytes] = {}
@@ -51,7 +58,7 @@ class Repository:
         self._git.update_environment(
             GIT_DIR=str(folder),
             GIT_WORK_TREE=str(root),
-            GIT_INDEX_FILE=str(folder / "index"),
+            GIT_INDEX_FILE=str(self._index.absolute()),
             GIT_OBJECT_DIRECTORY=str(folder / "objects"),
             GIT_CONFIG_NOSYSTEM="1",
             GIT_CONFIG_GLOBAL=os.devnull,
@@ -70,6 +77,7 @@ class Repository:
     def create(self) -> None:
         """An empty repository whose branch is `main`, in place of one that a crash left half made."""
         shutil.rmtree(self._root / ".git", ignore_errors=True)
+        self._remove_stale_locks()
         self._run("init", "--quiet", "--initial-branch=main", "--template=")
         exclude = self._root / ".git" / "info" / "exclude"
         exclude.parent.mkdir(exist_ok=True)
@@ -110,7 +118,7 @@ class Repository:
 
     def commit_of(self, name: str) -> str:
         """The commit that a tag or an abbreviation names."""
-        return self._run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        return self._bytes("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", pauses=()).decode().removesuffix("\n")
 
     def files(self, commit: str, paths: Iterable[str]) -> dict[str, bytes]:
         """The content at `commit` of `paths`: files, or folders with all that is below them."""
@@ -151,14 +159,11 @@ class Repository:
 
     def patch(self, old: str, new: str | None, paths: Iterable[str] = (), *options: str) -> bytes:
         """The same as it is, byte by byte."""
-        arguments = ["diff", "--no-color", "--no-ext-diff", "--no-textconv", *options, old]
         if new is not None:
-            return self._bytes(*arguments, new, "--", *paths)
-        with tempfile.TemporaryDirectory() as place:
-            # git writes the index when it looks at the work tree, and who looks at a campaign writes nothing in it.
-            index = shutil.copyfile(self._root / ".git" / "index", Path(place) / "index")
-            with self._git.custom_environment(GIT_INDEX_FILE=str(index)):
-                return self._bytes(*arguments, "--", *paths)
+            return self._bytes("diff", *_AS_TEXT, *options, old, new, "--", *paths)
+        # Other than `git diff` it writes no index: who looks at a campaign writes nothing in it.
+        with self._git.custom_environment(GIT_INDEX_FILE=str(self._persons_index)):
+            return self._bytes("diff-index", *_AS_TEXT, "-p", *options, old, "--", *paths)
 
     def patch_in_letters(self, old: str, new: str, paths: Iterable[str]) -> bytes:
         """The same for a pipe: git applies it, and where a file's change holds what commands a terminal, it is in git's
@@ -192,8 +197,10 @@ class Repository:
     def recover(self, is_done: Callable[[str], bool], code: list[str]) -> None:
         """Finish a checkout that a crash cut off, then drop the commits whose step never finished.
 
-        A person's edit of `code` made since then stays in the work tree.
+        A person's edit of `code` made since then stays in the work tree. Only the holder of the campaign's lock may call it:
+        what else is locked then was locked by a process that was killed.
         """
+        self._remove_stale_locks()
         if self._pending.exists():
             pending = json.loads(self._pending.read_text(encoding="utf-8"))
             self._check_out(pending["commit"], pending["paths"])
@@ -222,13 +229,42 @@ class Repository:
             beside = file.with_name(f".{file.name}.new")
             beside.write_bytes(content)
             beside.replace(file)
-        self._run("read-tree", commit)
+        # The one that `git status` looks at. Who holds its lock for long, an editor of a commit's message, has it as it was.
+        with self._git.custom_environment(GIT_INDEX_FILE=str(self._persons_index)), suppress(CannotGoOn):
+            self._run("read-tree", commit)
         self._pending.unlink()
+
+    def _remove_stale_locks(self) -> None:
+        """Remove the locks of a git that was killed. That of the person's index is ours where a checkout was cut off."""
+        folder = self._root / ".git"
+        locks = [self._index.with_name(f"{self._index.name}.lock"), *folder.glob("*.lock"), *folder.glob("refs/**/*.lock")]
+        index_lock = self._persons_index.with_name("index.lock")
+        if not self._pending.exists():
+            locks = [lock for lock in locks if lock != index_lock]
+        for pause in _PAUSES:  # a git of a person's own holds one for an instant
+            if not any(lock.exists() for lock in locks):
+                return
+            time.sleep(pause)
+        for lock in locks:
+            lock.unlink(missing_ok=True)
 
     def _run(self, *arguments: str, stdin: str | bytes | None = None) -> str:
         return self._bytes(*arguments, stdin=stdin).decode(errors="surrogateescape").removesuffix("\n")
 
-    def _bytes(self, *arguments: str, stdin: str | bytes | None = None) -> bytes:
+    def _bytes(self, *arguments: str, stdin: str | bytes | None = None, pauses: Sequence[float] = _PAUSES) -> bytes:
+        """What a git command prints. One that fails is tried again: each that is called here may be repeated."""
+        try:
+            return self._bytes_at_once(*arguments, stdin=stdin)
+        except GitCommandNotFound:
+            raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.") from None
+        except GitCommandError as error:
+            if pauses:
+                time.sleep(pauses[0])
+                return self._bytes(*arguments, stdin=stdin, pauses=pauses[1:])
+            problem = str(error.stderr).strip().removeprefix("stderr: ").strip("'")
+            raise CannotGoOn(f"{self._root}: git {arguments[0]} failed: {problem}") from error
+
+    def _bytes_at_once(self, *arguments: str, stdin: str | bytes | None) -> bytes:
         # A person's hook, editor or shell may have set more of them than can be named, for another repository than this one.
         foreign = [name for name in os.environ if name.startswith("GIT_") and name not in self._git.environment()]
         without = ["env", *(part for name in foreign for part in ("-u", name))] if foreign else []
@@ -237,15 +273,9 @@ class Repository:
             if stdin is not None:
                 file.write(stdin if isinstance(stdin, bytes) else stdin.encode(errors="surrogateescape"))
                 file.seek(0)
-            try:
-                return self._git.execute(
-                    [*without, "git", *arguments], istream=file, stdout_as_string=False, strip_newline_in_stdout=False
-                )
-            except GitCommandNotFound:
-                raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.") from None
-            except GitCommandError as error:
-                problem = str(error.stderr).strip().removeprefix("stderr: ").strip("'")
-                raise CannotGoOn(f"{self._root}: git {arguments[0]} failed: {problem}") from error
+            return self._git.execute(
+                [*without, "git", *arguments], istream=file, stdout_as_string=False, strip_newline_in_stdout=False
+            )
 
 
 def takes(path: str) -> bool:

@@ -207,6 +207,10 @@ class Attempts(CampaignPart):
             problems=turn.problems,
             wrote_notes=bool(turn.words),
         )
+        if reason is None and turn.commit is None:
+            reason = (
+                f"Nothing changed in this attempt, so nothing was run. Edit {' or '.join(self._campaign.contract.editable)}."
+            )
         if reason is not None:
             folder = self._campaign.attempt_folder(turn.run, turn.attempt)
             write_atomically(folder / "rejected.txt", reason + "\n")

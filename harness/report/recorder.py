@@ -147,6 +147,8 @@ class Recorder(CampaignPart):
 
         Where the campaign has `ended`, the notes close with the harness's own conclusion.
         """
+        # What ended it may have cut off a step's commit; with one on top, that step's change would look like a person's.
+        self.recover()
         if not self.has(0):
             return
         records = self._campaign.read_records()
