@@ -221,7 +221,7 @@ def test_waiting_for_a_killed_supervisor_ends_the_tree_and_says_so(workshop):
     begun(workshop)
     supervisor_of(workshop).kill()
     outcome = wait(execution)
-    assert (outcome.ended, outcome.exit_code) == ("killed", None)
+    assert (outcome.ended, outcome.exit_code) == ("lost", None)
     assert "supervisor" in outcome.why
     assert not any(map(runs, workshop.pids()))
     assert workshop.log == b"begun\n"
@@ -243,7 +243,7 @@ def test_a_child_without_the_mark_is_ended_with_its_marked_parent(workshop):
     execution = workshop.submit("bash", "-c", f"setsid bash -c '{family}' & wait")
     begun(workshop)
     supervisor_of(workshop).kill()
-    assert wait(execution).ended == "killed"
+    assert wait(execution).ended == "lost"
     assert not any(map(runs, workshop.pids()))
 
 
@@ -252,7 +252,7 @@ def test_the_output_of_a_killed_supervisor_is_joined(workshop):
     begun(workshop)
     until(lambda: any(path.read_bytes().endswith(b"LAST\n") for path in workshop.home.glob("log.txt*")))
     supervisor_of(workshop).kill()
-    assert wait(execution).ended == "killed"
+    assert wait(execution).ended == "lost"
     assert workshop.log.startswith(b"0000001\n")
     assert workshop.log.endswith(b"1000000\nLAST\n")
     assert len(list(workshop.home.glob("log.txt*"))) == 1
@@ -263,7 +263,7 @@ def test_a_supervisor_that_is_asked_to_end_ends_the_tree_first(workshop):
     begun(workshop)
     supervisor_of(workshop).terminate()
     outcome = wait(execution)
-    assert (outcome.ended, outcome.exit_code) == ("killed", -signal.SIGTERM)
+    assert (outcome.ended, outcome.exit_code) == ("lost", -signal.SIGTERM)
     assert "SIGTERM" in outcome.why
 
 
@@ -281,7 +281,7 @@ def test_a_supervisor_that_hangs_is_ended_with_its_tree(workshop, monkeypatch):
 
 def test_a_supervisor_with_a_fault_says_it(workshop):
     outcome = workshop.run("sleep", "600", training_log="not\0a name")
-    assert outcome.ended == "killed"
+    assert outcome.ended == "lost"
     assert "ValueError" in outcome.why
 
 

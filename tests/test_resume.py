@@ -20,6 +20,9 @@ from harness.campaign.journal import read_events
 from harness.campaign.protocols import Silent
 from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
+from harness.execution.executors import local
+from harness.execution.executors.home import SUPERVISOR_MARK, Home
+from harness.execution.executors.process_tree import marked
 from harness.loop import go_on
 from tests.waiting import HANGS, until
 
@@ -248,6 +251,47 @@ def test_an_experiment_that_outlives_the_harness_is_adopted(slow: Slow) -> None:
     # the baseline, the smoke test and the run, each executed once
     assert len(counter.read_text().splitlines()) == 3
     assert campaign.read_records()[1].status == "completed"
+
+
+def test_an_execution_whose_supervisor_is_killed_is_repeated_and_charged_to_nobody(slow: Slow) -> None:
+    campaign, counter, gate = slow
+    harness = start(campaign)
+    place = campaign.execution("run_1/attempt_1/execute")
+    until(lambda: any(place.glob("copy/run_1/began")))
+    executed = counter.read_text().splitlines()
+    mark = Home(place / "job").read_spec().mark
+    for process in marked(SUPERVISOR_MARK, mark):
+        process.kill()
+    until(lambda: len(counter.read_text().splitlines()) > len(executed))
+    gate.write_text("open")
+    assert harness.wait(timeout=HANGS) == 0
+    (attempt,) = campaign.read_records()[1].attempts
+    assert attempt.status == "completed"
+    assert len(counter.read_text().splitlines()) == len(executed) + 1
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_a_supervisor_that_is_killed_at_birth_is_repeated_once_and_named(
+    make_campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch, always: bool
+) -> None:
+    campaign = make_campaign({"run 1, attempt 1": {"text": "ALL_COMPLETED"}}, max_runs=1)
+    started: list[int] = []
+    start_supervisor = local._start_supervisor
+
+    def killed_at_birth(*arguments: Any) -> subprocess.Popen[bytes]:
+        process = start_supervisor(*arguments)
+        if always or not started:
+            process.kill()
+        started.append(process.pid)
+        return process
+
+    monkeypatch.setattr(local, "_start_supervisor", killed_at_birth)
+    ending = go_on(campaign, view=Silent(), stop=Stop())
+    assert len(started) == 2
+    if always:
+        assert "its supervisor ended without an outcome (it was killed)" in ending.message
+    else:
+        assert ending.exit_code == 0
 
 
 def test_a_second_process_is_refused_and_harms_nothing(slow: Slow) -> None:

@@ -144,6 +144,7 @@ Ended = Literal[
     "too_much_disk",
     "aborted",  # an abort rule on the training log
     "killed",  # by a signal from outside
+    "lost",  # what watched it was ended from outside, so that nothing is known of it
     "stopped",  # by the person (Ctrl-C)
     "not_started",  # the command could not be started
 ]

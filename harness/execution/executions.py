@@ -28,6 +28,7 @@ from ..campaign.protocols import (
     OF_THE_SCORERS,
     SERVES,
     AbortRule,
+    Execution,
     Executor,
     Job,
     Limits,
@@ -38,6 +39,7 @@ from ..campaign.text import shown
 from . import coverage
 from .baseline_cache import root as baseline_cache_root
 from .environment import describe_environment
+from .executors import RepeatedExecution
 from .prepared_data import PreparedData
 from .scoring import Laboratory, Scoring, filled, is_real, lab_cache, settings_key
 from .secret_files import secret_paths
@@ -110,8 +112,8 @@ class Executions(CampaignPart):
         out_dir, noted = copy / f"run_{run}", scratch / "coverage"
         mark = place / "begun"
         job = self._job(copy, scratch, run, variant)
-        execution = self._executor.attach(home) if home.exists() else None
-        if execution is None:
+
+        def begin() -> Execution:
             self.forget(step)
             write_files(copy, self._repository.files(commit, self._campaign.experiment_files))
             out_dir.mkdir(parents=True)
@@ -119,9 +121,12 @@ class Executions(CampaignPart):
                 (scratch / name).mkdir(parents=True)
             # Files as marks, because times of files come from the file system's clock, which may not be this machine's.
             mark.touch()
-            if watched:
-                job = replace(job, environment=coverage.plant(noted.resolve(), job.folder, watched, job.environment))
-            execution = self._executor.submit(job, home)
+            if not watched:
+                return self._executor.submit(job, home)
+            told = coverage.plant(noted.resolve(), job.folder, watched, job.environment)
+            return self._executor.submit(replace(job, environment=told), home)
+
+        execution = RepeatedExecution(self._executor, home, begin)
         # The experiment has been started by now, so it does not wait for what the scorer imports.
         if self._campaign.contract.scorer:
             self._laboratory.warm_up(place / "scoring", self._environment(variant), self._limits, self._warm)

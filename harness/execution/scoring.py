@@ -30,12 +30,14 @@ from ..campaign.protocols import (
     SECRET,
     SERVER,
     Ended,
+    Execution,
     Executor,
     Job,
     Limits,
     Outcome,
     WarmStart,
 )
+from .executors import RepeatedExecution
 from .prepared_data import PreparedData
 from .served_code import ServedCode
 
@@ -208,8 +210,8 @@ class Laboratory(CampaignPart):
     def _run(self, place: Path, job: Job, empty: Path | None = None) -> tuple[Outcome, Path]:
         """Run the job, or go on with it, in a new copy of the laboratory, and with the folder `empty`, which is that."""
         home = place / "job"
-        execution = self._executor.attach(home) if home.exists() else None
-        if execution is None:
+
+        def begin() -> Execution:
             for folder in (home, place / "copy", place / "scratch", *([empty] if empty else [])):
                 remove(folder)
             if empty:
@@ -217,7 +219,9 @@ class Laboratory(CampaignPart):
             write_files(place / "copy", self._files())
             for name in ("home", "tmp"):
                 (place / "scratch" / name).mkdir(parents=True)
-            execution = self._executor.submit(job, home)
+            return self._executor.submit(job, home)
+
+        execution = RepeatedExecution(self._executor, home, begin)
         outcome = execution.wait(self._view.tick, lambda: self._stop.at_once)
         if outcome.ended == "stopped":
             remove(place)

@@ -132,13 +132,16 @@ class LocalExecution:
 
     def _without_supervisor(self, stopped: bool) -> Outcome:
         """The outcome of an execution whose supervisor ended before it could write one."""
-        complaint = last_line(self._files.complaints.read_bytes())
+        complaints = self._files.complaints.read_bytes()
+        if not self._files.log.exists():
+            self._files.log.write_bytes(complaints)
+        complaint = last_line(complaints)
         why = f"its supervisor ended without an outcome ({complaint or 'it was killed'})"
         # Where the machine was started anew, this clock can stand before the time that was written down.
         seconds = max(0.0, time.monotonic() - self._files.read_spec().submitted)
         if stopped:
             return Outcome("stopped", None, f"stopped by the person; {why}", seconds, None, LOG, False)
-        return Outcome("killed", None, why, seconds, None, LOG, False)
+        return Outcome("lost", None, why, seconds, None, LOG, False)
 
     def _end_what_is_left(self) -> None:
         mark = self._files.read_spec().mark

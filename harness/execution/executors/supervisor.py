@@ -185,7 +185,7 @@ class Supervisor:
             if self.exit_code is not None:
                 break
             if self.asked_to_end:
-                return Broken("killed", f"its supervisor was asked to end by {self.asked_to_end}")
+                return Broken("lost", f"its supervisor was asked to end by {self.asked_to_end}")
             if broken := self._too_much_output():
                 return broken
             if limits.time is not None and now - started > limits.time:
