@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.agents.workspace_folder import WorkspaceFolder
 from harness.campaign.errors import CannotGoOn
 from harness.campaign.journal import locked
 from harness.campaign.protocols import Job
@@ -31,6 +33,14 @@ def make_campaign(runs: Path, name: str) -> Path:
     for file in ("campaign.json", "journal.jsonl", "idea.json"):
         (root / file).write_text("{}\n")
     return root
+
+
+def left_workspace(root: Path) -> Path:
+    """The agent's workspace that a killed harness left."""
+    workspace = WorkspaceFolder(root / ".harness").make_room(1)
+    workspace.mkdir()
+    (workspace / "experiment.py").write_text("x = 1\n")
+    return workspace
 
 
 def find(runs: Path, kind: str, name: str = "") -> Item:
@@ -82,7 +92,7 @@ def test_what_a_link_leads_to_neither_counts_nor_goes(runs: Path, tmp_path: Path
 
 def test_a_campaign_that_is_a_link_is_left_alone(runs: Path, tmp_path: Path) -> None:
     elsewhere = make_campaign(tmp_path / "elsewhere", "one")
-    (elsewhere / ".harness" / "workspace_1").mkdir()
+    (elsewhere / ".harness" / "executions" / "run_1.execute").mkdir(parents=True)
     runs.mkdir()
     (runs / "one").symlink_to(elsewhere)
     item = find(runs, "campaign")
@@ -116,10 +126,10 @@ def test_folders_deeper_than_recursion_goes_are_removed(runs: Path) -> None:
 def test_removing_working_copies_keeps_the_campaign(runs: Path) -> None:
     root = make_campaign(runs, "one")
     (root / ".harness" / "executions" / "run_1.execute" / "copy").mkdir(parents=True)
-    (root / ".harness" / "workspace_1").mkdir()
+    workspace = left_workspace(root)
     (root / ".harness" / "history.json").write_text("[]")
     remove(find(runs, "working copies"))
-    assert not (root / ".harness" / "workspace_1").exists()
+    assert not workspace.exists()
     assert not (root / ".harness" / "executions" / "run_1.execute").exists()
     assert (root / "journal.jsonl").exists() and (root / ".harness" / "history.json").exists()
     assert [item.kind for item in usage(runs)] == ["campaign"]
@@ -127,15 +137,24 @@ def test_removing_working_copies_keeps_the_campaign(runs: Path) -> None:
 
 def test_a_campaign_that_a_living_process_holds_is_never_touched(runs: Path) -> None:
     root = make_campaign(runs, "one")
-    (root / ".harness" / "workspace_1").mkdir()
+    workspace = left_workspace(root)
     items = usage(runs)
     with locked(root / ".harness" / "lock"):
         for item in items:
             with pytest.raises(CannotGoOn, match="a process runs this campaign"):
                 remove(item)
-    assert (root / ".harness" / "workspace_1").exists() and (root / "journal.jsonl").exists()
+    assert workspace.exists() and (root / "journal.jsonl").exists()
     remove(find(runs, "campaign"))
-    assert not root.exists()
+    assert not root.exists() and not workspace.exists()
+
+
+def test_a_workspace_that_a_campaign_names_and_the_harness_did_not_make_is_left_alone(runs: Path, tmp_path: Path) -> None:
+    root = make_campaign(runs, "one")
+    (tmp_path / "precious").mkdir()
+    (root / ".harness" / "workspace.json").write_text(json.dumps({"run": 1, "path": str(tmp_path / "precious")}))
+    assert [item.kind for item in usage(runs)] == ["campaign"]
+    remove(find(runs, "campaign"))
+    assert (tmp_path / "precious").exists()
 
 
 def test_an_experiment_that_outlived_its_harness_keeps_its_working_copy(runs: Path, execution: Path) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ..campaign.errors import CannotGoOn, SessionOver
-from ..campaign.files import read_text, remove, write_atomically
+from ..campaign.files import read_text, write_atomically
 from ..campaign.journal import PERSON_STEP
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import PathNames
@@ -27,6 +28,7 @@ from .chat_history import render_turn
 from .listing import find_agent
 from .situation import Situations
 from .workspace import Change, collect, make_workspace, restore
+from .workspace_folder import WorkspaceFolder
 
 WAITS = (0.0, 15.0, 60.0)
 """Seconds before each try of a turn whose provider failed; the agent itself has already retried each request."""
@@ -43,6 +45,7 @@ class Dialogue(CampaignPart):
         self._agent = find_agent(opened.options.agent)(opened.agent_config)
         self._conversation: Conversation | None = None
         self._conversation_run = 0
+        self._folder = WorkspaceFolder(opened.campaign.local)
         self._workspace = Workspace(opened.campaign.local, ())
         self._pending: tuple[int, int, AttemptFailure | None] | None = None
 
@@ -83,6 +86,9 @@ class Dialogue(CampaignPart):
         """End the conversation and the agent's processes."""
         self._end_conversation()
         self._agent.close()
+        if not self._journal.is_dry:
+            with suppress(CannotGoOn):  # the next start says so
+                self._folder.remove()
 
     def _end_conversation(self) -> None:
         if self._conversation is not None:
@@ -237,9 +243,8 @@ class Dialogue(CampaignPart):
             restore(self._workspace, files, self._notes())
             return self._conversation
         self._end_conversation()
-        remove(*self._campaign.local.glob("workspace_*"))
-        root = self._campaign.workspace(run)
-        self._workspace = make_workspace(root.resolve(), files, self._campaign.contract, self._notes())
+        root = self._folder.make_room(run)
+        self._workspace = make_workspace(root, files, self._campaign.contract, self._notes())
         self._conversation = self._agent.open(self._workspace, self._remembered(run))
         self._conversation_run = run
         return self._conversation

@@ -61,7 +61,7 @@ class Change:
 
 def make_workspace(root: Path, files: Mapping[str, bytes], contract: Contract, notes: str) -> Workspace:
     """Write `files` and `notes` below `root`, which must not exist yet. Raises FileExistsError, OSError."""
-    root.mkdir(parents=True)
+    root.mkdir(mode=0o700, parents=True)
     workspace = Workspace(
         root=root,
         editable=tuple(dict.fromkeys([*contract.editable, *contract.auxiliary, NOTES])),
@@ -77,7 +77,7 @@ def restore(workspace: Workspace, files: Mapping[str, bytes], notes: str) -> Non
     root = workspace.root
     if root.is_symlink() or not root.is_dir():
         root.unlink(missing_ok=True)
-        root.mkdir(parents=True)
+        root.mkdir(mode=0o700, parents=True)
     root.chmod(0o700)
     with os.scandir(root) as entries:
         left = list(entries)

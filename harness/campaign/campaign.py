@@ -72,9 +72,6 @@ class Campaign(Layout):
         self.history = self.local / "history.json"
         """The agent's own memory of the conversation of the current run."""
 
-    def workspace(self, run: int) -> Path:
-        return self.local / f"workspace_{run}"
-
     def run_folder(self, run: int) -> Path:
         return self.root / f"run_{run}"
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..agents.workspace_folder import WorkspaceFolder
 from ..campaign import files as folders
 from ..campaign.errors import CannotGoOn
 from ..campaign.journal import locked
@@ -39,7 +40,8 @@ class Item:
     @property
     def parts(self) -> list[Path]:
         """The folders that are removed, or what is left of them."""
-        return _working_copies(self.path) if self.kind == "working copies" else [self.path]
+        copies = _working_copies(self.path)
+        return copies if self.kind == "working copies" else [*copies, self.path]
 
     @property
     def in_use(self) -> str:
@@ -77,15 +79,17 @@ def remove(item: Item) -> None:
     with locked(Layout(item.path).lock):
         # A campaign's options go last: what is left of it stays listed.
         is_campaign = item.kind == "campaign"
+        parts = item.parts
         first = [each for each in item.path.iterdir() if each.name != "campaign.json"] if is_campaign else []
-        if why := folders.remove(*first) or folders.remove(*item.parts):
+        if why := folders.remove(*first) or folders.remove(*parts):
             raise CannotGoOn(f"{item.path}: cannot be removed: {why}")
 
 
 def _working_copies(root: Path) -> list[Path]:
-    """The folders of executions and of the agent's workspaces that a campaign still has."""
+    """The folders of executions and of the agent's workspace that a campaign still has."""
     local = root / ".harness"
     if local.is_symlink() or (local / "executions").is_symlink():
         return []
-    found = [*local.glob("executions/*"), *local.glob("workspace_*")]
+    workspace = WorkspaceFolder(local).left()
+    found = [*local.glob("executions/*"), *([workspace] if workspace else [])]
     return sorted(path for path in found if path.is_dir() and not path.is_symlink())
