@@ -170,6 +170,39 @@ def test_an_undefined_name_goes_back_to_the_model(conversation, workspace, serve
     assert "F821 undefined name" in server.requests[1]["messages"][-1]["content"]
 
 
+@pytest.mark.parametrize(
+    ("edit_format", "said"),
+    [
+        ("diff", edit("## Run 0\nabsorption: 0.2\n", "## Run 0\n## Run 1\nIt fell.\n", "results/tiny/notes.txt")),
+        ("diff", edit("", "## Run 1\nIt fell.\n", "notes.txt")),
+        ("diff-fenced", "```\nnotes.txt\n<<<<<<< SEARCH\nno such line\n=======\n## Run 1\nIt fell.\n>>>>>>> REPLACE\n```\n"),
+        ("whole", "notes.txt\n```\n## Run 1\nIt fell.\n```\n"),
+        ("udiff", "```diff\n--- notes.txt\n+++ notes.txt\n@@ ... @@\n ## Run 0\n+## Run 1\n+It fell.\n```\n"),
+    ],
+)
+def test_edits_of_notes_cost_nothing_and_their_words_are_kept(agent, workspace, server, edit_format, said):
+    change = {
+        "diff": edit("rate = 1\n", "rate = 2\n"),
+        "diff-fenced": "```python\nexperiment.py\n<<<<<<< SEARCH\nrate = 1\n=======\nrate = 2\n>>>>>>> REPLACE\n```\n",
+        "whole": f"experiment.py\n```\n{EXPERIMENT.replace('rate = 1', 'rate = 2')}```\n",
+        "udiff": "```diff\n--- experiment.py\n+++ experiment.py\n@@ ... @@\n-rate = 1\n+rate = 2\n```\n",
+    }[edit_format]
+    agent.config = replace(agent.config, edit_format=edit_format)
+    server.says(f"{said}\n{change}")
+    reply = ask(agent.open(workspace))
+    assert len(server.requests) == 1
+    assert reply.notes == "## Run 1\nIt fell."
+    assert code(workspace) == EXPERIMENT.replace("rate = 1", "rate = 2")
+    assert reply.refused_writes == () and reply.warnings == () and not (workspace.root / "notes.txt").exists()
+
+
+def test_notes_that_a_correction_repeats_are_kept_once(conversation, workspace, server):
+    notes = edit("## Run 0\n", "## Run 0\nIt fell.\n", "notes.txt")
+    server.says(notes + edit("rate = 7\n", "rate = 2\n"), notes + edit("rate = 1\n", "rate = 2\n"))
+    assert ask(conversation).notes == "It fell."
+    assert len(server.requests) == 2 and "rate = 2" in code(workspace)
+
+
 def test_code_that_breaks_the_linter_is_still_edited(conversation, workspace, server):
     server.says(edit("rate = 1\n", "rate = '\0'\n"))
     reply = ask(conversation)

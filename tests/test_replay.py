@@ -150,6 +150,24 @@ def test_a_session_without_labels_is_replayed_by_number(campaign):
     assert over.failure and over.failure.kind == "session_over"
 
 
+def test_a_log_of_ai_scientist_is_replayed_though_its_notes_are_not_ours(campaign):
+    notes = edit("## Run 0: Baseline\n", "## Run 0: Baseline\n## Run 1: faster\n", "notes.txt")
+    first, second = (
+        edit(old, new, "results/x/experiment.py")
+        for old, new in (("rate = 1\n", "rate = 2\n"), ("steps = 10\n", "steps = 20\n"))
+    )
+    campaign.session.write_text(
+        f"\n# aider chat started at 2024-07-31 20:52:08\n\n#### Your goal.  \n\nFaster.\n\n{first}\n\n{notes}\n\n"
+        "> Applied edit to results/x/notes.txt  \n> Applied edit to results/x/experiment.py  \n\n"
+        f"#### Run 1 completed.  \n\n{notes}\n\n{second}\n\n"
+    )
+    conversation = campaign.replay()
+    for attempt, expected in ((1, "rate = 2\nsteps = 10\n"), (2, "rate = 2\nsteps = 20\n")):
+        reply = ask(conversation, 1, attempt, attempt - 1)
+        assert reply.failure is None and len(reply.replies) == 1 and reply.notes == "## Run 1: faster"
+        assert campaign.file.read_text() == expected
+
+
 def test_a_replayed_reply_writes_only_editable_files(campaign):
     append_turn(campaign.session, "run 1, attempt 1", "", [edit("", "evil = 1\n", "../evil.py")])
     reply = ask(campaign.replay(), 1, 1)

@@ -21,34 +21,30 @@ FILES = {
     "lab/score.py": b"def score(): return 0\n",
     "data.bin": b"\x00\xff" * 100,
 }
-NOTES = "# Notes\n\nRun 0: baseline\n\nYour own notes:\n"
 
 
 @pytest.fixture
 def work(tmp_path):
-    return make_workspace(tmp_path / "work", FILES, CONTRACT, NOTES)
+    return make_workspace(tmp_path / "work", FILES, CONTRACT)
 
 
 def look(work) -> Change:
-    return collect(work, FILES, CONTRACT, NOTES)
+    return collect(work, FILES, CONTRACT)
 
 
 def told(change: Change) -> str:
     return "\n".join(change.restored)
 
 
-def test_a_workspace_holds_the_files_of_the_commit_and_the_notes(work):
-    assert {str(p.relative_to(work.root)): p.read_bytes() for p in work.root.rglob("*") if p.is_file()} == {
-        **FILES,
-        "notes.txt": NOTES.encode(),
-    }
-    assert work.editable == ("experiment.py", "model/sae.py", "plot.py", "notes.txt")
+def test_a_workspace_holds_the_files_of_the_commit_and_not_the_notes_which_a_model_would_be_sent_with_each_request(work):
+    assert {str(p.relative_to(work.root)): p.read_bytes() for p in work.root.rglob("*") if p.is_file()} == FILES
+    assert work.editable == ("experiment.py", "model/sae.py", "plot.py")
     assert work.readable == ("lab/score.py",)
 
 
 def test_a_workspace_is_never_made_over_something(work):
     with pytest.raises(FileExistsError):
-        make_workspace(work.root, FILES, CONTRACT, NOTES)
+        make_workspace(work.root, FILES, CONTRACT)
 
 
 def test_an_untouched_workspace_has_no_change(work):
@@ -65,19 +61,19 @@ def test_edits_of_editable_and_auxiliary_files_are_the_change(work):
 def test_a_byte_order_mark_is_not_the_agents_business_and_stays(tmp_path, keeps):
     mark, contract = b"\xef\xbb\xbf", Contract(files=["data.csv"])
     files = {"experiment.py": mark + b"rate = 1\n", "data.csv": mark + b"a,b\n"}
-    work = make_workspace(tmp_path / "w", files, contract, "")
+    work = make_workspace(tmp_path / "w", files, contract)
     assert (work.root / "experiment.py").read_bytes() == b"rate = 1\n"
     assert (work.root / "data.csv").read_bytes() == files["data.csv"]
-    assert collect(work, files, contract, "") == Change()
+    assert collect(work, files, contract) == Change()
     (work.root / "experiment.py").write_bytes(mark * keeps + b"rate = 2\n")
-    assert collect(work, files, contract, "").files == {"experiment.py": mark + b"rate = 2\n"}
+    assert collect(work, files, contract).files == {"experiment.py": mark + b"rate = 2\n"}
 
 
 def test_an_auxiliary_file_may_be_new(work):
     contract = CONTRACT.model_copy(update={"auxiliary": ["plot.py", "plot2.py"]})
-    assert collect(work, FILES, contract, NOTES) == Change()
+    assert collect(work, FILES, contract) == Change()
     (work.root / "plot2.py").write_text("z = 2\n")
-    assert collect(work, FILES, contract, NOTES) == Change(files={"plot2.py": b"z = 2\n"})
+    assert collect(work, FILES, contract) == Change(files={"plot2.py": b"z = 2\n"})
 
 
 def test_good_edits_survive_beside_forbidden_ones(work):
@@ -106,7 +102,7 @@ def test_a_link_in_place_of_an_editable_file_is_a_problem_and_is_not_followed(wo
     change = look(work)
     assert change.files == {} and change.evidence == {}
     assert f"experiment.py was replaced by a symbolic link to {outside}" in change.problems[0]
-    restore(work, FILES, NOTES)
+    restore(work, FILES)
     assert outside.read_text() == "key = 'sk-1'\n"
     assert look(work) == Change()
 
@@ -122,7 +118,7 @@ def test_a_folder_of_an_editable_file_that_became_a_link_is_not_followed(work, t
     assert change.files == {}
     assert "model/sae.py was deleted" in change.problems[0]
     assert "model -> " in told(change)
-    restore(work, FILES, NOTES)
+    restore(work, FILES)
     assert (outside / "sae.py").read_text() == "y = 2\n"
     assert not (work.root / "model").is_symlink()
 
@@ -133,7 +129,7 @@ def test_the_working_folder_itself_may_be_gone_or_a_link(work, tmp_path):
     work.root.symlink_to(tmp_path / "moved")
     assert "removed or replaced" in look(work).problems[0]
     (tmp_path / "moved" / "mine").write_text("kept")
-    restore(work, FILES, NOTES)
+    restore(work, FILES)
     assert look(work) == Change()
     assert (tmp_path / "moved" / "mine").read_text() == "kept"
 
@@ -178,7 +174,7 @@ def test_special_files_do_not_block(work):
         change = look(work)
     assert "replaced by a special file" in change.problems[0]
     assert "plot.py" in told(change) and "pipe" in told(change)
-    restore(work, FILES, NOTES)
+    restore(work, FILES)
     assert look(work) == Change()
 
 
@@ -187,7 +183,7 @@ def test_a_repository_made_by_the_agent_is_one_sentence(work):
     (work.root / ".git/hooks/post-commit").write_text("#!/bin/sh\n")
     change = look(work)
     assert change.restored == ["Removed, because version control is not yours: .git."]
-    restore(work, FILES, NOTES)
+    restore(work, FILES)
     assert not (work.root / ".git").exists()
 
 
@@ -210,7 +206,7 @@ def test_odd_names_can_be_told_and_kept(work, tmp_path):
     assert len(change.evidence) == 6
     for name, content in change.evidence.items():
         (tmp_path / name).write_bytes(content)
-    restore(work, FILES, NOTES)
+    restore(work, FILES)
     assert look(work) == Change()
 
 
@@ -241,7 +237,7 @@ def test_folders_deeper_than_recursion_goes_are_survived(work):
         here = below
     os.close(here)
     assert "d/d/d" in told(look(work))
-    restore(work, FILES, NOTES)
+    restore(work, FILES)
     assert look(work) == Change()
 
 
@@ -252,28 +248,24 @@ def test_folders_without_permissions_are_removed(work):
     (locked / "in").chmod(0)
     locked.chmod(0)
     work.root.chmod(0o500)
-    restore(work, FILES, NOTES)
+    restore(work, FILES)
     assert look(work) == Change()
 
 
-def test_what_the_agent_adds_to_the_notes_is_its_words(work):
-    lines = NOTES.splitlines()
-    lines[2:3] = ["Run 0: a wonderful baseline", "ReLU is better"]
-    (work.root / "notes.txt").write_text("\n".join([*lines, "", "  Next: sparser parents", ""]))
-    change = look(work)
-    assert change.words == "Run 0: a wonderful baseline\nReLU is better\n\n  Next: sparser parents"
-    assert change == Change(words=change.words)
+def test_what_the_agent_writes_into_notes_txt_is_its_words(work):
+    (work.root / "notes.txt").write_text("\nReLU is better\n\n  Next: sparser parents\n")
+    assert look(work) == Change(words="ReLU is better\n\n  Next: sparser parents")
 
 
-def test_deleted_notes_are_told_and_no_words(work):
-    (work.root / "notes.txt").unlink()
+def test_notes_that_are_no_file_are_told_and_no_words(work):
+    (work.root / "notes.txt").symlink_to("experiment.py")
     change = look(work)
     assert change.words == ""
-    assert "notes.txt (it was deleted)" in told(change)
+    assert "notes.txt (it was replaced by a symbolic link to experiment.py)" in told(change)
 
 
 def test_long_and_binary_notes_end_in_bounded_words(work):
-    (work.root / "notes.txt").write_bytes(NOTES.encode() + b"same\n\xff\n\n" * 300_000)
+    (work.root / "notes.txt").write_bytes(b"same\n\xff\n\n" * 300_000)
     assert 0 < len(look(work).words) <= 2 * module.MAX_EVIDENCE_FILE
 
 
@@ -281,6 +273,6 @@ def test_restoring_keeps_the_folder_that_a_conversation_is_bound_to(work):
     inode = work.root.stat().st_ino
     (work.root / "lab/new.py").write_text("n = 1\n")
     after = {**FILES, "experiment.py": b"x = 2\n"}
-    restore(work, after, NOTES)
+    restore(work, after)
     assert work.root.stat().st_ino == inode
-    assert collect(work, after, CONTRACT, NOTES) == Change()
+    assert collect(work, after, CONTRACT) == Change()

@@ -181,6 +181,7 @@ class AiderAgent:
             refused_writes=tuple(answer["refused_writes"]),
             warnings=tuple(self._redact(warning) for warning in answer["warnings"]),
             history=answer["history"],
+            notes=answer["notes"],
             agent=REQUIREMENT.replace("-chat==", " "),
             models=tuple(dict.fromkeys(answer["models"])),
         )

@@ -53,6 +53,9 @@ FREE_PROVIDERS = {"ollama", "ollama_chat", "llamafile", "lm_studio"}
 QUOTA_WORDS = ("insufficient_quota", "insufficient credit", "credit balance", "error code: 402", '"code":402')
 """What providers write when an account cannot pay; some of them under 400 or 429."""
 
+NOTES = "notes.txt"
+"""Where AI-Scientist's agents wrote what they did, and many a model still does."""
+
 MAX_ANSWERS = 24
 """Answers in one turn (3 reflections, each continued at the output limit) after which something is going in circles."""
 
@@ -72,6 +75,7 @@ class Turn:
         self.replies: list[str] = []
         self.plan: str | None = None
         self.refused: list[str] = []
+        self.notes: list[str] = []
         self.warnings: list[str] = []
         self.failure: dict[str, str] | None = None
         self.unread_answer = False
@@ -134,6 +138,7 @@ class Turn:
         return {
             "replies": self.replies + ([] if self.plan is None else [self.plan]),
             "refused_writes": self.refused,
+            "notes": "\n".join(self.notes).strip("\n"),
             "warnings": self.warnings,
             "failure": self.failure,
             "models": self.models,
@@ -271,7 +276,37 @@ def allowed_to_edit(self: Any, path: str) -> bool:
     return True
 
 
-check_tokens, lint_edited = Coder.check_tokens, Coder.lint_edited
+def is_note(edit: Any) -> bool:
+    path = edit[0]
+    return path is not None and Path(path).name == NOTES and str(Path(turn.root, path)) not in turn.editable
+
+
+def words_of(edit: Any) -> list[str]:
+    """The lines that an edit of notes.txt adds. Edits are what aider's formats make of a reply: a path, then SEARCH and
+    REPLACE, or a hunk, or where the path was found and the file's lines."""
+    _, *given, new = edit
+    if isinstance(new, str):
+        old = set(given[0].splitlines())
+        return [line for line in new.splitlines() if not line.strip() or line not in old]
+    lines = new if given else [line[1:] for line in new if line.startswith("+") and not line.startswith("+++")]
+    return [line.rstrip("\r\n") for line in lines]
+
+
+def recorded_apply_updates(self: Any) -> Any:
+    """The notes are the harness's and are not in the chat, so no edit of them could match, and a model would be asked again
+    for it: their words are kept, and the other edits count. What a correction repeats counts once."""
+
+    def edits_of_files() -> list[Any]:
+        edits = type(self).get_edits(self)
+        words = [line for edit in edits if is_note(edit) for line in words_of(edit)]
+        turn.notes = words or turn.notes
+        return [edit for edit in edits if not is_note(edit)]
+
+    self.get_edits = edits_of_files
+    return apply_updates(self)
+
+
+apply_updates, check_tokens, lint_edited = Coder.apply_updates, Coder.check_tokens, Coder.lint_edited
 run_one, add_reply = Coder.run_one, Coder.add_assistant_reply_to_cur_messages
 
 
@@ -312,6 +347,7 @@ def change_aider() -> None:
     """Make aider report to the turn in hand, ask nobody, and use no network but the model's endpoint."""
     models.Model.send_completion = recorded_send_completion
     Coder.allowed_to_edit = allowed_to_edit
+    Coder.apply_updates = recorded_apply_updates
     Coder.check_tokens = recorded_check_tokens
     Coder.add_assistant_reply_to_cur_messages = recorded_add_reply
     Coder.run_one = recorded_run_one

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.errors import CannotGoOn, SessionOver
-from ..campaign.files import read_text, write_atomically
+from ..campaign.files import write_atomically
 from ..campaign.journal import PERSON_STEP
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import PathNames
@@ -112,7 +112,7 @@ class Dialogue(CampaignPart):
         reply = self._ask(run, attempt, text, files)
         write_atomically(folder / "reply.md", _all_of(reply))
         write_atomically(folder / "session.md", render_turn(label(run, attempt), text, reply.replies))
-        change = collect(self._workspace, files, self._campaign.contract, self._notes())
+        change = collect(self._workspace, files, self._campaign.contract)
         for name, content in change.evidence.items():
             kept = folder / "restored" / name
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ class Dialogue(CampaignPart):
             restored=[*change.restored, *refused],
             notices=list(reply.warnings),
             problems=list(change.problems),
-            words=change.words,
+            words="\n".join(filter(None, (change.words, reply.notes))),
             messages=[text for _, text in inbox],
             message_files=[name for name, _ in inbox],
             **asdict(answer),
@@ -198,6 +198,7 @@ class Dialogue(CampaignPart):
             failure=failure,
             refused_writes=tuple(map(places.hide, reply.refused_writes)),
             warnings=tuple(map(places.hide, reply.warnings)),
+            notes=places.hide(reply.notes),
         )
 
     def _ask(self, run: int, attempt: int, text: str, files: dict[str, bytes]) -> Reply:
@@ -234,17 +235,17 @@ class Dialogue(CampaignPart):
             elif reply.failure.kind not in _PASSING:
                 break
             # The try that failed may have edited files already.
-            restore(self._workspace, files, self._notes())
+            restore(self._workspace, files)
         raise CannotGoOn(_advice(reply.failure))
 
     def _converse(self, run: int, files: dict[str, bytes]) -> Conversation:
         """The conversation of this run: the one at hand, or a new one that remembers what was said before a crash."""
         if self._conversation is not None and self._conversation_run == run:
-            restore(self._workspace, files, self._notes())
+            restore(self._workspace, files)
             return self._conversation
         self._end_conversation()
         root = self._folder.make_room(run)
-        self._workspace = make_workspace(root, files, self._campaign.contract, self._notes())
+        self._workspace = make_workspace(root, files, self._campaign.contract)
         self._conversation = self._agent.open(self._workspace, self._remembered(run))
         self._conversation_run = run
         return self._conversation
@@ -258,9 +259,6 @@ class Dialogue(CampaignPart):
         except (OSError, ValueError):
             return None
         return kept["history"] if kept["run"] == run else None
-
-    def _notes(self) -> str:
-        return read_text(self._campaign.notes, "replace")
 
     def _forget_conversation(self) -> None:
         self._end_conversation()

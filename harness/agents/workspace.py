@@ -6,7 +6,6 @@ no symbolic link is followed, and number, size and depth are bounded. It does no
 
 from __future__ import annotations
 
-import difflib
 import errno
 import hashlib
 import itertools
@@ -32,7 +31,6 @@ MAX_EVIDENCE = 10**6  # bytes kept of all of them
 MAX_ENTRIES = 10_000  # files and folders looked at beyond the known ones
 MAX_DEPTH = 40  # folders below one another
 MAX_NAMED = 10  # names in one sentence to the agent
-MAX_DIFFED = 2_000  # lines of notes that difflib, which is quadratic, is given
 
 CACHES = frozenset({"__pycache__", ".ruff_cache", ".mypy_cache", ".pytest_cache"})
 AIDERS_OWN = (".aider.tags.cache", ".aider.chat.history", ".aider.input.history", ".aider.llm.history")
@@ -48,8 +46,8 @@ class Change:
     `files` are the new contents of the editable and auxiliary files that it changed, UTF-8, at most 1 MB each. `problems`
     are sentences about editable files that are no usable file any more: with one of them the change cannot be run.
     `restored` are sentences about everything else that it touched and that the harness undoes, for the next brief;
-    `evidence` is what stood there, cut to a bounded size, by names that any file system takes. `words` are the lines that
-    it added to notes.txt.
+    `evidence` is what stood there, cut to a bounded size, by names that any file system takes. `words` are what it wrote
+    into notes.txt: the workspace has none, since the brief tells what the campaign's notes tell.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -59,20 +57,20 @@ class Change:
     evidence: dict[str, bytes] = field(default_factory=dict)
 
 
-def make_workspace(root: Path, files: Mapping[str, bytes], contract: Contract, notes: str) -> Workspace:
-    """Write `files` and `notes` below `root`, which must not exist yet. Raises FileExistsError, OSError."""
+def make_workspace(root: Path, files: Mapping[str, bytes], contract: Contract) -> Workspace:
+    """Write `files` below `root`, which must not exist yet. Raises FileExistsError, OSError."""
     root.mkdir(mode=0o700, parents=True)
     workspace = Workspace(
         root=root,
-        editable=tuple(dict.fromkeys([*contract.editable, *contract.auxiliary, NOTES])),
+        editable=tuple(dict.fromkeys([*contract.editable, *contract.auxiliary])),
         readable=tuple(contract.readable),
     )
-    _write(root, files, notes, workspace.editable)
+    _write(root, files, workspace.editable)
     return workspace
 
 
-def restore(workspace: Workspace, files: Mapping[str, bytes], notes: str) -> None:
-    """Make the workspace hold `files` and `notes` and nothing else, whatever the agent left. The folder itself stays,
+def restore(workspace: Workspace, files: Mapping[str, bytes]) -> None:
+    """Make the workspace hold `files` and nothing else, whatever the agent left. The folder itself stays,
     because a conversation is bound to it. Raises CannotGoOn, OSError."""
     root = workspace.root
     if root.is_symlink() or not root.is_dir():
@@ -87,19 +85,21 @@ def restore(workspace: Workspace, files: Mapping[str, bytes], notes: str) -> Non
             Path(entry.path).unlink()
     if why := remove(*map(Path, folders)):
         raise CannotGoOn(f"{root}: what the agent left cannot be removed: {why} Remove the folder and resume.")
-    _write(root, files, notes, workspace.editable)
+    _write(root, files, workspace.editable)
 
 
-def _write(root: Path, files: Mapping[str, bytes], notes: str, editable: Collection[str]) -> None:
-    for name, content in {**files, NOTES: notes.encode()}.items():
+def _write(root: Path, files: Mapping[str, bytes], editable: Collection[str]) -> None:
+    for name, content in files.items():
+        if name == NOTES:
+            continue
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         # Without the byte order mark, at which linters stumble; `collect` puts it back.
         path.write_bytes(content.removeprefix(BOM_UTF8) if name in editable else content)
 
 
-def collect(workspace: Workspace, files: Mapping[str, bytes], contract: Contract, notes: str) -> Change:
-    """What the agent changed in a workspace that was made or restored from `files` and `notes`.
+def collect(workspace: Workspace, files: Mapping[str, bytes], contract: Contract) -> Change:
+    """What the agent changed in a workspace that was made or restored from `files`.
 
     Reads only. Never raises for anything that the agent left there.
     """
@@ -108,12 +108,12 @@ def collect(workspace: Workspace, files: Mapping[str, bytes], contract: Contract
     except OSError as error:
         return Change(problems=[f"The working folder itself was removed or replaced ({error.strerror}); leave it in place."])
     try:
-        return _compare(top, files, contract, notes)
+        return _compare(top, files, contract)
     finally:
         os.close(top)
 
 
-def _compare(top: int, files: Mapping[str, bytes], contract: Contract, notes: str) -> Change:
+def _compare(top: int, files: Mapping[str, bytes], contract: Contract) -> Change:
     change = Change()
     told: defaultdict[str, list[str]] = defaultdict(list)
     own = dict.fromkeys([*contract.editable, *contract.auxiliary])
@@ -172,9 +172,10 @@ def _compare(top: int, files: Mapping[str, bytes], contract: Contract, notes: st
 
     words = ""
     try:
-        words = _added_words(notes, _content(top, NOTES, len(notes.encode()) + MAX_EVIDENCE_FILE))
+        words = _content(top, NOTES, MAX_EVIDENCE_FILE).decode(errors="replace").strip("\n")
     except _NotAFile as found:
-        told["Put back as before"].append(f"{NOTES} (it was {found})")
+        if not found.missing:
+            told["Removed"].append(f"{NOTES} (it was {found})")
     sentences = [f"{what}: {_named(names)}." for what, names in told.items()]
     return replace(change, words=words, restored=sentences)
 
@@ -188,16 +189,6 @@ def _fault(content: bytes) -> str:
         line = content[: error.start].count(b"\n") + 1
         return f"is not UTF-8 text any more (line {line})"
     return ""
-
-
-def _added_words(before: str, content: bytes) -> str:
-    old, new = before.splitlines(), content.decode(errors="replace").splitlines()
-    if max(len(old), len(new)) > MAX_DIFFED:
-        known = set(old)
-        return "\n".join(line for line in new if line not in known).strip("\n")
-    # With autojunk, lines that are frequent in long notes would hardly be matched.
-    blocks = difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes()
-    return "\n".join(line for tag, _, _, start, end in blocks if tag != "equal" for line in new[start:end]).strip("\n")
 
 
 class _NotAFile(Exception):

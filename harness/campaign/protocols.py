@@ -53,6 +53,7 @@ class Reply:
     of them, or all joined where the agent speaks in parts. `history` is the agent's own memory of the conversation after
     the turn, JSON that `open` takes back after a crash. `refused_writes` are paths that the agent was kept from writing.
     `warnings` are what its machinery found wrong in this turn and did not tell the model (an edit that never matched).
+    `notes` are words that it wanted written into notes.txt.
     No text holds lone surrogates: JSON can, and no file takes them.
     """
 
@@ -63,13 +64,15 @@ class Reply:
     refused_writes: tuple[str, ...] = ()
     history: Any = None
     warnings: tuple[str, ...] = ()
+    notes: str = ""
     agent: str = ""
     """Its name and version."""
     models: tuple[str, ...] = ()
     """Those that answered, as the provider or the agent's own tool names them."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", encodable(self.text))
+        for name in ("text", "notes"):
+            object.__setattr__(self, name, encodable(getattr(self, name)))
         for name in ("replies", "refused_writes", "warnings", "models"):
             object.__setattr__(self, name, tuple(map(encodable, getattr(self, name))))
 
