@@ -19,7 +19,8 @@ from harness.campaign.protocols import Silent
 from harness.campaign.record import ControlRecord, MetricRecord, Record, SettingRecord, VerdictRecord
 from harness.campaign.stop import Stop
 from harness.loop import go_on
-from harness.results.reading import Results, Value
+from harness.results.reading import Results
+from harness.results.values import Value
 from harness.statistics.comparison import Comparison
 from harness.statistics.frontier import FrontierPosition, Point, position_on_frontier
 from harness.statistics.judge import Judge

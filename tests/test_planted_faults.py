@@ -235,13 +235,13 @@ EVALUATION: dict[str, Fault] = {
     "evaluation skipped": Fault(
         ((TRAINED, ""),),
         "failed",
-        "smoke test: it ended well and left no evidence: no number for lab.absorption",
+        "smoke test: it ended well, but no result file has a number for lab.absorption",
         "smoke_test_failed",
     ),
     "evaluation skipped in the full run": Fault(
         ((TRAINED, f"    if not {IN_FULL}:\n    " + TRAINED),),
         "failed",
-        "it ended well and left no evidence: no number for lab.absorption",
+        "it ended well, but no result file has a number for lab.absorption",
         "left_no_result",
     ),
     "stale evaluation": Fault(
@@ -280,7 +280,7 @@ EVALUATION: dict[str, Fault] = {
             ),
         ),
         "failed",
-        "no number for lab.absorption",
+        "no result file has a number for lab.absorption",
         "smoke_test_failed",
     ),
     "another size than reported": Fault(
@@ -463,7 +463,7 @@ BROKEN_BASELINES: dict[str, tuple[tuple[str, str], str]] = {
     "a baseline that crashes": ((LAST, "    raise SystemExit('no GPU')"), "the baseline crashed: exit code 1"),
     "a baseline without a result": (
         (TRAINED, ""),
-        "the baseline left no result: it ended well and left no evidence: no number for lab.absorption",
+        "the baseline left no result: it ended well, but no result file has a number for lab.absorption",
     ),
     "a baseline that is invalid": (
         (ENCODED, "        return [0.0] * 32\n"),

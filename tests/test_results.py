@@ -7,9 +7,13 @@ import sys
 
 import pytest
 
-from harness.results import reading as results
-from harness.results import result_files
+from harness.campaign.contract import Contract
+from harness.results import result_files, values
 from harness.results.reading import FINAL_INFO, Results, read_results
+from harness.results.run_results import read_run
+from harness.results.sanity import check_sanity, missing_metrics, no_number, without
+from harness.results.values import Value
+from harness.statistics.comparability import differences_of_scale
 
 from .recorded import ALL_ZERO, K40, K320, RELU, RUN_1, RUN_2, ZERO_STEPS, left, recorded, source
 from .unprivileged import unprivileged
@@ -39,7 +43,7 @@ def test_own_shape_keeps_its_names(tmp_path):
     )
     assert found.numbers == {"mcc": 0.5, "l0": 6.0}
     assert found.settings == {"k": 6, "architecture": "topk", "tied": False, "limit": None}
-    assert found.metrics["mcc"] == ("mcc", 0.5, FINAL_INFO, "metrics.mcc")
+    assert found.metrics["mcc"] == Value("mcc", 0.5, FINAL_INFO, "metrics.mcc")
     assert problems(found) == []
 
 
@@ -156,7 +160,8 @@ def test_order_depends_on_names_alone(tmp_path):
     one, *others = (read_results(tmp_path / folder) for folder in "abc")
     assert all(list(one.metrics.items()) == list(other.metrics.items()) for other in others)
     assert all(one.findings == other.findings and one.rows == other.rows for other in others)
-    assert one.metrics["core.mse"].file == "eval_results/p.json"
+    assert next(iter(one.metrics.values())).file == "eval_results/p.json"
+    assert len({name for name in one.metrics if name.endswith(".mse")}) == 22
     files = list(dict.fromkeys(row.file for row in one.rows))
     assert files == [*(f"eval_results/{name}.json" for name in "pqrstuvwxyz"), *(f"{name}.json" for name in "pqrstuvwxyz")]
 
@@ -165,6 +170,123 @@ def test_other_json_beside_the_summary_is_left_alone(tmp_path):
     left(tmp_path, {"loss": 1.0})
     found = left(tmp_path, {"loss": 2.0, "value": float("nan")}, "record.json")
     assert found.numbers == {"loss": 1.0} and problems(found) == []
+
+
+def test_means_at_the_top_are_read_like_those_of_a_data_set(tmp_path):
+    block = {
+        "means": {"loss_mean": 2.0, "acc": 0.5},
+        "stderrs": {"loss_stderr": 0.1},
+        "final_info_dict": {"loss": [1, 2, 3]},
+    }
+    found = left(tmp_path, block)
+    assert found.numbers == {"loss_mean": 2.0, "acc": 0.5} and problems(found) == []
+    assert found.metrics["loss_mean"].key == "means.loss_mean"
+
+
+def test_numbers_of_data_sets_without_means_are_read(tmp_path):
+    found = left(tmp_path, {"cifar": {"loss": 0.5, "acc": 0.9, "model": "resnet"}, "svhn": {"test": {"loss": 0.25}}})
+    assert found.numbers == {"cifar.loss": 0.5, "cifar.acc": 0.9, "svhn.test.loss": 0.25}
+    assert found.settings == {"cifar.model": "resnet"} and problems(found) == []
+
+
+@pytest.mark.parametrize("group", ["settings", "config", "args"])
+def test_a_group_of_settings_beside_flat_numbers_holds_no_metrics(tmp_path, group):
+    found = left(tmp_path, {group: {"lr": 0.1, "layers": [1, 2]}, "loss": 0.5})
+    assert (found.numbers, found.settings, problems(found)) == ({"loss": 0.5}, {"lr": 0.1, "layers": "1, 2"}, [])
+
+
+def test_a_list_of_runs_is_read_as_the_experiments_own_seeds(tmp_path):
+    found = left(tmp_path, [{"loss": 1.0, "d": {"means": {"acc": 0.5}}, "seed": i, "model": "mlp"} for i in range(2)])
+    assert found.numbers == {"loss": 1.0, "d.acc": 0.5} and found.settings == {"model": "mlp"} and problems(found) == []
+    found = left(tmp_path, [{"loss": 1.0, "acc": 1}, {"loss": 2.0, "acc": None}, {"loss": 6.0}])
+    assert found.metrics["loss"].value == 3.0 and found.metrics["loss"].seeds == (1.0, 2.0, 6.0)
+    assert problems(found) == ["final_info.json: acc: in 2 of the 3 runs of the list only"]
+    assert "null, not a number" in problems(left(tmp_path, [{"loss": 1.0}, {"loss": None}]))[0]
+
+
+def test_a_list_of_values_belongs_to_its_mean_and_a_standard_error_alone_is_kept_apart(tmp_path):
+    block = {
+        "means": {"acc_mean": 0.5, "steps_mean": 3.0, "odd_mean": 9.0, "best": 0.25},
+        "stderrs": {"acc_stderr": 0.1, "best_stderr": 0.05},
+        "final_info_dict": {"acc": [0.25, 0.75], "steps": [3], "odd": [1.0, 2.0]},
+    }
+    found = left(tmp_path, {"x_div_y": block})
+    value = found.metrics["x_div_y.acc_mean"]
+    assert (value.seeds, value.error) == ((0.25, 0.75), None)
+    assert (found.metrics["x_div_y.best"].seeds, found.metrics["x_div_y.best"].error) == ((), 0.05)
+    assert found.metrics["x_div_y.steps_mean"].seeds == () and found.metrics["x_div_y.odd_mean"].seeds == ()
+    assert problems(found) == [
+        "final_info.json: x_div_y.means.odd_mean: 9.0, which is not the mean of its 2 values; they are not used"
+    ]
+
+
+@pytest.mark.parametrize("name", ["results.json", "metrics.json", "x/final_info.json"])
+def test_a_summary_under_another_name_or_one_folder_off_is_read_where_it_is_the_only_one(tmp_path, name):
+    left(tmp_path, {"lr": 3, "depth": 2}, "config.json")
+    found = left(tmp_path, {"d": {"means": {"loss": 0.5}}}, name)
+    assert found.numbers == {"d.loss": 0.5} and found.metrics["d.loss"].file == name and problems(found) == []
+
+
+def test_of_several_files_that_could_be_the_summary_none_is_guessed(tmp_path):
+    left(tmp_path, {"loss": 0.5}, "results.json")
+    found = left(tmp_path, {"loss": 0.25}, "metrics.json")
+    assert found.numbers == {}
+    assert problems(found) == [
+        "final_info.json: missing: the experiment did not write it, and metrics.json and results.json could each be meant for it"
+    ]
+    left(tmp_path, {"loss": 0.125})
+    assert read_results(tmp_path).numbers == {"loss": 0.125}
+
+
+def test_what_was_left_in_place_of_a_summary_is_named(tmp_path):
+    found = left(tmp_path, {"loss": 0.5}, "log.json")
+    assert problems(found) == ["final_info.json: missing: the experiment did not write it; it left log.json"]
+
+
+MEAN = Contract.model_validate(
+    {"metric": [{"name": "kl", "sources": ["*.kl_divergence"], "better": "lower", "primary": True}]}
+)
+
+
+def four(**changed):
+    numbers = {"circle": 1.0, "dino": 2.0, "line": 3.0, "moons": 6.0} | changed
+    return {name: {"means": {"kl_divergence": value, "time": 3.5}} for name, value in numbers.items() if value != "gone"}
+
+
+def test_a_metric_may_be_the_mean_over_data_sets(tmp_path):
+    left(tmp_path, four())
+    found = read_run(tmp_path, MEAN)
+    assert found.numbers["kl"] == 3.0 and found.numbers["dino.kl_divergence"] == 2.0
+    assert missing_metrics(MEAN, "", found) == [] and check_sanity(MEAN, "", found) == []
+
+
+def test_a_mean_over_other_data_sets_is_not_comparable(tmp_path):
+    left(tmp_path / "0", four())
+    left(tmp_path / "1", four(moons="gone"))
+    baseline, run = (read_run(tmp_path / name, MEAN).settings for name in "01")
+    (why,) = differences_of_scale(MEAN, run, baseline).values()
+    assert why.startswith("kl.over circle.kl_divergence, dino.kl_divergence, line.kl_divergence against circle")
+
+
+def test_a_mean_of_which_a_data_set_has_no_number_is_no_evidence(tmp_path):
+    left(tmp_path, four(dino=float("nan")))
+    assert check_sanity(MEAN, "", read_run(tmp_path, MEAN)) == [
+        "final_info.json: dino.means.kl_divergence: NaN, not a number"
+    ]
+
+
+def test_a_wrong_name_of_a_metric_is_told_with_those_that_there_are(tmp_path):
+    contract = Contract.model_validate({"metric": [{"name": "best_val_los"}]})
+    left(tmp_path, {"d": {"means": {"best_val_loss_mean": 1.5, "time": 3.0}}})
+    assert without(["best_val_los"], read_run(tmp_path, contract)) == (
+        "no result file has a number for best_val_los; there are d.best_val_loss_mean, d.time"
+    )
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "3", "{}", "[]"])
+def test_what_has_no_known_shape_is_told_with_the_one_that_is_wanted(tmp_path, content):
+    said = no_number(left(tmp_path, content))
+    assert "holds no results in a known shape: it is a" in said and '{"loss": 0.12}' in said
 
 
 # --- values that are not numbers --------------------------------------------------------------------------------------
@@ -269,10 +391,35 @@ def test_a_setting_reported_with_two_values_is_a_finding(tmp_path):
 
 
 def test_a_metric_reported_with_two_values_is_a_finding(tmp_path):
-    left(tmp_path, core(mse=1.5), "eval_results/a.json")
+    left(tmp_path, {"core.mse": 1.5})
     found = left(tmp_path, core(mse=1.25), "eval_results/b.json")
-    assert [(finding.file, finding.name) for finding in found.findings][1:] == [("eval_results/b.json", "core.mse")]
-    assert "1.25 here, 1.5 in eval_results/a.json" in problems(found)[1]
+    assert [(finding.file, finding.name) for finding in found.findings] == [("eval_results/b.json", "core.mse")]
+    assert "1.25 here, 1.5 in final_info.json" in problems(found)[0]
+
+
+def test_results_of_several_layers_are_all_kept_under_names_of_their_own(tmp_path):
+    for layer, error in ((12, 1.5), (19, 1.25)):
+        left(tmp_path, core(mse=error) | {"sae_cfg_dict": {"hook_layer": layer}}, f"eval_results/sae_{layer}.json")
+    found = left(tmp_path, {"loss": 0.5})
+    assert {name: value for name, value in found.numbers.items() if name.endswith("mse")} == {
+        "core.layer_12.mse": 1.5,
+        "core.layer_19.mse": 1.25,
+    }
+    assert (found.settings["core.layer_12.layer"], found.settings["core.layer_19.layer"]) == (12, 19)
+    assert problems(found) == []
+
+
+def test_results_of_a_kind_that_name_no_layer_are_told_apart_by_their_files(tmp_path):
+    left(tmp_path, core(mse=1.5), "eval_results/a.json")
+    left(tmp_path, core(mse=1.25), "eval_results/b.json")
+    found = left(tmp_path, {"loss": 0.5})
+    assert (found.numbers["core.a.mse"], found.numbers["core.b.mse"], problems(found)) == (1.5, 1.25, [])
+
+
+def test_the_same_result_in_two_files_is_one(tmp_path):
+    left(tmp_path, core(), "eval_results/a.json")
+    found = left(tmp_path, {"core evaluation results": core()})
+    assert found.numbers["core.mse"] == 2.5 and problems(found) == []
 
 
 # --- files that are not results ---------------------------------------------------------------------------------------
@@ -388,7 +535,7 @@ def test_more_files_than_an_evaluation_writes_are_not_read(tmp_path, monkeypatch
 
 def test_more_values_than_a_record_can_hold_are_not_read(tmp_path):
     found = left(tmp_path, {f"m{i}": float("nan") if i % 2 else 0.5 for i in range(20_000)})
-    assert len(found.metrics) + len(found.findings) == results.MAX_VALUES + 1
+    assert len(found.metrics) + len(found.findings) == values.MAX_VALUES + 1
     assert "the rest is not read" in problems(found)[-1]
 
 

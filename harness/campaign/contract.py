@@ -10,6 +10,7 @@ import re
 import shlex
 import tokenize
 import tomllib
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -90,8 +91,9 @@ class Metric(_Part):
 
     name: str = Field(min_length=1)
     sources: list[str] = []
-    """Flat names in result files that mean this metric, so that it has one name in all profiles; the first found counts.
-    Where the contract names a scorer, it is read from the scorer's files only."""
+    """Flat names in result files that mean this metric, so that it has one name in all profiles; the first found counts. One
+    with a `*` (`*.loss`) means the mean over all that fit it: runs with others (another data set) are not comparable. Where
+    the contract names a scorer, it is read from the scorer's files only."""
     label: str = ""
     unit: str = ""
     """`ms`: shown behind the name in tables and figures."""
@@ -119,6 +121,11 @@ class Metric(_Part):
     @property
     def title(self) -> str:
         return self.label or self.name
+
+    @property
+    def over(self) -> str | None:
+        """The setting that says what this metric is the mean over; None where it is no mean."""
+        return f"{self.name}.over" if any("*" in source for source in self.sources) else None
 
 
 class SanityRule(_Part):
@@ -352,6 +359,12 @@ class Contract(_Part):
         if not self.smoke:
             missing.append("no smoke test: a crash is found only in the full run")
         return missing
+
+
+def matching(source: str, names: Iterable[str]) -> list[str]:
+    """Those of `names` that a source of a metric means; `*` stands for any text, and no other sign for anything."""
+    pattern = re.compile(".*".join(map(re.escape, source.split("*"))))
+    return [name for name in names if pattern.fullmatch(name)]
 
 
 def load_contract(folder: Path, out: Path | None = None) -> Contract:

@@ -12,13 +12,12 @@ from typing import Any, TypeVar, get_args
 from ..campaign.contract import Setting
 from ..campaign.files import write_atomically
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
-from ..campaign.protocols import FINAL_INFO
 from ..campaign.record import AttemptStatus, Record
 from ..campaign.text import duration, in_words
 from ..campaign.turn import AttemptFailure, Turn
 from ..results.result_files import evaluation_files
 from ..results.run_results import read_run
-from ..results.sanity import missing_metrics
+from ..results.sanity import missing_metrics, no_number, without
 from ..statistics.references import MeasuredRun
 from . import baseline_cache, coverage, precheck
 from .executions import ExecutionResult, Executions, Variant, file_results
@@ -277,7 +276,7 @@ class Attempts(CampaignPart):
             idle = coverage.never_ran(execution.coverage, watched)
             return {"failure": failure, "outcome": outcome, "warnings": [], "never_ran": idle}
         folder = what.failed if failure else what.folder
-        warnings = file_results(execution.folder, folder, scoring.scores if scoring else None)
+        warnings = [*execution.remarks, *file_results(execution.folder, folder, scoring.scores if scoring else None)]
         beside = folder.parent if folder.name == "out" else folder
         shutil.copyfile(execution.log, beside / "log.txt")
         if scoring and scoring.log.exists():
@@ -321,9 +320,8 @@ class Attempts(CampaignPart):
         missing = missing_metrics(contract, self._options.profile, results, evals=evals)
         if results.metrics and not missing:
             return None, ""
-        findings = "; ".join(map(str, results.findings))
-        problem = f"no number for {', '.join(missing)}" if missing else f"no {FINAL_INFO} with a number in it"
-        why = f"it ended well and left no evidence: {problem}." + (f" {findings}." if findings else "")
+        problem = without(missing, results) if results.metrics else no_number(results)
+        why = f"it ended well, but {problem}."
         return ("smoke_test_failed" if smoke else "left_no_result"), ("smoke test: " if smoke else "") + why
 
     def _expected(self, kind: str) -> float | None:

@@ -23,6 +23,7 @@ from ..campaign.protocols import (
     CACHE,
     EVAL_FOLDER,
     EVALS,
+    FINAL_INFO,
     FOLLOWS,
     HANDED,
     OF_THE_SCORERS,
@@ -36,6 +37,7 @@ from ..campaign.protocols import (
 )
 from ..campaign.repository import takes
 from ..campaign.text import shown
+from ..results.result_files import CLOCK_GRAIN, summary_file
 from . import coverage
 from .baseline_cache import root as baseline_cache_root
 from .environment import describe_environment
@@ -69,6 +71,8 @@ class ExecutionResult:
     """Where the contract names a scorer, the execution ended well and nothing is spoiled."""
     spoiled: str = ""
     """Why what it left is no evidence, however it ended."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know of how it was left."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +148,26 @@ class Executions(CampaignPart):
             spoiled = f"{out_dir.name}: the out_dir was replaced by a link or a file, so nothing in it is the run's."
             out_dir = place / "nothing"
             out_dir.mkdir(exist_ok=True)
+        remarks = self._take_in(copy, out_dir, commit, begun)
         scoring = None
         if outcome.ended == "ok" and not spoiled and self._campaign.contract.scorer:
             scoring = self._score(place / "scoring", commit, out_dir, variant)
-        return ExecutionResult(outcome, out_dir, home / outcome.log, noted, begun, scoring, spoiled)
+        return ExecutionResult(outcome, out_dir, home / outcome.log, noted, begun, scoring, spoiled, remarks)
+
+    def _take_in(self, copy: Path, out_dir: Path, commit: str, begun: float) -> tuple[str, ...]:
+        """Move a summary into `out_dir` that the experiment wrote beside its code or into a folder of its own choice, where
+        there is no other; in a sentence, which."""
+        if not summary_file(out_dir)[1]:
+            return ()
+        there = [path for path in (copy / FINAL_INFO, *sorted(copy.glob(f"*/{FINAL_INFO}"))) if is_real(path, copy)]
+        new = [path for path in there if path.is_file() and path.stat().st_mtime >= begun - CLOCK_GRAIN]
+        names = [str(path.relative_to(copy)) for path in new]
+        known = self._repository.files(commit, names)
+        written = [name for name, path in zip(names, new, strict=True) if known.get(name) != path.read_bytes()]
+        if len(written) != 1:
+            return ()
+        (copy / written[0]).rename(out_dir / FINAL_INFO)
+        return (f"{written[0]}: written there and not into --out_dir; it is taken for the run's {FINAL_INFO}",)
 
     def score_again(self, step: str, commit: str, filed: Path, handed: Mapping[str, str], variant: Variant) -> Scoring:
         """Score, as `step`, what a run of `commit` handed over whose results are `filed`. Raises Interrupted, and CannotGoOn

@@ -25,8 +25,8 @@ from ..campaign.repository import Repository
 from ..campaign.text import in_words, line
 from ..campaign.usage import Usage
 from ..results.curves import read_curves
-from ..results.reading import Row
 from ..results.run_results import read_run
+from ..results.values import Row
 from .terminal.status import NO_EVIDENCE, CampaignStatus, read_status
 
 END_BYTES = 256 * 1024

@@ -3,12 +3,14 @@
 Nothing here raises on what an experiment wrote, and nothing is believed for being in a file: what is missing, stale, not a
 number or contradictory is a `Finding` with file and key. Whether numbers are good is decided in `sanity`, not here.
 
-The experiment's own shape: `final_info.json` = {"settings": {name: scalar}, "metrics": {name: number}}.
+The experiment's own shape: `final_info.json` = {"settings": {name: scalar}, "metrics": {name: number}}. Others that are
+read are in WANTED.
 
 Names. A metric keeps its key, except that one inside a block gets the block's name before it: `training.<key>` in a
-training summary among several blocks, `<evaluation>.<key>` (`core.l0`), `<data set>.<key of means>` in AI-Scientist's
-shape. Settings keep their key, those of an evaluation are `<evaluation>.<key>`. Details (one letter's, data set's or
-feature's numbers, standard errors) are in the table only.
+training summary among several blocks, `<evaluation>.<key>` (`core.l0`, and `core.layer_12.l0` where there are several),
+`<data set>.<key of means>` in AI-Scientist's shape, `<data set>.<key>` in others. Settings keep their key, those of an
+evaluation are `<evaluation>.<key>`. Details (one letter's, data set's or feature's numbers, standard errors) are in the
+table only.
 """
 
 from __future__ import annotations
@@ -16,66 +18,33 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from ..campaign.contract import Setting
 from ..campaign.protocols import FINAL_INFO
 from ..campaign.record import Source
-from .result_files import Found, Twice, Unusable, load, result_files
+from .result_files import Found, Unusable, load, result_files, summary_file
+from .values import Finding, Row, Value, Values, as_number, printable, reads_as_number
 
 if TYPE_CHECKING:
     import pandas
 
-MAX_VALUES = 5000
-"""Metrics and settings of one run; details are not counted."""
-MAX_TEXT = 500
-"""Characters of a setting."""
+MAX_NESTING = 3
+"""Objects inside one another whose keys become one name."""
 
 _SHORT_NAMES = {"absorption_first_letter": "absorption"}
 _SETTINGS_IN_SUMMARY = frozenset(
     "activation_dim,batch_size,dict_size,k,l1_penalty,layer,learning_rate,lr,seed,sparsity_penalty,steps".split(",")  # noqa: SIM905
 )
 """What summaries without a place for settings mix with their results."""
+_SETTINGS_GROUPS = ("settings", "config", "hyperparameters", "hparams", "args")
+_OF_A_DATA_SET = ("means", "stderrs", "final_info_dict")
+"""The keys of AI-Scientist's blocks."""
 _SETTINGS_OF_SAE = {"d_sae": "dict_size", "d_in": "activation_dim", "hook_layer": "layer"}
 _MAY_BE_UNMEASURED = ("sparse_probing", "sparse_probing_sae_probes", "scr", "tpp")
 """Evaluations that write null for each k or threshold that was not asked for."""
 _CORE_CAN_BE_MINUS_ONE = ("cossim",)
-
-
-class Value(NamedTuple):
-    """A metric and where it was read; `key` is the path inside `file`."""
-
-    name: str
-    value: float
-    file: str
-    key: str
-
-
-class Row(NamedTuple):
-    """A number of the table. Details of one kind have one metric name and differ in key."""
-
-    file: str
-    eval: str
-    key: str
-    metric: str
-    value: float
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is not evidence. `name` is the metric's or setting's, "" where more than one value is meant."""
-
-    file: str
-    key: str
-    problem: str
-    name: str = ""
-
-    def __str__(self) -> str:
-        return ": ".join(part for part in (self.file, self.key, self.problem) if part)
-
-
-"""Who says a setting: what was handed over shows it, the scorer used it, or the experiment reports it of itself."""
 
 
 @dataclass(frozen=True)
@@ -102,30 +71,33 @@ class Results:
 
 
 def read_results(out_dir: Path, *, newer_than: float | None = None) -> Results:
-    """Read `final_info.json`, `eval_results/**/*.json`, and other `*.json` in `out_dir` that hold SAEBench's output.
+    """Read the summary, `eval_results/**/*.json`, and other `*.json` in `out_dir` that hold SAEBench's output.
 
     `newer_than`: seconds since the epoch; an older file was not written by this run and is not read.
     Never raises on what the files are or hold. The order of everything in the answer depends on files and keys alone.
     """
-    results, has_summary = _read(result_files(out_dir), newer_than)
+    summary, problem = summary_file(out_dir)
+    results, has_summary = _read(result_files(out_dir, summary), newer_than, summary)
     if not has_summary:
-        results.findings.insert(0, Finding(FINAL_INFO, "", "missing: the experiment did not write it"))
+        results.findings.insert(0, Finding(FINAL_INFO, "", problem))
     return results
 
 
-def read_files(found: Found, newer_than: float | None) -> Results:
-    """The same of given files."""
-    return _read(found, newer_than)[0]
+def read_files(found: Found, newer_than: float | None, summary: str = FINAL_INFO) -> Results:
+    """The same of given files, of which `summary` is the experiment's own."""
+    return _read(found, newer_than, summary)[0]
 
 
-def _read(found: Found, newer_than: float | None) -> tuple[Results, bool]:
+def _read(found: Found, newer_than: float | None, summary: str) -> tuple[Results, bool]:
     """And whether there was a summary."""
-    reader = _Reader(newer_than)
     files, problems = found
+    reader = _Reader(summary)
     for name, path in files:
-        reader.read(name, path)
-    findings = [Finding(_printable(name), "", problem) for name, problem in problems] + reader.findings
-    return Results(reader.metrics, reader.settings, findings, reader.rows), reader.has_summary
+        reader.load(name, path, newer_than)
+    reader.read()
+    values = reader.values
+    findings = [Finding(printable(name), "", problem) for name, problem in problems] + values.findings
+    return Results(values.metrics, values.settings, findings, values.rows), reader.has_summary
 
 
 def _is_evaluation(block: Any) -> bool:
@@ -140,48 +112,79 @@ def _is_training(key: str, block: Any) -> bool:
 
 
 class _Reader:
-    """Gathers the results. The methods go from files to blocks to single values."""
+    """Goes from files to blocks; single values are for `Values`."""
 
-    def __init__(self, newer_than: float | None) -> None:
-        self.newer_than = newer_than
-        self.metrics: dict[str, Value] = {}
-        self.settings: dict[str, Setting] = {}
-        self.findings: list[Finding] = []
-        self.rows: list[Row] = []
+    def __init__(self, summary: str) -> None:
+        self.values = Values()
         self.has_summary = False
-        self._file = ""
-        self._reported: dict[str, str] = {}
-        self._room = MAX_VALUES
+        self._summary_name = summary
+        self._loaded: list[tuple[str, Any]] = []
+        self._labels: dict[int, str] = {}
+        """Of evaluations of which there are several of a kind, what tells them apart, by the block's id."""
 
-    def read(self, name: str, path: Path) -> None:
-        self._file = _printable(name)
-        is_summary, is_beside = name == FINAL_INFO, "/" not in name and name != FINAL_INFO
-        self.has_summary |= is_summary
+    def load(self, name: str, path: Path, newer_than: float | None) -> None:
+        self.has_summary |= name == self._summary_name
         try:
-            content = load(path, self.newer_than)
+            self._loaded.append((name, load(path, newer_than)))
         except Unusable as error:
-            self._find("", str(error))
-            return
+            self._loaded.append((name, error))
+
+    def read(self) -> None:
+        """Everything that was loaded."""
+        self._label()
+        for name, content in self._loaded:
+            self.values.file = printable(name)
+            if isinstance(content, Unusable):
+                self.values.find("", str(content))
+            else:
+                self._file(content, is_summary=name == self._summary_name, is_beside="/" not in name)
+
+    def _label(self) -> None:
+        """Several results of a kind that disagree (SAEs of several layers) are all kept, each under a name of its own: its
+        layer or its file."""
+        kinds: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        for name, content in self._loaded:
+            blocks = content.items() if isinstance(content, dict) and not _is_evaluation(content) else [("", content)]
+            for key, block in blocks:
+                if _is_evaluation(block):
+                    kinds.setdefault(_kind(block, key), []).append((name, block))
+        for each in kinds.values():
+            if not _disagree([block for _, block in each]):
+                continue
+            layers = [dict(_members(block, "sae_cfg_dict")).get("hook_layer") for _, block in each]
+            stems = [PurePosixPath(name).stem for name, _ in each]
+            labels = [f"layer_{layer}" for layer in layers] if None not in layers else stems
+            if len(set(labels)) < len(labels):
+                labels = [f"{label}_{place}" for place, label in enumerate(labels, 1)]
+            self._labels |= {id(block): label for label, (_, block) in zip(labels, each, strict=True)}
+
+    def _file(self, content: Any, *, is_summary: bool, is_beside: bool) -> None:
         blocks = content if isinstance(content, dict) else {}
         if _is_evaluation(content):
             self._evaluation(content, "", "")
         elif is_summary and isinstance(blocks.get("metrics"), dict):
             self._own(blocks)
+        elif is_summary and isinstance(blocks.get("means"), dict):
+            rest = {key: block for key, block in blocks.items() if key not in _OF_A_DATA_SET}
+            self._data_set("", blocks)
+            self._summary(rest, "", "")
         elif (is_summary and blocks) or any(_is_training(k, b) or _is_evaluation(b) for k, b in blocks.items()):
             self._blocks(blocks)
-        elif not is_beside:
-            self._find("", "holds no results in a known shape")
+        elif is_summary and isinstance(content, list) and content and all(isinstance(run, dict) for run in content):
+            self._list_of_runs(content)
+        elif is_summary or not is_beside:
+            self.values.find("", f"holds no results in a known shape: it is {_in_words(content)}")
 
     def _own(self, content: dict[str, Any]) -> None:
         for group, block in content.items():
             if group not in ("settings", "metrics") or not isinstance(block, dict):
-                self._find(group, "not read: only the objects settings and metrics are")
+                self.values.find(group, "not read: only the objects settings and metrics are")
                 continue
             for name, value in block.items():
-                if group == "metrics":
-                    self._metric(name, value, "final_info", f"metrics.{name}")
+                if group == "settings":
+                    self.values.setting(name, value, f"settings.{name}")
                 else:
-                    self._setting(name, value, f"settings.{name}")
+                    self._numbers(name, value, "final_info", f"metrics.{name}")
 
     def _blocks(self, content: dict[str, Any]) -> None:
         """A flat summary, AI-Scientist's data sets, or several outputs in one file: told apart key by key."""
@@ -190,76 +193,113 @@ class _Reader:
             if _is_training(key, block):
                 self.has_summary = True
                 for name, value in _members(block, "config"):
-                    self._setting(name, value, f"{key}.config.{name}", of_library=True)
+                    self.values.setting(name, value, f"{key}.config.{name}", of_library=True)
                 summary = dict(_members(block, "final_info"))
                 self._summary(summary, "training", f"{key}.final_info.")
                 if not summary:
-                    self._find(f"{key}.final_info", "holds no results of the training")
+                    self.values.find(f"{key}.final_info", "holds no results of the training")
             elif _is_evaluation(block):
                 self._evaluation(block, f"{key}.", key.removesuffix(" evaluation results"))
             elif isinstance(block, dict) and isinstance(block.get("means"), dict):
                 self._data_set(key, block)
+            elif isinstance(block, dict) and key in _SETTINGS_GROUPS:
+                for name, value in block.items():
+                    self.values.setting(name, value, f"{key}.{name}", of_library=True)
             else:
                 flat[key] = block
         self._summary(flat, "", "")
 
     def _summary(self, members: dict[str, Any], block: str, path: str) -> None:
         for key, value in members.items():
-            is_text = isinstance(value, str) and not _reads_as_number(value)
+            is_text = isinstance(value, str) and not reads_as_number(value)
             if is_text or (key in _SETTINGS_IN_SUMMARY and value is not None):
-                self._setting(key, value, path + key)
+                self.values.setting(key, value, path + key)
             else:
-                self._metric(f"{block}.{key}" if block else key, value, block or "final_info", path + key)
-        if "steps" not in self.settings and isinstance(members.get("training_steps"), int):
-            self._setting("steps", members["training_steps"], path + "training_steps")
+                self._numbers(f"{block}.{key}" if block else key, value, block or "final_info", path + key)
+        if "steps" not in self.values.settings and isinstance(members.get("training_steps"), int):
+            self.values.setting("steps", members["training_steps"], path + "training_steps")
+
+    def _numbers(self, name: str, value: Any, group: str, path: str, depth: int = 0) -> None:
+        """A number, or those of a data set: {data set: {metric: number}}, and the same once more inside."""
+        if isinstance(value, dict) and value and depth < MAX_NESTING:
+            for key, each in value.items():
+                if isinstance(each, str) and not reads_as_number(each):
+                    self.values.setting(f"{name}.{key}", each, f"{path}.{key}")
+                else:
+                    self._numbers(f"{name}.{key}", each, group if depth else name, f"{path}.{key}", depth + 1)
+        else:
+            self.values.metric(name, value, group, path)
 
     def _data_set(self, key: str, block: dict[str, Any]) -> None:
+        """AI-Scientist's means, their standard errors, and the lists of values that they are the means of."""
+        before = f"{key}." if key else ""
+        group, errors = key or "final_info", dict(_members(block, "stderrs"))
+        lists = {name: values for name, values in _members(block, "final_info_dict") if isinstance(values, list)}
         for name, value in _members(block, "means"):
-            self._metric(f"{key}.{name}", value, key, f"{key}.means.{name}")
-        for name, value in _members(block, "stderrs"):
-            self._detail(f"{key}.{name}", value, key, f"{key}.stderrs.{name}")
+            stem = name.removesuffix("_mean")
+            seeds = lists.get(name, lists.get(stem, ()))
+            error = errors.get(f"{stem}_stderr", errors.get(name))
+            self.values.metric(before + name, value, group, f"{before}means.{name}", seeds=seeds, error=error)
+        for name, value in errors.items():
+            self.values.detail(before + name, value, group, f"{before}stderrs.{name}")
         for name, values in _members(block, "final_info_dict"):
             for place, value in enumerate(values if isinstance(values, list) else [values]):
-                self._detail(f"{key}.{name}", value, key, f"{key}.final_info_dict.{name}[{place}]")
+                self.values.detail(before + name, value, group, f"{before}final_info_dict.{name}[{place}]")
+
+    def _list_of_runs(self, content: list[dict[str, Any]]) -> None:
+        """A list of summaries, one for each seed that the experiment itself ran: the numbers are their means."""
+        runs = [dict(_flat(run)) for run in content]
+        for name in dict.fromkeys(name for run in runs for name in run):
+            values = [run[name] for run in runs if name in run]
+            if len(values) < len(runs):
+                self.values.find(name, f"in {len(values)} of the {len(runs)} runs of the list only", name)
+            elif name in _SETTINGS_IN_SUMMARY or all(isinstance(v, str) and not reads_as_number(v) for v in values):
+                if all(value == values[0] for value in values):
+                    self.values.setting(name, values[0], f"[0].{name}")
+            else:
+                bad = next((value for value in values if isinstance(as_number(value), str)), None)
+                mean = bad if any(value is bad for value in values) else math.fsum(values) / len(values)
+                self.values.metric(name, mean, "final_info", f"[].{name}", seeds=values)
+                for place, value in enumerate(values):
+                    self.values.detail(name, value, "final_info", f"[{place}].{name}")
 
     def _evaluation(self, block: dict[str, Any], path: str, title: str) -> None:
         kind = block.get("eval_type_id", title or "core")
         if not isinstance(kind, str):
-            self._find(f"{path}eval_type_id", "does not name an evaluation")
+            self.values.find(f"{path}eval_type_id", "does not name an evaluation")
             return
-        evaluation = _SHORT_NAMES.get(kind, kind)
+        evaluation = label = _SHORT_NAMES.get(kind, kind)
+        if id(block) in self._labels:
+            label = f"{evaluation}.{self._labels[id(block)]}"
         group = "eval_result_metrics" if "eval_result_metrics" in block else "metrics"
-        numbers = [
-            (key, value, f"{path}{group}.{category}.{key}")
-            for category, members in _members(block, group)
-            for key, value in (members.items() if isinstance(members, dict) else [(category, members)])
-        ]
+        numbers = list(_evaluated(block, path))
         if not numbers:
-            self._find(f"{path}{group}", f"the {evaluation} evaluation left no metrics")
+            self.values.find(f"{path}{group}", f"the {evaluation} evaluation left no metrics")
         # SAEBench's pull request 61 (March 2025) gave explained_variance another formula, and the older one a new name.
         is_older_core = evaluation == "core" and all(key != "explained_variance_legacy" for key, _, _ in numbers)
         for key, value, where in numbers:
             is_renamed = is_older_core and where.endswith("reconstruction_quality.explained_variance")
-            self._evaluated(evaluation, "explained_variance_legacy" if is_renamed else key, value, where)
+            self._evaluated(evaluation, label, "explained_variance_legacy" if is_renamed else key, value, where)
         config = "eval_config" if "eval_config" in block else "eval_cfg"
         for key, value in _members(block, config):
-            self._setting(f"{evaluation}.{key}", value, f"{path}{config}.{key}", of_library=True)
+            self.values.setting(f"{label}.{key}", value, f"{path}{config}.{key}", of_library=True)
         for key, value in _members(block, "sae_cfg_dict"):
             if key in _SETTINGS_OF_SAE and value is not None:
-                self._setting(_SETTINGS_OF_SAE[key], value, f"{path}sae_cfg_dict.{key}")
-        self._details(block.get("eval_result_details"), evaluation, f"{path}eval_result_details")
+                own = f"{label}." if label != evaluation else ""
+                self.values.setting(own + _SETTINGS_OF_SAE[key], value, f"{path}sae_cfg_dict.{key}")
+        self._details(block.get("eval_result_details"), label, f"{path}eval_result_details")
 
-    def _evaluated(self, evaluation: str, key: str, value: Any, where: str) -> None:
-        name = f"{evaluation}.{key}"
+    def _evaluated(self, evaluation: str, label: str, key: str, value: Any, where: str) -> None:
+        name = f"{label}.{key}"
         if value is None and evaluation in _MAY_BE_UNMEASURED:
             return
-        if evaluation == "core" and _number(value) == -1 and key not in _CORE_CAN_BE_MINUS_ONE:
-            self._find(where, "-1, which SAEBench writes in place of NaN", name)
+        if evaluation == "core" and as_number(value) == -1 and key not in _CORE_CAN_BE_MINUS_ONE:
+            self.values.find(where, "-1, which SAEBench writes in place of NaN", name)
         elif key.startswith("total_tokens_"):  # how much was evaluated, not how well
-            self._setting(name, value, where)
-            self._detail(name, value, evaluation, where)
+            self.values.setting(name, value, where)
+            self.values.detail(name, value, label, where)
         else:
-            self._metric(name, value, evaluation, where)
+            self.values.metric(name, value, label, where)
 
     def _details(self, items: Any, evaluation: str, path: str) -> None:
         broken = 0
@@ -268,53 +308,43 @@ class _Reader:
             label = next((value for value in members.values() if isinstance(value, str)), place)
             for key, value in members.items():
                 broken += isinstance(value, float) and not math.isfinite(value)
-                self._detail(f"{evaluation}.{key}", value, evaluation, f"{path}[{label}].{key}")
+                self.values.detail(f"{evaluation}.{key}", value, evaluation, f"{path}[{label}].{key}")
         if broken:
-            self._find(path, f"{broken} numbers are NaN or infinite")
+            self.values.find(path, f"{broken} numbers are NaN or infinite")
 
-    def _detail(self, name: str, value: Any, evaluation: str, key: str) -> None:
-        number = _number(value)
-        if isinstance(number, float):
-            self.rows.append(Row(self._file, _printable(evaluation), _printable(key), _printable(name), number))
 
-    def _metric(self, name: str, value: Any, evaluation: str, key: str) -> None:
-        name, key = _printable(name), _printable(key)
-        if not self._has_room():
-            return
-        number = _number(value)
-        if isinstance(number, str):
-            self._find(key, number, name)
-            return
-        self.rows.append(Row(self._file, _printable(evaluation), key, name, number))
-        known = self.metrics.setdefault(name, Value(name, number, self._file, key))
-        if known.value != number:
-            self._find(key, f"{number!r} here, {known.value!r} in {known.file} at {known.key}", name)
+def _kind(block: dict[str, Any], title: str) -> str:
+    kind = block.get("eval_type_id", title.removesuffix(" evaluation results") or "core")
+    return kind if isinstance(kind, str) else ""
 
-    def _setting(self, name: str, value: Any, key: str, *, of_library: bool = False) -> None:
-        """`of_library`: a library's configuration also has lists, which become text, and objects, which are not read."""
-        name, key = _printable(name), _printable(key)
-        if of_library and isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-            value = ", ".join(str(item) for item in value)
-        if (of_library and isinstance(value, list | dict)) or not self._has_room():
-            return
-        value = _printable(value) if isinstance(value, str) else value
-        problem = _why_no_setting(value)
-        if problem:
-            self._find(key, problem, name)
-            return
-        known = self.settings.setdefault(name, value)
-        if known != value:
-            self._find(key, f"{value!r} here, {known!r} in {self._reported[name]}", name)
-        self._reported.setdefault(name, f"{self._file} at {key}")
 
-    def _has_room(self) -> bool:
-        self._room -= 1
-        if self._room == -1:
-            self._find("", f"more than {MAX_VALUES} metrics and settings; the rest is not read")
-        return self._room >= 0
+def _evaluated(block: dict[str, Any], path: str) -> Iterator[tuple[str, Any, str]]:
+    """The metrics of an evaluation: key, value, and where it stands."""
+    group = "eval_result_metrics" if "eval_result_metrics" in block else "metrics"
+    for category, members in _members(block, group):
+        for key, value in members.items() if isinstance(members, dict) else [(category, members)]:
+            yield key, value, f"{path}{group}.{category}.{key}"
 
-    def _find(self, key: str, problem: str, name: str = "") -> None:
-        self.findings.append(Finding(self._file, _printable(key), problem, name))
+
+def _disagree(blocks: list[dict[str, Any]]) -> bool:
+    """Whether two results of a kind have different numbers for one thing."""
+    known: dict[str, float] = {}
+    for block in blocks:
+        for _, value, where in _evaluated(block, ""):
+            number = as_number(value)
+            key = where.partition(".")[2]
+            if isinstance(number, float) and known.setdefault(key, number) != number:
+                return True
+    return False
+
+
+def _flat(content: dict[str, Any], before: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """The members of nested objects by joined names; `means` adds none."""
+    for key, value in content.items():
+        if isinstance(value, dict) and value and depth < MAX_NESTING:
+            yield from _flat(value, before if key == "means" else f"{before}{key}.", depth + 1)
+        else:
+            yield before + key, value
 
 
 def _members(block: dict[str, Any], key: str) -> Iterator[tuple[str, Any]]:
@@ -323,44 +353,10 @@ def _members(block: dict[str, Any], key: str) -> Iterator[tuple[str, Any]]:
         yield from members.items()
 
 
-def _number(value: Any) -> float | str:
-    """The number, or in words why it is none."""
-    if value is None:
-        return "null, not a number"
-    if isinstance(value, bool):
-        return f"{str(value).lower()}, not a number"
-    if isinstance(value, str):
-        return f"the text {_printable(value[:40])!r}, not a number"
-    if isinstance(value, Twice):
-        return "there more than once, and which was meant is unknown"
-    if not isinstance(value, int | float):
-        return f"{'an object' if isinstance(value, dict) else 'a list'}, not a number"
-    try:
-        number = float(value)
-    except OverflowError:
-        return "too large for a number"
-    if math.isfinite(number):
-        return number
-    return "NaN, not a number" if math.isnan(number) else "infinite, not a number"
-
-
-def _why_no_setting(value: Any) -> str:
-    if isinstance(value, str):
-        return f"a text of {len(value)} characters, too long for a setting" if len(value) > MAX_TEXT else ""
-    if value is None or isinstance(value, bool):
-        return ""
-    number = _number(value)
-    return number.replace("not a number", "not a setting") if isinstance(number, str) else ""
-
-
-def _reads_as_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _printable(text: str) -> str:
-    """What an experiment wrote goes to terminals and into records, which are UTF-8."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+def _in_words(content: Any) -> str:
+    """What was found in place of results."""
+    if isinstance(content, list):
+        return f"a list of {len(content)}" if content else "an empty list"
+    if isinstance(content, dict):
+        return f"an object with {', '.join(map(repr, list(content)[:5]))}" if content else "an empty object"
+    return "a single value"

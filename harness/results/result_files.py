@@ -19,6 +19,14 @@ from ..campaign.text import decoded
 MAX_BYTES = 64 * 2**20
 """Of one file. The largest that SAEBench writes, core with details of 65k features, is about 16 MB."""
 MAX_FILES = 100
+SUMMARIES = ("results.json", "result.json", "metrics.json", "final_results.json", "final_metrics.json", "scores.json")
+"""Other names of a summary."""
+WANTED = (
+    f'{FINAL_INFO} in --out_dir should hold {{"loss": 0.12}}, or {{"settings": {{"lr": 0.1}}, "metrics": {{"loss": 0.1}}}}, '
+    'or by data set {"mnist": {"loss": 0.12}} or {"mnist": {"means": {"loss": 0.12}}}'
+)
+"""The shapes of a summary, in words."""
+MAX_NAMED = 5
 MAX_DEPTH = 8
 """Folders below eval_results."""
 
@@ -65,8 +73,8 @@ Found = tuple[list[tuple[str, Path]], list[tuple[str, str]]]
 """Name and path of each file to look at; name and problem of what is passed over."""
 
 
-def result_files(out_dir: Path) -> Found:
-    """`final_info.json` first, then eval_results, then other JSON beside it."""
+def result_files(out_dir: Path, summary: str = FINAL_INFO) -> Found:
+    """The summary first, then eval_results, then other JSON beside it."""
     beside: list[tuple[str, Path]] = []
     evaluations: list[tuple[str, Path]] = []
     problems: list[tuple[str, str]] = []
@@ -82,8 +90,32 @@ def result_files(out_dir: Path) -> Found:
         elif entry.endswith(".json"):
             beside.append((entry, out_dir / entry))
     found = [*evaluations, *beside]
-    found.sort(key=lambda item: item[0] != FINAL_INFO)
+    if "/" in summary:
+        found.append((summary, out_dir / summary))
+    found.sort(key=lambda item: item[0] != summary)
     return _at_most(found, problems)
+
+
+def summary_file(out_dir: Path) -> tuple[str, str]:
+    """The experiment's summary, a path below `out_dir`: `final_info.json`, or the only file that can be meant for it, under
+    another name or one folder further down. Where there is none, also why."""
+    if os.path.lexists(out_dir / FINAL_INFO):
+        return FINAL_INFO, ""
+    try:
+        entries = _entries(out_dir)
+    except OSError:
+        entries = []
+    folders = [name for name, _, is_folder in entries if is_folder and name != EVAL_FOLDER]
+    meant = [name for name, _, _ in entries if name in SUMMARIES]
+    meant += [f"{name}/{FINAL_INFO}" for name in folders if (out_dir / name / FINAL_INFO).is_file()]
+    if len(meant) == 1:
+        return meant[0], ""
+    problem = "missing: the experiment did not write it"
+    if meant:
+        problem += f", and {' and '.join(meant)} could each be meant for it"
+    elif left := [name for name, _, _ in entries if name.endswith(".json")]:
+        problem += f"; it left {', '.join(left[:MAX_NAMED])}{' and others' if left[MAX_NAMED:] else ''}"
+    return FINAL_INFO, problem
 
 
 def evaluation_files(folder: Path) -> Found:

@@ -8,18 +8,16 @@ are settings that the artifact contradicts. What the experiment wrote as eval re
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..campaign.contract import Contract, Setting
+from ..campaign.contract import Contract, Setting, matching
 from ..campaign.protocols import EVAL_FOLDER, FACTS, FINAL_INFO, SKIPPED
-from .reading import Finding, Results, Value, read_files, read_results
-from .result_files import Unusable, evaluation_files, load
-
-ROUNDING = 1e-3
-"""Relative; numbers of one thing that are nearer than this do not disagree."""
+from .reading import Results, read_files, read_results
+from .result_files import Unusable, evaluation_files, load, summary_file
+from .values import ROUNDING, Finding, Value
 
 
 def read_run(folder: Path, contract: Contract, *, scores: Path | None = None, newer_than: float | None = None) -> Results:
@@ -30,7 +28,8 @@ def read_run(folder: Path, contract: Contract, *, scores: Path | None = None, ne
     """
     if not contract.scorer:
         return _with_the_contracts_names(read_results(folder, newer_than=newer_than), contract)
-    reported = read_files(([(FINAL_INFO, folder / FINAL_INFO)], []), newer_than)
+    summary, _ = summary_file(folder)
+    reported = read_files(([(summary, folder / summary)], []), newer_than, summary)
     scores = scores or folder / EVAL_FOLDER
     facts, of_facts = _object(scores / FACTS)
     skipped, of_skipped = _object(scores / SKIPPED)
@@ -64,20 +63,42 @@ def read_run(folder: Path, contract: Contract, *, scores: Path | None = None, ne
 
 
 def _with_the_contracts_names(results: Results, contract: Contract) -> Results:
-    metrics, names = dict(results.metrics), {}
+    metrics, settings = dict(results.metrics), dict(results.settings)
     for metric in contract.metric:
-        found = [source for source in metric.sources if source in metrics]
-        names.update(dict.fromkeys(metric.sources, metric.name))
-        if found:
+        found = next((names for source in metric.sources if (names := matching(source, results.metrics))), [])
+        if metric.over is not None and found:
+            metrics[metric.name] = _mean([results.metrics[name] for name in found], metric.name)
+            settings[metric.over] = ", ".join(found)
+        elif found and found[0] in metrics:
             metrics[metric.name] = metrics.pop(found[0])._replace(name=metric.name)
-    findings = [replace(finding, name=names.get(finding.name, finding.name)) for finding in results.findings]
-    return replace(results, metrics=metrics, findings=findings)
+    return replace(
+        results, metrics=metrics, settings=settings, findings=[_renamed(each, contract) for each in results.findings]
+    )
+
+
+def _mean(values: Sequence[Value], name: str) -> Value:
+    """The mean over data sets. Seed by seed where each has the same number of the experiment's own seeds."""
+    seeds = [value.seeds for value in values]
+    own = tuple(math.fsum(each) / len(each) for each in zip(*seeds, strict=True)) if len(set(map(len, seeds))) == 1 else ()
+    keys = ", ".join(value.key for value in values)
+    return Value(name, math.fsum(value.value for value in values) / len(values), values[0].file, f"mean of {keys}", own)
+
+
+def _renamed(finding: Finding, contract: Contract) -> Finding:
+    for metric in contract.metric:
+        if finding.name and any(matching(source, [finding.name]) for source in metric.sources):
+            return replace(finding, name=metric.name)
+    return finding
 
 
 def _apart(reported: Results, scored: Results, contract: Contract) -> tuple[dict[str, Value], list[Finding]]:
     """What the experiment alone can know, and what it says on things that are the scorer's to measure."""
     of_scorer = {
-        name: metric.name for metric in contract.metric if metric.sources for name in (metric.name, *metric.sources)
+        name: metric.name
+        for metric in contract.metric
+        for source in (metric.name, *metric.sources)
+        for name in matching(source, reported.metrics)
+        if metric.sources
     }
     of_scorer |= {name: name for name in scored.metrics}
     own, contradicted = {}, []

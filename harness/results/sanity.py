@@ -8,12 +8,14 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 from ..campaign.contract import Contract, Metric, SanityRule, Setting
 from ..campaign.numbers import number, setting
+from ..campaign.protocols import FINAL_INFO
 from .reading import Results
+from .result_files import MAX_NAMED, WANTED
 
 _BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "above": (operator.gt, "not above"),
@@ -38,12 +40,35 @@ def check_sanity(contract: Contract, profile: str, results: Results) -> list[str
     found = [finding for finding in results.findings if finding.name in watched]
     problems = [_with_why(str(finding), whys.get(finding.name, "")) for finding in found]
     if not results.metrics and not problems:
-        problems = ["no number was read", *map(str, results.findings)]
-    for name in missing_metrics(contract, profile, results):
-        if all(finding.name != name for finding in found):
-            near = difflib.get_close_matches(name, results.metrics, n=1)
-            problems.append(f"{name} is missing: no result file has it{f', but {near[0]} is there' if near else ''}")
+        problems = [no_number(results)]
+    missing = [name for name in missing_metrics(contract, profile, results) if all(each.name != name for each in found)]
+    problems += [f"{name} is missing: no result file has it" for name in missing if results.metrics]
+    if missing and results.metrics:
+        problems[-1] += _there(missing[-1], results)
     return problems + broken_rules(contract, results.numbers, results.settings)
+
+
+def no_number(results: Results) -> str:
+    """What was found in place of numbers, and where the shape is to blame, which one is wanted."""
+    found = "; ".join(map(str, results.findings)) or f"{FINAL_INFO} holds none"
+    return f"no number was read: {found}" + ("" if any(each.name for each in results.findings) else f"; {WANTED}")
+
+
+def without(missing: Sequence[str], results: Results) -> str:
+    """Which metrics that are wanted no result file has, and which there are."""
+    findings = "; ".join(map(str, results.findings))
+    said = f"no result file has a number for {', '.join(missing)}{_there(missing[-1], results)}"
+    return said + (f" ({findings})" if findings else "")
+
+
+def _there(name: str, results: Results) -> str:
+    """The names that are there in its place, those like it first."""
+    near = difflib.get_close_matches(name, results.metrics, n=MAX_NAMED, cutoff=0.5)
+    names = list(dict.fromkeys([*near, *results.metrics]))
+    if not names:
+        return ""
+    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
+    return f"; there {'are' if names[1:] else 'is'} {', '.join(names[:MAX_NAMED])}{more}"
 
 
 def missing_metrics(contract: Contract, profile: str, results: Results, *, evals: Collection[str] = ()) -> list[str]:

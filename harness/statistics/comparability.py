@@ -52,7 +52,8 @@ def differences_of_scale(
     contract: Contract, mine: Mapping[str, Setting], theirs: Mapping[str, Setting], varied: Collection[str] = ()
 ) -> dict[str, str]:
     """The settings that decide scale and differ, and how ("k 40 against 320"); `varied` are meant to."""
-    names = [name for name in contract.comparable if name not in varied and name not in contract.varies]
+    over = [metric.over for metric in contract.metric if metric.over is not None]
+    names = [name for name in [*contract.comparable, *over] if name not in varied and name not in contract.varies]
     return {
         name: f"{name} {_shown(mine.get(name))} against {_shown(theirs.get(name))}"
         for name in names
