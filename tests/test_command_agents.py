@@ -157,6 +157,17 @@ FAILED = {
 }
 
 
+@pytest.fixture(autouse=True)
+def person(tmp_path, monkeypatch):
+    """A home folder of a person who has nothing configured."""
+    home = tmp_path / "person"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("CLAUDE_CONFIG_DIR", "CODEX_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "OPENCODE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
 @pytest.fixture
 def work(tmp_path):
     root = tmp_path / "work"
@@ -192,7 +203,8 @@ def printing(stdout: str, stderr: str = "", code: int = 0) -> str:
 
 
 def converse(name: str, work: Workspace, history=None, **config):
-    return find_agent(name)(AgentConfig(**{"timeout": HANGS} | config)).open(work, history)
+    home = work.root.with_name("agent_home")
+    return find_agent(name)(AgentConfig(**{"timeout": HANGS, "home": home} | config)).open(work, history)
 
 
 def ask(conversation, text="Do it."):

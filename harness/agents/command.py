@@ -1,8 +1,8 @@
 """Coding agents that are commands of their own: `claude`, `codex`, `gemini`, `opencode`.
 
 One generic agent runs any of them once a turn in the workspace; what differs is in the table of command lines. The
-commands keep their logins and conversations in the person's home folder, so they get HOME. Whether a command keeps to
-its working directory is its own affair; what it did to the workspace is compared by the harness as always.
+commands keep conversations in a private home folder of the campaign, with a copy of the person's login. What a command did
+to the workspace is compared by the harness as always.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..campaign.errors import HarnessError, InputError
@@ -25,14 +26,15 @@ from ..campaign.text import encodable
 from ..campaign.usage import Usage
 from ..execution.executors import process_tree
 from .command_lines import CLAUDE, CODEX, GEMINI, OPENCODE, Answer, CommandLine
-from .keys import Redaction, provider_variables, system_variables
+from .keys import Redaction, login_files, provider_variables, system_variables
+from .private_home import PrivateHome
 
 MAX_OUTPUT = 50 * 10**6  # bytes of a turn's output
 MARK = "HARNESS_WORKSPACE"
 """Environment variable by which the processes of a turn are found, also those that an earlier, killed harness left."""
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL
-PERSONS = (*("HOME", "USER", "LOGNAME", "SHELL"), *("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"))
-"""A person's variables by which a command finds their login and settings."""
+PERSONS = ("USER", "LOGNAME", "SHELL")
+"""A person's variables that a command may ask for and that are no secret."""
 
 _KEY_SHAPES = re.compile(r"\b(sk-|AIza|xai-|gsk_|eyJ)[A-Za-z0-9_\-.]{12,}")  # of logins, which no variable holds
 _AUTH = re.compile(
@@ -49,6 +51,9 @@ class CommandAgent:
 
     def __init__(self, config: AgentConfig) -> None:
         self.config = config
+        self._temporary = None if config.home else tempfile.TemporaryDirectory(prefix="harness-agent-home-")
+        home = config.home or Path(self._temporary.name if self._temporary else "")
+        self.home = PrivateHome(home.resolve(), self.command.configuration, whole=config.persons_configuration)
 
     def check(self) -> str:
         if self.config.architect:
@@ -78,7 +83,10 @@ class CommandAgent:
         return CommandConversation(self, workspace, history)
 
     def close(self) -> None:
-        """Nothing outlives a turn."""
+        """Nothing outlives a turn; the copy of the login goes."""
+        self.home.forget_login()
+        if self._temporary:
+            self._temporary.cleanup()
 
     def install(self) -> str:
         """What a person does about a command that is missing."""
@@ -92,10 +100,24 @@ class CommandAgent:
         return os.path.abspath(found)  # noqa: PTH100 (the working directory of the command is another one)
 
     def environment(self) -> dict[str, str]:
-        """All that the command gets: the system's, the provider's and its own variables, and where its login is."""
+        """All that the command gets: the system's, its provider's and its own variables, and a home folder that holds its
+        configuration, which is made ready. Raises HarnessError."""
+        try:
+            self.home.prepare()
+        except (OSError, shutil.Error) as error:
+            raise HarnessError(
+                f"{self.home.root}: the configuration of {self.command.program} cannot be made: {error}"
+            ) from error
+        providers = self.command.providers(self.model)
         persons = {name: os.environ[name] for name in (*PERSONS, *self.command.variables) if name in os.environ}
-        keys = provider_variables(self.command.providers(self.config.model or ""))
-        return {**system_variables(), **keys, **persons, **self.command.environment}
+        files = {name: str(path) for name, path in login_files(providers).items()}
+        keys = provider_variables(providers)
+        return {**system_variables(), **keys, **files, **persons, **self.home.variables, **self.command.environment}
+
+    @property
+    def model(self) -> str:
+        """The model that is asked for, by the campaign or by the person's settings; empty where the command chooses."""
+        return self.config.model or self.home.model
 
     def arguments(self, session: str) -> list[str]:
         """The arguments of a round; `session` is empty in the first."""
@@ -119,9 +141,11 @@ class CommandConversation:
 
     def ask(self, text: str, *, turn: int, label: str) -> Reply:
         begun = time.monotonic()
-        environment = {**self._agent.environment(), MARK: str(self._workspace.root)}
-        redact = _redaction(environment)
+        redact: Callable[[str], str] = str
         try:
+            environment = self._agent.environment() | self._command.permissions(self._workspace)
+            environment[MARK] = str(self._workspace.root)
+            redact = _redaction(environment, self._agent.home.secrets)
             command = [self._agent.program(), *self._agent.arguments(self._session)]
             ended = self._execute(command, environment, text)
         except HarnessError as error:
@@ -129,6 +153,7 @@ class CommandConversation:
         except OSError as error:
             message = f"{self._command.program}: cannot be started: {error.strerror}. {self._agent.install()}"
             return self._reply(Answer(cost=0.0), Failure("setup", message), begun, redact)
+        self._agent.home.take_back()
         answer = self._command.read(ended.stdout, ended.stderr)
         failure = self._failure(ended, answer)
         return self._reply(answer or Answer(), failure, begun, redact)
@@ -211,8 +236,14 @@ class CommandConversation:
             refused_writes=answer.refused_writes,
             history=history if self._session else None,
             agent=self._agent.name if answer.requests else "",
-            models=answer.models or ((self._agent.config.model,) if self._agent.config.model and answer.requests else ()),
+            models=answer.models or ((self._model(answer),) if self._model(answer) else ()),
         )
+
+    def _model(self, answer: Answer) -> str:
+        """The model that answered, as far as the command tells it at all."""
+        if not answer.requests:
+            return ""
+        return self._command.model_told(self._agent.home.root, answer.session) or self._agent.model
 
 
 @dataclass(frozen=True)
@@ -234,8 +265,9 @@ def _end_processes(root: str, reap: Callable[[], object]) -> None:
     process_tree.kill(lambda: process_tree.marked(MARK, root), wait)
 
 
-def _redaction(environment: dict[str, str]) -> Callable[[str], str]:
-    known = Redaction({name: value for name, value in environment.items() if name not in (*PERSONS, MARK)})
+def _redaction(environment: dict[str, str], secrets: dict[str, str]) -> Callable[[str], str]:
+    ours = (*PERSONS, MARK, "HOME", "CLAUDE_CONFIG_DIR", "CODEX_HOME", "OPENCODE_PERMISSION")
+    known = Redaction({name: value for name, value in environment.items() if name not in ours} | secrets)
     return lambda text: _KEY_SHAPES.sub("[key]", known(text))
 
 

@@ -10,7 +10,13 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from ..campaign.files import read_bounded
+from ..campaign.protocols import Workspace
+from . import configuration
+from .configuration import Configuration
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class CommandLine:
     following: tuple[str, ...]
     option: str
     read: Callable[[str, str], Answer | None]
+    configuration: Configuration
     cumulative: bool = False
     """Tokens are counted from the start of the conversation, not of the turn."""
     variables: tuple[str, ...] = ()
@@ -51,6 +58,10 @@ class CommandLine:
     providers: Callable[[str], tuple[str, ...]] = lambda model: ()
     """The providers that it asks for a model (empty: its own choice), whose variables it gets."""
     environment: dict[str, str] = field(default_factory=dict)
+    permissions: Callable[[Workspace], dict[str, str]] = lambda workspace: {}
+    """Variables that say what it may do in a workspace."""
+    model_told: Callable[[Path, str], str] = lambda home, session: ""
+    """The model of a conversation, from what the command keeps in its home folder, where its answer names none."""
 
 
 def _count(value: Any) -> int:
@@ -186,6 +197,21 @@ def _providers_of_claude(model: str) -> tuple[str, ...]:
     return ("anthropic", *(provider for variable, provider in clouds.items() if os.environ.get(variable)))
 
 
+def _model_of_codex(home: Path, session: str) -> str:
+    """The last one that the record of a conversation names; its form is the command's own affair."""
+    files = sorted(home.glob(f".codex/sessions/*/*/*/rollout-*{session}.jsonl")) if session else []
+    text = read_bounded(files[-1], 10**7, from_end=True)[0].decode(errors="replace") if files else ""
+    named = [_object(line.get("payload")).get("model") for line in _lines(text) if line.get("type") == "turn_context"]
+    return next((name for name in reversed(named) if isinstance(name, str)), "")
+
+
+def _permissions_of_opencode(workspace: Workspace) -> dict[str, str]:
+    # What it would ask about ends its turn: nobody answers.
+    denied = dict.fromkeys(("bash", "webfetch", "websearch", "external_directory"), "deny")
+    edit = {"*": "deny"} | dict.fromkeys(workspace.editable, "allow")
+    return {"OPENCODE_PERMISSION": json.dumps({**denied, "edit": edit})}
+
+
 _CLAUDE = (
     *("-p", "--output-format", "json", "{model}"),
     # Edits in the working directory are accepted; an allowed Edit would be one of every path.
@@ -202,10 +228,12 @@ CLAUDE = CommandLine(
     following=(*_CLAUDE, "--resume", "{session}"),
     option="--model",
     read=_read_claude,
+    configuration=configuration.CLAUDE,
     providers=_providers_of_claude,
-    variables=("CLAUDE_CONFIG_DIR", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
+    variables=("CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX"),
     environment={
         "CLAUDE_CODE_MAX_RETRIES": "3",  # by itself it repeats a request that got a 401 for minutes
+        "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
         "DISABLE_AUTOUPDATER": "1",
     },
 )
@@ -218,9 +246,11 @@ CODEX = CommandLine(
     following=("exec", "resume", "{session}", "-c", 'sandbox_mode="workspace-write"', *_CODEX),
     option="-m",
     read=_read_codex,
+    configuration=configuration.CODEX,
     providers=lambda model: ("openai",),
     cumulative=True,
-    variables=("CODEX_HOME", "CODEX_API_KEY"),
+    variables=("CODEX_API_KEY",),
+    model_told=_model_of_codex,
 )
 
 GEMINI = CommandLine(
@@ -230,6 +260,7 @@ GEMINI = CommandLine(
     following=(*_GEMINI, "--resume", "latest"),  # the latest of this folder, and each workspace has its own
     option="-m",
     read=_read_gemini,
+    configuration=configuration.GEMINI,
     providers=lambda model: ("gemini",),
 )
 
@@ -240,10 +271,9 @@ OPENCODE = CommandLine(
     following=(*_OPENCODE, "-s", "{session}"),
     option="-m",
     read=_read_opencode,
+    configuration=configuration.OPENCODE,
     providers=lambda model: (model.partition("/")[0],),
-    variables=("OPENCODE_CONFIG", "OPENCODE_API_KEY"),
-    environment={
-        "OPENCODE_PERMISSION": '{"bash":"deny","webfetch":"deny","websearch":"deny"}',
-        "OPENCODE_DISABLE_AUTOUPDATE": "1",
-    },
+    variables=("OPENCODE_API_KEY",),
+    environment={"OPENCODE_DISABLE_AUTOUPDATE": "1"},
+    permissions=_permissions_of_opencode,
 )

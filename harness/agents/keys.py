@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from urllib.parse import quote
 
 SYSTEM = (
@@ -33,7 +34,13 @@ PREFIXES = {
 }
 """How the variables of a provider begin, where its own name does not say it."""
 
-NO_SECRET = re.compile(r"_(BASE|URL|HOST|ENDPOINT|REGION|REGION_NAME|VERSION|PROJECT|LOCATION|TYPE|PROFILE|MODEL)$")
+_AWS = {"AWS_SHARED_CREDENTIALS_FILE": ".aws/credentials", "AWS_CONFIG_FILE": ".aws/config"}
+_GOOGLE = {"GOOGLE_APPLICATION_CREDENTIALS": ".config/gcloud/application_default_credentials.json"}
+_LOGIN_FILES = {"bedrock": _AWS, "bedrock_converse": _AWS, "sagemaker": _AWS, "vertex_ai": _GOOGLE}
+
+NO_SECRET = re.compile(
+    r"_(BASE|URL|HOST|ENDPOINT|REGION|REGION_NAME|VERSION|PROJECT|LOCATION|TYPE|PROFILE|MODEL|CREDENTIALS|FILE)$"
+)
 """Names whose values are worth reading in a message: "connection refused" says little without the address."""
 
 
@@ -53,6 +60,16 @@ def provider_variables(providers: Iterable[str]) -> dict[str, str]:
         name = provider.upper().replace("-", "_")
         prefixes += [f"{name}_", f"{name.replace('_', '')}_", f"{name}AI_", *PREFIXES.get(provider, ())]
     return {name: value for name, value in os.environ.items() if name.startswith(tuple(prefixes))}
+
+
+def login_files(providers: Iterable[str]) -> dict[str, Path]:
+    """The files that hold a person's login at these providers, by the variables that name them to their libraries."""
+    found = {}
+    for variable, place in (each for provider in providers for each in _LOGIN_FILES.get(provider, {}).items()):
+        path = Path(os.environ.get(variable) or Path.home() / place)
+        if path.is_file():
+            found[variable] = path.resolve()
+    return found
 
 
 class Redaction:

@@ -42,6 +42,8 @@ class Options(BaseModel):
     architect: str | None = None
     reviewer: str | None = None
     edit_format: str = "diff"
+    agent_config: bool = False
+    """Give a command-line agent all of the person's configuration."""
     max_runs: int = Field(default=5, ge=1)
     max_attempts: int = Field(default=4, ge=1)
     baseline: Literal["given", "own"] | None = None
@@ -69,6 +71,8 @@ class Campaign(Layout):
         self.machine_file = self.local / "machine.json"
         self.inbox = self.local / "inbox"
         """What people told the agent and no brief has carried yet."""
+        self.agent_home = self.local / "agent_home"
+        """Where a command-line agent has its configuration and its conversations."""
         self.history = self.local / "history.json"
         """The agent's own memory of the conversation of the current run."""
 

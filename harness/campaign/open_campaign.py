@@ -38,6 +38,8 @@ class OpenCampaign:
             architect=self.options.architect,
             edit_format=self.options.edit_format,
             session=self.campaign.replayed,
+            home=self.campaign.agent_home,
+            persons_configuration=self.options.agent_config,
             on_output=self.view.tick,
         )
 

@@ -101,6 +101,10 @@ class AgentConfig:
     """A recorded session to replay (agent `replay`)."""
     timeout: float = 600.0
     """Seconds to wait for one request to the model."""
+    home: Path | None = None
+    """A folder for the configuration and the conversations of a command-line agent; None: one that goes with the agent."""
+    persons_configuration: bool = False
+    """Give it all of your own configuration, with instructions, hooks and MCP servers."""
     on_output: Callable[[str], None] = field(default=lambda line: None, compare=False)
     """Called with a line of text for a person while something slow happens."""
 

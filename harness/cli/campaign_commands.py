@@ -27,6 +27,12 @@ from .terminal import width
 @click.option("--architect", metavar="M", help="Model that plans, where --model then edits (aider).")
 @click.option("--reviewer", metavar="M", help="Model that comments on each run.")
 @click.option("--edit-format", metavar="FORMAT", help="aider's edit format (diff).")
+@click.option(
+    "--agent-config",
+    is_flag=True,
+    default=None,
+    help="Give claude, codex, gemini or opencode all of your configuration: instructions, hooks, MCP servers.",
+)
 @click.option("--session", type=click.Path(path_type=Path), metavar="FILE", help="Recorded session to replay.")
 @click.option("--track", metavar="NAME", help="Tell a tracker of each run: wandb, or an import path.")
 @click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
@@ -95,6 +101,11 @@ def run(
     "controls",
     default=None,
     help="From here on: execute the baseline at a run's settings where these are others, or never.",
+)
+@click.option(
+    "--agent-config/--no-agent-config",
+    default=None,
+    help="From here on: give a command-line agent all of your configuration, or your login and provider only.",
 )
 @click.option("--force", is_flag=True, help="Send the last rejected change of the run in hand through; recorded as forced.")
 def resume(campaign: str, force: bool, **options: Any) -> None:
