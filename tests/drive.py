@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.campaign.campaign import Campaign
+from harness.campaign.git import Git
 from harness.campaign.journal import Journal
 from harness.campaign.protocols import Silent
 from harness.campaign.repository import Repository
@@ -44,7 +45,7 @@ def arm(seen: Path, where: str) -> None:
 
         Journal.append = append_and_die  # type: ignore[method-assign]
     elif where == "git":
-        run = Repository._bytes_at_once
+        run = Git.once
         commit = Repository.commit
         current = [""]
 
@@ -55,7 +56,7 @@ def arm(seen: Path, where: str) -> None:
             finally:
                 current[0] = ""
 
-        def run_and_die(self: Repository, *arguments: str, **named: Any) -> bytes:
+        def run_and_die(self: Git, *arguments: str, **named: Any) -> Any:
             if current[0]:
                 die_once(seen, f"before {current[0]} {arguments[0]}")
             out = run(self, *arguments, **named)
@@ -64,7 +65,7 @@ def arm(seen: Path, where: str) -> None:
             return out
 
         Repository.commit = commit_known  # type: ignore[method-assign]
-        Repository._bytes_at_once = run_and_die  # type: ignore[method-assign]
+        Git.once = run_and_die  # type: ignore[method-assign]
     elif where == "turn":
         ask = ScriptedConversation.ask
 

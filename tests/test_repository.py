@@ -74,6 +74,7 @@ def test_no_variable_of_a_persons_git_has_a_part(
     root: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "1")
+    repository = Repository(root, root / ".harness")
     commit = repository.commit("another", "Another", {"experiment.py": b"rate = 5\n"})
     assert repository.head == commit
     assert repository.files(commit, ["experiment.py"]) == {"experiment.py": b"rate = 5\n"}
@@ -143,6 +144,7 @@ def test_a_git_call_that_fails_once_changes_nothing(
     wrapper.parent.mkdir()
     facts = {"python": sys.executable, "count": str(count), "git": shutil.which("git"), "after": after}
     monkeypatch.setenv("PATH", str(wrapper.parent), prepend=os.pathsep)
+    repository = Repository(root, root / ".harness")
     for fails in range(1, 12):
         count.write_text("0")
         wrapper.write_text(FAILS_ONCE.format(**facts, fails=fails))

@@ -16,9 +16,9 @@ import pytest
 
 from harness.campaign.campaign import Campaign
 from harness.campaign.errors import CannotGoOn
+from harness.campaign.git import Git
 from harness.campaign.journal import read_events
 from harness.campaign.protocols import Silent
-from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
 from harness.execution.executors import local
 from harness.execution.executors.home import SUPERVISOR_MARK, Home
@@ -172,18 +172,18 @@ def test_a_commit_that_git_could_not_end_is_nobody_elses(
     make_campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch, also_at_the_end: bool
 ) -> None:
     campaign = make_campaign({"run 1, attempt 1": SCRIPT["run 1, attempt 2"]}, max_runs=1)
-    run, asked = Repository._bytes, []
+    run, asked = Git.output, []
 
-    def fails(self: Repository, *arguments: str, **named: Any) -> bytes:
+    def fails(self: Git, *arguments: str, **named: Any) -> bytes:
         if asked and (also_at_the_end or len(asked) == 1):
             asked.append("failed")
             raise CannotGoOn("git failed: no luck")
-        if arguments[0] == "update-ref" and "turn" in (self.step(arguments[2]) or ""):
+        if arguments[0] == "update-ref" and b"/turn" in run(self, "cat-file", "commit", arguments[2]):
             asked.append("moved")
         return run(self, *arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Repository, "_bytes", fails)
+        patch.setattr(Git, "output", fails)
         assert "no luck" in go_on(campaign, view=Silent(), stop=Stop()).message
     assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
     (attempt,) = campaign.read_records()[1].attempts

@@ -20,14 +20,9 @@ from pathlib import Path
 
 from .errors import CannotGoOn
 from .files import write_atomically
+from .git import EMAIL, Git
 from .text import clean, commands_terminal
 
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # without git the message is ours, not a traceback on import
-import git
-from git.exc import GitCommandError, GitCommandNotFound
-
-_IDENTITY = "harness"
-_EMAIL = f"{_IDENTITY}@localhost"
 _TRAILER = "Step: "
 _BRANCH = "refs/heads/main"
 # NTFS takes `git~1`, a dot or space at the end and a stream (`.git::$INDEX_ALLOCATION`) for `.git`, so git refuses such
@@ -35,8 +30,8 @@ _BRANCH = "refs/heads/main"
 _REPOSITORY = re.compile(r"(\.git|git~1)[. ]*([:\\].*)?", re.IGNORECASE | re.DOTALL)
 _AS_TEXT = ("--no-color", "--no-ext-diff", "--no-textconv")
 _ID = re.compile(r"[0-9a-f]{40}")
-_PAUSES = (0.05, 0.2, 0.5)
-"""Seconds before each further try of a call that failed: an editor's `git status` holds a lock for an instant."""
+_LOCK_ENDS = 0.8
+"""Seconds in which a git that lives has let go of a lock."""
 _REMEMBERED = 100_000  # bytes of a file: code is read again and again, data is not
 
 
@@ -51,34 +46,13 @@ class Repository:
         self._pending = local / "checkout.json"
         self._trees: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
         self._known: dict[str, bytes] = {}
-        self._git = git.Git(str(root))
-        folder = root / ".git"
-        settings = {"core.hooksPath": os.devnull, "core.fsmonitor": "false", "core.quotePath": "false"}
-        # Otherwise the environment and settings of a person could send git elsewhere, or have it run a program of theirs.
-        self._git.update_environment(
-            GIT_DIR=str(folder),
-            GIT_WORK_TREE=str(root),
-            GIT_INDEX_FILE=str(self._index.absolute()),
-            GIT_OBJECT_DIRECTORY=str(folder / "objects"),
-            GIT_CONFIG_NOSYSTEM="1",
-            GIT_CONFIG_GLOBAL=os.devnull,
-            GIT_CONFIG_PARAMETERS="",
-            GIT_CONFIG_COUNT=str(len(settings)),
-            **{f"GIT_CONFIG_KEY_{i}": key for i, key in enumerate(settings)},
-            **{f"GIT_CONFIG_VALUE_{i}": value for i, value in enumerate(settings.values())},
-            GIT_AUTHOR_NAME=_IDENTITY,
-            GIT_AUTHOR_EMAIL=_EMAIL,
-            GIT_COMMITTER_NAME=_IDENTITY,
-            GIT_COMMITTER_EMAIL=_EMAIL,
-            GIT_LITERAL_PATHSPECS="1",  # a file may be called `:(glob)x.txt`
-            GIT_TERMINAL_PROMPT="0",
-        )
+        self._git = Git(root, self._index.absolute())
 
     def create(self) -> None:
         """An empty repository whose branch is `main`, in place of one that a crash left half made."""
         shutil.rmtree(self._root / ".git", ignore_errors=True)
         self._remove_stale_locks()
-        self._run("init", "--quiet", "--initial-branch=main", "--template=")
+        self._git.text("init", "--quiet", "--initial-branch=main", "--template=")
         exclude = self._root / ".git" / "info" / "exclude"
         exclude.parent.mkdir(exist_ok=True)
         exclude.write_text("/.harness/\n", encoding="utf-8")
@@ -86,7 +60,7 @@ class Repository:
     @property
     def head(self) -> str | None:
         """The id of the last commit, None before the first."""
-        found = self._run("for-each-ref", "--format=%(objectname)", _BRANCH)
+        found = self._git.text("for-each-ref", "--format=%(objectname)", _BRANCH)
         return found or None
 
     def commit(
@@ -99,26 +73,32 @@ class Repository:
         """
         head = self.head
         # From the last commit and not from the work tree: what a person edited there gets in only by its name.
-        self._run("read-tree", head or "--empty")
-        rows = [(path, self._run("hash-object", "-w", "--stdin", stdin=content)) for path, content in files.items()]
+        self._git.text("read-tree", head or "--empty")
+        rows = [(path, self._git.text("hash-object", "-w", "--stdin", stdin=content)) for path, content in files.items()]
         paths = [path for path in on_disk if takes(path) and os.access(self._root / path, os.R_OK)]
         if paths:
             quoted = "".join(f"{_quoted(path)}\n" for path in paths)
-            blobs = self._run("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=quoted)
+            blobs = self._git.text("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=quoted)
             rows += zip(paths, blobs.splitlines(), strict=True)
-        self._run("update-index", "-z", "--index-info", stdin="".join(f"100644 {blob}\t{path}\0" for path, blob in rows))
+        self._git.text(
+            "update-index", "-z", "--index-info", stdin="".join(f"100644 {blob}\t{path}\0" for path, blob in rows)
+        )
         parent = ["-p", head] if head else []
         # Until `_check_out` no branch names the commit: a crash leaves objects that nothing refers to.
-        new = self._run("commit-tree", self._run("write-tree"), *parent, stdin=f"{clean(message)}\n\n{_TRAILER}{step}\n")
+        new = self._git.text(
+            "commit-tree", self._git.text("write-tree"), *parent, stdin=f"{clean(message)}\n\n{_TRAILER}{step}\n"
+        )
         self._check_out(new, [path for path in files if path not in keep])
         return new
 
     def tag(self, name: str, commit: str) -> None:
-        self._run("update-ref", f"refs/tags/{name}", commit)
+        self._git.text("update-ref", f"refs/tags/{name}", commit)
 
     def commit_of(self, name: str) -> str:
         """The commit that a tag or an abbreviation names."""
-        return self._bytes("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", pauses=()).decode().removesuffix("\n")
+        return (
+            self._git.output("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", pauses=()).decode().removesuffix("\n")
+        )
 
     def files(self, commit: str, paths: Iterable[str]) -> dict[str, bytes]:
         """The content at `commit` of `paths`: files, or folders with all that is below them."""
@@ -136,7 +116,7 @@ class Repository:
             return {}
         if (commit, wanted) in self._trees:
             return dict(self._trees[commit, wanted])
-        rows = self._run("ls-tree", "-r", "-z", commit, "--", *wanted).split("\0")
+        rows = self._git.text("ls-tree", "-r", "-z", commit, "--", *wanted).split("\0")
         found = {path: about.split()[2] for about, _, path in (row.partition("\t") for row in rows if row)}
         if _ID.fullmatch(commit):  # what an id names never changes
             self._trees[commit, wanted] = found
@@ -144,7 +124,7 @@ class Repository:
 
     def _contents(self, blobs: Sequence[str]) -> dict[str, bytes]:
         """The content of each blob, by one process for all."""
-        data = self._bytes("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs)) if blobs else b""
+        data = self._git.output("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs)) if blobs else b""
         found, place = {}, 0
         for blob in blobs:  # a line with id, kind and size, then the content and a newline
             begin = data.index(b"\n", place) + 1
@@ -160,10 +140,10 @@ class Repository:
     def patch(self, old: str, new: str | None, paths: Iterable[str] = (), *options: str) -> bytes:
         """The same as it is, byte by byte."""
         if new is not None:
-            return self._bytes("diff", *_AS_TEXT, *options, old, new, "--", *paths)
+            return self._git.output("diff", *_AS_TEXT, *options, old, new, "--", *paths)
         # Other than `git diff` it writes no index: who looks at a campaign writes nothing in it.
-        with self._git.custom_environment(GIT_INDEX_FILE=str(self._persons_index)):
-            return self._bytes("diff-index", *_AS_TEXT, "-p", *options, old, "--", *paths)
+        index = str(self._persons_index)
+        return self._git.output("diff-index", *_AS_TEXT, "-p", *options, old, "--", *paths, GIT_INDEX_FILE=index)
 
     def patch_in_letters(self, old: str, new: str, paths: Iterable[str]) -> bytes:
         """The same for a pipe: git applies it, and where a file's change holds what commands a terminal, it is in git's
@@ -177,9 +157,9 @@ class Repository:
             return plain
         with tempfile.TemporaryDirectory() as place:
             Path(place, ".gitattributes").write_text("* -diff\n", encoding="ascii")
-            with self._git.custom_environment(GIT_WORK_TREE=place):
-                options = ["--no-color", "--no-ext-diff", "--no-renames", "--binary"]
-                return self._bytes("-C", place, "-c", "core.quotePath=true", "diff", *options, old, new, "--", path)
+            options = ["--no-color", "--no-ext-diff", "--no-renames", "--binary"]
+            command = ("-C", place, "-c", "core.quotePath=true", "diff", *options, old, new, "--", path)
+            return self._git.output(*command, GIT_WORK_TREE=place)
 
     def edited(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Those of `paths` that a person changed: whose content in the work tree is not that of the last commit of a step,
@@ -205,7 +185,7 @@ class Repository:
             pending = json.loads(self._pending.read_text(encoding="utf-8"))
             self._check_out(pending["commit"], pending["paths"])
         while (head := self.head) and (step := self.step(head)) and not is_done(step):
-            before = self._run("log", "-1", "--format=%P", head)
+            before = self._git.text("log", "-1", "--format=%P", head)
             if not before:
                 break
             # Asked while the head is still there: beside the commit before it the whole change would look like a person's.
@@ -214,15 +194,15 @@ class Repository:
 
     def step(self, commit: str) -> str | None:
         """The step of the journal that made `commit`, None where somebody else made it, whatever its message says."""
-        lines = self._run("log", "-1", "--format=%ce%n%B", commit).rstrip().splitlines()
-        ours = lines[0:1] == [_EMAIL] and lines[-1].startswith(_TRAILER)
+        lines = self._git.text("log", "-1", "--format=%ce%n%B", commit).rstrip().splitlines()
+        ours = lines[0:1] == [EMAIL] and lines[-1].startswith(_TRAILER)
         return lines[-1].removeprefix(_TRAILER) if ours else None
 
     def _check_out(self, commit: str, paths: list[str]) -> None:
         """Make `commit` the head and write `paths` to the work tree. `recover` finishes it after a crash."""
         # Before the branch moves: from then on, until all is written, the work tree looks as if a person had edited it.
         write_atomically(self._pending, json.dumps({"commit": commit, "paths": paths}))
-        self._run("update-ref", _BRANCH, commit)
+        self._git.text("update-ref", _BRANCH, commit)
         for path, content in self.files(commit, paths).items():
             file = self._root / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -230,8 +210,8 @@ class Repository:
             beside.write_bytes(content)
             beside.replace(file)
         # The one that `git status` looks at. Who holds its lock for long, an editor of a commit's message, has it as it was.
-        with self._git.custom_environment(GIT_INDEX_FILE=str(self._persons_index)), suppress(CannotGoOn):
-            self._run("read-tree", commit)
+        with suppress(CannotGoOn):
+            self._git.output("read-tree", commit, GIT_INDEX_FILE=str(self._persons_index))
         self._pending.unlink()
 
     def _remove_stale_locks(self) -> None:
@@ -241,41 +221,11 @@ class Repository:
         index_lock = self._persons_index.with_name("index.lock")
         if not self._pending.exists():
             locks = [lock for lock in locks if lock != index_lock]
-        for pause in _PAUSES:  # a git of a person's own holds one for an instant
-            if not any(lock.exists() for lock in locks):
-                return
-            time.sleep(pause)
+        until = time.monotonic() + _LOCK_ENDS
+        while any(lock.exists() for lock in locks) and time.monotonic() < until:  # a person's git holds one for an instant
+            time.sleep(0.05)
         for lock in locks:
             lock.unlink(missing_ok=True)
-
-    def _run(self, *arguments: str, stdin: str | bytes | None = None) -> str:
-        return self._bytes(*arguments, stdin=stdin).decode(errors="surrogateescape").removesuffix("\n")
-
-    def _bytes(self, *arguments: str, stdin: str | bytes | None = None, pauses: Sequence[float] = _PAUSES) -> bytes:
-        """What a git command prints. One that fails is tried again: each that is called here may be repeated."""
-        try:
-            return self._bytes_at_once(*arguments, stdin=stdin)
-        except GitCommandNotFound:
-            raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.") from None
-        except GitCommandError as error:
-            if pauses:
-                time.sleep(pauses[0])
-                return self._bytes(*arguments, stdin=stdin, pauses=pauses[1:])
-            problem = str(error.stderr).strip().removeprefix("stderr: ").strip("'")
-            raise CannotGoOn(f"{self._root}: git {arguments[0]} failed: {problem}") from error
-
-    def _bytes_at_once(self, *arguments: str, stdin: str | bytes | None) -> bytes:
-        # A person's hook, editor or shell may have set more of them than can be named, for another repository than this one.
-        foreign = [name for name in os.environ if name.startswith("GIT_") and name not in self._git.environment()]
-        without = ["env", *(part for name in foreign for part in ("-u", name))] if foreign else []
-        # A file and no pipe: git can write before it has read all, and two full pipes would wait for each other.
-        with tempfile.TemporaryFile() as file:
-            if stdin is not None:
-                file.write(stdin if isinstance(stdin, bytes) else stdin.encode(errors="surrogateescape"))
-                file.seek(0)
-            return self._git.execute(
-                [*without, "git", *arguments], istream=file, stdout_as_string=False, strip_newline_in_stdout=False
-            )
 
 
 def takes(path: str) -> bool:
