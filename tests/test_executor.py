@@ -24,6 +24,8 @@ from .waiting import HANGS, until
 MB = 1_000_000
 FOREVER = "import time\nwhile True: time.sleep(1)\n"
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, which Linux has")
+
 
 @pytest.fixture
 def workshop(tmp_path: Path) -> Workshop:
@@ -184,6 +186,63 @@ def test_memory_is_counted_over_the_whole_tree(workshop):
 def test_memory_that_processes_share_counts_once(workshop):
     code = "x = bytearray(80_000_000)\nimport os, time\nfor _ in '123': os.fork() or time.sleep(1) or os._exit(0)\nfor _ in '123': os.wait()"
     assert workshop.run_python(code, limits=Limits(time=HANGS, memory=160 * MB)).ended == "ok"
+
+
+IN_MEMORY = {
+    "a memory file that no process maps": "import os; f = os.memfd_create('x')\nfor _ in range(20): os.write(f, b'x' * 10_000_000)\n",
+    "a mapped page of a memory file that is written": "import mmap, os; f = os.memfd_create('x'); os.truncate(f, 4096)\n"
+    "m = mmap.mmap(f, 4096); m[:1] = b'x'\nfor _ in range(20): os.write(f, b'x' * 10_000_000)\n",
+    "a shared mapping": "import mmap; m = mmap.mmap(-1, 200_000_000)\nfor i in range(0, 200_000_000, 4096): m[i] = 1\n",
+    "a file in /dev/shm": "import os; f = open('/dev/shm/harness-test', 'wb'); os.unlink(f.name)\n"
+    "for _ in range(20): f.write(b'x' * 10_000_000)\n",
+    "a thread whose process's first thread has ended": "import ctypes, threading\n"
+    "def grow():\n    global x; x = bytearray(200_000_000)\n    while True: time.sleep(1)\n"
+    "import time; threading.Thread(target=grow).start(); ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)\n",
+}
+
+
+@linux
+@pytest.mark.parametrize("code", IN_MEMORY.values(), ids=IN_MEMORY.keys())
+def test_memory_counts_wherever_it_is(workshop, code):
+    outcome = workshop.run_python("import os\n" + code + FOREVER, limits=Limits(time=HANGS, memory=150 * MB))
+    assert outcome.ended == "out_of_memory", outcome
+    assert "the limit is 150 MB" in outcome.why
+
+
+@linux
+def test_pages_of_a_mapped_file_are_not_memory_of_the_experiment(workshop):
+    (workshop.folder / "activations").write_bytes(b"x" * 200 * MB)
+    code = """
+import mmap, time
+with open('activations', 'rb') as file: store = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+for i in range(0, len(store), 4096): store[i]
+time.sleep(1)
+"""
+    outcome = workshop.run_python(code, limits=Limits(time=HANGS, memory=150 * MB))
+    assert (outcome.ended, outcome.why) == ("ok", "exit code 0")
+
+
+@linux
+def test_a_mapping_that_processes_share_counts_once(workshop):
+    code = """
+import mmap, os, time
+shared = mmap.mmap(-1, 80_000_000)
+for i in range(0, len(shared), 4096): shared[i] = 1
+def child():
+    for i in range(0, len(shared), 4096): shared[i]
+    time.sleep(1)
+    os._exit(0)
+for _ in '123': os.fork() or child()
+for _ in '123': os.wait()
+"""
+    assert workshop.run_python(code, limits=Limits(time=HANGS, memory=160 * MB)).ended == "ok"
+
+
+def test_processes_without_number_are_ended(workshop):
+    code = "import os, time\nfor _ in range(40): os.fork() or time.sleep(600)\n" + FOREVER
+    outcome = workshop.run_python(code, limits=Limits(time=HANGS, processes=20))
+    assert outcome.ended == "too_many_processes"
+    assert outcome.why.endswith("of its processes ran at once; the limit is 20")
 
 
 OUT_OF_MEMORY = {

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from harness.campaign.protocols import Limits
+from harness.execution.executors import process_tree
 from harness.execution.executors.home import EXECUTION_MARK, SUPERVISOR_MARK
 from harness.execution.executors.local import LocalExecution, LocalExecutor
 from harness.execution.executors.process_tree import marked
@@ -95,6 +96,35 @@ def test_processes_that_go_on_forking_are_ended(workshop):
     outcome = workshop.run("bash", "-c", f'{sys.executable} -c "$0"; sleep 0.3', code)
     assert (outcome.ended, outcome.why) == ("ok", "exit code 0")
     assert not [p for p in psutil.process_iter() if code in command_line(p)]
+
+
+@linux
+def test_a_process_whose_first_thread_has_ended_is_ended_too(workshop):
+    code = "import ctypes, os, threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\n"
+    code += "open('pids', 'w').write(f'{os.getpid()}\\n')\n"
+    code += "ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)\n"
+    outcome = workshop.run("bash", "-c", f'{sys.executable} -c "$0" & until [ -s pids ]; do sleep 0.01; done', code)
+    assert outcome.ended == "ok"
+    assert not any(map(psutil.pid_exists, workshop.pids()))
+
+
+@linux
+def test_to_find_what_is_left_each_process_is_looked_at_once(monkeypatch):
+    mark = {"HARNESS_TEST_MARK": "x"}
+    family = subprocess.Popen(
+        ["bash", "-c", "sleep 600 & sleep 600 & sleep 600 & echo; wait"], env=os.environ | mark, stdout=-1
+    )
+    assert family.stdout is not None
+    family.stdout.readline()
+    looks: list[int] = []
+    seen = process_tree._seen
+    monkeypatch.setattr(process_tree, "_seen", lambda pid: looks.append(pid) or seen(pid))
+    found = marked(*mark.popitem())
+    assert len(found) == 4
+    assert len(looks) == len(set(looks))
+    for process in found:
+        process.signal(signal.SIGKILL)
+    family.wait()
 
 
 def test_stopping_waits_for_a_process_that_tidies_up(workshop):

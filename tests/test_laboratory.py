@@ -637,6 +637,7 @@ def test_a_profile_has_limits_of_its_own(tmp_path: Path) -> None:
     contract = load_contract(tmp_path)
     assert (contract.limits_of("small").disk, contract.limits_of("large").disk) == (10**6, 2 * 10**9)
     assert (contract.limits_of("large").time, contract.limits_of("large").scoring_time) == (180, 3 * 3600)
+    assert contract.limits_of("small").scoring_time == 180, "a scoring takes no longer than an execution may"
     kept = Contract.model_validate(contract.model_dump())  # as a campaign reads it
     assert all(kept.limits_of(name) == contract.limits_of(name) for name in ("small", "large"))
 

@@ -34,6 +34,7 @@ _ENDED: dict[AttemptStatus, str] = {
     "out_of_memory": "ran out of memory",
     "too_much_output": "printed too much and was ended",
     "too_much_disk": "wrote too much to disk and was ended",
+    "too_many_processes": "started too many processes and was ended",
     "aborted": "was ended early by a rule on its training log",
     "killed": "was killed from outside",
     "not_started": "could not be started",

@@ -62,10 +62,12 @@ class LimitsSpec(_Part):
     output: int = Field(default=10**9, gt=0)
     """Bytes of standard output and error together."""
     disk: int | None = Field(default=50 * 10**9, gt=0)
+    processes: int = Field(default=4096, gt=0)
+    """How many may run at once."""
     smoke_time: float = Field(default=120, gt=0)
     """The time limit of a smoke test."""
-    scoring_time: float = Field(default=7200, gt=0)
-    """The time limit of the scorer."""
+    scoring_time: float | None = Field(default=None, gt=0)
+    """The time limit of the scorer; that of the execution where it is not given."""
 
     @field_validator("time", "silence", "smoke_time", "scoring_time", mode="before")
     @classmethod
@@ -333,7 +335,8 @@ class Contract(_Part):
     def limits_of(self, profile: str) -> LimitsSpec:
         """The limits of an execution under `profile`."""
         own = self.profiles[profile].limits if profile in self.profiles else LimitsSpec()
-        return self.limits.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+        limits = self.limits.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+        return limits.model_copy(update={"scoring_time": limits.scoring_time or limits.time})
 
     def metrics_of(self, profile: str) -> list[Metric]:
         """The metrics that a run under `profile` must have."""

@@ -149,6 +149,7 @@ Ended = Literal[
     "out_of_memory",
     "too_much_output",
     "too_much_disk",
+    "too_many_processes",
     "aborted",  # an abort rule on the training log
     "killed",  # by a signal from outside
     "lost",  # what watched it was ended from outside, so that nothing is known of it
@@ -166,6 +167,8 @@ class Limits:
     memory: int | None = None
     output: int | None = None
     disk: int | None = None
+    processes: int | None = None
+    """At once."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ AttemptStatus = Literal[
     "out_of_memory",
     "too_much_output",
     "too_much_disk",
+    "too_many_processes",
     "aborted",
     "killed",
     "not_started",

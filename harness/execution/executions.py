@@ -223,7 +223,13 @@ class Executions(CampaignPart):
         job = self._job(place / "copy", place / "scratch", 0, variant)
         command = [filled(part, {"{out_dir}": HANDED}) for part in contract.serve]
         command[0] = self.python if command[0] in ("python", "python3") else command[0]
-        within = Limits(time=limits.scoring_time, memory=limits.memory, output=limits.output, disk=limits.disk)
+        within = Limits(
+            time=limits.scoring_time,
+            memory=limits.memory,
+            output=limits.output,
+            disk=limits.disk,
+            processes=limits.processes,
+        )
         job = replace(job, command=tuple(command), limits=within, abort=(), training_log=None, network=False)
         code = self._repository.files(commit, self._campaign.experiment_files)
         return ServedCode(self._executor, place, job, code, handed)
@@ -263,6 +269,7 @@ class Executions(CampaignPart):
                 memory=limits.memory,
                 output=limits.output,
                 disk=limits.disk,
+                processes=limits.processes,
             ),
             abort=tuple(AbortRule(rule.key, rule.steps) for rule in contract.abort),
             training_log=contract.training_log,

@@ -2,7 +2,8 @@
 
 A supervisor finds the descendants of itself: as their subreaper (Linux) it inherits those whose parents have ended,
 whatever group or session they moved to. Everybody finds those that carry the execution's mark in their environment. What
-neither finds: after the supervisor has died, a process that has also emptied its environment.
+neither finds: after the supervisor has died, a process that has also emptied its environment. Each way looks once at all
+processes of the machine, however many there are.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -24,6 +26,27 @@ _LOOK = 0.03
 
 # From linux/prctl.h.
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+class Process(NamedTuple):
+    """A process, and not a later one with the same id."""
+
+    pid: int
+    started: float
+
+    def signal(self, number: int) -> None:
+        """Does nothing where the process has ended."""
+        seen = _seen(self.pid)
+        if seen is not None and seen.process == self:
+            with suppress(OSError):
+                os.kill(self.pid, number)
+
+
+class _Seen(NamedTuple):
+    """What one look at a process says."""
+
+    process: Process
+    parent: int
 
 
 def become_subreaper() -> None:
@@ -38,75 +61,47 @@ def die_with_parent(signal_number: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
 
 
-def marked(name: str, value: str) -> set[psutil.Process]:
+def marked(name: str, value: str) -> set[Process]:
     """The processes with `name=value` in the environment they were started with, and their descendants.
 
     Sees only what the system lets this user see, which is all of the user's own.
     """
-    found = set()
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.environ().get(name) == value:
-                found.add(process)
-    return found.union(*(descendants(process) for process in found))
+    seen = _all()
+    return _with_descendants(seen, (pid for pid in seen if _environment(pid, name) == value))
 
 
-def descendants(process: psutil.Process) -> set[psutil.Process]:
-    with suppress(psutil.Error):
-        return set(process.children(recursive=True))
-    return set()
+def descendants(*pids: int) -> set[Process]:
+    """Those of the processes `pids`, without them; nor what has ended and waits for its parent to ask after it."""
+    seen = _all()
+    return _with_descendants(seen, (pid for pid, each in seen.items() if each.parent in pids))
 
 
-def memory(processes: Iterable[psutil.Process], limit: int | None) -> int:
-    """Resident bytes of all processes together.
-
-    Pages that several share are counted for each, which is quick; where that makes more than `limit`, they are counted once.
-    """
-    resident = 0
-    processes = list(processes)
-    for process in processes:
-        with suppress(psutil.Error):
-            resident += process.memory_info().rss
-    if limit is None or resident <= limit or sys.platform != "linux":
-        return resident
-    shared_once = 0
-    for process in processes:
-        with suppress(psutil.Error):
-            try:
-                shared_once += process.memory_full_info().pss
-            except psutil.AccessDenied:
-                # A process can forbid this look, but not the one at its resident size.
-                shared_once += process.memory_info().rss
-    return shared_once
-
-
-def ask_to_end(find: Callable[[], set[psutil.Process]], grace: float, meanwhile: Callable[[float], None]) -> None:
+def ask_to_end(find: Callable[[], set[Process]], grace: float, meanwhile: Callable[[float], None]) -> None:
     """SIGTERM, once, to every process that `find` returns, until it returns none or `grace` seconds are over.
 
     `meanwhile(seconds)` is called between two looks. A process id that has since been given to another process is never
-    signalled, here and below (psutil compares creation times).
+    signalled, here and below.
     """
-    asked: set[psutil.Process] = set()
+    asked: set[Process] = set()
     begun = time.monotonic()
     while time.monotonic() - begun < grace and (processes := find()):
         # Once each, because many programs take a second SIGTERM for an order to drop everything.
         for process in processes - asked:
-            with suppress(psutil.Error):
-                process.terminate()
+            process.signal(signal.SIGTERM)
         asked |= processes
         meanwhile(_LOOK)
 
 
-def kill(find: Callable[[], set[psutil.Process]], meanwhile: Callable[[float], None]) -> int:
+def kill(find: Callable[[], set[Process]], meanwhile: Callable[[float], None]) -> int:
     """SIGKILL to every process that `find` returns, until it returns none. Returns how many are given up, normally 0."""
     begun = time.monotonic()
     while processes := find():
         if time.monotonic() - begun > PATIENCE:
             return len(processes)
-        # In every round again: between list and signal a process may have forked one that is on no list.
-        for process in processes:
-            with suppress(psutil.Error):
-                process.kill()
+        # In every round again: between list and signal a process may have forked one that is on no list. The oldest first:
+        # where they have a namespace for process ids it is that one's init, and with it the kernel ends all the others.
+        for process in sorted(processes, key=lambda each: each.started):
+            process.signal(signal.SIGKILL)
         meanwhile(_LOOK)
     return 0
 
@@ -119,3 +114,67 @@ def kill_children() -> None:
     with suppress(OSError):
         for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
             os.kill(int(child), signal.SIGKILL)
+
+
+def _with_descendants(seen: Mapping[int, _Seen], roots: Iterable[int]) -> set[Process]:
+    children: dict[int, list[int]] = {}
+    for pid, each in seen.items():
+        children.setdefault(each.parent, []).append(pid)
+    found: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found.add(pid)
+            waiting += children.get(pid, ())
+    return {seen[pid].process for pid in found}
+
+
+def _all() -> dict[int, _Seen]:
+    looks = ((pid, _seen(pid)) for pid in psutil.pids())
+    return {pid: seen for pid, seen in looks if seen is not None}
+
+
+def _seen(pid: int) -> _Seen | None:
+    """None where it is no more, or has ended and waits for its parent to ask after it."""
+    if sys.platform != "linux":
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if process.status() != psutil.STATUS_ZOMBIE:
+                return _Seen(Process(pid, process.create_time()), process.ppid())
+        return None
+    try:
+        stat = _read(f"/proc/{pid}/stat")
+    except OSError:
+        return None
+    # After the name, which may hold anything: state, parent, …, number of threads (18th), …, start (20th), see proc(5).
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    # The first thread of a process may end before the others do: then it goes on, and this says "zombie".
+    if fields[0] in (b"Z", b"X") and int(fields[17]) <= 1:
+        return None
+    return _Seen(Process(pid, int(fields[19])), int(fields[1]))
+
+
+def _environment(pid: int, name: str) -> str | None:
+    """The value that a variable had when the process was started."""
+    if sys.platform != "linux":
+        with suppress(psutil.Error, OSError):
+            return psutil.Process(pid).environ().get(name)
+        return None
+    with suppress(OSError):
+        key = f"{name}=".encode()
+        for variable in _read(f"/proc/{pid}/environ").split(b"\0"):
+            if variable.startswith(key):
+                return os.fsdecode(variable.removeprefix(key))
+    return None
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        data = b""
+        while more := os.read(descriptor, 1 << 16):
+            data += more
+        return data
+    finally:
+        os.close(descriptor)

@@ -24,14 +24,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-import psutil
-
 from ...campaign.protocols import Ended, Outcome
 from .abort_rules import TrainingLog
 from .disk import disk_usage
 from .home import EXECUTION_MARK, LOG, Home
+from .memory import memory
 from .output import OutputWriter, end_of_output, last_error
-from .process_tree import ask_to_end, become_subreaper, descendants, die_with_parent, kill, kill_children, marked, memory
+from .process_tree import Process, ask_to_end, become_subreaper, descendants, die_with_parent, kill, kill_children, marked
 from .sandbox import Sandbox
 
 GRACE = 1.0
@@ -47,6 +46,9 @@ _KERNEL_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the second is how a 
 _OUT_OF_MEMORY = re.compile(
     r"\bMemoryError\b|\bOutOfMemoryError\b|out of memory|can't allocate memory|not enough memory|std::bad_alloc", re.I
 )
+
+
+_GROWS = ("out_of_memory", "too_much_output", "too_much_disk", "too_many_processes")
 
 
 class Broken(NamedTuple):
@@ -74,12 +76,12 @@ class Supervisor:
         self.confined = False
         self.peak_memory = 0
         self.asked_to_end = ""
-        self._me = psutil.Process()
         self._pipe = -1
         self._childless = False
         self._heard = time.monotonic()
         self._looks = [
             Look(0.1, self._wanted),
+            Look(0.1, self._number),
             Look(0.25, self._memory),
             Look(0.25, self._training_log),
             Look(1.0, self._disk),
@@ -108,7 +110,7 @@ class Supervisor:
         broken = self._watch(started)
         seconds = time.monotonic() - started
         # What grows without bounds is not given time to go on.
-        at_once = broken is not None and broken.ended in ("out_of_memory", "too_much_output", "too_much_disk")
+        at_once = broken is not None and broken.ended in _GROWS
         if not at_once:
             ask_to_end(self._processes, GRACE, self._pump)
         left = kill(self._processes, self._chase)
@@ -222,9 +224,15 @@ class Supervisor:
     def _wanted(self) -> Broken | None:
         return None if self.home.wanted.exists() else Broken("stopped", "stopped by the person")
 
+    def _number(self) -> Broken | None:
+        limit = self.job.limits.processes
+        if limit is not None and (number := len(descendants(os.getpid()))) > limit:
+            return Broken("too_many_processes", f"{number:,} of its processes ran at once; the limit is {limit:,}")
+        return None
+
     def _memory(self) -> Broken | None:
         limit = self.job.limits.memory
-        used = memory(descendants(self._me), limit)
+        used = memory(descendants(os.getpid()), limit)
         self.peak_memory = max(self.peak_memory, used)
         if limit is not None and used > limit:
             return Broken("out_of_memory", f"its processes used {_size(used)} of memory; the limit is {_size(limit)}")
@@ -250,10 +258,10 @@ class Supervisor:
             return Broken("too_much_output", f"it wrote more than {_size(limit)} of output")
         return None
 
-    def _processes(self) -> set[psutil.Process]:
+    def _processes(self) -> set[Process]:
         self._reap()
         # A subreaper without children has no descendants, which no list of processes can say as surely.
-        found = set() if self._childless else descendants(self._me)
+        found = set() if self._childless else descendants(os.getpid())
         return found | marked(EXECUTION_MARK, self.mark)
 
     def _pump(self, timeout: float) -> None:
