@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import CannotGoOn
+from .files import sync
 from .schema import current_events
 
 Event = dict[str, Any]
@@ -98,6 +99,7 @@ class Journal:
             self.append("started", step=step)
             begun = time.monotonic()
             result = effect()
+            sync(self._path.parent)
             # After the effect and never before it: a crash in between repeats the effect, and nothing is lost.
             self.append("done", step=step, seconds=round(time.monotonic() - begun, 3), result=result)
             self._done[step] = self.events[-1]["result"]

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import CannotGoOn
-from .files import write_atomically
+from .files import sync, write_atomically
 from .git import EMAIL, Git
 from .text import clean, commands_terminal
 
@@ -200,6 +200,7 @@ class Repository:
 
     def _check_out(self, commit: str, paths: list[str]) -> None:
         """Make `commit` the head and write `paths` to the work tree. `recover` finishes it after a crash."""
+        sync(self._root)  # a branch must never name what a power cut can still take
         # Before the branch moves: from then on, until all is written, the work tree looks as if a person had edited it.
         write_atomically(self._pending, json.dumps({"commit": commit, "paths": paths}))
         self._git.text("update-ref", _BRANCH, commit)
@@ -212,6 +213,7 @@ class Repository:
         # The one that `git status` looks at. Who holds its lock for long, an editor of a commit's message, has it as it was.
         with suppress(CannotGoOn):
             self._git.output("read-tree", commit, GIT_INDEX_FILE=str(self._persons_index))
+        sync(self._root)
         self._pending.unlink()
 
     def _remove_stale_locks(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..campaign.campaign import Options
 from ..campaign.contract import Contract
-from ..campaign.files import remove
+from ..campaign.files import remove, sync
 from ..campaign.paths import cache_folder
 
 LARGEST = 1_000_000  # bytes of a file; checkpoints are not kept
@@ -57,6 +57,7 @@ def store(place: Path, seed: int | None, results: Path) -> None:
     remove(beside)
     try:
         shutil.copytree(results, beside, ignore=_too_large)
+        sync(beside)
         beside.rename(target)
     except (OSError, RecursionError):  # a full or read-only cache, another campaign was first, folders without end: the
         remove(beside)  # results are in this campaign anyway

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
+from ...campaign.files import sync
 from ...campaign.protocols import Ended, Outcome
 from .abort_rules import TrainingLog
 from .disk import disk_usage
@@ -378,5 +379,7 @@ def _size(size: float) -> str:
 
 if __name__ == "__main__":
     _home = Path(sys.argv[1])
+    _outcome = Supervisor(_home, json.load(sys.stdin)).run()
+    sync(_home)  # an outcome must not outlive, in a power cut, what it is the outcome of
     # The lock is let go of when this process ends, so whoever finds it free finds the outcome.
-    Home(_home).write_outcome(Supervisor(_home, json.load(sys.stdin)).run())
+    Home(_home).write_outcome(_outcome)
