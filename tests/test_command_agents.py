@@ -49,6 +49,7 @@ CLAUDE_401 = CLAUDE | {
     "result": f"Failed to authenticate. API Error: 401 invalid key {KEY}",
     "total_cost_usd": 0,
     "usage": {"input_tokens": 0, "output_tokens": 0},
+    "modelUsage": {},
 }
 THREAD = "01a1fa1a-78bf-71a0-b7df-a676fdc16dfb"
 CODEX_START = [
@@ -309,6 +310,140 @@ def test_writes_that_were_denied_are_told(install, work):
     assert ask(converse("claude", work)).refused_writes == ("/etc/x",)
 
 
+def claude_error(status: int | None, said: str, **more) -> tuple[str, str, int]:
+    """As Claude Code 2.1 prints it, in one line."""
+    return json.dumps(CLAUDE_401 | {"api_error_status": status, "result": said} | more), "", 1
+
+
+def codex_error(said: str) -> tuple[str, str, int]:
+    return as_lines([*CODEX_START, {"type": "turn.failed", "error": {"message": said}}]), "", 1
+
+
+def gemini_error(code: int, said: str) -> tuple[str, str, int]:
+    error = json.dumps({"session_id": "s", "error": {"type": "Error", "message": said, "code": code}}, indent=2)
+    return "", f"Attempt 1 failed\n    at async x (file:///usr/lib/node_modules/@google/gemini-cli/y.js:1:2)\n{error}\n", 1
+
+
+def opencode_error(status: int | None, said: str, name: str = "APIError") -> tuple[str, str, int]:
+    data = {"message": said} | ({"statusCode": status} if status else {})
+    return as_lines([{"type": "error", "sessionID": SESSION, "error": {"name": name, "data": data}}]), "", 1
+
+
+KINDS = [
+    ("claude", claude_error(401, "Please run /login"), "auth"),
+    ("claude", claude_error(429, "API Error: Request rejected (429) · This request would exceed your limit."), "rate"),
+    ("claude", claude_error(400, "Credit balance is too low"), "quota"),
+    ("claude", claude_error(400, "Prompt is too long · the request is ~208310 tokens (limit 200000)"), "context"),
+    ("claude", claude_error(404, "There's an issue with the selected model (nope). It may not exist."), "model"),
+    ("claude", claude_error(None, "API Error: Claude's response exceeded the 32000 output token maximum."), "cut"),
+    ("claude", claude_error(529, "API Error: Overloaded"), "server"),
+    ("codex", codex_error("exceeded retry limit, last status: 429 Too Many Requests"), "rate"),
+    ("codex", codex_error("Quota exceeded. Check your plan and billing details."), "quota"),
+    ("codex", codex_error("Codex ran out of room in the model's context window. Start a new thread."), "context"),
+    ("codex", codex_error("The model `nope` does not exist or you do not have access to it."), "model"),
+    ("codex", codex_error("unexpected status 401 Unauthorized: Incorrect API key provided, url: http://x"), "auth"),
+    ("codex", codex_error("unexpected status 403 Forbidden: no"), "auth"),
+    ("codex", codex_error("stream disconnected before completion: error sending request"), "connection"),
+    ("gemini", gemini_error(429, "You have exhausted your daily quota on this model."), "rate"),
+    ("gemini", gemini_error(400, "The input token count (1100000) exceeds the maximum number of tokens allowed"), "context"),
+    ("gemini", gemini_error(404, "models/nope is not found for API version v1beta"), "model"),
+    ("gemini", gemini_error(41, "Invalid auth method selected."), "auth"),
+    ("opencode", opencode_error(429, "slow down"), "rate"),
+    ("opencode", opencode_error(400, "the request exceeds the available context size"), "context"),
+    ("opencode", opencode_error(None, "Model not found: openai/nope.", "ProviderModelNotFoundError"), "model"),
+    (
+        "opencode",
+        opencode_error(None, "Unable to connect. Is the computer able to access the url?", "UnknownError"),
+        "connection",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "printed", "kind"), KINDS, ids=lambda each: each if isinstance(each, str) else "")
+def test_failures_are_told_apart_by_what_the_command_prints(name, printed, kind, install, work):
+    install(name, printing(*printed))
+    reply = ask(converse(name, work))
+    assert reply.failure is not None and reply.failure.kind == kind
+    assert "doctor --model" not in reply.failure.todo
+    # What may have been paid for and was not answered is an unknown cost, what was refused is none.
+    assert (reply.usage.cost, reply.usage.lost) == ((None, 1) if kind in ("server", "connection") else (0.0, 0))
+
+
+def test_the_end_of_a_limit_is_read_from_what_the_command_says(install, work):
+    install("codex", printing(*codex_error("You’ve hit your usage limit. Try again in 2 hours 5 minutes.")))
+    failure = ask(converse("codex", work)).failure
+    assert failure.kind == "rate" and 7_000 < failure.until - time.time() <= 7_500
+
+
+def test_a_stack_trace_is_shortened_to_its_message(install, work):
+    install("gemini", printing("", "Error: quota\n    at async x (file:///usr/lib/node_modules/@google/y.js:1:2)\n}\n", 1))
+    assert ask(converse("gemini", work)).failure.message == "gemini failed (exit code 1): Error: quota"
+
+
+def test_claudes_tokens_are_those_of_subagents_and_of_a_stream_that_broke_too(install, work):
+    models = {
+        "opus": {"inputTokens": 1000, "cacheReadInputTokens": 900, "cacheCreationInputTokens": 100, "outputTokens": 300},
+        "haiku": {"inputTokens": 2000, "outputTokens": 100},
+    }
+    nothing = {"input_tokens": 0, "output_tokens": 0}
+    install("claude", printing(json.dumps(CLAUDE | {"usage": nothing, "modelUsage": models})))
+    usage = ask(converse("claude", work)).usage
+    assert (usage.sent, usage.received) == (4000, 400)
+
+
+def test_an_error_of_claude_without_a_result_keeps_its_usage_and_its_words(install, work):
+    said = {key: value for key, value in CLAUDE.items() if key != "result"}
+    said |= {"subtype": "error_during_execution", "is_error": True, "errors": ["the stream broke"]}
+    install("claude", printing(json.dumps(said), "", 1))
+    reply = ask(converse("claude", work))
+    assert reply.failure.message.endswith("the stream broke")
+    assert (reply.usage.sent, reply.usage.received, reply.usage.cost) == (19, 7, 0.0125)
+
+
+@pytest.mark.parametrize("name", ["claude", "gemini"])
+def test_a_warning_before_the_answer_leaves_it_readable(name, install, work):
+    install(name, printing("Warning: {an old setting}\n" + GOOD[name]))
+    reply = ask(converse(name, work))
+    assert reply.failure is None and reply.usage.sent == EXPECTED[name][2]
+
+
+def test_a_permission_that_opencode_refused_is_told(install, work):
+    state = {"status": "error", "input": {"filePath": "/etc/passwd"}, "error": "The user rejected permission to use this"}
+    refused = {"type": "tool_use", "sessionID": SESSION, "part": {"type": "tool", "tool": "read", "state": state}}
+    install("opencode", printing(as_lines([*opencode(0.1)[:3], refused])))
+    assert ask(converse("opencode", work)).warnings == ("Not permitted, so it was not done: read /etc/passwd.",)
+    asked = "! permission requested: external_directory (/etc/*); auto-rejecting\n"
+    install("opencode", printing(as_lines(opencode(0.1)[:3]), asked))
+    assert ask(converse("opencode", work)).warnings == ("Not permitted, so it was not done: external_directory (/etc/*).",)
+
+
+def test_what_claude_was_not_permitted_besides_writing_is_told(install, work):
+    denials = [
+        {"tool_name": "Bash", "tool_input": {"command": "ls ~"}},
+        {"tool_name": "Read", "tool_input": {"file_path": "/home/x"}},
+        {"tool_name": "Edit", "tool_input": {"file_path": "/etc/x"}},
+    ]
+    install("claude", printing(json.dumps(CLAUDE | {"permission_denials": denials})))
+    reply = ask(converse("claude", work))
+    assert reply.refused_writes == ("/etc/x",)
+    assert [warning.rpartition(": ")[2] for warning in reply.warnings] == ["Bash ls ~.", "Read /home/x."]
+
+
+def test_a_working_folder_that_is_gone_is_no_reason_to_install_anything(install, work):
+    install("codex")
+    (work.root / "experiment.py").unlink()
+    work.root.rmdir()
+    message = ask(converse("codex", work)).failure.message
+    assert "working folder" in message and "npm" not in message
+
+
+def test_another_conversation_of_codex_counts_from_0(install, work):
+    lost = {"program": "codex", "session": "another", "sent": 80, "received": 5}
+    install("codex", printing(GOOD["codex"]))
+    usage = ask(converse("codex", work, lost)).usage
+    assert (usage.sent, usage.received) == (100, 9)
+
+
 def test_cumulative_usage_of_codex_becomes_differences(install, work, tmp_path):
     install("codex", f"sys.stdout.write(open({str(tmp_path / 'out')!r}).read())")
     conversation = converse("codex", work)
@@ -348,7 +483,7 @@ def test_a_refused_key_is_an_auth_failure(name, install, work):
         ("Please set an Auth method in your settings.json", "auth"),
         ("Your credit balance is too low", "quota"),
         ("500 overloaded", "server"),
-        ("rate limit of this API key exceeded (429)", "server"),
+        ("rate limit of this API key exceeded (429)", "rate"),
         ("", "server"),
     ],
 )

@@ -32,14 +32,17 @@ WORK = 180.0
 """Seconds that aider may be silent besides waiting for one request: a pause before a repetition, edits and lint."""
 
 HINTS = {
-    "auth": "Check the key: {keys}.",
+    "auth": "Check the key ({keys}), then `harness resume`.",
     "quota": "The account cannot pay for the request: check credit and limits at the provider, then `harness resume`.",
-    "rate": "The provider limits the requests: wait, then `harness resume`.",
+    "rate": "The provider limits the requests: wait, then `harness resume`; --wait-for-limits waits by itself.",
     "server": "The provider failed: try again later with `harness resume`.",
     "connection": "Check the network, and OPENAI_API_BASE or OLLAMA_API_BASE where a server of your own is meant.",
-    "timeout": "The provider is slow or hangs: try again later with `harness resume`.",
-    "context": "Use a model with a longer context, or a shorter experiment.",
-    "setup": "Check the name of the model: `harness doctor --model M` asks it.",
+    "timeout": "The provider is slow or hangs: `harness resume` tries again, --turn-timeout MINUTES gives it more time.",
+    "context": "Give the model a longer context (`llama-server -c N`, LM Studio's context length, OLLAMA_CONTEXT_LENGTH=N) "
+    "or resume with a --model that has one.",
+    "cut": "Raise the output limit of the model's server, then `harness resume`.",
+    "model": "Check the name of the model, and the address of a server of your own: `harness doctor --model M` asks it.",
+    "setup": "`harness doctor --model M` asks the model with the same settings.",
     "died": "`harness resume` goes on.",
 }
 
@@ -186,11 +189,11 @@ class AiderAgent:
             models=tuple(dict.fromkeys(answer["models"])),
         )
 
-    def _failure(self, model: str, failure: Mapping[str, str]) -> Failure:
+    def _failure(self, model: str, failure: Mapping[str, Any]) -> Failure:
         kind: Any = failure["kind"]
         keys = ", ".join(sorted(name for name in self._variables if name.endswith("_API_KEY"))) or "none is set"
         message = f"{model}: {self._redact(failure['message'])}".rstrip()
-        return Failure(kind, f"{message}\n{HINTS[kind].format(keys=keys)}")
+        return Failure(kind, message, HINTS[kind].format(keys=keys), failure.get("until"))
 
 
 class AiderConversation:

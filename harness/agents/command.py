@@ -15,33 +15,32 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..campaign.errors import HarnessError, InputError
-from ..campaign.protocols import AgentConfig, Failure, FailureKind, Reply, Workspace
+from ..campaign.protocols import AgentConfig, Failure, Reply, Workspace
 from ..campaign.text import encodable
 from ..campaign.usage import Usage
 from ..execution.executors import process_tree
-from .command_lines import CLAUDE, CODEX, GEMINI, OPENCODE, Answer, CommandLine
+from .command_lines import CLAUDE, CODEX, GEMINI, OPENCODE, CommandLine
+from .command_output import Answer
+from .failure_kinds import PASSING, failure_kind, limit_ends
 from .keys import Redaction, login_files, provider_variables, system_variables
 from .private_home import PrivateHome
 
 MAX_OUTPUT = 50 * 10**6  # bytes of a turn's output
 MARK = "HARNESS_WORKSPACE"
 """Environment variable by which the processes of a turn are found, also those that an earlier, killed harness left."""
+UNANSWERED = PASSING - {"rate"} | {"died"}
+"""Kinds of failures after which a request may have been paid for, though nothing of its answer came."""
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 PERSONS = ("USER", "LOGNAME", "SHELL")
 """A person's variables that a command may ask for and that are no secret."""
 
 _KEY_SHAPES = re.compile(r"\b(sk-|AIza|xai-|gsk_|eyJ)[A-Za-z0-9_\-.]{12,}")  # of logins, which no variable holds
-_AUTH = re.compile(
-    r"\b401\b|unauthori[sz]ed|authenticat|(invalid|incorrect|missing|no) (x-)?api[ _-]key|auth method|logged in|log ?in\b",
-    re.IGNORECASE,
-)
-_QUOTA = re.compile(r"insufficient_quota|credit balance", re.IGNORECASE)
 
 
 class CommandAgent:
@@ -151,7 +150,10 @@ class CommandConversation:
         except HarnessError as error:
             return self._reply(Answer(cost=0.0), Failure("setup", str(error)), begun, redact)
         except OSError as error:
+            root = self._workspace.root
             message = f"{self._command.program}: cannot be started: {error.strerror}. {self._agent.install()}"
+            if not root.is_dir():
+                message = f"{root}: the working folder of {self._command.program} is gone."
             return self._reply(Answer(cost=0.0), Failure("setup", message), begun, redact)
         self._agent.home.take_back()
         answer = self._command.read(ended.stdout, ended.stderr)
@@ -194,34 +196,59 @@ class CommandConversation:
 
     def _failure(self, ended: _Ended, answer: Answer | None) -> Failure | None:
         name = self._command.program
-        said = (answer.error if answer else "") or _end(ended.stderr) or _end(ended.stdout)
+        said = (answer.error if answer else "") or end_of(ended.stderr) or end_of(ended.stdout)
+        kind: Any
         if ended.broken == "timeout":
             limit = self._agent.config.timeout
-            return Failure("timeout", f"{name} did not end within {limit:g} s and was ended. {said}".rstrip())
-        if ended.broken == "output":
-            return Failure("server", f"{name} wrote more than {MAX_OUTPUT // 10**6} MB of output and was ended.")
-        if ended.code < 0:
-            return Failure("died", f"{name} was killed by signal {-ended.code}. {said}".rstrip())
-        if ended.code > 0 or (answer and answer.error):
-            kind: FailureKind = "quota" if _QUOTA.search(said) else "auth" if _AUTH.search(said) else "server"
-            return Failure(kind, f"{name} failed (exit code {ended.code}): {said or 'it says nothing'}")
-        if answer is None:
+            kind, message = "timeout", f"{name} did not end within {limit:g} s and was ended. {said}"
+        elif ended.broken == "output":
+            kind, message = "server", f"{name} wrote more than {MAX_OUTPUT // 10**6} MB of output and was ended."
+        elif ended.code < 0:
+            kind, message = "died", f"{name} was killed by signal {-ended.code}. {said}"
+        elif ended.code > 0 or (answer and answer.error):
+            kind = failure_kind(answer.status if answer else None, said)
+            message = f"{name} failed (exit code {ended.code}): {said or 'it says nothing'}"
+        elif answer is None:
             shown = f": {said}" if said else ": it is empty"
-            return Failure("server", f"{name}'s answer is not what `{name} {self._command.first[0]}` should print{shown}")
-        return None
+            kind, message = "server", f"{name}'s answer is not what `{name} {self._command.first[0]}` should print{shown}"
+        else:
+            return None
+        until = limit_ends(said, time.time()) if kind == "rate" else None
+        return Failure(kind, message.rstrip(), self._todo(kind), until)
+
+    def _todo(self, kind: str) -> str:
+        """What a person does about a failure, in this command's words."""
+        name = self._command.program
+        login = self._command.login[0].upper() + self._command.login[1:]
+        return {
+            "auth": f"{login}; then `harness resume`. `harness doctor --agent {name}` asks it.",
+            "quota": f"The account that {name} uses cannot pay for the request: mend that, then `harness resume`.",
+            "rate": "Wait, then `harness resume`; --wait-for-limits waits by itself.",
+            "model": f"Name a model that {name} knows: `harness resume --model M`, in {name}'s own names.",
+            "context": f"Take a model with a larger context: `harness resume --model M`, in {name}'s own names.",
+            "setup": f"`harness doctor --agent {name}` asks it with the same settings.",
+        }.get(kind, f"`harness resume` goes on when {name} answers again.")
 
     def _reply(self, answer: Answer, failure: Failure | None, begun: float, redact: Callable[[str], str]) -> Reply:
         sent, received = answer.sent, answer.received
         if self._command.cumulative:
+            if answer.session != self._session:
+                self._sent = self._received = 0  # another conversation counts from 0
             sent, received = _since(sent, self._sent), _since(received, self._received)
             self._sent, self._received = max(answer.sent, self._sent), max(answer.received, self._received)
         if failure is None:
             self._session = answer.session or self._session
         elif failure.kind != "timeout" and not answer.session:
             self._session = ""  # it may be one that the command does not know any more: the next round starts anew
-        # A price of 0 for tokens means that the command knows no price.
-        cost = None if answer.cost == 0 and sent + received > 0 else answer.cost
+        cost, lost = answer.cost, 0
+        if cost == 0 and sent + received > 0:
+            cost = None  # the command knows no price
+        elif failure and sent + received == 0:
+            # What a request cost whose answer broke off is not known; one that was refused cost nothing.
+            lost = int(failure.kind in UNANSWERED)
+            cost = None if lost else cost or 0.0
         texts = tuple(redact(text) for text in answer.texts)
+        refused = [f"Not permitted, so it was not done: {redact(what)}." for what in answer.refused]
         history = {
             "program": self._command.program,
             "session": self._session,
@@ -230,13 +257,14 @@ class CommandConversation:
         }
         return Reply(
             text="\n\n".join(texts),
-            usage=Usage(sent, received, cost, time.monotonic() - begun, answer.requests),
+            usage=Usage(sent, received, cost, time.monotonic() - begun, answer.requests, lost),
             replies=texts,
-            failure=Failure(failure.kind, redact(failure.message)) if failure else None,
+            failure=replace(failure, message=redact(failure.message)) if failure else None,
             refused_writes=answer.refused_writes,
             history=history if self._session else None,
             agent=self._agent.name if answer.requests else "",
             models=answer.models or ((self._model(answer),) if self._model(answer) else ()),
+            warnings=tuple(refused),
         )
 
     def _model(self, answer: Answer) -> str:
@@ -280,8 +308,13 @@ def _content(file: BinaryIO) -> str:
     return file.read(MAX_OUTPUT).decode(errors="replace")
 
 
-def _end(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;]*m", "", text).strip()[-500:]
+_TRACE = re.compile(r"^\s*at .*\(?(file:|node:|/|async ).*|.*\bnode_modules\b.*|^[\s{}\[\],]*$")
+
+
+def end_of(text: str) -> str:
+    """The end of an output for a person: without colours, and without the frames and paths of a stack trace."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    return "\n".join(line for line in plain.split("\n") if not _TRACE.match(line)).strip()[-500:]
 
 
 def _since(total: int, before: int) -> int:

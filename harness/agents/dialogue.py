@@ -236,6 +236,7 @@ class Dialogue(CampaignPart):
                 break
             # The try that failed may have edited files already.
             restore(self._workspace, files)
+        assert reply.failure is not None
         raise CannotGoOn(_advice(reply.failure))
 
     def _converse(self, run: int, files: dict[str, bytes]) -> Conversation:
@@ -303,13 +304,14 @@ def _all_of(reply: Reply) -> str:
     return "\n\n".join(reply.replies) or reply.text
 
 
-def _advice(failure: Failure | None) -> str:
-    assert failure is not None
+def _advice(failure: Failure) -> str:
+    if failure.todo:
+        return str(failure)
     todo = {
-        "auth": "Set the provider's key, then `harness resume`; `harness doctor --model M` checks it.",
+        "auth": "Mend the login or the key, then `harness resume`.",
         "quota": "The account cannot pay for the request; mend that, or resume with another --model.",
         "context": "The brief does not fit this model; resume with a --model that has a larger context.",
         "diverged": "The recorded session does not fit this campaign.",
         "setup": "Mend it, then `harness resume`.",
     }.get(failure.kind, "`harness resume` goes on when the model answers again.")
-    return f"{failure.message.rstrip('.')}. {todo}"
+    return str(replace(failure, todo=todo))

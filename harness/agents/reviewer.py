@@ -69,10 +69,5 @@ class Reviewer(CampaignPart):
             agent.close()
         failure = reply.failure
         if failure is not None:
-            self._view.say(f"The reviewer gave no advice: {failure.message}")
-        return {
-            "model": model,
-            "text": reply.text,
-            "usage": asdict(reply.usage),
-            "failure": failure.message if failure else "",
-        }
+            self._view.say(f"The reviewer gave no advice: {failure}")
+        return {"model": model, "text": reply.text, "usage": asdict(reply.usage), "failure": str(failure) if failure else ""}

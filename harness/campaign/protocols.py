@@ -22,11 +22,13 @@ if TYPE_CHECKING:  # `status` and `log` answer at once, without the models
 FailureKind = Literal[
     "auth",  # the key is missing or refused (401, 403)
     "quota",  # the account cannot pay (402, insufficient_quota)
-    "rate",  # too many requests (429), still refused after the bounded retries
+    "rate",  # too many requests (429), or the limit of a session or a plan, still refused after the bounded retries
     "server",  # the provider failed (5xx) or answered garbage, after the bounded retries
     "connection",  # refused, unreachable
     "timeout",  # no answer in time
     "context",  # the conversation does not fit the model
+    "cut",  # the answer was cut at the model's output limit
+    "model",  # the provider does not know the model, or not for this account
     "died",  # the agent's process ended
     "diverged",  # a recorded session does not hold the turn that was asked for
     "session_over",  # a recorded session has no further turn
@@ -36,13 +38,20 @@ FailureKind = Literal[
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a turn has no usable answer. `message` is for a person, without any key in it."""
+    """Why a turn has no usable answer. `message` and `todo` are for a person, without any key in them."""
 
     kind: FailureKind
     message: str
+    todo: str = ""
+    """What to do about it, with this agent."""
+    until: float | None = None
+    """When a limit ends (kind `rate`), where the provider says so: seconds since 1970."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", encodable(self.message))
+
+    def __str__(self) -> str:
+        return f"{self.message.rstrip('.')}. {self.todo}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ class Usage:
     cost: float | None = 0.0
     seconds: float = 0.0
     requests: int = 0
+    lost: int = 0
+    """Requests of which no answer came back: what they cost is not known."""
 
     def __add__(self, other: Usage) -> Usage:
         cost = None if self.cost is None or other.cost is None else self.cost + other.cost
@@ -23,4 +25,5 @@ class Usage:
             cost,
             self.seconds + other.seconds,
             self.requests + other.requests,
+            self.lost + other.lost,
         )

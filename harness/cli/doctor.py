@@ -341,7 +341,7 @@ class Doctor:
         cost = "at unknown cost" if usage.cost is None else f"for ${usage.cost:.4f}"
         if reply.failure:
             spent = f" (spent: {usage.sent + usage.received} tokens {cost})" if usage.sent else ""
-            return Check(role, "fail", reply.failure.message + spent)
+            return Check(role, "fail", reply.failure.message + spent, reply.failure.todo)
         tokens = f"{usage.sent} tokens sent, {usage.received} received"
         return Check(role, "ok", f"{model} answers after {usage.seconds:.1f} s, {tokens}, {cost}")
 

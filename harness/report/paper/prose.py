@@ -35,7 +35,7 @@ def write(campaign: CampaignData, document: Document, model: str, say: Callable[
     finally:
         agent.close()
     if reply.failure is not None:
-        raise CannotGoOn(f"--prose {model}: {reply.failure.message} Nothing was written.")
+        raise CannotGoOn(f"--prose {model}: {reply.failure} Nothing was written.")
     paragraphs = read(reply.text)
     if not paragraphs:
         said = clip(line(reply.text), 200) or "nothing"
