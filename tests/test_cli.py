@@ -365,8 +365,8 @@ def test_a_second_ctrl_c_stops_a_run_at_once_with_all_its_processes(empty):
     file.write_text(waiting + file.read_text())
     process = empty.start("run", "idea.json", *SCRIPTED)
     runs = empty.folder / "runs"
-    until(lambda: any(mark.read_text() for mark in runs.glob("small/.harness/executions/*/copy/here")))
-    pid = int(next(runs.glob("small/.harness/executions/*/copy/here")).read_text())
+    until(lambda: any(mark.read_text() for mark in runs.glob("small/.harness/executions/*/copy/**/here")))
+    pid = int(next(runs.glob("small/.harness/executions/*/copy/**/here")).read_text())
     assert "run 0 (the baseline): execution" in ask("status").output
     process.send_signal(signal.SIGINT)
     told(process, "Ctrl-C again stops at once")

@@ -295,14 +295,14 @@ def test_a_profile_that_is_not_there_is_refused_with_those_that_are(tmp_path):
 
 
 def test_a_folder_with_just_an_experiment_gets_the_default_contract(tmp_path):
-    for name in ("experiment.py", "plot.py", "data.csv", ".env"):
+    for name in ("experiment.py", "plot.py", "data.csv", ".vocab"):
         (tmp_path / name).write_text("")
     for name in ("run_0", "runs", "lib", "__pycache__"):
         (tmp_path / name).mkdir()
     (tmp_path / "link").symlink_to("data.csv")
     contract = load_contract(tmp_path)
-    assert contract == default_contract(tmp_path)
-    assert (contract.editable, contract.auxiliary, contract.files) == (["experiment.py"], ["plot.py"], ["data.csv", "lib"])
+    assert contract == default_contract(tmp_path).model_copy(update={"files": [".vocab", "data.csv", "lib", "link"]})
+    assert (contract.editable, contract.auxiliary) == (["experiment.py"], ["plot.py"])
     assert len(contract.not_judged) == 4
     assert contract.profile(None)[0] == ""
 
@@ -327,10 +327,9 @@ def test_campaigns_are_not_made_in_a_folder_that_the_contract_names(tmp_path):
     assert "lies in lab" in refusal(load_contract, folder, folder / "lab")
 
 
-@pytest.mark.parametrize("name", ["experiment.py", "experiment.toml", "data"])
-def test_a_link_that_the_contract_names_is_refused(tmp_path, name):
-    folder = experiment(tmp_path, 'files = ["data"]')
-    (folder / "data").write_text("1")
+@pytest.mark.parametrize("name", ["experiment.py", "experiment.toml"])
+def test_a_link_that_the_agent_would_edit_is_refused(tmp_path, name):
+    folder = experiment(tmp_path, "")
     (folder / name).rename(tmp_path / "elsewhere")
     (folder / name).symlink_to(tmp_path / "elsewhere")
     assert f"{name}: a link" in refusal(load_contract, folder)

@@ -203,7 +203,7 @@ def test_what_the_scorer_refuses_goes_back_to_the_agent(lab: Path) -> None:
 
 
 def test_what_the_scorer_refuses_is_found_in_the_smoke_test(lab: Path) -> None:
-    (lab / "experiment.toml").write_text(CONTRACT.replace("smoke = false", ""))
+    (lab / "experiment.toml").write_text(CONTRACT.replace("smoke = false", "smoke = true"))
     made = campaign(lab, [*BETTER, ("[guess, 0.0]", '[guess, "x"]')], max_attempts=1)
     end(made)
     (attempt,) = made.read_records()[1].attempts
@@ -213,7 +213,7 @@ def test_what_the_scorer_refuses_is_found_in_the_smoke_test(lab: Path) -> None:
 def test_a_smoke_test_may_be_scored_by_fewer_evals_than_a_run(lab: Path) -> None:
     (lab / "toylab" / "score.py").write_text(SCORER.replace('{"evals": "toy"}', '{"evals": "toy wide"}'))
     wide = '[[metric]]\nname = "width"\nsources = ["wide.width"]\n\n[profiles.toy]'
-    (lab / "experiment.toml").write_text(CONTRACT.replace("smoke = false", "").replace("[profiles.toy]", wide))
+    (lab / "experiment.toml").write_text(CONTRACT.replace("smoke = false", "smoke = true").replace("[profiles.toy]", wide))
     made = campaign(lab, BETTER)
     end(made)
     run = made.read_records()[1]
@@ -250,7 +250,7 @@ def test_only_regular_files_are_handed_over(lab: Path, instead: str, words: str)
 
 @pytest.mark.parametrize("scored", [True, False])
 @pytest.mark.parametrize(
-    "instead", ["out.symlink_to(Path.cwd().parents[3] / 'run_0')", "out.symlink_to(OUTSIDE)", "out.touch()"]
+    "instead", ["out.symlink_to(Path.cwd().parents[7] / 'run_0')", "out.symlink_to(OUTSIDE)", "out.touch()"]
 )
 def test_an_out_dir_that_was_replaced_is_not_followed(lab: Path, instead: str, scored: bool) -> None:
     """The link leads where an experiment cannot write; the harness, which files results by moving them, can."""
@@ -329,7 +329,7 @@ def prepared() -> list[str]:
 
 
 def test_data_are_prepared_once_for_each_settings_and_are_read_only_to_the_experiment(lab: Path) -> None:
-    (lab / "experiment.toml").write_text(PREPARED + CONTRACT.replace("smoke = false", ""))
+    (lab / "experiment.toml").write_text(PREPARED + CONTRACT.replace("smoke = false", "smoke = true"))
     write = "\ntry:\n    (Path(os.environ['HARNESS_LAB_CACHE']) / 'data.json').write_text('{\"aim\": 0}')\nexcept OSError:\n    pass\n"
     made = campaign(lab, [*BETTER, ("settings = {", write + "settings = {")])
     assert end(made).exit_code == 0

@@ -213,7 +213,8 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Any:
         shutil.copytree(ROOT / "saelab", folder / "saelab", ignore=shutil.ignore_patterns("__pycache__"))
         contract = unhurried((ROOT / "experiment.toml").read_text())
         for old, new in (
-            ('files = ["saelab"]', 'files = ["saelab", "given"]\nsmoke = false'),
+            ('files = ["saelab"]', 'files = ["saelab", "given"]'),
+            ("smoke = true", "smoke = false"),
             ("baseline_seeds = 10\nrun_seeds = [1, 3, 10]", "baseline_seeds = 1\nrun_seeds = [1]"),
         ):
             assert old in contract

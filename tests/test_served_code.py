@@ -72,7 +72,8 @@ def _campaign(root: Path, serve: str, *attempts: dict[str, Any]) -> tuple[Campai
     shutil.copy(ROOT / "experiment.py", folder)
     contract = unhurried((ROOT / "experiment.toml").read_text())
     for old, new in (
-        ('files = ["saelab"]', f'{serve}files = ["saelab"]\nsmoke = false'),
+        ('files = ["saelab"]', f'{serve}files = ["saelab"]'),
+        ("smoke = true", "smoke = false"),
         ("baseline_seeds = 10\nrun_seeds = [1, 3, 10]", "baseline_seeds = 1\nrun_seeds = [1]"),
     ):
         assert old in contract

@@ -60,11 +60,7 @@ class Change:
 def make_workspace(root: Path, files: Mapping[str, bytes], contract: Contract) -> Workspace:
     """Write `files` below `root`, which must not exist yet. Raises FileExistsError, OSError."""
     root.mkdir(mode=0o700, parents=True)
-    workspace = Workspace(
-        root=root,
-        editable=tuple(dict.fromkeys([*contract.editable, *contract.auxiliary])),
-        readable=tuple(contract.readable),
-    )
+    workspace = Workspace(root=root, editable=tuple(dict.fromkeys(contract.code)), readable=tuple(contract.readable))
     _write(root, files, workspace.editable)
     return workspace
 
@@ -116,7 +112,7 @@ def collect(workspace: Workspace, files: Mapping[str, bytes], contract: Contract
 def _compare(top: int, files: Mapping[str, bytes], contract: Contract) -> Change:
     change = Change()
     told: defaultdict[str, list[str]] = defaultdict(list)
-    own = dict.fromkeys([*contract.editable, *contract.auxiliary])
+    own = dict.fromkeys(contract.code)
     may_edit = " and ".join(own)
 
     for path in own:

@@ -15,7 +15,8 @@ from .. import __version__
 from . import recorded_baselines
 from .contract import CONTRACT_FILE, Contract, Profile, Setting, load_contract
 from .errors import CannotGoOn, InputError
-from .files import read_text, write_atomically
+from .experiment_folder import put_links, take_inventory
+from .files import read_text, remove, write_atomically
 from .idea import Idea
 from .journal import now, read_events
 from .layout import Layout
@@ -26,8 +27,6 @@ NOTES = "notes.txt"
 ATTEMPTS = "attempts"
 RESERVED = frozenset({RECORD_FILE, ATTEMPTS, "seeds", "controls", "frontier"})
 """Names in a run's folder that belong to the harness."""
-MAX_NAMED = 5  # links in one line
-MAX_COPIED = 100 * 10**6  # bytes of an experiment's folder; more is data, which belongs in a cache
 
 
 class Options(BaseModel):
@@ -145,13 +144,29 @@ class Campaign(Layout):
     @property
     def code(self) -> list[str]:
         """The files that the agent may edit."""
-        return [*self.contract.editable, *self.contract.auxiliary]
+        return self.contract.code
 
     @property
     def experiment_files(self) -> list[str]:
-        """Everything that a working copy holds."""
+        """Everything that a working copy holds and git keeps."""
         contract_file = [CONTRACT_FILE] if (self.root / CONTRACT_FILE).exists() else []
         return [*self.code, *self.contract.files, *contract_file]
+
+    @property
+    def linked(self) -> dict[str, str]:
+        """What a working copy links to where it lies on this machine, by its path in the copy."""
+        return dict(self.machine().get("linked", {}))
+
+    def put_links(self, folder: Path) -> None:
+        """Make in `folder` what a working copy holds and git does not: empty folders, and links."""
+        facts = self.facts()
+        put_links(folder, facts.get("empty_folders", []), facts.get("links", {}) | self.linked)
+
+    @property
+    def experiment(self) -> Path | None:
+        """The folder that the experiment was taken from, where this machine has it."""
+        folder = Path(self.machine().get("experiment", ""))
+        return folder if folder.is_absolute() and folder.is_dir() else None
 
     def read_records(self) -> list[Record]:
         """The records of all runs so far, in order."""
@@ -186,25 +201,21 @@ def create_campaign(
         if spec.settings and key not in spec.settings:
             raise InputError(f"--set {key}: profile {profile} has no such setting. It has: {', '.join(spec.settings)}.")
     given = recorded_baselines.find(experiment, contract, profile, options.baseline)
+    if shutil.which("git") is None:
+        raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.")
+    names = [*contract.code, *contract.files, CONTRACT_FILE]
+    inventory = take_inventory(experiment, names, contract.code)
+    root: Path | None = None
     try:
         out.mkdir(parents=True, exist_ok=True)
         root = _new_folder(out, idea.Name)
         campaign = Campaign(root)
         campaign.local.mkdir()
-        copied = [*contract.editable, *contract.auxiliary, *contract.files, CONTRACT_FILE]
-        pairs = [(experiment / name, root / name) for name in copied]
+        inventory.copy(experiment, root)
         if given is not None:
-            pairs.append((given / recorded_baselines.RUN_0, campaign.run_folder(0)))
-            pairs += [(each, campaign.given / each.name) for each in recorded_baselines.context(given)]
-        links = [link for source, target in pairs for link in _copy(source, target)]
-        if not (experiment / CONTRACT_FILE).exists():
-            links += [path for path in sorted(experiment.iterdir()) if path.is_symlink()]
-        if links:
-            more = f" and {len(links) - MAX_NAMED:,} more" if links[MAX_NAMED:] else ""
-            say(
-                f"Links do not go along with an experiment: {', '.join(map(str, links[:MAX_NAMED]))}{more}. Where it needs "
-                "one, put what it leads to in its place."
-            )
+            recorded_baselines.copy(given / recorded_baselines.RUN_0, campaign.run_folder(0))
+            for each in recorded_baselines.context(given):
+                recorded_baselines.copy(each, campaign.given / each.name)
         if session is not None:
             shutil.copyfile(session, campaign.replayed)
         write_atomically(campaign.idea_file, idea.model_dump_json(indent=1, exclude_none=True) + "\n")
@@ -214,12 +225,22 @@ def create_campaign(
             "created": now(),
             "options": options.model_dump(),
             "contract": contract.model_dump(),
+            "empty_folders": inventory.empty_folders,
+            "links": inventory.links,
         }
-        write_atomically(campaign.machine_file, json.dumps({"python": python}) + "\n")
-        write_atomically(campaign.options_file, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    except OSError as error:
+        machine = {"python": python, "experiment": str(experiment.resolve()), "linked": inventory.linked}
+        # In letters that every encoding has: a name may be any bytes.
+        write_atomically(campaign.machine_file, json.dumps(machine) + "\n")
+        write_atomically(campaign.options_file, json.dumps(facts, indent=1) + "\n")
+    except BaseException as error:
+        if root is not None:
+            remove(root)
+        if not isinstance(error, OSError):
+            raise
         problem = f"{error.filename or out}: cannot be written: {error.strerror}."
         raise CannotGoOn(f"{problem} `--out DIR` names another folder for campaigns.") from error
+    for sentence in inventory.sentences:
+        say(sentence)
     return campaign
 
 
@@ -232,21 +253,3 @@ def _new_folder(out: Path, name: str) -> Path:
             return root
         except FileExistsError:
             number += 1
-
-
-def _copy(source: Path, target: Path) -> list[Path]:
-    """Copy a file or a folder, without caches and anything hidden; its size is bounded. Returns the links, left out too."""
-    if source.is_symlink():
-        return [source]
-    if source.is_dir():
-        size = sum(f.lstat().st_size for f in source.rglob("*") if not f.is_symlink())
-        if size > MAX_COPIED:
-            raise InputError(
-                f"{source}: {size / 1e6:.0f} MB. An experiment's folder is copied into each campaign; keep data elsewhere."
-            )
-        shown = (each for each in sorted(source.iterdir()) if not each.name.startswith(".") and each.name != "__pycache__")
-        return [link for child in shown for link in _copy(child, target / child.name)]
-    if source.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    return []

@@ -6,6 +6,7 @@ judged.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import tokenize
@@ -18,8 +19,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from .errors import InputError
+from .experiment_folder import top_level
 from .files import read_text
-from .layout import Layout, layouts
 
 CONTRACT_FILE = "experiment.toml"
 ENTRY = "experiment.py"
@@ -231,7 +232,7 @@ class Contract(_Part):
     auxiliary: list[str] = []
     """Files that the agent may edit and that no run executes (plots): a change to them alone is no change."""
     files: list[str] = []
-    """Files and folders that go along and that nobody may edit."""
+    """Files and folders that go along and that nobody may edit; where the contract does not say it, all that is there."""
     readable: list[str] = []
     """Of `files`, those that are shown to the agent in full."""
     judged: list[str] = []
@@ -241,7 +242,7 @@ class Contract(_Part):
     """What the agent needs to know of `files`, shown in the brief."""
     environment: list[str] = []
     """Names of the person's environment variables that the experiment gets. Never keys."""
-    smoke: bool = True
+    smoke: bool = False
     """The experiment honours HARNESS_SMOKE=1 and ends in seconds."""
     seed: int = Field(default=0, ge=0)
     training_log: str = "train_log.jsonl"
@@ -299,7 +300,7 @@ class Contract(_Part):
                 raise ValueError(f"{name} is the name or a source of two metrics")
         if not self.editable:
             raise ValueError("editable names no file")
-        for path in self.readable:
+        for path in self.readable if "files" in self.model_fields_set else ():
             if not any(PurePosixPath(path).is_relative_to(along) for along in self.files):
                 raise ValueError(f"readable: {path} is not in files")
         if self.default_profile and self.default_profile not in self.profiles:
@@ -317,6 +318,11 @@ class Contract(_Part):
                 if name not in profile.settings:
                     raise ValueError(f"profiles.{profile_name}.frontier: {name} is not one of the settings")
         return self
+
+    @property
+    def code(self) -> list[str]:
+        """The files that the agent may edit."""
+        return [*self.editable, *self.auxiliary]
 
     @property
     def primary(self) -> Metric | None:
@@ -378,11 +384,16 @@ def load_contract(folder: Path, out: Path | None = None) -> Contract:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. --experiment names a folder with {ENTRY}.")
     path = folder / CONTRACT_FILE
+    code = {CONTRACT_FILE}
     if not path.exists():
-        contract = default_contract(folder, out)
+        contract = default_contract(folder)
+        contract = contract.model_copy(update={"files": top_level(folder, code.union(contract.code), out)})
     else:
         try:
-            contract = Contract.model_validate(tomllib.loads(read_text(path)))
+            data = tomllib.loads(read_text(path))
+            contract = Contract.model_validate(data)
+            if "files" not in data:
+                contract = Contract.model_validate(data | {"files": top_level(folder, code.union(contract.code), out)})
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}. Make it a file that can.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -391,15 +402,19 @@ def load_contract(folder: Path, out: Path | None = None) -> Contract:
             raise InputError(f"{path}: nested too deep to be a contract.") from error
         except ValidationError as error:
             raise InputError(f"{path}: {_explain(error)}") from error
-    for name in [*contract.editable, *contract.files]:
-        if not (folder / name).exists():
+    there = [name for name in contract.editable if (folder / name).exists()]
+    # The agent may be meant to make one; what is executed has to be there.
+    missing = [name for name in contract.editable if name not in there and (not there or name in contract.command)]
+    for name in [*missing, *contract.files]:
+        if not os.path.lexists(folder / name):
             hint = " `harness init DIR` makes an experiment." if name == ENTRY else ""
             raise InputError(f"{folder / name}: no such file; the contract names it.{hint}")
-    for name in [CONTRACT_FILE, *contract.editable, *contract.auxiliary, *contract.files]:
+    for name in [CONTRACT_FILE, *contract.code]:
         if (folder / name).is_symlink():
-            raise InputError(f"{folder / name}: a link, which is not copied into a campaign. Put the file itself there.")
-        if name in contract.editable:
-            _check_text(folder / name)
+            raise InputError(f"{folder / name}: a link, which an agent cannot edit. Put the file itself there.")
+    for name in contract.editable:
+        _check_text(folder / name)
+    for name in contract.files:
         if out is not None and out.resolve().is_relative_to((folder / name).resolve()):
             raise InputError(
                 f"--out {out}: lies in {name}, which is copied into each campaign with all that it holds. Choose a folder "
@@ -428,25 +443,10 @@ def _check_text(path: Path) -> None:
         ) from error
 
 
-def default_contract(folder: Path, out: Path | None = None) -> Contract:
-    """What applies to a folder with just `experiment.py`: every other file goes along, `plot.py` may be edited too.
-
-    Links do not go along, and neither do campaigns: `out` and whatever else holds some.
-    """
-    skip = {ENTRY, "plot.py", "runs", "__pycache__"}
-    along = [
-        path.name
-        for path in sorted(folder.iterdir())
-        if path.name not in skip
-        and not path.name.startswith((".", "run_"))
-        and not path.is_symlink()
-        and not (out is not None and path.resolve() == out.resolve())
-        and not (Layout(path).options_file.exists() or layouts(path))
-    ]
+def default_contract(folder: Path) -> Contract:
+    """What applies to a folder with just `experiment.py`: `plot.py` may be edited too."""
     plot = folder / "plot.py"
-    return Contract(
-        editable=[ENTRY], auxiliary=[plot.name] if plot.is_file() and not plot.is_symlink() else [], files=along, smoke=False
-    )
+    return Contract(editable=[ENTRY], auxiliary=[plot.name] if plot.is_file() and not plot.is_symlink() else [])
 
 
 def _explain(error: ValidationError) -> str:

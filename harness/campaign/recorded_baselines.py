@@ -6,10 +6,13 @@ the agent. The experiment's own folder may be one. No verdict of "improved" rest
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 from .contract import CONTRACT_FILE, Contract, Profile
 from .errors import InputError
+from .experiment_folder import MAX_FILE, RUN_FOLDER
 from .protocols import EVAL_FOLDER, FINAL_INFO
 
 RUN_0 = "run_0"
@@ -39,10 +42,20 @@ def find(experiment: Path, contract: Contract, profile: str, asked: str | None) 
     return None
 
 
+def copy(source: Path, target: Path) -> None:
+    """Copy results. What is larger beside them (checkpoints) stays where it is, and so do links."""
+    for folder, _, names in os.walk(source):
+        for path in (Path(folder, name) for name in names):
+            if path.is_file() and not path.is_symlink() and (path.stat().st_size <= MAX_FILE or path.name == FINAL_INFO):
+                goal = target / path.relative_to(source)
+                goal.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, goal)
+
+
 def context(folder: Path) -> list[Path]:
     """What else a folder of baselines holds. Other runs (`run_1`) are those of a campaign."""
     beside = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in beside if not path.name.startswith("run_") and _has_results(path)]
+    return [path for path in beside if not RUN_FOLDER.fullmatch(path.name) and _has_results(path)]
 
 
 def _has_results(folder: Path) -> bool:

@@ -14,9 +14,10 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import CannotGoOn
 from .files import sync, write_atomically
@@ -32,7 +33,17 @@ _AS_TEXT = ("--no-color", "--no-ext-diff", "--no-textconv")
 _ID = re.compile(r"[0-9a-f]{40}")
 _LOCK_ENDS = 0.8
 """Seconds in which a git that lives has let go of a lock."""
+_EXECUTABLE = "100755"
+_AT_ONCE = 20 * 10**6  # bytes of contents that are in memory at a time
 _REMEMBERED = 100_000  # bytes of a file: code is read again and again, data is not
+
+
+class _Entry(NamedTuple):
+    """A file in a commit."""
+
+    mode: str
+    blob: str
+    size: int
 
 
 class Repository:
@@ -44,7 +55,7 @@ class Repository:
         # An index of the harness's own: the other one is whoever's looks at the folder while a campaign runs.
         self._index, self._persons_index = local / "index", root / ".git" / "index"
         self._pending = local / "checkout.json"
-        self._trees: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
+        self._trees: dict[tuple[str, tuple[str, ...]], dict[str, _Entry]] = {}
         self._known: dict[str, bytes] = {}
         self._git = Git(root, self._index.absolute())
 
@@ -64,31 +75,43 @@ class Repository:
         return found or None
 
     def commit(
-        self, step: str, message: str, files: Mapping[str, bytes], on_disk: Iterable[str] = (), keep: Container[str] = ()
+        self,
+        step: str,
+        message: str,
+        files: Mapping[str, bytes | None],
+        on_disk: Iterable[str] = (),
+        keep: Container[str] = (),
     ) -> str:
-        """Commit `files` (content, written to the work tree too but for those in `keep`) and the files `on_disk` (paths).
-        Returns the id.
+        """Commit `files` (content, written to the work tree too but for those in `keep`; None removes a file) and the files
+        `on_disk` (paths). Returns the id.
 
         Of those on the disk what git does not take is left out: see `takes`, and what cannot be read.
         """
         head = self.head
+        before = self._entries(head, files) if head else {}
         # From the last commit and not from the work tree: what a person edited there gets in only by its name.
         self._git.text("read-tree", head or "--empty")
-        rows = [(path, self._git.text("hash-object", "-w", "--stdin", stdin=content)) for path, content in files.items()]
+        rows = [
+            (_mode(self._root / path, before.get(path)), self._git.text("hash-object", "-w", "--stdin", stdin=content), path)
+            for path, content in files.items()
+            if content is not None
+        ]
+        gone = [path for path, content in files.items() if content is None and path in before]
+        rows += [("0", "0" * 40, path) for path in gone]
         paths = [path for path in on_disk if takes(path) and os.access(self._root / path, os.R_OK)]
         if paths:
             quoted = "".join(f"{_quoted(path)}\n" for path in paths)
             blobs = self._git.text("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=quoted)
-            rows += zip(paths, blobs.splitlines(), strict=True)
-        self._git.text(
-            "update-index", "-z", "--index-info", stdin="".join(f"100644 {blob}\t{path}\0" for path, blob in rows)
-        )
+            modes = [_mode(self._root / path, None) for path in paths]
+            rows += zip(modes, blobs.splitlines(), paths, strict=True)
+        listed = "".join(f"{mode} {blob}\t{path}\0" for mode, blob, path in rows)
+        self._git.text("update-index", "-z", "--index-info", stdin=listed)
         parent = ["-p", head] if head else []
         # Until `_check_out` no branch names the commit: a crash leaves objects that nothing refers to.
         new = self._git.text(
             "commit-tree", self._git.text("write-tree"), *parent, stdin=f"{clean(message)}\n\n{_TRAILER}{step}\n"
         )
-        self._check_out(new, [path for path in files if path not in keep])
+        self._check_out(new, [path for path in files if path not in keep and (files[path] is not None or path in before)])
         return new
 
     def tag(self, name: str, commit: str) -> None:
@@ -111,13 +134,31 @@ class Repository:
 
     def blobs(self, commit: str, paths: Iterable[str]) -> dict[str, str]:
         """The id of the content at `commit` of each file in `paths` (files or folders): equal ids are equal contents."""
+        return {path: entry.blob for path, entry in self._entries(commit, paths).items()}
+
+    def write_to(self, folder: Path, commit: str, paths: Iterable[str]) -> None:
+        """Write `paths` (files or folders) as they are at `commit` into `folder`; not all are in memory at a time."""
+        made: set[Path] = set()
+        for batch in _batches(self._entries(commit, paths)):
+            contents = self._contents(list({entry.blob: None for entry in batch.values()}))
+            for path, entry in batch.items():
+                target = folder / path
+                if target.parent not in made:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    made.add(target.parent)
+                target.write_bytes(contents[entry.blob])
+                if entry.mode == _EXECUTABLE:
+                    target.chmod(0o755)
+
+    def _entries(self, commit: str, paths: Iterable[str]) -> dict[str, _Entry]:
         wanted = tuple(paths)
         if not wanted:
             return {}
         if (commit, wanted) in self._trees:
             return dict(self._trees[commit, wanted])
-        rows = self._git.text("ls-tree", "-r", "-z", commit, "--", *wanted).split("\0")
-        found = {path: about.split()[2] for about, _, path in (row.partition("\t") for row in rows if row)}
+        rows = self._git.text("ls-tree", "-r", "-l", "-z", commit, "--", *wanted).split("\0")
+        split = ((about.split(), path) for about, _, path in (row.partition("\t") for row in rows if row))
+        found = {path: _Entry(about[0], about[2], int(about[3])) for about, path in split}
         if _ID.fullmatch(commit):  # what an id names never changes
             self._trees[commit, wanted] = found
         return dict(found)
@@ -204,11 +245,17 @@ class Repository:
         # Before the branch moves: from then on, until all is written, the work tree looks as if a person had edited it.
         write_atomically(self._pending, json.dumps({"commit": commit, "paths": paths}))
         self._git.text("update-ref", _BRANCH, commit)
-        for path, content in self.files(commit, paths).items():
+        contents = self.files(commit, paths)
+        for path in paths:
+            if path not in contents:
+                (self._root / path).unlink(missing_ok=True)
+        for path, content in contents.items():
             file = self._root / path
             file.parent.mkdir(parents=True, exist_ok=True)
             beside = file.with_name(f".{file.name}.new")
             beside.write_bytes(content)
+            if file.exists():
+                shutil.copymode(file, beside)
             beside.replace(file)
         # The one that `git status` looks at. Who holds its lock for long, an editor of a commit's message, has it as it was.
         with suppress(CannotGoOn):
@@ -238,6 +285,25 @@ def takes(path: str) -> bool:
 def _quoted(path: str) -> str:
     """`path` as git reads it among lines, whatever its bytes."""
     return '"' + "".join(chr(b) if chr(b).isalnum() and b < 128 else f"\\{b:03o}" for b in os.fsencode(path)) + '"'
+
+
+def _batches(entries: Mapping[str, _Entry]) -> Iterator[dict[str, _Entry]]:
+    batch: dict[str, _Entry] = {}
+    size = 0
+    for path, entry in entries.items():
+        if batch and size + entry.size > _AT_ONCE:
+            yield batch
+            batch, size = {}, 0
+        batch[path] = entry
+        size += entry.size
+    yield batch
+
+
+def _mode(file: Path, known: _Entry | None) -> str:
+    """The mode that git keeps of a file: that of the file, or of the one committed before it."""
+    if file.is_file() and not file.is_symlink():
+        return _EXECUTABLE if file.stat().st_mode & 0o111 else "100644"
+    return known.mode if known else "100644"
 
 
 def _content(file: Path) -> bytes | None:

@@ -68,9 +68,9 @@ class Attempts(CampaignPart):
         commit, folder = self._opened.first_commit, self._campaign.run_folder(0)
         failure = self._execute(PlannedExecution("run_0/execute", commit, 0, 0, self._own, folder, folder))
         if failure is None:
-            code = self._repository.files(commit, self._campaign.experiment_files)
+            code = self._repository.blobs(commit, self._campaign.experiment_files)
             cache_entry = baseline_cache.entry(
-                code, self._campaign.contract, self._options, self._journal.result("environment")
+                code, self._campaign.linked, self._campaign.contract, self._options, self._journal.result("environment")
             )
             # One that fails is named in the baseline's record and does not stop the campaign.
             for seed in self._campaign.seeds(self._campaign.spec(self._options.profile).baseline_seeds)[1:]:

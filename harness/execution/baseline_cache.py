@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..campaign.campaign import Options
 from ..campaign.contract import Contract
+from ..campaign.experiment_folder import fingerprint
 from ..campaign.files import remove, sync
 from ..campaign.paths import cache_folder
 
@@ -23,10 +24,14 @@ LARGEST = 1_000_000  # bytes of a file; checkpoints are not kept
 _OF_THE_AGENT = ("agent", "model")
 
 
-def entry(code: Mapping[str, bytes], contract: Contract, options: Options, environment: Mapping[str, str]) -> Path:
-    """Where the results of this baseline are kept. `code` is every file of its working copy."""
+def entry(
+    code: Mapping[str, str], linked: Mapping[str, str], contract: Contract, options: Options, environment: Mapping[str, str]
+) -> Path:
+    """Where the results of this baseline are kept. `code` has the id of every file of its working copy, `linked` what is
+    linked there: of these path, size and time tell that they changed."""
     facts = {
-        "code": {path: hashlib.sha256(content).hexdigest() for path, content in code.items()},
+        "code": dict(code),
+        "linked": list(fingerprint(linked)),
         "contract": contract.model_dump(),
         "profile": options.profile,
         "overrides": options.overrides,

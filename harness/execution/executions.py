@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +16,7 @@ from pathlib import Path
 from ..campaign.campaign import RESERVED
 from ..campaign.contract import Contract, LimitsSpec, Setting
 from ..campaign.errors import CannotGoOn, Interrupted
-from ..campaign.files import make_writable, remove, walk, write_files
+from ..campaign.files import make_writable, read_bounded, remove, walk
 from ..campaign.layout import layouts
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import without_local_paths
@@ -38,7 +39,7 @@ from ..campaign.protocols import (
 from ..campaign.repository import takes
 from ..campaign.text import shown
 from ..results.result_files import CLOCK_GRAIN, summary_file
-from . import coverage
+from . import coverage, working_copy
 from .baseline_cache import root as baseline_cache_root
 from .environment import describe_environment
 from .executors import RepeatedExecution
@@ -112,22 +113,51 @@ class Executions(CampaignPart):
         What it hands over is then scored. `watched` are statements of which is noted whether they ran.
         """
         place = self._campaign.execution(step)
-        home, copy, scratch = place / "job", place / "copy", place / "scratch"
-        out_dir, noted = copy / f"run_{run}", scratch / "coverage"
-        mark = place / "begun"
-        job = self._job(copy, scratch, run, variant)
+        job = self._job(place, run, variant)
+        outcome = self._outcome(step, commit, job, variant, watched)
+        if outcome.ended == "crashed" and self._makes_out_dir_itself(job, place / "job" / outcome.log):
+            self.forget(step)
+            self._view.say(f"{job.out_dir.name} was there already when the experiment made it: executed again without it")
+            outcome = self._outcome(step, commit, job, variant, watched)
+        log, out_dir, noted, mark = place / "job" / outcome.log, job.out_dir, job.scratch / "coverage", place / "begun"
+        make_writable(place)  # what the experiment made unreadable is evidence all the same
+        missing = working_copy.why_missing(outcome.why, job.folder, self._campaign.experiment)
+        outcome = replace(outcome, why="; ".join(filter(None, [outcome.why, missing])))
+        outcome = without_local_paths(outcome, log, job)
+        ended = place / "ended"
+        ended.touch()
+        begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
+        spoiled = self._changed("executed", variant, joined=True)
+        if not (is_real(out_dir, place) and out_dir.is_dir()):
+            if os.path.lexists(out_dir):
+                spoiled = f"{out_dir.name}: the out_dir was replaced by a link or a file, so nothing in it is the run's."
+            out_dir = place / "nothing"
+            out_dir.mkdir(exist_ok=True)
+        remarks = self._take_in(job.folder, out_dir, commit, begun)
+        scoring = None
+        if outcome.ended == "ok" and not spoiled and self._campaign.contract.scorer:
+            scoring = self._score(place / "scoring", commit, out_dir, variant)
+        return ExecutionResult(outcome, out_dir, log, noted, begun, scoring, spoiled, remarks)
+
+    def _outcome(
+        self, step: str, commit: str, job: Job, variant: Variant, watched: Mapping[str, Sequence[coverage.Lines]] | None
+    ) -> Outcome:
+        """How `job` ended, executed now or already being executed."""
+        place = self._campaign.execution(step)
+        home = place / "job"
 
         def begin() -> Execution:
             self.forget(step)
-            write_files(copy, self._repository.files(commit, self._campaign.experiment_files))
-            out_dir.mkdir(parents=True)
+            working_copy.make(place / "copy", self._campaign, self._repository, commit)
+            if not self._makes_out_dir.exists():
+                job.out_dir.mkdir()
             for name in ("home", "tmp"):
-                (scratch / name).mkdir(parents=True)
+                (job.scratch / name).mkdir(parents=True)
             # Files as marks, because times of files come from the file system's clock, which may not be this machine's.
-            mark.touch()
+            (place / "begun").touch()
             if not watched:
                 return self._executor.submit(job, home)
-            told = coverage.plant(noted.resolve(), job.folder, watched, job.environment)
+            told = coverage.plant((job.scratch / "coverage").resolve(), job.folder, watched, job.environment)
             return self._executor.submit(replace(job, environment=told), home)
 
         execution = RepeatedExecution(self._executor, home, begin)
@@ -138,21 +168,20 @@ class Executions(CampaignPart):
         if outcome.ended == "stopped":
             self.forget(step)
             raise Interrupted("stopped")
-        make_writable(place)  # what the experiment made unreadable is evidence all the same
-        outcome = without_local_paths(outcome, home / outcome.log, job)
-        ended = place / "ended"
-        ended.touch()
-        begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
-        spoiled = self._changed("executed", variant, joined=True)
-        if not (is_real(out_dir, place) and out_dir.is_dir()):
-            spoiled = f"{out_dir.name}: the out_dir was replaced by a link or a file, so nothing in it is the run's."
-            out_dir = place / "nothing"
-            out_dir.mkdir(exist_ok=True)
-        remarks = self._take_in(copy, out_dir, commit, begun)
-        scoring = None
-        if outcome.ended == "ok" and not spoiled and self._campaign.contract.scorer:
-            scoring = self._score(place / "scoring", commit, out_dir, variant)
-        return ExecutionResult(outcome, out_dir, home / outcome.log, noted, begun, scoring, spoiled, remarks)
+        return outcome
+
+    @property
+    def _makes_out_dir(self) -> Path:
+        """Is there where the experiment makes its out_dir itself and takes none that is there (`os.makedirs(out_dir)`)."""
+        return self._campaign.local / "makes_out_dir"
+
+    def _makes_out_dir_itself(self, job: Job, log: Path) -> bool:
+        """Whether the experiment failed because its out_dir was there. That is remembered."""
+        name, end = rf"\b{job.out_dir.name}\b", read_bounded(log, 10_000, from_end=True)[0].decode(errors="replace")
+        if self._makes_out_dir.exists() or not re.search(rf"File exists.*{name}|{name}.*File exists", end):
+            return False
+        self._makes_out_dir.touch()
+        return True
 
     def _take_in(self, copy: Path, out_dir: Path, commit: str, begun: float) -> tuple[str, ...]:
         """Move a summary into `out_dir` that the experiment wrote beside its code or into a folder of its own choice, where
@@ -220,7 +249,7 @@ class Executions(CampaignPart):
     def _serve(self, commit: str, variant: Variant, place: Path, handed: Path) -> ServedCode:
         """Start the code of `commit` in `place`."""
         contract, limits = self._campaign.contract, self._limits
-        job = self._job(place / "copy", place / "scratch", 0, variant)
+        job = self._job(place, 0, variant)
         command = [filled(part, {"{out_dir}": HANDED}) for part in contract.serve]
         command[0] = self.python if command[0] in ("python", "python3") else command[0]
         within = Limits(
@@ -231,8 +260,8 @@ class Executions(CampaignPart):
             processes=limits.processes,
         )
         job = replace(job, command=tuple(command), limits=within, abort=(), training_log=None, network=False)
-        code = self._repository.files(commit, self._campaign.experiment_files)
-        return ServedCode(self._executor, place, job, code, handed)
+        make = partial(working_copy.make, place / "copy", self._campaign, self._repository, commit)
+        return ServedCode(self._executor, place, job, make, handed)
 
     def describe_environment(self) -> dict[str, str]:
         """What numbers depend on besides the code."""
@@ -245,8 +274,9 @@ class Executions(CampaignPart):
     def command(self, run: int) -> list[str]:
         return [filled(part, {"{out_dir}": f"run_{run}"}) for part in self._campaign.contract.command]
 
-    def _job(self, copy: Path, scratch: Path, run: int, variant: Variant) -> Job:
-        contract = self._campaign.contract
+    def _job(self, place: Path, run: int, variant: Variant) -> Job:
+        contract, scratch = self._campaign.contract, place / "scratch"
+        copy = working_copy.folder_of(place / "copy", self._campaign.experiment)
         command = self.command(run)
         if command[0] in ("python", "python3"):
             command[0] = self.python

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from ..campaign.files import remove, write_files
+from ..campaign.files import remove
 from ..campaign.protocols import HANDED, Executor, Job
 
 
 class ServedCode:
     """Runs from when it is made to `end`."""
 
-    def __init__(self, executor: Executor, place: Path, job: Job, code: Mapping[str, bytes], handed: Path) -> None:
-        """`place` is a folder for it alone, and the job's folder in it. One that is there already is gone on with."""
+    def __init__(self, executor: Executor, place: Path, job: Job, make: Callable[[], None], handed: Path) -> None:
+        """`place` is a folder for it alone, and the job's folder in it, which `make` makes. What is there already is gone on
+        with."""
         self.folder, self._place = job.folder, place
         home = place / "job"
         execution = executor.attach(home) if home.exists() else None
         if execution is None:
             remove(place)
-            write_files(job.folder, code)
+            make()
             # A copy: what is scored must stay as it was handed over, whatever the code does to its own.
             shutil.copytree(handed, job.folder / HANDED)
             for name in ("home", "tmp"):

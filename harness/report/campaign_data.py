@@ -201,7 +201,7 @@ def read_campaign_data(layout: Layout) -> CampaignData:
 def change_between(campaign: CampaignData, old: Record, new: Record) -> Change:
     """What differs in the code of two runs."""
     contract = campaign.contract
-    return _difference(campaign.status.folder, old.commit, new.commit, [*contract.editable, *contract.auxiliary])
+    return _difference(campaign.status.folder, old.commit, new.commit, contract.code)
 
 
 def end_of(path: Path) -> str:
@@ -218,7 +218,7 @@ class _Reader:
         self._layout = layout
         self._contract = contract
         self._log = contract.training_log
-        self._code = [*contract.editable, *contract.auxiliary]
+        self._code = contract.code
         self._records = records
         self._results = {event["step"]: event["result"] for event in events if event["event"] == "done"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -304,10 +305,12 @@ class Recorder(CampaignPart):
             seconds=round(seconds, 3),
         )
 
-    def _code_of(self, record: Record) -> dict[str, bytes]:
-        return self._repository.files(record.commit, self._campaign.code)
+    def _code_of(self, record: Record) -> dict[str, bytes | None]:
+        """The code of a run; None for a file that it has not and a later run may have made."""
+        code = self._repository.files(record.commit, self._campaign.code)
+        return {path: code.get(path) for path in self._campaign.code}
 
-    def _commit(self, step: str, title: str, run: int, code: dict[str, bytes]) -> str:
+    def _commit(self, step: str, title: str, run: int, code: Mapping[str, bytes | None]) -> str:
         """Results, record, notes and journal, with `code` put in place; what a person edited meanwhile stays."""
         campaign = self._campaign
         root = campaign.root

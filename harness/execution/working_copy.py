@@ -1,0 +1,86 @@
+"""The working copy of an execution: the experiment as it is at a commit, in a folder of its own.
+
+Relative paths that lead out of the experiment's folder (`../../data`) lead to the same from its copy: the copy lies in
+folders called like those that the experiment lies in, and these link to what is there. They hold too what is one level
+lower, where they have nothing of that name: AI-Scientist executes runs one level deeper than it keeps its templates, whose
+paths are written for that.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..campaign.campaign import Campaign
+from ..campaign.repository import Repository
+from ..campaign.text import shown
+
+LEVELS = 3
+"""Folders above the experiment's that its copy has too."""
+MAX_BESIDE = 2_000
+"""Entries of one of them that are linked; a folder with more (of all users, of temporary files) is left out."""
+_MISSING = re.compile(r"No such file or directory: b?(['\"])(.+?)\1")
+
+
+def folder_of(place: Path, experiment: Path | None) -> Path:
+    """The folder of a working copy in `place`, which is for it and what lies around it."""
+    return place.joinpath(*_around(experiment), experiment.name if experiment else "experiment")
+
+
+def make(place: Path, campaign: Campaign, repository: Repository, commit: str) -> None:
+    """Make the working copy of `commit` in `place`, which does not exist."""
+    experiment = campaign.experiment
+    folder = folder_of(place, experiment)
+    folder.mkdir(parents=True)
+    repository.write_to(folder, commit, campaign.experiment_files)
+    campaign.put_links(folder)
+    if experiment is not None:
+        _put_around(folder, experiment)
+
+
+def why_missing(said: str, folder: Path, experiment: Path | None) -> str:
+    """Where an experiment did not find a file in its working copy that is there in its own folder: why, and what to do."""
+    found = _MISSING.search(said)
+    if found is None or experiment is None:
+        return ""
+    path = found[2]
+    there = experiment / path
+    if (folder / path).exists() or not there.exists():
+        return ""
+    if there.resolve().is_relative_to(experiment):
+        return f"{shown(path)} stays behind when the experiment is copied; `harness doctor` says why. Give it another name"
+    return (
+        f"{shown(path)} is there from the experiment's own folder and not from the working copy in which it is executed. "
+        "Name it by its absolute path, or put it into the experiment's folder"
+    )
+
+
+def _around(experiment: Path | None) -> list[str]:
+    return [parent.name for parent in reversed(_parents(experiment)) if parent.name] if experiment else []
+
+
+def _parents(experiment: Path) -> list[Path]:
+    return list(experiment.parents)[:LEVELS]
+
+
+def _put_around(folder: Path, experiment: Path) -> None:
+    lower: dict[str, Path] = {}
+    inner, outer = experiment, folder
+    for parent in _parents(experiment):
+        outer = outer.parent
+        here = {entry.name: Path(entry.path) for entry in _entries(parent)}
+        for name, to in (lower | here).items():
+            if name != inner.name:
+                (outer / name).symlink_to(to)
+        inner, lower = parent, here
+
+
+def _entries(folder: Path) -> Iterable[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except OSError:
+        return []
+    return found if len(found) <= MAX_BESIDE else []

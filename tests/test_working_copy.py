@@ -1,0 +1,258 @@
+"""The working copy is the experiment: what is in its folder goes along, and paths lead where they lead by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.campaign import experiment_folder
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.contract import load_contract
+from harness.campaign.errors import CannotGoOn, InputError
+from harness.campaign.experiment_folder import take_inventory
+from harness.campaign.idea import Idea
+from harness.campaign.journal import Journal
+from harness.campaign.open_campaign import OpenCampaign
+from harness.campaign.protocols import Silent
+from harness.campaign.stop import Stop
+from harness.execution.executions import ExecutionResult, Executions, Variant
+from harness.execution.executors import find_executor
+from harness.report.recorder import Recorder
+
+IDEA = Idea(Name="theirs", Title="Their idea", Experiment="Do it.")
+BEGINNING = "import json, os, pathlib, subprocess, sys\nout = sys.argv[-1].partition('=')[2]\n"
+END = "\nos.makedirs(out, exist_ok=True)\njson.dump({'loss': 1}, open(out + '/final_info.json', 'w'))\n"
+
+Execute = Callable[..., ExecutionResult]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An experiment deep in a project, as AI-Scientist's templates lie."""
+    folder = tmp_path / "home" / "project" / "templates" / "theirs"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def write(folder: Path, code: str = "", end: str = END) -> None:
+    (folder / "experiment.py").write_text(BEGINNING + textwrap.dedent(code) + end)
+
+
+def create(folder: Path, said: list[str] | None = None) -> Campaign:
+    say = said.append if said is not None else lambda line: None
+    return create_campaign(folder.parents[2] / "out", IDEA, folder, Options(), python=sys.executable, say=say)
+
+
+@pytest.fixture
+def execute(folder: Path) -> Execute:
+    """Executes the untouched experiment, as run 0 or another."""
+
+    def execute(code: str = "", end: str = END, run: int = 0, name: str = "run_0/execute") -> ExecutionResult:
+        write(folder, code, end)
+        campaign = create(folder)
+        opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())
+        executions = Executions(opened, find_executor("local"))
+        Recorder(opened, executions).start()
+        return executions.execute(name, opened.first_commit, run, Variant(0))
+
+    return execute
+
+
+def ended(result: ExecutionResult) -> tuple[str, str]:
+    return (result.outcome.ended, "" if result.outcome.ended == "ok" else result.outcome.why)
+
+
+def test_all_that_is_in_the_folder_goes_along(folder: Path, execute: Execute) -> None:
+    for name in ("run_utils.py", "run_data/a.txt", "data/.vocab.json", ".config", "run_1x"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("ONE = 1\n")
+    (folder / "tools").mkdir()
+    (folder / "tools" / "score.sh").write_text("#!/bin/sh\necho 1\n")
+    (folder / "tools" / "score.sh").chmod(0o755)
+    (folder / "out" / "plots").mkdir(parents=True)
+    (folder / "data" / "link").symlink_to("a.txt")
+    (folder / "data" / "a.txt").write_text("here")
+    (folder / "up").symlink_to(folder / "data", target_is_directory=True)
+    Path(os.fsdecode(os.fsencode(folder) + b"/donn\xe9es.csv")).write_text("1,2")
+    result = execute(
+        """
+        import run_utils
+        assert open("run_data/a.txt").read() == open("data/.vocab.json").read() == open(".config").read() == open("run_1x").read()
+        assert subprocess.run(["./tools/score.sh"], capture_output=True).stdout == b"1\\n"
+        assert os.listdir("out/plots") == []
+        assert open("data/link").read() == open("up/a.txt").read() == "here"
+        open("data/a.txt", "w").write("its own")
+        assert open("up/link").read() == "its own"
+        assert open(b"donn\\xe9es.csv").read() == "1,2"
+        """
+    )
+    assert ended(result) == ("ok", "")
+    assert (folder / "data" / "a.txt").read_text() == "here"
+
+
+@pytest.mark.parametrize("run", [0, 1])
+def test_paths_that_lead_out_of_the_folder_lead_where_they_do_by_hand(folder: Path, execute: Execute, run: int) -> None:
+    project = folder.parents[1]
+    (project / "data").mkdir()
+    (project / "data" / "train.bin").write_bytes(b"12")
+    (project / "common.py").write_text("ONE = 1\n")
+    (folder.parent / "beside.py").write_text("TWO = 2\n")
+    (project.parent / "far").write_text("3")
+    result = execute(
+        f"""
+        root = "../../data" if {run} == 0 else "../../../data"  # as AI-Scientist's nanoGPT does
+        assert open(os.path.join(root, "train.bin"), "rb").read() == b"12"
+        sys.path += ["../..", ".."]
+        import common, beside
+        assert (pathlib.Path(__file__).resolve().parents[2] / "data" / "train.bin").exists()
+        assert open("../../../far").read() == "3"
+        try:
+            open("../../data/train.bin", "w")
+        except OSError:
+            pass
+        """,
+        run=run,
+    )
+    assert ended(result) == ("ok", "")
+    assert (project / "data" / "train.bin").read_bytes() == b"12"
+
+
+def test_a_file_that_only_the_experiments_own_folder_leads_to_is_explained(folder: Path, execute: Execute) -> None:
+    (folder.parents[3] / "far").write_text("3")
+    ended, why = (lambda o: (o.ended, o.why))(execute("open('../../../../far')").outcome)
+    assert ended == "crashed"
+    assert "'../../../../far'; ../../../../far is there from the experiment's own folder" in why
+    assert "absolute path" in why
+    assert str(folder) not in why
+
+
+def test_a_file_with_keys_stays_behind_and_is_named(folder: Path, execute: Execute) -> None:
+    (folder / "conf").mkdir()
+    (folder / "conf" / ".env").write_text("KEY=1")
+    result = execute("open('conf/.env')")
+    assert "conf/.env stays behind when the experiment is copied" in result.outcome.why
+    said: list[str] = []
+    create(folder, said)
+    assert said == ["Not copied, may hold keys: conf/.env."]
+
+
+def test_caches_environments_and_campaigns_stay_behind(folder: Path) -> None:
+    write(folder)
+    for name in (
+        "__pycache__/x",
+        ".git/HEAD",
+        "venv/pyvenv.cfg",
+        "run_3/final_info.json",
+        "runs/a/campaign.json",
+        "w/.git/x",
+    ):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("")
+    os.mkfifo(folder / "pipe")
+    said: list[str] = []
+    campaign = create(folder, said)
+    assert {path.name for path in campaign.root.iterdir()} == {
+        ".harness",
+        "campaign.json",
+        "experiment.py",
+        "idea.json",
+        "w",
+    }
+    assert sorted(said) == ["Not copied, environments of packages: venv.", "Not copied, neither files nor folders: pipe."]
+
+
+def test_what_is_large_is_linked_and_cannot_be_written(
+    folder: Path, execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment_folder, "MAX_FILE", 1_000)
+    monkeypatch.setattr(experiment_folder, "MAX_FOLDER", 3_000)
+    (folder / "images").mkdir()
+    for number in range(5):
+        (folder / "images" / str(number)).write_bytes(bytes(900))
+    (folder / "small").mkdir()
+    (folder / "small" / "train.bin").write_bytes(bytes(2_000))
+    (folder / "small" / "about.txt").write_text("hello")
+    (folder.parents[2] / "big").mkdir()
+    (folder.parents[2] / "big" / "a.txt").write_text("1 2 3")
+    (folder / "data").symlink_to("../../../big")
+    result = execute(
+        """
+        assert len(open("images/4", "rb").read()) == 900
+        assert len(open("small/train.bin", "rb").read()) == 2000
+        assert open("data/a.txt").read() == "1 2 3"
+        open("small/about.txt", "w").write("mine")
+        for path in ("images/5", "small/train.bin", "data/a.txt"):
+            try:
+                open(path, "w")
+            except OSError as error:
+                print("refused", path)
+        """
+    )
+    assert ended(result) == ("ok", "")
+    assert not (folder / "images" / "5").exists()
+    assert (folder.parents[2] / "big" / "a.txt").read_text() == "1 2 3"
+    said: list[str] = []
+    campaign = create(folder, said)
+    assert said[0].endswith("and not write: images (0 MB), small/train.bin (0 MB).")
+    assert "data -> " in said[1]
+    assert campaign.linked.keys() == {"images", "small/train.bin", "data"}
+
+
+def test_what_the_agent_may_edit_is_never_linked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment_folder, "MAX_FOLDER", 1_000)
+    (folder / "src").mkdir()
+    (folder / "src" / "model.py").write_bytes(b"#" * 2_000)
+    assert take_inventory(folder, ["src"]).linked.keys() == {"src"}
+    with pytest.raises(InputError, match="may edit"):
+        take_inventory(folder, ["src"], ["src/model.py"])
+
+
+@pytest.mark.parametrize("make", ["os.makedirs(out)", "os.mkdir(out)", "subprocess.run(['mkdir', out], check=True)"])
+def test_an_experiment_that_makes_its_out_dir_itself_works(execute: Execute, make: str) -> None:
+    result = execute(make)
+    assert ended(result) == ("ok", "")
+    assert json.loads((result.folder / "final_info.json").read_text()) == {"loss": 1}
+
+
+def test_an_experiment_that_makes_no_out_dir_finds_one(execute: Execute) -> None:
+    result = execute(end=END.replace("os.makedirs(out, exist_ok=True)\n", ""))
+    assert ended(result) == ("ok", "")
+
+
+def test_a_campaign_that_could_not_be_made_is_not_left_half_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder)
+    out = folder.parents[2] / "out"
+    monkeypatch.setattr("harness.campaign.campaign.now", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        create(folder)
+    assert list(out.iterdir()) == []
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CannotGoOn, match="git"):
+        create(folder)
+    assert list(out.iterdir()) == []
+
+
+def test_a_contract_that_names_no_files_leaves_none_behind(folder: Path) -> None:
+    write(folder)
+    (folder / "datasets.py").write_text("")
+    (folder / "experiment.toml").write_text('editable = ["experiment.py", "discriminator.py"]\nreadable = ["datasets.py"]\n')
+    contract = load_contract(folder)
+    assert contract.files == ["datasets.py"]
+    assert not contract.smoke
+    (folder / "experiment.toml").write_text("files = []\n")
+    assert load_contract(folder).files == []
+
+
+def test_a_file_that_the_agent_shall_make_need_not_be_there(folder: Path) -> None:
+    write(folder)
+    (folder / "experiment.toml").write_text('editable = ["new.py", "experiment.py"]\n')
+    assert load_contract(folder).editable == ["new.py", "experiment.py"]
+    (folder / "experiment.toml").write_text('editable = ["new.py"]\ncommand = ["python", "new.py", "{out_dir}"]\n')
+    with pytest.raises(InputError, match=r"new\.py: no such file"):
+        load_contract(folder)
