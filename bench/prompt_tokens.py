@@ -1,128 +1,127 @@
-"""How many tokens the first brief takes, beside a prompt with the same results pasted as JSON.
+"""How many tokens the requests of `make run`'s campaign take, counted at the model's server.
 
     python bench/prompt_tokens.py
 
-Two recorded baselines of Gemma-2-2B (TopK at k=40 and at k=320), the idea `ideas/hierarchy.json`, and the contract that
-belongs to these results, written out below: four metrics, all numbers that were recorded, and no word of an interface,
-since the prompt with pasted results has none. `shipped` is what a campaign of the shipped contract begins with, at its
-profile for Gemma-2-2B and with the same two baselines: it also tells what `saelab` offers and every setting of the profile.
-Tokens are counted by aider's tokenizer for gpt-4o, without network; `harness agents install aider` makes its environment.
-The last line of the output is one JSON object.
+The campaign of `make run` (`ideas/hierarchy.json`, profile `synthetic`, its experiments really executed), with aider as for
+any model; a server on loopback stands in for the model and answers with the replies of `sessions/hierarchy.md`. What counts
+is each request as it arrives, all of its messages: aider's own prompt, the files in the chat, the brief, and what was said
+before in the same run. Tokens are those of aider's tokenizer for gpt-4o, with the 3 that frame each message, without
+network; `harness agents install aider` makes its environment. The last line of the output is one JSON object; the exit code
+is 1 where the average is not below the goal.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import os
+import re
 import sys
 import tempfile
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
-from harness.agents.aider import count_tokens
-from harness.agents.brief import Column, Situation, brief, results_table, settings_table
-from harness.agents.situation import Situations
+from harness.agents.aider import AiderAgent
+from harness.agents.chat_history import read_session
+from harness.agents.replay import completion
 from harness.campaign.campaign import Options, create_campaign
-from harness.campaign.contract import Contract, Metric, Profile, SanityRule
-from harness.campaign.idea import Idea, choose_idea
-from harness.campaign.journal import Journal
-from harness.campaign.open_campaign import OpenCampaign
-from harness.campaign.protocols import Silent
-from harness.campaign.record import Record, VerdictRecord
+from harness.campaign.idea import choose_idea
+from harness.campaign.protocols import AgentConfig, Silent
 from harness.campaign.stop import Stop
-from harness.execution.executions import Executions
-from harness.execution.executors import find_executor
-from harness.report.recorder import Recorder
-from harness.results.reading import read_results
+from harness.loop import go_on
 
 ROOT = Path(__file__).resolve().parents[1]
-RECORDED = ROOT / "baselines" / "gemma-2-2b"
-BASELINES = {
-    "run_0": RECORDED / "run_0" / "eval_results" / "recorded.json",
-    "k=320": RECORDED / "topk_k320" / "eval_results" / "recorded.json",
-}
-ONE_RUN_MORE = ROOT / "tests" / "data" / "gemma-2-2b" / "layer12_run1_topk_k40_488steps.json"
-PROFILE = "gemma-2-2b"
+GOAL = 7_000
 MODEL = "gpt-4o"
-GOAL = 2_000
+FRAME = 3
+"""Tokens around each message of a request, as the OpenAI API counts them."""
+PARTS = ("prompt", "files", "brief", "earlier")
+"""aider's own prompt; the files in the chat; what is asked now; what was said before in the same conversation."""
 
-CONTRACT = Contract(
-    description="Train a sparse autoencoder on a language model's activations; SAEBench scores it.",
-    metric=[
-        Metric(name="absorption.mean_absorption_score", better="lower", target=0.01, primary=True),
-        Metric(name="unlearning.unlearning_score", better="higher", target=0.1),
-        Metric(name="sparse_probing.sae_top_1_test_accuracy", better="higher", target=0.74),
-        Metric(name="autointerp.autointerp_score", better="higher"),
-    ],
-    sanity=[
-        SanityRule(value="training.training_steps", above=0, at_least="steps"),
-        SanityRule(value="training.final_loss", present=True, finite=True),
-        SanityRule(value="core.l0", above=0),
-        SanityRule(value="core.l0", at_most="k", times=1.02, when={"dict_class": "AutoEncoderTopK"}),
-        SanityRule(value="core.cossim", above=0),
-    ],
-    comparable=["k", "steps", "dict_size", "activation_dim", "lm_name", "layer", "dict_class"],
-    profiles={PROFILE: Profile(description="Gemma-2-2B, residual stream after layer 12")},
-)
+Messages = list[dict[str, Any]]
 
 
-def column(label: str, file: Path) -> Column:
-    """A result file as the harness reads it from a run's folder."""
+class Server:
+    """Answers with the replies of a recorded session, whose turns it finds by the label that stands in each brief."""
+
+    def __init__(self, session: Path) -> None:
+        self.requests: list[tuple[str, Messages]] = []
+        turns = {turn.label: turn.replies for turn in read_session(session)}
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                messages = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"]
+                label = re.findall(r"This is (run \d+, attempt \d+)", json.dumps(messages))[-1]
+                replies, served = turns[label], sum(each == label for each, _ in server.requests)
+                server.requests.append((label, messages))
+                data = json.dumps(completion(replies[min(served, len(replies) - 1)], 0, 0)).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *args: Any) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+
+def requests_of_campaign() -> list[tuple[str, Messages]]:
+    """The label and the messages of each request, in the order in which they came."""
+    server = Server(ROOT / "sessions" / "hierarchy.md")
+    os.environ |= {"OPENAI_API_BASE": server.url, "OPENAI_API_KEY": "none"}
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(file, Path(folder) / "final_info.json")
-        results = read_results(Path(folder))
-    return Column(label, results.numbers, results.settings)
-
-
-def situation(idea: Idea, columns: tuple[Column, ...], records: tuple[Record, ...]) -> Situation:
-    settings = columns[0].settings
-    return Situation(idea, CONTRACT, PROFILE, settings, columns, records, run=len(records) + 1, attempt=1, max_runs=10)
-
-
-def shipped(idea: Idea) -> str:
-    """The first brief of a campaign of the shipped experiment, `--profile gemma-2-2b --baseline given`."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = Options(profile=PROFILE, baseline="given", max_runs=10)
+        idea = choose_idea(ROOT / "ideas" / "hierarchy.json", None)
+        options = Options(profile="synthetic", model="openai/recorded", max_runs=10)
         campaign = create_campaign(Path(folder), idea, ROOT, options, python=sys.executable)
-        shutil.rmtree(campaign.given / "relu_l1")  # two baselines, as above
-        opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())
-        recorder = Recorder(opened, Executions(opened, find_executor("local")))
-        recorder.start()
-        recorder.record_baseline()
-        return brief(Situations(opened).before(1, 1))
+        ending = go_on(campaign, view=Silent(), stop=Stop())
+    if ending.exit_code:
+        sys.exit(f"the campaign ended early: {ending.message}")
+    return server.requests
 
 
-def pasted(idea: Idea, files: list[Path]) -> str:
-    """The prompt of older harnesses: idea and whole result dicts."""
-    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return f"{idea.model_dump_json(exclude_none=True)}\n\nResults:\n" + "\n".join(json.dumps(result) for result in results)
-
-
-def measure() -> dict[str, int | None]:
-    """The tokens of each text; None where aider's environment has not been made."""
-    idea = choose_idea(ROOT / "ideas" / "hierarchy.json", None)
-    columns = tuple(column(label, file) for label, file in BASELINES.items())
-    later = column("run_1", ONE_RUN_MORE)
-    tried = Record(run=1, status="completed", verdict=VerdictRecord(kind="inconclusive"), commit="", parent=0)
-    texts = {
-        "pasted": pasted(idea, list(BASELINES.values())),
-        "pasted_one_run_more": pasted(idea, [*BASELINES.values(), ONE_RUN_MORE]),
-        "brief": brief(situation(idea, columns, ())),
-        "brief_one_run_more": brief(situation(idea, (*columns, later), (tried,))),
-        "table": results_table(columns) + "\n" + settings_table(columns),
-        "shipped": shipped(idea),
-    }
-    return {name: count_tokens(text, MODEL) for name, text in texts.items()}
+def parts(messages: Messages, agent: AiderAgent) -> Counter[str]:
+    """The tokens of each part of a request."""
+    found: Counter[str] = Counter()
+    part = "prompt"
+    for place, message in enumerate(messages):
+        text = (
+            message["content"]
+            if isinstance(message["content"], str)
+            else "\n".join(each["text"] for each in message["content"])
+        )
+        if text.startswith("# The idea") or "\n# The idea" in text or (message["role"] == "assistant" and part == "files"):
+            part = "earlier"
+        if "*added these files to the chat*" in text:
+            part = "files"
+        elif part == "files" and message["role"] == "user":
+            part = "earlier"
+        found["brief" if place == len(messages) - 1 else part] += agent.count_tokens(text, MODEL) + FRAME
+    return found
 
 
 def main() -> int:
-    tokens = measure()
-    if None in tokens.values():
-        print("aider's environment has not been made: run `harness agents install aider` first.", file=sys.stderr)
-        return 2
-    for name, count in tokens.items():
-        print(f"{name.replace('_', ' '):<22}{count:>8,} tokens")
-    print(json.dumps({"goal": GOAL, "model": MODEL, **tokens}))
-    return 0 if (tokens["brief"] or 0) <= GOAL else 1
+    agent = AiderAgent(AgentConfig(model=MODEL), provider={})
+    try:
+        counted = [(label, parts(messages, agent)) for label, messages in requests_of_campaign()]
+    finally:
+        agent.close()
+    print(f"{'request':<20}{'total':>8}" + "".join(f"{part:>9}" for part in PARTS))
+    for label, tokens in counted:
+        print(f"{label:<20}{tokens.total():>8,}" + "".join(f"{tokens[part]:>9,}" for part in PARTS))
+    average = round(mean(tokens.total() for _, tokens in counted))
+    means = {part: round(mean(tokens[part] for _, tokens in counted)) for part in PARTS}
+    print(f"{'average':<20}{average:>8,}" + "".join(f"{means[part]:>9,}" for part in PARTS))
+    print(json.dumps({"goal": GOAL, "model": MODEL, "requests": len(counted), "average": average, **means}))
+    return 0 if average < GOAL else 1
 
 
 if __name__ == "__main__":

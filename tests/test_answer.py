@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from harness.agents.answer import LIMIT, parse
+from harness.agents.answer import LIMIT, parse, parse_all
+from harness.campaign.turn import Turn, description
 
 EDIT = """experiment.py
 ```python
@@ -167,3 +168,41 @@ def test_a_reply_of_ten_megabytes_is_read():
 def test_a_part_is_cut_at_its_limit_and_says_so():
     answer = parse("PLAN: " + "x" * (LIMIT + 5))
     assert re.search(r"\[cut: 5 characters more\]$", answer.plan)
+
+
+def test_what_a_correction_repeats_counts_once():
+    first = "PLAN:\n1. faster\nHYPOTHESIS: the loss falls.\n" + EDIT + "NOTES: k is halved.\nVARIES: k\n"
+    answer = parse_all([first, first.replace("halved", "20").replace("VARIES: k", "")])
+    assert (answer.plan, answer.hypothesis, answer.description) == ("1. faster", "the loss falls.", "k is 20.")
+    assert answer.varies == ("k",) and answer.noted
+
+
+def test_a_correction_without_parts_of_its_own_takes_none_away():
+    answer = parse_all(["HYPOTHESIS: the loss falls.\nNOTES: k is halved.\n" + EDIT, "Sorry, here it is.\n" + EDIT])
+    assert (answer.hypothesis, answer.description) == ("the loss falls.", "k is halved.")
+    assert parse_all(["I halve k.\n" + EDIT, "Sorry, here it is.\n" + EDIT]).description == "I halve k."
+    assert parse_all([]) == parse("")
+
+
+def turn(attempt: int, text: str, words: str = "") -> Turn:
+    answer = parse(text)
+    return Turn(run=1, attempt=attempt, description=answer.description, noted=answer.noted, words=words)
+
+
+def test_a_run_is_described_by_its_first_notes_and_what_repairs_add():
+    turns = [
+        turn(1, "NOTES: k is halved.\nNothing else changed."),
+        turn(2, "NOTES: None."),
+        turn(3, "You are right: mended."),
+    ]
+    assert description(turns) == "k is halved.\nNothing else changed."
+    turns += [turn(4, "NOTES: K is *halved*.\nThe import was missing."), turn(5, "", "Written into notes.txt.")]
+    assert description(turns) == (
+        "k is halved.\nNothing else changed.\n\nThe import was missing.\n\nWritten into notes.txt."
+    )
+
+
+def test_a_run_without_notes_is_described_by_its_first_prose():
+    assert description([turn(1, "I halve k."), turn(2, "You are right: that did nothing. Here it is.")]) == "I halve k."
+    assert description([turn(1, "I halve k.", "k: 5 -> 3"), turn(2, "Mended.")]) == "k: 5 -> 3"
+    assert description([turn(1, "")]) == ""

@@ -6,7 +6,8 @@ Never what it edited: git says that. A reply is untrusted text of any size; ever
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from ..campaign.text import clean, clip
@@ -62,15 +63,30 @@ _VARIES = re.compile(r" {0,3}[*_#\- ]{0,4}VARIES:[*_ ]{0,4}([\w, ]{1,120}?)[*_. 
 class Answer:
     """The agent's words. `description` is its notes for the write-up or, where it wrote none, the rest of its prose."""
 
-    plan: str
-    hypothesis: str
-    description: str
-    interpretation: str
-    all_completed: bool
+    plan: str = ""
+    hypothesis: str = ""
+    description: str = ""
+    interpretation: str = ""
+    all_completed: bool = False
     start_from: str = ""
     """Where the next run shall start: `baseline`, `best` or `run_N`."""
     varies: tuple[str, ...] = ()
     """Settings that decide scale and that this change is meant to vary."""
+    noted: bool = False
+    """The description is notes for the write-up."""
+
+
+def parse_all(replies: Sequence[str]) -> Answer:
+    """The parts of a turn of several replies, the later ones corrections: a model that is asked to mend a block says all of
+    it again, so of each part the last one counts. Where it wrote no notes, the prose of the first reply explains the change
+    and that of the others the correction."""
+    all_of = Answer()
+    for answer in map(parse, replies):
+        said = {name: value for name, value in asdict(answer).items() if value}
+        if all_of.description and not answer.noted:
+            said.pop("description", None)
+        all_of = replace(all_of, **said)
+    return all_of
 
 
 def parse(text: str) -> Answer:
@@ -108,6 +124,7 @@ def parse(text: str) -> Answer:
         all_completed=completed,
         start_from=start_from,
         varies=varies,
+        noted=bool(notes),
     )
 
 

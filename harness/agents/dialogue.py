@@ -138,7 +138,7 @@ class Dialogue(CampaignPart):
         reply: Reply,
         change: Change,
     ) -> Turn:
-        answer = answers.parse(_all_of(reply))
+        answer = answers.parse_all(reply.replies or (reply.text,))
         self._keep_interpretation(run - 1, answer.interpretation)
         refused = [f"{path}: you may not write there; nothing was written." for path in reply.refused_writes]
         return Turn(

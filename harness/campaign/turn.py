@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
@@ -51,6 +52,8 @@ class Turn(BaseModel):
     plan: str = ""
     hypothesis: str = ""
     description: str = ""
+    noted: bool = False
+    """The description is notes for the write-up, not just prose beside the edits."""
     interpretation: str = ""
     all_completed: bool = False
     start_from: str = ""
@@ -70,6 +73,28 @@ class Turn(BaseModel):
     @property
     def key(self) -> str:
         return turn_key(self.run, self.attempt)
+
+
+def description(turns: Sequence[Turn]) -> str:
+    """What the agent says that a run changed: the first notes that say something, and what those of its repairs add to
+    them. Where there are no notes, the first prose: that of a repair is about the repair."""
+    noted = [text for turn in turns for text in (turn.description if turn.noted else "", turn.words)]
+    kept = ""
+    for text in noted:
+        if not _SAYS_NOTHING.fullmatch(text.strip()):
+            known = _plain(kept)
+            new = "\n".join(line for line in text.split("\n") if not line.strip() or _plain(line) not in known)
+            kept = f"{kept}\n\n{new.strip()}".strip()
+    return kept or next((turn.description for turn in turns if turn.description), "")
+
+
+_SAYS_NOTHING = re.compile(r"|(?:none|no changes?|unchanged|the same|same|as (?:before|above)|n/?a)\.?", re.IGNORECASE)
+
+
+def _plain(text: str) -> str:
+    """Without marks and differences that say nothing."""
+    words = " ".join(re.findall(r"\w+(?:[.]\w+)*", text.lower()))
+    return f" {words} "
 
 
 def turn_key(run: int, attempt: int) -> str:

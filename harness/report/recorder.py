@@ -13,7 +13,7 @@ from ..campaign.journal import CLOSE
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.record import AttemptRecord, Record, ReviewRecord, VerdictRecord
 from ..campaign.text import in_words, line
-from ..campaign.turn import Turn, latest, turn_key
+from ..campaign.turn import Turn, description, latest, turn_key
 from ..campaign.usage import Usage
 from ..claims.check import checked
 from ..execution.executions import Executions
@@ -232,7 +232,7 @@ class Recorder(CampaignPart):
             "parent": self._measurements.parent(run).run,
             "hypothesis": latest(turn.hypothesis for turn in turns),
             "plan": latest(turn.plan for turn in turns),
-            "description": "\n\n".join(filter(None, (latest(t.description for t in turns), last.words))),
+            "description": description(turns),
             "command": " ".join(self._executions.command(run)),
             "attempts": attempts,
             "usage": usage,
