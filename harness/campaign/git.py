@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,14 +24,15 @@ class Git:
     def __init__(self, root: Path, index: Path) -> None:
         self._root = root
         folder = root / ".git"
-        # Otherwise a person's hook, editor or shell could send git elsewhere, or have it run a program of theirs.
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
+        # Otherwise the environment and settings of a person could send git elsewhere, or have it run a program of theirs.
+        self._environment = {
             "GIT_DIR": str(folder),
             "GIT_WORK_TREE": str(root),
             "GIT_INDEX_FILE": str(index),
             "GIT_OBJECT_DIRECTORY": str(folder / "objects"),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_PARAMETERS": "",
             "GIT_CONFIG_COUNT": str(len(_SETTINGS)),
             **{f"GIT_CONFIG_KEY_{i}": key for i, key in enumerate(_SETTINGS)},
             **{f"GIT_CONFIG_VALUE_{i}": value for i, value in enumerate(_SETTINGS.values())},
@@ -42,7 +42,6 @@ class Git:
             "GIT_COMMITTER_EMAIL": EMAIL,
             "GIT_LITERAL_PATHSPECS": "1",  # a file may be called `:(glob)x.txt`
             "GIT_TERMINAL_PROMPT": "0",
-            "LC_ALL": "C.UTF-8",
         }
 
     def text(self, *arguments: str, stdin: str | bytes | None = None) -> str:
@@ -53,34 +52,40 @@ class Git:
         self, *arguments: str, stdin: str | bytes | None = None, pauses: Sequence[float] = _PAUSES, **environment: str
     ) -> bytes:
         """What a command prints. One that fails is tried again: each that the harness uses may be. Raises CannotGoOn."""
-        done = self.once(*arguments, stdin=stdin, **environment)
+        code, out, problem = self.once(*arguments, stdin=stdin, **environment)
         for pause in pauses:
-            if done.returncode == 0:
+            if code == 0:
                 break
             time.sleep(pause)
-            done = self.once(*arguments, stdin=stdin, **environment)
-        if done.returncode == 0:
-            return done.stdout
-        problem = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
-        raise CannotGoOn(f"{self._root}: git {arguments[0]} failed: {problem}")
+            code, out, problem = self.once(*arguments, stdin=stdin, **environment)
+        if code == 0:
+            return out
+        raise CannotGoOn(f"{self._root}: git {arguments[0]} failed: {problem.strip() or f'exit code {code}'}")
 
-    def once(
-        self, *arguments: str, stdin: str | bytes | None = None, **environment: str
-    ) -> subprocess.CompletedProcess[bytes]:
-        """A command, tried once."""
+    def once(self, *arguments: str, stdin: str | bytes | None = None, **environment: str) -> tuple[int, bytes, str]:
+        """A command, tried once: its exit code, what it printed and what it complained of."""
+        # Here, because it takes longer to import than a command may take that looks at a campaign and needs no git.
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # without git the message is ours, not a traceback on import
+        import git
+
+        # A person's hook, editor or shell may have set more of them than can be named, for another repository than this one.
+        foreign = [name for name in os.environ if name.startswith("GIT_") and name not in self._environment]
+        without = ["env", *(part for name in foreign for part in ("-u", name))] if foreign else []
         # A file and no pipe: git can write before it has read all, and two full pipes would wait for each other.
         with tempfile.TemporaryFile() as file:
             if stdin is not None:
                 file.write(stdin if isinstance(stdin, bytes) else stdin.encode(errors="surrogateescape"))
                 file.seek(0)
             try:
-                return subprocess.run(
-                    ["git", *arguments],
-                    cwd=self._root,
+                found: tuple[int, bytes, str] = git.Git(str(self._root)).execute(
+                    [*without, "git", *arguments],
+                    istream=file,
                     env=self._environment | environment,
-                    stdin=file,
-                    capture_output=True,
-                    check=False,
+                    with_extended_output=True,
+                    with_exceptions=False,
+                    stdout_as_string=False,
+                    strip_newline_in_stdout=False,
                 )
-            except FileNotFoundError:
+            except git.GitCommandNotFound:
                 raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.") from None
+        return found
