@@ -313,6 +313,64 @@ def test_codes_that_depend_on_other_rows_are_refused(artifact):
     assert "the code of a row depends on the other rows" in refusal(changed(artifact, model(nodes, constants)))
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+@pytest.mark.parametrize("share", [1.0, 0.4, 0.05])
+def test_codes_of_another_row_are_refused_at_any_scale_and_share(artifact, scale, share):
+    """A third of the latents is `scale` times as large as the others (the decoder would divide by it); the others' codes are
+    those of the next row, in a share of the rows."""
+    first = np.arange(D_SAE) < D_SAE // 3
+    nodes = [
+        helper.make_node("Slice", ["x", "one", "end", "zero"], ["later"]),
+        helper.make_node("Slice", ["x", "zero", "one", "zero"], ["last"]),
+        helper.make_node("Concat", ["later", "last"], ["next"], axis=0),
+        helper.make_node("Slice", ["x", "zero", "one", "one"], ["number"]),
+        helper.make_node("Greater", ["number", "bar"], ["others"]),
+        helper.make_node("Where", ["others", "next", "x"], ["mixed"]),
+        *[helper.make_node("MatMul", [value, "W"], [f"{value}_pre"]) for value in ("x", "mixed")],
+        helper.make_node("Where", ["first", "x_pre", "mixed_pre"], ["pre"]),
+        helper.make_node("Mul", ["pre", "scale"], ["scaled"]),
+        helper.make_node("Relu", ["scaled"], ["f"]),
+    ]
+    x = np.random.default_rng(0).standard_normal((4000, D_IN), dtype=np.float32)
+    constants = [
+        *[W, ("first", first[None]), ("scale", np.where(first, scale, 1).astype(np.float32)[None])],
+        *[("zero", np.array([0])), ("one", np.array([1])), ("end", np.array([2**31]))],
+        ("bar", np.quantile(x[:, 0], 1 - share).astype(np.float32)[None, None]),
+    ]
+    changed(artifact, model(nodes, constants))
+    for secret in range(5):
+        with pytest.raises(Refused, match="the code of a row depends on the other rows"):
+            Sealed(artifact, threads=1, secret=str(secret).encode()).encode(x)
+
+
+@pytest.mark.parametrize("keep", ["rows", "threshold", "where", "halves"])
+def test_a_graph_whose_rows_are_independent_is_known_by_its_operations(keep, tmp_path):
+    assert load(hand_over(tmp_path, TopK(keep)))._encode.is_row_independent
+
+
+def test_codes_of_another_row_are_refused_where_all_codes_are_equal(artifact):
+    """Then whatever differs looks like a tie."""
+    nodes = [
+        helper.make_node("Slice", ["x", "one", "end", "zero"], ["later"]),
+        helper.make_node("Slice", ["x", "zero", "one", "zero"], ["last"]),
+        helper.make_node("Concat", ["later", "last"], ["next"], axis=0),
+        helper.make_node("MatMul", ["next", "W"], ["pre"]),
+        helper.make_node("Greater", ["pre", "far"], ["fires"]),
+        helper.make_node("Cast", ["fires"], ["f"], to=TensorProto.FLOAT),
+    ]
+    constants = [W, ("far", np.float32(1)), ("zero", np.array([0])), ("one", np.array([1])), ("end", np.array([2**31]))]
+    assert "the code of a row depends on the other rows" in refusal(changed(artifact, model(nodes, constants)))
+
+
+def test_honest_codes_are_never_refused_for_rounding_and_ties(artifact, monkeypatch):
+    monkeypatch.setattr(graph, "is_row_independent", lambda model: False)
+    x = np.round(np.random.default_rng(0).standard_normal((2000, D_IN), dtype=np.float32))  # coarse, so that latents tie
+    for secret in range(20):
+        sealed = Sealed(artifact, threads=1, secret=str(secret).encode())
+        sealed.encode(x)
+        assert sealed.count.looked_at == 256
+
+
 def test_a_decoder_that_is_not_affine_is_refused(artifact):
     nodes = [helper.make_node("Tanh", ["f"], ["t"]), helper.make_node("MatMul", ["t", "V"], ["x"])]
     made = model(nodes, [("V", W[1].T.copy())], (("f", D_SAE), ("x", D_IN)))

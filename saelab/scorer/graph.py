@@ -21,6 +21,8 @@ import onnx
 import onnxruntime
 from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto
 
+from .row_independence import is_row_independent
+
 Floats = npt.NDArray[np.float32]
 
 LARGEST = 2**31 - 1
@@ -68,6 +70,8 @@ class Function:
     width_in: int
     width_out: int
     on_gpu: bool
+    is_row_independent = False
+    """Whether it is known, without running it, that a row of the result depends on that row alone."""
 
     def compute(self, rows: Floats) -> Floats:
         """A few thousand rows. Raises Refused."""
@@ -103,6 +107,7 @@ class Graph(Function):
         except Exception as error:  # protobuf's own class
             raise Refused(f"{name}: not an ONNX file.") from error
         self._inspect(model)
+        self.is_row_independent = is_row_independent(model)
         del model.metadata_props[:]  # onnxruntime can be told things there
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -1,7 +1,7 @@
 """A run's SAE as the scorer has it: two graphs, weights and settings, and checks on whatever they compute.
 
-- Codes are at least 0, and the code of a row depends on that row alone: of each batch some rows are encoded again by
-  themselves.
+- Codes are at least 0, and the code of a row depends on that row alone: most graphs show it by what they are made of
+  (`row_independence`); of others many rows of each batch are encoded again, in other company.
 - The decoder's graph is asked for what each latent adds by itself, and for what is there without any. Rows are reconstructed
   from these, so a latent's direction means what scores take it for; of each batch some rows are compared with the graph.
 - Codes are counted here: how many latents fire, and the most in one row.
@@ -27,12 +27,17 @@ from ..artifact_files import DECODE, ENCODE, NOT_EXPORTED, SETTINGS, WEIGHTS
 from .graph import WIDEST, Floats, Function, Graph, Refused, read_bytes
 from .served import Served, connect
 
-ALONE = 4
-"""Rows of each batch that are encoded again by themselves."""
+LOOKED_AT = 256
+"""Rows of each batch that are encoded again in other company: a twentieth of the work of a whole batch."""
+DECODED = 4
+"""Rows of each batch that are decoded again by the graph."""
 AGREES = 1e-3
-"""The largest difference that rounding explains, as a share of the largest value."""
+"""The largest difference that rounding explains, as a share of the largest value of a latent (of a row, where rows are
+compared that were decoded)."""
+MAY_DIFFER = 0.002
+"""The share of the rows looked at that may differ for another reason than a tie."""
 MAY_TIE = 0.05
-"""The share of the rows looked at that may differ by more: where latents tie for the last place, rounding decides."""
+"""The share that may differ where latents tie for the last place of a row, so that rounding decides who fires."""
 L0_AGREES = 1.5
 """The largest ratio of two L0 that different rows explain: evals look at different texts, some without first tokens."""
 _PROBES = 64
@@ -49,7 +54,9 @@ class Count:
     """Latents that fired in one row."""
     looked_at: int = 0
     apart: int = 0
-    """Of the rows looked at, those that depended on the others."""
+    """Of the rows looked at, those that got another code in other company."""
+    tied: int = 0
+    """Those in which latents that tie took each other's place."""
     objections: list[str] = field(default_factory=list)
 
     @property
@@ -121,14 +128,22 @@ class Sealed:
         self.count.rows += len(codes)
         self.count.fired += int(fires.sum())
         self.count.most = max(self.count.most, int(fires.max(initial=0)))
-        for row in self.some(len(codes)):
-            alone = self._encode.run(x[row : row + 1])[0]
-            self.count.looked_at += 1
-            self.count.apart += not _agree(alone, codes[row])
-        if self.count.apart > 2 + MAY_TIE * self.count.looked_at:
+        if self._encode.is_row_independent or not len(codes):
+            return
+        some = self.some(len(codes), LOOKED_AT)
+        # By themselves and in small company: a graph that looks at how many rows there are has no size left to hide in.
+        again = np.concatenate([self._encode.run(x[part]) for part in (some[:1], some[1:3], some[3:]) if len(part)])
+        scale = np.maximum(codes.max(axis=0), again.max(axis=0))
+        self.count.looked_at += len(some)
+        differ, tie = _compare(codes[some], again, scale)
+        self.count.apart += differ
+        self.count.tied += tie
+        looked_at = self.count.looked_at
+        if self.count.apart > 1 + MAY_DIFFER * looked_at or self.count.tied > 2 + MAY_TIE * looked_at:
+            others = f"{self.count.apart + self.count.tied} of {looked_at} rows get another code in other company"
             self.object(
-                f"{ENCODE}: the code of a row depends on the other rows of its batch ({self.count.apart} of "
-                f"{self.count.looked_at} rows get another code by themselves). Encode each row by a rule of its own."
+                f"{ENCODE}: the code of a row depends on the other rows of its batch ({others}). "
+                "Encode each row by a rule of its own."
             )
 
     def look_at_rows(self, rows: Floats, f: Floats, finite: bool) -> None:
@@ -160,8 +175,8 @@ class Sealed:
         if not counted / L0_AGREES <= measured <= counted * L0_AGREES:
             self.remarks.append(f"L0 {measured:.4g} was measured; the scorer counted {counted:.4g} latents a row.")
 
-    def some(self, rows: int) -> Any:
-        return self._chance.choice(rows, min(ALONE, rows), replace=False)
+    def some(self, rows: int, number: int = DECODED) -> Any:
+        return self._chance.choice(rows, min(number, rows), replace=False)
 
     def _served(self, server: Path) -> tuple[Function, Function]:
         widths = [self.settings.get(name) for name in ("d_in", "dict_size")]
@@ -221,6 +236,21 @@ class Sealed:
 
 def _agree(one: Floats, other: Floats) -> bool:
     return bool(np.abs(one - other).max(initial=0) <= AGREES * max(float(np.abs(other).max(initial=0)), 1e-6))
+
+
+def _compare(one: Floats, other: Floats, scale: Floats) -> tuple[int, int]:
+    """In how many rows [n] two computations of the same codes [n, d_sae] differ, each latent by the `scale` [d_sae] that it
+    has; and in how many more only in which of the row's smallest latents fire, of some that tie."""
+    apart = np.abs(one - other) > AGREES * np.maximum(scale, 1e-30)
+    rows = np.flatnonzero(apart.any(axis=1))
+    ties = 0
+    for row in rows:
+        largest, changed = np.maximum(one[row], other[row]), apart[row]
+        took_turns = ((one[row] > 0) != (other[row] > 0))[changed].all()
+        tied, others = largest[changed], largest[~changed & (largest > 0)]
+        are_last = tied.max() <= others.min(initial=np.inf) * (1 + AGREES)
+        ties += bool(took_turns and are_last and tied.max() - tied.min() <= AGREES * tied.max())
+    return len(rows) - ties, ties
 
 
 def _settings(content: bytes) -> dict[str, Any]:
