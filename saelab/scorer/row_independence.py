@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
@@ -43,7 +45,7 @@ class _Value:
     """Of a constant or of rows; None where it is not known."""
     first: int | None = None
     """How long the first axis of a constant is."""
-    array: np.ndarray | None = None
+    array: npt.NDArray[Any] | None = None
     """Of a constant that is small enough to be looked at."""
 
 
