@@ -22,6 +22,7 @@ import pytest
 
 from harness.campaign.campaign import Campaign, Options, create_campaign
 from harness.campaign.idea import Idea
+from harness.execution.executors.sandbox import available
 
 SMALL = Path(__file__).parent / "small"
 
@@ -103,9 +104,21 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return max(1, min(2 * (os.cpu_count() or 1), psutil.virtual_memory().available // needed))
 
 
+@pytest.fixture(params=["bubblewrap", "landlock"])
+def sandboxed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a mechanism that holds executions to their folders; for each that this system has."""
+    name = str(request.param)
+    if not available(name).confined:
+        pytest.skip(f"{name}: {available(name).why}")
+    monkeypatch.setenv("HARNESS_SANDBOX", name)
+    return name
+
+
 @pytest.fixture
-def counter(tmp_path: Path) -> Iterator[Path]:
-    """A file that an experiment can write though the system confines it, and the test can read: in shared memory."""
+def counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file that an experiment can write though the system confines it, and the test can read: in shared memory, which
+    under Landlock it has no own of."""
+    monkeypatch.setenv("HARNESS_SANDBOX", "landlock")
     file = (SHARED_MEMORY if SHARED_MEMORY.is_dir() else tmp_path) / f"{OURS}-{uuid.uuid4().hex}"
     yield file
     file.unlink(missing_ok=True)

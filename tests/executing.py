@@ -49,9 +49,28 @@ class Workshop:
     def log(self) -> bytes:
         return (self.home / "log.txt").read_bytes()
 
-    def pids(self, name: str = "pids") -> list[int]:
-        """The process ids that the job wrote, one a line."""
-        return [int(pid) for pid in (self.folder / name).read_text().split()]
+    def pids(self) -> list[int]:
+        """The process ids that the job wrote, one a line, as they are outside of its namespace. They run."""
+        inside = {_in_namespace(process): process.pid for process in self.running()}
+        return [inside[int(pid)] for pid in (self.folder / "pids").read_text().split()]
+
+    def running(self) -> list[psutil.Process]:
+        """What runs in the working copy, whoever started it."""
+        return [process for process in psutil.process_iter() if self._is_in(process)]
+
+    def _is_in(self, process: psutil.Process) -> bool:
+        try:
+            return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(self.folder)
+        except (psutil.Error, OSError):
+            return False
+
+
+def _in_namespace(process: psutil.Process) -> int:
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except FileNotFoundError:  # it has ended since, or this is no Linux
+        return process.pid
+    return int(next(line.split()[-1] for line in status.splitlines() if line.startswith("NSpid:")))
 
 
 def wait(execution: LocalExecution) -> Outcome:

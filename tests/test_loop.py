@@ -24,7 +24,7 @@ from harness.campaign.protocols import Reply, Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
 from harness.cli.running import resume
-from harness.execution.executors.sandbox import Sandbox
+from harness.execution.executors.sandbox import available
 from harness.loop import Ending, go_on, next_brief
 from tests.scripted import ScriptedAgent
 from tests.unprivileged import unprivileged
@@ -770,7 +770,7 @@ def next_brief_or_empty(campaign: Campaign) -> str:
         return ""
 
 
-@pytest.mark.skipif(not Sandbox([]).possible, reason="the kernel has no Landlock")
+@pytest.mark.skipif(not available("landlock").confined, reason="the kernel has no Landlock")
 def test_an_experiment_cannot_read_what_earlier_runs_left(make_campaign: Make) -> None:
     thief = edit(
         "x = 5.0\n",

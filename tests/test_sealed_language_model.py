@@ -21,7 +21,7 @@ from harness.campaign.protocols import Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
 from harness.execution import scoring as laboratory
-from harness.execution.executors.sandbox import landlock_abi
+from harness.execution.executors.sandbox.landlock import landlock_abi
 from harness.loop import go_on
 
 from .small_models import WORDS, save_model

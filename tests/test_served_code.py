@@ -16,7 +16,7 @@ from harness.campaign.idea import Idea
 from harness.campaign.protocols import Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
-from harness.execution.executors.sandbox import landlock_abi
+from harness.execution.executors.sandbox.landlock import landlock_abi
 from harness.loop import Ending, go_on
 from tests.waiting import unhurried
 
@@ -40,7 +40,7 @@ def look() -> None:
     for path in (campaign / "run_0/final_info.json", campaign / "run_0/eval_results/synthetic.json", campaign / "journal.jsonl"):
         try:
             path.read_text()
-        except PermissionError:
+        except OSError:
             continue
         raise RuntimeError(f"{path} was read")
     for scores in Path.cwd().parents[1].glob("scoring/*"):
@@ -51,7 +51,7 @@ def look() -> None:
         raise RuntimeError(f"{scores} was written to")
     try:
         socket.create_connection(("127.0.0.1", PORT), timeout=5)
-    except PermissionError:
+    except OSError:
         pass
     else:
         raise RuntimeError("it has a network")

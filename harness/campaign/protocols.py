@@ -205,9 +205,10 @@ class Job:
     """One execution of a command.
 
     `folder` is its working copy and working directory, `out_dir` a folder inside it that is empty at the start.
-    `environment` is the whole environment, nothing is inherited. Where the system can hold it to that, the process may write
-    to `folder`, `scratch` and what is in `writable` only, and read no file in a folder of `hidden` (nor one named there)
-    but in those. `training_log` is a JSON-lines file (relative to `out_dir`) for `abort`.
+    `environment` is the whole environment but for TMPDIR, nothing is inherited. Where the system can hold it to that, the
+    process may write to `folder`, `scratch` and what is in `writable` only, and read no file in a folder of `hidden` (nor
+    one named there) but in those and what is `readable` in it. `training_log` is a JSON-lines file (relative to `out_dir`)
+    for `abort`.
     """
 
     command: tuple[str, ...]
@@ -219,9 +220,10 @@ class Job:
     abort: tuple[AbortRule, ...] = ()
     training_log: str | None = None
     writable: tuple[Path, ...] = ()
+    readable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
     network: bool = True
-    """Without it no TCP, where the system can hold it to that (Linux 6.7)."""
+    """Without it none, where the system can hold it to that (a namespace, or for TCP alone Linux 6.7)."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Further variables of the environment, written nowhere."""
     warm: WarmStart | None = None
@@ -234,7 +236,7 @@ class Outcome:
 
     `log` is the output (stdout and stderr together) relative to the execution's home, head and tail kept when it is huge.
     `peak_memory` in bytes over the whole process tree, None when unknown. `confined` says whether writes outside
-    `folder` and `scratch` were refused by the system.
+    `folder` and `scratch` were refused by the system, `not_guaranteed` what of its confinement this system could not hold.
     """
 
     ended: Ended
@@ -244,6 +246,7 @@ class Outcome:
     peak_memory: int | None
     log: str
     confined: bool
+    not_guaranteed: tuple[str, ...] = ()
 
 
 class Execution(Protocol):

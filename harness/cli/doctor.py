@@ -28,7 +28,7 @@ from ..campaign.errors import HarnessError, InputError
 from ..campaign.paths import cache_folder
 from ..campaign.protocols import CACHE, DRY_RUN, AgentConfig
 from ..execution.executions import experiment_environment
-from ..execution.executors.sandbox import Sandbox
+from ..execution.executors.sandbox import available
 from ..execution.scoring import HUB, lab_cache
 from .gpu import visible_cards
 from .model_choice import HOW_TO, choose
@@ -50,6 +50,11 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 """What a check cannot be made without: its failure would only be told once more."""
 
+_MORE_CONFINEMENT = (
+    "Install bubblewrap (Debian and Ubuntu: `sudo apt install bubblewrap`). On Ubuntu 24.04 it also needs an AppArmor "
+    "profile that allows /usr/bin/bwrap `userns,`; in a container or on a cluster the administrator decides whether you "
+    "may have namespaces."
+)
 _PROBE = """
 import importlib.util, json, platform, sys
 missing = [name for name in json.loads(sys.argv[1]) if importlib.util.find_spec(name) is None]
@@ -234,18 +239,11 @@ class Doctor:
         return Check("packages", "ok", f"{detail} has what {ENTRY} imports")
 
     def confinement(self) -> Check:
-        confinement = Sandbox([])
-        if not confinement.possible:
-            return Check(
-                "confinement",
-                "warning",
-                "the kernel has no Landlock: an experiment can write wherever you can",
-                "Linux 6.2 or newer refuses it; without, use a container or a user of its own.",
-            )
-        if not confinement.complete:
-            detail = "Landlock, but an old one: an experiment could still empty a file of yours"
-            return Check("confinement", "warning", detail, "Linux 6.2 or newer refuses it.")
-        return Check("confinement", "ok", "Landlock: an experiment can write to its working copy only")
+        parts = available()
+        if not parts.not_guaranteed:
+            return Check("confinement", "ok", f"{parts}: an experiment can write to its working copy only")
+        detail = f"{parts if parts.held else 'no sandbox'} ({parts.why}). Not guaranteed of an experiment: "
+        return Check("confinement", "warning", detail + "; ".join(parts.not_guaranteed), _MORE_CONFINEMENT)
 
     def installed_agent(self) -> Check:
         known = {listed.name: listed for listed in agents()}.get(self.agent)

@@ -151,8 +151,7 @@ class Executions(CampaignPart):
             working_copy.make(place / "copy", self._campaign, self._repository, commit)
             if not self._makes_out_dir.exists():
                 job.out_dir.mkdir()
-            for name in ("home", "tmp"):
-                (job.scratch / name).mkdir(parents=True)
+            (job.scratch / "home").mkdir(parents=True)
             # Files as marks, because times of files come from the file system's clock, which may not be this machine's.
             (place / "begun").touch()
             if not watched:
@@ -282,7 +281,6 @@ class Executions(CampaignPart):
             command[0] = self.python
         environment = self._environment(variant) | {
             "HOME": str(scratch.resolve() / "home"),
-            "TMPDIR": str(scratch.resolve() / "tmp"),
             **({FOLLOWS: "1"} if contract.scorer else {}),
             **({SERVES: "1"} if contract.serve else {}),
         }

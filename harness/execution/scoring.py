@@ -190,7 +190,7 @@ class Laboratory(CampaignPart):
     ) -> Job:
         copy, scratch = (place / "copy").resolve(), (place / "scratch").resolve()
         own = {name: value for name, value in environment.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-        own |= {"HOME": str(scratch / "home"), "TMPDIR": str(scratch / "tmp"), CACHE: str(lab_cache()), ASKS_NVML: "1"}
+        own |= {"HOME": str(scratch / "home"), CACHE: str(lab_cache()), ASKS_NVML: "1"}
         program, *arguments = command
         if program in ("python", "python3"):
             # -I would do the same and ignore PYTHONHASHSEED, on which the order of sets and so some scores depend.
@@ -217,8 +217,7 @@ class Laboratory(CampaignPart):
             if empty:
                 empty.mkdir(parents=True)
             write_files(place / "copy", self._files())
-            for name in ("home", "tmp"):
-                (place / "scratch" / name).mkdir(parents=True)
+            (place / "scratch" / "home").mkdir(parents=True)
             return self._executor.submit(job, home)
 
         execution = RepeatedExecution(self._executor, home, begin)

@@ -29,8 +29,7 @@ class ServedCode:
             make()
             # A copy: what is scored must stay as it was handed over, whatever the code does to its own.
             shutil.copytree(handed, job.folder / HANDED)
-            for name in ("home", "tmp"):
-                (job.scratch / name).mkdir(parents=True)
+            (job.scratch / "home").mkdir(parents=True)
             execution = executor.submit(job, home)
         self._execution = execution
 

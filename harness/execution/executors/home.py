@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...campaign.protocols import AbortRule, Job, Limits, Outcome, WarmStart
+from .sandbox import Parts
 
 LOG = "log.txt"
 
@@ -25,11 +26,14 @@ SUPERVISOR_MARK = "HARNESS_SUPERVISOR"
 
 @dataclass(frozen=True)
 class Spec:
-    """What was asked for. `submitted` is the monotonic clock of this boot, in seconds."""
+    """What was asked for. `submitted` is the monotonic clock of this boot, in seconds; `parts` are those of its sandbox,
+    `tmp` is its folder for temporary files."""
 
     job: Job
     mark: str
     submitted: float
+    parts: Parts
+    tmp: Path
 
 
 class Home:
@@ -68,14 +72,15 @@ class Home:
         job = content["job"]
         for key in ("folder", "out_dir", "scratch"):
             job[key] = Path(job[key])
-        for key in ("writable", "hidden"):
+        for key in ("writable", "readable", "hidden"):
             job[key] = tuple(Path(path) for path in job[key])
         if warm := job["warm"]:
             job["warm"] = WarmStart(Path(warm["folder"]), tuple(warm["imports"]), Path(warm["log"]))
         job["command"] = tuple(job["command"])
         job["limits"] = Limits(**job["limits"])
         job["abort"] = tuple(AbortRule(**rule) for rule in job["abort"])
-        return Spec(Job(**job), content["mark"], content["submitted"])
+        parts = Parts(**content["parts"] | {"held": tuple(content["parts"]["held"])})
+        return Spec(Job(**job), content["mark"], content["submitted"], parts, Path(content["tmp"]))
 
     def write_outcome(self, outcome: Outcome) -> None:
         _write_whole(self.outcome, asdict(outcome))
@@ -83,7 +88,8 @@ class Home:
     def read_outcome(self) -> Outcome | None:
         """The outcome; None when there is none."""
         try:
-            return Outcome(**json.loads(self.outcome.read_text(encoding="utf-8")))
+            said = json.loads(self.outcome.read_text(encoding="utf-8"))
+            return Outcome(**said | {"not_guaranteed": tuple(said["not_guaranteed"])})
         except FileNotFoundError:
             return None
 

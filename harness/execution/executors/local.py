@@ -19,6 +19,7 @@ from ...campaign.protocols import Job, Outcome
 from . import process_tree, supervisor, warm
 from .home import EXECUTION_MARK, LOG, SUPERVISOR_MARK, Home, Spec
 from .output import end_of_output, join, last_line
+from .sandbox import available, make_tmp, remove_tmp
 
 _LOOK = 0.03
 _TICK = 0.25
@@ -27,7 +28,7 @@ _ANSWERS_WITHIN = supervisor.GRACE + process_tree.PATIENCE + 10
 
 
 class LocalExecutor:
-    """Executes jobs as processes of this user, confined by Landlock where the kernel has it.
+    """Executes jobs as processes of this user, in a sandbox where the system has one.
 
     An execution is submitted once: its `home` must be new. Several at a time are possible; sharing the machine is the
     caller's business.
@@ -51,7 +52,10 @@ class LocalExecutor:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 files.wanted.touch()
                 files.complaints.touch()
-                files.write_spec(Spec(_absolute(job), mark, time.monotonic()))
+                # A fork of a warm process executes nothing, so bubblewrap has no part in it.
+                parts = available("landlock" if warm.kind(job) else "")
+                tmp = make_tmp(parts, job.scratch.resolve())
+                files.write_spec(Spec(_absolute(job), mark, time.monotonic(), parts, tmp))
                 # With the descriptor a supervisor gets the lock: there is no moment at which nobody holds it.
                 process = (
                     None if self._is_started_warm(job, home, lock) else _start_supervisor(files, mark, lock, job.secrets)
@@ -144,11 +148,13 @@ class LocalExecution:
         return Outcome("lost", None, why, seconds, None, LOG, False)
 
     def _end_what_is_left(self) -> None:
-        mark = self._files.read_spec().mark
+        spec = self._files.read_spec()
+        mark = spec.mark
         # The supervisor first, at once: what it started must not be judged while it is being ended from here.
         process_tree.kill(lambda: process_tree.marked(SUPERVISOR_MARK, mark), time.sleep)
         process_tree.ask_to_end(lambda: process_tree.marked(EXECUTION_MARK, mark), supervisor.GRACE, time.sleep)
         process_tree.kill(lambda: process_tree.marked(EXECUTION_MARK, mark), time.sleep)
+        remove_tmp(spec.tmp)
         if self._files.log.exists():
             join(self.home)
 
@@ -185,8 +191,9 @@ def _absolute(job: Job) -> Job:
         folder=job.folder.resolve(),
         out_dir=job.out_dir.absolute(),
         scratch=job.scratch.resolve(),
-        writable=tuple(path.resolve() for path in job.writable),
-        hidden=tuple(path.resolve() for path in job.hidden),
+        writable=tuple(path.absolute() for path in job.writable),
+        readable=tuple(path.absolute() for path in job.readable),
+        hidden=tuple(path.absolute() for path in job.hidden),
     )
 
 

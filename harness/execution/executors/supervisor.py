@@ -32,7 +32,7 @@ from .home import EXECUTION_MARK, LOG, Home
 from .memory import memory
 from .output import OutputWriter, end_of_output, last_error
 from .process_tree import Process, ask_to_end, become_subreaper, descendants, die_with_parent, kill, kill_children, marked
-from .sandbox import Sandbox
+from .sandbox import MountPlan, Sandbox, remove_tmp
 
 GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -43,6 +43,7 @@ _SHARE = 0.05
 """The part of the supervisor's time that a kind of look may take."""
 
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_SIGNALS = {int(number) for number in signal.Signals}
 _KERNEL_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the second is how a shell passes it on
 _OUT_OF_MEMORY = re.compile(
     r"\bMemoryError\b|\bOutOfMemoryError\b|out of memory|can't allocate memory|not enough memory|std::bad_alloc", re.I
@@ -66,8 +67,11 @@ class Supervisor:
         """`secrets` are the job's, which its spec has not."""
         self.home = Home(home)
         spec = self.home.read_spec()
-        self.job = replace(spec.job, secrets=secrets)
+        self.job = job = replace(spec.job, secrets=secrets)
         self.mark = spec.mark
+        self.tmp = spec.tmp
+        own = (job.folder, job.scratch, *job.writable)
+        self.sandbox = Sandbox(MountPlan(job.folder, own, job.readable, job.hidden, spec.tmp, job.network), spec.parts)
         self.output = OutputWriter(home)
         self.training_log = (
             TrainingLog(self.job.out_dir, self.job.training_log, self.job.abort) if self.job.training_log else None
@@ -75,6 +79,7 @@ class Supervisor:
         self.command = -1
         self.exit_code: int | None = None
         self.confined = False
+        self._status = -1
         self.peak_memory = 0
         self.asked_to_end = ""
         self._pipe = -1
@@ -107,32 +112,34 @@ class Supervisor:
             self._start()
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             self.output.close()
+            remove_tmp(self.tmp)
             return Outcome("not_started", None, self._not_started(error), 0.0, None, LOG, False)
         broken = self._watch(started)
         seconds = time.monotonic() - started
         # What grows without bounds is not given time to go on.
         at_once = broken is not None and broken.ended in _GROWS
         if not at_once:
-            ask_to_end(self._processes, GRACE, self._pump)
+            ask_to_end(self._inside, GRACE, self._pump)
         left = kill(self._processes, self._chase)
         # What is in the pipe, and no more: a process that got away could go on writing for ever.
         for _ in range(_PIPE_SIZE // _READ):
             if not self._read():
                 break
         self.output.close()
+        remove_tmp(self.tmp)
         kernel_killed = _kernel_kills() > kernel_kills
-        broken = broken or self._judge(kernel_killed)
+        broken = self._never_began() or broken or self._judge(kernel_killed)
         why = broken.why
         if left:
             why += f"; {left} of its processes hang in the kernel and could not be ended"
         if self.output.fault:
             why += f"; its output could not be kept: {self.output.fault}"
         peak = max(self.peak_memory, _peak_of_children())
-        return Outcome(broken.ended, self.exit_code, why, seconds, peak or None, LOG, self.confined)
+        code = None if broken.ended == "not_started" else self.exit_code
+        return Outcome(broken.ended, code, why, seconds, peak or None, LOG, self.confined, self.sandbox.parts.not_guaranteed)
 
     def _start(self) -> None:
         job = self.job
-        confinement = Sandbox((job.folder, job.scratch, *job.writable), job.hidden, network=job.network)
         told, tell = os.pipe()
         supervisor = os.getpid()
         file_size = _within_hard_limit(resource.RLIMIT_FSIZE, job.limits.disk)
@@ -149,7 +156,7 @@ class Supervisor:
             # The looks at the disk are a second or more apart; in between the kernel holds each single file to the limit.
             if file_size is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-            if confinement.enter():
+            if self.sandbox.enter():
                 os.write(tell, b"1")
 
         self._pipe, output = os.pipe()
@@ -160,24 +167,45 @@ class Supervisor:
             os.close(output)
             os.close(tell)
         # The child's end of the pipe is closed before the job's own code runs, so this read ends in any case.
-        self.confined = confinement.complete and os.read(told, 1) == b"1"
+        self.confined = os.read(told, 1) == b"1" and self.sandbox.parts.confined
         os.close(told)
 
     def _launch(self, output: int, in_child: Callable[[], None]) -> int:
         """Start the command, which calls `in_child` first, with its output to `output`. Returns its process id."""
-        process = subprocess.Popen(
-            self.job.command,
-            cwd=self.job.folder,
-            env={**self.job.environment, **self.job.secrets, EXECUTION_MARK: self.mark},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            preexec_fn=in_child,
-        )
+        self._status, status = os.pipe()
+        try:
+            process = subprocess.Popen(
+                self.sandbox.command(self.job.command, status),
+                cwd=self.job.folder,
+                env={**self.environment, **self.job.secrets},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=in_child,
+                pass_fds=(status,) if self.sandbox.parts.namespaces else (),
+            )
+        finally:
+            os.close(status)
         # All children are waited for in one place; this one must not be waited for a second time.
         process.returncode = 0
         return process.pid
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the command is told, besides secrets."""
+        own = {"TMPDIR": self.sandbox.tmp, "PWD": str(self.job.folder), EXECUTION_MARK: self.mark}
+        return self.job.environment | own
+
+    def _never_began(self) -> Broken | None:
+        """bubblewrap tells how a command ended that it could execute."""
+        if self._status < 0 or self.exit_code != 1 or not self.sandbox.parts.namespaces:
+            return None
+        with os.fdopen(self._status, "rb") as status:
+            if b"exit-code" in status.read():
+                return None
+        why = last_error(end_of_output(self.home.path)).removeprefix("bwrap: ").removeprefix("execvp ")
+        return Broken("not_started", self._not_started(OSError(why)))
 
     def _watch(self, started: float) -> Broken | None:
         """Wait until the command has ended by itself (None) or must be ended."""
@@ -265,6 +293,11 @@ class Supervisor:
         found = set() if self._childless else descendants(os.getpid())
         return found | marked(EXECUTION_MARK, self.mark)
 
+    def _inside(self) -> set[Process]:
+        """Those that are asked to end: bubblewrap, which waits for the command, would end it at once if it was asked too."""
+        found = self._processes()
+        return {each for each in found if each.pid != self.command} if self.sandbox.parts.namespaces else found
+
     def _pump(self, timeout: float) -> None:
         """Take what output there is, for at most `timeout` seconds until there is some, and bury children."""
         waiting_for = [self._wake] if self._pipe < 0 else [self._wake, self._pipe]
@@ -309,7 +342,12 @@ class Supervisor:
                 self._childless = False
                 return
             if pid == self.command:
-                self.exit_code = os.waitstatus_to_exitcode(status)
+                self.exit_code = self._exit_code(os.waitstatus_to_exitcode(status))
+
+    def _exit_code(self, code: int) -> int:
+        """The command's own: bubblewrap ends with 128 and the number where a signal ended it."""
+        number = code - 128
+        return -number if self.sandbox.parts.namespaces and number in _SIGNALS else code
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         self.asked_to_end = _signal_name(number)

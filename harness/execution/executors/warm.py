@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -67,7 +67,7 @@ class WarmProcess:
         # Libraries make folders in their home while they are imported. A job's is removed and made anew meanwhile.
         self._home = job.warm.log.with_suffix(".home")
         self._home.mkdir(exist_ok=True)
-        own = {name: str(self._home) for name in ("HOME", "TMPDIR") if name in job.environment}
+        own = {"HOME": str(self._home), "TMPDIR": str(self._home)}
         with theirs, job.warm.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *flags, "-c", _SERVE, *where, *job.warm.imports],
@@ -196,18 +196,18 @@ class _WarmSupervisor(Supervisor):
                 if descriptor > 2 and descriptor not in self._own:
                     with suppress(OSError):  # that of the list itself is closed by now
                         os.close(descriptor)
-            status = _run(self.job, self.mark)
+            status = _run(self.job, self.environment)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(status)
 
 
-def _run(job: Job, mark: str) -> int:
+def _run(job: Job, environment: Mapping[str, str]) -> int:
     """Run the `-c` code of the job's command as the interpreter would. Returns the exit code."""
     at = job.command.index("-c")
     os.environ.clear()
-    os.environ.update(job.environment | {EXECUTION_MARK: mark})
+    os.environ.update(environment)
     tempfile.tempdir = None  # of another TMPDIR
     sys.argv = ["-c", *job.command[at + 2 :]]
     for descriptor, name in ((1, "stdout"), (2, "stderr")):

@@ -1,5 +1,7 @@
 """Landlock (Linux): a process and its descendants that can write to a few folders only, and not read what is hidden.
 
+What is done of a plan where users may have no namespaces: its mounts become rights.
+
 The names in folders stay free, and so does the network, but for TCP where that is taken away. What Landlock does not govern,
 and so stays possible outside the folders: changing the mode, owner or times of a file. Signals to processes outside are
 refused from Linux 6.12 on; reading their memory and environment is refused always. Of the devices those are there that
@@ -13,7 +15,10 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
+
+from .plan import ACCELERATORS, DEV, SHARED_MEMORY, MountPlan
 
 # From the kernel's unistd.h, linux/landlock.h (here and all rights below), linux/prctl.h and linux/capability.h.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
@@ -32,8 +37,7 @@ _REFER = 1 << 13
 _TRUNCATE = 1 << 14
 # Device ioctls (1 << 15) are left alone: a GPU is driven by them.
 
-_DEV = Path("/dev")
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "nvidia*", "dri", "kfd", "dxg")
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", *ACCELERATORS)
 
 _BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
 
@@ -57,26 +61,32 @@ def landlock_abi() -> int:
     return max(0, _syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION)))
 
 
-class Sandbox:
-    """Made before the fork; `enter` is called in the child, between fork and exec.
+@cache
+def probed() -> tuple[str, ...]:
+    """What this kernel's Landlock governs; nothing before ABI 2 (Linux 5.19), which refuses renames from one folder to
+    another even inside what is writable."""
+    abi = landlock_abi()
+    if not Landlock(MountPlan(Path("/"))).possible:
+        return ()
+    since = {"files": _ABI_REFER, "truncate": _ABI_TRUNCATE, "tcp": _ABI_NETWORK, "signal": _ABI_SCOPE}
+    return tuple(name for name, first in since.items() if abi >= first)
 
-    Not `possible` before ABI 2 (Linux 5.19): ABI 1 refuses renames from one folder to another even inside what is writable.
-    Not `complete` before ABI 3 (Linux 6.2): until then truncate(2) of a file outside is not refused.
-    """
 
-    def __init__(self, writable: Iterable[Path], hidden: Iterable[Path] = (), *, network: bool = True) -> None:
-        """`hidden` are real paths of files and folders; what is `writable` inside one can be read all the same."""
+class Landlock:
+    """Made before the fork; `enter` is called in the child, between fork and exec."""
+
+    def __init__(self, plan: MountPlan) -> None:
+        """The paths of `plan` are real."""
         abi = landlock_abi()
-        self.complete = abi >= _ABI_TRUNCATE
         self._ruleset = -1
         if abi < _ABI_REFER:
             return
         on_files = _WRITE_FILE | (_TRUNCATE if abi >= _ABI_TRUNCATE else 0)
         everything = on_files | _REMOVE_AND_MAKE | _REFER
         scoped = _SCOPE_ABSTRACT_SOCKET | _SCOPE_SIGNAL if abi >= _ABI_SCOPE else 0
-        hidden = frozenset(hidden)
+        hidden = frozenset(path for path, kind in plan.kinds.items() if kind == "hidden")
         reading = _READ_FILE if hidden else 0
-        refused = 0 if network or abi < _ABI_NETWORK else _BIND_TCP | _CONNECT_TCP
+        refused = 0 if plan.network or abi < _ABI_NETWORK else _BIND_TCP | _CONNECT_TCP
         # A kernel that is too old to know the last members takes the struct all the same, as long as they are 0.
         attributes = _RulesetAttributes(everything | reading, refused, scoped)
         self._ruleset = _syscall(
@@ -84,11 +94,14 @@ class Sandbox:
         )
         if self._ruleset < 0:
             return
-        # What appears beside something hidden later has no rule, so it is hidden too: the next campaign, for instance.
-        rules = dict.fromkeys(_beside(hidden | {_DEV} if hidden else hidden), reading)
-        rules |= dict.fromkeys((path for pattern in _DEVICES for path in _DEV.glob(pattern)), on_files | reading)
-        rules[_DEV / "shm"] = everything | reading
-        rules |= dict.fromkeys(writable, everything | reading)
+        rules: dict[Path, int] = {}
+        if hidden:
+            # What appears beside something hidden later has no rule, so it is hidden too: the next campaign, for instance.
+            readable = [path for path in plan.readable if not path.is_symlink()]
+            rules |= dict.fromkeys(_beside([Path("/"), *readable], hidden | {DEV}), reading)
+        rules |= dict.fromkeys((path for pattern in _DEVICES for path in DEV.glob(pattern)), on_files | reading)
+        rules[SHARED_MEMORY] = everything | reading
+        rules |= dict.fromkeys((*plan.writable, *([plan.tmp] if plan.tmp else [])), everything | reading)
         needed = [path for path, rights in rules.items() if rights != reading and path.exists()]
         allowed = {path for path, rights in rules.items() if self._allow(path, rights)}
         if not allowed.issuperset(needed):
@@ -146,25 +159,22 @@ def _drop(capabilities: Iterable[int]) -> None:
     libc.capset(header, sets)
 
 
-def _beside(hidden: frozenset[Path]) -> Iterator[Path]:
-    """Everything but `hidden`, as few paths as can be: Landlock knows what is allowed and not what is refused, so of each
-    folder on the way to something hidden the other members are named. Links are left out: what they lead to is named
-    where it is."""
+def _beside(roots: Iterable[Path], hidden: frozenset[Path]) -> Iterator[Path]:
+    """Everything in `roots` but what is `hidden` below them, as few paths as can be: Landlock knows what is allowed and not
+    what is refused, so of each folder on the way to something hidden the other members are named. Links are left out: what
+    they lead to is named where it is."""
     on_the_way = {parent for path in hidden for parent in path.parents}
-    folders = [Path("/")] if hidden else []
-    while folders:
+    paths = list(roots)
+    while paths:
+        path = paths.pop()
+        if path not in on_the_way:
+            yield path
+            continue
         try:
-            members = list(os.scandir(folders.pop()))
+            members = list(os.scandir(path))
         except OSError:  # what cannot be listed the experiment need not read
             continue
-        for member in members:
-            path = Path(member.path)
-            if path in hidden or member.is_symlink():
-                continue
-            if path in on_the_way:
-                folders.append(path)
-            else:
-                yield path
+        paths += [Path(each.path) for each in members if not each.is_symlink() and Path(each.path) not in hidden]
 
 
 def _syscall(number: int, *arguments: object) -> int:

@@ -1,0 +1,60 @@
+"""The sandbox: what a process and all that it starts can see, write and reach. Experiments, scorers and agents run in one.
+
+`plan` says what is wanted, `parts` what this system can hold it to. bubblewrap does all of it where users may have
+namespaces, Landlock does what it can elsewhere. Limits of time, memory and disk are the supervisor's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import bubblewrap
+from .landlock import Landlock
+from .parts import Parts, available
+from .plan import TMP, MountPlan
+
+__all__ = ["MountPlan", "Parts", "Sandbox", "available", "make_tmp", "remove_tmp"]
+_SHORT = "harness-"
+
+
+class Sandbox:
+    """A plan, on this system: `command` is what is started for a command, and `enter` is called in the child, between fork
+    and exec."""
+
+    def __init__(self, plan: MountPlan, parts: Parts | None = None) -> None:
+        self.parts = parts or available()
+        self.plan = plan = plan.resolved()
+        self._landlock = Landlock(plan) if self.parts.mechanism == "landlock" else None
+
+    def command(self, command: Sequence[str], status: int | None = None) -> list[str]:
+        """`status` is a descriptor, passed on to it, for what bubblewrap tells of it."""
+        if not self.parts.namespaces:
+            return list(command)
+        return [*bubblewrap.command(self.plan, self.parts.held, status), *command]
+
+    def enter(self) -> bool:
+        """Whether the calling process is confined now, or will be as soon as it executes `command`."""
+        return self.parts.namespaces or (self._landlock is not None and self._landlock.enter())
+
+    @property
+    def tmp(self) -> str:
+        """TMPDIR of what runs in it."""
+        return str(TMP if self.parts.namespaces else self.plan.tmp)
+
+
+def make_tmp(parts: Parts, scratch: Path) -> Path:
+    """A folder for `MountPlan.tmp`, in `scratch`; a short one where it cannot be seen as /tmp: sockets have short names."""
+    if parts.namespaces:
+        folder = scratch / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    return Path(tempfile.mkdtemp(prefix=_SHORT, dir=TMP))
+
+
+def remove_tmp(folder: Path) -> None:
+    """Remove what `make_tmp` made, where that is in no scratch folder."""
+    if folder.parent == TMP and folder.name.startswith(_SHORT):
+        shutil.rmtree(folder, ignore_errors=True)

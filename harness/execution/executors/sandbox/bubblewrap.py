@@ -1,0 +1,110 @@
+"""bubblewrap: a plan as a command line of `bwrap`, and which parts of it this system lets a user have.
+
+Only options that version 0.3 has are used: no --size, no --overlay, no --disable-userns.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Collection, Iterator
+from functools import cache
+from pathlib import Path
+
+from .plan import DEV, SHARED_MEMORY, MountPlan
+
+PARTS = {
+    "user": ["--unshare-user"],
+    "pid": ["--unshare-pid", "--proc", "/proc"],
+    "ipc": ["--unshare-ipc"],
+    "uts": ["--unshare-uts"],
+    "net": ["--unshare-net"],
+}
+"""What may be had besides mounts of one's own, each by itself."""
+_ALWAYS = ["--new-session", "--die-with-parent", "--cap-drop", "ALL"]
+_ROOT = ["--ro-bind", "/", "/", "--dev", str(DEV), "--tmpfs", str(SHARED_MEMORY)]
+_ANSWERS_WITHIN = 20.0
+
+
+@cache
+def program() -> str | None:
+    return shutil.which("bwrap")
+
+
+@cache
+def probed() -> tuple[str, ...] | str:
+    """`mount` and those of PARTS that can be had, tried with the real command; else why there are none."""
+    if program() is None:
+        return "bubblewrap is not installed"
+    all_at_once = [option for part in PARTS.values() for option in part]
+    if not _fails(all_at_once):
+        return ("mount", *PARTS)
+    if why := _fails([]):
+        return f"bubblewrap: {why}"
+    return ("mount", *(name for name, options in PARTS.items() if not _fails(options)))
+
+
+@cache
+def version() -> str:
+    """`bubblewrap 0.8.0`."""
+    said = subprocess.run([program() or "bwrap", "--version"], capture_output=True, text=True, check=False).stdout
+    return said.strip() or "bubblewrap"
+
+
+def command(plan: MountPlan, parts: Collection[str], status: int | None) -> list[str]:
+    """What stands before a command that is executed so. To the descriptor `status` bwrap writes whether it was, and how it
+    ended, as JSON."""
+    return [*_prefix(plan, parts), *(["--json-status-fd", str(status)] if status is not None else []), "--"]
+
+
+def _prefix(plan: MountPlan, parts: Collection[str]) -> Iterator[str]:
+    yield program() or "bwrap"
+    yield from _ALWAYS
+    yield from _ROOT
+    for name, options in PARTS.items():
+        if name in parts and (name != "net" or not plan.network):
+            yield from options
+    # Without a network nobody answers for this machine's own name; this one stands in /etc/hosts.
+    if not plan.network and {"net", "uts"}.issubset(parts):
+        yield from ("--hostname", "localhost")
+    empty: list[str] = []
+    for mount in plan.mounts():
+        target, source = str(mount.target), str(mount.source)
+        if mount.kind == "link":
+            yield from ("--symlink", source, target)
+        elif mount.kind == "empty":
+            yield from ("--tmpfs", target)
+            empty.append(target)
+        elif mount.kind == "unreadable":
+            # A device opens nowhere but in /dev.
+            yield from ("--ro-bind", "/dev/null", target)
+        elif DEV in mount.target.parents:
+            yield from ("--dev-bind", source, target)
+        else:
+            yield from ("--bind" if mount.kind == "writable" else "--ro-bind", source, target)
+    # After the folders in them have been made.
+    for target in empty:
+        yield from ("--remount-ro", target)
+    yield from ("--chdir", str(plan.folder))
+
+
+def _fails(options: list[str]) -> str:
+    """What bwrap says against them, "" where it does what it is told."""
+    bwrap = program() or "bwrap"
+    try:
+        done = subprocess.run(
+            [bwrap, *_ALWAYS, *_ROOT, *options, "--", bwrap, "--version"],
+            cwd=Path("/"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_ANSWERS_WITHIN,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if done.returncode == 0:
+        return ""
+    lines = done.stderr.strip().splitlines()
+    return lines[-1].removeprefix("bwrap: ") if lines else f"exit code {done.returncode}"
