@@ -43,17 +43,17 @@ from . import coverage, working_copy
 from .baseline_cache import root as baseline_cache_root
 from .environment import describe_environment
 from .executors import RepeatedExecution
+from .executors.sandbox import CONTROL_SOCKETS
 from .prepared_data import PreparedData
 from .scoring import Laboratory, Scoring, filled, is_real, lab_cache, settings_key
 from .secret_files import secret_paths
 from .served_code import ServedCode
+from .visible import LIBRARY_CACHES, homes, make_home, needed, plainly_there
 
 REPORTED = "reported"
 """Where eval results are filed that the experiment wrote and a scorer has better ones of."""
 PASSED_ON = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "VIRTUAL_ENV")
 PASSED_ON_PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "NVIDIA_VISIBLE", "CUBLAS_", "PYTORCH_")
-CACHES = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}
-"""Caches of the libraries, which the experiment may read; they lie in the person's cache folder unless set."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Executions(CampaignPart):
             working_copy.make(place / "copy", self._campaign, self._repository, commit)
             if not self._makes_out_dir.exists():
                 job.out_dir.mkdir()
-            (job.scratch / "home").mkdir(parents=True)
+            make_home(job.scratch / "home")
             # Files as marks, because times of files come from the file system's clock, which may not be this machine's.
             (place / "begun").touch()
             if not watched:
@@ -301,6 +301,7 @@ class Executions(CampaignPart):
             ),
             abort=tuple(AbortRule(rule.key, rule.steps) for rule in contract.abort),
             training_log=contract.training_log,
+            readable=self._readable(environment),
             hidden=self._hidden(),
         )
 
@@ -323,12 +324,22 @@ class Executions(CampaignPart):
     def _warm(self) -> list[str]:
         return self._campaign.spec(self._options.profile).warm
 
+    def _readable(self, environment: Mapping[str, str]) -> tuple[Path, ...]:
+        """What it reads though it lies in a folder of which the rest is hidden."""
+        campaigns = {each.root for each in layouts(self._runs)}
+        around = [path for folder in (*homes(), self._runs) for path in plainly_there(folder) if path not in campaigns]
+        return (*around, *needed(self.python, environment))
+
     def _hidden(self) -> tuple[Path, ...]:
-        """What no experiment reads: results and code of this and every other campaign beside it, what scores are made
-        with, and keys."""
-        campaigns = [each.root for each in layouts(self._campaign.root.resolve().parent)]
+        """What no experiment reads: results and code of this and every other campaign beside it, also of one that begins
+        meanwhile, what scores are made with, keys, and whatever a program keeps in a home folder."""
+        own = (self._runs, self._campaign.root, *(each.root for each in layouts(self._runs)))
         evals = lab_cache() / OF_THE_SCORERS
-        return (self._campaign.root, *campaigns, evals, baseline_cache_root(), *secret_paths(os.environ))
+        return (*homes(), *own, evals, baseline_cache_root(), *secret_paths(os.environ), *CONTROL_SOCKETS)
+
+    @property
+    def _runs(self) -> Path:
+        return self._campaign.root.resolve().parent
 
 
 def oldest(begun: float, ended: float, seconds: float) -> float:
@@ -348,8 +359,8 @@ def experiment_environment(contract: Contract, person: dict[str, str]) -> dict[s
     }
     cache = Path(person.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     # HOME is a new folder for each execution, so the libraries would look for their caches in it and find nothing.
-    for name, folder in CACHES.items():
-        passed[name] = person.get(name) or str(cache / folder)
+    for name, folder in LIBRARY_CACHES.items():
+        passed[name] = person.get(name) or str(cache / Path(folder).name)
     # PYTHONHASHSEED: otherwise the order of sets would differ between executions, a noise that no seed accounts for.
     return passed | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
 

@@ -38,8 +38,11 @@ from ..campaign.protocols import (
     WarmStart,
 )
 from .executors import RepeatedExecution
+from .executors.sandbox import CONTROL_SOCKETS
 from .prepared_data import PreparedData
+from .secret_files import secret_paths
 from .served_code import ServedCode
+from .visible import homes, needed, plainly_there
 
 PROXIES = tuple(spelt for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY") for spelt in (name, name.lower()))
 HUB = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HUGGING_FACE_HUB_TOKEN", *PROXIES)
@@ -204,6 +207,8 @@ class Laboratory(CampaignPart):
             own,
             limits,
             writable=writable,
+            readable=(place, *(path for home in homes() for path in plainly_there(home)), *needed(self._python, own)),
+            hidden=(*homes(), *secret_paths(os.environ), *CONTROL_SOCKETS),
             secrets={name: os.environ[name] for name in besides if name in os.environ},
         )
 

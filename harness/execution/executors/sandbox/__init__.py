@@ -14,9 +14,9 @@ from pathlib import Path
 from . import bubblewrap
 from .landlock import Landlock
 from .parts import Parts, available
-from .plan import TMP, MountPlan
+from .plan import CONTROL_SOCKETS, TMP, MountPlan
 
-__all__ = ["MountPlan", "Parts", "Sandbox", "available", "make_tmp", "remove_tmp"]
+__all__ = ["CONTROL_SOCKETS", "MountPlan", "Parts", "Sandbox", "available", "make_tmp", "remove_tmp"]
 _SHORT = "harness-"
 
 
