@@ -48,7 +48,7 @@ from .prepared_data import PreparedData
 from .scoring import Laboratory, Scoring, filled, is_real, lab_cache, settings_key
 from .secret_files import secret_paths
 from .served_code import ServedCode
-from .visible import LIBRARY_CACHES, homes, make_home, needed, plainly_there
+from .visible import LIBRARY_CACHES, homes, make_home, needed, plainly_there, project_around
 
 REPORTED = "reported"
 """Where eval results are filed that the experiment wrote and a scorer has better ones of."""
@@ -328,7 +328,8 @@ class Executions(CampaignPart):
         """What it reads though it lies in a folder of which the rest is hidden."""
         campaigns = {each.root for each in layouts(self._runs)}
         around = [path for folder in (*homes(), self._runs) for path in plainly_there(folder) if path not in campaigns]
-        return (*around, *needed(self.python, environment))
+        project = [] if self._campaign.experiment is None else project_around(self._campaign.experiment, working_copy.LEVELS)
+        return (*around, *project, *needed(self.python, environment))
 
     def _hidden(self) -> tuple[Path, ...]:
         """What no experiment reads: results and code of this and every other campaign beside it, also of one that begins

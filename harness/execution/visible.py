@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from ..campaign.protocols import CACHE, SERVER
+from .executors.sandbox.plan import TMP
 
 LIBRARY_CACHES = {"HF_HOME": ".cache/huggingface", "TORCH_HOME": ".cache/torch"}
 """Folders of libraries, by the variable that names them, and where they lie in a home folder where it does not."""
@@ -68,6 +69,14 @@ def homes() -> tuple[Path, ...]:
     with suppress(KeyError):  # a container's user may have no name
         found.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
     return tuple(dict.fromkeys(home.resolve() for home in found if home.is_dir() and home.resolve() != Path("/")))
+
+
+def project_around(experiment: Path, levels: int) -> tuple[Path, ...]:
+    """The experiment's own folder and as many above it, below a home folder or the place of temporary files."""
+    for number, folder in enumerate(experiment.parents[:levels]):
+        if _holds_a_home(folder) or folder == TMP:
+            return (experiment, *experiment.parents[:number])
+    return (experiment, *experiment.parents[:levels])
 
 
 def plainly_there(folder: Path) -> list[Path]:
