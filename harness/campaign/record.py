@@ -75,7 +75,11 @@ class MetricRecord(_Part):
 
     value: float
     values: list[float] = []
-    """One a seed, in the order of `Record.seeds`."""
+    """One a seed, in the order of `Record.seeds`; where it is `self_reported`, one for each seed of the experiment's own."""
+    self_reported: bool = False
+    """The experiment ran several seeds itself and says what each gave."""
+    reported_error: float | None = None
+    """A standard error that it reports, of an unknown number of seeds: shown, and used for nothing."""
     baseline: float | None = None
     difference: float | None = None
     file: str = ""
@@ -211,6 +215,8 @@ class Record(_Part):
     """That of the run itself; None where it is unknown."""
     seeds: list[int] = []
     """All that the metrics are means over."""
+    ignores_seed: bool = False
+    """A baseline whose seeds all gave the same numbers: HARNESS_SEED changes nothing."""
     earlier_verdicts: list[VerdictRecord] = []
     """Its earlier verdicts; `harness confirm` adds seeds and looks again."""
     control: ControlRecord | None = None
@@ -239,6 +245,23 @@ class Record(_Part):
     def answered_by(self) -> str:
         """The agent's name and version with its models; "" where nobody answered or an earlier harness did not note it."""
         return answered_by(self.agent, self.models)
+
+    @property
+    def own_seeds(self) -> int:
+        """How many seeds the experiment itself ran in each execution, by its own account; 0 where it says nothing of it."""
+        return max((len(metric.values) for metric in self.metrics.values() if metric.self_reported), default=0)
+
+    @property
+    def seed_count(self) -> int:
+        """How many seeds its numbers are means over, 0 where that is unknown."""
+        return self.own_seeds or len(self.seeds) or int(self.seed is not None)
+
+    @property
+    def seeds_in_words(self) -> str:
+        """`0, 1, 2`, or how many of its own the experiment reports."""
+        if self.own_seeds:
+            return f"{self.own_seeds} of the experiment's own (self-reported)"
+        return ", ".join(map(str, self.seeds)) or ("unknown" if self.seed is None else str(self.seed))
 
     @classmethod
     def read(cls, run_folder: Path) -> Record:

@@ -143,7 +143,7 @@ class Matching:
         return "no_source", "it is not said of which metric or setting"
 
     def _seeds(self, claim: Quantity, subjects: list[int]) -> Answer:
-        counts = {run: len(record.seeds) or 1 for run, record in self._records.items() if record.seed is not None}
+        counts = {run: record.seed_count for run, record in self._records.items() if record.seed_count}
         known = [run for run in subjects if run in counts]
         meant = known if claim.of_run and known else counts
         if (run := next((run for run in meant if counts[run] == claim.value), None)) is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from ..campaign.contract import Setting
+from ..campaign.errors import CannotGoOn
 from ..campaign.files import write_atomically
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.record import AttemptStatus, Record
@@ -121,12 +122,18 @@ class Attempts(CampaignPart):
         return self._measurements.references().overrides_of_frontier(measured)
 
     def _further_seeds(self, measured: MeasuredRun) -> list[int]:
+        if self._measurements.own_seeds:
+            return []
         # A seed that failed counts too, or it would be asked for again without end.
         have = len(measured.by_seed) + len(measured.failed_seeds)
         return self._campaign.seeds(self._measurements.judge().seeds_wanted(measured))[have:]
 
     def execute_seeds(self, record: Record, count: int) -> None:
-        """Execute a recorded run with further seeds, until it has `count`."""
+        """Execute a recorded run with further seeds, until it has `count`. Raises CannotGoOn where all are the same."""
+        if self._measurements.own_seeds:
+            raise CannotGoOn(
+                f"run {record.run}: HARNESS_SEED changes nothing here; further seeds would give the same numbers."
+            )
         for seed in (seed for seed in self._campaign.seeds(count) if seed not in record.seeds):
             place, step = self._campaign.seed_folder(record.run, seed), f"run_{record.run}/seed_{seed}"
             self._execute(PlannedExecution(step, record.commit, record.run, 0, Variant(seed), place, place))
@@ -136,7 +143,7 @@ class Attempts(CampaignPart):
         if not controls:
             return
         stages = self._campaign.spec(self._options.profile).run_seeds
-        seeds = self._campaign.seeds(stages[min(1, len(stages) - 1)])
+        seeds = self._campaign.seeds(1 if self._measurements.own_seeds else stages[min(1, len(stages) - 1)])
         what = "; ".join(settings_in_words(overrides) for _, overrides in controls)
         name = "control" if controls[0][0] == "control" else "frontier"
         steps = [f"run_{run}/{kind}_{seed}" for kind, _ in controls for seed in seeds]

@@ -17,10 +17,13 @@ from ..campaign.turn import Turn, latest, turn_key
 from ..results.reading import Results
 from ..results.run_results import read_run
 from ..results.sanity import check_sanity
-from ..statistics.comparability import compare_metrics, differences_of_scale
+from ..statistics.comparability import compare_metrics, differences_of_scale, seed_changes_nothing
 from ..statistics.judge import Judge, next_parent
 from ..statistics.references import SWITCHED_OFF, MeasuredRun, References
 from .fixed_seeds import fixed_seeds
+
+SOURCES = (".py", ".sh")
+"""How files end that can read an environment variable."""
 
 
 class Measurements(CampaignPart):
@@ -54,7 +57,14 @@ class Measurements(CampaignPart):
                 by_seed[seed] = self._read(self._campaign.seed_folder(run, seed))
         varied = tuple(name for turn in self.turns(run) for name in turn.varies)
         measured = MeasuredRun(
-            run, self.parent(run), by_seed, None, varied, tuple(failed), fixed_seeds=tuple(self._new_fixed_seeds(run))
+            run,
+            self.parent(run),
+            by_seed,
+            None,
+            varied,
+            tuple(failed),
+            own_seeds=self.own_seeds,
+            fixed_seeds=tuple(self._new_fixed_seeds(run)),
         )
         if run < len(records):  # it is compared with its reference of then
             return replace(measured, control=records[run].control, frontier=tuple(records[run].frontier))
@@ -120,7 +130,7 @@ class Measurements(CampaignPart):
             run=measured.run,
             seeds=good,
             settings=results[0].settings,
-            metrics={key: metric.values for key, metric in compare_metrics(results, None).items()},
+            metrics={key: metric.values for key, metric in compare_metrics(results, None, own_seeds=self.own_seeds).items()},
             why_none="; ".join(broken),
         )
 
@@ -158,6 +168,28 @@ class Measurements(CampaignPart):
     def _wish(self, run: int) -> str:
         """Where the agent asked, in the turns of `run`, that the next run shall start."""
         return latest(turn.start_from for turn in self.turns(run))
+
+    @property
+    def own_seeds(self) -> bool:
+        """Whether the seeds of a metric are those that the experiment itself ran: as the baseline's record has it."""
+        baseline = self.records[0]
+        return baseline.ignores_seed or baseline.own_seeds > 0
+
+    def baseline_facts(self) -> dict[str, Any]:
+        """What of the baseline's record rests on its seeds. Where several were executed, they show whether HARNESS_SEED
+        changes anything; where one was, the sources say whether it is read."""
+        by_seed, seeds = self.baseline_by_seed()
+        ignores = len(by_seed) > 1 and seed_changes_nothing(by_seed)
+        own = ignores or (len(by_seed) == 1 and not self.names_seed)
+        metrics = compare_metrics(by_seed, None, own_seeds=own)
+        return {"seeds": seeds, "metrics": metrics, "ignores_seed": ignores}
+
+    @property
+    def names_seed(self) -> bool:
+        """Whether a source of the untouched experiment mentions HARNESS_SEED."""
+        commit = self._journal.result("start")["commit"]
+        paths = [path for path in self._repository.blobs(commit, self._campaign.experiment_files) if path.endswith(SOURCES)]
+        return any(b"HARNESS_SEED" in source for source in self._repository.files(commit, paths).values())
 
     def baseline_by_seed(self) -> tuple[list[Results], list[int]]:
         """The results of all seeds of the baseline that ended well, and the seeds."""

@@ -78,13 +78,14 @@ class Recorder(CampaignPart):
         records = self._measurements.records
         old = records[run]
         if run == 0:
-            by_seed, seeds = self._measurements.baseline_by_seed()
-            facts: dict[str, Any] = {"seeds": seeds, "metrics": compare_metrics(by_seed, None)}
+            facts: dict[str, Any] = self._measurements.baseline_facts()
         else:
             measured = self._measurements.measured_run(run)
             facts = {
                 "seeds": list(measured.by_seed),
-                "metrics": compare_metrics(list(measured.by_seed.values()), records[0]),
+                "metrics": compare_metrics(
+                    list(measured.by_seed.values()), records[0], own_seeds=self._measurements.own_seeds
+                ),
                 "warnings": [*old.warnings, *(text for text in measured.failed_seeds if text not in old.warnings)],
             }
             verdict = self._measurements.judge().judge(measured)
@@ -126,7 +127,7 @@ class Recorder(CampaignPart):
         found = [*map(str, by_seed[0].findings), *skipped]
         new = old.model_copy(
             update={
-                "metrics": compare_metrics(by_seed, baseline),
+                "metrics": compare_metrics(by_seed, baseline, own_seeds=self._measurements.own_seeds),
                 "warnings": [*old.warnings, *(text for text in found if text not in old.warnings)],
             }
         )
@@ -197,7 +198,10 @@ class Recorder(CampaignPart):
             )
         execution = {} if given else self._journal.result("run_0/execute")
         others = [] if given else self._measurements.executed(0, "seed")
-        by_seed, seeds = self._measurements.baseline_by_seed()
+        facts = self._measurements.baseline_facts()
+        unread = [self._unread(len(facts["seeds"]))] if facts["ignores_seed"] else []
+        for sentence in unread:
+            self._view.say(sentence)
         lost = [f"seed {seed} is missing: {result['failure']['why']}" for seed, result in others if result["failure"]]
         return Record(
             run=0,
@@ -209,13 +213,20 @@ class Recorder(CampaignPart):
             command=" ".join(self._executions.command(0)),
             given=given,
             seed=None if given else self._campaign.contract.seed,
-            seeds=[] if given else seeds,
             settings=compare_settings(results, None),
-            metrics=compare_metrics(by_seed, None),
-            warnings=[*map(str, results.findings), *execution.get("warnings", []), *lost],
+            warnings=[*map(str, results.findings), *execution.get("warnings", []), *lost, *unread],
             seconds=self._measurements.seconds_beside(0),
             started=self._measurements.started("run_0/"),
             environment={} if given else self._journal.result("environment"),
+            **(facts | ({"seeds": []} if given else {})),
+        )
+
+    def _unread(self, seeds: int) -> str:
+        """That the baseline's seeds are all the same, and what would mend it."""
+        read = "HARNESS_SEED changes nothing" if self._measurements.names_seed else "HARNESS_SEED is not read"
+        return (
+            f"all {seeds} seeds of the baseline gave the same numbers, times aside: {read}, so no others are executed. "
+            'An experiment that seeds its random numbers with int(os.environ["HARNESS_SEED"]) has its noise measured'
         )
 
     def _record(self, run: int) -> Record:
@@ -259,7 +270,7 @@ class Recorder(CampaignPart):
             control=measured.control,
             frontier=list(measured.frontier),
             settings=compare_settings(results, baseline),
-            metrics=compare_metrics(list(measured.by_seed.values()), baseline),
+            metrics=compare_metrics(list(measured.by_seed.values()), baseline, own_seeds=self._measurements.own_seeds),
             warnings=[
                 *map(str, results.findings),
                 *execution["warnings"],

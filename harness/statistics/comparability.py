@@ -61,21 +61,28 @@ def differences_of_scale(
     }
 
 
-def compare_metrics(by_seed: Sequence[Results], baseline: Record | None) -> dict[str, MetricRecord]:
+def compare_metrics(
+    by_seed: Sequence[Results], baseline: Record | None, *, own_seeds: bool = False
+) -> dict[str, MetricRecord]:
     """The run's metrics, means over its seeds, beside the baseline's; `baseline` is None for the baseline itself.
 
-    A metric counts only where each seed has it.
+    A metric counts only where each seed has it. `own_seeds`: HARNESS_SEED changes nothing, so that the seeds of a metric are
+    those that the experiment itself ran, where it says what they gave.
     """
     records = {}
     for name, metric in by_seed[0].metrics.items():
         values = [results.metrics[name].value for results in by_seed if name in results.metrics]
         if len(values) < len(by_seed):
             continue
+        if is_own := own_seeds and len(metric.seeds) > 1:
+            values = list(metric.seeds)
         mean = math.fsum(values) / len(values)
         other = baseline.metrics.get(name) if baseline else None
         records[name] = MetricRecord(
             value=mean,
             values=values,
+            self_reported=is_own,
+            reported_error=metric.error,
             baseline=other.value if other else None,
             difference=mean - other.value if other else None,
             file=metric.file,
@@ -92,6 +99,15 @@ def compare_settings(results: Results, baseline: Record | None) -> dict[str, Set
         name: SettingRecord(value=mine.get(name), baseline=theirs.get(name), source=results.sources.get(name, "reported"))
         for name in dict.fromkeys([*mine, *theirs])
     }
+
+
+def seed_changes_nothing(by_seed: Sequence[Results]) -> bool:
+    """Whether all executions of one code gave the same numbers, cost aside, and are enough of them to rule out chance."""
+    first, *others = by_seed
+    shared = [name for name in first.metrics if not _is_cost(name) and all(name in other.metrics for other in others)]
+    if any(first.metrics[name].value != other.metrics[name].value for name in shared for other in others):
+        return False
+    return sum(_digits(first.metrics[name].value) for name in shared) * len(others) >= ENOUGH_DIGITS
 
 
 def name_of(record: Record) -> str:

@@ -132,6 +132,8 @@ class Judge:
         primary = self._contract.primary
         assert primary is not None
         kind, why, compared = (judgement.kind, sentence(primary.name, judgement, self._planned), judgement.against_baseline)
+        if measured.has_own(primary.name):
+            why += "; the seeds are the experiment's own, self-reported"
         caveats = [*measured.failed_seeds, *measured.fixed_seeds]
         if self._records[0].given:
             unsaid = self.references.unsaid(measured)
@@ -204,7 +206,7 @@ def next_parent(records: Sequence[Record], wish: str, primary: Metric | None) ->
     if asked is not None and asked in (r.run for r in sound):
         return records[asked]
     accepted = [r for r in sound if r.verdict.kind == "improved"]
-    unmeasured = [r for r in sound if r.verdict.kind == "inconclusive" and len(r.seeds) <= 1]
+    unmeasured = [r for r in sound if r.verdict.kind == "inconclusive" and r.seed_count <= 1]
     if primary is None:
         return unmeasured[-1] if unmeasured else records[0]
     sign = 1 if primary.better == "lower" else -1

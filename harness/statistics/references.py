@@ -30,6 +30,8 @@ class MeasuredRun:
     """Seeds whose execution failed, a sentence each."""
     frontier: tuple[ControlRecord, ...] = ()
     """The baseline's code at other settings, executed for this run."""
+    own_seeds: bool = False
+    """HARNESS_SEED changes nothing: the seeds are those that the experiment itself ran, where it says what they gave."""
     fixed_seeds: tuple[str, ...] = ()
     """Fixed seeds that its code has and the untouched experiment's has not, a sentence each."""
 
@@ -37,8 +39,14 @@ class MeasuredRun:
     def results(self) -> Results:
         return next(iter(self.by_seed.values()))
 
+    def has_own(self, metric: str) -> bool:
+        """Whether its seeds are the experiment's own, self-reported."""
+        return self.own_seeds and metric in self.results.metrics and len(self.results.metrics[metric].seeds) > 1
+
     def values(self, metric: str) -> list[float]:
         """One a seed, [] where a seed has none."""
+        if self.has_own(metric):
+            return list(self.results.metrics[metric].seeds)
         found = [results.metrics[metric].value for results in self.by_seed.values() if metric in results.metrics]
         return found if len(found) == len(self.by_seed) else []
 

@@ -64,10 +64,13 @@ def _caveats(campaign: CampaignData) -> Iterator[str]:
 
 
 def _seeds(campaign: CampaignData) -> Iterator[str]:
-    single = [run.record.run for run in campaign.runs if run.record.metrics and len(run.record.seeds) < 2]
+    single = [run.record.run for run in campaign.runs if run.record.metrics and run.record.seed_count < 2]
+    own = [run.record.run for run in campaign.runs if run.record.own_seeds]
+    if own:
+        yield f"The seeds of {_runs(own)} are the experiment’s own: how many there were and what each gave is self-reported."
     if not single:
         return
-    if not any(len(run.record.seeds) > 1 for run in campaign.runs):
+    if not any(run.record.seed_count > 1 for run in campaign.runs):
         yield "Every run has one seed, so the noise is unknown and no difference can be told from it."
     else:
         yield (

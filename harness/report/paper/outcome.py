@@ -130,7 +130,7 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
             "baseline" if record.run == 0 else str(record.run),
             NONE if record.parent is None else str(record.parent),
             NONE if record.run == 0 else in_words(record.verdict.kind),
-            str(len(record.seeds) or 1) if record.metrics else NONE,
+            str(record.seed_count or 1) if record.metrics else NONE,
             estimates.mean(run, primary.name),
         ]
         if tested and elsewhere:

@@ -196,7 +196,7 @@ def _reproduction(campaign: CampaignData) -> Section:
             (
                 "baseline" if record.run == 0 else str(record.run),
                 record.commit[:12] or NONE,
-                _ranges(seeds) or "unknown",
+                record.seeds_in_words if record.own_seeds else _ranges(seeds) or "unknown",
                 when(record.started) or "not executed here",
                 duration(record.seconds),
             )

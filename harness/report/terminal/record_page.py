@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ...campaign.numbers import titled
+from ...campaign.numbers import number, titled
 from ...campaign.text import answered_by, clean, duration, in_words, line
 from ...campaign.usage import Usage
 from .columns import Cell, Column, cut, table, wrap
@@ -85,11 +85,13 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     ]
     review_usage = data["review"]["usage"] if data["review"] else None
     seeds = data.get("seeds") or ([] if data["seed"] is None else [data["seed"]])
+    reported = max((len(each["values"]) for each in data["metrics"].values() if each.get("self_reported")), default=0)
+    own = f"{reported} of the experiment's own (self-reported)" if reported else ""
     facts = {
         "commit": data["commit"][:12],
         "started from": "" if data["parent"] is None else f"run {data['parent']}",
         "command": data["command"],
-        "seed" if len(seeds) == 1 else "seeds": ", ".join(map(str, seeds)),
+        "seed" if len(seeds) == 1 and not own else "seeds": own or ", ".join(map(str, seeds)),
         "begun": data["started"],
         "executed": duration(data["seconds"]) if not data["given"] else "no: given with the experiment",
         "agent": answered_by(data.get("agent", ""), data.get("models", [])),
@@ -99,6 +101,12 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     lines += [""] + [f"  {key:<13} {cut(text, width - 16)}" for key, text in facts.items() if text]
     lines += _section("Hypothesis, as the agent stated it before the run", data["hypothesis"], width)
     lines += _metrics(data, baseline, contract, width)
+    alone = {name: each for name, each in data["metrics"].items() if each.get("reported_error") is not None}
+    lines += _list(
+        "Standard errors that the experiment reports, of an unknown number of seeds; nothing is judged by them",
+        [f"{line(name)} ± {number(each['reported_error'])}" for name, each in alone.items()],
+        width,
+    )
     lines += _settings(data["settings"], width)
     if data["attempts"]:
         lines += ["", click.style("Attempts", bold=True)]
