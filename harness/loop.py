@@ -17,9 +17,9 @@ from . import __version__
 from .agents.brief import label
 from .agents.dialogue import Dialogue
 from .agents.reviewer import Reviewer
-from .campaign.campaign import Campaign
-from .campaign.errors import CannotGoOn, HarnessError, Interrupted
-from .campaign.journal import DryJournal, Journal, NotDone, locked
+from .campaign.campaign import Campaign, take_anew
+from .campaign.errors import BaselineFailed, CannotGoOn, HarnessError, Interrupted
+from .campaign.journal import BEGUN_ANEW, DryJournal, Journal, NotDone, locked
 from .campaign.open_campaign import OpenCampaign
 from .campaign.paths import PathNames
 from .campaign.protocols import Silent, View
@@ -65,10 +65,12 @@ class Loop:
     def run(self) -> Ending:
         """Take the campaign from wherever it is to its end."""
         self.recorder.start()
-        if not self.recorder.has(0):
-            self.dialogue.prepare()
-            self.reviewer.prepare()
+        fresh, installs = not self.recorder.has(0), self.dialogue.needs_installation
+        if fresh and not installs:
+            self.prepare()
         self.baseline()
+        if fresh and installs:  # which takes minutes, while a baseline may fail in a second
+            self.prepare()
         for run in range(1, self.max_runs + 1):
             turn = self.one_run(run)
             self.tracking.track()
@@ -76,11 +78,16 @@ class Loop:
                 return ALL_COMPLETED
         return RUNS_SPENT
 
+    def prepare(self) -> None:
+        """Have who is asked ready before anything is spent on it."""
+        self.dialogue.prepare()
+        self.reviewer.prepare()
+
     def baseline(self) -> None:
         """Run 0: the untouched experiment. Without a sound one nothing that follows would mean anything."""
         failure = self.attempts.baseline()
         if failure:
-            raise CannotGoOn(f"the baseline {in_words(failure.status)}: {failure.why}\n{failure.output_tail}")
+            raise BaselineFailed(f"the baseline {in_words(failure.status)}: {failure.why}\n{failure.output_tail}")
         self.recorder.record_baseline()
         self.tracking.track()
 
@@ -161,6 +168,9 @@ def go_on(
             journal.append("options", changes=changes)
         loop: Loop | None = None
         try:
+            if _has_no_baseline(journal):
+                view.say("the baseline had failed: the experiment is taken from its folder again")
+                campaign = _taken_anew(campaign, journal)
             if force:
                 _force(campaign, journal, view)
             loop = Loop(OpenCampaign.begin(campaign, journal, view, stop), executor)
@@ -200,6 +210,21 @@ def next_brief(campaign: Campaign) -> str:
 def _dry(campaign: Campaign, journal: DryJournal) -> Loop:
     """A loop that goes as far as the journal does and changes nothing."""
     return Loop(OpenCampaign.begin(campaign, journal, Silent(), Stop()), "local")
+
+
+def _has_no_baseline(journal: Journal) -> bool:
+    """Whether the campaign ended because its baseline failed, and was not begun anew since."""
+    last = next((e for e in reversed(journal.events) if e["event"] in ("ended", BEGUN_ANEW)), None)
+    return last is not None and last.get("reason") == BaselineFailed.reason
+
+
+def _taken_anew(campaign: Campaign, journal: Journal) -> Campaign:
+    try:
+        campaign = take_anew(campaign.root)
+    except HarnessError as error:  # what is in the way now is in the way of the baseline, as before
+        raise BaselineFailed(str(error)) from error
+    journal.begin_anew()
+    return campaign
 
 
 def _force(campaign: Campaign, journal: Journal, view: View) -> None:

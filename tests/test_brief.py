@@ -42,6 +42,7 @@ IDEA = Idea(
     Neighbours=["tree", "orthogonality"],
 )
 CONTRACT = Contract(
+    smoke=True,
     description="Trains sparse autoencoders.",
     interface="`saelab.score` scores them.",
     auxiliary=["plot.py"],

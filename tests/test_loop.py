@@ -640,8 +640,84 @@ def test_a_given_baseline_is_taken_and_said_to_be_given(tmp_path: Path) -> None:
 def test_a_broken_baseline_ends_the_campaign_with_its_reason(tmp_path: Path, code: str, said: str) -> None:
     campaign = _foreign(tmp_path, {"experiment.py": code}, {})
     ending = run(campaign)
-    assert (ending.reason, ending.exit_code) == ("cannot_go_on", 4)
+    assert (ending.reason, ending.exit_code) == ("baseline_failed", 4)
     assert said in ending.message
+
+
+@pytest.mark.parametrize("given", ["", "{}", '{"means": {}}', "[]"])
+def test_a_given_baseline_without_a_number_is_refused_with_its_reason(tmp_path: Path, given: str) -> None:
+    files = {"experiment.py": THEIRS, "data.txt": "abcdefg", "run_0/final_info.json": given}
+    campaign = _foreign(tmp_path, files, {"run 1, attempt 1": edit("* 1.125", "* 2.125")})
+    ending = run(campaign)
+    assert ending.reason == "baseline_failed"
+    assert "given results in run_0" in ending.message and "final_info.json" in ending.message
+    (tmp_path / "their folder ü" / "run_0" / "final_info.json").unlink()
+    assert run(Campaign(campaign.root)).reason == "runs_spent"
+    assert not Campaign(campaign.root).read_records()[0].given
+
+
+def test_with_a_given_baseline_the_untouched_code_is_tried_before_the_first_turn(tmp_path: Path) -> None:
+    given = {"run_0/final_info.json": json.dumps({"shakespeare": {"means": {"score_mean": 8.0}}}), "data.txt": "abc"}
+    campaign = _foreign(tmp_path, {"experiment.py": "open('no data')", **given}, {"run 1, attempt 1": DONE})
+    ending = run(campaign)
+    assert (ending.reason, "'no data'" in ending.message) == ("baseline_failed", True)
+    contract = '[limits]\nsmoke_time = "0.5s"\n'
+    files = {"experiment.py": "import time\ntime.sleep(1000)", "experiment.toml": contract, **given}
+    (tmp_path / "b").mkdir()
+    assert run(_foreign(tmp_path / "b", files, {"run 1, attempt 1": DONE}, baseline="given")).reason == "all_completed"
+
+
+def test_only_results_of_a_given_baseline_go_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.campaign.recorded_baselines.MAX_FILE", 100)
+    files = {"experiment.py": THEIRS, "run_0/final_info.json": json.dumps({"means": {"a": 1}, "long": "x" * 200})}
+    campaign = _foreign(tmp_path, {**files, "run_0/ckpt.pt": "x" * 200, "run_0/log/train.csv": "1"}, {})
+    found = sorted(str(path.relative_to(campaign.run_folder(0))) for path in campaign.run_folder(0).rglob("*.*"))
+    assert found == ["final_info.json", "log/train.csv"]
+
+
+def test_recorded_results_that_are_not_used_are_said(tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    (folder / "run_0").mkdir(parents=True)
+    for name in ("experiment.py", "experiment.toml", "run_0/final_info.json"):
+        (folder / name).write_text("")
+    said: list[str] = []
+    idea = Idea(Name="theirs", Title="Their idea", Experiment="Do it.")
+    create_campaign(tmp_path / "runs", idea, folder, Options(), python=sys.executable, say=said.append)
+    assert [line for line in said if line.startswith("run_0 is not used") and "--baseline given" in line] == said != []
+
+
+def test_a_baseline_that_failed_is_executed_again_with_what_was_mended(tmp_path: Path) -> None:
+    """In the experiment's folder, in the campaign's, or elsewhere: code, data and contract."""
+    outside = tmp_path / "made later"
+    code = THEIRS.replace("score =", f"open({str(outside)!r}); import helper; score =")
+    script = {"run 1, attempt 1": edit("* 1.125", "* 2.125")}
+    campaign = _foreign(tmp_path, {"experiment.py": code, "data.txt": "abcdefg"}, script)
+    assert "made later" in run(campaign).message
+    outside.touch()
+    assert "helper" in run(Campaign(campaign.root)).message
+    folder = tmp_path / "their folder ü"
+    (folder / "helper.py").touch()
+    (folder / "experiment.toml").write_text('[[metric]]\nname = "no"\nbetter = "lower"\nprimary = true\n')
+    assert "a number for no;" in run(Campaign(campaign.root)).message
+    contract = '[[metric]]\nname = "shakespeare.score_mean"\nbetter = "higher"\nprimary = true\n'
+    (folder / "experiment.toml").write_text(contract)
+    (campaign.root / "data.txt").write_text("abc")  # mended in the campaign
+    campaign = Campaign(campaign.root)
+    assert run(campaign).reason == "runs_spent"
+    baseline, first = campaign.read_records()
+    assert (baseline.metrics["shakespeare.score_mean"].value, baseline.given) == (3 * 1.125 + 0.25, False)
+    assert first.metrics["shakespeare.score_mean"].value == 3 * 2.125 + 0.25
+    assert "made later" in (campaign.attempt_folder(0, 1) / "log.txt").read_text()
+    assert {path.name for path in (campaign.run_folder(0) / "attempts").iterdir()} == {"1", "2", "3"}
+
+
+def test_a_baseline_is_tried_before_an_agent_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_early(self: ScriptedAgent) -> str:
+        raise AssertionError("asked for before the baseline")
+
+    monkeypatch.setattr(ScriptedAgent, "check", too_early)
+    monkeypatch.setattr(dialogue.Dialogue, "needs_installation", True)
+    assert run(_foreign(tmp_path, {"experiment.py": "raise SystemExit('no data here')"}, {})).reason == "baseline_failed"
 
 
 def test_a_metric_that_no_result_has_is_found_before_money_is_spent(tmp_path: Path) -> None:

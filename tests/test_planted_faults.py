@@ -478,7 +478,7 @@ def test_a_broken_baseline_ends_the_campaign_before_the_agent_is_asked(
 ) -> None:
     campaign = place.campaign((BETTER,), profile="once", toy=(toy,))
     ending = end(campaign)
-    assert (ending.reason, ending.exit_code) == ("cannot_go_on", 4)
+    assert (ending.reason, ending.exit_code) == ("baseline_failed", 4)
     assert says in ending.message
     assert not campaign.run_folder(1).exists()
 

@@ -595,7 +595,7 @@ def test_a_baseline_that_failed_is_the_headline_with_the_end_of_its_output(
     code = experiment / "experiment.py"
     code.write_text(code.read_text().replace('print("done"', f'{line}\nprint("done"'))
     campaign = make_campaign({})
-    assert go_on(campaign, view=Silent(), stop=Stop()).reason == "cannot_go_on"
+    assert go_on(campaign, view=Silent(), stop=Stop()).reason == "baseline_failed"
     found = data_of(campaign)
     text = Page(render([found])).text
     assert f"The baseline failed: {why}" in text

@@ -23,6 +23,7 @@ from ..campaign.record import Record
 from ..campaign.turn import AttemptFailure, Turn, turn_key
 from ..campaign.usage import Usage
 from . import answer as answers
+from .aider_environment import installed
 from .brief import brief, label, repair_brief
 from .chat_history import render_turn
 from .listing import find_agent
@@ -74,6 +75,11 @@ class Dialogue(CampaignPart):
         """The agent has said ALL_COMPLETED, in this attempt or before this run, and a person has said something since."""
         following = f"{turn_key(run, attempt + 1)}/turn"
         return attempt < self._options.max_attempts and (self._journal.is_done(following) or bool(self._inbox()))
+
+    @property
+    def needs_installation(self) -> bool:
+        """Whether the agent, or a reviewer, is one that is installed first when it is needed."""
+        return (self._options.agent in ("aider", "replay") or self._options.reviewer is not None) and installed() is None
 
     def prepare(self) -> None:
         """Have the agent ready before anything is spent: its environment, its key. Raises what to do."""

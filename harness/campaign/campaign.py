@@ -15,12 +15,13 @@ from .. import __version__
 from . import recorded_baselines
 from .contract import CONTRACT_FILE, Contract, Profile, Setting, load_contract
 from .errors import CannotGoOn, InputError
-from .experiment_folder import put_links, take_inventory
-from .files import read_text, remove, write_atomically
+from .experiment_folder import Inventory, put_links, take_inventory
+from .files import read_text, remove, write_atomically, write_files
 from .idea import Idea
 from .journal import now, read_events
 from .layout import Layout
 from .record import RECORD_FILE, Record
+from .repository import Repository
 from .schema import SCHEMA
 
 NOTES = "notes.txt"
@@ -153,6 +154,11 @@ class Campaign(Layout):
         return [*self.code, *self.contract.files, *contract_file]
 
     @property
+    def has_given_baseline(self) -> bool:
+        """Whether run 0 is recorded results that the campaign began with."""
+        return bool(self.facts().get("given", self.run_folder(0).is_dir()))
+
+    @property
     def linked(self) -> dict[str, str]:
         """What a working copy links to where it lies on this machine, by its path in the copy."""
         return dict(self.machine().get("linked", {}))
@@ -203,35 +209,17 @@ def create_campaign(
     given = recorded_baselines.find(experiment, contract, profile, options.baseline)
     if shutil.which("git") is None:
         raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.")
-    names = [*contract.code, *contract.files, CONTRACT_FILE]
-    inventory = take_inventory(experiment, names, contract.code)
+    inventory = _inventory(experiment, contract)
     root: Path | None = None
     try:
         out.mkdir(parents=True, exist_ok=True)
         root = _new_folder(out, idea.Name)
         campaign = Campaign(root)
         campaign.local.mkdir()
-        inventory.copy(experiment, root)
-        if given is not None:
-            recorded_baselines.copy(given / recorded_baselines.RUN_0, campaign.run_folder(0))
-            for each in recorded_baselines.context(given):
-                recorded_baselines.copy(each, campaign.given / each.name)
         if session is not None:
             shutil.copyfile(session, campaign.replayed)
         write_atomically(campaign.idea_file, idea.model_dump_json(indent=1, exclude_none=True) + "\n")
-        facts = {
-            "schema": SCHEMA,
-            "harness": __version__,
-            "created": now(),
-            "options": options.model_dump(),
-            "contract": contract.model_dump(),
-            "empty_folders": inventory.empty_folders,
-            "links": inventory.links,
-        }
-        machine = {"python": python, "experiment": str(experiment.resolve()), "linked": inventory.linked}
-        # In letters that every encoding has: a name may be any bytes.
-        write_atomically(campaign.machine_file, json.dumps(machine) + "\n")
-        write_atomically(campaign.options_file, json.dumps(facts, indent=1) + "\n")
+        _fill(campaign, experiment, contract, options, inventory, given, python)
     except BaseException as error:
         if root is not None:
             remove(root)
@@ -239,9 +227,73 @@ def create_campaign(
             raise
         problem = f"{error.filename or out}: cannot be written: {error.strerror}."
         raise CannotGoOn(f"{problem} `--out DIR` names another folder for campaigns.") from error
-    for sentence in inventory.sentences:
+    for sentence in [*inventory.sentences, *recorded_baselines.unused(experiment, contract, profile, options.baseline)]:
         say(sentence)
     return campaign
+
+
+def take_anew(root: Path) -> Campaign:
+    """The campaign in `root` with the experiment and its contract as they are in their own folder now, where this machine
+    has it. A file that was changed in the campaign stays as it is there. What the failed baseline left becomes an attempt.
+
+    For a campaign without a sound baseline: of its steps nothing is kept.
+    """
+    campaign = Campaign(root)
+    repository = Repository(root, campaign.local)
+    given, experiment = campaign.has_given_baseline, campaign.experiment
+    left = [path for path in campaign.run_folder(0).glob("*") if path.name != ATTEMPTS]
+    if given:
+        remove(*left)  # copies of what lies in the experiment's folder
+    elif left:
+        number = len(list((campaign.run_folder(0) / ATTEMPTS).glob("*"))) + 1
+        campaign.attempt_folder(0, number).mkdir(parents=True)
+        for path in left:
+            path.rename(campaign.attempt_folder(0, number) / path.name)
+    if experiment is None:
+        return campaign
+    edited = repository.edited(repository.blobs(repository.head or "HEAD", campaign.experiment_files))
+    toml = root / CONTRACT_FILE if CONTRACT_FILE in edited else None
+    contract, options = load_contract(experiment, root.parent, toml), campaign.options()
+    profile, _ = contract.profile(options.profile or None)
+    results = recorded_baselines.find(experiment, contract, profile, options.baseline)
+    _fill(campaign, experiment, contract, options, _inventory(experiment, contract), results, campaign.machine()["python"])
+    write_files(root, edited)
+    return Campaign(root)
+
+
+def _inventory(experiment: Path, contract: Contract) -> Inventory:
+    return take_inventory(experiment, [*contract.code, *contract.files, CONTRACT_FILE], contract.code)
+
+
+def _fill(
+    campaign: Campaign,
+    experiment: Path,
+    contract: Contract,
+    options: Options,
+    inventory: Inventory,
+    given: Path | None,
+    python: str,
+) -> None:
+    """Write what a campaign has of its experiment, and what it is told in `campaign.json`."""
+    inventory.copy(experiment, campaign.root)
+    if given is not None:
+        recorded_baselines.copy(given / recorded_baselines.RUN_0, campaign.run_folder(0))
+        for each in recorded_baselines.context(given):
+            recorded_baselines.copy(each, campaign.given / each.name)
+    facts = {
+        "schema": SCHEMA,
+        "harness": __version__,
+        "created": now(),
+        "options": options.model_dump(),
+        "contract": contract.model_dump(),
+        "given": given is not None,
+        "empty_folders": inventory.empty_folders,
+        "links": inventory.links,
+    }
+    machine = {"python": python, "experiment": str(experiment.resolve()), "linked": inventory.linked}
+    # In letters that every encoding has: a name may be any bytes.
+    write_atomically(campaign.machine_file, json.dumps(machine) + "\n")
+    write_atomically(campaign.options_file, json.dumps(facts, indent=1) + "\n")
 
 
 def _new_folder(out: Path, name: str) -> Path:

@@ -376,14 +376,15 @@ def matching(source: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if pattern.fullmatch(name)]
 
 
-def load_contract(folder: Path, out: Path | None = None) -> Contract:
+def load_contract(folder: Path, out: Path | None = None, toml: Path | None = None) -> Contract:
     """The contract of the experiment in `folder`, the default one where it has none. Raises InputError.
 
-    `out` is where its campaigns are made; it must not lie in what goes along into each of them.
+    `out` is where its campaigns are made; it must not lie in what goes along into each of them. `toml` is a file elsewhere
+    that is to be read in place of the folder's own.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. --experiment names a folder with {ENTRY}.")
-    path = folder / CONTRACT_FILE
+    path = toml or folder / CONTRACT_FILE
     code = {CONTRACT_FILE}
     if not path.exists():
         contract = default_contract(folder)

@@ -31,6 +31,12 @@ class CannotGoOn(HarnessError):
     """Nothing that a further run could survive: no disk, no model, a broken contract or baseline."""
 
 
+class BaselineFailed(CannotGoOn):
+    """The untouched experiment did not run well or left no evidence; `harness resume` executes it again, as it is then."""
+
+    reason = "baseline_failed"
+
+
 class Interrupted(HarnessError):
     """A person stopped the campaign; `harness resume` goes on."""
 

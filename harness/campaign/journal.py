@@ -51,6 +51,8 @@ def read_events(path: Path) -> list[Event]:
 # translates the old name there.
 CLOSE = "close"
 """The step of commits that no step waits for: nothing is redone without them, and nothing drops them."""
+BEGUN_ANEW = "begun_anew"
+"""The event after which no step from before it counts: the experiment was mended after its baseline had failed."""
 PERSON_STEP = "person_edit_"
 """What the steps begin with that commit a person's edits."""
 
@@ -63,7 +65,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.events = read_events(path)
-        self._done: dict[str, Any] = {e["step"]: e["result"] for e in self.events if e["event"] == "done"}
+        self._since = next((i for i in reversed(range(len(self.events))) if self.events[i]["event"] == BEGUN_ANEW), 0)
+        self._done: dict[str, Any] = {e["step"]: e["result"] for e in self.of("done")}
         self._drop_unfinished_line()
 
     def append(self, event: str, **facts: Any) -> None:
@@ -106,7 +109,14 @@ class Journal:
         return self._done[step]
 
     def of(self, event: str) -> Iterator[Event]:
-        return (e for e in self.events if e["event"] == event)
+        """Those of a kind since the campaign was begun, or begun anew."""
+        return (e for e in self.events[self._since :] if e["event"] == event)
+
+    def begin_anew(self) -> None:
+        """No step is done any more; what they cost stays written."""
+        self._since = len(self.events)
+        self.append(BEGUN_ANEW)
+        self._done.clear()
 
     def _drop_unfinished_line(self) -> None:
         if self._path.exists():

@@ -42,6 +42,16 @@ def find(experiment: Path, contract: Contract, profile: str, asked: str | None) 
     return None
 
 
+def unused(experiment: Path, contract: Contract, profile: str, asked: str | None) -> list[str]:
+    """In a sentence, recorded results in the experiment's folder that are not begun with, though nobody said so."""
+    named = contract.profiles.get(profile, Profile()).baselines
+    if asked is not None or named or find(experiment, contract, profile, None) or not _has_results(experiment / RUN_0):
+        return []
+    return [
+        f"{RUN_0} is not used: with {CONTRACT_FILE} the baseline is executed. `--baseline given` begins with its results."
+    ]
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy results. What is larger beside them (checkpoints) stays where it is, and so do links."""
     for folder, _, names in os.walk(source):

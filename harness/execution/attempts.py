@@ -45,7 +45,7 @@ class PlannedExecution:
 
     @property
     def phase(self) -> str:
-        if self.variant.smoke:
+        if self.variant.is_brief:
             return "smoke_test"
         if self.step.endswith("/execute"):
             return "execute"
@@ -65,7 +65,7 @@ class Attempts(CampaignPart):
         """Execute the untouched experiment as run 0, unless its results were given with the experiment, then its other
         seeds, which are kept for later campaigns."""
         if self._journal.result("start")["given"]:
-            return None
+            return self._given_baseline()
         commit, folder = self._opened.first_commit, self._campaign.run_folder(0)
         failure = self._execute(PlannedExecution("run_0/execute", commit, 0, 0, self._own, folder, folder))
         if failure is None:
@@ -79,6 +79,18 @@ class Attempts(CampaignPart):
                 step = f"run_0/seed_{seed}"
                 self._execute(PlannedExecution(step, commit, 0, 0, Variant(seed), place, place, cache_entry))
         return failure
+
+    def _given_baseline(self) -> AttemptFailure | None:
+        """Whether given results are some, and the untouched code runs for as long as a smoke test takes: otherwise an agent
+        would be paid for mending what it did not break."""
+        results = read_run(self._campaign.run_folder(0), self._campaign.contract)
+        if not results.metrics:
+            findings = "; ".join(map(str, results.findings)) or "final_info.json: empty"
+            why = f"the given results in run_0 hold no number: {findings}. `--baseline own` executes the baseline"
+            return AttemptFailure("left_no_result", why)
+        smoke, folder = self._campaign.contract.smoke, self._campaign.attempt_folder(0, 1)
+        variant = replace(self._own, smoke=smoke, trial=not smoke)
+        return self._execute(PlannedExecution("run_0/smoke_test", self._opened.first_commit, 0, 0, variant, folder, folder))
 
     def execute_seeds_and_controls(self, turn: Turn) -> None:
         """Execute what the verdict on a run needs: the baseline at the run's settings, points of a frontier where it is
@@ -236,7 +248,7 @@ class Attempts(CampaignPart):
 
     def _execute(self, what: PlannedExecution, not_kept: tuple[str, ...] = ()) -> AttemptFailure | None:
         fresh = not self._journal.is_done(what.step)
-        expected = self._expected("/smoke_test" if what.variant.smoke else "/execute")
+        expected = self._expected("/smoke_test" if what.variant.is_brief else "/execute")
         # A step that is done is only read: a spent budget must not end a campaign before it is where it stood.
         if fresh:
             self._stop.check()
@@ -271,13 +283,13 @@ class Attempts(CampaignPart):
         # Judged once: when this is begun again after a crash, some of the files may have been filed already.
         judged = self._campaign.execution(what.step) / "judged.json"
         if not judged.exists():
-            write_atomically(judged, json.dumps(self._judge(execution, what.variant.smoke)))
+            write_atomically(judged, json.dumps(self._judge(execution, what.variant)))
         status, why = json.loads(judged.read_text(encoding="utf-8"))
         log = scoring.log if scoring and scoring.refused else execution.log
         failure = {"status": status, "why": why, "output_tail": _tail(log)} if status else None
         outcome = asdict(execution.outcome)
         outcome["seconds"] += scoring.seconds if scoring else 0.0  # what a run takes, for budgets and forecasts
-        if what.variant.smoke:
+        if what.variant.is_brief:
             what.folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(execution.log, what.folder / "smoke.txt")
             idle = coverage.never_ran(execution.coverage, watched)
@@ -301,10 +313,12 @@ class Attempts(CampaignPart):
         before = self._repository.files(self._parent_commit(what.run), code)
         return coverage.changed_statements(before, self._repository.files(what.commit, code))
 
-    def _judge(self, execution: ExecutionResult, smoke: bool) -> tuple[AttemptStatus | None, str]:
+    def _judge(self, execution: ExecutionResult, variant: Variant) -> tuple[AttemptStatus | None, str]:
         """The status of an execution that has no evidence, None for one that has."""
-        outcome, scoring = execution.outcome, execution.scoring
+        outcome, scoring, smoke = execution.outcome, execution.scoring, variant.is_brief
         status: Any
+        if variant.trial and outcome.ended == "timed_out":
+            return None, ""  # it ran for as long as it was to be tried
         if outcome.ended != "ok":
             known = outcome.ended in get_args(AttemptStatus)
             status = outcome.ended if known else "crashed"

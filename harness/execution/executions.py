@@ -83,6 +83,12 @@ class Variant:
     seed: int
     overrides: Mapping[str, Setting] = field(default_factory=dict)
     smoke: bool = False
+    trial: bool = False
+    """For the time of a smoke test only, though the experiment has none."""
+
+    @property
+    def is_brief(self) -> bool:
+        return self.smoke or self.trial
 
 
 class Executions(CampaignPart):
@@ -292,7 +298,7 @@ class Executions(CampaignPart):
             scratch=scratch.resolve(),
             environment=environment,
             limits=Limits(
-                time=limits.smoke_time if variant.smoke else limits.time,
+                time=limits.smoke_time if variant.is_brief else limits.time,
                 silence=limits.silence,
                 memory=limits.memory,
                 output=limits.output,

@@ -240,7 +240,7 @@ class _Reader:
         failure = (self._results.get("run_0/execute") or {}).get("failure")
         if failure:
             return f"it {in_words(failure['status'])}: {line(failure['why'])}"
-        return line(status.message.split("\n")[0]) if status.reason == "cannot_go_on" else ""
+        return line(status.message.split("\n")[0]) if status.reason in ("cannot_go_on", "baseline_failed") else ""
 
     def _details(self, folder: Path) -> tuple[Detail, ...]:
         """What lies behind the means of the run's evaluations. What a scorer measures is taken from its files alone."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.budget import spent
-from ..campaign.errors import CannotGoOn
+from ..campaign.errors import BaselineFailed
 from ..campaign.files import files_below, read_text, write_atomically
-from ..campaign.journal import CLOSE
+from ..campaign.journal import BEGUN_ANEW, CLOSE
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.record import AttemptRecord, Record, ReviewRecord, VerdictRecord
 from ..campaign.text import in_words, line
@@ -45,7 +45,8 @@ class Recorder(CampaignPart):
         """The first commit: idea, options, contract and the untouched experiment."""
 
         def effect() -> dict[str, Any]:
-            self._repository.create()
+            if not any(self._journal.of(BEGUN_ANEW)):
+                self._repository.create()
             root = self._campaign.root
             campaign = self._campaign
             own = (campaign.idea_file, campaign.options_file, campaign.replayed, campaign.given)
@@ -54,7 +55,7 @@ class Recorder(CampaignPart):
             code = {path: (root / path).read_bytes() for path in on_disk if path in self._campaign.code}
             others = [path for path in on_disk if path not in code]
             commit = self._repository.commit("start", f"Start: {line(self._campaign.idea.Title)}", code, others)
-            return {"commit": commit, "given": self._campaign.run_folder(0).is_dir()}
+            return {"commit": commit, "given": self._campaign.has_given_baseline}
 
         self._journal.once("start", effect)
         self._journal.once("environment", self._executions.describe_environment)
@@ -66,7 +67,7 @@ class Recorder(CampaignPart):
         return self._journal.is_done(f"run_{run}/record")
 
     def record_baseline(self) -> Record:
-        """The record of run 0. Raises CannotGoOn when the contract's own rules say that it is no baseline."""
+        """The record of run 0. Raises BaselineFailed when the contract's own rules say that it is no baseline."""
         return self._once(0, self._baseline)
 
     def record(self, run: int) -> Record:
@@ -191,7 +192,7 @@ class Recorder(CampaignPart):
         else:
             broken = check_sanity(contract, self._options.profile, results)
         if broken:
-            raise CannotGoOn(
+            raise BaselineFailed(
                 "the baseline is no evidence, so nothing could be compared with it: "
                 + "; ".join(broken)
                 + f". Mend the experiment or its contract; what it left is in {folder}."

@@ -129,6 +129,8 @@ def next_step(status: CampaignStatus, name: str) -> str:
     if status.reason == "all_completed":
         written = f"`harness notes {name}` says what came of it, `harness writeup {name}` makes a paper of it"
         return f'{written}; `harness tell {name} "..."` and {resume}` ask for more.'
+    if status.reason == "baseline_failed":
+        return f"Mend it in the experiment's folder, or what it needs; {resume}` executes the baseline again."
     return f"{resume}` goes on when that is mended."
 
 
