@@ -56,13 +56,19 @@ class Workshop:
 
     def running(self) -> list[psutil.Process]:
         """What runs in the working copy, whoever started it."""
-        return [process for process in psutil.process_iter() if self._is_in(process)]
+        return running(self.folder)
 
-    def _is_in(self, process: psutil.Process) -> bool:
+
+def running(folder: Path) -> list[psutil.Process]:
+    """What runs in a folder or below it, whoever started it."""
+
+    def is_in(process: psutil.Process) -> bool:
         try:
-            return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(self.folder)
+            return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(folder)
         except (psutil.Error, OSError):
             return False
+
+    return [process for process in psutil.process_iter() if is_in(process)]
 
 
 def _in_namespace(process: psutil.Process) -> int:

@@ -17,8 +17,7 @@ import pytest
 from harness.campaign.protocols import Job, Limits, Outcome, WarmStart
 from harness.execution.executors.home import Home
 from harness.execution.executors.local import LocalExecution, LocalExecutor
-from harness.execution.executors.sandbox.landlock import landlock_abi
-from tests.executing import runs
+from tests.executing import running, runs
 from tests.waiting import HANGS, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="warm processes are for Linux")
@@ -146,32 +145,31 @@ def test_limits_hold_and_the_whole_tree_ends(bench: Bench) -> None:
         """
     outcome, _ = bench.run("a", code, limits=Limits(time=4))
     assert outcome.ended == "timed_out"
-    pids = [int(pid) for pid in (bench.root / "a" / "copy" / "pids").read_text().split()]
-    assert not any(runs(pid) for pid in pids)
+    assert (bench.root / "a" / "copy" / "pids").exists()
+    assert not running(bench.root / "a" / "copy")
     block = "x = bytearray(400_000_000); x[::4096] = b'x' * len(x[::4096])\nimport time; time.sleep(600)"
     assert bench.run("b", block, limits=Limits(time=HANGS, memory=300_000_000))[0].ended == "out_of_memory"
 
 
-@pytest.mark.skipif(landlock_abi() < 3, reason="this kernel cannot confine a process")
-def test_a_job_is_confined(bench: Bench) -> None:
+def test_a_job_is_confined(sandboxed: str, bench: Bench) -> None:
     code = """
         import pathlib, sys
         for place in sys.argv[1:]:
             try:
                 (pathlib.Path(place) / "written").write_text("x")
                 print("yes")
-            except OSError as error:
-                print(type(error).__name__)
+            except OSError:
+                print("no")
         try:
             print(open(f"/proc/{sys.argv[-1]}/environ").read(4))
-        except OSError as error:
-            print(type(error).__name__)
+        except OSError:
+            print("no")
         """
     allowed = bench.root / "allowed"
     allowed.mkdir()
     outcome, said = bench.run("a", code, ".", str(allowed), str(bench.root / "lab"), str(os.getpid()), writable=(allowed,))
     assert outcome.confined
-    assert said.split() == ["yes", "yes", "PermissionError", "FileNotFoundError", "PermissionError"]
+    assert said.split() == ["yes", "yes", "no", "no", "no"]
 
 
 def test_a_person_stops_it(bench: Bench) -> None:

@@ -52,8 +52,7 @@ class LocalExecutor:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 files.wanted.touch()
                 files.complaints.touch()
-                # A fork of a warm process executes nothing, so bubblewrap has no part in it.
-                parts = available("landlock" if warm.kind(job) else "")
+                parts = available()
                 tmp = make_tmp(parts, job.scratch.resolve())
                 files.write_spec(Spec(_absolute(job), mark, time.monotonic(), parts, tmp))
                 # With the descriptor a supervisor gets the lock: there is no moment at which nobody holds it.

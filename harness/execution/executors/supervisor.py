@@ -63,6 +63,9 @@ class Broken(NamedTuple):
 class Supervisor:
     """Takes the execution in `home` from its spec to its outcome."""
 
+    executes = True
+    """Whether the command is executed, and not forked."""
+
     def __init__(self, home: Path, secrets: Mapping[str, str]) -> None:
         """`secrets` are the job's, which its spec has not."""
         self.home = Home(home)
@@ -71,7 +74,9 @@ class Supervisor:
         self.mark = spec.mark
         self.tmp = spec.tmp
         own = (job.folder, job.scratch, *job.writable)
-        self.sandbox = Sandbox(MountPlan(job.folder, own, job.readable, job.hidden, spec.tmp, job.network), spec.parts)
+        readable = (*job.readable, *([job.warm.folder] if job.warm else []))
+        plan = MountPlan(job.folder, own, readable, job.hidden, spec.tmp, job.network)
+        self.sandbox = Sandbox(plan, spec.parts, executes=self.executes)
         self.output = OutputWriter(home)
         self.training_log = (
             TrainingLog(self.job.out_dir, self.job.training_log, self.job.abort) if self.job.training_log else None

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from ...campaign.protocols import Job
 from .home import EXECUTION_MARK, SUPERVISOR_MARK, Home
+from .sandbox import available, namespaces
 from .supervisor import Supervisor
 
 NO_MARK = "0" * 32
@@ -48,6 +49,7 @@ def kind(job: Job) -> tuple[str, ...] | None:
         or sys.platform != "linux"
         or job.command[0] != sys.executable
         or "-c" not in job.command
+        or (available().namespaces and not namespaces.possible())
     ):
         return None
     common = {name: value for name, value in job.environment.items() if not name.startswith(_OF_THE_JOB)}
@@ -163,6 +165,8 @@ def _supervise(home: Path, marks: Marks, own: frozenset[int]) -> None:
 
 class _WarmSupervisor(Supervisor):
     """Forks itself where another starts a command."""
+
+    executes = False
 
     def __init__(self, home: Path, marks: Marks, own: frozenset[int]) -> None:
         super().__init__(home, {})

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import bubblewrap
+from . import bubblewrap, namespaces
 from .landlock import Landlock
 from .parts import Parts, available
 from .plan import CONTROL_SOCKETS, TMP, MountPlan
@@ -24,7 +24,9 @@ class Sandbox:
     """A plan, on this system: `command` is what is started for a command, and `enter` is called in the child, between fork
     and exec."""
 
-    def __init__(self, plan: MountPlan, parts: Parts | None = None) -> None:
+    def __init__(self, plan: MountPlan, parts: Parts | None = None, *, executes: bool = True) -> None:
+        """A child that never `executes` anything has to enter namespaces itself."""
+        self._executes = executes
         self.parts = parts or available()
         self.plan = plan = plan.resolved()
         self._landlock = Landlock(plan) if self.parts.mechanism == "landlock" else None
@@ -37,6 +39,8 @@ class Sandbox:
 
     def enter(self) -> bool:
         """Whether the calling process is confined now, or will be as soon as it executes `command`."""
+        if self.parts.namespaces and not self._executes:
+            namespaces.enter(self.plan, self.parts.held)
         return self.parts.namespaces or (self._landlock is not None and self._landlock.enter())
 
     @property

@@ -115,14 +115,9 @@ class Landlock:
 
     def enter(self) -> bool:
         """Confine the calling process, which has one thread, and all that it starts, for good. Whether the kernel did."""
-        prctl = ctypes.CDLL(None).prctl
         # Without no_new_privs the kernel lets only root confine itself (landlock_restrict_self(2)).
-        if not self.possible or prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        if not self.possible or not give_up(_LOOK_INTO_OTHERS):
             return False
-        for capability in _LOOK_INTO_OTHERS:
-            # Fails for who is not root, and then there is nothing to take away.
-            prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
-        _drop(_LOOK_INTO_OTHERS)
         return _syscall(_RESTRICT_SELF, ctypes.c_int(self._ruleset), ctypes.c_uint32(0)) == 0
 
     def _allow(self, path: Path, rights: int) -> bool:
@@ -145,6 +140,16 @@ class Landlock:
             )
         finally:
             os.close(descriptor)
+
+
+def give_up(capabilities: Iterable[int]) -> bool:
+    """Take them from this process and all that it starts, with whatever a program could gain by an exec. Whether it was."""
+    prctl = ctypes.CDLL(None).prctl
+    for capability in capabilities:
+        # Fails for who is not root, and then there is nothing to take away.
+        prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    _drop(capabilities)
+    return bool(prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
 
 
 def _drop(capabilities: Iterable[int]) -> None:
