@@ -307,7 +307,7 @@ class Executions(CampaignPart):
             ),
             abort=tuple(AbortRule(rule.key, rule.steps) for rule in contract.abort),
             training_log=contract.training_log,
-            readable=self._readable(environment),
+            readable=(place / "copy", *self._readable(environment)),
             hidden=self._hidden(),
         )
 
@@ -335,7 +335,8 @@ class Executions(CampaignPart):
         campaigns = {each.root for each in layouts(self._runs)}
         around = [path for folder in (*homes(), self._runs) for path in plainly_there(folder) if path not in campaigns]
         project = [] if self._campaign.experiment is None else project_around(self._campaign.experiment, working_copy.LEVELS)
-        return (*around, *project, *needed(self.python, environment))
+        linked = map(Path, self._campaign.linked.values())
+        return (*around, *project, *linked, *needed(self.python, environment))
 
     def _hidden(self) -> tuple[Path, ...]:
         """What no experiment reads: results and code of this and every other campaign beside it, also of one that begins
