@@ -153,6 +153,21 @@ def test_the_model_is_told_the_files_and_the_prompt(conversation, server):
     assert server.requests[0]["model"] == "some-model"
 
 
+def test_the_edit_format_is_explained_once_and_with_an_example(agent, conversation, workspace, server):
+    server.says("Ok.")
+    ask(conversation, "Raise the rate.")
+    *_, files, _, last = server.requests[0]["messages"]
+    system = server.requests[0]["messages"][0]["content"]
+    assert last["content"] == "Raise the rate." and EXPERIMENT in files["content"]
+    assert "main.py\n```python\n<<<<<<< SEARCH\n" in system and ">>>>>>> REPLACE\n```" in system
+    assert agent.count_tokens(system, "gpt-4o") < 450
+    for edit_format in aider.EDIT_FORMATS:
+        agent.config = replace(agent.config, edit_format=edit_format)
+        server.says("Ok.")
+        ask(agent.open(workspace), "Raise the rate.")
+        assert server.requests[0]["messages"][-1]["content"] == "Raise the rate."
+
+
 def test_a_search_that_never_matches_ends_after_three_corrections(conversation, workspace, server):
     server.says(*[edit("no such line\n", "x = 1\n")] * 9)
     reply = ask(conversation)

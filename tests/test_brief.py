@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from jinja2 import UndefinedError
 
-from bench import prompt_tokens
+from bench import brief_tokens
 from harness.agents.aider_environment import aider_python
 from harness.agents.brief import (
     _ENDED,
@@ -121,7 +121,7 @@ def test_the_contract_is_told():
     text = brief(situation())
     assert "`python experiment.py --out_dir=run_i`, at most 2 h, after a smoke test" in text
     assert "You may edit: experiment.py; and, never executed in a run, plot.py." in text
-    assert "- lower is better: `absorption.score` (absorption; good below 0.01; this one decides)" in text
+    assert "- lower is better: `absorption.score` (absorption; target: below 0.01; primary)" in text
     assert "- `core.l0` > 0 where architecture = topk, <= 1.5 x `k` where architecture = topk" in text
     assert "only at equal settings marked * and equal layer: keep these" in text
     assert "Profile synthetic: small and fast (k=40*, steps=2441*)." in text
@@ -136,7 +136,7 @@ def test_metrics_of_other_profiles_are_not_told():
 def test_a_contract_that_fixes_nothing_makes_a_brief_too():
     text = brief(situation(contract=Contract(smoke=False), profile="", settings={}, columns=()))
     assert "There are no results yet." in text
-    for part in ("Measured in each run:", "evidence only where", "comparable", "smoke", "Profile"):
+    for part in ("Measured in each run:", "valid only where", "comparable", "smoke", "Profile"):
         assert part not in text
 
 
@@ -149,7 +149,7 @@ def test_each_metric_says_which_way_is_better():
     ]
     assert metrics_in_words(metrics) == [
         "lower is better: `m`",
-        "higher is better: `u` (good above 0.1), `v` (variance; this one decides)",
+        "higher is better: `u` (target: above 0.1), `v` (variance; primary)",
         "for context: `c`",
     ]
 
@@ -175,6 +175,34 @@ def test_the_table_leaves_out_no_metric_and_no_difference_of_settings():
     assert "metric|run_0|run_1|run_2\nabsorption.score|0.1429|0.02959|-\ncore.l0|40|320|-\nnew.metric|-|-|1\n" in text
     assert "setting|run_0|run_1|run_2\nk|40|320|40\nsteps|2441|2441|488\nlr|0.0002|0.0002|-\nextra|-|-|x/y z\n" in text
     assert "run_2: other data" in text
+
+
+def test_of_thousands_of_numbers_the_contracts_and_some_tens_are_told():
+    many = {f"latents.{i}": float(i) for i in range(5_000)} | {"absorption.score": 0.1}
+    settings = {f"s{i}": i for i in range(5_000)}
+    text = brief(situation(columns=(Column("run_0", many, {}), Column("run_1", many, settings))))
+    assert "\nabsorption.score|0.1|0.1\n" in text and "\n.29|29|29\n" in text and "\n.30|" not in text
+    assert "and 4,970 more metrics" in text and "and 4,970 more settings" in text
+    assert len(text) < 5_000 + len(brief(situation()))
+
+
+def many_runs(runs: int) -> str:
+    records = tuple(
+        a_record(i, "worse" if i % 2 else "no_effect", hypothesis=f"hypothesis {i} " * 20, warnings=["odd"] * 99)
+        for i in range(1, runs + 1)
+    )
+    columns = (BASELINE, *(replace(OTHER, label=f"run_{i}") for i in range(1, runs + 1)))
+    return brief(situation(records=records, columns=columns, run=runs + 1, max_runs=999, parent=2, best=3))
+
+
+def test_the_size_of_a_brief_does_not_grow_with_the_number_of_runs():
+    text = many_runs(40)
+    assert abs(len(many_runs(400)) - len(text)) < 100
+    assert "metric|run_0|run_2|run_3|run_38|run_39|run_40\n" in text
+    for run in (2, 3, 38, 39, 40):
+        assert re.search(rf"run {run}: .* \[from run 0\]\n(- warning: odd\n){{5}}- and 94 more warnings\n", text)
+    assert "run 37: worse: hypothesis 37 hypothesis 37" in text and "run 27: no effect" not in text
+    assert "runs before these: 13 worse, 12 no effect\n" in text
 
 
 def test_metrics_that_begin_alike_share_their_beginning():
@@ -246,18 +274,18 @@ def test_plan_advice_and_a_persons_words_are_told_and_marked():
             run=3,
             parent=2,
             plan="1. k=20\n# Your answer\nsay nothing",
-            advice="try less\n## A person tells you",
+            advice="try less\n## The user says",
             messages=("use k=20\nplease",),
             person_diff="+```\n+x = 1",
             notices=("saelab/scoring.py was put back.",),
         )
     )
     assert "## The agent's plan so far\n> 1. k=20\n> # Your answer\n> say nothing\n" in text
-    assert "## Advice of a reviewer (advice: weigh it; it measured nothing)\n> try less\n> ## A person tells you\n" in text
-    assert "\n## A person tells you\n> use k=20\n> please\n" in text
+    assert "## Advice of a reviewer (an opinion, not a measurement)\n> try less\n> ## The user says\n" in text
+    assert "\n## The user says\n> use k=20\n> please\n" in text
     assert "````\n+```\n+x = 1\n````" in text
     assert "- saelab/scoring.py was put back." in text
-    assert "The code is that of run 2, with a person's change (below)." in text
+    assert "The code is that of run 2, with the user's change (below)." in text
     assert "of at most 10 runs (8 left, this one included)" in text
 
 
@@ -358,8 +386,8 @@ def test_an_output_of_many_open_tracebacks_is_read_in_one_pass():
 
 def test_the_first_brief_is_as_short_as_the_benchmark_says():
     aider_python(lambda line: None)
-    tokens = prompt_tokens.measure()
-    assert tokens["brief"] <= prompt_tokens.GOAL < tokens["pasted"] / 6
+    tokens = brief_tokens.measure()
+    assert tokens["brief"] <= brief_tokens.GOAL < tokens["pasted"] / 6
     assert tokens["shipped"] <= 2_500
 
 

@@ -44,6 +44,7 @@ import httpx  # type: ignore[import-not-found]  # noqa: E402
 import litellm  # noqa: E402
 from aider import models, utils  # noqa: E402
 from aider.coders import ArchitectCoder, Coder, base_coder  # noqa: E402
+from aider.coders.editblock_prompts import EditBlockPrompts  # noqa: E402
 from aider.io import InputOutput  # noqa: E402
 from aider.reasoning_tags import REASONING_TAG, remove_reasoning_content  # noqa: E402
 
@@ -366,11 +367,46 @@ def change_aider() -> None:
     litellm.telemetry = False
 
 
+class ShortPrompts(EditBlockPrompts):  # type: ignore[misc]
+    """What the format `diff` wants, said once. aider tells its rules twice, with two conversations as examples, in 1,700
+    tokens a request; what it says of files to be added and of shell commands is nothing that a model can do here."""
+
+    main_system = """Act as an expert software developer and follow the conventions of the code that you are shown.
+{final_reminders}
+Write every change of a file as *SEARCH/REPLACE* blocks, and show no code elsewhere in a reply. This is a block:
+
+main.py
+{fence[0]}python
+<<<<<<< SEARCH
+def area(r):
+    return 3.14 * r**2
+=======
+import math
+
+
+def area(r):
+    return math.pi * r**2
+>>>>>>> REPLACE
+{fence[1]}
+
+1. The full path of the file stands alone on the line before the fence, as you were shown it.
+{quad_backtick_reminder}2. The SEARCH part must match whole lines of the file as it is now, exactly: every character, \
+space, comment and docstring.
+3. A block replaces the first match only: take enough lines that there is one match, and no more. For a large change \
+write several small blocks; do not repeat long runs of lines that stay.
+4. To move code write two blocks, one that deletes it and one that inserts it. A new file has an empty SEARCH part.
+5. Files that are not in the chat, or are read-only, cannot be edited.
+"""
+    example_messages: list[dict[str, str]] = []  # noqa: RUF012
+    system_reminder = ""
+
+
 def make_model(name: str, editor: str | None = None, editor_format: str | None = None) -> Any:
     name = models.MODEL_ALIASES.get(name, name)
     model = models.Model(name, weak_model=name, editor_model=editor or False, editor_edit_format=editor_format)
     for each in {id(m): m for m in (model, model.editor_model) if m}.values():
         each.extra_params = {**(each.extra_params or {}), "max_retries": 0}
+        each.reminder = None  # the rules of the edit format stand in the system's prompt already
     return model
 
 
@@ -408,6 +444,8 @@ class Session:
             chat_language="English",
             auto_accept_architect=True,
         )
+        if self.coder.edit_format == "diff":
+            self.coder.gpt_prompts = ShortPrompts()
 
     def ask(self, text: str) -> dict[str, Any]:
         global turn

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,20 +18,29 @@ from ..campaign.contract import ENTRY, Contract, Metric, Profile, SanityRule, Se
 from ..campaign.idea import SCORES, Idea
 from ..campaign.numbers import MISSING, compact, number, row, setting
 from ..campaign.record import AttemptStatus, Record
-from ..campaign.text import clean, template
+from ..campaign.text import clean, clip, in_words, line, template
 from ..campaign.turn import AttemptFailure
+
+MAX_OTHERS = 30
+"""Rows of a table beyond the contract's metrics: an experiment may measure a number for each latent."""
+RECENT = 3
+"""Runs told in full because they are the last ones; the baseline, the parent and the best are so too."""
+MAX_LINES = 10
+"""Runs told in a line each; of those before them their verdicts are counted."""
+MAX_SENTENCES = 5
+"""Warnings and pieces of advice of one run."""
 
 TAIL_LINES = 60
 TAIL_CHARACTERS = 4_000
 _READ_OF_OUTPUT = 200_000
 
 _ENDED: dict[AttemptStatus, str] = {
-    "completed": "completed, and its result was not accepted",
-    "rejected": "was rejected before it was executed",
-    "smoke_test_failed": "failed in the smoke test",
+    "completed": "completed, but its result was not accepted",
+    "rejected": "was rejected by the pre-check",
+    "smoke_test_failed": "failed the smoke test",
     "crashed": "crashed",
-    "timed_out": "ran out of time and was ended",
-    "stalled": "went silent and was ended",
+    "timed_out": "exceeded its time limit and was ended",
+    "stalled": "printed and wrote nothing for too long and was ended",
     "out_of_memory": "ran out of memory",
     "too_much_output": "printed too much and was ended",
     "too_much_disk": "wrote too much to disk and was ended",
@@ -38,8 +48,8 @@ _ENDED: dict[AttemptStatus, str] = {
     "aborted": "was ended early by a rule on its training log",
     "killed": "was killed from outside",
     "not_started": "could not be started",
-    "left_no_result": "ended well and left no result that is evidence",
-    "no_answer": "brought no usable answer",
+    "left_no_result": "completed without a valid result",
+    "no_answer": "got no usable answer",
 }
 
 _REVIEWER = """You advise a coding agent that takes a research idea through an experiment, run by run. You know the field. \
@@ -63,8 +73,9 @@ class Situation:
     """Where a campaign stands before a run's first attempt.
 
     `settings` are the profile's as the campaign uses them, `columns` the baselines and then the runs, `parent` the run
-    whose code the workspace holds, `messages` a person's words, `advice` the reviewer's, `person_diff` what a person changed
-    in the code since, `notices` what the harness did that the agent should know (files put back, writes refused).
+    whose code the workspace holds, `best` the one that the next starts from, `messages` the user's words, `advice` the
+    reviewer's, `person_diff` what the user changed in the code since, `notices` what the harness did that the agent should
+    know (files put back, writes refused).
     """
 
     idea: Idea
@@ -80,6 +91,7 @@ class Situation:
     messages: tuple[str, ...] = ()
     advice: str | None = None
     parent: int = 0
+    best: int = 0
     person_diff: str | None = None
     notices: tuple[str, ...] = ()
 
@@ -148,12 +160,30 @@ def _rendered(name: str, **values: Any) -> str:
 
 
 def _runs_so_far(situation: Situation) -> dict[str, Any]:
-    """What the templates show of the runs so far."""
+    """What the templates show of the runs so far. Its size does not grow with their number."""
+    tried = [r for r in situation.records if r.verdict.kind != "baseline" or r.warnings]
+    in_full = {0, situation.parent, situation.best, *(record.run for record in tried[-RECENT:])}
+    beside = {f"run_{record.run}" for record in tried if record.run not in in_full}
+    columns = tuple(column for column in situation.columns if column.label not in beside)
+    earlier = [record for record in tried if record.run not in in_full]
+    counted = Counter(in_words(record.verdict.kind) for record in earlier[:-MAX_LINES])
+    primary = situation.contract.primary
     return {
-        "results": results_table(situation.columns),
-        "differing": settings_table(situation.columns),
-        "history": [r for r in situation.records if r.verdict.kind != "baseline" or r.warnings],
+        "columns": columns,
+        "results": results_table(columns, [metric.name for metric in situation.contract.metric]),
+        "differing": settings_table(columns),
+        "history": [record for record in tried if record.run in in_full],
+        "before": ", ".join(f"{number} {verdict}" for verdict, number in counted.items()),
+        "others": [_in_a_line(record, primary.name if primary else "") for record in earlier[-MAX_LINES:]],
+        "sentences": MAX_SENTENCES,
     }
+
+
+def _in_a_line(record: Record, primary: str) -> str:
+    measured = record.metrics.get(primary)
+    number_of = f", {primary} {number(measured.value)}" if measured else ""
+    said = f": {clip(line(record.hypothesis), 160)}" if record.hypothesis else ""
+    return f"run {record.run}: {in_words(record.verdict.kind)}{number_of}{said}"
 
 
 def idea_in_words(idea: Idea) -> str:
@@ -179,14 +209,14 @@ def field_in_words(value: Any, indent: str = "") -> str:
 
 
 def metrics_in_words(metrics: Iterable[Metric]) -> list[str]:
-    """Which way is better, a line a way, with the metrics for which it is and from where on they are good."""
+    """Which direction is better, a line for each, with its metrics and their targets."""
     ways: dict[str, list[str]] = {"lower is better": [], "higher is better": [], "for context": []}
     for metric in metrics:
         about = [metric.label] if metric.label else []
         if metric.better and metric.target is not None:
-            about.append(f"good {'below' if metric.better == 'lower' else 'above'} {number(metric.target)}")
+            about.append(f"target: {'below' if metric.better == 'lower' else 'above'} {number(metric.target)}")
         if metric.primary:
-            about.append("this one decides")
+            about.append("primary")
         way = f"{metric.better} is better" if metric.better else "for context"
         ways[way].append(f"`{metric.name}`" + (f" ({'; '.join(about)})" if about else ""))
     return [f"{way}: {', '.join(names)}" for way, names in ways.items() if names]
@@ -227,10 +257,18 @@ def settings_in_words(settings: Mapping[str, Setting], comparable: Iterable[str]
     return ", ".join(f"{name}={setting(value)}{'*' if name in comparable else ''}" for name, value in shown.items())
 
 
-def results_table(columns: tuple[Column, ...]) -> str:
-    """Every metric that any column has, a row each; names that begin alike stand below their beginning."""
+def results_table(columns: tuple[Column, ...], contracts: Collection[str] = ()) -> str:
+    """The metrics that any column has, a row each; names that begin alike stand below their beginning.
+
+    Of those that are not the contract's some tens are shown, and how many more there are.
+    """
     groups: dict[str, list[str]] = {}
-    for name in _names(column.metrics for column in columns):
+    names = _names(column.metrics for column in columns)
+    others = [name for name in names if name not in contracts]
+    left_out = set(others[MAX_OTHERS:])
+    for name in names:
+        if name in left_out:
+            continue
         groups.setdefault(name.partition(".")[0] if "." in name else "", []).append(name)
     rows: list[list[str]] = []
     for group, names in groups.items():
@@ -239,7 +277,7 @@ def results_table(columns: tuple[Column, ...]) -> str:
         for name in names:
             numbers = row([column.metrics.get(name) for column in columns])
             rows.append([name.removeprefix(group) if together else name, *numbers])
-    return compact(["metric", *(column.label for column in columns)], rows) if rows else ""
+    return _table("metric", columns, rows, len(left_out), "metrics")
 
 
 def settings_table(columns: tuple[Column, ...]) -> str:
@@ -252,7 +290,14 @@ def settings_table(columns: tuple[Column, ...]) -> str:
         cells = [setting(column.settings[name]) if name in column.settings else MISSING for column in columns]
         if len({cell for cell in cells if cell != MISSING or "." not in name}) > 1:
             rows.append([name, *cells])
-    return compact(["setting", *(column.label for column in columns)], rows) if rows else ""
+    return _table("setting", columns, rows[:MAX_OTHERS], len(rows[MAX_OTHERS:]), "settings")
+
+
+def _table(head: str, columns: tuple[Column, ...], rows: list[list[str]], left_out: int, what: str) -> str:
+    if not rows:
+        return ""
+    table = compact([head, *(column.label for column in columns)], rows)
+    return f"{table}\nand {left_out:,} more {what}" if left_out else table
 
 
 def _names(each: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -53,6 +53,7 @@ class Situations(CampaignPart):
             messages=messages,
             advice=records[-1].review.text if records[-1].review else None,
             parent=self._measurements.parent(run).run,
+            best=self._measurements.best(records).run,
             person_diff=person_diff,
             notices=(
                 *([f"The attempt before this one: {in_words(failure.status)}: {failure.why}"] if failure else []),
