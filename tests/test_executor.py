@@ -536,3 +536,43 @@ def test_a_clock_that_is_set_back_changes_nothing(workshop, monkeypatch):
     outcome = wait(execution)
     assert outcome.ended == "ok"
     assert outcome.seconds >= 0.5
+
+
+RESULTS = "import json, os, threading, time\nwrite = lambda: json.dump({'loss': 1}, open('run_1/final_info.json', 'w'))\n"
+
+
+@pytest.mark.parametrize(
+    "hangs",
+    ["threading.Thread(target=time.sleep, args=(10**6,)).start()", "time.sleep(10**6) if os.fork() else os._exit(0)"],
+)
+def test_who_has_complete_results_and_does_nothing_more_is_ended_well(tmp_path: Path, hangs: str) -> None:
+    workshop = Workshop(tmp_path)
+    limits = Limits(time=HANGS, silence=HANGS, idle=2.0)
+    outcome = workshop.run_python(f"{RESULTS}write()\n{hangs}", limits=limits, results="final_info.json")
+    assert (outcome.ended, outcome.why.partition(":")[0]) == ("ok", "the process did not exit")
+
+
+@pytest.mark.parametrize(
+    "goes_on",
+    [
+        "print(n, flush=True); time.sleep(0.5)",
+        "write(); time.sleep(0.5)",
+        "t = time.process_time()\n while time.process_time() < t + 0.5: pass",
+    ],
+    ids=["output", "files", "processor"],
+)
+def test_who_writes_results_each_epoch_and_goes_on_is_left_alone(tmp_path: Path, goes_on: str) -> None:
+    workshop = Workshop(tmp_path)
+    code = f"{RESULTS}write()\nfor n in range(8):\n {goes_on}\nprint('to the end')"
+    limits = Limits(time=HANGS, idle=2.0)
+    outcome = workshop.run_python(code, limits=limits, results="final_info.json")
+    assert (outcome.ended, outcome.why) == ("ok", "exit code 0")
+
+
+@pytest.mark.parametrize("results", ["", "{}", '{"loss": '])
+def test_who_waits_without_complete_results_is_stalled(tmp_path: Path, results: str) -> None:
+    workshop = Workshop(tmp_path)
+    (workshop.out_dir / "final_info.json").write_text(results)
+    limits = Limits(time=HANGS, silence=3.0, idle=0.1)
+    outcome = workshop.run_python("import time; time.sleep(10**6)", limits=limits, results="final_info.json")
+    assert outcome.ended == "stalled"

@@ -178,6 +178,8 @@ class Limits:
     disk: int | None = None
     processes: int | None = None
     """At once."""
+    idle: float | None = None
+    """How long an execution may do nothing once its results are complete; then it is ended, and has ended well."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,8 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     abort: tuple[AbortRule, ...] = ()
     training_log: str | None = None
+    results: str | None = None
+    """The JSON file in `out_dir` that makes results complete, for `Limits.idle`."""
     writable: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()

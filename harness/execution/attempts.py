@@ -302,6 +302,8 @@ class Attempts(CampaignPart):
             shutil.copyfile(scoring.log, beside / SCORING_LOG)
         if what.cache_entry and not failure:
             baseline_cache.store(what.cache_entry, what.variant.seed, folder)
+        if execution.outcome.ended == "ok" and execution.outcome.exit_code != 0:
+            warnings.append(f"{execution.outcome.why}.")
         scored = {"seconds": scoring.seconds, "artifact": scoring.artifact} if scoring else None
         return {"failure": failure, "outcome": outcome, "warnings": warnings, "scoring": scored}
 

@@ -50,6 +50,8 @@ from .secret_files import secret_paths
 from .served_code import ServedCode
 from .visible import LIBRARY_CACHES, homes, make_home, needed, plainly_there, project_around
 
+IDLE = 60.0
+"""Seconds for which an execution with complete results may do nothing, where its limit of silence is not longer."""
 REPORTED = "reported"
 """Where eval results are filed that the experiment wrote and a scorer has better ones of."""
 PASSED_ON = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "VIRTUAL_ENV")
@@ -304,7 +306,9 @@ class Executions(CampaignPart):
                 output=limits.output,
                 disk=limits.disk,
                 processes=limits.processes,
+                idle=max(limits.silence or 0.0, IDLE),
             ),
+            results=FINAL_INFO,
             abort=tuple(AbortRule(rule.key, rule.steps) for rule in contract.abort),
             training_log=contract.training_log,
             readable=(place / "copy", *self._readable(environment)),

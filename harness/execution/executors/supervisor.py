@@ -29,11 +29,14 @@ from ...campaign.protocols import Ended, Outcome
 from .abort_rules import TrainingLog
 from .disk import disk_usage
 from .home import EXECUTION_MARK, LOG, Home
+from .idle import Idleness
 from .memory import memory
 from .output import OutputWriter, end_of_output, last_error
 from .process_tree import Process, ask_to_end, become_subreaper, descendants, die_with_parent, kill, kill_children, marked
 from .sandbox import MountPlan, Sandbox, remove_tmp
 
+_EXITS_WITHIN = 2.0
+"""Seconds that a process may take to end after its last work, before words are lost on it."""
 GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 _TICK = 0.1
@@ -81,6 +84,7 @@ class Supervisor:
         self.training_log = (
             TrainingLog(self.job.out_dir, self.job.training_log, self.job.abort) if self.job.training_log else None
         )
+        self._idleness = Idleness(job.out_dir / job.results, (job.folder, job.scratch)) if job.results else None
         self.command = -1
         self.exit_code: int | None = None
         self.confined = False
@@ -96,6 +100,7 @@ class Supervisor:
             Look(0.25, self._memory),
             Look(0.25, self._training_log),
             Look(1.0, self._disk),
+            Look(1.0, self._idle),
         ]
         # A select that a signal interrupts goes on (PEP 475), so each signal also writes to a pipe that select watches.
         # SIGCHLD needs a handler, though it does nothing: without one of Python's nothing is written.
@@ -225,11 +230,11 @@ class Supervisor:
             if broken := self._too_much_output():
                 return broken
             if limits.time is not None and now - started > limits.time:
-                return Broken("timed_out", f"not finished after {limits.time:g} s")
+                return Broken("timed_out", f"not finished after {limits.time:g} s{self._did_not_exit()}")
             for look in self._looks:
                 if look.is_due(now) and (broken := look.take()):
                     return broken
-            if limits.silence is not None and now - self._heard > limits.silence:
+            if limits.silence is not None and now - self._heard > limits.silence and not self._may_have_ended(now):
                 return Broken("stalled", f"no output for {limits.silence:g} s")
         return None
 
@@ -285,6 +290,31 @@ class Supervisor:
         if limit is not None and (used := disk_usage((self.job.folder, self.job.scratch))) > limit:
             return Broken("too_much_disk", f"its folders take {_size(used)} on disk; the limit is {_size(limit)}")
         return None
+
+    def _idle(self) -> Broken | None:
+        limit = self.job.limits.idle
+        if limit is None or self._idleness is None or self._idleness.look(self._heard) <= limit:
+            return None
+        return Broken("ok", f"the process did not exit: results complete, then nothing for {limit:g} s, so it was ended")
+
+    def _may_have_ended(self, now: float) -> bool:
+        """Whether results are complete and it is still to be seen whether it does anything more, though it says nothing."""
+        limit, idleness = self.job.limits.idle, self._idleness
+        if limit is None or idleness is None or idleness.since is None:
+            return False
+        return now - self._heard <= limit or not idleness.is_busy
+
+    def _did_not_exit(self) -> str:
+        """In words, that results are complete and nothing has happened for a while."""
+        if self._waited < _EXITS_WITHIN:
+            return ""
+        return f"; its results were complete and it did nothing for the last {self._waited:.0f} s: the process did not exit"
+
+    @property
+    def _waited(self) -> float:
+        """Seconds for which nothing has happened since results were complete."""
+        since = self._idleness.since if self._idleness is not None else None
+        return time.monotonic() - since if since is not None else 0.0
 
     def _too_much_output(self) -> Broken | None:
         limit = self.job.limits.output
