@@ -78,6 +78,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
 
 LONGEST_FIRST = (
     *("seeds", "served_code", "report", "report_browser", "make_run", "saebench", "resume", "planted_faults", "with_aider"),
+    "real_agents",
     *(
         "sealed_language_model",
         "aider_environment",

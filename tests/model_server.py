@@ -44,6 +44,8 @@ class Exchange(BaseHTTPRequestHandler):
 class ModelServer:
     """Use as a context manager. `requests` are the bodies received, `keys` the keys that came with them."""
 
+    exchange: type[Exchange] = Exchange
+
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.requests: list[dict[str, Any]] = []
@@ -51,7 +53,7 @@ class ModelServer:
         self.script: list[Step] = []
         self.hanging = threading.Event()
         self.ended = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Exchange,), {"model": self}))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (self.exchange,), {"model": self}))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 

@@ -37,9 +37,8 @@ def make_campaign(runs: Path, name: str) -> Path:
 
 def left_workspace(root: Path) -> Path:
     """The agent's workspace that a killed harness left."""
-    workspace = WorkspaceFolder(root / ".harness").make_room(1)
-    workspace.mkdir()
-    (workspace / "experiment.py").write_text("x = 1\n")
+    workspace = WorkspaceFolder(root / ".harness").begin()
+    (workspace / "run_1").mkdir()
     return workspace
 
 
@@ -151,7 +150,7 @@ def test_a_campaign_that_a_living_process_holds_is_never_touched(runs: Path) -> 
 def test_a_workspace_that_a_campaign_names_and_the_harness_did_not_make_is_left_alone(runs: Path, tmp_path: Path) -> None:
     root = make_campaign(runs, "one")
     (tmp_path / "precious").mkdir()
-    (root / ".harness" / "workspace.json").write_text(json.dumps({"run": 1, "path": str(tmp_path / "precious")}))
+    (root / ".harness" / "workspace.json").write_text(json.dumps({"path": str(tmp_path / "precious")}))
     assert [item.kind for item in usage(runs)] == ["campaign"]
     remove(find(runs, "campaign"))
     assert (tmp_path / "precious").exists()

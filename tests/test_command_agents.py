@@ -19,7 +19,7 @@ from harness.agents.listing import AGENTS, find_agent
 from harness.campaign.errors import HarnessError, InputError
 from harness.campaign.protocols import AgentConfig, Workspace
 from harness.campaign.usage import Usage
-from tests.waiting import HANGS
+from tests.waiting import HANGS, until
 
 NAMES = ("claude", "codex", "gemini", "opencode")
 KEY = "sk-ant-0123456789abcdef"
@@ -184,11 +184,13 @@ def install(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
-    def install(name: str, body: str = "") -> Path:
-        program, calls = folder / name, tmp_path / f"{name}.calls"
+    def install(name: str, body: str = "", own_sandbox: str = "works") -> Path:
+        program, calls = folder / name, tmp_path / "agent_home" / f"{name}.calls"
+        calls.parent.mkdir(exist_ok=True)
         program.write_text(
             f"#!{sys.executable}\nimport json, os, signal, subprocess, sys, time\n"
             "if sys.argv[1:] == ['--version']:\n    print('Some Agent v2.1.197 (build 7)')\n    sys.exit()\n"
+            f"if sys.argv[1] == 'sandbox':\n    sys.exit({own_sandbox!r} not in ('works', *sys.argv))\n"
             "call = {'argv': sys.argv[1:], 'cwd': os.getcwd(), 'env': dict(os.environ), 'stdin': sys.stdin.read()}\n"
             "call['terminal_session'] = os.getsid(0)\n"
             f"with open({str(calls)!r}, 'a') as file:\n    file.write(json.dumps(call) + '\\n')\n{body}\n"
@@ -223,7 +225,7 @@ ARGUMENTS = {
         f"--resume {CLAUDE['session_id']}",
     ),
     "codex": (
-        "exec -s workspace-write --json --skip-git-repo-check -m M -",
+        'exec -c sandbox_mode="workspace-write" --json --skip-git-repo-check -m M -',
         f'exec resume {THREAD} -c sandbox_mode="workspace-write" --json --skip-git-repo-check -m M -',
     ),
     "gemini": (
@@ -445,16 +447,16 @@ def test_another_conversation_of_codex_counts_from_0(install, work):
 
 
 def test_cumulative_usage_of_codex_becomes_differences(install, work, tmp_path):
-    install("codex", f"sys.stdout.write(open({str(tmp_path / 'out')!r}).read())")
+    install("codex", f"sys.stdout.write(open({str(tmp_path / 'agent_home/out')!r}).read())")
     conversation = converse("codex", work)
     spent = []
     for total in ((100, 9), (250, 20), (250, 20), (60, 5)):
-        (tmp_path / "out").write_text(as_lines(codex(*total)))
+        (tmp_path / "agent_home/out").write_text(as_lines(codex(*total)))
         reply = ask(conversation)
         spent.append((reply.usage.sent, reply.usage.received))
     # The last total is smaller than the one before: the count began anew.
     assert spent == [(100, 9), (150, 11), (0, 0), (60, 5)]
-    (tmp_path / "out").write_text(as_lines(codex(270, 21)))
+    (tmp_path / "agent_home/out").write_text(as_lines(codex(270, 21)))
     again = ask(converse("codex", work, reply.history))
     assert (again.usage.sent, again.usage.received) == (20, 1)
 
@@ -620,11 +622,97 @@ def test_a_reply_names_the_commands_version_and_the_models_that_answered(name, m
     assert (reply.agent, reply.models) == (f"{name} 2.1.197", models)
 
 
-def alive(pid: int) -> bool:
+LEGACY = "features.use_legacy_landlock=true"
+
+
+@pytest.mark.parametrize(
+    ("works", "options", "told"),
+    [
+        ("works", ["-c", 'sandbox_mode="workspace-write"'], "with its own sandbox"),
+        (LEGACY, ["-c", 'sandbox_mode="workspace-write"', "-c", LEGACY], "with its own sandbox in legacy mode"),
+        ("never", ["-c", 'sandbox_mode="danger-full-access"'], "with no sandbox of its own"),
+    ],
+)
+def test_the_sandbox_of_codex_is_kept_where_it_works_inside_ours_and_recorded(works, options, told, install, work):
+    log = install("codex", printing(GOOD["codex"]), works)
+    conversation = converse("codex", work)
+    for _ in range(2):
+        assert ask(conversation).sandbox.endswith(told)
+    assert calls(log)[0]["argv"][1 : 1 + len(options)] == options
+    assert len(calls(log)) == 2
+
+
+def test_codex_without_a_sandbox_around_it_keeps_its_own_whatever_the_trial_says(install, work, monkeypatch):
+    monkeypatch.setenv("HARNESS_SANDBOX", "none")
+    log = install("codex", printing(GOOD["codex"]), "never")
+    ask(converse("codex", work))
+    assert 'sandbox_mode="workspace-write"' in calls(log)[0]["argv"]
+
+
+LOOK = """
+import json
+def tried(what):
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        return what() and True
+    except OSError:
         return False
+result = {
+    "edits": tried(lambda: open("experiment.py", "w").write("x = 2")),
+    "keeps its conversation": tried(lambda: open(os.path.join(os.environ["HOME"], "kept"), "w").write("x")),
+    "has a temporary folder": tried(lambda: open(os.path.join(os.environ["TMPDIR"], "x"), "w").write("x")),
+    "reads the person's files": tried(lambda: open(PERSON + "/secret.txt").read()),
+    "reads a record": tried(lambda: open(CAMPAIGN + "/run_1/record.json").read()),
+    "reads another campaign": tried(lambda: os.listdir(CAMPAIGN + "-2") and open(CAMPAIGN + "-2/notes.txt").read()),
+    "writes a record": tried(lambda: open(CAMPAIGN + "/run_1/record.json", "r+").write("x")),
+    "writes beside its workspace": tried(lambda: open(OUTSIDE, "r+").write("x")),
+}
+print(json.dumps({"result": json.dumps(result), "num_turns": 1, "session_id": "s"}))
+"""
+
+
+def test_an_agent_writes_its_workspace_and_sees_neither_records_nor_the_persons_home(
+    install, work, person, tmp_path, sandboxed
+):
+    runs = tmp_path / "runs"
+    for file in (person / "secret.txt", runs / "one/run_1/record.json", runs / "one-2/notes.txt", tmp_path / "outside"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("as it was")
+    places = {"PERSON": person, "CAMPAIGN": runs / "one", "OUTSIDE": tmp_path / "outside"}
+    install("claude", "\n".join(f"{name} = {str(path)!r}" for name, path in places.items()) + LOOK)
+    reply = ask(converse("claude", work, hidden=(runs / "one", runs)))
+    assert [name for name, done in json.loads(reply.text).items() if done] == [
+        "edits",
+        "keeps its conversation",
+        "has a temporary folder",
+    ]
+    assert (tmp_path / "outside").read_text() == (runs / "one/run_1/record.json").read_text() == "as it was"
+
+
+def test_a_killed_harness_leaves_no_agent_and_none_of_its_children(install, work, tmp_path, sandboxed):
+    pids = tmp_path / "agent_home/pids"
+    install("claude", f"PIDS = {str(pids)!r}\n{CHILDREN}\ntime.sleep(600)")
+    script = f"""
+from pathlib import Path
+from harness.agents.listing import find_agent
+from harness.campaign.protocols import AgentConfig, Workspace
+agent = find_agent("claude")(AgentConfig(home=Path({str(pids.parent)!r})))
+agent.open(Workspace(Path({str(work.root)!r}), ("experiment.py",))).ask("x", turn=0, label="")
+"""
+    harness = subprocess.Popen([sys.executable, "-c", script])
+    until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    harness.kill()
+    harness.wait()
+    until(lambda: not running(str(pids)) and not running(str(tmp_path / "bin/claude")))
+
+
+def running(word: str) -> list[psutil.Process]:
+    """The processes with `word` in their command line; numbers in a sandbox are others than outside."""
+    found = psutil.process_iter(["cmdline", "status"])
+    return [
+        each
+        for each in found
+        if word in " ".join(each.info["cmdline"] or ()) and each.info["status"] != psutil.STATUS_ZOMBIE
+    ]
 
 
 CHILDREN = """
@@ -638,7 +726,7 @@ while not os.path.exists(PIDS) or len(open(PIDS).read().split()) < 2:
 
 
 def test_a_command_that_hangs_is_ended_with_all_its_children(install, work, tmp_path):
-    pids = tmp_path / "pids"
+    pids = tmp_path / "agent_home/pids"
     install(
         "codex",
         f"PIDS = {str(pids)!r}\n{CHILDREN}\nsys.stdout.write({as_lines(CODEX_START)!r})\nsys.stdout.flush()\ntime.sleep(600)",
@@ -646,16 +734,15 @@ def test_a_command_that_hangs_is_ended_with_all_its_children(install, work, tmp_
     reply = ask(converse("codex", work, timeout=8.0))  # in which its children have begun
     assert reply.failure.kind == "timeout" and "8 s" in reply.failure.message
     assert reply.usage.cost is None
-    children = [int(pid) for pid in pids.read_text().split()]
-    assert len(children) == 2
-    assert not any(alive(pid) for pid in children)
+    assert len(pids.read_text().split()) == 2
+    assert not running(str(pids))
 
 
 def test_children_that_outlive_a_good_turn_neither_delay_nor_survive_it(install, work, tmp_path):
-    pids = tmp_path / "pids"
+    pids = tmp_path / "agent_home/pids"
     install("claude", f"PIDS = {str(pids)!r}\n{CHILDREN}\n{printing(GOOD['claude'])}")
     assert ask(converse("claude", work)).failure is None
-    assert not any(alive(int(pid)) for pid in pids.read_text().split())
+    assert pids.exists() and not running(str(pids))
 
 
 def test_a_command_that_an_earlier_harness_left_is_ended_before_the_next_turn(install, work, tmp_path):
@@ -725,8 +812,8 @@ def test_a_program_that_the_agent_planted_is_not_run(install, work, monkeypatch)
 
 
 def test_an_interrupt_ends_the_command(install, work, tmp_path, monkeypatch):
-    pids = tmp_path / "pids"
-    install("claude", f"open({str(pids)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)")
+    pids = tmp_path / "agent_home/pids"
+    install("claude", f"open({str(pids)!r}, 'w').write('begun')\ntime.sleep(600)")
     conversation = converse("claude", work)
 
     def interrupt(file) -> int:
@@ -738,4 +825,4 @@ def test_an_interrupt_ends_the_command(install, work, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_size", interrupt)
     with pytest.raises(KeyboardInterrupt):
         ask(conversation)
-    assert not alive(int(pids.read_text()))
+    assert not running(str(tmp_path / "bin/claude"))

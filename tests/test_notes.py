@@ -44,6 +44,11 @@ def headings(text):
     return [line.strip("= ") for line in text.splitlines() if line.startswith("===")]
 
 
+def test_the_agents_version_and_the_models_that_answered_are_named():
+    text = notes(a_run(agent="claude 2.1.197", models=["claude-opus-4-8", "claude-haiku-4-5"]))
+    assert "  Agent: claude 2.1.197 with claude-opus-4-8, claude-haiku-4-5: 0 tokens sent" in text
+
+
 def test_a_run_is_told_with_code_settings_and_metrics_beside_the_baseline():
     text = notes(a_run(warnings=["final_loss: null"]))
     for part in (
@@ -102,12 +107,15 @@ def test_words_of_agent_reviewer_and_person_are_marked():
     assert "  A person told the agent:\n    | go\n" in text
 
 
-@pytest.mark.parametrize("field", ["hypothesis", "description", "interpretation", "warnings", "messages", "review", "names"])
+@pytest.mark.parametrize(
+    "field", ["hypothesis", "description", "interpretation", "warnings", "messages", "review", "agent", "models", "names"]
+)
 def test_nothing_from_outside_can_forge_a_section_or_a_marker(field):
     values = {
         "warnings": [FORGERY],
         "messages": [FORGERY],
         "review": ReviewRecord(model=FORGERY, text=FORGERY),
+        "models": [FORGERY],
         "names": None,
     }
     more = {field: values.get(field, FORGERY)}

@@ -50,7 +50,7 @@ def shared(tmp_path_factory) -> Iterator[ReplayAgent]:
     aider_python(lambda line: None)
     session = tmp_path_factory.mktemp("session") / "session.md"
     append_turn(session, "run 1, attempt 1", "", ["nothing"])
-    agent = ReplayAgent(AgentConfig(session=session))
+    agent = ReplayAgent(AgentConfig(session=session, workspaces=tmp_path_factory.getbasetemp()))
     yield agent
     agent.close()
 

@@ -24,11 +24,17 @@ def folder(tmp_path: Path) -> WorkspaceFolder:
 
 
 def test_a_run_keeps_its_path_and_the_next_one_gets_another(folder):
+    folder.begin()
     first = folder.make_room(1)
     first.mkdir()
     (first / "left").write_text("by the agent")
-    assert WorkspaceFolder(folder.local).make_room(1) == first and not first.exists()
-    assert folder.make_room(2) != first
+    again = WorkspaceFolder(folder.local)
+    again.begin()
+    assert again.make_room(1) == first and not first.exists()
+    first.mkdir()
+    assert again.make_room(2) != first and not first.exists()
+    again.remove()
+    assert not first.parent.exists()
 
 
 def test_it_is_never_made_in_a_folder_in_which_tools_find_instructions_or_a_repository(folder, tmp_path, monkeypatch):
@@ -37,24 +43,28 @@ def test_it_is_never_made_in_a_folder_in_which_tools_find_instructions_or_a_repo
         (project / mark).mkdir(parents=True)
         (project / "tmp").mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(project / "tmp"))
-        assert not folder.make_room(1).is_relative_to(project)
+        assert not folder.begin().is_relative_to(project)
+        folder.remove()
 
 
 def test_what_stands_at_its_path_and_is_no_folder_of_ours_is_left_alone(folder, tmp_path):
-    path = folder.make_room(1)
+    path = folder.begin()
+    folder.remove()
     (tmp_path / "precious").mkdir()
     path.symlink_to(tmp_path / "precious")
     assert folder.left() is None
-    assert folder.make_room(1) != path
+    assert folder.begin() != path
     assert (tmp_path / "precious").exists()
     path.unlink()
+    folder.remove()
 
 
-@pytest.mark.parametrize("kept", ["", "[]", '{"run": 1}', json.dumps({"run": 1, "path": "/tmp"})])
+@pytest.mark.parametrize("kept", ["", "[]", '{"run": 1}', json.dumps({"path": "/tmp"})])
 def test_a_damaged_note_of_the_path_is_no_path(kept, folder):
     (folder.local / "workspace.json").write_text(kept)
     assert folder.left() is None
-    assert folder.make_room(1).name.startswith("harness-agent-")
+    assert folder.begin().name.startswith("harness-agent-")
+    folder.remove()
 
 
 def test_the_agent_works_outside_the_campaign_and_nothing_is_left(make_campaign, monkeypatch):

@@ -18,8 +18,11 @@ from ..campaign.errors import CannotGoOn, InputError
 from ..campaign.protocols import AgentConfig, Failure, Reply, Workspace
 from ..campaign.text import encodable
 from ..campaign.usage import Usage
+from ..execution.executors.sandbox import available
+from ..execution.visible import interpreter
+from .agent_sandbox import AgentSandbox
 from .aider_environment import REQUIREMENT, aider_python, installed
-from .keys import Redaction, provider_variables, system_variables
+from .keys import Redaction, certificates, provider_variables, system_variables
 from .worker import Worker, WorkerEnded
 
 EDIT_FORMATS = ("diff", "diff-fenced", "whole", "udiff", "udiff-simple")
@@ -80,6 +83,8 @@ class AiderAgent:
         return text
 
     def open(self, workspace: Workspace, history: Any = None) -> AiderConversation:
+        if not workspace.root.is_relative_to(self.config.workspaces or workspace.root / "none"):
+            raise ValueError(f"{workspace.root}: aider's process sees nothing but AgentConfig.workspaces")
         return AiderConversation(self, workspace, history)
 
     def complete(self, model: str, system: str, user: str) -> Reply:
@@ -141,7 +146,14 @@ class AiderAgent:
         command = [str(aider_python(self.config.on_output)), str(script), str(self.config.timeout), str(PATIENCE)]
         silence = self.config.timeout * 1.1 + max(WORK, 2 * PATIENCE)
         try:
-            self._worker = Worker(command, environment, silence, lambda line: self.config.on_output(self._redact(line)))
+            self._worker = Worker(
+                command,
+                environment,
+                silence,
+                lambda line: self.config.on_output(self._redact(line)),
+                self._sandbox,
+                self.config.workspaces,
+            )
         except OSError as error:
             raise CannotGoOn(f"aider does not start: {error}. Make it again: `harness agents install aider`.") from error
         # litellm knows whose a model is. Only then does the process get variables, and those through its pipe.
@@ -149,6 +161,16 @@ class AiderAgent:
         self._redact = Redaction(self._variables)
         self._worker.ask({"op": "variables", "variables": self._variables})
         return self._worker
+
+    def _sandbox(self, home: Path) -> AgentSandbox:
+        python, script = str(aider_python(self.config.on_output)), Path(__file__).with_name("aider_worker.py")
+        return AgentSandbox(
+            home,
+            home,
+            writable=[self.config.workspaces] if self.config.workspaces else [],
+            readable=[*interpreter(python).paths, script, *certificates()],
+            hidden=self.config.hidden,
+        )
 
     def _variables_of(self, providers: list[str]) -> dict[str, str]:
         found = dict(provider_variables(providers) if self._provider is None else self._provider)
@@ -187,6 +209,7 @@ class AiderAgent:
             notes=answer["notes"],
             agent=REQUIREMENT.replace("-chat==", " "),
             models=tuple(dict.fromkeys(answer["models"])),
+            sandbox=str(available()),
         )
 
     def _failure(self, model: str, failure: Mapping[str, Any]) -> Failure:

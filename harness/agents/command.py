@@ -20,15 +20,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import psutil
+
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.protocols import AgentConfig, Failure, Reply, Workspace
 from ..campaign.text import encodable
 from ..campaign.usage import Usage
 from ..execution.executors import process_tree
-from .command_lines import CLAUDE, CODEX, GEMINI, OPENCODE, CommandLine
+from . import attendant
+from .agent_sandbox import AgentSandbox, installation
+from .command_lines import CLAUDE, CODEX, GEMINI, OPENCODE, CommandLine, OwnSandbox
 from .command_output import Answer
 from .failure_kinds import PASSING, failure_kind, limit_ends
-from .keys import Redaction, login_files, provider_variables, system_variables
+from .keys import Redaction, certificates, login_files, provider_variables, system_variables
 from .private_home import PrivateHome
 
 MAX_OUTPUT = 50 * 10**6  # bytes of a turn's output
@@ -36,6 +40,7 @@ MARK = "HARNESS_WORKSPACE"
 """Environment variable by which the processes of a turn are found, also those that an earlier, killed harness left."""
 UNANSWERED = PASSING - {"rate"} | {"died"}
 """Kinds of failures after which a request may have been paid for, though nothing of its answer came."""
+PROBE = 60.0  # seconds in which a sandbox that a command brings has to work
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 PERSONS = ("USER", "LOGNAME", "SHELL")
 """A person's variables that a command may ask for and that are no secret."""
@@ -50,6 +55,7 @@ class CommandAgent:
 
     def __init__(self, config: AgentConfig) -> None:
         self.config = config
+        self._own: OwnSandbox | None = None
         self._temporary = None if config.home else tempfile.TemporaryDirectory(prefix="harness-agent-home-")
         home = config.home or Path(self._temporary.name if self._temporary else "")
         self.home = PrivateHome(home.resolve(), self.command.configuration, whole=config.persons_configuration)
@@ -113,17 +119,44 @@ class CommandAgent:
         keys = provider_variables(providers)
         return {**system_variables(), **keys, **files, **persons, **self.home.variables, **self.command.environment}
 
+    def sandbox(self, workspace: Path) -> AgentSandbox:
+        """The sandbox of a turn. Raises HarnessError."""
+        logins = login_files(self.command.providers(self.model)).values()
+        return AgentSandbox(
+            workspace,
+            self.home.root,
+            readable=(*installation(self.program()), *logins, *certificates()),
+            hidden=self.config.hidden,
+        )
+
     @property
     def model(self) -> str:
         """The model that is asked for, by the campaign or by the person's settings; empty where the command chooses."""
         return self.config.model or self.home.model
 
-    def arguments(self, session: str) -> list[str]:
+    def arguments(self, session: str, own: OwnSandbox | None) -> list[str]:
         """The arguments of a round; `session` is empty in the first."""
         model = [self.command.option, self.config.model] if self.config.model else []
-        values = {"{session}": [session], "{model}": model}
+        values = {"{session}": [session], "{model}": model, "{sandbox}": list(own.options if own else ())}
         parts = self.command.following if session else self.command.first
         return [word for part in parts for word in values.get(part, [part])]
+
+    def own_sandbox(self, sandbox: AgentSandbox, environment: dict[str, str]) -> OwnSandbox | None:
+        """The sandbox that the command brings, where it works inside `sandbox`: many do not. Tried once, and left alone
+        where there is none around it. Raises OSError, HarnessError."""
+        known = self.command.own_sandboxes
+        if self._own is None and known:
+            tried = known[:1] if not sandbox.parts.confined else known
+            self._own = next((own for own in tried[:-1] if self._works(own, sandbox, environment)), tried[-1])
+        return self._own
+
+    def _works(self, own: OwnSandbox, sandbox: AgentSandbox, environment: dict[str, str]) -> bool:
+        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output:
+            process = attendant.start(sandbox.sandbox, [self.program(), *own.probe], environment, stdin, output, output)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=PROBE)
+            attendant.dismiss(process)
+            return process.wait() == 0
 
 
 class CommandConversation:
@@ -134,6 +167,7 @@ class CommandConversation:
         self._command = agent.command
         self._workspace = workspace
         self._session, self._sent, self._received = "", 0, 0
+        self._sandbox = ""
         if isinstance(history, dict) and history.get("program") == self._command.program:
             self._session = str(history.get("session") or "")
             self._sent, self._received = int(history.get("sent") or 0), int(history.get("received") or 0)
@@ -145,8 +179,7 @@ class CommandConversation:
             environment = self._agent.environment() | self._command.permissions(self._workspace)
             environment[MARK] = str(self._workspace.root)
             redact = _redaction(environment, self._agent.home.secrets)
-            command = [self._agent.program(), *self._agent.arguments(self._session)]
-            ended = self._execute(command, environment, text)
+            ended = self._execute(environment, text)
         except HarnessError as error:
             return self._reply(Answer(cost=0.0), Failure("setup", str(error)), begun, redact)
         except OSError as error:
@@ -163,21 +196,29 @@ class CommandConversation:
     def close(self) -> None:
         _end_processes(str(self._workspace.root), lambda: None)
 
-    def _execute(self, command: list[str], environment: dict[str, str], brief: str) -> _Ended:
+    def _execute(self, environment: dict[str, str], brief: str) -> _Ended:
         """Run the command to its end or its limit, with `brief` as its input; nothing that it started is left. Raises
         OSError."""
         root = self._workspace.root
+        root.stat()  # where it is gone, that is what is to be said
         # Processes of an earlier harness that was killed would go on editing the workspace.
         _end_processes(str(root), lambda: None)
-        deadline = time.monotonic() + self._agent.config.timeout
         broken = ""
         # Files, not pipes: a child that keeps a pipe open cannot keep the harness waiting.
-        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        with (
+            self._agent.sandbox(root) as sandbox,
+            tempfile.TemporaryFile() as stdin,
+            tempfile.TemporaryFile() as stdout,
+            tempfile.TemporaryFile() as stderr,
+        ):
             stdin.write(encodable(brief).encode())
             stdin.seek(0)
-            process = subprocess.Popen(
-                command, cwd=root, env=environment, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
-            )
+            environment = environment | sandbox.variables
+            own = self._agent.own_sandbox(sandbox, environment)
+            self._sandbox = ", with ".join(filter(None, [str(sandbox.parts), own.name if own else ""]))
+            command = [self._agent.program(), *self._agent.arguments(self._session, own)]
+            deadline = time.monotonic() + self._agent.config.timeout
+            process = attendant.start(sandbox.sandbox, command, environment, stdin, stdout, stderr)
             try:
                 while not broken:
                     with suppress(subprocess.TimeoutExpired):
@@ -189,10 +230,9 @@ class CommandConversation:
                         broken = "output"
             finally:
                 _end_processes(str(root), process.poll)
-                if process.poll() is None:  # it hid its environment
-                    process.kill()
+                attendant.dismiss(process)  # which ends what hid its environment
                 process.wait()
-            return _Ended(process.returncode, _content(stdout), _content(stderr), broken)
+            return _Ended(attendant.exit_code(process.returncode), _content(stdout), _content(stderr), broken)
 
     def _failure(self, ended: _Ended, answer: Answer | None) -> Failure | None:
         name = self._command.program
@@ -263,6 +303,7 @@ class CommandConversation:
             refused_writes=answer.refused_writes,
             history=history if self._session else None,
             agent=self._agent.name if answer.requests else "",
+            sandbox=self._sandbox,
             models=answer.models or ((self._model(answer),) if self._model(answer) else ()),
             warnings=tuple(refused),
         )
@@ -289,8 +330,17 @@ def _end_processes(root: str, reap: Callable[[], object]) -> None:
         reap()
         time.sleep(seconds)
 
-    process_tree.ask_to_end(lambda: process_tree.marked(MARK, root), GRACE, wait)
+    # Not bubblewrap, which would end what it waits for at once.
+    process_tree.ask_to_end(
+        lambda: {each for each in process_tree.marked(MARK, root) if not _is_bubblewrap(each)}, GRACE, wait
+    )
     process_tree.kill(lambda: process_tree.marked(MARK, root), wait)
+
+
+def _is_bubblewrap(process: process_tree.Process) -> bool:
+    with suppress(psutil.Error):
+        return psutil.Process(process.pid).name() == "bwrap"
+    return False
 
 
 def _redaction(environment: dict[str, str], secrets: dict[str, str]) -> Callable[[str], str]:

@@ -19,12 +19,23 @@ from .configuration import Configuration
 
 
 @dataclass(frozen=True)
+class OwnSandbox:
+    """A sandbox that a command brings: `options` ask for it; `probe` are arguments that try it in the workspace, none for
+    what needs no trial."""
+
+    name: str
+    options: tuple[str, ...]
+    probe: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CommandLine:
     """How one command is called and read.
 
-    In the arguments `{session}` stands for its value and `{model}` for `option` and the model, or for nothing. The brief
-    comes on standard input: arguments are there for everybody to read, and their length has a limit. `read` takes standard
-    output and standard error and returns None where there is no answer in them.
+    In the arguments `{session}` stands for its value, `{model}` for `option` and the model, or for nothing, and `{sandbox}`
+    for the options of one of `own_sandboxes`. The brief comes on standard input: arguments are there for everybody to read,
+    and their length has a limit. `read` takes standard output and standard error and returns None where there is no answer
+    in them.
     """
 
     program: str
@@ -43,6 +54,8 @@ class CommandLine:
     providers: Callable[[str], tuple[str, ...]] = lambda model: ()
     """The providers that it asks for a model (empty: its own choice), whose variables it gets."""
     environment: dict[str, str] = field(default_factory=dict)
+    own_sandboxes: tuple[OwnSandbox, ...] = ()
+    """Those that it brings, the best first; the last is taken inside ours only."""
     permissions: Callable[[Workspace], dict[str, str]] = lambda workspace: {}
     """Variables that say what it may do in a workspace."""
     model_told: Callable[[Path, str], str] = lambda home, session: ""
@@ -74,7 +87,15 @@ _CLAUDE = (
     # Edits in the working directory are accepted; an allowed Edit would be one of every path.
     *("--permission-mode", "acceptEdits", "--disallowedTools", "Bash,WebFetch,WebSearch"),
 )
-_CODEX = ("--json", "--skip-git-repo-check", "{model}", "-")
+_CODEX = ("{sandbox}", "--json", "--skip-git-repo-check", "{model}", "-")
+
+
+def _sandbox_of_codex(name: str, *options: str) -> OwnSandbox:
+    options = ("-c", 'sandbox_mode="workspace-write"', *options)
+    writes = ("sh", "-c", "touch .harness-probe && rm .harness-probe")
+    return OwnSandbox(name, options, ("sandbox", *options, "--", *writes))
+
+
 _GEMINI = ("{model}", "--approval-mode", "auto_edit", "--skip-trust", "-o", "json")
 _OPENCODE = ("run", "--format", "json", "{model}")
 
@@ -99,12 +120,16 @@ CLAUDE = CommandLine(
 CODEX = CommandLine(
     program="codex",
     package="@openai/codex",
-    first=("exec", "-s", "workspace-write", *_CODEX),
-    # `resume` takes no -s, and without the setting it would fall back to the configured sandbox.
-    following=("exec", "resume", "{session}", "-c", 'sandbox_mode="workspace-write"', *_CODEX),
+    first=("exec", *_CODEX),
+    following=("exec", "resume", "{session}", *_CODEX),
+    own_sandboxes=(
+        _sandbox_of_codex("its own sandbox"),
+        _sandbox_of_codex("its own sandbox in legacy mode", "-c", "features.use_legacy_landlock=true"),
+        OwnSandbox("no sandbox of its own", ("-c", 'sandbox_mode="danger-full-access"')),
+    ),
     option="-m",
     read=read_codex,
-    login="run `codex login`, or set CODEX_API_KEY",
+    login="run `codex login`, or set OPENAI_API_KEY",
     configuration=configuration.CODEX,
     providers=lambda model: ("openai",),
     cumulative=True,

@@ -43,10 +43,11 @@ class Dialogue(CampaignPart):
     def __init__(self, opened: OpenCampaign) -> None:
         super().__init__(opened)
         self._situations = Situations(opened)
-        self._agent = find_agent(opened.options.agent)(opened.agent_config)
+        self._folder = WorkspaceFolder(opened.campaign.local)
+        workspaces = None if opened.journal.is_dry else self._folder.begin()
+        self._agent = find_agent(opened.options.agent)(replace(opened.agent_config, workspaces=workspaces))
         self._conversation: Conversation | None = None
         self._conversation_run = 0
-        self._folder = WorkspaceFolder(opened.campaign.local)
         self._workspace = Workspace(opened.campaign.local, ())
         self._pending: tuple[int, int, AttemptFailure | None] | None = None
 
@@ -164,6 +165,7 @@ class Dialogue(CampaignPart):
             usage=reply.usage,
             agent=reply.agent,
             models=reply.models,
+            sandbox=reply.sandbox,
         )
 
     def _keep_interpretation(self, run: int, words: str) -> None:

@@ -12,10 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-SYSTEM = (
-    *("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
-)
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+SYSTEM = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", *CERTIFICATES)
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 PREFIXES = {
@@ -47,6 +45,11 @@ NO_SECRET = re.compile(
 def system_variables() -> dict[str, str]:
     """What any process of an agent needs from the environment: paths, language, certificates and proxies."""
     return {name: os.environ[name] for name in (*SYSTEM, *PROXIES) if name in os.environ}
+
+
+def certificates() -> list[Path]:
+    """What the variables for certificates name."""
+    return [Path(os.environ[name]) for name in CERTIFICATES if os.environ.get(name)]
 
 
 def provider_variables(providers: Iterable[str]) -> dict[str, str]:

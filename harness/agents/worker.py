@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from .agent_sandbox import AgentSandbox
+
 
 class WorkerEnded(Exception):
     """The process ended or was ended; the message says how, with the end of what it printed."""
@@ -26,37 +28,47 @@ class WorkerEnded(Exception):
 
 
 class Worker:
-    """A running process with a private home folder, which is its HOME and working directory and goes when it ends.
+    """A running process in a sandbox, with a private home folder, which is its HOME and working directory and goes when it
+    ends.
 
     It is in a process group of its own, so Ctrl-C is the harness's to handle. It has to end when its stdin does: then it
     dies with the harness, however that ends.
     """
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], silence: float, on_event: Callable[[str], None]
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        silence: float,
+        on_event: Callable[[str], None],
+        sandbox_of: Callable[[Path], AgentSandbox] = lambda home: AgentSandbox(home, home),
+        parent: Path | None = None,
     ) -> None:
-        """`silence`: seconds without any line from it after which it is taken for stuck and ended. Raises OSError."""
+        """`silence`: seconds without any line from it after which it is taken for stuck and ended. `sandbox_of` makes the
+        sandbox around its home folder, which is made in `parent` (the temporary files). Raises OSError."""
         self._silence = silence
         self._on_event = on_event
-        self._home = Path(tempfile.mkdtemp(prefix="harness-worker-"))
+        self._home = Path(tempfile.mkdtemp(prefix="harness-worker-", dir=parent)).resolve()
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         try:
             # A file and no pipe: nobody reads along, and a full pipe would stop the worker.
+            sandbox = sandbox_of(self._home)
             with (self._home / "output.log").open("wb") as log:
                 self._process = subprocess.Popen(
-                    command,
+                    sandbox.sandbox.command(command),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
                     cwd=self._home,
-                    env={**environment, "HOME": str(self._home)},
+                    env={**environment, **sandbox.variables, "HOME": str(self._home)},
                     encoding="utf-8",
                     start_new_session=True,
+                    preexec_fn=sandbox.sandbox.enter,
                 )
         except OSError:
             shutil.rmtree(self._home, ignore_errors=True)
             raise
-        self._finish = weakref.finalize(self, _end, self._process, self._home)
+        self._finish = weakref.finalize(self, _end, self._process, self._home, sandbox)
         # A thread reads, because the wait for a queue can have a limit and that for a line of a stream has none.
         threading.Thread(target=_read, args=(self._process.stdout, self._lines), daemon=True).start()
 
@@ -126,7 +138,7 @@ def _read(stream: TextIO, lines: queue.SimpleQueue[str | None]) -> None:
     lines.put(None)
 
 
-def _end(process: subprocess.Popen[str], home: Path) -> None:
+def _end(process: subprocess.Popen[str], home: Path, sandbox: AgentSandbox) -> None:
     if process.poll() is None:
         # It has not been waited for, so its id belongs to no other group yet.
         os.killpg(process.pid, signal.SIGKILL)
@@ -137,4 +149,5 @@ def _end(process: subprocess.Popen[str], home: Path) -> None:
                 stream.close()
         except OSError:
             pass  # unsent bytes for a process that is gone
+    sandbox.close()
     shutil.rmtree(home, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Where an agent's workspace lies: a folder of its own among the temporary ones, outside the campaign and its project.
+"""Where an agent's workspaces lie: in a folder among the temporary ones, outside the campaign and its project.
 
 No tool that looks for instructions or for a repository in the folders above finds those of the campaign or the project. The
 campaign keeps the path: tools bind a conversation to it, and what a killed harness left is found by it.
@@ -25,26 +25,34 @@ _MARKS = (".git", "CLAUDE.md", "AGENTS.md", "GEMINI.md")
 
 @dataclass(frozen=True)
 class WorkspaceFolder:
-    """The folder of a campaign's workspace; `local` is the campaign's state on this machine."""
+    """The folder of a campaign's workspaces; `local` is the campaign's state on this machine."""
 
     local: Path
 
-    def make_room(self, run: int) -> Path:
-        """Where the workspace of `run` is to be made: nothing is there. The same path again where it is this run's already.
+    def begin(self) -> Path:
+        """Make the folder, without what an earlier process left in it, at the same path as before where that can be had.
         Raises CannotGoOn, OSError."""
-        kept = self._kept()
         self.remove()
-        path = kept[1] if kept and kept[0] == run else None
+        path = self._kept()
         if path is None or path.parent != _temporary() or os.path.lexists(path):
             path = _temporary() / f"{PREFIX}{secrets.token_hex(4)}"
         # Before it is made: else a crash would leave a folder that nobody knows.
-        write_atomically(self._file, json.dumps({"run": run, "path": str(path)}))
+        write_atomically(self._file, json.dumps({"path": str(path)}))
+        path.mkdir(mode=0o700)
         return path
+
+    def make_room(self, run: int) -> Path:
+        """Where in it the workspace of `run` is to be made: neither that nor another run's is there. Raises CannotGoOn."""
+        path = self._kept()
+        assert path is not None
+        if why := files.remove(*path.glob("run_*")):
+            raise CannotGoOn(f"{path}: what the agent left cannot be removed: {why} Remove the folder and resume.")
+        return path / f"run_{run}"
 
     def left(self) -> Path | None:
         """The folder, while it is there."""
         kept = self._kept()
-        return kept[1] if kept and _is_ours(kept[1]) else None
+        return kept if kept and _is_ours(kept) else None
 
     def remove(self) -> None:
         """Remove the folder with all that the agent left in it. Raises CannotGoOn."""
@@ -56,13 +64,12 @@ class WorkspaceFolder:
     def _file(self) -> Path:
         return self.local / "workspace.json"
 
-    def _kept(self) -> tuple[int, Path] | None:
+    def _kept(self) -> Path | None:
         try:
-            kept = json.loads(self._file.read_text(encoding="utf-8"))
-            run, path = int(kept["run"]), Path(kept["path"])
+            path = Path(json.loads(self._file.read_text(encoding="utf-8"))["path"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return (run, path) if path.is_absolute() and path.name.startswith(PREFIX) else None
+        return path if path.is_absolute() and path.name.startswith(PREFIX) else None
 
 
 def _is_ours(path: Path) -> bool:

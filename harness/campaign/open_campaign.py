@@ -39,6 +39,7 @@ class OpenCampaign:
             edit_format=self.options.edit_format,
             session=self.campaign.replayed,
             home=self.campaign.agent_home,
+            hidden=(self.campaign.root, self.campaign.root.parent),
             persons_configuration=self.options.agent_config,
             on_output=self.view.tick,
         )

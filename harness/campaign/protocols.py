@@ -76,6 +76,8 @@ class Reply:
     notes: str = ""
     agent: str = ""
     """Its name and version."""
+    sandbox: str = ""
+    """In which its tool ran."""
     models: tuple[str, ...] = ()
     """Those that answered, as the provider or the agent's own tool names them."""
 
@@ -114,6 +116,10 @@ class AgentConfig:
     """A folder for the configuration and the conversations of a command-line agent; None: one that goes with the agent."""
     persons_configuration: bool = False
     """Give it all of your own configuration, with instructions, hooks and MCP servers."""
+    workspaces: Path | None = None
+    """The folder in which workspaces are made; the agent's processes may write there."""
+    hidden: tuple[Path, ...] = ()
+    """Folders that are not there for the agent's processes, besides your home folder."""
     on_output: Callable[[str], None] = field(default=lambda line: None, compare=False)
     """Called with a line of text for a person while something slow happens."""
 

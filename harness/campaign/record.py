@@ -232,6 +232,8 @@ class Record(_Part):
     agent: str = ""
     """Name and version of the agent that answered, and the models that did."""
     models: list[str] = []
+    agent_sandbox: str = ""
+    """In which the agent ran."""
     seconds: float = 0.0
     started: str = ""
     """UTC, ISO 8601."""

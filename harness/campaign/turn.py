@@ -64,6 +64,7 @@ class Turn(BaseModel):
     agent: str = ""
     """The agent's name and version, and the models that answered."""
     models: tuple[str, ...] = ()
+    sandbox: str = ""
 
     @property
     def not_kept(self) -> tuple[str, ...]:

@@ -250,6 +250,7 @@ class Recorder(CampaignPart):
             "usage": usage,
             "agent": latest(turn.agent for turn in turns),
             "models": list(dict.fromkeys(model for turn in turns for model in turn.models)),
+            "agent_sandbox": latest(turn.sandbox for turn in turns),
             "started": self._measurements.started(f"run_{run}/"),
             "environment": self._journal.result("environment"),
             "messages": [text for turn in turns for text in turn.messages],

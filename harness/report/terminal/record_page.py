@@ -95,6 +95,7 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
         "begun": data["started"],
         "executed": duration(data["seconds"]) if not data["given"] else "no: given with the experiment",
         "agent": answered_by(data.get("agent", ""), data.get("models", [])),
+        "its sandbox": data.get("agent_sandbox", ""),
         "used": _usage(data["usage"]) if data["attempts"] else "",
         "reviewer": _usage(review_usage) if review_usage else "",
     }

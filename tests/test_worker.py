@@ -1,0 +1,58 @@
+"""The process of aider is in a sandbox, as every agent is."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from harness.agents.aider import AiderAgent
+from harness.agents.worker import Worker
+from harness.campaign.protocols import AgentConfig
+from tests.waiting import HANGS
+
+TRIES = """
+import json, os, sys
+places = json.loads(sys.stdin.readline())
+def done(what):
+    try:
+        what()
+        return True
+    except OSError:
+        return False
+def write(path):
+    with open(path, "a") as file:
+        file.write("x")
+print(json.dumps({"answer": {
+    "writes a workspace": done(lambda: write(places["workspace"])),
+    "writes its home": done(lambda: write(os.environ["HOME"] + "/x")),
+    "reads a record": done(lambda: open(places["record"]).read()),
+    "writes a record": done(lambda: open(places["record"], "r+").write("x")),
+    "reads the person's files": done(lambda: open(places["secret"]).read()),
+    "writes beside them": done(lambda: open(places["outside"], "r+").write("x")),
+}}), flush=True)
+"""
+
+
+def test_aiders_process_writes_workspaces_and_its_own_home_and_sees_no_record(tmp_path, monkeypatch, sandboxed):
+    home, workspaces, runs = tmp_path / "person", tmp_path / "workspaces", tmp_path / "runs"
+    monkeypatch.setenv("HOME", str(home))
+    places = {
+        "workspace": workspaces / "run_1/experiment.py",
+        "record": runs / "one/run_1/record.json",
+        "secret": home / "secret.txt",
+        "outside": tmp_path / "outside.txt",
+    }
+    for place in places.values():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("as it was")
+    monkeypatch.setattr("harness.agents.aider.aider_python", lambda say: sys.executable)
+    agent = AiderAgent(AgentConfig(model="openai/x", workspaces=workspaces, hidden=(runs / "one", runs)), {})
+    command, path = [sys.executable, "-c", TRIES], {"PATH": os.environ["PATH"]}
+    worker = Worker(command, path, HANGS, print, agent._sandbox, workspaces)
+    try:
+        done = worker.ask({name: str(place) for name, place in places.items()})
+    finally:
+        worker.close()
+    assert [what for what, was_done in done.items() if was_done] == ["writes a workspace", "writes its home"]
+    assert {place.read_text() for name, place in places.items() if name != "workspace"} == {"as it was"}
+    assert sorted(path.name for path in workspaces.iterdir()) == ["run_1"]
