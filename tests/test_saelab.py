@@ -140,7 +140,8 @@ def scored(sae):
 def test_the_true_dictionary_has_perfect_scores():
     got = scored(Linear(np.eye(4), lambda x: x))
     perfect = {"explained_variance": 1, "mse": 0, "dead_latents": 0, "mcc": 1, "f1": 1, "absorption": 0}
-    assert got == pytest.approx({**perfect, "cosine": 7 / 8, "l0": 12 / 8, "hierarchy_quality": 1})
+    nothing = {"bought_by_negligible_codes": 0, "negligible_share": 0}
+    assert got == pytest.approx({**perfect, **nothing, "cosine": 7 / 8, "l0": 12 / 8, "hierarchy_quality": 1})
 
 
 def test_the_order_and_the_scale_of_latents_do_not_matter():
@@ -175,6 +176,24 @@ def test_absorption_is_the_share_worked_out_by_hand():
     # Feature 0: 3 hits of 5; the three others are found without a mistake.
     assert got["f1"] == pytest.approx((2 * 3 / (3 + 5) + 3) / 4)
     assert got["mcc"] == pytest.approx((3 + 1 / np.hypot(0.8, 1)) / 4)
+
+
+@pytest.mark.parametrize("code", [1e-6, 0.03])
+def test_codes_that_do_nothing_are_found_however_many_there_are(code):
+    def hidden(x):
+        codes = absorbing(x)
+        codes[:, 0] = np.maximum(codes[:, 0], code)  # in every row, so that a mean over rows would follow
+        return codes
+
+    got = scored(Linear(ABSORBING, hidden))
+    assert got["absorption"] == 0
+    assert got["bought_by_negligible_codes"] == pytest.approx(2 / 5)
+    assert got["negligible_share"] == pytest.approx(5 / 15)
+
+
+def test_duplicates_and_small_latents_are_not_negligible():
+    got = scored(Linear(np.eye(4) * 1e4, lambda x: x * 1e-4))
+    assert (got["bought_by_negligible_codes"], got["negligible_share"]) == (0, 0)
 
 
 @pytest.mark.parametrize(("carried", "absorbed"), [(0.39, 0), (0.41, 2 / 5), (-0.8, 0)])
