@@ -10,6 +10,8 @@ the campaign, as an `Ending` that says what to do.
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,7 +183,7 @@ def go_on(
         except KeyboardInterrupt:
             ending = Ending(Interrupted.reason, "Stopped by a person.", Interrupted.exit_code)
         except OSError as error:
-            problem = f"{error.filename or campaign.root}: {error.strerror or error}. Mend it, then `harness resume`."
+            problem = f"{error.filename or _full(campaign.root)}: {error.strerror or error}. Mend it, then `harness resume`."
             ending = Ending(CannotGoOn.reason, problem, CannotGoOn.exit_code)
         try:
             said = PathNames({Path.home(): "~", campaign.root: ""}).hide(ending.message)
@@ -192,6 +194,11 @@ def go_on(
         except (OSError, HarnessError) as error:  # the disk that ended the campaign may not take this either
             view.say(f"{campaign.name}: {error}")
         return ending
+
+
+def _full(campaign: Path) -> Path:
+    """Of the campaign's folder and that for temporary files, which two can lie on two disks, the one with less space."""
+    return min((campaign, Path(tempfile.gettempdir())), key=lambda folder: shutil.disk_usage(folder).free)
 
 
 def next_brief(campaign: Campaign) -> str:

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from harness.agents.workspace_folder import WorkspaceFolder
 from harness.campaign.errors import CannotGoOn
 from harness.campaign.journal import locked
 from harness.campaign.protocols import Job
 from harness.cli.clean import Item, remove, usage
+from harness.cli.main import cli
 from harness.execution.executors.local import LocalExecutor
 
 MB = 10**6
@@ -169,3 +171,14 @@ def test_nothing_else_in_the_folders_is_listed(runs: Path, tmp_path: Path) -> No
     (runs / "mine").mkdir()
     (runs / "mine" / "file").write_text("mine")
     assert [(item.kind, item.name) for item in usage(runs)] == [("campaign", "one")]
+
+
+def test_a_campaign_is_named_by_its_path_like_everywhere(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs.parent)
+    kept, gone = make_campaign(runs.parent / "out", "kept"), make_campaign(runs.parent / "out", "gone")
+    left_workspace(kept)
+    done = CliRunner().invoke(cli, ["clean", "--yes", "out/gone", "out/kept:copies"])
+    assert done.exit_code == 0, done.output
+    assert kept.is_dir() and not gone.exists()
+    assert [item.kind for item in usage(runs.parent / "out")] == ["campaign"]
+    assert "there is no such thing" in CliRunner().invoke(cli, ["clean", "out/gone"]).output

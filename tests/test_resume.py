@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import pty
+import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import termios
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -209,8 +216,6 @@ Slow = tuple[Campaign, Path, Path]
 @pytest.fixture
 def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counter: Path) -> Slow:
     """A campaign whose run 1 waits for a file, and counts how often it is executed."""
-    import shutil
-
     experiment = Path(shutil.copytree(ROOT / "tests" / "small", tmp_path / "experiment"))
     code = (experiment / "experiment.py").read_text()
     gate = tmp_path / "gate"
@@ -242,7 +247,7 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counter: Path) -> Slow
 def test_an_experiment_that_outlives_the_harness_is_adopted(slow: Slow) -> None:
     campaign, counter, gate = slow
     harness = start(campaign)
-    until(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
+    until(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/**/run_1/began")))
     os.kill(harness.pid, signal.SIGKILL)
     harness.wait()
     gate.write_text("open")
@@ -257,7 +262,7 @@ def test_an_execution_whose_supervisor_is_killed_is_repeated_and_charged_to_nobo
     campaign, counter, gate = slow
     harness = start(campaign)
     place = campaign.execution("run_1/attempt_1/execute")
-    until(lambda: any(place.glob("copy/run_1/began")))
+    until(lambda: any(place.glob("copy/**/run_1/began")))
     executed = counter.read_text().splitlines()
     mark = Home(place / "job").read_spec().mark
     for process in marked(SUPERVISOR_MARK, mark):
@@ -297,7 +302,7 @@ def test_a_supervisor_that_is_killed_at_birth_is_repeated_once_and_named(
 def test_a_second_process_is_refused_and_harms_nothing(slow: Slow) -> None:
     campaign, _, gate = slow
     harness = start(campaign)
-    until(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
+    until(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/**/run_1/began")))
     second = drive(campaign)
     assert second.returncode != 0
     assert f"pid {harness.pid}" in second.stderr
@@ -309,7 +314,7 @@ def test_nothing_of_a_stopped_campaign_runs_on(slow: Slow) -> None:
     campaign, counter, _ = slow
     command = [sys.executable, "-c", "from harness.cli.main import main; main()", "resume", str(campaign.root)]
     harness = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/run_1/began")))
+    until(lambda: any(campaign.execution("run_1/attempt_1/execute").glob("copy/**/run_1/began")))
     harness.send_signal(signal.SIGINT)
     assert harness.stdout is not None
     assert any(b"Ctrl-C again stops at once" in line for line in harness.stdout)
@@ -319,6 +324,72 @@ def test_nothing_of_a_stopped_campaign_runs_on(slow: Slow) -> None:
     last = int(counter.read_text().split()[-1])
     assert not psutil.pid_exists(last)
     assert [event["reason"] for event in read_events(campaign.journal) if event["event"] == "ended"] == ["interrupted"]
+
+
+def test_a_closed_terminal_stops_a_campaign_like_ctrl_c(slow: Slow) -> None:
+    campaign, _, _ = slow
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "from harness.cli.main import main; main()", "resume", str(campaign.root)]
+    environment = os.environ | {"TERM": "xterm"}
+
+    def with_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    harness = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=with_terminal,
+    )
+    os.close(theirs)
+
+    def began() -> bool:
+        if select.select([ours], [], [], 0)[0]:
+            os.read(ours, 4096)
+        return any(campaign.execution("run_1/attempt_1/execute").glob("copy/**/run_1/began"))
+
+    until(began)
+    os.close(ours)
+    assert harness.wait(timeout=HANGS) == 130
+    assert [event["reason"] for event in read_events(campaign.journal) if event["event"] == "ended"] == ["interrupted"]
+
+
+def test_a_full_disk_without_a_file_is_named_by_the_folder_that_is_full(
+    make_campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    campaign, temporary = make_campaign({}), tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    space = {temporary: Space(free=0), campaign.root: Space(free=10**6)}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: space[Path(folder)])
+    monkeypatch.setattr(Git, "once", _full)
+    ending = go_on(campaign, view=Silent(), stop=Stop())
+    assert ending.message.startswith(f"{temporary}: No space left on device. Mend it, then `harness resume`.")
+
+
+class Space(NamedTuple):
+    free: int
+
+
+def _full(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_whatever_is_killed_at_any_moment_the_end_is_the_same() -> None:
+    """The benchmark, small: campaigns with rejected, failed and lucky runs, of which anything is killed."""
+    command = [sys.executable, "bench/kills.py", "--kills", "16", "--each", "4"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert set(found) == {"harness", "git", "supervisor", "process group", "seconds"}, done.stdout
+    kinds = [found[kind] for kind in found if kind != "seconds"]
+    assert all(
+        each["kills"] > 0 and not any(each[what] for what in ("lost", "repeated", "differs", "stuck")) for each in kinds
+    ), done.stdout
 
 
 def _code(campaign: Campaign) -> str:

@@ -15,6 +15,8 @@ EMAIL = f"{NAME}@localhost"
 """The author of each commit of ours, by which it is told from a person's."""
 _PAUSES = (0.05, 0.2, 0.5)
 """Seconds before each further try of a call that failed: an editor's `git status` holds a lock for an instant."""
+_LOCK_ENDS = 0.8
+"""Seconds in which a git that lives, a person's own, has let go of a lock."""
 _SETTINGS = {"core.hooksPath": os.devnull, "core.fsmonitor": "false", "core.quotePath": "false", "core.fsync": "reference"}
 
 
@@ -56,11 +58,24 @@ class Git:
         for pause in pauses:
             if code == 0:
                 break
+            if code < 0:  # it was killed, and what it had locked is locked still
+                self.remove_locks(environment.get("GIT_INDEX_FILE", self._environment["GIT_INDEX_FILE"]))
             time.sleep(pause)
             code, out, problem = self.once(*arguments, stdin=stdin, **environment)
         if code == 0:
             return out
         raise CannotGoOn(f"{self._root}: git {arguments[0]} failed: {problem.strip() or f'exit code {code}'}")
+
+    def remove_locks(self, *indexes: str | Path) -> None:
+        """Remove what a git that was killed had locked: branches and these indexes."""
+        folder = self._root / ".git"
+        branches = [lock for lock in (*folder.glob("*.lock"), *folder.glob("refs/**/*.lock")) if lock.name != "index.lock"]
+        locks = [*branches, *(Path(f"{index}.lock") for index in indexes)]
+        until = time.monotonic() + _LOCK_ENDS
+        while any(lock.exists() for lock in locks) and time.monotonic() < until:
+            time.sleep(0.05)
+        for lock in locks:
+            lock.unlink(missing_ok=True)
 
     def once(self, *arguments: str, stdin: str | bytes | None = None, **environment: str) -> tuple[int, bytes, str]:
         """A command, tried once: its exit code, what it printed and what it complained of."""

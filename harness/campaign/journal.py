@@ -38,13 +38,52 @@ def read_events(path: Path) -> list[Event]:
     events: list[Event] = []
     for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was never finished
         try:
-            events.append(json.loads(line))
-        except ValueError as error:
+            event = json.loads(line)
+            damage = _damage(event)
+        except (ValueError, RecursionError) as error:
+            damage = str(error)
+        if damage:
             raise CannotGoOn(
-                f"{path}: line {number} is damaged ({error}). Put back the version in git: "
+                f"{path}: line {number} is damaged ({damage}). Put back the version in git: "
                 f"git -C {path.parent} checkout HEAD -- {path.name}"
-            ) from error
+            )
+        events.append(event)
     return current_events(events, str(path))
+
+
+_SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
+    "started": {"step": (str,)},
+    "done": {"step": (str,), "seconds": (int, float), "result": (dict, list, str, int, float, type(None))},
+    "options": {"changes": (dict,)},
+    "ended": {"reason": (str,), "message": (str,), "exit_code": (int,)},
+    "turn_failed": {"step": (str,), "usage": (dict,)},
+    "forced": {"step": (str,), "commit": (str,), "origin": (str,)},
+}
+"""What events hold that is read again, by their names."""
+_NUMBERS = ("seconds", "sent", "received", "cost", "requests", "cached")
+"""Of a usage and an outcome: numbers, or nothing where they are unknown."""
+
+
+def _damage(event: Any) -> str:
+    """What is wrong with a line of a journal, "" where it is whole."""
+    if not isinstance(event, dict):
+        return f"expected an object, found {type(event).__name__}"
+    for key, kinds in {"event": (str,), "time": (str,), **_SHAPES.get(str(event.get("event")), {})}.items():
+        if not isinstance(event.get(key), kinds) or (key == "result" and key not in event):
+            found = type(event[key]).__name__ if key in event else "nothing"
+            return f"{key}: expected {' or '.join(dict.fromkeys(kind.__name__ for kind in kinds))}, found {found}"
+    result = event.get("result")
+    parts = (event, result) if isinstance(result, dict) else (event,)
+    for part in parts:
+        for name in ("usage", "outcome"):
+            if name not in part:
+                continue
+            if not isinstance(part[name], dict):
+                return f"{name}: expected dict, found {type(part[name]).__name__}"
+            for key in _NUMBERS:
+                if not isinstance(part[name].get(key), (int, float, type(None))):
+                    return f"{name}.{key}: expected a number, found {type(part[name][key]).__name__}"
+    return ""
 
 
 # Steps and events are found by their names in journals of earlier versions: whoever renames one raises SCHEMA and

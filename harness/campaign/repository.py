@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,8 +30,6 @@ _BRANCH = "refs/heads/main"
 _REPOSITORY = re.compile(r"(\.git|git~1)[. ]*([:\\].*)?", re.IGNORECASE | re.DOTALL)
 _AS_TEXT = ("--no-color", "--no-ext-diff", "--no-textconv")
 _ID = re.compile(r"[0-9a-f]{40}")
-_LOCK_ENDS = 0.8
-"""Seconds in which a git that lives has let go of a lock."""
 _EXECUTABLE = "100755"
 _AT_ONCE = 20 * 10**6  # bytes of contents that are in memory at a time
 _REMEMBERED = 100_000  # bytes of a file: code is read again and again, data is not
@@ -264,17 +261,8 @@ class Repository:
         self._pending.unlink()
 
     def _remove_stale_locks(self) -> None:
-        """Remove the locks of a git that was killed. That of the person's index is ours where a checkout was cut off."""
-        folder = self._root / ".git"
-        locks = [self._index.with_name(f"{self._index.name}.lock"), *folder.glob("*.lock"), *folder.glob("refs/**/*.lock")]
-        index_lock = self._persons_index.with_name("index.lock")
-        if not self._pending.exists():
-            locks = [lock for lock in locks if lock != index_lock]
-        until = time.monotonic() + _LOCK_ENDS
-        while any(lock.exists() for lock in locks) and time.monotonic() < until:  # a person's git holds one for an instant
-            time.sleep(0.05)
-        for lock in locks:
-            lock.unlink(missing_ok=True)
+        """That of the person's index is ours where a checkout was cut off."""
+        self._git.remove_locks(self._index, *([self._persons_index] if self._pending.exists() else []))
 
 
 def takes(path: str) -> bool:

@@ -5,10 +5,11 @@ The first Ctrl-C lets the step in hand end; the second, a SIGTERM or a SIGHUP in
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -59,6 +60,8 @@ class Stop:
 
         def end(number: int, frame: FrameType | None) -> None:
             self.soon = self.at_once = True
+            if number == signal.SIGHUP:
+                _let_go_of(terminals)
             if not self._is_polled:
                 raise KeyboardInterrupt
 
@@ -76,6 +79,7 @@ class Stop:
         def nothing(number: int, frame: FrameType | None) -> None:
             """That there is a handler of Python's is what writes to the descriptor."""
 
+        terminals = [number for number in (1, 2) if os.isatty(number)]
         main = threading.get_ident()
         heeded = [number for number in _AT_ONCE if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, end) for number in heeded}
@@ -105,6 +109,15 @@ class Stop:
             ours.close()
             _restore(before)
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _let_go_of(terminals: Sequence[int]) -> None:
+    """Have what is said to a terminal that is closed go nowhere: each word to it would be an error."""
+    for number in terminals:
+        if not os.isatty(number):  # it was one
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
 
 
 def _restore(before: Mapping[signal.Signals, Any]) -> None:

@@ -60,16 +60,17 @@ class Item:
 
 def usage(runs: Path = RUNS) -> list[Item]:
     """What there is: the campaigns in `runs` and the working copies in them. Reads only."""
-    items: list[Item] = []
-    for campaign in layouts(runs):
-        changed = (campaign.journal if campaign.journal.exists() else campaign.options_file).stat().st_mtime
-        is_link = campaign.root.is_symlink()
-        size = 0 if is_link else disk_usage([campaign.root])
-        items.append(Item("campaign", campaign.name, campaign.root, size, changed))
-        copies = [] if is_link else _working_copies(campaign.root)
-        if copies:
-            items.append(Item("working copies", campaign.name, campaign.root, disk_usage(copies), changed))
-    return items
+    return [item for campaign in layouts(runs) for item in items_of(campaign)]
+
+
+def items_of(campaign: Layout) -> list[Item]:
+    """The campaign, and its working copies where it has some."""
+    changed = (campaign.journal if campaign.journal.exists() else campaign.options_file).stat().st_mtime
+    is_link = campaign.root.is_symlink()
+    size = 0 if is_link else disk_usage([campaign.root])
+    copies = [] if is_link else _working_copies(campaign.root)
+    whole = Item("campaign", campaign.name, campaign.root, size, changed)
+    return [whole, *([Item("working copies", campaign.name, campaign.root, disk_usage(copies), changed)] if copies else [])]
 
 
 def remove(item: Item) -> None:

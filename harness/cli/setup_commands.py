@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..campaign.errors import InputError
 from .terminal import width
+
+if TYPE_CHECKING:
+    from .clean import Item
 
 
 @click.group(invoke_without_command=True, short_help="Which agents there are; install one.")
@@ -140,10 +144,12 @@ def init(folder: Path) -> None:
 def clean(names: tuple[str, ...], yes: bool) -> None:
     """What campaigns and working copies take on disk; removes what is named, after asking.
 
+    A campaign is named as everywhere, also by its path; `NAME:copies` are its working copies alone.
+
     \b
     Example:
       harness clean
-      harness clean hierarchy-2 tree:copies
+      harness clean hierarchy-2 out/tree:copies
 
     Next: `harness status --all` lists the campaigns that are left; `harness cache` is about the caches.
     """
@@ -153,6 +159,8 @@ def clean(names: tuple[str, ...], yes: bool) -> None:
 
     items = {f"{item.name}:copies" if item.kind == "working copies" else item.name: item for item in usage()}
     for name in names:
+        if name not in items:
+            items |= _at_path(name)
         if name not in items:
             raise InputError(f"clean {name}: there is no such thing. There is: {', '.join(items) or 'nothing'}.")
     wide = max(map(len, items), default=0)
@@ -172,6 +180,19 @@ def clean(names: tuple[str, ...], yes: bool) -> None:
     for name in dict.fromkeys(names):
         remove(items[name])
         click.echo(f"removed {name}")
+
+
+def _at_path(name: str) -> dict[str, Item]:
+    """What `name` means where that is the path of a campaign, by that name."""
+    from ..campaign.layout import Layout
+    from .clean import items_of
+
+    folder, copies = (name.removesuffix(":copies"), name.endswith(":copies"))
+    if not Path(folder, "campaign.json").is_file():
+        return {}
+    kind = "working copies" if copies else "campaign"
+    found = [item for item in items_of(Layout(Path(folder))) if item.kind == kind]
+    return {name: found[0]} if found else {}
 
 
 @click.command(short_help="What lies in the caches; remove some.")
