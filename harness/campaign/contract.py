@@ -210,6 +210,10 @@ class Profile(_Part):
         return value
 
 
+LOOKS_LIKE_A_KEY = re.compile(r"KEY|TOKEN(?!IZ)|SECRET|PASSW|CREDENTIAL", re.I)
+"""Of a name."""
+
+
 class Contract(_Part):
     """What `experiment.toml` fixes."""
 
@@ -242,6 +246,9 @@ class Contract(_Part):
     """What the agent needs to know of `files`, shown in the brief."""
     environment: list[str] = []
     """Names of the person's environment variables that the experiment gets. Never keys."""
+    caches: list[str] = []
+    """Names of folders in the person's cache folder (`~/.cache`) that the experiment reads, besides those of Hugging Face
+    and torch. What it writes there is its own and gone afterwards."""
     smoke: bool = False
     """The experiment honours HARNESS_SMOKE=1 and ends in seconds."""
     seed: int = Field(default=0, ge=0)
@@ -257,7 +264,7 @@ class Contract(_Part):
     default_profile: str = ""
     profiles: dict[str, Profile] = {}
 
-    @field_validator("editable", "auxiliary", "files", "readable")
+    @field_validator("editable", "auxiliary", "files", "readable", "caches")
     @classmethod
     def _paths_are_inside(cls, value: list[str]) -> list[str]:
         return [_inside(path) for path in value]
@@ -271,7 +278,7 @@ class Contract(_Part):
     @classmethod
     def _no_keys(cls, value: list[str]) -> list[str]:
         for name in value:
-            if re.search(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", name, re.IGNORECASE):
+            if LOOKS_LIKE_A_KEY.search(name):
                 raise ValueError(f"{name} looks like a key; the experiment's process never gets one")
         return value
 

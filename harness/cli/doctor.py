@@ -27,9 +27,9 @@ from ..campaign.contract import ENTRY, Contract, Setting, load_contract
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.paths import cache_folder
 from ..campaign.protocols import CACHE, DRY_RUN, AgentConfig
-from ..execution.executions import experiment_environment
 from ..execution.executors.sandbox import available
 from ..execution.scoring import HUB, lab_cache
+from ..execution.variables import experiment_environment, not_passed_on
 from .gpu import visible_cards
 from .model_choice import HOW_TO, choose
 from .smoke_test import smoke_test_baseline
@@ -43,7 +43,7 @@ MIN_FREE, LOW_FREE = 0.5e9, 5e9
 ANSWER_SECONDS = 60.0
 PREPARE_SECONDS = 300.0
 NEEDS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("command", "packages", "gpu"), ("contract",)),
+    **dict.fromkeys(("command", "packages", "environment", "gpu"), ("contract",)),
     "data": ("contract", "packages"),
     "baseline": ("contract", "data"),
     **dict.fromkeys(("model", "architect", "reviewer"), ("key",)),
@@ -138,6 +138,7 @@ class Doctor:
             ("contract", self.check_contract),
             ("command", self.command),
             ("packages", self.packages),
+            ("environment", self.variables),
             ("confinement", self.confinement),
             ("agent", self.installed_agent),
             ("gpu", self.gpu),
@@ -237,6 +238,19 @@ class Doctor:
                 "`./setup.sh run`, or `make sae` for language models.",
             )
         return Check("packages", "ok", f"{detail} has what {ENTRY} imports")
+
+    def variables(self) -> Check:
+        """Variables that the experiment's code or its libraries ask for, and that it does not get."""
+        code = "\n".join(
+            file.read_text(encoding="utf-8", errors="replace")
+            for name in (*self.contract.editable, *self.contract.files)
+            for file in self._sources(name)
+        )
+        left = not_passed_on(self.contract, os.environ, set(re.findall(r"\w+", code)))
+        if not left:
+            return Check("environment", "ok", "the experiment gets the variables that it asks for")
+        todo = 'Name what it needs in experiment.toml (`environment = ["NAME"]`); keys are never passed on.'
+        return Check("environment", "warning", f"set here, and not passed on to the experiment: {', '.join(left)}", todo)
 
     def confinement(self) -> Check:
         parts = available()

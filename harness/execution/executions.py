@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from ..campaign.campaign import RESERVED
-from ..campaign.contract import Contract, LimitsSpec, Setting
+from ..campaign.contract import LimitsSpec, Setting
 from ..campaign.errors import CannotGoOn, Interrupted
 from ..campaign.files import make_writable, read_bounded, remove, walk
 from ..campaign.layout import layouts
@@ -39,7 +40,7 @@ from ..campaign.protocols import (
 from ..campaign.repository import takes
 from ..campaign.text import shown
 from ..results.result_files import CLOCK_GRAIN, summary_file
-from . import coverage, working_copy
+from . import caches, coverage, working_copy
 from .baseline_cache import root as baseline_cache_root
 from .environment import describe_environment
 from .executors import RepeatedExecution
@@ -48,14 +49,13 @@ from .prepared_data import PreparedData
 from .scoring import Laboratory, Scoring, filled, is_real, lab_cache, settings_key
 from .secret_files import secret_paths
 from .served_code import ServedCode
-from .visible import LIBRARY_CACHES, homes, make_home, needed, plainly_there, project_around
+from .variables import experiment_environment
+from .visible import homes, interpreter, make_home, needed, plainly_there, project_around
 
 IDLE = 60.0
 """Seconds for which an execution with complete results may do nothing, where its limit of silence is not longer."""
 REPORTED = "reported"
 """Where eval results are filed that the experiment wrote and a scorer has better ones of."""
-PASSED_ON = ("PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "VIRTUAL_ENV")
-PASSED_ON_PREFIXES = ("LC_", "OMP_", "MKL_", "OPENBLAS_", "NVIDIA_VISIBLE", "CUBLAS_", "PYTORCH_")
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,8 @@ class Executions(CampaignPart):
         outcome = without_local_paths(outcome, log, job)
         ended = place / "ended"
         ended.touch()
+        if outcome.ended == "ok" and commit == self._opened.first_commit:
+            caches.keep(job.scratch / "home", self._kept)
         begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
         spoiled = self._changed("executed", variant, joined=True)
         if not (is_real(out_dir, place) and out_dir.is_dir()):
@@ -160,6 +162,7 @@ class Executions(CampaignPart):
             if not self._makes_out_dir.exists():
                 job.out_dir.mkdir()
             make_home(job.scratch / "home")
+            caches.make(self._caches, job.scratch / "home", self._kept)
             # Files as marks, because times of files come from the file system's clock, which may not be this machine's.
             (place / "begun").touch()
             if not watched:
@@ -287,8 +290,14 @@ class Executions(CampaignPart):
         command = self.command(run)
         if command[0] in ("python", "python3"):
             command[0] = self.python
-        environment = self._environment(variant) | {
-            "HOME": str(scratch.resolve() / "home"),
+        environment, home = self._environment(variant), scratch.resolve() / "home"
+        own, programs = interpreter(self.python), Path(shutil.which(self.python) or self.python).parent
+        environment |= {
+            "HOME": str(home),
+            # `python` and what is installed beside it are the experiment's own.
+            "PATH": os.pathsep.join(filter(None, [str(programs), environment.get("PATH")])),
+            **caches.variables(self._caches, home),
+            **({"PYTHONUSERBASE": own.user_base} if own.user_base else {}),
             **({FOLLOWS: "1"} if contract.scorer else {}),
             **({SERVES: "1"} if contract.serve else {}),
         }
@@ -311,7 +320,7 @@ class Executions(CampaignPart):
             results=FINAL_INFO,
             abort=tuple(AbortRule(rule.key, rule.steps) for rule in contract.abort),
             training_log=contract.training_log,
-            readable=(place / "copy", *self._readable(environment)),
+            readable=(place / "copy", *self._readable(variant)),
             hidden=self._hidden(),
         )
 
@@ -334,13 +343,15 @@ class Executions(CampaignPart):
     def _warm(self) -> list[str]:
         return self._campaign.spec(self._options.profile).warm
 
-    def _readable(self, environment: Mapping[str, str]) -> tuple[Path, ...]:
+    def _readable(self, variant: Variant) -> tuple[Path, ...]:
         """What it reads though it lies in a folder of which the rest is hidden."""
         campaigns = {each.root for each in layouts(self._runs)}
         around = [path for folder in (*homes(), self._runs) for path in plainly_there(folder) if path not in campaigns]
         project = [] if self._campaign.experiment is None else project_around(self._campaign.experiment, working_copy.LEVELS)
         linked = map(Path, self._campaign.linked.values())
-        return (*around, *project, *linked, *needed(self.python, environment))
+        cached = [cache.source.resolve() for cache in self._caches]
+        read = needed(self.python, self._environment(variant))
+        return (*around, *project, *linked, *read, *cached, self._kept)
 
     def _hidden(self) -> tuple[Path, ...]:
         """What no experiment reads: results and code of this and every other campaign beside it, also of one that begins
@@ -348,6 +359,15 @@ class Executions(CampaignPart):
         own = (self._runs, self._campaign.root, *(each.root for each in layouts(self._runs)))
         evals = lab_cache() / OF_THE_SCORERS
         return (*homes(), *own, evals, baseline_cache_root(), *secret_paths(os.environ), *CONTROL_SOCKETS)
+
+    @property
+    def _caches(self) -> list[caches.Cache]:
+        return caches.find(os.environ, self._campaign.contract.caches)
+
+    @property
+    def _kept(self) -> Path:
+        """What the baseline's code compiled."""
+        return self._campaign.local.resolve() / "caches"
 
     @property
     def _runs(self) -> Path:
@@ -360,21 +380,6 @@ def oldest(begun: float, ended: float, seconds: float) -> float:
     0 where the clock of the file system went back meanwhile: then no time tells, and the out_dir was empty at the start.
     """
     return begun if ended - begun > seconds - 2 else 0.0
-
-
-def experiment_environment(contract: Contract, person: dict[str, str]) -> dict[str, str]:
-    """The environment that an experiment gets of the person's: named variables only, so no key is among them."""
-    passed = {
-        name: value
-        for name, value in person.items()
-        if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES) or name in contract.environment
-    }
-    cache = Path(person.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    # HOME is a new folder for each execution, so the libraries would look for their caches in it and find nothing.
-    for name, folder in LIBRARY_CACHES.items():
-        passed[name] = person.get(name) or str(cache / Path(folder).name)
-    # PYTHONHASHSEED: otherwise the order of sets would differ between executions, a noise that no seed accounts for.
-    return passed | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
 
 
 def file_results(source: Path, target: Path, scores: Path | None = None) -> list[str]:

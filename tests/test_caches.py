@@ -1,0 +1,157 @@
+"""What an execution has of its person's caches, variables and home folder, and honest programs that live on them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.campaign.campaign import Campaign
+from harness.campaign.contract import Contract
+from harness.campaign.protocols import Silent
+from harness.campaign.stop import Stop
+from harness.execution import caches
+from harness.execution.variables import experiment_environment, not_passed_on
+from harness.loop import go_on
+
+
+def test_what_is_cached_is_read_and_what_is_written_stays_in_the_execution(tmp_path: Path) -> None:
+    person, home = tmp_path / "person", tmp_path / "home"
+    (person / "hub" / ".locks" / "m").mkdir(parents=True)
+    (person / "hub" / ".locks" / "m" / "x.lock").touch()
+    (person / "hub" / "model").write_text("weights")
+    (person / "token").write_text("hf_secret")
+    found = caches.find({"HF_HOME": str(person), "XDG_CACHE_HOME": str(tmp_path / "none")}, ["mine"])
+    caches.make(found, home, tmp_path / "kept")
+    own = home / ".cache" / "huggingface"
+    assert (own / "hub" / "model").read_text() == "weights"
+    assert not (own / "token").exists()
+    (own / "hub" / ".locks" / "m" / "x.lock").write_text("locked")
+    (own / "hub" / "new").write_text("x")
+    assert (home / ".cache" / "mine").is_dir()
+    assert sorted(path.name for path in person.rglob("*")) == [".locks", "hub", "m", "model", "token", "x.lock"]
+    assert (person / "hub" / ".locks" / "m" / "x.lock").read_text() == ""
+    assert caches.variables(found, home)["HF_HOME"] == str(own)
+
+
+def test_a_large_cache_is_linked_folder_by_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caches, "_MOST_LINKS", 5)
+    for number in range(4):
+        (tmp_path / "torch" / f"folder {number}").mkdir(parents=True)
+        (tmp_path / "torch" / f"folder {number}" / "file").write_text("x")
+    caches.make([caches.Cache("", "torch", tmp_path / "torch")], tmp_path / "home", tmp_path / "kept")
+    own = tmp_path / "home" / ".cache" / "torch"
+    assert len(list(own.glob("*/file"))) == 4
+    (own / "new").touch()
+
+
+def test_what_the_baseline_compiled_is_there_for_the_next_and_no_other_changes_it(tmp_path: Path) -> None:
+    for name, code in (("baseline", "compiled"), ("run", "poisoned")):
+        caches.make([], tmp_path / name, tmp_path / "kept")
+        kernel = tmp_path / name / ".cache" / "triton" / "kernel"
+        if name == "run":
+            assert kernel.read_text() == "compiled"
+            kernel.unlink()
+        kernel.write_text(code)
+        caches.keep(tmp_path / name, tmp_path / "kept")
+    assert (tmp_path / "kept" / "triton" / "kernel").read_text() == "compiled"
+
+
+def test_harmless_variables_are_passed_on_and_keys_are_not() -> None:
+    person = {
+        "PYTHONPATH": "/x",
+        "HTTPS_PROXY": "http://proxy:1",
+        "HF_ENDPOINT": "m",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "HIP_VISIBLE_DEVICES": "0",
+        "NCCL_DEBUG": "INFO",
+        "TOKENIZERS_PARALLELISM": "false",
+        "SSL_CERT_FILE": "/c",
+    }
+    kept = {
+        "HF_TOKEN": "hf_x",
+        "http_proxy": "http://me:secret@proxy:1",
+        "OPENAI_API_KEY": "sk",
+        "MY_SETTING": "1",
+        "LOGNAME": "x",
+    }
+    told = experiment_environment(Contract(), person | kept)
+    assert person.items() <= told.items()
+    assert not kept.keys() & told.keys()
+    asked = {"MY_SETTING", "os"}
+    assert not_passed_on(Contract(), person | kept, asked) == ["HF_TOKEN", "MY_SETTING", "http_proxy"]
+    assert not_passed_on(Contract(environment=["MY_SETTING"]), person | kept, asked) == ["HF_TOKEN", "http_proxy"]
+
+
+HONEST = """
+def tried(name, what):
+    try:
+        print(name, what(), flush=True)
+    except BaseException as error:
+        print(name, "fails:", type(error).__name__, error, flush=True)
+
+def loader():
+    import torch
+    data = torch.utils.data.TensorDataset(torch.arange(8))
+    return sum(len(batch[0]) for batch in torch.utils.data.DataLoader(data, batch_size=2, num_workers=2))
+
+def tables():
+    import datasets
+    pathlib.Path("pairs.json").write_text('[{"a": 1}, {"a": 2}]')
+    table = datasets.load_dataset("json", data_files="pairs.json", split="train")
+    again = datasets.load_dataset("json", data_files="pairs.json", split="train")
+    return len(table), len(again.map(lambda row: {"b": row["a"]}, num_proc=2))
+
+def ranks():
+    pathlib.Path("ranks.py").write_text(
+        "import torch, torch.distributed as d\\n"
+        "d.init_process_group('gloo'); x = torch.ones(1); d.all_reduce(x); print(int(x)) if d.get_rank() == 0 else None\\n"
+    )
+    return subprocess.run(["torchrun", "--nproc_per_node=2", "ranks.py"], capture_output=True, text=True).stdout.strip()
+
+def main():
+    import socket
+    with multiprocessing.Manager() as manager:
+        print("manager", len(manager.list([1])))
+    tried("python", lambda: subprocess.run(["python", "-c", "import sys; print(sys.executable)"], capture_output=True, text=True).stdout.strip() == sys.executable)
+    tried("data", lambda: pathlib.Path("~/data/x").expanduser().read_text() + pathlib.Path(PERSON, "data/x").read_text())
+    tried("cache", lambda: pathlib.Path("~/.cache/mine/x").expanduser().read_text())
+    tried("dot", lambda: pathlib.Path(PERSON, ".bashrc").read_text())
+    if TORCH:
+        tried("loader", loader)
+        tried("ranks", ranks)
+    if DATASETS:
+        tried("tables", tables)
+
+if __name__ == "__main__":
+    import multiprocessing, pathlib, subprocess, sys
+    main()
+"""
+
+
+def test_honest_programs_live_in_it(
+    sandboxed: str, tmp_path: Path, make_campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = tmp_path / "person"
+    for path, text in (("data/x", "data"), (".cache/mine/x", "cached"), (".bashrc", "export ANTHROPIC_API_KEY=secret")):
+        (person / path).parent.mkdir(parents=True, exist_ok=True)
+        (person / path).write_text(text)
+    monkeypatch.setenv("HOME", str(person))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    for name in ("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "HF_DATASETS_CACHE", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    experiment = tmp_path / "experiment" / "experiment.py"
+    names = {name.upper(): importlib.util.find_spec(name) is not None for name in ("torch", "datasets")}
+    constants = "".join(f"{name} = {value!r}\n" for name, value in (names | {"PERSON": str(person)}).items())
+    experiment.write_text(experiment.read_text() + constants + HONEST)
+    contract = experiment.with_name("experiment.toml")
+    contract.write_text('caches = ["mine"]\n' + contract.read_text().replace("smoke = true", "smoke = false"))
+    made = make_campaign({"run 1, attempt 1": {"text": "ALL_COMPLETED"}}, max_runs=1)
+    assert go_on(made, view=Silent(), stop=Stop()).exit_code == 0
+    said = (made.run_folder(0) / "log.txt").read_text()
+    wanted = ["manager 1", "python True", "data datadata", "cache cached"]
+    wanted += ["loader 8", "ranks 2"] * names["TORCH"] + ["tables (2, 2)"] * names["DATASETS"]
+    assert set(wanted) <= set(said.splitlines()), said
+    assert "secret" not in said
