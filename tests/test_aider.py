@@ -244,8 +244,57 @@ def test_an_empty_reply_is_said_and_leaves_no_gap_in_the_conversation(conversati
 def test_a_reply_cut_at_the_output_limit_is_counted_and_said(conversation, workspace, server):
     server.says(answer("experiment.py\n```python\n<<<<<<< SEARCH\nrate", finish="length"))
     reply = ask(conversation)
-    assert code(workspace) == EXPERIMENT
-    assert reply.usage.received == 100 and "output limit" in reply.warnings[0] and reply.text.startswith("experiment.py")
+    assert code(workspace) == EXPERIMENT and len(server.requests) == 1
+    assert reply.usage.received == 100 and reply.text.startswith("experiment.py")
+    assert reply.warnings == (
+        "A reply was cut at the model's output limit. Its only edit was cut off, so nothing of it was applied: write it again, "
+        "in small edits.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("edit_format", "begun"),
+    [
+        ("diff", edit("rate = 1\n", "rate = 2\n") + "\nexperiment.py\n```python\n<<<<<<< SEARCH\nsteps = 10\n=======\nst"),
+        ("whole", f"experiment.py\n```\n{EXPERIMENT.replace('rate = 1', 'rate = 2')}```\n\nplot.py\n```\nimpo"),
+        (
+            "udiff",
+            "```diff\n--- experiment.py\n+++ experiment.py\n@@ ... @@\n-rate = 1\n+rate = 2\n```\n"
+            "```diff\n--- experiment.py\n+++ experiment.py\n@@ ... @@\n-steps = 10\n+st",
+        ),
+    ],
+)
+def test_the_complete_edits_before_a_cut_count(agent, workspace, server, edit_format, begun):
+    agent.config = replace(agent.config, edit_format=edit_format)
+    server.says(answer(begun, finish="length"))
+    reply = ask(agent.open(workspace))
+    assert code(workspace) == EXPERIMENT.replace("rate = 1", "rate = 2") and len(server.requests) == 1
+    assert not (workspace.root / "plot.py").exists()
+    assert "The complete edit before the cut counts; the edit that was cut off is lost" in reply.warnings[0]
+
+
+WHOLE_FILE = f"experiment.py\n```python\n{EXPERIMENT.replace('rate = 1', 'rate = 2')}```\n"
+UDIFF = "```diff\n--- experiment.py\n+++ experiment.py\n@@ -3 +3 @@\n-rate = 1\n+rate = 2\n```\n"
+
+
+@pytest.mark.parametrize(
+    ("edit_format", "said", "form"),
+    [
+        ("diff", WHOLE_FILE, "experiment.py\n```python\n<<<<<<< SEARCH\nimport sys\n=======\nimport sys  #"),
+        ("diff", UDIFF, "experiment.py\n```python\n<<<<<<< SEARCH\nimport sys\n=======\nimport sys  #"),
+        ("udiff", WHOLE_FILE, "```diff\n--- experiment.py\n+++ experiment.py\n@@ ... @@\n-import sys\n+import sys  #"),
+        ("whole", edit("rate = 1\n", "rate = 2\n"), "experiment.py\n```python\nthe whole file"),
+    ],
+)
+def test_code_in_another_form_is_answered_with_the_form_that_is_wanted(
+    agent, workspace, server, events, edit_format, said, form
+):
+    agent.config = replace(agent.config, edit_format=edit_format)
+    server.says(said)
+    reply = ask(agent.open(workspace))
+    assert code(workspace) == EXPERIMENT and len(server.requests) == 1
+    assert form in reply.warnings[0] and f"in the format `{edit_format}`" in reply.warnings[0]
+    assert any("`--edit-format` names another format" in line for line in events)
 
 
 @pytest.mark.parametrize(

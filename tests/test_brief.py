@@ -405,3 +405,8 @@ def test_a_template_that_misses_a_value_is_an_error():
 
 def test_a_cell_cannot_break_a_table():
     assert compact(["a\nb", "c|d"], []) == "a b|c/d"
+
+
+def test_an_example_of_an_edit_keeps_its_lines_in_a_repair_brief():
+    failure = AttemptFailure("rejected", "nothing changed.", restored=("Write each change like this:\n\na.py\n```\nx\n```",))
+    assert "- Write each change like this:\n\n  a.py\n  ```\n  x\n  ```\n" in repair_brief(1, 2, 3, failure)

@@ -123,3 +123,17 @@ def test_the_campaigns_own_session_can_be_replayed(tmp_path: Path, experiment: P
     one, other = first.read_records()[1], again.read_records()[1]
     assert other.metrics == one.metrics
     assert [attempt.status for attempt in other.attempts] == ["rejected", "completed"]
+
+
+def test_the_model_is_told_the_form_of_edits_and_you_of_the_option(
+    tmp_path: Path, experiment: Path, server: ModelServer
+) -> None:
+    whole = (experiment / "experiment.py").read_text().replace("0.05", "0.1")
+    server.says(f"experiment.py\n```python\n{whole}```\n", FASTER, "ALL_COMPLETED")
+    campaign = make(tmp_path, experiment)
+    assert go_on(campaign, view=Silent(), stop=Stop()).reason == "all_completed"
+    assert "experiment.py\n  ```python\n  <<<<<<< SEARCH\n" in server.requests[1]["messages"][-1]["content"]
+    failed, done = campaign.read_records()[1].attempts
+    assert (failed.status, done.status) == ("rejected", "completed")
+    assert "not as edits in the format `diff`" in failed.why and "`--edit-format`" in failed.why and "\n" not in failed.why
+    assert "`--edit-format`" in " ".join(campaign.notes.read_text().split())

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import queue
+import re
 import shutil
 import signal
 import stat
@@ -79,7 +80,9 @@ class Turn:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.failure: dict[str, str] | None = None
-        self.unread_answer = False
+        self.unread_answer = self.cut = False
+        self.other_form = ""
+        """The edit format that a reply with code is not in."""
         self.models: list[str] = []
         self.sent = self.received = self.requests = self.answers = 0
         self.cost: float | None = 0.0
@@ -120,8 +123,10 @@ class Turn:
         self.unread_answer = True
         choice = completion.choices[0]
         finish = getattr(choice, "finish_reason", None)
-        if finish == "length" and not model.info.get("supports_assistant_prefill"):
-            self.warnings.append("A reply was cut at the model's output limit; edits in the part cut off are lost.")
+        # aider lets a model that can go on do so, and throws away all edits of one that cannot.
+        self.cut = finish == "length" and not model.info.get("supports_assistant_prefill")
+        if self.cut and choice.message.content:
+            choice.finish_reason = "stop"
         elif not choice.message.content:
             self.warnings.append(f"The model's reply was empty (finish reason: {finish}).")
 
@@ -131,6 +136,8 @@ class Turn:
         self.unread_answer = False
         if is_plan:
             self.plan = text
+            if self.cut:
+                self.warnings.append("The plan was cut at the model's output limit; what was there of it was followed.")
         else:
             self.replies.append(text if self.plan is None else f"{self.plan}\n\n{text}")
             self.plan = None
@@ -293,12 +300,71 @@ def words_of(edit: Any) -> list[str]:
     return [line.rstrip("\r\n") for line in lines]
 
 
+SEARCH, REPLACE = re.compile(r"^<{5,9} SEARCH>?\s*$", re.M), re.compile(r"^>{5,9} REPLACE\s*$", re.M)
+FENCE = re.compile(r"^(?:`{3,}|~{3,}).*$", re.M)
+CODE = re.compile(r"^(?:`{3,}|~{3,}|<{5,9} SEARCH|\*\*\* Begin Patch|@@ )", re.M)
+
+
+def before_the_cut(text: str, edit_format: str) -> tuple[str, str]:
+    """What of a reply that was cut is whole, and a sentence on what became of its edits."""
+    if "diff-fenced" in edit_format or (edit_format.endswith("diff") and "udiff" not in edit_format):
+        ends = [match.end() for match in REPLACE.finditer(text)]
+        whole = len(ends)
+        if len(SEARCH.findall(text)) > whole:
+            text = text[: ends[-1]] if ends else ""
+            lost = True
+        else:
+            lost = False
+    else:
+        fences = list(FENCE.finditer(text))
+        whole, lost = len(fences) // 2, len(fences) % 2 == 1
+        text = text[: fences[-1].start()] if lost else text
+    kept = f"The {whole} complete edits before the cut count" if whole > 1 else "The complete edit before the cut counts"
+    if not lost:
+        return text, f"{kept}; none was cut off." if whole else "It held no edit until there."
+    if whole:
+        return text, f"{kept}; the edit that was cut off is lost: write it again."
+    return text, "Its only edit was cut off, so nothing of it was applied: write it again, in small edits."
+
+
+FORMS = {
+    "diff": "{path}\n```python\n<<<<<<< SEARCH\n{line}\n=======\n{line}  # as it shall be\n>>>>>>> REPLACE\n```",
+    "diff-fenced": "```python\n{path}\n<<<<<<< SEARCH\n{line}\n=======\n{line}  # as it shall be\n>>>>>>> REPLACE\n```",
+    "udiff": "```diff\n--- {path}\n+++ {path}\n@@ ... @@\n-{line}\n+{line}  # as it shall be\n```",
+    "whole": "{path}\n```python\nthe whole file, from its first line to its last\n```",
+}
+"""How an edit looks in each of aider's formats."""
+
+
+def wanted_form(edit_format: str) -> str:
+    """A sentence on the format that edits must have, and one of its edits, of a line of the first editable file."""
+    name = "udiff" if "udiff" in edit_format else edit_format.removeprefix("editor-")
+    path = next((path for path in sorted(turn.editable) if Path(path).exists()), "")
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if path else []
+    line = next((each for each in lines if each.strip() and '"""' not in each), "x = 1")
+    example = FORMS[name].format(path=os.path.relpath(path, turn.root) if path else "experiment.py", line=line)
+    return (
+        f"The reply shows code, but not as edits in the format `{name}`, so nothing of it was applied; `--edit-format` "
+        f"names another format (`whole`: whole files).\nWrite each change like this one:\n\n{example}"
+    )
+
+
 def recorded_apply_updates(self: Any) -> Any:
     """The notes are the harness's and are not in the chat, so no edit of them could match, and a model would be asked again
-    for it: their words are kept, and the other edits count. What a correction repeats counts once."""
+    for it: their words are kept, and the other edits count. What a correction repeats counts once.
+
+    Of a reply that was cut at the output limit the complete edits count."""
 
     def edits_of_files() -> list[Any]:
+        if turn.cut:
+            self.partial_response_content, told = before_the_cut(self.partial_response_content, self.edit_format)
+            turn.warnings.append(f"A reply was cut at the model's output limit. {told}")
         edits = type(self).get_edits(self)
+        if self.edit_format.endswith("whole"):
+            # SEARCH/REPLACE blocks would become the file.
+            edits = [edit for edit in edits if not any(SEARCH.match(line) for line in edit[2])]
+        shows_code = not edits and not turn.cut and CODE.search(self.partial_response_content)
+        turn.other_form = self.edit_format if shows_code else ""
         words = [line for edit in edits if is_note(edit) for line in words_of(edit)]
         turn.notes = words or turn.notes
         return [edit for edit in edits if not is_note(edit)]
@@ -465,6 +531,9 @@ class Session:
             except Exception as error:
                 traceback.print_exc()
                 turn.failure = {"kind": "died", "message": f"aider failed: {type(error).__name__}: {error}"}
+        if turn.other_form:
+            turn.warnings.append(wanted_form(turn.other_form))
+            tell(turn.warnings[-1].split("\n")[0])
         if turn.unread_answer and not turn.failure:
             turn.failure = {"kind": "server", "message": "the provider's answer could not be read"}
         if turn.failure and not turn.replies:

@@ -161,7 +161,7 @@ def new_environment(**options: Any) -> Environment:
 @cache
 def _environment() -> Environment:
     environment = new_environment(autoescape=False, keep_trailing_newline=True)
-    for function in (line, clip, fence, quote, words, item, duration, in_words):
+    for function in (clean, line, clip, fence, quote, words, item, duration, in_words):
         environment.filters[function.__name__] = function
     return environment
 

@@ -304,6 +304,10 @@ class Recorder(CampaignPart):
             seconds += result["outcome"]["seconds"]
             if result["failure"]:
                 status, why = result["failure"]["status"], result["failure"]["why"]
+        # Of what the agent's machinery says the first lines are for people; an example of an edit is for the model.
+        notices = [notice.partition("\n")[0] for notice in turn.notices]
+        if status == "rejected":
+            why, notices = " ".join([why, *notices]), []
         if turn.all_completed and pre_check is None:
             status, why = "no_answer", "the agent said ALL_COMPLETED"
         return AttemptRecord(
@@ -313,7 +317,7 @@ class Recorder(CampaignPart):
             commit=turn.commit,
             by_person=turn.by_person,
             forced=turn.forced,
-            restored=turn.restored,
+            restored=[*turn.restored, *notices],
             usage=turn.usage,
             seconds=round(seconds, 3),
         )

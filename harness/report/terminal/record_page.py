@@ -241,7 +241,7 @@ def _attempt(attempt: Mapping[str, Any], width: int) -> list[str]:
     lines = wrap(head, width, f"  {attempt['number']}  ", "     ")
     lines += _wrapped(attempt["why"], width, "     ")
     if attempt["restored"]:
-        lines += _wrapped("put back: " + "; ".join(attempt["restored"]), width, "     ")
+        lines += _wrapped("not kept: " + "; ".join(attempt["restored"]), width, "     ")
     return lines
 
 
