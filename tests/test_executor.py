@@ -14,6 +14,7 @@ import pytest
 from harness.campaign.errors import CannotGoOn, InputError
 from harness.campaign.protocols import AbortRule, Limits, Outcome
 from harness.execution.executors import find_executor
+from harness.execution.executors.abort_rules import TrainingLog
 from harness.execution.executors.disk import disk_usage
 from harness.execution.executors.local import LocalExecutor
 from harness.execution.executors.output import HEAD, SEGMENT, OutputWriter, join, last_error, last_line
@@ -127,6 +128,13 @@ def test_no_key_of_the_person_is_in_the_environment_of_the_supervisor(workshop, 
     begun(workshop)
     assert "secret" not in supervisor_of(workshop).environ().values()
     execution.wait(lambda line: None, lambda: True)
+
+
+@linux
+def test_secrets_of_any_length_reach_the_command(workshop):
+    secrets = {f"SECRET_{i}": "x" * 100_000 for i in range(3)}
+    outcome = workshop.run("bash", "-c", "echo ${#SECRET_0} ${#SECRET_2}", secrets=secrets)
+    assert (outcome.ended, workshop.log) == ("ok", b"100000 100000\n")
 
 
 def test_the_executor_is_found_by_its_name_and_an_unknown_one_lists_the_known():
@@ -325,6 +333,22 @@ def test_many_files_are_too_much_disk(workshop):
     assert "the limit is 2 MB" in outcome.why
 
 
+ON_DISK = {
+    "folders": "for i in range(3000): os.makedirs(f'run_1/{i}')\n",
+    "empty files": "for i in range(3000): open(f'run_1/{i}', 'w').close()\n",
+    "a file without a name": "f = open('x', 'wb'); os.unlink('x')\nfor _ in range(3): f.write(b'x' * 1_000_000); f.flush()\n",
+    "files without a name that are mapped": "import mmap; maps = []\nfor _ in range(3):\n    f = open('x', 'wb+'); os.unlink('x'); "
+    "f.truncate(1_000_000); maps.append(mmap.mmap(f.fileno(), 0)); f.close(); maps[-1].write(b'x' * 1_000_000)\n",
+}
+
+
+@linux
+@pytest.mark.parametrize("code", ON_DISK.values(), ids=ON_DISK.keys())
+def test_disk_is_counted_whatever_takes_it(workshop, code):
+    outcome = workshop.run_python("import os\n" + code + FOREVER, limits=Limits(time=HANGS, disk=2 * MB))
+    assert outcome.ended == "too_much_disk"
+
+
 def test_scratch_counts_as_disk_and_so_does_what_is_written_just_before_the_end(workshop):
     code = f"open({str(workshop.scratch / 'x')!r}, 'wb').write(b'x' * 900_000); open('y', 'wb').write(b'x' * 900_000)"
     assert workshop.run_python(code, limits=Limits(disk=MB)).ended == "too_much_disk"
@@ -370,6 +394,19 @@ def test_a_loss_that_is_not_finite_ends_it(workshop, value):
     assert outcome.ended == "aborted"
     assert "loss" in outcome.why
     assert "log.jsonl, line 2" in outcome.why
+
+
+BAD = '{"loss": NaN}\n'
+
+
+@pytest.mark.parametrize("anew", [BAD, '{"loss": 1}'.ljust(2 * len(BAD) - 1) + "\n" + BAD], ids=["shorter", "another file"])
+def test_a_training_log_that_is_begun_anew_is_counted_anew(tmp_path, anew):
+    log = TrainingLog(tmp_path, "log.jsonl", (AbortRule("loss", 3),))
+    (tmp_path / "log.jsonl").write_text(BAD + BAD)
+    assert log.read() == (True, "")
+    (tmp_path / "anew").write_text(anew)
+    (tmp_path / "anew").replace(tmp_path / "log.jsonl")
+    assert log.read() == (True, "")
 
 
 def test_only_consecutive_lines_count(workshop):

@@ -311,6 +311,28 @@ def test_a_supervisor_that_hangs_is_ended_with_its_tree(workshop, monkeypatch):
     assert not workshop.running()
 
 
+@linux
+@pytest.mark.parametrize("environment", ["marked", "bare"])
+def test_what_a_supervisor_that_hangs_has_inherited_is_ended(workshop, environment, monkeypatch):
+    monkeypatch.setattr("harness.execution.executors.local._ANSWERS_WITHIN", 0.3)
+    execution = workshop.submit(sys.executable, "-c", DAEMON + WAIT_FOR_IT + FOREVER, environment)
+    begun(workshop)
+    supervisor_of(workshop).suspend()
+    assert execution.wait(lambda line: None, lambda: True).ended == "stopped"
+    assert not any(map(runs, workshop.pids()))
+
+
+def test_what_a_supervisor_that_hangs_watches_may_tidy_up(workshop, monkeypatch):
+    monkeypatch.setattr("harness.execution.executors.local._ANSWERS_WITHIN", 0.3)
+    tidy = "open('tidied', 'w'), sys.exit()"
+    code = f"import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: ({tidy}))\n"
+    execution = workshop.submit_python(code + "open('pids', 'w').write('1\\n')\n" + FOREVER)
+    begun(workshop)
+    supervisor_of(workshop).suspend()
+    assert execution.wait(lambda line: None, lambda: True).ended == "stopped"
+    assert (workshop.folder / "tidied").exists()
+
+
 def test_a_supervisor_with_a_fault_says_it(workshop):
     outcome = workshop.run("sleep", "600", training_log="not\0a name")
     assert outcome.ended == "lost"

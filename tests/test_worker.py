@@ -1,14 +1,18 @@
-"""The process of aider is in a sandbox, as every agent is."""
+"""The process of aider is in a sandbox, as every agent is, and nothing of it is left when it has ended. Real processes."""
 
 from __future__ import annotations
 
 import os
 import sys
 
+import psutil
+import pytest
+
 from harness.agents.aider import AiderAgent
-from harness.agents.worker import Worker
+from harness.agents.worker import Worker, WorkerEnded
 from harness.campaign.protocols import AgentConfig
-from tests.waiting import HANGS
+from tests.executing import command_line
+from tests.waiting import HANGS, until
 
 TRIES = """
 import json, os, sys
@@ -56,3 +60,26 @@ def test_aiders_process_writes_workspaces_and_its_own_home_and_sees_no_record(tm
     assert [what for what, was_done in done.items() if was_done] == ["writes a workspace", "writes its home"]
     assert {place.read_text() for name, place in places.items() if name != "workspace"} == {"as it was"}
     assert sorted(path.name for path in workspaces.iterdir()) == ["run_1"]
+
+
+CHILD = """
+import json, os, subprocess, sys
+child = subprocess.Popen(["sleep", sys.argv[1]])
+for line in sys.stdin:
+    print(json.dumps({"answer": {}}), flush=True)
+    if "die" in line:
+        os._exit(7)
+"""
+
+
+@pytest.mark.parametrize("dies", [True, False], ids=["dead", "alive"])
+def test_what_a_worker_started_ends_with_it(dies, sandboxed):
+    child = f"600.{os.getpid()}"
+    worker = Worker([sys.executable, "-c", CHILD, child], dict(os.environ), HANGS, lambda event: None)
+    worker.ask({"die": 1} if dies else {})
+    if dies:
+        until(lambda: not worker.alive)
+        with pytest.raises(WorkerEnded, match="ended with exit code 7"):
+            worker.ask({})
+    worker.close()
+    until(lambda: not any(command_line(each) == ["sleep", child] for each in psutil.process_iter()))

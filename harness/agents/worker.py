@@ -10,12 +10,18 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+import psutil
+
 from .agent_sandbox import AgentSandbox
+
+_TICK = 0.5
 
 
 class WorkerEnded(Exception):
@@ -78,7 +84,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return not _has_ended(self._process)
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Send a request and wait for its answer. Raises WorkerEnded, also when the worker answers with an error."""
@@ -94,7 +100,7 @@ class Worker:
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-            while (line := self._lines.get(timeout=self._silence)) is not None:
+            while (line := self._next()) is not None:
                 message: dict[str, Any] = json.loads(line)
                 if "event" in message:
                     self._on_event(message["event"])
@@ -110,14 +116,26 @@ class Worker:
             pass  # a broken pipe, or half a line: both say that it has ended
         raise WorkerEnded(self._death())
 
+    def _next(self) -> str | None:
+        """The next line, None where none will come. Raises queue.Empty after the silence."""
+        until = time.monotonic() + self._silence
+        while True:
+            try:
+                return self._lines.get(timeout=min(_TICK, self._silence))
+            except queue.Empty:
+                # What it started may hold its output open for ever.
+                if not self.alive and self._lines.empty():
+                    return None
+                if time.monotonic() > until:
+                    raise
+
     def close(self) -> None:
         self._finish()
 
     def _death(self) -> str:
-        try:
-            code = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
+        if not _ends_within(self._process, 5):
             return f"its process closed the connection{self._end_of_output()}"
+        code = _end_group(self._process)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return f"its process {how}{self._end_of_output()}"
 
@@ -138,11 +156,33 @@ def _read(stream: TextIO, lines: queue.SimpleQueue[str | None]) -> None:
     lines.put(None)
 
 
+def _has_ended(process: subprocess.Popen[str]) -> bool:
+    """Asked without waiting for it: until it is waited for, its id belongs to no other process and no other group."""
+    if process.returncode is not None:
+        return True
+    try:
+        return bool(psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _ends_within(process: subprocess.Popen[str], seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while not (ended := _has_ended(process)) and time.monotonic() < until:
+        time.sleep(0.01)
+    return ended
+
+
+def _end_group(process: subprocess.Popen[str]) -> int:
+    """End it and what it has started, also where it has ended itself. Returns its exit code."""
+    if process.returncode is None:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
+
+
 def _end(process: subprocess.Popen[str], home: Path, sandbox: AgentSandbox) -> None:
-    if process.poll() is None:
-        # It has not been waited for, so its id belongs to no other group yet.
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    _end_group(process)
     for stream in (process.stdin, process.stdout):
         try:
             if stream is not None:

@@ -21,6 +21,7 @@ class TrainingLog:
     def __init__(self, out_dir: Path, name: str, rules: tuple[AbortRule, ...]) -> None:
         self._out_dir, self._path = out_dir, PurePosixPath(name)
         self._bad = dict.fromkeys(rules, 0)
+        self._file: tuple[int, int] | None = None
         self._offset = 0
         self._line = 0
         self._unfinished = b""
@@ -48,8 +49,10 @@ class TrainingLog:
             if not stat.S_ISREG(status.st_mode):
                 return b""
             # Begun anew: the place in the old file says nothing about this one.
-            if status.st_size < self._offset:
+            if status.st_size < self._offset or self._file not in (None, (status.st_dev, status.st_ino)):
                 self._offset, self._line, self._unfinished = 0, 0, b""
+                self._bad = dict.fromkeys(self._bad, 0)
+            self._file = (status.st_dev, status.st_ino)
             file.seek(self._offset)
             # In bounded pieces, because output and limits wait for the supervisor's one thread.
             added = file.read(_AT_ONCE)

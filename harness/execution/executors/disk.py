@@ -6,9 +6,12 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+_LEAST = 4096
+
 
 def disk_usage(folders: Iterable[Path]) -> int:
-    """Bytes that the files beneath take on disk, each once. Links are not followed; what cannot be read counts nothing."""
+    """Bytes that files and folders beneath take on disk, each once, and each at least what a file of one byte takes: a file
+    without content costs as well. Links are not followed; what cannot be read counts nothing."""
     seen: set[tuple[int, int]] = set()
     total = 0
     waiting: list[str] = [str(folder) for folder in folders]
@@ -26,9 +29,8 @@ def disk_usage(folders: Iterable[Path]) -> int:
                     seen.add((status.st_dev, status.st_ino))
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
-                    else:
-                        # Units of 512 bytes whatever the file system's own (stat(2)); holes of sparse files take none.
-                        total += status.st_blocks * 512
+                    # Units of 512 bytes whatever the file system's own (stat(2)); holes of sparse files take none.
+                    total += max(status.st_blocks * 512, _LEAST)
         except OSError:
             continue
     return total

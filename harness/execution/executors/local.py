@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ from .sandbox import available, make_tmp, remove_tmp
 
 _LOOK = 0.03
 _TICK = 0.25
+_HOLDS = 1 << 16
+"""Bytes that a pipe takes before somebody reads."""
 _ANSWERS_WITHIN = supervisor.GRACE + process_tree.PATIENCE + 10
 """Seconds in which a supervisor that was asked to stop has ended the tree, or it hangs itself."""
 
@@ -149,13 +152,24 @@ class LocalExecution:
     def _end_what_is_left(self) -> None:
         spec = self._files.read_spec()
         mark = spec.mark
-        # The supervisor first, at once: what it started must not be judged while it is being ended from here.
-        process_tree.kill(lambda: process_tree.marked(SUPERVISOR_MARK, mark), time.sleep)
-        process_tree.ask_to_end(lambda: process_tree.marked(EXECUTION_MARK, mark), supervisor.GRACE, time.sleep)
-        process_tree.kill(lambda: process_tree.marked(EXECUTION_MARK, mark), time.sleep)
+        # What it started must not be judged while it is being ended from here, and with the supervisor it would end at once.
+        supervisors = process_tree.carrying(SUPERVISOR_MARK, mark)
+        for each in supervisors:
+            each.signal(signal.SIGSTOP)
+        # bubblewrap, which waits for the command, would end it at once if it was asked too.
+        waiting = process_tree.children(*(each.pid for each in supervisors)) if spec.parts.namespaces else set()
+        process_tree.ask_to_end(lambda: self._left(mark, supervisors) - waiting, supervisor.GRACE, time.sleep)
+        process_tree.kill(lambda: self._left(mark, supervisors), time.sleep)
+        process_tree.kill(lambda: process_tree.carrying(SUPERVISOR_MARK, mark), time.sleep)
         remove_tmp(spec.tmp)
         if self._files.log.exists():
             join(self.home)
+
+    @staticmethod
+    def _left(mark: str, supervisors: set[process_tree.Process]) -> set[process_tree.Process]:
+        """All but the supervisors: those with the mark, and what a supervisor that is stopped has inherited."""
+        inherited = process_tree.descendants(*(each.pid for each in supervisors if each.runs))
+        return (process_tree.marked(EXECUTION_MARK, mark) | inherited) - supervisors
 
 
 def _close(processes: dict[tuple[str, ...], warm.WarmProcess]) -> None:
@@ -166,9 +180,12 @@ def _close(processes: dict[tuple[str, ...], warm.WarmProcess]) -> None:
 def _start_supervisor(files: Home, mark: str, lock: int, secrets: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """In a pipe, which is full before it starts, it finds what nobody finds in a file or in its environment."""
     told, tell = os.pipe()
+    said = json.dumps(dict(secrets)).encode()
     try:
         with os.fdopen(tell, "wb") as pipe:
-            pipe.write(json.dumps(dict(secrets)).encode())
+            if len(said) > _HOLDS and sys.platform == "linux":
+                fcntl.fcntl(tell, fcntl.F_SETPIPE_SZ, len(said))
+            pipe.write(said)
         with files.complaints.open("wb") as complaints:
             return subprocess.Popen(
                 [sys.executable, "-P", "-m", supervisor.__name__, str(files.path)],

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import psutil
 
+from .open_files import Inode, opened, places, read
 from .process_tree import Process
 
-_SHARED_MEMORY = Path("/dev/shm")
 _INODE = 1024
 """Bytes that the kernel keeps for a file without content."""
 _ANY = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap|HugetlbPages):\s*(\d+) kB", re.M)
@@ -26,8 +26,6 @@ _OWN = re.compile(rb"^(?:Pss_Anon|SwapPss|Private_Hugetlb|Shared_Hugetlb):\s*(\d
 _MAPPING = re.compile(
     rb"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ ([0-9a-f]+):([0-9a-f]+) (\d+).*\n(?:[A-Z]\w*:.*\n)*?Pss:\s*(\d+) kB", re.M
 )
-
-Inode = tuple[int, int]
 
 
 def memory(processes: Collection[Process], limit: int | None) -> int:
@@ -37,24 +35,24 @@ def memory(processes: Collection[Process], limit: int | None) -> int:
     """
     if sys.platform != "linux":
         return sum(_resident(process) for process in processes)
-    places = [place for process in processes if (place := _place(process.pid)) is not None]
-    outside = _files_in_memory(places)
-    private = _private_shared_memory(places)
-    quick = sum(map(_all_of, places)) + sum(outside.values()) + private
+    told = places(processes)
+    files = {inode: status.st_blocks * 512 for inode, status in opened(told).items() if inode.device in _devices()}
+    private = _private_shared_memory(told)
+    quick = sum(map(_all_of, told)) + sum(files.values()) + private
     if limit is None or quick <= limit:
         return quick
     # Twice: a child that is about to execute a program has, for a moment, the very memory of its parent.
-    return min(_exact(places, outside), _exact(places, outside)) + private
+    return min(_exact(told, files), _exact(told, files)) + private
 
 
-def _exact(places: Collection[str], files: dict[Inode, int]) -> int:
+def _exact(told: Collection[str], files: dict[Inode, int]) -> int:
     own = 0
     mapped: dict[Inode, int] = {}
-    for place in places:
+    for place in told:
         try:
             # Its parts first, so that a process that forbids this look is counted as the quick look does.
             parts = _mapped(place)
-            own += sum(int(size) << 10 for size in _OWN.findall(_read(f"{place}/smaps_rollup")))
+            own += sum(int(size) << 10 for size in _OWN.findall(read(f"{place}/smaps_rollup")))
         except OSError:
             own += _all_of(place)
             continue
@@ -64,83 +62,56 @@ def _exact(places: Collection[str], files: dict[Inode, int]) -> int:
     return own + shared
 
 
-def _place(pid: int) -> str | None:
-    """Where the kernel tells of the process: of a thread of it that still runs, which the first one need not."""
-    place = f"/proc/{pid}"
-    for each in (place, *_threads(place)):
-        with suppress(OSError):
-            if b"VmRSS" in _read(f"{each}/status"):
-                return each
-    return None
-
-
-def _threads(place: str) -> Iterator[str]:
-    with suppress(OSError):
-        yield from (f"{place}/task/{thread}" for thread in os.listdir(f"{place}/task"))  # noqa: PTH208
-
-
 def _all_of(place: str) -> int:
     try:
-        return sum(int(size) << 10 for size in _ANY.findall(_read(f"{place}/status")))
+        return sum(int(size) << 10 for size in _ANY.findall(read(f"{place}/status")))
     except OSError:
         return 0
 
 
-def _files_in_memory(places: Collection[str]) -> dict[Inode, int]:
-    """The size of each file in the kernel's own memory and in the machine's /dev/shm that a process has open."""
-    found: dict[Inode, int] = {}
-    devices = _devices()
-    for place in places:
-        try:
-            descriptors = os.listdir(f"{place}/fd")  # noqa: PTH208
-        except OSError:
-            continue
-        for descriptor in descriptors:
-            with suppress(OSError):
-                status = os.stat(f"{place}/fd/{descriptor}")  # noqa: PTH116
-                if status.st_dev in devices:
-                    found[status.st_dev, status.st_ino] = status.st_blocks * 512
-    return found
-
-
 def _mapped(place: str) -> list[tuple[Inode, int]]:
     """The same for what is mapped: the pages that the process has, a page of n processes as its nth part."""
-    devices = _devices()
     found = []
-    for major, minor, inode, size in _MAPPING.findall(_read(f"{place}/smaps")):
+    for major, minor, inode, size in _MAPPING.findall(read(f"{place}/smaps")):
         device = os.makedev(int(major, 16), int(minor, 16))
-        if device in devices:
-            found.append(((device, int(inode)), int(size) << 10))
+        if device in _devices():
+            found.append((Inode(device, int(inode)), int(size) << 10))
     return found
 
 
-def _private_shared_memory(places: Collection[str]) -> int:
+def _private_shared_memory(told: Collection[str]) -> int:
     """What is in a /dev/shm that is theirs and not the machine's."""
     found: dict[int, int] = {}
-    machine = _device(_SHARED_MEMORY)
-    for place in places:
-        shared_memory = f"{place}/root{_SHARED_MEMORY}"
-        with suppress(OSError):
-            device = os.stat(shared_memory).st_dev  # noqa: PTH116
-            if device != machine and device not in found:
-                status = os.statvfs(shared_memory)
+    for place in told:
+        device = _shared_memory(f"{place}/root")
+        if device is not None and device not in _devices() and device not in found:
+            with suppress(OSError):
+                status = os.statvfs(f"{place}/root/dev/shm")
                 files = (status.f_files - status.f_ffree) * _INODE
                 found[device] = (status.f_blocks - status.f_bfree) * status.f_frsize + files
     return sum(found.values())
 
 
+def devices(told: Collection[str]) -> set[int | None]:
+    """Those of files that are in memory: the kernel's own, this machine's /dev/shm, and a private one of the processes."""
+    return {*_devices(), *(_shared_memory(f"{place}/root") for place in told)}
+
+
 @cache
 def _devices() -> frozenset[int | None]:
-    """Of the kernel's own memory files, shared mappings and System V segments among them, and of this process's /dev/shm."""
-    devices: set[int | None] = set()
-    with suppress(OSError):
+    """The kernel's own (memory files, shared mappings, System V segments) and this machine's /dev/shm."""
+    found = {_shared_memory("")}
+    with suppress(OSError, AttributeError):
         descriptor = os.memfd_create("device")
-        devices.add(os.fstat(descriptor).st_dev)
+        found.add(os.fstat(descriptor).st_dev)
         os.close(descriptor)
-    # In a container it can be an ordinary folder, and its files are on the disk.
-    if (shared_memory := _device(_SHARED_MEMORY)) != _device(_SHARED_MEMORY.parent):
-        devices.add(shared_memory)
-    return frozenset(devices)
+    return frozenset(found)
+
+
+def _shared_memory(root: str) -> int | None:
+    """The device of /dev/shm. In a container it can be an ordinary folder, and its files are on the disk."""
+    device = _device(Path(f"{root}/dev/shm"))
+    return device if device != _device(Path(f"{root}/dev")) else None
 
 
 def _device(folder: Path) -> int | None:
@@ -153,8 +124,3 @@ def _resident(process: Process) -> int:
     with suppress(psutil.Error):
         return int(psutil.Process(process.pid).memory_info().rss)
     return 0
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-        return file.readall()

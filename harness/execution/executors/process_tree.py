@@ -34,10 +34,14 @@ class Process(NamedTuple):
     pid: int
     started: float
 
+    @property
+    def runs(self) -> bool:
+        seen = _seen(self.pid)
+        return seen is not None and seen.process == self
+
     def signal(self, number: int) -> None:
         """Does nothing where the process has ended."""
-        seen = _seen(self.pid)
-        if seen is not None and seen.process == self:
+        if self.runs:
             with suppress(OSError):
                 os.kill(self.pid, number)
 
@@ -70,10 +74,20 @@ def marked(name: str, value: str) -> set[Process]:
     return _with_descendants(seen, (pid for pid in seen if _environment(pid, name) == value))
 
 
+def carrying(name: str, value: str) -> set[Process]:
+    """The same without descendants that do not have it."""
+    return {each.process for pid, each in _all().items() if _environment(pid, name) == value}
+
+
 def descendants(*pids: int) -> set[Process]:
     """Those of the processes `pids`, without them; nor what has ended and waits for its parent to ask after it."""
     seen = _all()
     return _with_descendants(seen, (pid for pid, each in seen.items() if each.parent in pids))
+
+
+def children(*pids: int) -> set[Process]:
+    """Those of the processes `pids`."""
+    return {each.process for each in _all().values() if each.parent in pids}
 
 
 def ask_to_end(find: Callable[[], set[Process]], grace: float, meanwhile: Callable[[float], None]) -> None:

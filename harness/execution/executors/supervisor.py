@@ -30,7 +30,8 @@ from .abort_rules import TrainingLog
 from .disk import disk_usage
 from .home import EXECUTION_MARK, LOG, Home
 from .idle import Idleness
-from .memory import memory
+from .memory import devices, memory
+from .open_files import places, without_name
 from .output import OutputWriter, end_of_output, last_error
 from .process_tree import Process, ask_to_end, become_subreaper, descendants, die_with_parent, kill, kill_children, marked
 from .sandbox import MountPlan, Sandbox, remove_tmp
@@ -287,8 +288,13 @@ class Supervisor:
 
     def _disk(self) -> Broken | None:
         limit = self.job.limits.disk
-        if limit is not None and (used := disk_usage((self.job.folder, self.job.scratch))) > limit:
-            return Broken("too_much_disk", f"its folders take {_size(used)} on disk; the limit is {_size(limit)}")
+        if limit is None:
+            return None
+        used = disk_usage((self.job.folder, self.job.scratch, self.tmp))
+        told = places(descendants(os.getpid()))
+        used += sum(without_name(told, devices(told)).values())
+        if used > limit:
+            return Broken("too_much_disk", f"its files and folders take {_size(used)} on disk; the limit is {_size(limit)}")
         return None
 
     def _idle(self) -> Broken | None:
