@@ -8,9 +8,11 @@ import sys
 import psutil
 import pytest
 
+from harness.agents.agent_sandbox import AgentSandbox
 from harness.agents.aider import AiderAgent
 from harness.agents.worker import Worker, WorkerEnded
 from harness.campaign.protocols import AgentConfig
+from harness.execution.visible import interpreter
 from tests.executing import command_line
 from tests.waiting import HANGS, until
 
@@ -75,7 +77,9 @@ for line in sys.stdin:
 @pytest.mark.parametrize("dies", [True, False], ids=["dead", "alive"])
 def test_what_a_worker_started_ends_with_it(dies, sandboxed):
     child = f"600.{os.getpid()}"
-    worker = Worker([sys.executable, "-c", CHILD, child], dict(os.environ), HANGS, lambda event: None)
+    command = [sys.executable, "-c", CHILD, child]
+    readable = interpreter(sys.executable).paths
+    worker = Worker(command, dict(os.environ), HANGS, print, lambda home: AgentSandbox(home, home, readable=readable))
     worker.ask({"die": 1} if dies else {})
     if dies:
         until(lambda: not worker.alive)

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from . import seccomp
 from .plan import ACCELERATORS, DEV, SHARED_MEMORY, MountPlan
 
 # From the kernel's unistd.h, linux/landlock.h (here and all rights below), linux/prctl.h and linux/capability.h.
@@ -28,11 +29,13 @@ _SCOPE_ABSTRACT_SOCKET, _SCOPE_SIGNAL = 1 << 0, 1 << 1
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAPBSET_DROP = 24
 _CAPABILITY_VERSION = 0x20080522
-_LOOK_INTO_OTHERS = (19, 21, 38)
-"""CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON: with them root reads the environment of others in spite of Landlock."""
+_NOT_NEEDED = tuple(each for each in range(41) if each not in (1, 14))
+"""All that root has but CAP_DAC_OVERRIDE, for files of other users, and CAP_IPC_LOCK, for memory that network cards reach.
+With some of them it reads the environment of others in spite of Landlock, with others it changes this machine."""
 
 _WRITE_FILE, _READ_FILE = 1 << 1, 1 << 2
 _REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
+_MAKE_DEVICES = 1 << 6 | 1 << 11
 _REFER = 1 << 13
 _TRUNCATE = 1 << 14
 # Device ioctls (1 << 15) are left alone: a GPU is driven by them.
@@ -69,7 +72,8 @@ def probed() -> tuple[str, ...]:
     if not Landlock(MountPlan(Path("/"))).possible:
         return ()
     since = {"files": _ABI_REFER, "truncate": _ABI_TRUNCATE, "tcp": _ABI_NETWORK, "signal": _ABI_SCOPE}
-    return tuple(name for name, first in since.items() if abi >= first)
+    held = [name for name, first in since.items() if abi >= first]
+    return (*held, *(["syscalls"] if seccomp.available() else []))
 
 
 class Landlock:
@@ -100,8 +104,9 @@ class Landlock:
             readable = [path for path in plan.readable if not path.is_symlink()]
             rules |= dict.fromkeys(_beside([Path("/"), *readable], hidden | {DEV}), reading)
         rules |= dict.fromkeys((path for pattern in _DEVICES for path in DEV.glob(pattern)), on_files | reading)
-        rules[SHARED_MEMORY] = everything | reading
-        rules |= dict.fromkeys((*plan.writable, *([plan.tmp] if plan.tmp else [])), everything | reading)
+        own = everything & ~_MAKE_DEVICES | reading
+        rules[SHARED_MEMORY] = own
+        rules |= dict.fromkeys((*plan.writable, *([plan.tmp] if plan.tmp else [])), own)
         needed = [path for path, rights in rules.items() if rights != reading and path.exists()]
         allowed = {path for path, rights in rules.items() if self._allow(path, rights)}
         if not allowed.issuperset(needed):
@@ -116,8 +121,9 @@ class Landlock:
     def enter(self) -> bool:
         """Confine the calling process, which has one thread, and all that it starts, for good. Whether the kernel did."""
         # Without no_new_privs the kernel lets only root confine itself (landlock_restrict_self(2)).
-        if not self.possible or not give_up(_LOOK_INTO_OTHERS):
+        if not self.possible or not give_up(_NOT_NEEDED):
             return False
+        seccomp.enter()
         return _syscall(_RESTRICT_SELF, ctypes.c_int(self._ruleset), ctypes.c_uint32(0)) == 0
 
     def _allow(self, path: Path, rights: int) -> bool:

@@ -19,6 +19,7 @@ _MISSING = {
 _WITH_LANDLOCK = {
     "truncate": "it could empty files outside its folders (Linux 6.2 refuses it)",
     "tcp": "where the contract takes the network away, it is not (Linux 6.7 refuses TCP)",
+    "syscalls": "it could end your processes by limits, or starve them (a filter of system calls refuses it)",
     "signal": "it could send signals to your processes (Linux 6.12 refuses them)",
 }
 

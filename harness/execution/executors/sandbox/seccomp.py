@@ -1,0 +1,118 @@
+"""System calls that reach another process of the same user, whatever Landlock says: refused by a filter in the kernel.
+
+With `prlimit` any process can be ended, with `sched_setscheduler` the supervisor starved, and a key in the user's keyring is
+there for the next run. A filter sees numbers and no paths, so what is done to a file by its path it cannot refuse.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+import sys
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+# From linux/prctl.h, linux/seccomp.h, linux/filter.h and linux/audit.h.
+_PR_GET_SECCOMP, _PR_SET_SECCOMP, _FILTER = 21, 22, 2
+_ALLOW, _REFUSE, _UNKNOWN = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
+_X32 = 0x40000000
+"""Numbers from here on are another way to the same system calls, on x86_64."""
+
+
+class _Machine(NamedTuple):
+    architecture: int
+    numbers: Mapping[str, int]
+
+
+_NAMES = (
+    "prlimit64",
+    "setpriority",
+    "ioprio_set",
+    "sched_setparam",
+    "sched_setscheduler",
+    "sched_setaffinity",
+    "sched_setattr",
+    "add_key",
+    "request_key",
+    "keyctl",
+)
+_MACHINES = {
+    "x86_64": _Machine(0xC000003E, dict(zip(_NAMES, (302, 141, 251, 142, 144, 203, 314, 248, 249, 250), strict=True))),
+    "aarch64": _Machine(0xC00000B7, dict(zip(_NAMES, (261, 140, 30, 118, 119, 122, 274, 217, 218, 219), strict=True))),
+}
+_OF_A_USER = {"setpriority": 2, "ioprio_set": 3}
+"""The first argument that means all processes of a user."""
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def available() -> bool:
+    """Whether this kernel takes a filter, and the numbers of its system calls are known."""
+    if sys.platform != "linux" or os.uname().machine not in _MACHINES:
+        return False
+    return bool(ctypes.CDLL(None).prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0)
+
+
+def enter() -> bool:
+    """Hold the calling process and all that it starts to the filter, for good. It can gain no privileges by now."""
+    if not available():
+        return False
+    code = b"".join(_filter(_MACHINES[os.uname().machine], os.getpid()))
+    program = _Program(len(code) // 8, code)
+    return bool(ctypes.CDLL(None).prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0) == 0)
+
+
+def _filter(machine: _Machine, own: int) -> Iterator[bytes]:
+    """Processes from `own` on are its own: a process id is larger than that of what was started before."""
+    yield _step(_LOAD, _ARCHITECTURE)
+    yield _step(_EQUAL, machine.architecture, 1, 0)
+    yield _step(_RETURN, _UNKNOWN)
+    yield _step(_LOAD, _NUMBER)
+    yield _step(_AT_LEAST, _X32, 0, 1)
+    yield _step(_RETURN, _UNKNOWN)
+    for name, number in machine.numbers.items():
+        rule = list(_rule(name, own))
+        yield _step(_EQUAL, number, 0, len(rule))
+        yield from rule
+    yield _step(_RETURN, _ALLOW)
+
+
+def _rule(name: str, own: int) -> Iterator[bytes]:
+    """What is done about a call of this name. Returns in any case."""
+    if name in ("add_key", "request_key", "keyctl"):
+        yield _step(_RETURN, _REFUSE)
+    elif name == "prlimit64":
+        # 0 is the calling process; without new limits it only reads.
+        yield _argument(0)
+        yield _step(_EQUAL, 0, 4, 0)
+        yield _argument(2)
+        yield _step(_EQUAL, 0, 0, 3)
+        yield _step(_LOAD, _ARGUMENTS + 8 * 2 + 4)
+        yield _step(_EQUAL, 0, 0, 1)
+        yield _step(_RETURN, _ALLOW)
+        yield _step(_RETURN, _REFUSE)
+    else:
+        if name in _OF_A_USER:
+            yield _argument(0)
+            yield _step(_EQUAL, _OF_A_USER[name], 3, 0)
+        yield _argument(1 if name in _OF_A_USER else 0)
+        yield _step(_EQUAL, 0, 2, 0)
+        yield _step(_AT_LEAST, own, 1, 0)
+        yield _step(_RETURN, _REFUSE)
+        yield _step(_RETURN, _ALLOW)
+
+
+def _argument(index: int) -> bytes:
+    """Load the lower half of an argument: all of a process id."""
+    return _step(_LOAD, _ARGUMENTS + 8 * index)
+
+
+def _step(code: int, value: int, true: int = 0, false: int = 0) -> bytes:
+    """One instruction; `true` and `false` are how many are left out next."""
+    return struct.pack("=HBBI", code, true, false, value)
