@@ -319,7 +319,7 @@ def test_what_a_supervisor_that_hangs_has_inherited_is_ended(workshop, environme
     begun(workshop)
     supervisor_of(workshop).suspend()
     assert execution.wait(lambda line: None, lambda: True).ended == "stopped"
-    assert not any(map(runs, workshop.pids()))
+    assert not workshop.running()
 
 
 def test_what_a_supervisor_that_hangs_watches_may_tidy_up(workshop, monkeypatch):
