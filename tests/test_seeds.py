@@ -23,7 +23,7 @@ from harness.campaign.stop import Stop
 from harness.execution.measurements import Measurements
 from harness.loop import go_on, next_brief
 from harness.report.terminal.status import read_status
-from harness.report.terminal.status_page import next_step
+from harness.report.terminal.status_page import next_steps
 from tests.waiting import HANGS
 
 ROOT = Path(__file__).parents[1]
@@ -207,7 +207,7 @@ def test_more_seeds_can_be_asked_for_later(noisy: Path, make_campaign: Make) -> 
     assert (len(again.seeds), again.earlier_verdicts) == (6, [first.verdict])
     assert seeds == 3
     assert again.seconds > first.seconds
-    assert next_step(read_status(Layout(campaign.root)), "small") == "`harness resume small` goes on."
+    assert next_steps(read_status(Layout(campaign.root)), "small")[0] == ("harness resume small", "goes on")
     assert again.verdict.kind == "not_significant"
     assert go_on(campaign, view=Silent(), stop=Stop(), confirm=(7, 6)).exit_code == 4
     assert go_on(campaign, view=Silent(), stop=Stop()).reason == "all_completed"  # it goes on as before

@@ -16,6 +16,7 @@ from harness.campaign.record import AttemptRecord, MetricRecord, Record, ReviewR
 from harness.campaign.usage import Usage
 from harness.execution.executors.output import HEAD, OutputWriter
 from harness.report.terminal.status import best, last_line, pending, read_status, rows, seconds_since, step_of
+from harness.report.terminal.status_page import next_lines, next_steps, typed
 
 PAID = {"sent": 100, "received": 20, "cost": 0.5, "seconds": 2.0, "requests": 1}
 ENDED_WELL = {"failure": None, "outcome": {"seconds": 3.0}, "warnings": []}
@@ -203,6 +204,27 @@ def test_a_campaign_is_found_by_path_by_name_and_as_the_latest(make_campaign):
         find_layout("smal", runs)
     with pytest.raises(InputError, match="no campaign yet"):
         find_layout("latest", Path("nowhere"))
+
+
+def test_what_can_be_typed_next_is_a_line_each_and_names_only_what_is_there(campaign, monkeypatch):
+    journal = Journal(campaign.journal)
+    journal.append("opened")
+    record(0, 1.0).write(_folder(campaign, 0))
+    journal.append("ended", reason="all_completed", message="", exit_code=0)
+    monkeypatch.chdir(campaign.root.parents[1])
+    layout = Layout(campaign.root)
+    monkeypatch.setattr("harness.report.terminal.status_page.RUNS", Path("elsewhere"))
+    name = typed(layout)
+    steps = next_steps(read_status(layout), name)
+    assert name == "runs/small"
+    assert f"harness show {name} 0" in dict(steps) and not any("diff" in command for command, _ in steps)
+    for width in (40, 200):
+        lines = next_lines(steps, width)
+        commands = [line.partition("  #")[0].rstrip() for line in lines if not line.startswith("#")]
+        assert commands == [command for command, _ in steps]
+        assert width < 100 or len(lines) == len(steps)
+    record(1, 0.5).write(_folder(campaign, 1))
+    assert f"harness diff {name} 1" in dict(next_steps(read_status(layout), name))
 
 
 def test_status_and_log_load_nothing_heavy():

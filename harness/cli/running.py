@@ -24,10 +24,9 @@ from ..campaign.paths import near
 from ..campaign.stop import Stop
 from ..campaign.text import clean
 from ..loop import go_on
-from ..report.terminal.columns import wrap
 from ..report.terminal.run_table import run_table
 from ..report.terminal.status import Primary, Row, primary_metric, read_status, rows
-from ..report.terminal.status_page import next_step, typed
+from ..report.terminal.status_page import next_lines, next_steps, typed
 from ..trackers.tracking import find_tracker
 from .crash import crash_message
 from .model_choice import Choice, choose
@@ -237,11 +236,6 @@ def _say_ending(layout: Layout, message: str, width: int) -> None:
     lines = ["", clean(message)]
     if runs:
         lines += ["", *run_table(runs, status.primary, width)]
-    facts = [("campaign", str(near(layout.root))), ("next", next_step(status, name))]
-    if runs:
-        last = runs[-1].run
-        facts.append(("", f"harness log {name}; harness show {name} {last}; harness diff {name} {max(last, 1)}"))
-    lines.append("")
-    for key, text in facts:
-        lines += wrap(text, width, f"{key:<10}", " " * 10)
+    lines += ["", f"campaign  {near(layout.root)}", "next"]
+    lines += [f"  {each}" for each in next_lines(next_steps(status, name), width - 2)]
     click.echo("\n".join(lines))

@@ -15,6 +15,7 @@ import click
 
 from ...campaign.layout import RUNS, Layout
 from ...campaign.numbers import number
+from ...campaign.paths import near
 from ...campaign.schema import SCHEMA
 from ...campaign.text import duration, in_words, line
 from .columns import Cell, Column, cut, len_of, table, wrap
@@ -38,9 +39,9 @@ def cost(dollars: float | None) -> str:
 
 
 def typed(layout: Layout) -> str:
-    """What a person types to name a campaign in the folder that they are in."""
+    """What you type to name a campaign in the folder that you are in."""
     at_home = layout.root.resolve().parent == RUNS.resolve()
-    return shlex.quote(layout.name if at_home else str(layout.root))
+    return shlex.quote(layout.name if at_home else str(near(layout.root.absolute())))
 
 
 def status(status: CampaignStatus, name: str, width: int) -> str:
@@ -54,11 +55,12 @@ def status(status: CampaignStatus, name: str, width: int) -> str:
     if status.primary is not None:
         facts.append(("best so far", _best(status)))
     facts.append(("folder", str(status.folder)))
-    if status.state != "running":
-        facts.append(("next", next_step(status, name)))
     margin = max(len(key) for key, _ in facts) + 3
     for key, text in facts:
         lines += wrap(line(text), width, f" {key:<{margin - 2}} ", " " * margin)
+    if status.state != "running":
+        steps = next_lines(next_steps(status, name), width - margin)
+        lines += [(f" {'next':<{margin - 2}} " if place == 0 else " " * margin) + each for place, each in enumerate(steps)]
     return "\n".join(lines)
 
 
@@ -109,29 +111,50 @@ def spent(status: CampaignStatus) -> str:
     return ", ".join(parts)
 
 
-def next_step(status: CampaignStatus, name: str) -> str:
-    """What a person can do now, in a sentence."""
+def next_steps(status: CampaignStatus, name: str) -> list[tuple[str, str]]:
+    """What you can type now, and what it does. `name` is what you type for the campaign. Names only what is there."""
+    notes = (f"harness notes {name}", "what came of it so far")
+    resume = f"harness resume {name}"
+    runs = [row.run for row in status.rows if row.attempt is None]
     if status.schema < SCHEMA:
-        return f"`harness notes {name}` says what came of it. An earlier version made it: not continued."
-    resume = f"`harness resume {name}"
+        return [(notes[0], "what came of it; an earlier version made it, so it is not continued")]
     if status.state == "new":
-        return f"{resume}` begins."
+        return [(resume, "begins")]
     if status.state == "crashed":
-        return f"The process that ran it ended without a word. {resume}` goes on; no finished run is repeated."
+        return [(resume, "goes on: the process that ran it ended without a word; no finished run is repeated")]
     if status.state == "interrupted" or status.reason in ("confirmed", "scored"):
-        return f"{resume}` goes on."
-    if status.reason == "budget":
-        return f"{resume} --max-cost USD` (or --max-tokens, --max-hours) goes on with a larger budget."
-    if status.reason == "runs_spent":
-        return f"`harness notes {name}` says what came of it so far; {resume} --max-runs N` goes on with more runs."
-    if status.reason == "session_over":
-        return f"`harness notes {name}` says what came of it so far; {resume} --model M` goes on with a model."
-    if status.reason == "all_completed":
-        written = f"`harness notes {name}` says what came of it, `harness writeup {name}` makes a paper of it"
-        return f'{written}; `harness tell {name} "..."` and {resume}` ask for more.'
-    if status.reason == "baseline_failed":
-        return f"Mend it in the experiment's folder, or what it needs; {resume}` executes the baseline again."
-    return f"{resume}` goes on when that is mended."
+        steps = [(resume, "goes on")]
+    elif status.reason == "budget":
+        steps = [(f"{resume} --max-cost USD", "goes on with a larger budget; also --max-tokens, --max-hours")]
+    elif status.reason == "runs_spent":
+        steps = [notes, (f"{resume} --max-runs N", "goes on with more runs")]
+    elif status.reason == "session_over":
+        steps = [notes, (f"{resume} --model M", "goes on with a model")]
+    elif status.reason == "all_completed":
+        again = (f'harness tell {name} "..."', "says what else to try; then `harness resume` asks for more")
+        steps = [notes, (f"harness writeup {name}", "makes a paper of it"), again, (resume, "asks for more")]
+    elif status.reason == "baseline_failed":
+        steps = [(resume, "executes the baseline again; first mend the experiment in its own folder, or what it needs")]
+    else:
+        steps = [(resume, "goes on when that is mended")]
+    if runs and status.state != "interrupted":
+        steps += [(f"harness log {name}", "all runs"), (f"harness show {name} {runs[-1]}", "one record")]
+        if runs[-1] > 0:
+            steps.append((f"harness diff {name} {runs[-1]}", "its change of the code"))
+    return steps
+
+
+def next_lines(steps: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """A line a command, which is never broken, with what it does as a shell's comment; above it where there is no room."""
+    wide = max((len_of(command) for command, _ in steps), default=0)
+    lines: list[str] = []
+    for command, about in steps:
+        beside = f"{command}{' ' * (wide - len_of(command))}  # {about}"
+        if len_of(beside) <= width:
+            lines.append(beside)
+        else:
+            lines += [*wrap(about, width, "# ", "# "), command]
+    return lines
 
 
 def _state(status: CampaignStatus) -> str:
