@@ -24,7 +24,20 @@ from harness.cli.model_choice import MODEL_VARIABLE, PROVIDERS
 from .model_server import ModelServer, answer, refuses_key
 from .waiting import HANGS, until
 
-FAST = ["python", "git", "campaigns", "cache", "contract", "command", "packages", "confinement", "agent", "gpu", "data"]
+FAST = [
+    "python",
+    "git",
+    "campaigns",
+    "cache",
+    "contract",
+    "files",
+    "command",
+    "packages",
+    "confinement",
+    "agent",
+    "gpu",
+    "data",
+]
 FAST += ["key"]
 
 
@@ -148,6 +161,31 @@ def test_an_experiment_without_the_commands_option_is_found(
     code.write_text(code.read_text().replace("--out_dir", "--output"))
     found = examine("command")["command"]
     assert found.state == "fail" and "--out_dir stands nowhere" in found.detail
+
+
+def test_what_stays_behind_or_is_linked_is_named(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:
+    assert examine("files")["files"].state == "ok"
+    (experiment / ".env").write_text("KEY=1")
+    found = examine("files")["files"]
+    assert (found.state, "may hold keys: .env" in found.detail) == ("warning", True)
+
+
+def test_an_experiment_without_a_smoke_test_is_tried_in_a_working_copy(
+    examine: Callable[..., dict[str, Check]], experiment: Path
+) -> None:
+    contract = experiment / "experiment.toml"
+    contract.write_text(contract.read_text().replace("smoke = true", "smoke = false"))
+    assert "the untouched experiment took" in examine("baseline")["baseline"].detail
+    code = experiment / "experiment.py"
+    code.write_text(code.read_text().replace('print("done"', 'open("no/data")\nprint("done"'))
+    contract.write_text(
+        contract.read_text().replace(
+            "[limits]", "command = ['python', 'experiment.py', '--out_dir={out_dir}', '--more']\n[limits]"
+        )
+    )
+    found = examine("baseline")["baseline"]
+    assert found.state == "fail"
+    assert f"cd {experiment} && " in found.todo and found.todo.endswith("experiment.py --out_dir=/tmp/try --more")
 
 
 def test_what_looks_like_a_place_in_the_command_and_is_none_is_said(

@@ -127,8 +127,9 @@ def test_a_file_that_only_the_experiments_own_folder_leads_to_is_explained(folde
     (folder.parents[3] / "far").write_text("3")
     ended, why = (lambda o: (o.ended, o.why))(execute("open('../../../../far')").outcome)
     assert ended == "crashed"
-    assert "'../../../../far'; ../../../../far is there from the experiment's own folder" in why
+    assert "../../../../far leads out of the experiment's folder: not from the working copy" in why
     assert "absolute path" in why
+    assert "../no/data leads out of the experiment's folder: nothing is there" in execute("open('../no/data')").outcome.why
     assert str(folder) not in why
 
 

@@ -209,7 +209,7 @@ def create_campaign(
     given = recorded_baselines.find(experiment, contract, profile, options.baseline)
     if shutil.which("git") is None:
         raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.")
-    inventory = _inventory(experiment, contract)
+    inventory = inventory_of(experiment, contract)
     root: Path | None = None
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -256,12 +256,13 @@ def take_anew(root: Path) -> Campaign:
     contract, options = load_contract(experiment, root.parent, toml), campaign.options()
     profile, _ = contract.profile(options.profile or None)
     results = recorded_baselines.find(experiment, contract, profile, options.baseline)
-    _fill(campaign, experiment, contract, options, _inventory(experiment, contract), results, campaign.machine()["python"])
+    _fill(campaign, experiment, contract, options, inventory_of(experiment, contract), results, campaign.machine()["python"])
     write_files(root, edited)
     return Campaign(root)
 
 
-def _inventory(experiment: Path, contract: Contract) -> Inventory:
+def inventory_of(experiment: Path, contract: Contract) -> Inventory:
+    """What goes along into a campaign of the experiment, and what does not."""
     return take_inventory(experiment, [*contract.code, *contract.files, CONTRACT_FILE], contract.code)
 
 

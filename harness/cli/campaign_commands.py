@@ -107,6 +107,9 @@ def run(
     default=None,
     help="From here on: give a command-line agent all of your configuration, or your login and provider only.",
 )
+@click.option(
+    "--baseline", type=click.Choice(["given", "own"]), help="Where the baseline failed: begin with results, or execute it."
+)
 @click.option("--force", is_flag=True, help="Send the last rejected change of the run in hand through; recorded as forced.")
 def resume(campaign: str, force: bool, **options: Any) -> None:
     """Go on after a crash, Ctrl-C, or a spent budget.

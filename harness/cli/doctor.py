@@ -9,6 +9,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from typing import Literal
 from ..agents.aider import AiderAgent
 from ..agents.aider_environment import REQUIREMENT, installed
 from ..agents.listing import agents, find_agent
-from ..campaign.campaign import Options
+from ..campaign.campaign import Options, inventory_of
 from ..campaign.contract import ENTRY, Contract, Setting, load_contract
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.paths import cache_folder
@@ -43,7 +44,7 @@ MIN_FREE, LOW_FREE = 0.5e9, 5e9
 ANSWER_SECONDS = 60.0
 PREPARE_SECONDS = 300.0
 NEEDS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("command", "packages", "environment", "gpu"), ("contract",)),
+    **dict.fromkeys(("files", "command", "packages", "environment", "gpu"), ("contract",)),
     "data": ("contract", "packages"),
     "baseline": ("contract", "data"),
     **dict.fromkeys(("model", "architect", "reviewer"), ("key",)),
@@ -136,6 +137,7 @@ class Doctor:
             ("campaigns", lambda: self.folder("campaigns", self.runs)),
             ("cache", lambda: self.folder("cache", cache_folder())),
             ("contract", self.check_contract),
+            ("files", self.files),
             ("command", self.command),
             ("packages", self.packages),
             ("environment", self.variables),
@@ -206,6 +208,14 @@ class Doctor:
             todo = "experiment.toml can say it; `harness init DIR` makes an example."
             return Check("contract", "warning", "; ".join(missing), todo)
         return Check("contract", "ok", what + primary)
+
+    def files(self) -> Check:
+        """What goes along into a campaign, and what does not."""
+        inventory = inventory_of(self.experiment, self.contract)
+        detail = f"{len(inventory.files):,} files go along"
+        if inventory.sentences:
+            return Check("files", "warning", "\n".join([detail, *inventory.sentences]))
+        return Check("files", "ok", detail)
 
     def command(self) -> Check:
         """Whether the experiment knows the option that it is started with: an agent's turn is too late to find out."""
@@ -328,17 +338,22 @@ class Doctor:
         return Check("key", "ok", said)
 
     def baseline(self) -> Check:
-        """The untouched experiment, really executed."""
+        """The untouched experiment, really executed in a working copy."""
         options = Options(profile=self.profile or "", overrides=self.overrides)
         smoke_test = smoke_test_baseline(self.experiment, options, self.python)
-        if smoke_test is None:
-            detail = "not tried: the experiment has no smoke test, so only the full run shows whether it works"
-            return Check("baseline", "warning", detail, "Let it honour HARNESS_SMOKE=1, and say `smoke = true`.")
-        if smoke_test.failure is None:
+        if smoke_test.failure is None and self.contract.smoke:
             return Check("baseline", "ok", f"the smoke test of the untouched experiment took {smoke_test.seconds:.1f} s")
+        if smoke_test.failure is None and not smoke_test.is_cut:
+            return Check("baseline", "ok", f"the untouched experiment took {smoke_test.seconds:.1f} s")
+        if smoke_test.failure is None:
+            detail = f"no failure in {smoke_test.seconds:.0f} s; without a smoke test only the full run shows the rest"
+            return Check("baseline", "warning", detail, "Let it honour HARNESS_SMOKE=1, and say `smoke = true`.")
         end = "\n".join(smoke_test.failure.output_tail.splitlines()[-15:])
         detail = f"the untouched experiment fails: {smoke_test.failure.why}" + (f"\n{end}" if end else "")
-        todo = f"Make it run: HARNESS_SMOKE=1 {self.python} {ENTRY} --out_dir=/tmp/try, in {self.experiment}."
+        command = [part.replace("{out_dir}", "/tmp/try") for part in self.contract.command]
+        command[0] = self.python if command[0] in ("python", "python3") else command[0]
+        smoke = "HARNESS_SMOKE=1 " if self.contract.smoke else ""
+        todo = f"Make it run: cd {shlex.quote(str(self.experiment.resolve()))} && {smoke}{shlex.join(command)}"
         return Check("baseline", "fail", detail, todo)
 
     def answers(self, role: str, model: str) -> Check:

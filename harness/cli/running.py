@@ -104,6 +104,10 @@ def resume(campaign: Campaign, changes: Mapping[str, Any], force: bool, width: i
     """Go on with a campaign. `changes` are fields of `Options`. Returns the exit code."""
     options = campaign.options()
     new = dict(changes)
+    if "baseline" in new and campaign.record_file(0).exists():
+        raise InputError(
+            f"--baseline {new['baseline']}: run 0 is recorded, and what it is stays. `harness run` begins anew."
+        )
     if new.get("model") and options.agent == "replay":
         new["agent"] = "aider"  # the recorded session is over; a model goes on from where it led
     return take_on(campaign, Stop(), width, changes={k: v for k, v in new.items() if getattr(options, k) != v}, force=force)

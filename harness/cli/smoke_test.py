@@ -15,7 +15,7 @@ from ..campaign.journal import Journal
 from ..campaign.open_campaign import OpenCampaign
 from ..campaign.protocols import Silent
 from ..campaign.stop import Stop
-from ..campaign.turn import AttemptFailure, Turn
+from ..campaign.turn import AttemptFailure
 from ..execution.attempts import Attempts
 from ..execution.executions import Executions
 from ..execution.executors import find_executor
@@ -26,34 +26,32 @@ _IDEA = Idea(Name="smoke_test", Title="A smoke test", Experiment="The untouched 
 
 @dataclass(frozen=True)
 class SmokeTest:
-    """How it went: what is in the way, or None; seconds."""
+    """How it went: what is in the way, or None; seconds; whether its time was over before it ended."""
 
     failure: AttemptFailure | None
     seconds: float
+    is_cut: bool
 
 
-def smoke_test_baseline(experiment: Path, options: Options, python: str = sys.executable) -> SmokeTest | None:
-    """Execute `experiment` once under HARNESS_SMOKE=1, with `options`' profile and overrides, in a temporary folder.
+def smoke_test_baseline(experiment: Path, options: Options, python: str = sys.executable) -> SmokeTest:
+    """Execute `experiment` once for as long as a smoke test takes, with `options`' profile and overrides, in a temporary
+    folder; under HARNESS_SMOKE=1 where it honours that.
 
-    Returns None for an experiment that has no smoke test. Raises HarnessError where no campaign could begin. Ctrl-C ends the
-    experiment before KeyboardInterrupt goes on.
+    Raises HarnessError where no campaign could begin. Ctrl-C ends the experiment before KeyboardInterrupt goes on.
     """
     with tempfile.TemporaryDirectory(prefix="harness-smoke-test-") as folder:
         campaign = create_campaign(Path(folder), _IDEA, experiment, options, python=python)
-        if not campaign.contract.smoke:
-            return None
         stop = Stop()
         opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), stop)
         executions = Executions(opened, find_executor("local"))
         Recorder(opened, executions).start()
         attempts = Attempts(opened, executions)
-        turn = Turn(run=0, attempt=1, commit=opened.journal.result("start")["commit"])
         try:
-            failure = attempts.smoke_test(turn)
+            failure = attempts.try_baseline()
         except KeyboardInterrupt:
             stop.at_once = True
             with suppress(Interrupted):
-                attempts.smoke_test(turn)  # finds the experiment that still runs, and ends it
+                attempts.try_baseline()  # finds the experiment that still runs, and ends it
             raise
-        seconds = opened.journal.result(f"{turn.key}/smoke_test")["outcome"]["seconds"]
-        return SmokeTest(failure, seconds)
+        outcome = opened.journal.result("run_0/smoke_test")["outcome"]
+        return SmokeTest(failure, outcome["seconds"], outcome["ended"] == "timed_out")

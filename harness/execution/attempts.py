@@ -88,6 +88,10 @@ class Attempts(CampaignPart):
             findings = "; ".join(map(str, results.findings)) or "final_info.json: empty"
             why = f"the given results in run_0 hold no number: {findings}. `--baseline own` executes the baseline"
             return AttemptFailure("left_no_result", why)
+        return self.try_baseline()
+
+    def try_baseline(self) -> AttemptFailure | None:
+        """Execute the untouched experiment for as long as a smoke test takes, whether it has one or not."""
         smoke, folder = self._campaign.contract.smoke, self._campaign.attempt_folder(0, 1)
         variant = replace(self._own, smoke=smoke, trial=not smoke)
         return self._execute(PlannedExecution("run_0/smoke_test", self._opened.first_commit, 0, 0, variant, folder, folder))

@@ -41,19 +41,21 @@ def make(place: Path, campaign: Campaign, repository: Repository, commit: str) -
 
 
 def why_missing(said: str, folder: Path, experiment: Path | None) -> str:
-    """Where an experiment did not find a file in its working copy that is there in its own folder: why, and what to do."""
+    """Why an experiment did not find a file that is in its own folder, or that it looks for outside, and what to do."""
     found = _MISSING.search(said)
-    if found is None or experiment is None:
+    if found is None or experiment is None or Path(found[2]).is_absolute():
         return ""
     path = found[2]
     there = experiment / path
-    if (folder / path).exists() or not there.exists():
+    leads_out = not Path(os.path.normpath(there)).is_relative_to(experiment)
+    if (folder / path).exists() or not (there.exists() or leads_out):
         return ""
-    if there.resolve().is_relative_to(experiment):
+    if not leads_out:
         return f"{shown(path)} stays behind when the experiment is copied; `harness doctor` says why. Give it another name"
+    where = "not from the working copy in which it is executed" if there.exists() else "nothing is there"
     return (
-        f"{shown(path)} is there from the experiment's own folder and not from the working copy in which it is executed. "
-        "Name it by its absolute path, or put it into the experiment's folder"
+        f"{shown(path)} leads out of the experiment's folder: {where}. Name it by its absolute path, or put it into the "
+        "experiment's folder"
     )
 
 

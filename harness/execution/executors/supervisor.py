@@ -37,7 +37,7 @@ from .process_tree import Process, ask_to_end, become_subreaper, descendants, di
 from .sandbox import MountPlan, Sandbox, remove_tmp
 
 _EXITS_WITHIN = 2.0
-"""Seconds that a process may take to end after its last work, before words are lost on it."""
+"""Seconds that a process may take to end after its last work."""
 GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 _TICK = 0.1
@@ -231,7 +231,7 @@ class Supervisor:
             if broken := self._too_much_output():
                 return broken
             if limits.time is not None and now - started > limits.time:
-                return Broken("timed_out", f"not finished after {limits.time:g} s{self._did_not_exit()}")
+                return self._idle_at_the_end() or Broken("timed_out", f"not finished after {limits.time:g} s")
             for look in self._looks:
                 if look.is_due(now) and (broken := look.take()):
                     return broken
@@ -310,11 +310,14 @@ class Supervisor:
             return False
         return now - self._heard <= limit or not idleness.is_busy
 
-    def _did_not_exit(self) -> str:
-        """In words, that results are complete and nothing has happened for a while."""
-        if self._waited < _EXITS_WITHIN:
-            return ""
-        return f"; its results were complete and it did nothing for the last {self._waited:.0f} s: the process did not exit"
+    def _idle_at_the_end(self) -> Broken | None:
+        """What its time is over for has ended well where it only did not exit."""
+        if self.job.limits.idle is None or self._waited < _EXITS_WITHIN:
+            return None
+        return Broken(
+            "ok",
+            f"the process did not exit: results complete, then nothing for {self._waited:.0f} s until its time was over",
+        )
 
     @property
     def _waited(self) -> float:

@@ -133,6 +133,8 @@ def next_steps(status: CampaignStatus, name: str) -> list[tuple[str, str]]:
     elif status.reason == "all_completed":
         again = (f'harness tell {name} "..."', "says what else to try; then `harness resume` asks for more")
         steps = [notes, (f"harness writeup {name}", "makes a paper of it"), again, (resume, "asks for more")]
+    elif status.reason == "baseline_failed" and "--baseline own" in status.message:
+        steps = [(f"{resume} --baseline own", "executes the baseline, in place of the given results")]
     elif status.reason == "baseline_failed":
         steps = [(resume, "executes the baseline again; first mend the experiment in its own folder, or what it needs")]
     else:
