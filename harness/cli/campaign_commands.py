@@ -12,6 +12,13 @@ from ..campaign.errors import InputError
 from .options import CAMPAIGN, Finite, recorded
 from .terminal import width
 
+NOTIFY = click.option(
+    "--notify",
+    envvar="HARNESS_NOTIFY",
+    metavar="COMMAND",
+    help="When it has ended or cannot go on: give its state (JSON) to a command, or POST it to a http(s) address.",
+)
+
 
 @click.command(short_help="Take each idea through the experiment.")
 @click.argument("ideas", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IDEA.json...")
@@ -51,6 +58,7 @@ from .terminal import width
     default=None,
     help="Never execute the baseline at a run's settings; a run at others is then not comparable.",
 )
+@NOTIFY
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder (runs)."
@@ -65,6 +73,7 @@ def run(
     session: Path | None,
     settings: tuple[str, ...],
     out: Path,
+    notify: str | None,
     **options: Any,
 ) -> None:
     """Take each idea through the experiment, a campaign each.
@@ -85,7 +94,7 @@ def run(
 
     given = {key: value for key, value in options.items() if value is not None}
     given["overrides"] = dict(parse_setting(text) for text in settings)
-    request = Request(ideas, names, experiment, out, python, agent, model, session, given)
+    request = Request(ideas, names, experiment, out, python, agent, model, session, given, notify)
     sys.exit(run_campaigns(request, width()))
 
 
@@ -110,8 +119,9 @@ def run(
 @click.option(
     "--baseline", type=click.Choice(["given", "own"]), help="Where the baseline failed: begin with results, or execute it."
 )
+@NOTIFY
 @click.option("--force", is_flag=True, help="Send the last rejected change of the run in hand through; recorded as forced.")
-def resume(campaign: str, force: bool, **options: Any) -> None:
+def resume(campaign: str, force: bool, notify: str | None, **options: Any) -> None:
     """Go on after a crash, Ctrl-C, or a spent budget.
 
     No completed run is repeated. What a person edited in the campaign's experiment.py meanwhile is recorded as theirs.
@@ -128,7 +138,7 @@ def resume(campaign: str, force: bool, **options: Any) -> None:
 
     given = {key: value for key, value in options.items() if value is not None}
     changes = {key: value if isinstance(value, bool) else value or None for key, value in given.items()}
-    sys.exit(resume_campaign(Campaign(find_layout(campaign).root.absolute()), changes, force, width()))
+    sys.exit(resume_campaign(Campaign(find_layout(campaign).root.absolute()), changes, force, width(), notify))
 
 
 @click.command(short_help="More seeds for a recorded run; judge it again.")

@@ -30,6 +30,7 @@ from ..report.terminal.status_page import next_lines, next_steps, typed
 from ..trackers.tracking import find_tracker
 from .crash import crash_message
 from .model_choice import Choice, choose
+from .notify import notify
 
 if TYPE_CHECKING:
     from ..report.terminal.live_view import LiveView
@@ -54,6 +55,8 @@ class Request:
     session: Path | None
     options: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Options`, those that were given."""
+    notify: str | None = None
+    """A command or an address that is told how each campaign ended."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def run(request: Request, width: int) -> int:
             continue
         which = f"Campaign {number} of {len(planned)}" if len(planned) > 1 else "Campaign"
         click.echo(f"{which}: {near(campaign.root)}")
-        code = take_on(campaign, stop, width)
+        code = take_on(campaign, stop, width, request.notify)
         worst = worse(worst, code)
         if code == Interrupted.exit_code:
             left = [later.idea.Name for later in planned[number:]]
@@ -100,7 +103,7 @@ def run(request: Request, width: int) -> int:
     return worst
 
 
-def resume(campaign: Campaign, changes: Mapping[str, Any], force: bool, width: int) -> int:
+def resume(campaign: Campaign, changes: Mapping[str, Any], force: bool, width: int, tell: str | None = None) -> int:
     """Go on with a campaign. `changes` are fields of `Options`. Returns the exit code."""
     options = campaign.options()
     new = dict(changes)
@@ -110,26 +113,27 @@ def resume(campaign: Campaign, changes: Mapping[str, Any], force: bool, width: i
         )
     if new.get("model") and options.agent == "replay":
         new["agent"] = "aider"  # the recorded session is over; a model goes on from where it led
-    return take_on(campaign, Stop(), width, changes={k: v for k, v in new.items() if getattr(options, k) != v}, force=force)
+    changed = {k: v for k, v in new.items() if getattr(options, k) != v}
+    return take_on(campaign, Stop(), width, tell, changes=changed, force=force)
 
 
-def take_on(
-    campaign: Campaign,
-    stop: Stop,
-    width: int,
-    changes: dict[str, object] | None = None,
-    force: bool = False,
-    confirm: tuple[int, int] | None = None,
-    score: tuple[int, str] | None = None,
-) -> int:
-    """Run `campaign` until it ends and say how it ended. Returns the exit code."""
+def take_on(campaign: Campaign, stop: Stop, width: int, tell: str | None = None, **how: Any) -> int:
+    """Run `campaign` until it ends, say how it ended, and `tell` who is to be told. `how` is as of `loop.go_on`. Returns the
+    exit code."""
+    code = _take_on(campaign, stop, width, **how)
+    if tell:
+        notify(tell, Layout(campaign.root), code)
+    return code
+
+
+def _take_on(campaign: Campaign, stop: Stop, width: int, **how: Any) -> int:
     layout = Layout(campaign.root)
     try:
         facts = layout.facts()
         primary = primary_metric(facts)
         view = _view(primary, rows(layout.records(), [], primary))
         with stop.listen(view.notice), view:
-            ending = go_on(campaign, view=view, stop=stop, changes=changes, force=force, confirm=confirm, score=score)
+            ending = go_on(campaign, view=view, stop=stop, **how)
     except KeyboardInterrupt:
         click.echo(f"Stopped. `harness resume {typed(layout)}` goes on.")
         return Interrupted.exit_code
