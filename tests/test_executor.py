@@ -18,6 +18,7 @@ from harness.execution.executors.abort_rules import TrainingLog
 from harness.execution.executors.disk import disk_usage
 from harness.execution.executors.local import LocalExecutor
 from harness.execution.executors.output import HEAD, SEGMENT, OutputWriter, join, last_error, last_line
+from harness.execution.executors.sandbox import available
 
 from .executing import Workshop, begun, supervisor_of, wait
 from .waiting import HANGS, until
@@ -219,6 +220,18 @@ def test_memory_counts_wherever_it_is(workshop, code):
     outcome = workshop.run_python("import os\n" + code + FOREVER, limits=Limits(time=HANGS, memory=150 * MB))
     assert outcome.ended == "out_of_memory", outcome
     assert "the limit is 150 MB" in outcome.why
+
+
+@linux
+@pytest.mark.parametrize("where", ["/dev/shm", "a mount"])
+def test_memory_counts_in_a_file_system_of_its_own(workshop, where):
+    if "mount" not in available("bubblewrap").held:
+        pytest.skip("no mounts of one's own here")
+    fill = "head -c 200000000 /dev/zero > {}/x && echo filled; sleep 600"
+    command = fill.format("/dev/shm") if where == "/dev/shm" else f"mount -t tmpfs none /mnt && {fill.format('/mnt')}"
+    unshared = ["unshare", "-r", "-m"] if where == "a mount" else []  # root in the sandbox may not even do that
+    outcome = workshop.run(*unshared, "bash", "-c", command, limits=Limits(time=HANGS, memory=150 * MB))
+    assert outcome.ended == "out_of_memory" or b"filled" not in workshop.log
 
 
 @linux

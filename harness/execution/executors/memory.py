@@ -19,6 +19,7 @@ import psutil
 from .open_files import Inode, opened, places, read
 from .process_tree import Process
 
+_IN_MEMORY = re.compile(rb"^\d+ \d+ (\d+):(\d+) /\S* (\S+) .* - (?:tmpfs|ramfs) ", re.M)
 _INODE = 1024
 """Bytes that the kernel keeps for a file without content."""
 _ANY = re.compile(rb"^(?:RssAnon|RssShmem|VmSwap|HugetlbPages):\s*(\d+) kB", re.M)
@@ -37,7 +38,7 @@ def memory(processes: Collection[Process], limit: int | None) -> int:
         return sum(_resident(process) for process in processes)
     told = places(processes)
     files = {inode: status.st_blocks * 512 for inode, status in opened(told).items() if inode.device in _devices()}
-    private = _private_shared_memory(told)
+    private = _private_file_systems(told)
     quick = sum(map(_all_of, told)) + sum(files.values()) + private
     if limit is None or quick <= limit:
         return quick
@@ -79,17 +80,37 @@ def _mapped(place: str) -> list[tuple[Inode, int]]:
     return found
 
 
-def _private_shared_memory(told: Collection[str]) -> int:
-    """What is in a /dev/shm that is theirs and not the machine's."""
+def _private_file_systems(told: Collection[str]) -> int:
+    """What is in file systems in memory that are theirs and not this machine's: /dev/shm, and what they mount themselves."""
     found: dict[int, int] = {}
+    machine = {device for device, _ in _file_systems_in_memory("self")}
+    looked_at = set()
     for place in told:
-        device = _shared_memory(f"{place}/root")
-        if device is not None and device not in _devices() and device not in found:
-            with suppress(OSError):
-                status = os.statvfs(f"{place}/root/dev/shm")
-                files = (status.f_files - status.f_ffree) * _INODE
-                found[device] = (status.f_blocks - status.f_bfree) * status.f_frsize + files
+        with suppress(OSError):
+            namespace = os.readlink(f"{place}/ns/mnt")  # noqa: PTH115
+            if namespace in looked_at:
+                continue
+            looked_at.add(namespace)
+            for device, target in _file_systems_in_memory(place.removeprefix("/proc/")):
+                if device not in machine and device not in found:
+                    with suppress(OSError):
+                        found[device] = _used(os.statvfs(f"{place}/root{target}"))
     return sum(found.values())
+
+
+def _used(status: os.statvfs_result) -> int:
+    return (status.f_blocks - status.f_bfree) * status.f_frsize + (status.f_files - status.f_ffree) * _INODE
+
+
+def _file_systems_in_memory(process: str) -> list[tuple[int, str]]:
+    """The device of each, and where it is mounted."""
+    mounts = _IN_MEMORY.findall(read(f"/proc/{process}/mountinfo"))
+    return [(os.makedev(int(major), int(minor)), _unescaped(target)) for major, minor, target in mounts]
+
+
+def _unescaped(target: bytes) -> str:
+    """A space, among others, is written as its number there."""
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), target))
 
 
 def devices(told: Collection[str]) -> set[int | None]:
