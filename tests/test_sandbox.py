@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.execution.executors.sandbox import MountPlan, available
+from harness.execution.executors.sandbox import MountPlan, available, bubblewrap
 from harness.execution.executors.sandbox.plan import Mount
 from harness.execution.visible import interpreter
 
@@ -233,3 +233,22 @@ def test_an_interpreter_in_a_hidden_folder_starts(
     code = f"import mine, os, sys; print(mine.x, os.path.exists({str(home / layout / 'key')!r}) and open({str(home / layout / 'key')!r}))"
     outcome = workshop.run(python, "-c", code, readable=interpreter(python).paths, hidden=(home,))
     assert (outcome.ended, workshop.log) == ("ok", b"1 False\n") or b"PermissionError" in workshop.log
+
+
+def test_a_bubblewrap_in_a_relative_folder_of_the_path_is_that_of_the_person_and_not_one_of_the_workspace(
+    tmp_path, monkeypatch
+):
+    theirs = tmp_path / "bin/bwrap"
+    theirs.parent.mkdir()
+    theirs.write_text("#!/bin/sh\n")
+    theirs.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "bin")
+    assert bubblewrap.program.__wrapped__() == str(theirs)
+
+
+def test_what_is_hidden_in_a_hidden_folder_is_not_hidden_a_second_time(tmp_path):
+    inside = tmp_path / "home/.claude"
+    inside.mkdir(parents=True)
+    plan = MountPlan(tmp_path, hidden=(inside.parent, inside))
+    assert list(plan.mounts()) == [Mount("empty", inside.parent, inside.parent)]

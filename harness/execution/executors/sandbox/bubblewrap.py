@@ -5,6 +5,7 @@ Only options that version 0.3 has are used: no --size, no --overlay, no --disabl
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator
@@ -28,7 +29,9 @@ _ANSWERS_WITHIN = 20.0
 
 @cache
 def program() -> str | None:
-    return shutil.which("bwrap")
+    found = shutil.which("bwrap")
+    # Where PATH has relative folders: it is started in a folder that somebody else fills.
+    return os.path.abspath(found) if found else None  # noqa: PTH100
 
 
 @cache
