@@ -14,6 +14,8 @@ from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.execution.executors.sandbox import available
 from harness.execution.executors.sandbox.landlock import landlock_abi
+from harness.execution.refusals import why_refused
+from harness.execution.secret_files import secrets_around
 from harness.loop import go_on
 
 from .executing import Workshop
@@ -185,3 +187,54 @@ socket.socket(socket.AF_UNIX).connect({name + "-own"!r})
 print("own")
 """
         assert printed(Workshop(tmp_path), code).split() == ["PermissionError", "own"]
+
+
+# --- files that hold a key ---
+
+
+def test_files_with_a_key_are_found_by_what_is_in_them(tmp_path: Path) -> None:
+    experiment = tmp_path / "project" / "experiment"
+    secret = {
+        ".env": "OPENAI_API_KEY=sk-proj-0123456789abcdef",
+        "../.env.local": "DEBUG=1\nexport HF_TOKEN='hf_0123456789abcdefgh'\r\n",
+        "conf/deploy": "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk",
+        "told.env": "API_KEY=0123456789abcdef0123",
+    }
+    harmless = {
+        "experiment.py": "API_KEY = 'sk-proj-0123456789abcdef'",
+        "run.sh": "export OPENAI_API_KEY=$KEY_OF_MINE\nTOKEN=none",
+        "vocab.txt": "key=value\ntoken = 17",
+        "venv/pyvenv.cfg": "home = /usr",
+        "venv/lib/cert.pem": "-----BEGIN PRIVATE KEY-----",
+        "../other/below.env": "API_KEY=0123456789abcdef0123",
+    }
+    for name, text in (secret | harmless).items():
+        (experiment / name).parent.mkdir(parents=True, exist_ok=True)
+        (experiment / name).write_text(text)
+    found = secrets_around((experiment, experiment.parent), ["told.env"])
+    assert {path.name for path in found} == {".env", ".env.local", "deploy"}
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("FileNotFoundError: [Errno 2] No such file or directory: '{own}/.cache/mine/x'", 'caches = ["mine"]'),
+        ("PermissionError: [Errno 13] Permission denied: '{home}/.bashrc'", "begins with a dot"),
+        ("OSError: [Errno 30] Read-only file system: '{home}/data/x'", "writes to its working copy"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '{runs}/other/run_1/x'", "what others left"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '{home}/nowhere'", ""),
+        ("PermissionError: [Errno 13] Permission denied: '{copy}/locked'", ""),
+        ("ValueError: no", ""),
+    ],
+)
+def test_an_error_of_the_sandbox_says_so_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, sentence: str
+) -> None:
+    home, runs, copy, own = (tmp_path / name for name in ("person", "runs", "copy", "own"))
+    for path in (home / ".cache/mine/x", home / ".bashrc", home / "data/x", runs / "other/run_1/x", copy / "locked"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr("harness.execution.refusals.TMP", Path("/not here"))
+    told = why_refused(f"exit code 1: {said.format(home=home, runs=runs, copy=copy, own=own)}", (copy, own), runs, own)
+    assert (sentence in told) and bool(told) == bool(sentence)

@@ -26,11 +26,14 @@ from ..agents.listing import agents, find_agent
 from ..campaign.campaign import Options, inventory_of
 from ..campaign.contract import ENTRY, Contract, Setting, load_contract
 from ..campaign.errors import HarnessError, InputError
-from ..campaign.paths import cache_folder
+from ..campaign.paths import cache_folder, near
 from ..campaign.protocols import CACHE, DRY_RUN, AgentConfig
 from ..execution.executors.sandbox import available
 from ..execution.scoring import HUB, lab_cache
+from ..execution.secret_files import secrets_around
 from ..execution.variables import experiment_environment, not_passed_on
+from ..execution.visible import project_around
+from ..execution.working_copy import LEVELS
 from .gpu import visible_cards
 from .model_choice import HOW_TO, choose
 from .smoke_test import smoke_test_baseline
@@ -44,7 +47,7 @@ MIN_FREE, LOW_FREE = 0.5e9, 5e9
 ANSWER_SECONDS = 60.0
 PREPARE_SECONDS = 300.0
 NEEDS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("files", "command", "packages", "environment", "gpu"), ("contract",)),
+    **dict.fromkeys(("files", "command", "packages", "environment", "secrets", "gpu"), ("contract",)),
     "data": ("contract", "packages"),
     "baseline": ("contract", "data"),
     **dict.fromkeys(("model", "architect", "reviewer"), ("key",)),
@@ -142,6 +145,7 @@ class Doctor:
             ("packages", self.packages),
             ("environment", self.variables),
             ("confinement", self.confinement),
+            ("secrets", self.secrets),
             ("agent", self.installed_agent),
             ("gpu", self.gpu),
             ("data", self.data),
@@ -268,6 +272,17 @@ class Doctor:
             return Check("confinement", "ok", f"{parts}: an experiment can write to its working copy only")
         detail = f"{parts if parts.held else 'no sandbox'} ({parts.why}). Not guaranteed of an experiment: "
         return Check("confinement", "warning", detail + "; ".join(parts.not_guaranteed), _MORE_CONFINEMENT)
+
+    def secrets(self) -> Check:
+        """Files of the project that hold a key, which no experiment reads."""
+        experiment = self.experiment.resolve()
+        shown = (*self.contract.readable, *self.contract.editable, *self.contract.auxiliary)
+        found = secrets_around(project_around(experiment, LEVELS), shown)
+        if not found:
+            return Check("secrets", "ok", "no file of the project holds a key")
+        names = ", ".join(str(near(path)) for path in found[:10]) + (f" and {len(found) - 10} more" if found[10:] else "")
+        todo = "Where an experiment must read one, name it under readable in experiment.toml; then it goes along."
+        return Check("secrets", "ok", f"hidden from experiments, for they hold a key: {names}", todo)
 
     def installed_agent(self) -> Check:
         known = {listed.name: listed for listed in agents()}.get(self.agent)

@@ -7,6 +7,7 @@ import platform
 import subprocess
 
 from ..campaign.campaign import Options
+from .executors.sandbox import available
 
 _NAMED = (
     *("torch", "numpy", "onnxruntime", "transformers", "sae-bench", "sae-lens", "transformer-lens", "datasets"),
@@ -30,6 +31,7 @@ def describe_environment(python: str, options: Options) -> dict[str, str]:
     facts = {"host": platform.node(), "system": platform.platform(), "gpu": _gpu(), "agent": options.agent} | (
         {"model": options.model} if options.model else {}
     )
+    facts["sandbox"] = str(available())
     try:
         probe = subprocess.run([python, "-c", _PROBE, *_NAMED], capture_output=True, text=True, timeout=60, check=True)
         found: dict[str, str] = json.loads(probe.stdout)

@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from ..campaign.campaign import RESERVED
@@ -46,8 +46,9 @@ from .environment import describe_environment
 from .executors import RepeatedExecution
 from .executors.sandbox import CONTROL_SOCKETS
 from .prepared_data import PreparedData
+from .refusals import why_refused
 from .scoring import Laboratory, Scoring, filled, is_real, lab_cache, settings_key
-from .secret_files import secret_paths
+from .secret_files import secret_paths, secrets_around
 from .served_code import ServedCode
 from .variables import experiment_environment
 from .visible import homes, interpreter, make_home, needed, plainly_there, project_around
@@ -130,6 +131,9 @@ class Executions(CampaignPart):
         log, out_dir, noted, mark = place / "job" / outcome.log, job.out_dir, job.scratch / "coverage", place / "begun"
         make_writable(place)  # what the experiment made unreadable is evidence all the same
         missing = working_copy.why_missing(outcome.why, job.folder, self._campaign.experiment)
+        if outcome.ended == "crashed" and not missing:
+            own = (job.folder, job.scratch, *job.writable)
+            missing = why_refused(outcome.why, own, self._runs, job.scratch / "home")
         outcome = replace(outcome, why="; ".join(filter(None, [outcome.why, missing])))
         outcome = without_local_paths(outcome, log, job)
         ended = place / "ended"
@@ -358,7 +362,16 @@ class Executions(CampaignPart):
         meanwhile, what scores are made with, keys, and whatever a program keeps in a home folder."""
         own = (self._runs, self._campaign.root, *(each.root for each in layouts(self._runs)))
         evals = lab_cache() / OF_THE_SCORERS
-        return (*homes(), *own, evals, baseline_cache_root(), *secret_paths(os.environ), *CONTROL_SOCKETS)
+        return (*homes(), *own, evals, baseline_cache_root(), *secret_paths(os.environ), *self._secrets, *CONTROL_SOCKETS)
+
+    @cached_property
+    def _secrets(self) -> list[Path]:
+        """Files of the project that hold a key; looked for once in a process."""
+        experiment, contract = self._campaign.experiment, self._campaign.contract
+        if experiment is None:
+            return []
+        shown = (*contract.readable, *contract.editable, *contract.auxiliary)
+        return secrets_around(project_around(experiment, working_copy.LEVELS), shown)
 
     @property
     def _caches(self) -> list[caches.Cache]:

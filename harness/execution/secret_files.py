@@ -1,9 +1,13 @@
-"""What is a person's own: where keys commonly lie, by default and where the environment puts them."""
+"""What is a person's own: where keys commonly lie, by default and where the environment puts them, and files with one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from ..campaign.files import read_bounded
 
 _IN_HOME = (
     ".ssh", ".gnupg", ".aws", ".azure", ".docker", ".kube", ".netrc", ".git-credentials", ".pypirc", ".kaggle", ".env",
@@ -38,3 +42,54 @@ def secret_paths(person: Mapping[str, str]) -> list[Path]:
         *(folder / name for folder in hubs for name in _HUB),
         *(Path(person[name]).expanduser() for name in ("HF_TOKEN_PATH", *_NAMED) if person.get(name)),
     ]
+
+
+_CODE = frozenset({".py", ".ipynb", ".md", ".rst", ".c", ".cc", ".cpp", ".cu", ".h", ".hpp", ".js", ".ts", ".rs", ".go"})
+"""Files that name keys without holding one, as a rule."""
+_NOT_A_PROJECTS = frozenset({".git", "node_modules", "site-packages", "__pycache__"})
+_MOST_FILES = 2_000
+_LARGEST = 64_000
+_SECRET = re.compile(
+    rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----"
+    rb"|^[ \t]*(?:export[ \t]+)?[A-Za-z0-9_]*(?:KEY|TOKEN|SECRET|PASSWORD)[ \t]*=[ \t]*"
+    rb"['\"]?(?=[^\s'\"]*[0-9])[A-Za-z0-9_.+/=-]{16,}['\"]?[ \t]*\r?$",
+    re.MULTILINE,
+)
+
+
+def files_with_secrets(folder: Path, deep: bool) -> list[Path]:
+    """Regular files in a folder, and below it where `deep`, that hold a private key or a line KEY=secret. Of a large folder
+    the upper ones are looked at. No link is followed, and no Python environment or package looked into."""
+    found: list[Path] = []
+    left, folders = _MOST_FILES, [folder]
+    for place in folders:
+        try:
+            members = sorted(os.scandir(place), key=lambda each: each.name)
+        except OSError:
+            continue
+        if any(each.name in ("pyvenv.cfg", "conda-meta") for each in members):
+            continue
+        if deep:
+            folders += [Path(each) for each in members if _is_a_projects(each)]
+        files = [each for each in members if each.is_file(follow_symlinks=False) and Path(each).suffix not in _CODE][:left]
+        left -= len(files)
+        found += [Path(each) for each in files if _holds_a_secret(each)]
+    return found
+
+
+def _is_a_projects(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and entry.name not in _NOT_A_PROJECTS
+
+
+def _holds_a_secret(entry: os.DirEntry[str]) -> bool:
+    small = entry.stat(follow_symlinks=False).st_size <= _LARGEST
+    return small and _SECRET.search(read_bounded(Path(entry), _LARGEST)[0]) is not None
+
+
+def secrets_around(folders: Iterable[Path], shown: Iterable[str]) -> list[Path]:
+    """Files with secrets in an experiment's folder, the first of `folders`, and at the top of the others. What the contract
+    shows of the experiment is no secret."""
+    first, *others = folders
+    told = {first / name for name in shown}
+    found = [*files_with_secrets(first, True), *(path for folder in others for path in files_with_secrets(folder, False))]
+    return [path for path in dict.fromkeys(found) if told.isdisjoint([path, *path.parents])]

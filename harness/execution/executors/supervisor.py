@@ -47,6 +47,7 @@ _SHARE = 0.05
 """The part of the supervisor's time that a kind of look may take."""
 
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_SHARED_MEMORY = "/dev/shm holds half of this machine's memory (DataLoader workers and NCCL use it; fewer need less)"
 _SIGNALS = {int(number) for number in signal.Signals}
 _KERNEL_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the second is how a shell passes it on
 _OUT_OF_MEMORY = re.compile(
@@ -257,6 +258,8 @@ class Supervisor:
             return Broken("out_of_memory", f"{how}: {error}")
         if self.job.limits.disk is not None and (code == -signal.SIGXFSZ or os.strerror(errno.EFBIG) in error):
             return Broken("too_much_disk", f"a file would have become larger than {_size(self.job.limits.disk)}")
+        if code == -signal.SIGBUS:
+            return Broken("crashed", f"{how}: probably shared memory that is full; {_SHARED_MEMORY}")
         if -code in _FROM_OUTSIDE:
             return Broken("killed", f"ended from outside by {how}")
         return Broken("crashed", f"{how}: {error}" if error else f"{how}, no output")
