@@ -80,7 +80,7 @@ class MountPlan:
                     yield Mount("link", path, path.readlink())
             elif not path.exists():
                 continue
-            elif kind == "hidden" and around is not None and kinds[around] == "hidden":
+            elif kind == "hidden" and (around == TMP or (around is not None and kinds[around] == "hidden")):
                 continue  # it is not even there
             elif kind == "hidden":
                 yield Mount("empty", path, path) if path.is_dir() else Mount("unreadable", path, path)
