@@ -32,6 +32,7 @@ from .campaign.turn import AttemptFailure, Turn, turn_key
 from .execution.attempts import Attempts
 from .execution.executions import Executions
 from .execution.executors import find_executor
+from .execution.plots import Plots
 from .execution.rescoring import Rescoring
 from .report.recorder import Recorder
 from .trackers.tracking import Tracking
@@ -59,6 +60,7 @@ class Loop:
         executions = Executions(opened, find_executor(executor))
         self.recorder = Recorder(opened, executions)
         self.attempts = Attempts(opened, executions)
+        self.plots = Plots(opened, executions)
         self.rescoring = Rescoring(opened, executions)
         self.dialogue = Dialogue(opened)
         self.reviewer = Reviewer(opened)
@@ -90,6 +92,7 @@ class Loop:
         failure = self.attempts.baseline()
         if failure:
             raise BaselineFailed(f"the baseline {in_words(failure.status)}: {failure.why}\n{failure.output_tail}")
+        self.plots.draw(0)
         self.recorder.record_baseline()
         self.tracking.track()
 
@@ -109,6 +112,7 @@ class Loop:
             failure = self.attempts.pre_check(turn) or self.attempts.smoke_test(turn) or self.attempts.execute(turn)
             if failure is None:
                 self.attempts.execute_seeds_and_controls(turn)
+                self.plots.draw(run, turn.commit or turn.base)
                 break
         record = self.recorder.record(run)
         advice = self.reviewer.review(record)

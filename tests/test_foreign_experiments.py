@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import json
+import os
+import re
+import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,14 +17,22 @@ import pytest
 from click import unstyle
 
 from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.contract import Contract, load_contract
 from harness.campaign.errors import CannotGoOn
 from harness.campaign.idea import Idea
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
+from harness.cli.running import take_on
+from harness.execution import plots
 from harness.loop import Ending, go_on
 from harness.report.campaign_data import read_campaign_data
+from harness.report.html.report import render
 from harness.report.paper.writeup import compose
 from harness.report.terminal.record_page import record as page
+from harness.report.terminal.run_table import log
+from harness.report.terminal.status import read_status
+from harness.results.reading import read_results
+from harness.results.sanity import check_sanity
 
 Foreign = Callable[..., Campaign]
 
@@ -197,3 +210,196 @@ def test_a_standard_error_without_a_number_of_seeds_is_shown_and_never_used(fore
     assert (metric.values, metric.reported_error, metric.self_reported) == ([0.81234567], 0.25, False)
     first, baseline = campaign.record(1), campaign.record(0)
     assert "d.loss ± 0.25" in unstyle(page(first, baseline, campaign.facts()["contract"], 100))
+
+
+BROKEN = {
+    "'training_steps': 0": "training_steps is 0: nothing was trained",
+    "'l0': 0.0": "l0 is 0: no latent is ever active",
+    "'val_loss': None": "val_loss: null, not a number",
+    "'val_loss': float('nan')": "val_loss: NaN, not a number",
+    "'val_loss': float('inf')": "val_loss: infinite, not a number",
+}
+
+
+@pytest.mark.parametrize("number", BROKEN)
+def test_what_is_no_evidence_under_any_contract_is_invalid_without_one(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "final_info.json"
+    path.write_text(json.dumps({"d": {"means": {"acc": 0.5} | eval(f"{{{number}}}")}}))
+    (why,) = check_sanity(Contract(), "", read_results(tmp_path))
+    assert BROKEN[number] in why
+    path.write_text(json.dumps({"d": {"means": {"acc": 0.0, "epochs_to_99": None, "l0_ratio": 0, "step_time": 0}}}))
+    assert check_sanity(Contract(), "", read_results(tmp_path)) == []
+
+
+def test_without_a_contract_the_numbers_are_shown_everywhere_and_how_to_name_one_that_decides(
+    foreign: Foreign, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers = "'train_time': 3.5, 'val_loss': 1 - rate + 0.01234567, **dict.fromkeys('abcde', rate)"
+    campaign = foreign(
+        {"experiment.py": WRITES.format(place="out + '/final_info.json'").replace("'loss': 1 - rate + 0.01234567", numbers)}
+    )
+    assert take_on(campaign, Stop(), 120) == 0
+    printed = unstyle(capsys.readouterr().out)
+    name = 'metric = [{ name = "d.val_loss", better = "lower", primary = true }]'
+    assert "run 1: completed, inconclusive; d.val_loss 0.8123 (baseline 0.9123), d.a 0.2 (baseline 0.1)" in printed
+    data = read_campaign_data(campaign)
+    shown = {
+        "end of run": printed[printed.index("All runs are spent") :],
+        "log": unstyle(log(read_status(campaign), 120)),
+        "notes": campaign.notes.read_text(),
+        "paper": str(compose(data, "").sections),
+        "report": re.sub("<[^>]*>", "", html.unescape(render([data]))),
+    }
+    for place, text in shown.items():
+        flat = " ".join(text.split())
+        assert "0.8123" in flat and "0.9123" in flat and "contract names" not in flat, place
+        assert name in (text if place in ("end of run", "log") else flat) or place == "paper", place
+    assert name in str(compose(data, ""))
+    contract = Contract.model_validate(tomllib.loads(name))
+    assert contract.primary is not None and contract.primary.better == "lower"
+
+
+PLOT = """import json, os
+import matplotlib.pyplot as plt
+folders = sorted(name for name in os.listdir(".") if name.startswith("run") and os.path.isdir(name))
+losses = [json.load(open(os.path.join(name, "final_info.json")))["d"]["means"]["loss"] for name in folders]
+plt.plot(losses)
+plt.savefig(f"losses_of_{len(folders)}.png")
+"""
+
+
+def test_plot_py_is_run_after_each_completed_run_and_its_pictures_go_to_report_and_paper(foreign: Foreign) -> None:
+    campaign = foreign({"experiment.py": WRITES.format(place="out + '/final_info.json'"), "plot.py": PLOT})
+    ending, said = run(campaign)
+    assert ending.reason == "runs_spent", ending.message
+    for number, name in enumerate(("losses_of_1.png", "losses_of_2.png")):
+        assert [path.name for path in (campaign.run_folder(number) / "plotted").iterdir()] == [name], said
+    data = read_campaign_data(campaign)
+    assert "losses_of_2.png, drawn by plot.py" in str(compose(data, "").sections)
+    shown = render([data])
+    assert "losses_of_2.png" in shown and 'href="data:image/png;base64,' in shown
+
+
+@pytest.mark.parametrize(
+    "code", ["raise SystemExit('no data')", "import time\ntime.sleep(1000)", "pass", "open('a.png', 'w').write('no')"]
+)
+def test_a_plot_py_that_fails_costs_nothing(foreign: Foreign, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "TIME", 2.0)
+    campaign = foreign({"experiment.py": WRITES.format(place="out + '/final_info.json'"), "plot.py": code})
+    ending, said = run(campaign)
+    assert ending.reason == "runs_spent", ending.message
+    assert [record.status for record in campaign.read_records()] == ["completed", "completed"]
+    assert sum(text.startswith("plot.py drew nothing: ") for text in said) == 2
+    assert not list(campaign.root.glob("run_*/plotted/*"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_the_task_description_of_prompt_json_reaches_the_agent(foreign: Foreign, encoding: str) -> None:
+    campaign = foreign({"experiment.py": WRITES.format(place="out + '/final_info.json'")}, {})
+    folder = campaign.root.parents[1] / "theirs"
+    (folder / "prompt.json").write_text(json.dumps({"task_description": "Diffusion on räumliche data."}), encoding=encoding)
+    assert load_contract(folder).description == "Diffusion on räumliche data."
+    (folder / "prompt.json").write_text(json.dumps({"system": "You are.", "task_description": 3}))
+    assert load_contract(folder).description == ""
+
+
+# --- whole templates, doctor and run ---------------------------------------------------------------------------------------
+
+# As AI-Scientist's 2d_diffusion: four data sets with means alone, a pickle of everything, a module beside it.
+DIFFUSION = HEAD + (
+    "import pickle, random, time\n"
+    "from datasets_2d import points\n"
+    "infos, everything = {}, {}\n"
+    "for name in ['circle', 'dino', 'line', 'moons']:\n"
+    "    begun, cloud = time.time(), points(name)\n"
+    "    kl = sum(x * x + y * y for x, y in cloud) / len(cloud) * (1 - rate)\n"
+    "    infos[name] = {'means': {'training_time': time.time() - begun, 'eval_loss': kl / 3, 'kl_divergence': kl}}\n"
+    "    everything[name] = {'train_losses': [kl, kl / 2], 'images': cloud}\n"
+    "json.dump(infos, open(os.path.join(out, 'final_info.json'), 'w'))\n"
+    "pickle.dump(everything, open(os.path.join(out, 'all_results.pkl'), 'wb'))\n"
+)
+POINTS = (
+    "import random\n"
+    "def points(name):\n"
+    "    chance = random.Random(name)\n"
+    "    return [(chance.gauss(0, 1), chance.gauss(0, 1)) for _ in range(50)]\n"
+)
+# As nanoGPT_lite: its data lie two folders up, one data set, seeds of its own, lists and an odd JSON beside the results.
+GPT = HEAD + (
+    "text = open('../../data/shakespeare_char/input.txt').read()\n"
+    "runs = []\n"
+    "for own in range(2):\n"
+    "    loss = 1.5 - rate + len(set(text)) / 100 + own / 1000\n"
+    "    runs.append({'final_train_loss': loss, 'best_val_loss': loss + 0.1234567, 'total_train_time': 1.0 + own})\n"
+    "    json.dump([{'iter': 0, 'loss': loss}], open(os.path.join(out, f'shakespeare_char_{own}.json'), 'w'))\n"
+    "lists = {key: [each[key] for each in runs] for key in runs[0]}\n"
+    "means = {f'{key}_mean': sum(values) / 2 for key, values in lists.items()}\n"
+    "errors = {f'{key}_stderr': (values[1] - values[0]) / 2 for key, values in lists.items()}\n"
+    "infos = {'shakespeare_char': {'means': means, 'stderrs': errors, 'final_info_dict': lists}}\n"
+    "json.dump(infos, open(os.path.join(out, 'final_info.json'), 'w'))\n"
+)
+V1_IDEA = {"Name": "adaptive", "Title": "Adaptive rates", "Experiment": "Raise the rate.", "Novelty": "8/10", "novel": True}
+V2_IDEA = {
+    "Name": "adaptive",
+    "Title": "Adaptive rates",
+    "Short Hypothesis": "A larger rate lowers the loss.",
+    "Related Work": "Many.",
+    "Experiments": [{"Step": "Raise the rate.", "Metrics": ["loss"]}, "Compare."],
+    "Risk Factors and Limitations": ["None."],
+}
+PROMPT = {"system": "You are ambitious.", "task_description": "You are given a small experiment to improve."}
+TEMPLATES: dict[str, tuple[dict[str, str], str]] = {
+    "grokking": ({"experiment.py": IGNORES}, "x_div_y.final_val_acc_mean"),
+    "2d_diffusion": (
+        {
+            "experiment.py": DIFFUSION,
+            "datasets_2d.py": POINTS,
+            "plot.py": PLOT.replace('["d"]["means"]["loss"]', '["dino"]["means"]["eval_loss"]'),
+        },
+        "moons.kl_divergence",
+    ),
+    "nanoGPT_lite": ({"experiment.py": GPT}, "shakespeare_char.best_val_loss_mean"),
+}
+
+
+def baseline_name(name: str) -> str:
+    """The data set that is named first."""
+    return {"grokking": "x_div_y", "2d_diffusion": "circle", "nanoGPT_lite": "shakespeare_char"}[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "ideas"),
+    [
+        ("grokking", [V1_IDEA, {**V1_IDEA, "Name": "b"}, {**V1_IDEA, "Name": "b", "Title": "Other"}]),
+        ("2d_diffusion", [V2_IDEA, {}]),
+        ("nanoGPT_lite", [V1_IDEA, "no idea"]),
+    ],
+)
+def test_a_template_goes_through_doctor_and_run_as_it_is(tmp_path: Path, name: str, ideas: list[Any]) -> None:
+    files, metric = TEMPLATES[name]
+    folder = tmp_path / "scientist" / "templates" / name
+    data = tmp_path / "scientist" / "data" / "shakespeare_char" / "input.txt"
+    others = {"prompt.json": json.dumps(PROMPT), "seed_ideas.json": json.dumps(ideas)}
+    for path, content in {**{folder / key: text for key, text in (files | others).items()}, data: "to be or not"}.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps(FASTER))
+
+    def harness(*arguments: str) -> str:
+        command = [str(Path(sys.executable).with_name("harness")), *arguments]
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    checks = harness("doctor")
+    assert "fail" not in checks.lower().split(), checks
+    options = ["--agent", "tests.scripted:ScriptedAgent", "--session", str(script), "--out", str(tmp_path / "runs")]
+    printed = harness("run", "seed_ideas.json", "--idea", "adaptive", "--max-runs", "1", *options)
+    campaign = Campaign(tmp_path / "runs" / "adaptive")
+    baseline, first = campaign.read_records()
+    assert first.status == "completed" and first.metrics[metric].value != baseline.metrics[metric].value, printed
+    assert "small experiment to improve" in (campaign.attempt_folder(1, 1) / "brief.md").read_text()
+    assert first.seed_count == {"grokking": 3, "2d_diffusion": 1, "nanoGPT_lite": 2}[name]
+    assert f'\n  metric = [{{ name = "{baseline_name(name)}.' in printed

@@ -212,7 +212,7 @@ def test_a_primary_metric_that_one_side_lacks_is_said(tmp_path):
 
 def test_a_contract_that_decides_nothing_is_said(tmp_path):
     found = verdict(results(tmp_path / "1", mse=2.0), record(results(tmp_path / "0")), by=Contract())
-    assert found.why == "the contract names no primary metric"
+    assert found.why == "no primary metric is named"
 
 
 def test_an_unknown_scale_is_said(tmp_path):

@@ -349,7 +349,7 @@ def test_a_campaign_without_a_primary_metric_has_a_write_up(tmp_path: Path) -> N
     campaign.options_file.write_text(json.dumps(facts))
     fill(campaign, 2)
     said = " ".join(sentences(written(campaign)))
-    assert "no hypothesis could be tested" in said and "names no primary metric" in said
+    assert "no hypothesis could be tested" in said and "No primary metric is named" in said
 
 
 # --- every character in every format ----------------------------------------------------------------------------------

@@ -26,7 +26,9 @@ from .schema import SCHEMA
 
 NOTES = "notes.txt"
 ATTEMPTS = "attempts"
-RESERVED = frozenset({RECORD_FILE, ATTEMPTS, "seeds", "controls", "frontier"})
+PLOTTED = "plotted"
+"""In a run's folder: what the experiment's plot.py drew."""
+RESERVED = frozenset({RECORD_FILE, ATTEMPTS, "seeds", "controls", "frontier", PLOTTED})
 """Names in a run's folder that belong to the harness."""
 
 

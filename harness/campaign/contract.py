@@ -6,6 +6,7 @@ judged.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -21,9 +22,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 from .errors import InputError
 from .experiment_folder import top_level
 from .files import read_text
+from .text import clip
 
 CONTRACT_FILE = "experiment.toml"
 ENTRY = "experiment.py"
+PROMPT_FILE = "prompt.json"
+"""In it AI-Scientist's templates say what their experiment is."""
+MAX_DESCRIPTION = 4_000  # characters of that
 
 Setting = str | int | float | bool | None
 
@@ -410,6 +415,8 @@ def load_contract(folder: Path, out: Path | None = None, toml: Path | None = Non
             raise InputError(f"{path}: nested too deep to be a contract.") from error
         except ValidationError as error:
             raise InputError(f"{path}: {_explain(error)}") from error
+    if not contract.description:
+        contract = contract.model_copy(update={"description": _task_description(folder / PROMPT_FILE)})
     there = [name for name in contract.editable if (folder / name).exists()]
     # The agent may be meant to make one; what is executed has to be there.
     missing = [name for name in contract.editable if name not in there and (not there or name in contract.command)]
@@ -429,6 +436,15 @@ def load_contract(folder: Path, out: Path | None = None, toml: Path | None = Non
                 f"outside it, or name the files that the experiment needs in {CONTRACT_FILE}."
             )
     return contract
+
+
+def _task_description(path: Path) -> str:
+    """What AI-Scientist's templates say of their experiment; empty where they do not, or not so that it can be read."""
+    try:
+        found = json.loads(read_text(path))["task_description"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return clip(found.strip(), MAX_DESCRIPTION) if isinstance(found, str) else ""
 
 
 def _check_text(path: Path) -> None:

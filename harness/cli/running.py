@@ -24,7 +24,7 @@ from ..campaign.paths import near
 from ..campaign.stop import Stop
 from ..campaign.text import clean
 from ..loop import go_on
-from ..report.terminal.run_table import run_table
+from ..report.terminal.run_table import naming, run_table
 from ..report.terminal.status import Primary, Row, primary_metric, read_status, rows
 from ..report.terminal.status_page import next_lines, next_steps, typed
 from ..trackers.tracking import find_tracker
@@ -244,6 +244,7 @@ def _say_ending(layout: Layout, message: str, width: int) -> None:
     lines = ["", clean(message)]
     if runs:
         lines += ["", *run_table(runs, status.primary, width)]
+        lines += naming(runs, width) if status.primary is None else []
     lines += ["", f"campaign  {near(layout.root)}", "next"]
     lines += [f"  {each}" for each in next_lines(next_steps(status, name), width - 2)]
     click.echo("\n".join(lines))

@@ -184,6 +184,40 @@ class Executions(CampaignPart):
             raise Interrupted("stopped")
         return outcome
 
+    def execute_beside(
+        self, step: str, commit: str, command: Sequence[str], results: Mapping[str, Mapping[str, Path]], time: float
+    ) -> tuple[Outcome, Path]:
+        """Execute a Python `command` of `commit` as `step`, within `time` seconds, in a working copy that has `results` of
+        runs too, folders with files. How it ended, and the working copy. Raises Interrupted."""
+        place = self._campaign.execution(step)
+        job = self._job(place, 0, Variant(self._campaign.contract.seed))
+        job = replace(
+            job,
+            command=(self.python, *command),
+            environment=job.environment | {"MPLBACKEND": "Agg"},
+            limits=replace(job.limits, time=time, silence=None),
+            abort=(),
+            training_log=None,
+        )
+
+        def begin() -> Execution:
+            self.forget(step)
+            working_copy.make(place / "copy", self._campaign, self._repository, commit)
+            for name, files in results.items():
+                for path, source in files.items():
+                    (job.folder / name / path).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source, job.folder / name / path)
+            job.out_dir.mkdir(exist_ok=True)
+            make_home(job.scratch / "home")
+            return self._executor.submit(job, place / "job")
+
+        outcome = RepeatedExecution(self._executor, place / "job", begin).wait(self._view.tick, lambda: self._stop.at_once)
+        if outcome.ended == "stopped":
+            self.forget(step)
+            raise Interrupted("stopped")
+        make_writable(place)
+        return without_local_paths(outcome, place / "job" / outcome.log, job), job.folder
+
     @property
     def _makes_out_dir(self) -> Path:
         """Is there where the experiment makes its out_dir itself and takes none that is there (`os.makedirs(out_dir)`)."""

@@ -19,6 +19,7 @@ from ..campaign.errors import CannotGoOn
 from ..campaign.files import read_bounded
 from ..campaign.journal import Event, read_events
 from ..campaign.layout import Layout, read_json
+from ..campaign.metric_names import telling
 from ..campaign.protocols import EVAL_FOLDER, Curve
 from ..campaign.record import AttemptRecord, Record
 from ..campaign.repository import Repository
@@ -156,11 +157,16 @@ class CampaignData:
     @property
     def context(self) -> list[Metric]:
         """What the primary metric is shown against: of the contract's others the first with a direction, and the first
-        without one. The order of the contract is the order of importance."""
+        without one. The order of the contract is the order of importance. Where none is primary, what is shown instead."""
+        if self.primary is None:
+            return [self._metric(name) for name in telling([run.record.metrics for run in self.runs])]
         others = [m for m in self.contract.metric if not m.primary and self._has(m.name)]
         directed = [metric for metric in others if metric.better is not None]
         neutral = [metric for metric in others if metric.better is None]
         return [*neutral[:1], *directed[:1]]
+
+    def _metric(self, name: str) -> Metric:
+        return next((metric for metric in self.contract.metric if metric.name == name), Metric(name=name))
 
     def _has(self, metric: str) -> bool:
         return sum(run.value(metric) is not None for run in self.runs) >= 2

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..campaign.contract import Contract
+from ..campaign.metric_names import how_to_name, telling
 from ..campaign.record import Record
 from ..campaign.text import duration, in_words
 from ..statistics.judge import Judge
@@ -25,7 +26,8 @@ def supported(contract: Contract, judge: Judge, runs: Sequence[Record]) -> str:
     """Whether the idea was supported, and on which evidence."""
     primary = contract.primary
     if primary is None:
-        return "Inconclusive: the contract names no primary metric."
+        names = telling([run.metrics for run in runs if run.metrics])
+        return " ".join(filter(None, ["Inconclusive: no primary metric is named.", how_to_name(names)]))
     found = judge.conclude()
     verdicts = {f"run_{record.run}": record.verdict for record in runs}
     better = [each for each in found if each.better]
@@ -72,6 +74,8 @@ def learnt(runs: Sequence[Record]) -> str:
 
 def _first(contract: Contract, runs: Sequence[Record]) -> str:
     """Where a person should look first: what was found, what it cost elsewhere, what looks broken."""
+    if contract.primary is None:
+        return ""
     order = ("improved", "trade_off", "inconclusive", "worse", "invalid", "no_effect", "not_comparable", "failed")
     chosen = [record for kind in order for record in runs if record.verdict.kind == kind][:3]
     names = ", ".join(f"run {record.run} ({in_words(record.verdict.kind)})" for record in chosen)

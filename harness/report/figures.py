@@ -10,17 +10,21 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import matplotlib
+import matplotlib.image
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from PIL import Image
 
+from ..campaign.campaign import PLOTTED
 from ..campaign.contract import Metric
 from ..campaign.numbers import number, titled
 from ..campaign.protocols import Curve
@@ -72,6 +76,7 @@ _SAME = 0.1
 """Context metrics (L0) that lie so near to each other count as the same, and the axis shows them so."""
 _MOST_IN_ALT = 15
 _MOST_CURVES = 2
+_MOST_PLOTTED = 6
 _LONGEST_LABEL = 40
 _LONGEST_ERROR = 200
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -130,7 +135,32 @@ def plots(campaign: CampaignData) -> list[Plot]:
         for number, key in enumerate(_worth_drawing(campaign)):
             title = f"{clip(line(key), _LONGEST_LABEL)} while training"
             found.append(_tried(f"training-{number}", title, partial(_training, campaign, key)))
+        found += [_tried(f"plotted-{number}", *each) for number, each in enumerate(_plotted(campaign))]
     return found
+
+
+def _plotted(campaign: CampaignData) -> Iterator[tuple[str, Callable[[], Drawing]]]:
+    """What the experiment's own plot.py drew after the last run for which it drew anything: title, and how it is shown."""
+    folders = [campaign.status.folder / f"run_{run.record.run}" / PLOTTED for run in campaign.runs]
+    last = next((folder for folder in reversed(folders) if folder.is_dir()), None)
+    for path in sorted(last.glob("*.png"))[:_MOST_PLOTTED] if last else ():
+        yield f"{clip(line(path.name), _LONGEST_LABEL)}, drawn by plot.py", partial(_picture, path)
+
+
+def _picture(path: Path) -> Drawing:
+    """A picture that a program of the experiment drew, as it is but for its size."""
+    try:
+        pixels = matplotlib.image.imread(path)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path.name}: {error}") from error
+    height, width = pixels.shape[:2]
+    figure = Figure(figsize=(SIZE[0], max(0.5, min(2 * SIZE[0], SIZE[0] * height / width))))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.imshow(pixels, aspect="auto")
+    run = path.parent.parent.name.replace("_", " ")
+    caption = f"Drawn by the experiment’s own code after {run}; not checked by the harness."
+    return figure, caption, caption
 
 
 def _tried(name: str, title: str, draw: Callable[[], Drawing]) -> Plot:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ..agents.brief import idea_in_words
 from ..campaign.contract import Contract
 from ..campaign.idea import Idea
+from ..campaign.metric_names import telling
 from ..campaign.numbers import aligned, number, row, setting
 from ..campaign.record import MetricRecord, Record
 from ..campaign.text import WIDTH, duration, in_words, template
@@ -113,21 +114,21 @@ def _usage(usage: Usage) -> str:
 
 def _overview(contract: Contract, records: Sequence[Record]) -> str:
     primary = contract.primary
-    name = primary.name if primary else ""
-    values = [record.metrics.get(name) for record in records]
-    shown = row([value.value if value else None for value in values], 5)
+    names = [primary.name] if primary else telling([record.metrics for record in records])
+    found = [[record.metrics.get(name) for record in records] for name in names]
+    columns = [row([value.value if value else None for value in values], 5) for values in found]
     rows = [
         [
             f"{record.run}",
             record.status,
             in_words(record.verdict.kind),
             f"{record.parent}" if record.parent is not None else "-",
-            value,
+            *(column[place] for column in columns),
             record.commit[:10] or "-",
         ]
-        for record, value in zip(records, shown, strict=True)
+        for place, record in enumerate(records)
     ]
-    return aligned(["run", "status", "verdict", "from run", name or "no primary metric", "code"], rows, "    ")
+    return aligned(["run", "status", "verdict", "from run", *(names or ["no number"]), "code"], rows, "    ")
 
 
 def _metrics(contract: Contract, record: Record) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.budget import spent
+from ..campaign.contract import CONTRACT_FILE
 from ..campaign.errors import BaselineFailed
 from ..campaign.files import files_below, read_text, write_atomically
 from ..campaign.journal import BEGUN_ANEW, CLOSE
@@ -59,8 +60,12 @@ class Recorder(CampaignPart):
 
         self._journal.once("start", effect)
         self._journal.once("environment", self._executions.describe_environment)
-        for sentence in self._campaign.contract.not_judged:
-            self._view.say(f"the contract has {sentence}")
+        missing = self._campaign.contract.not_judged
+        if not (self._campaign.root / CONTRACT_FILE).exists():
+            self._view.say(f"without {CONTRACT_FILE}: {'; '.join(missing)}")
+        else:
+            for sentence in missing:
+                self._view.say(f"the contract has {sentence}")
 
     def has(self, run: int) -> bool:
         """Whether `run` is recorded."""

@@ -55,7 +55,7 @@ def summarize(campaign: CampaignData, estimates: Estimates) -> Summary:
     on_idea, *others = _concluded(campaign, estimates.judge)
     facts = (on_idea, *target_in_words(campaign), *others)
     if primary is None:
-        return Summary("No run can be called better: the contract names no primary metric.", "plain", facts)
+        return Summary("No run can be called better: no primary metric is named.", "plain", facts)
     if best is None:
         return Summary("No run is evidence.", "bad", facts)
     name, run, kind = line(primary.name), best.record.run, best.record.verdict.kind

@@ -30,7 +30,8 @@ def inline_svg(svg: str, prefix: str, alt: str, palette: Mapping[str, str]) -> M
         if (identity := element.attrib.pop("id", None)) in used:
             element.set("id", f"{prefix}-{identity}")
         if target := element.attrib.pop(_HREF, None):
-            element.set("href", f"#{prefix}-{target.removeprefix('#')}")
+            is_picture = target.startswith("data:image/png;base64,")
+            element.set("href", target if is_picture else f"#{prefix}-{target.removeprefix('#')}")
         if clipped := element.get("clip-path"):
             element.set("clip-path", clipped.replace("#", f"#{prefix}-"))
         for name in ("d", "x", "y", "transform", "width", "height"):

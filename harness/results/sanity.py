@@ -8,15 +8,22 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 from ..campaign.contract import Contract, Metric, SanityRule, Setting
+from ..campaign.metric_names import words_of
 from ..campaign.numbers import number, setting
 from ..campaign.protocols import FINAL_INFO
 from .reading import Results
 from .result_files import MAX_NAMED, WANTED
 
+_ZERO = {
+    **dict.fromkeys(("steps", "training_steps", "train_steps", "num_steps", "steps_done", "epochs"), "nothing was trained"),
+    "l0": "no latent is ever active",
+}
+_NO_NUMBER = re.compile("null|NaN|infinite").match
 _BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "above": (operator.gt, "not above"),
     "below": (operator.lt, "not below"),
@@ -45,7 +52,18 @@ def check_sanity(contract: Contract, profile: str, results: Results) -> list[str
     problems += [f"{name} is missing: no result file has it" for name in missing if results.metrics]
     if missing and results.metrics:
         problems[-1] += _there(missing[-1], results)
-    return problems + broken_rules(contract, results.numbers, results.settings)
+    problems += broken_rules(contract, results.numbers, results.settings)
+    if not contract.sanity and results.metrics:
+        problems += [each for each in _broken_anyway(results) if each not in problems]
+    return problems
+
+
+def _broken_anyway(results: Results) -> list[str]:
+    """What no contract needs to say: where nothing was trained, or the loss is no number, numbers are no evidence."""
+    values: dict[str, Setting] = {**results.settings, **results.numbers}
+    zero = {name: _ZERO.get(name.rpartition(".")[2].lower()) for name, value in values.items() if value == 0}
+    problems = [f"{name} is 0: {why}" for name, why in zero.items() if why and values[name] is not False]
+    return problems + [str(each) for each in results.findings if "loss" in words_of(each.name) and _NO_NUMBER(each.problem)]
 
 
 def no_number(results: Results) -> str:

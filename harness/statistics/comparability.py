@@ -6,11 +6,11 @@ Whether a run is better than another rests on noise, and is the ledger's to say 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 
 from ..campaign.contract import Contract, Setting
+from ..campaign.metric_names import is_cost
 from ..campaign.numbers import setting
 from ..campaign.record import MetricRecord, Record, SettingRecord, VerdictRecord
 from ..results.reading import Results
@@ -19,14 +19,6 @@ from ..results.sanity import check_sanity
 ENOUGH_DIGITS = 9
 """Significant digits in which two runs must agree, over all metrics, to count as the same: three numbers of three digits.
 Whole numbers (counts, an L0 that is fixed) agree without meaning it and add none."""
-
-_COST = frozenset(
-    [
-        *("time", "timestamp", "seconds", "second", "secs", "sec", "ms", "minutes", "hours", "duration", "elapsed"),
-        *("latency", "throughput", "speed", "speedup", "overhead", "cost"),
-        *("memory", "mem", "vram", "ram", "bytes", "mb", "mib", "gb", "gib"),
-    ]
-)
 
 
 def screen(
@@ -104,7 +96,7 @@ def compare_settings(results: Results, baseline: Record | None) -> dict[str, Set
 def seed_changes_nothing(by_seed: Sequence[Results]) -> bool:
     """Whether all executions of one code gave the same numbers, cost aside, and are enough of them to rule out chance."""
     first, *others = by_seed
-    shared = [name for name in first.metrics if not _is_cost(name) and all(name in other.metrics for other in others)]
+    shared = [name for name in first.metrics if not is_cost(name) and all(name in other.metrics for other in others)]
     if any(first.metrics[name].value != other.metrics[name].value for name in shared for other in others):
         return False
     return sum(_digits(first.metrics[name].value) for name in shared) * len(others) >= ENOUGH_DIGITS
@@ -120,18 +112,13 @@ def _same_numbers(contract: Contract, results: Results, other: Record, seed: int
     # With another seed the numbers differ even where the change does nothing.
     if None not in (known, seed) and known != seed:
         return False
-    shared = [name for name in results.metrics if name in other.metrics and not _is_cost(name)]
-    judged = {metric.name for metric in contract.metric if metric.better is not None and not _is_cost(metric.name)}
+    shared = [name for name in results.metrics if name in other.metrics and not is_cost(name)]
+    judged = {metric.name for metric in contract.metric if metric.better is not None and not is_cost(metric.name)}
     if judged and judged.isdisjoint(shared):
         return False  # what an SAE has no part in, such as the language model's own loss, is always the same
     if any(results.metrics[name].value != _first(other.metrics[name]) for name in shared):
         return False
     return sum(_digits(results.metrics[name].value) for name in shared) >= ENOUGH_DIGITS
-
-
-def _is_cost(name: str) -> bool:
-    """Time, memory and money, which differ between two executions of the same code."""
-    return not _COST.isdisjoint(re.split(r"[^a-z]+", name.rpartition(".")[2].lower()))
 
 
 def _digits(value: float) -> int:

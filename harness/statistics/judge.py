@@ -63,7 +63,7 @@ class Judge:
             return pair
         primary, values = self._contract.primary, self._values(measured)
         if primary is None or self._ledger is None:
-            return VerdictRecord(kind="inconclusive", why="the contract names no primary metric")
+            return VerdictRecord(kind="inconclusive", why="no primary metric is named")
         if values is None:
             without = "this run" if primary.name in self._records[0].metrics else name_of(self._records[0])
             return VerdictRecord(kind="inconclusive", why=f"{without} has no {primary.title}")

@@ -33,7 +33,7 @@ def idea(campaign: CampaignData) -> Section:
     blocks: list[Block] = []
     primary = campaign.primary
     if primary is None:
-        blocks.append(Paragraph("The contract names no primary metric, so no hypothesis could be tested."))
+        blocks.append(Paragraph("No primary metric is named, so no hypothesis could be tested."))
     else:
         target = f" The target is a value {_side(primary)} {number(primary.target)}." if primary.target is not None else ""
         blocks.append(

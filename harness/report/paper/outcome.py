@@ -114,6 +114,8 @@ def _mean_of(reference: Reference, metric: Metric) -> str:
 
 def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
     primary = campaign.primary
+    if primary is None:
+        yield from _without_primary(campaign, estimates)
     if primary is None or not campaign.runs:
         return
     tested = any(run.record.verdict.against_baseline for run in campaign.runs)
@@ -144,6 +146,22 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
             "all planned runs. The verdict is against the run in the column From."
         )
     yield Table(caption, tuple(columns), tuple(rows))
+
+
+def _without_primary(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
+    """The metrics of all runs that are shown where none decides."""
+    names = [metric.name for metric in campaign.context]
+    if names:
+        columns = (Column("Run"), Column("From", "numbers"), *(Column(_short(name), "numbers") for name in names))
+        rows = [
+            (
+                _name(run),
+                NONE if run.record.parent is None else str(run.record.parent),
+                *(estimates.mean(run, name) for name in names),
+            )
+            for run in campaign.runs
+        ]
+        yield Table(f"All runs; no metric is named to decide. {_PLUS_MINUS}", columns, tuple(rows))
 
 
 def _beside_baseline(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:

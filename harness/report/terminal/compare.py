@@ -176,7 +176,7 @@ def _metric(sides: Sequence[Side], wanted: str | None) -> str:
     known = dict.fromkeys(name for side in sides for record in side.records for name in record["metrics"])
     listed = f"There is: {', '.join(map(line, known)) or 'none'}."
     if metric is None:
-        raise InputError(f"{sides[0].name}: its contract names no primary metric; choose one with --metric. {listed}")
+        raise InputError(f"{sides[0].name}: no primary metric is named; choose one with --metric. {listed}")
     if metric not in known:
         raise InputError(f"--metric {metric}: no run has it. {listed}")
     return metric

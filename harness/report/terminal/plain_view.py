@@ -9,6 +9,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from ...campaign.metric_names import telling
 from ...campaign.numbers import number
 from ...campaign.record import Record
 from ...campaign.text import clean, duration, in_words, line
@@ -73,6 +74,13 @@ class PlainView:
         if self._primary is not None and done.value is not None:
             metric = f"; {self._primary.name} {number(done.value)}"
             metric += f" (baseline {number(done.baseline)})" if done.baseline is not None else ""
+        elif self._primary is None:
+            known = {name: each for name, each in record.metrics.items() if record.run == 0 or each.baseline is not None}
+            shown = [
+                f"{name} {number(known[name].value)}" + (f" (baseline {number(known[name].baseline)})" if record.run else "")
+                for name in telling([known])
+            ]
+            metric = f"; {', '.join(shown)}" if shown else ""
         verdict = in_words(done.verdict)
         self._line(
             f"run {record.run}: {record.status}, {verdict}{metric}"

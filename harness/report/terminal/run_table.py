@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from ...campaign.metric_names import how_to_name
+from ...campaign.numbers import row as numbers_of
 from ...campaign.numbers import titled
-from ...campaign.text import duration, in_words
+from ...campaign.text import duration, in_words, line
 from .columns import Cell, Column, table, wrap
 from .difference import beyond, set_with_errors, with_words
 from .status import CampaignStatus, Primary, Row
@@ -46,10 +48,12 @@ def outcome(row: Row) -> str:
 def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[str]:
     """A header and a line for each run, and for each attempt that was none. A line is no wider than `width`."""
     rows = [row for row in rows if row.attempt is None or row.status != "completed"]
+    others = list(dict.fromkeys(name for row in rows for name in row.metrics))
     columns = [
         Column("run", "run"),
         Column("outcome", "verdict"),
         Column("value", titled(primary.name[:_LONGEST_TITLE], primary.unit) if primary else "", right=True),
+        *(Column(name, _end_of(name), right=True, drop=10 + place) for place, name in enumerate(others)),
         Column("difference", "difference", right=True, drop=1),
         Column("seeds", "seeds", right=True, drop=5),
         Column("tokens", "tokens", right=True, drop=6),
@@ -61,14 +65,16 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
     differences = set_with_errors([row.difference for row in rows], [row.difference_error for row in rows], signs=True)
     description = [decided(row, primary) for row in rows]
     differences = with_words(differences, description)
+    numbers = {name: numbers_of([row.metrics.get(name) for row in rows]) for name in others}
     cells = []
-    for row, value, difference, word in zip(rows, values, differences, description, strict=True):
+    for place, (row, value, difference, word) in enumerate(zip(rows, values, differences, description, strict=True)):
         name, colour = outcome(row), {"better": "green", "worse": "red"}.get(word)
         cells.append(
             {
                 "run": Cell(str(row.run) if row.attempt is None else f"{row.run}.{row.attempt}"),
                 "outcome": Cell(in_words(name), COLOURS.get(name, OTHER), dim=row.attempt is not None),
                 "value": Cell(value),
+                **{other: Cell(texts[place]) for other, texts in numbers.items()},
                 "difference": Cell(difference, colour),
                 "seeds": Cell(str(row.seeds) if row.seeds else ""),
                 "tokens": Cell(tokens(row.usage.sent + row.usage.received)),
@@ -78,6 +84,17 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
             }
         )
     return table(columns, cells, width)
+
+
+def naming(rows: Sequence[Row], width: int) -> list[str]:
+    """How a metric is named that decides, where none does; what is to be written stands on a line of its own."""
+    before, colon, toml = how_to_name(name for row in rows for name in row.metrics).partition("for example: ")
+    return ["", *wrap(before + colon.rstrip(), width, "", ""), f"  {toml.removesuffix('.')}"] if toml else []
+
+
+def _end_of(name: str) -> str:
+    """The end of a long name, which tells more than its beginning."""
+    return line(name) if len(name) <= _LONGEST_TITLE else f"…{line(name)[1 - _LONGEST_TITLE :]}"
 
 
 def decided(row: Row, primary: Primary | None) -> str:
@@ -103,7 +120,9 @@ def log(status: CampaignStatus, width: int) -> str:
         return f"{status.name}: no run yet."
     lines = run_table(status.rows, status.primary, width)
     primary = status.primary
-    if primary is not None:
+    if primary is None:
+        lines += naming(status.rows, width)
+    else:
         said = f"{titled(primary.name, primary.unit)}: {primary.better} is better."
         if any(row.error is not None for row in status.rows):
             said += " ± is one standard error, over seeds."

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from ...campaign.budget import spent
 from ...campaign.journal import Event, read_events
 from ...campaign.layout import Layout, read_json
+from ...campaign.metric_names import telling
 from ...campaign.schema import SCHEMA
 from ...campaign.text import in_words, line
 from ...campaign.usage import Usage
@@ -31,6 +32,7 @@ PHASES = {
     "pre_check": "pre-check",
     "smoke_test": "smoke test",
     "execute": "execution",
+    "plot": "plot.py",
     "record": "record",
     "review": "review",
 }
@@ -80,6 +82,8 @@ class Row:
     reference: str = ""
     parent: int | None = None
     commit: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Where no metric is primary, those that are shown instead."""
 
 
 @dataclass(frozen=True)
@@ -232,8 +236,8 @@ def primary_metric(facts: Mapping[str, Any]) -> Primary | None:
     return None
 
 
-def row(record: Mapping[str, Any], primary: Primary | None) -> Row:
-    """A record as a row."""
+def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str] = ()) -> Row:
+    """A record as a row; `shown` are metrics in place of a primary one."""
     metric = record["metrics"].get(primary.name) if primary else None
     review = record["review"]
     usage = _usage(record["usage"]) + (_usage(review["usage"]) if review else Usage())
@@ -262,6 +266,7 @@ def row(record: Mapping[str, Any], primary: Primary | None) -> Row:
         reference=compared.get("reference", ""),
         parent=record["parent"],
         commit=record["commit"],
+        metrics={name: record["metrics"][name]["value"] for name in shown if name in record["metrics"]},
         usage=usage,
         seconds=record["seconds"] + usage.seconds,
         description="the untouched experiment" if record["verdict"]["kind"] == "baseline" else record["hypothesis"],
@@ -276,6 +281,7 @@ def values_of(metric: Mapping[str, Any]) -> list[float]:
 def rows(records: Sequence[Mapping[str, Any]], events: Sequence[Event], primary: Primary | None) -> tuple[Row, ...]:
     """All runs and attempts in order, with those of the run in hand, which has no record yet."""
     found: list[Row] = []
+    shown = telling([record["metrics"] for record in records]) if primary is None else []
     for record in records:
         found += [
             Row(
@@ -288,7 +294,7 @@ def rows(records: Sequence[Mapping[str, Any]], events: Sequence[Event], primary:
             )
             for attempt in record["attempts"]
         ]
-        found.append(row(record, primary))
+        found.append(row(record, primary, shown))
     return (*found, *_in_hand(len(records), events))
 
 

@@ -1,0 +1,52 @@
+"""Names of metrics: which are costs, which say most where no contract names any, and how one is named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+MOST = 5
+"""Metrics that are shown where none is primary."""
+
+_COST = frozenset(
+    [
+        *("time", "timestamp", "seconds", "second", "secs", "sec", "ms", "minutes", "hours", "duration", "elapsed"),
+        *("latency", "throughput", "speed", "speedup", "overhead", "cost"),
+        *("memory", "mem", "vram", "ram", "bytes", "mb", "mib", "gb", "gib"),
+    ]
+)
+_FALLS = frozenset("loss losses err error errors nll kl divergence perplexity ppl mse rmse mae fid bpc bpb regret".split())  # noqa: SIM905
+
+
+def words_of(name: str) -> list[str]:
+    """The words of the last part of a name: `["val", "loss", "mean"]` of `text8.val_loss_mean`."""
+    return re.split(r"[^a-z0-9]+", name.rpartition(".")[2].lower())
+
+
+def is_cost(name: str) -> bool:
+    """Time, memory and money, which differ between two executions of the same code."""
+    return not _COST.isdisjoint(words_of(name))
+
+
+def telling(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of the metrics of these runs, the baseline's first, the first five that the baseline and another run both have, costs
+    last."""
+    if not runs:
+        return []
+    baseline, *others = runs
+    shared = [name for name in baseline if name and (not any(others) or any(name in other for other in others))]
+    return sorted(shared, key=is_cost)[:MOST]
+
+
+def how_to_name(names: Iterable[str]) -> str:
+    """What to write so that runs are judged by one of these metrics."""
+    known = list(names)
+    if not known:
+        return ""
+    name = known[0]
+    better = "higher" if _FALLS.isdisjoint(words_of(name)) else "lower"
+    return (
+        f'To have runs judged, name the metric that decides in experiment.toml, for example: metric = [{{ name = "{name}", '
+        f'better = "{better}", primary = true }}].'
+    )

@@ -1,0 +1,83 @@
+"""`plot.py`, as AI-Scientist has it: executed after each run in a folder that holds the results of all runs so far.
+
+What it draws is kept beside the run's results. It is executed like a run and decides nothing: a failure is a remark.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..campaign.campaign import PLOTTED, RESERVED
+from ..campaign.files import files_below, remove
+from ..campaign.open_campaign import CampaignPart, OpenCampaign
+from .executions import Executions
+from .scoring import is_real
+
+PLOT = "plot.py"
+TIME = 120.0
+"""Seconds."""
+MAX_PICTURES = 12
+MAX_PICTURE = 2_000_000  # bytes
+MAX_RESULT = 50_000_000  # bytes of one file of a run's results; larger ones are checkpoints
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Plots(CampaignPart):
+    """Executes `plot.py` where the experiment has one."""
+
+    def __init__(self, opened: OpenCampaign, executions: Executions) -> None:
+        super().__init__(opened)
+        self._executions = executions
+
+    def draw(self, run: int, commit: str = "") -> None:
+        """Execute that of `commit`, of whose code `run` is (the baseline's: the first), and keep what it draws."""
+        commit = commit or self._opened.first_commit
+        if not self._repository.blobs(commit, [PLOT]):
+            return
+        step = f"run_{run}/plot"
+        result = self._journal.once(step, lambda: self._drawn(step, run, commit))
+        self._executions.forget(step)
+        if result["why"]:
+            self._view.say(f"{PLOT} drew nothing: {result['why']}")
+
+    def _drawn(self, step: str, run: int, commit: str) -> dict[str, Any]:
+        recorded = [record.run for record in self._campaign.read_records() if record.status == "completed"]
+        results = {f"run_{each}": self._results(each) for each in sorted({*recorded, run})}
+        self._view.begin(run, self._options.max_runs, 0, "plot")
+        with self._stop.polled():
+            outcome, folder = self._executions.execute_beside(step, commit, [PLOT], results, TIME)
+        target = self._campaign.run_folder(run) / PLOTTED
+        remove(target)
+        kept: list[str] = []
+        old = self._repository.blobs(commit, self._campaign.experiment_files)
+        for path in _pictures(folder):
+            name = str(path.relative_to(folder))
+            if name in old or name.startswith("run_") or len(kept) == MAX_PICTURES:
+                continue
+            target.mkdir(parents=True, exist_ok=True)
+            kept.append(name.replace("/", "_"))
+            shutil.copyfile(path, target / kept[-1])
+        return {"pictures": kept, "why": outcome.why if outcome.ended != "ok" else "" if kept else "it left no PNG file"}
+
+    def _results(self, run: int) -> dict[str, Path]:
+        """The files of a run's out_dir by their paths in it."""
+        folder = self._campaign.run_folder(run)
+        files = {str(path.relative_to(folder)): path for path in files_below(folder)}
+        return {
+            name: path
+            for name, path in files.items()
+            if name.partition("/")[0] not in RESERVED and path.stat().st_size <= MAX_RESULT
+        }
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The PNG files at the top of a folder and one level lower."""
+    found = [path for pattern in ("*.png", "*/*.png") for path in sorted(folder.glob(pattern))]
+    return [path for path in found if is_real(path, folder) and path.is_file() and _is_picture(path)]
+
+
+def _is_picture(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_PNG)) == _PNG and path.stat().st_size <= MAX_PICTURE
