@@ -243,6 +243,7 @@ def test_units_of_limits_are_read(tmp_path):
         ('editable = ["/x.py"]', "must be a path inside"),
         ('editable = ["."]', "must be a path inside"),
         ("editable = []", "editable names no file"),
+        ("baseline_seeds = 3", "belongs into a profile: [profiles.NAME]"),
         ('files = ["~/data"]', "must be a path inside"),
         ('editable = ["other.py"]', "other.py: no such file"),
         ('files = ["data"]', "data: no such file"),

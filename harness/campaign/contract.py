@@ -479,5 +479,7 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         parent: Any = Contract
         known = ", ".join(parent.model_fields) if len(first["loc"]) == 1 else "see `harness init` for an example"
+        if len(first["loc"]) == 1 and key in Profile.model_fields:
+            return f"{key}: belongs into a profile: [profiles.NAME], then {key} = ..."
         return f"{key}: unknown key. Known here: {known}."
     return f"{key}: {first['msg'].removeprefix('Value error, ')}."

@@ -200,7 +200,7 @@ def _check_experiment(request: Request) -> None:
     folder = request.experiment
     if folder.is_dir() and not any((folder / name).exists() for name in (ENTRY, CONTRACT_FILE)):
         raise InputError(
-            f"{folder.resolve()}: no {ENTRY} here. --experiment DIR names the experiment's folder; "
+            f"{folder.resolve()}: no {ENTRY} and no {CONTRACT_FILE} here. --experiment DIR names the experiment's folder; "
             "`harness init DIR` makes a new one."
         )
     load_contract(folder, request.out).profile(request.options.get("profile"))
