@@ -161,6 +161,28 @@ def test_a_command_that_takes_too_long_is_timed_out_with_its_output_kept(worksho
     assert outcome.seconds >= 2.5
 
 
+def test_a_look_that_takes_for_ever_does_not_hold_up_the_time_limit(tmp_path):
+    # A disk that does not answer, as seen by the supervisor: the module is replaced before it starts.
+    package = tmp_path / "site"
+    package.mkdir()
+    (package / "sitecustomize.py").write_text(
+        "import time\nimport harness.execution.executors.disk as disk\ndisk.disk_usage = lambda folders: time.sleep(1200)\n"
+    )
+    code = (
+        "import sys; from pathlib import Path; from harness.campaign.protocols import Limits\n"
+        "from tests.executing import Workshop\n"
+        "limits = Limits(time=2, disk=10**9)\n"
+        "print(Workshop(Path(sys.argv[1])).run('bash', '-c', 'exec sleep 1000', limits=limits).ended)"
+    )
+    paths = os.pathsep.join([str(package), str(Path(__file__).parents[1])])
+    command = [sys.executable, "-c", code, str(tmp_path / "work")]
+    environment = os.environ | {"PYTHONPATH": paths}
+    answer = subprocess.run(
+        command, env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout == "timed_out\n"
+
+
 def test_silence_is_a_stall(workshop):
     outcome = workshop.run_python("print('begun')\n" + FOREVER, limits=Limits(time=HANGS, silence=0.5))
     assert (outcome.ended, outcome.why) == ("stalled", "no output for 0.5 s")
