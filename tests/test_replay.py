@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import textwrap
 import urllib.error
 import urllib.request
@@ -13,10 +14,14 @@ from pathlib import Path
 import pytest
 
 from harness.agents.aider_environment import aider_python
-from harness.agents.chat_history import append_turn, parse_session
+from harness.agents.chat_history import append_turn, parse_session, read_session
 from harness.agents.replay import ReplayAgent, ReplayConversation
+from harness.campaign.campaign import Options, create_campaign
 from harness.campaign.errors import InputError
-from harness.campaign.protocols import AgentConfig, Reply, Workspace
+from harness.campaign.idea import Idea
+from harness.campaign.protocols import AgentConfig, Reply, Silent, Workspace
+from harness.campaign.stop import Stop
+from harness.loop import go_on
 
 from .model_server import ModelServer
 from .waiting import HANGS
@@ -103,6 +108,80 @@ def test_a_further_reply_than_recorded_is_a_divergence_that_says_where(campaign)
     assert reply.failure and reply.failure.kind == "diverged"
     for words in ("session.md", "1 reply", "run 1, attempt 1", "rate = 7", "failed to match"):
         assert words in reply.failure.message
+
+
+def test_a_reply_that_the_log_lacks_takes_nothing_from_what_was_applied(campaign):
+    append_turn(
+        campaign.session, "run 1, attempt 1", "", [edit("rate = 1\n", "rate = 2\n") + "\n" + edit("no such line\n", "x\n")]
+    )
+    append_turn(campaign.session, "run 1, attempt 2", "", [edit("steps = 10\n", "steps = undefined\n")])
+    conversation = campaign.replay()
+    first, second = ask(conversation, 1, 1), ask(conversation, 1, 2, 1)
+    assert first.failure is None and second.failure is None
+    assert campaign.file.read_text() == "rate = 2\nsteps = undefined\n"
+    assert "no such line" in first.warnings[-1] and "F821" in second.warnings[-1]
+    assert "What was applied until there counts." in campaign.lines[-1]
+
+
+def test_a_turn_without_a_recorded_reply_is_said_and_answered_with_nothing(campaign):
+    append_turn(campaign.session, "run 1, attempt 1", "Do it.", [])
+    reply = ask(campaign.replay(), 1, 1)
+    assert reply.failure is None and reply.replies == () and reply.usage.requests == 0
+    assert campaign.lines[-1].endswith("run 1, attempt 1 got no reply when it was recorded, and gets none now")
+    campaign.session.write_text("#### Lost.  \n> No answer  \n\n#### Again.  \n\n" + edit("rate = 1\n", "rate = 2\n") + "\n")
+    ask(campaign.replay(), 1, 1)
+    assert "1 prompt before this turn got no reply" in campaign.lines[-1]
+    assert campaign.file.read_text() == "rate = 2\nsteps = 10\n"
+
+
+def test_aiders_log_of_requests_is_a_session_too(campaign):
+    def request(asked: str, said: str) -> str:
+        sent = "".join(
+            f"{role} {line}\n" for role, text in (("SYSTEM", "Rules"), ("USER", asked)) for line in text.split("\n")
+        )
+        answered = "\n".join(f"ASSISTANT {line}" for line in said.split("\n")) if said else ""
+        first, rest = sent.split("USER", 1)
+        return (
+            f"TO LLM 2024-08-01T10:00:00\n-------\n{first}-------\nUSER{rest}LLM RESPONSE 2024-08-01T10:00:09\n{answered}\n"
+        )
+
+    campaign.session.write_text(
+        request("Start.\n\nNow.", edit("no such line\n", "x\n"))
+        + request("# 1 SEARCH/REPLACE block failed to match!", edit("rate = 1\n", "rate = 2\n"))
+        + request("Run 1 completed.", "")
+        + request("Run 1 completed.", edit("steps = 10\n", "steps = 20\n"))
+    )
+    assert [(turn.prompt, len(turn.replies), turn.unanswered) for turn in read_session(campaign.session)] == [
+        ("Start.\n\nNow.", 2, 0),
+        ("Run 1 completed.", 1, 0),
+    ]
+    conversation = campaign.replay()
+    assert len(ask(conversation, 1, 1, 0).replies) == 2
+    assert ask(conversation, 1, 2, 1).failure is None
+    assert campaign.file.read_text() == "rate = 2\nsteps = 20\n"
+
+
+def test_whether_a_session_fits_is_known_before_anything_is_executed(tmp_path, experiment, shared):
+    session = tmp_path / "other.md"
+    append_turn(session, "run 1, attempt 1", "", [edit("not in this experiment\n" + "word " * 300 + "\n", "x\n")])
+    campaign = create_campaign(
+        tmp_path / "runs",
+        Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller."),
+        experiment,
+        Options(agent="replay", max_runs=1),
+        python=sys.executable,
+        session=session,
+    )
+    said: list[str] = []
+    view = Silent()
+    view.say = said.append  # type: ignore[method-assign]
+    ending = go_on(campaign, view=view, stop=Stop())
+    assert (
+        "Nothing was applied: the code is not what it was" in ending.message and "not in this experiment" in ending.message
+    )
+    assert ending.message.count("not in this experiment") == 1 and "word [...]\n" in ending.message
+    assert not any("not in this experiment" in line for line in said)
+    assert campaign.read_records() == [] and not (campaign.root / "run_0").exists()
 
 
 def test_a_turn_that_the_session_does_not_hold_is_a_divergence(campaign):

@@ -240,6 +240,11 @@ class AiderConversation:
         self.history = reply.history
         return reply
 
+    def files(self) -> dict[str, bytes]:
+        """The editable files as they are."""
+        paths = {name: self._workspace.root / name for name in self._workspace.editable}
+        return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+
     def close(self) -> None:
         if self._opened_in and self._opened_in[0] == self._agent.pid:
             with suppress(WorkerEnded):  # it went away together with what was to be closed

@@ -13,6 +13,8 @@ that begin with `#### ` or `> `:
 
     the reply; a line that looks like a marker gets a backslash in front
 
+aider's other log (`--llm-history-file`) holds each request and each reply, their lines after the role that they belong to.
+
 A session written by hand needs only `#### # run 1, attempt 1` and the reply below it.
 """
 
@@ -31,6 +33,10 @@ LABEL = re.compile(r"# (run \d+, attempt \d+)\s*")
 PROMPT = re.compile(r"####(?: (.*))?  ", re.DOTALL)
 REPLY = re.compile(r"> (?:reply \d+ of \d+|no reply)  ")
 TOOL = re.compile(r">.*  ", re.DOTALL)
+REQUEST = re.compile(r"TO LLM \d{4}-\S+")
+RESPONSE = re.compile(r"LLM RESPONSE \d{4}-\S+")
+CORRECTION = re.compile(r"\A(?:# \d+ SEARCH/REPLACE blocks? failed|# Fix any errors below|UnifiedDiff\w+: )|^\^\^\^ ", re.M)
+# How aider begins what it asks a model to mend, or ends what it could not read.
 STARTED = re.compile(r"# aider chat started at .*")
 REPORT = re.compile(r"> # \d+ SEARCH/REPLACE blocks? failed to match!")
 REPORT_END = re.compile(r".*(?:docstrings, etc|above that failed to match\.)  ")
@@ -43,6 +49,8 @@ class Turn:
     label: str | None
     prompt: str
     replies: tuple[str, ...]
+    unanswered: int = 0
+    """Prompts before it that have no reply and are not among the turns."""
 
 
 def render_turn(label: str | None, prompt: str, replies: Sequence[str]) -> str:
@@ -87,7 +95,10 @@ def parse_session(text: str) -> list[Turn]:
         lines = text.replace("\r\n", "\n").split("\n")
     if not lines[-1]:
         lines.pop()
+    if any(REQUEST.fullmatch(line) for line in lines[:3]):
+        return list(_of_requests(lines))
     turns: list[Turn] = []
+    unanswered = 0
     for prompt, body in _split(lines):
         if body and REPLY.fullmatch(body[0]):
             turns.append(_recorded(prompt, body))
@@ -98,8 +109,36 @@ def parse_session(text: str) -> list[Turn]:
             *before, plan = turns[-1].replies
             turns[-1] = replace(turns[-1], replies=(*before, f"{plan}\n\n{turn.replies[0]}", *turn.replies[1:]))
         elif turn.replies or turn.label:
-            turns.append(turn)
+            turns.append(replace(turn, unanswered=unanswered))
+            unanswered = 0
+        elif not turn.prompt.startswith(("/", "!")):  # aider's commands ask nobody
+            unanswered += 1
     return turns
+
+
+def _of_requests(lines: list[str]) -> Iterator[Turn]:
+    """The turns of aider's log of requests. A request for a correction belongs to the turn before it."""
+    starts = [number for number, line in enumerate(lines) if REQUEST.fullmatch(line)]
+    turn: Turn | None = None
+    lost: list[str] = []
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        body = lines[start + 1 : end]
+        answered = next((number for number, line in enumerate(body) if RESPONSE.fullmatch(line)), len(body))
+        last = max((number for number, line in enumerate(body[:answered]) if line.startswith("USER")), default=-1)
+        first = max((number for number, line in enumerate(body[: last + 1]) if line == "-------"), default=-1) + 1
+        prompt = "\n".join(line.removeprefix("USER").removeprefix(" ") for line in body[first : last + 1])
+        reply = "\n".join(line.removeprefix("ASSISTANT").removeprefix(" ") for line in body[answered + 1 :])
+        if not reply.strip():
+            lost.append(prompt)
+        elif turn and CORRECTION.search(prompt):
+            turn = replace(turn, replies=(*turn.replies, reply))
+        else:
+            if turn:
+                yield turn
+            turn = Turn(None, prompt, (reply,), sum(each != prompt for each in lost))
+            lost = []
+    if turn:
+        yield turn
 
 
 def _split(lines: list[str]) -> Iterator[tuple[list[str], list[str]]]:

@@ -88,6 +88,12 @@ class Dialogue(CampaignPart):
             return
         self._view.begin(0, self._options.max_runs, 0, "agent")
         self._view.say(self._agent.check())
+        rehearse = getattr(self._agent, "rehearse", None)
+        if rehearse is not None and not any(e["step"].endswith("/turn") for e in self._journal.of("done")):
+            files = self._repository.files(self._repository.head or "", self._campaign.experiment_files)
+            failure = rehearse(make_workspace(self._folder.make_room(0), files, self._campaign.contract))
+            if failure is not None:
+                raise CannotGoOn(_advice(failure))
 
     def close(self) -> None:
         """End the conversation and the agent's processes."""
@@ -229,19 +235,21 @@ class Dialogue(CampaignPart):
                 message=reply.failure.message,
                 usage=asdict(reply.usage),
             )
-            self._view.say(reply.failure.message)
             if reply.failure.kind == "session_over":
+                self._view.say(reply.failure.message)
                 raise SessionOver("The recorded session has no further turn.")
             # In a new conversation it may fit: this costs the attempt and not the campaign. `turn_failed` has its usage.
             if reply.failure.kind == "context" and attempt > 1:
+                self._view.say(reply.failure.message)
                 self._forget_conversation()
                 return Reply(text="", usage=Usage(), failure=reply.failure)
             # A process that dies twice does not die by chance.
             if reply.failure.kind in _AGAIN and not died:
                 died = True
                 self._end_conversation()
-            elif reply.failure.kind not in _PASSING:
-                break
+            elif reply.failure.kind not in _PASSING or wait == WAITS[-1]:
+                break  # whoever ends says why
+            self._view.say(reply.failure.message)
             # The try that failed may have edited files already.
             restore(self._workspace, files)
         assert reply.failure is not None

@@ -2,7 +2,8 @@
 
 So there is one way in which edits are applied, whether a model or a recording answers. A turn is found by its label where
 the session has labels, else by its number. aider's reflections (a failed match, lint) take the next reply of the same
-turn; replies that nobody asks for are dropped with their turn.
+turn; replies that nobody asks for are dropped with their turn. Where aider asks for a reply that the session lacks, what was
+applied until there counts, as it did for whoever recorded it; where nothing was applied, the session does not fit.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from .aider import AiderAgent, AiderConversation
 from .chat_history import Turn, read_session
 
 MODEL = "openai/replay"
+_OTHER_CODE = "Nothing was applied: the code is not what it was when the session was recorded."
 
 
 class ReplayAgent:
@@ -45,6 +47,17 @@ class ReplayAgent:
         turns = self._player.turns
         return f"replay of {near(self._session)} ({len(turns)} turn{'s' * (len(turns) != 1)}), through aider"
 
+    def rehearse(self, workspace: Workspace) -> Failure | None:
+        """Play the first turn on a workspace that is thrown away: whether the session fits the code is known before anything
+        is executed."""
+        player = Player(self._session, lambda line: None)
+        self._endpoint.player = player
+        conversation = ReplayConversation(player, self._aider.open(workspace))
+        failure = conversation.ask("Rehearsal.", turn=0, label="run 1, attempt 1").failure
+        conversation.close()
+        self._endpoint.player = self._player
+        return failure if failure and failure.kind in ("diverged", "session_over") else None
+
     def open(self, workspace: Workspace, history: Any = None) -> ReplayConversation:
         return ReplayConversation(self._player, self._aider.open(workspace, history))
 
@@ -60,16 +73,23 @@ class ReplayConversation:
 
     def ask(self, text: str, *, turn: int, label: str) -> Reply:
         failure = self._player.begin(turn, label)
-        if failure:
+        if failure or self._player.is_silent:
             return Reply("", Usage(), failure=failure, history=self._aider.history)
+        before = self._aider.files()
         reply = self._aider.ask(text, turn=turn, label=label)
-        return replace(
+        reply = replace(
             reply,
             usage=replace(reply.usage, cost=0.0),
-            failure=self._player.end() or reply.failure,
             agent=f"replay through {reply.agent}" if reply.agent else "",
             models=(),
         )
+        lacking = self._player.end()
+        if lacking is None:
+            return reply
+        if self._aider.files() == before and not reply.notes:
+            return replace(reply, failure=Failure("diverged", f"{lacking.message} {_OTHER_CODE}"))
+        self._player.say(f"{lacking.message} What was applied until there counts.")
+        return replace(reply, failure=None, warnings=(*reply.warnings, lacking.message))
 
     def close(self) -> None:
         self._aider.close()
@@ -81,7 +101,7 @@ class Player:
     def __init__(self, session: Path, on_output: Any) -> None:
         self.turns = read_session(session)
         self._session = session
-        self._on_output = on_output
+        self.say = on_output
         self._labelled = any(turn.label for turn in self.turns)
         self._next = 0
         self._served = 0
@@ -94,14 +114,22 @@ class Player:
         if found is None:
             return self._missing(number, label)
         for turn in self.turns[self._next : found]:
-            self._on_output(
-                f"{self._session}: {_name(turn)} was not asked for; skipped with its {_count(len(turn.replies))}"
-            )
+            self.say(f"{self._session}: {_name(turn)} was not asked for; skipped with its {_count(len(turn.replies))}")
+        if unanswered := self.turns[found].unanswered:
+            prompts = _count(unanswered, "prompt", "prompts")
+            self.say(f"{self._session}: {prompts} before this turn got no reply when it was recorded")
         self._current = (label if self._labelled else f"turn {number}", self.turns[found])
         self._next = found + 1
         self._served = 0
         self._failure = None
+        if self.is_silent:
+            self.say(f"{self._session}: {label} got no reply when it was recorded, and gets none now")
         return None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the turn in hand has no recorded reply."""
+        return self._current is not None and not self._current[1].replies
 
     def reply(self, asked: str) -> str | None:
         """The next reply of the turn; None when it has no further one for what was `asked`."""
@@ -110,8 +138,8 @@ class Player:
         if self._served == len(turn.replies):
             self._failure = Failure(
                 "diverged",
-                f"{self._session} holds {_count(len(turn.replies))} for {name}, and aider asked for one more. The code is "
-                f"not what it was when the session was recorded. Asked was:\n{_start(asked)}",
+                f"{self._session} holds {_count(len(turn.replies))} for {name}, and aider asked for one more:\n"
+                f"{_start(asked)}\n",
             )
             return None
         self._served += 1
@@ -123,7 +151,7 @@ class Player:
         name, turn = self._current
         left = len(turn.replies) - self._served
         if left and not self._failure:
-            self._on_output(f"{self._session}: {_count(left)} of {name} not asked for, dropped")
+            self.say(f"{self._session}: {_count(left)} of {name} not asked for, dropped")
         return self._failure
 
     def _find(self, number: int, label: str) -> int | None:
@@ -152,6 +180,8 @@ class Endpoint:
     """An OpenAI-compatible server on loopback that answers with the player's replies. It wants its own key."""
 
     def __init__(self, player: Player) -> None:
+        self.player = player
+        endpoint = self
         self.key = "replay-" + secrets.token_hex(16)
         key = self.key
 
@@ -162,7 +192,7 @@ class Endpoint:
                     self._send(401, {"error": {"message": "this server replays a session for one campaign only"}})
                     return
                 asked = json.loads(body)["messages"][-1]["content"]
-                text = player.reply(asked if isinstance(asked, str) else json.dumps(asked))
+                text = endpoint.player.reply(asked if isinstance(asked, str) else json.dumps(asked))
                 if text is None:
                     self._send(400, {"error": {"message": "the recorded session has no further reply"}})
                     return
@@ -220,4 +250,8 @@ def _count(number: int, one: str = "reply", many: str = "replies") -> str:
 
 
 def _start(text: str) -> str:
-    return text if len(text) <= 600 else text[:600] + "..."
+    """The beginning of a text, whole lines of it, or whole words of a line that is too long."""
+    if len(text) <= 600:
+        return text
+    start = text[:600]
+    return f"{start[: max(start.rfind(chr(10)), start.rfind(' '), 1)].rstrip()} [...]"
