@@ -170,7 +170,10 @@ class Killer:
         if self._kind == "harness":
             os.kill(harness, signal.SIGKILL)
         elif self._kind == "process group":
-            os.killpg(harness, signal.SIGKILL)
+            try:
+                os.killpg(harness, signal.SIGKILL)
+            except ProcessLookupError:  # it has not made one yet
+                return False
         else:
             found = self._gits(harness) if self._kind == "git" else self._supervisors()
             if not found:

@@ -178,7 +178,7 @@ class Dialogue(CampaignPart):
         """Add the agent's words on a run's results to its record."""
         if run >= 0 and words:
             folder = self._campaign.run_folder(run)
-            Record.read(folder).model_copy(update={"interpretation": words}).write(folder)
+            self._opened.write_record(Record.read(folder).model_copy(update={"interpretation": words}))
 
     def _forced(self, run: int, attempt: int, forced: dict[str, Any]) -> Turn:
         origin = Turn.model_validate(self._journal.result(f"{forced['origin']}/turn"))

@@ -57,6 +57,7 @@ _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
     "options": {"changes": (dict,)},
     "ended": {"reason": (str,), "message": (str,), "exit_code": (int,)},
     "turn_failed": {"step": (str,), "usage": (dict,)},
+    "wrote": {"files": (dict,)},
     "forced": {"step": (str,), "commit": (str,), "origin": (str,)},
 }
 """What events hold that is read again, by their names."""

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CannotGoOn, InputError
+from .integrity import Difference, content_of, differences
+from .journal import read_events
 from .schema import current_facts, current_record
 from .text import decoded
 
@@ -32,6 +34,7 @@ class Layout:
         self.local = root / ".harness"
         """State of this machine only: locks, working copies, running executions. Never in git."""
         self.lock = self.local / "lock"
+        self._differences: tuple[tuple[int, int], list[Difference]] | None = None
 
     @property
     def name(self) -> str:
@@ -53,15 +56,38 @@ class Layout:
         return current_facts(read_json(self.options_file), str(self.options_file))
 
     def record(self, run: int) -> dict[str, Any]:
-        """The record of a run, as its file holds it."""
-        return current_record(read_json(self.record_file(run)), str(self.record_file(run)))
+        """The record of a run, as its file holds it; git's version where that is not what the harness wrote."""
+        file = self.record_file(run)
+        try:
+            return current_record(parse_object(self.content(file), file), str(file))
+        except OSError as error:
+            raise CannotGoOn(f"{file}: cannot be read: {error.strerror}.") from error
+
+    def content(self, file: Path) -> bytes:
+        """What a file of a recorded run, or the notes, hold; git's version where that is not what the harness wrote."""
+        lost = {each.path: each for each in self.differences()}.get(str(file.relative_to(self.root)))
+        return file.read_bytes() if lost is None else content_of(self.root, lost)
 
     def records(self) -> list[dict[str, Any]]:
-        """The records of all runs so far, in order, as their files hold them."""
+        """The records of all runs so far, in order."""
+        lost = {each.path for each in self.differences()}
         found: list[dict[str, Any]] = []
-        while self.record_file(len(found)).exists():
+        while (file := self.record_file(len(found))).exists() or str(file.relative_to(self.root)) in lost:
             found.append(self.record(len(found)))
         return found
+
+    def differences(self) -> list[Difference]:
+        """What of the recorded runs is lost or was edited. Nothing while a process runs the campaign: that one writes."""
+        try:
+            status = self.journal.stat()
+        except OSError:
+            return []
+        state = (status.st_mtime_ns, status.st_size)
+        if self.is_running():
+            return []
+        if self._differences is None or self._differences[0] != state:
+            self._differences = (state, differences(self.root, read_events(self.journal)))
+        return self._differences[1]
 
     def is_running(self) -> bool:
         """Whether a process of this machine holds the campaign's lock."""
@@ -79,8 +105,17 @@ class Layout:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in `path`. Raises CannotGoOn that names the file."""
     try:
-        data = json.loads(decoded(path.read_bytes()))
-    except (OSError, ValueError, RecursionError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CannotGoOn(f"{path}: cannot be read: {error}. Git has the version of the last commit.") from error
+    return parse_object(content, path)
+
+
+def parse_object(content: bytes, path: Path) -> dict[str, Any]:
+    """The object that a file holds. Raises CannotGoOn that names `path`."""
+    try:
+        data = json.loads(decoded(content))
+    except (ValueError, RecursionError) as error:
         raise CannotGoOn(f"{path}: cannot be read: {error}. Git has the version of the last commit.") from error
     if not isinstance(data, dict):
         raise CannotGoOn(f"{path}: expected an object, found {type(data).__name__}.")

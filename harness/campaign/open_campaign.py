@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from .budget import Budget
 from .campaign import Campaign, Options
+from .integrity import WROTE
 from .journal import CLOSE, PERSON_STEP, Journal
 from .protocols import AgentConfig, View
+from .record import RECORD_FILE, Record
 from .repository import Repository
 from .stop import Stop
 
@@ -48,6 +50,12 @@ class OpenCampaign:
     def first_commit(self) -> str:
         """The untouched experiment, before any agent."""
         return str(self.journal.result("start")["commit"])
+
+    def write_record(self, record: Record) -> None:
+        """Write a record. Journal and git know it before: so that any other writing is noticed, and this one never lost."""
+        path = f"{self.campaign.run_folder(record.run).name}/{RECORD_FILE}"
+        self.journal.append(WROTE, files={path: self.repository.store(record.content)})
+        record.write(self.campaign.run_folder(record.run))
 
     def person_diff(self) -> str | None:
         """What a person changed in the code since the harness last wrote it, committed already or not yet."""

@@ -275,5 +275,10 @@ class Record(_Part):
         """A record as its file holds it, in today's schema."""
         return cls.model_validate({key: value for key, value in data.items() if key != "schema"})
 
+    @property
+    def content(self) -> bytes:
+        """Of its file."""
+        return f'{{\n "schema": {SCHEMA},{self.model_dump_json(indent=1)[1:]}\n'.encode()
+
     def write(self, run_folder: Path) -> None:
-        write_atomically(run_folder / RECORD_FILE, f'{{\n "schema": {SCHEMA},{self.model_dump_json(indent=1)[1:]}\n')
+        write_atomically(run_folder / RECORD_FILE, self.content)

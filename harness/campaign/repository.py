@@ -129,6 +129,14 @@ class Repository:
         self._known |= {blob: contents[blob] for blob in missing if len(contents[blob]) <= _REMEMBERED}
         return {path: contents[blob] for path, blob in blobs.items()}
 
+    def store(self, content: bytes) -> str:
+        """Keep `content`, whether a commit ever holds it or not. Returns its id."""
+        return self._git.text("hash-object", "-w", "--stdin", stdin=content)
+
+    def content(self, blob: str) -> bytes:
+        """What is kept under an id."""
+        return self._contents([blob])[blob]
+
     def blobs(self, commit: str, paths: Iterable[str]) -> dict[str, str]:
         """The id of the content at `commit` of each file in `paths` (files or folders): equal ids are equal contents."""
         return {path: entry.blob for path, entry in self._entries(commit, paths).items()}

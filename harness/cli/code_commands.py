@@ -9,7 +9,7 @@ import click
 
 from ..campaign.errors import InputError
 from ..campaign.text import in_words
-from .options import CAMPAIGN, only_one, print_csv, print_json, recorded
+from .options import CAMPAIGN, find_campaign, only_one, print_csv, print_json, recorded
 from .terminal import has_colours, show_paged, width
 
 
@@ -47,7 +47,6 @@ def diff(
     from dataclasses import asdict
 
     from ..campaign.campaign import Campaign
-    from ..campaign.layout import find_layout
     from ..campaign.repository import Repository
     from ..report.terminal import diff as patch
 
@@ -56,7 +55,7 @@ def diff(
         raise InputError("diff: --json and --csv are of the table that --stat shows.")
     if stat and words:
         raise InputError("diff: --stat and --word-diff: choose one.")
-    layout = find_layout(campaign)
+    layout = find_campaign(campaign)
     first = layout.record(recorded(layout, a))
     if b is not None:
         old, new = first["commit"], layout.record(recorded(layout, b))["commit"]
@@ -107,7 +106,6 @@ def adopt(campaign: str, run: str, into: Path, yes: bool) -> None:
 
     Next: `harness run IDEA.json`, which begins from your experiment as it is now.
     """
-    from ..campaign.layout import find_layout
     from ..campaign.text import line, shown
     from ..report.terminal.columns import wrap
     from ..report.terminal.diff import in_colours
@@ -115,7 +113,7 @@ def adopt(campaign: str, run: str, into: Path, yes: bool) -> None:
     from ..report.terminal.status import primary_metric, row
     from .adopt import adopt as adoption_of
 
-    layout = find_layout(campaign)
+    layout = find_campaign(campaign)
     number = recorded(layout, run)
     adoption = adoption_of(layout, number, into)
     record = layout.record(number)

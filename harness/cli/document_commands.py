@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import CAMPAIGN
+from .options import CAMPAIGN, find_campaign
 
 
 @click.command(short_help="One HTML file with verdicts, figures, diffs.")
@@ -26,11 +26,10 @@ def report(campaigns: tuple[str, ...], out: Path | None, opens: bool, watch: boo
 
     Next: `harness show latest RUN` and `harness diff latest RUN` for the runs that it names.
     """
-    from ..campaign.layout import find_layout
     from ..report.html.report import default_file, write_report
     from ..report.html.report import watch as keep_writing
 
-    layouts = [find_layout(name) for name in campaigns or ("latest",)]
+    layouts = [find_campaign(name) for name in campaigns or ("latest",)]
     file = out or default_file(layouts)
     write_report(layouts, file, watched=watch)
     click.echo(file)
@@ -68,13 +67,12 @@ def writeup(campaign: str, form: Any, prose: str | None, out: Path | None) -> No
 
     Next: `harness notes latest`, whose section of yours is part of it.
     """
-    from ..campaign.layout import find_layout
     from ..campaign.text import clean
     from ..report.campaign_data import read_campaign_data
     from ..report.paper.publication import default_file, publish
     from ..report.paper.writeup import compose, read_person
 
-    layout = find_layout(campaign)
+    layout = find_campaign(campaign)
     data, person = read_campaign_data(layout), read_person(layout)
     document = compose(data, person)
     if prose:

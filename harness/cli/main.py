@@ -11,6 +11,7 @@ import click
 from .. import __version__
 from ..campaign.errors import HarnessError, Interrupted
 from . import campaign_commands, code_commands, document_commands, reading_commands, setup_commands
+from .options import DIFFERS, DIFFERS_KEY
 
 
 class _Commands(click.Group):
@@ -25,6 +26,8 @@ class _Commands(click.Group):
         try:
             super().invoke(ctx)
             sys.stdout.flush()
+            if ctx.meta.get(DIFFERS_KEY):
+                ctx.exit(DIFFERS)
         except HarnessError as error:
             _end(error.exit_code, str(error))
         except (KeyboardInterrupt, click.Abort):

@@ -11,12 +11,16 @@ from typing import Any
 import click
 
 from ..campaign.errors import InputError
-from ..campaign.layout import Layout
+from ..campaign.layout import Layout, find_layout
 
 CAMPAIGN = click.argument("campaign")
 JSON = click.option("--json", "as_json", is_flag=True, help="The same facts for programs.")
 CSV = click.option("--csv", "as_csv", is_flag=True, help="The table for programs: full precision, one header line.")
 
+DIFFERS = 5
+"""Exit code of a command that looked at a campaign of which something was lost or edited."""
+DIFFERS_KEY = "harness.differs"
+_MOST_SAID = 10
 _FORMULA = ("=", "+", "-", "@")
 
 
@@ -67,6 +71,24 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def find_campaign(name: str) -> Layout:
+    """The campaign that `name` means, for a command that looks at it. What of it was lost or edited is said, and the command
+    then ends with exit code DIFFERS."""
+    return said_to_differ(find_layout(name))
+
+
+def said_to_differ(layout: Layout) -> Layout:
+    """`layout`, after what of it was lost or edited is said."""
+    found = layout.differences()
+    for each in found[:_MOST_SAID]:
+        click.echo(f"{layout.name}: {each}", err=True)
+    if found[_MOST_SAID:]:
+        click.echo(f"{layout.name}: and {len(found) - _MOST_SAID} more.", err=True)
+    if found:
+        click.get_current_context().find_root().meta[DIFFERS_KEY] = True
+    return layout
 
 
 def only_one(as_json: bool, as_csv: bool) -> None:

@@ -9,7 +9,7 @@ import click
 
 from ..campaign.errors import InputError
 from ..campaign.files import read_text
-from .options import CAMPAIGN, CSV, JSON, only_one, print_csv, print_json, recorded
+from .options import CAMPAIGN, CSV, JSON, find_campaign, only_one, print_csv, print_json, recorded, said_to_differ
 from .terminal import width
 
 
@@ -26,12 +26,12 @@ def status(campaign: str, every: bool, as_json: bool) -> None:
 
     Next: what the line `next` says.
     """
-    from ..campaign.layout import RUNS, find_layout, layouts
+    from ..campaign.layout import RUNS, layouts
     from ..report.terminal import status_page as show
     from ..report.terminal.status import read_status
 
     if every:
-        found = [(layout, read_status(layout)) for layout in layouts()]
+        found = [(layout, read_status(said_to_differ(layout))) for layout in layouts()]
         if as_json:
             print_json([show.status_facts(status) for _, status in found])
         elif not found:
@@ -39,7 +39,7 @@ def status(campaign: str, every: bool, as_json: bool) -> None:
         else:
             click.echo("\n".join(show.overview([status for _, status in found], width())))
         return
-    layout = find_layout(campaign)
+    layout = find_campaign(campaign)
     status = read_status(layout)
     if as_json:
         print_json(show.status_facts(status))
@@ -63,12 +63,11 @@ def log(campaign: str, as_json: bool, as_csv: bool) -> None:
 
     Next: `harness show latest 2`, `harness diff latest 2`.
     """
-    from ..campaign.layout import find_layout
     from ..report.terminal import run_table
     from ..report.terminal.status import read_status
 
     only_one(as_json, as_csv)
-    status = read_status(find_layout(campaign))
+    status = read_status(find_campaign(campaign))
     if as_json:
         print_json(run_table.log_facts(status))
     elif as_csv:
@@ -93,11 +92,10 @@ def show(campaign: str, run: str, as_json: bool, as_csv: bool) -> None:
 
     Next: `harness diff latest 2` is its change of the code.
     """
-    from ..campaign.layout import find_layout
     from ..report.terminal import record_page
 
     only_one(as_json, as_csv)
-    layout = find_layout(campaign)
+    layout = find_campaign(campaign)
     record = layout.record(recorded(layout, run))
     if as_json:
         print_json(record)
@@ -127,11 +125,10 @@ def compare(campaigns: tuple[str, ...], metric: str | None, as_json: bool, as_cs
 
     Next: `harness show CAMPAIGN RUN` for one of them.
     """
-    from ..campaign.layout import find_layout
     from ..report.terminal import compare as comparison
 
     only_one(as_json, as_csv)
-    found = comparison.compare([find_layout(name) for name in campaigns], metric)
+    found = comparison.compare([find_campaign(name) for name in campaigns], metric)
     if as_json:
         print_json(comparison.facts(found))
     elif as_csv:
@@ -151,12 +148,11 @@ def notes(campaign: str) -> None:
 
     Next: write your own part at the end of notes.txt; it survives every rendering.
     """
-    from ..campaign.layout import find_layout
-    from ..campaign.text import clean
+    from ..campaign.text import clean, decoded
 
-    layout = find_layout(campaign)
+    layout = find_campaign(campaign)
     try:
-        click.echo(clean(read_text(layout.notes, "replace")), nl=False)
+        click.echo(clean(decoded(layout.content(layout.notes), "replace").replace("\r\n", "\n")), nl=False)
     except FileNotFoundError:
         raise InputError(f"{layout.notes}: no notes yet; they are written with the first record.") from None
 
@@ -174,11 +170,10 @@ def brief(campaign: str) -> None:
     """
     from ..agents.aider import count_tokens
     from ..campaign.campaign import Campaign
-    from ..campaign.layout import find_layout
     from ..campaign.text import clean
     from ..loop import next_brief
 
-    place = Campaign(find_layout(campaign).root.absolute())
+    place = Campaign(find_campaign(campaign).root.absolute())
     text = next_brief(place)
     click.echo(clean(text))
     count = count_tokens(text, place.options().model)
@@ -203,11 +198,10 @@ def check(campaign: str, text: str | None) -> None:
     Next: `harness notes latest`, where what contradicts is marked.
     """
     from ..campaign.campaign import Campaign
-    from ..campaign.layout import find_layout
     from ..claims.check import check as check_words
     from ..claims.check import contradictions, render, words_on
 
-    place = Campaign(find_layout(campaign).root.absolute())
+    place = Campaign(find_campaign(campaign).root.absolute())
     records = place.read_records()
     if text is not None:
         spoken = [(text, check_words(_read(text), records, place.contract, about=None))]
@@ -223,7 +217,8 @@ def check(campaign: str, text: str | None) -> None:
         if found:
             click.echo(f"{title}:\n{render(found)}\n")
     click.echo(f"{wrong} contradiction{'' if wrong == 1 else 's'} with the records.")
-    sys.exit(4 if wrong else 0)
+    if wrong:
+        sys.exit(4)
 
 
 def _read(name: str) -> str:

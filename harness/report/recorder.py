@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..campaign.budget import spent
+from ..campaign.campaign import ATTEMPTS
 from ..campaign.contract import CONTRACT_FILE
 from ..campaign.errors import BaselineFailed
 from ..campaign.files import files_below, read_text, write_atomically
+from ..campaign.integrity import WROTE, blob_id, differences, put_back, written
 from ..campaign.journal import BEGUN_ANEW, CLOSE
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
-from ..campaign.record import AttemptRecord, Record, ReviewRecord, VerdictRecord
+from ..campaign.record import RECORD_FILE, AttemptRecord, Record, ReviewRecord, VerdictRecord
 from ..campaign.text import in_words, line
 from ..campaign.turn import Turn, description, latest, turn_key
 from ..campaign.usage import Usage
@@ -41,6 +44,8 @@ class Recorder(CampaignPart):
         if self._journal.is_done("start"):
             kept = self._journal.is_done
             self._repository.recover(lambda step: step == CLOSE or kept(step), self._campaign.code)
+            for each in differences(self._campaign.root, self._journal.events):
+                self._view.say(put_back(self._campaign.root, each))
 
     def start(self) -> None:
         """The first commit: idea, options, contract and the untouched experiment."""
@@ -99,7 +104,7 @@ class Recorder(CampaignPart):
                 facts |= {"verdict": verdict, "earlier_verdicts": [*old.earlier_verdicts, old.verdict]}
         seconds = sum(attempt.seconds for attempt in old.attempts) + self._measurements.seconds_beside(run)
         new = old.model_copy(update=facts | {"seconds": seconds})
-        new.write(self._campaign.run_folder(run))
+        self._opened.write_record(new)
         self._commit(CLOSE, f"Run {run}: looked at again, {in_words(new.verdict.kind)}", run, {})
         self.put_start_code(len(records))
         self._view.recorded(new)
@@ -137,7 +142,7 @@ class Recorder(CampaignPart):
                 "warnings": [*old.warnings, *(text for text in found if text not in old.warnings)],
             }
         )
-        new.write(folder)
+        self._opened.write_record(new)
         self._write_notes()
         self._commit(CLOSE, f"Run {run}: scored by {evals}", run, {})
         self._view.recorded(new)
@@ -147,7 +152,7 @@ class Recorder(CampaignPart):
         """Add the reviewer's advice, or why there is none, to the record of a run."""
         warnings = [*record.warnings, *([warning] if warning and warning not in record.warnings else [])]
         folder = self._campaign.run_folder(record.run)
-        Record.read(folder).model_copy(update={"review": review, "warnings": warnings}).write(folder)
+        self._opened.write_record(Record.read(folder).model_copy(update={"review": review, "warnings": warnings}))
         self._write_notes()
 
     def close(self, ended: bool) -> None:
@@ -172,7 +177,7 @@ class Recorder(CampaignPart):
         def effect() -> dict[str, Any]:
             record: Record = make()
             # Before the commit, which is to hold both; a crash in between has both written again, from the same results.
-            record.write(self._campaign.run_folder(run))
+            self._opened.write_record(record)
             self._write_notes()
             title = f"Run {run}: {record.status}, {in_words(record.verdict.kind)}"
             # Until this step is done its record is not among `records`.
@@ -338,6 +343,14 @@ class Recorder(CampaignPart):
         root = campaign.root
         paths = [p for p in _files_below(root, campaign.run_folder(run)) if (root / p).stat().st_size <= IN_GIT]
         own = [campaign.record_file(run - 1), campaign.notes, campaign.session, campaign.journal]
+        known = written(self._journal.events)
+        ids = {
+            path: blob_id((root / path).read_bytes())
+            for path in paths
+            if _is_result(path) and os.access(root / path, os.R_OK)
+        }
+        if new := {path: blob for path, blob in ids.items() if known.get(path) != blob}:
+            self._journal.append(WROTE, files=new)
         paths += [str(path.relative_to(root)) for path in own if path.is_file()]
         return self._repository.commit(step, title, code, paths, keep=self._repository.edited(code))
 
@@ -355,6 +368,12 @@ class Recorder(CampaignPart):
         write_atomically(campaign.notes, text)
         turns = sorted(campaign.root.glob("run_*/attempts/*/session.md"), key=_turn_order)
         write_atomically(campaign.session, "".join(path.read_text(encoding="utf-8") for path in turns))
+
+
+def _is_result(path: str) -> bool:
+    """Whether numbers of the record stand in the file at `path` of a run's folder, or of one of its seeds or controls."""
+    parts = Path(path).parts
+    return path.endswith(".json") and parts[-1] != RECORD_FILE and ATTEMPTS not in parts
 
 
 def _rests_on(verdict: VerdictRecord) -> list[Any]:

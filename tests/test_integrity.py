@@ -1,0 +1,133 @@
+"""What is lost of a campaign or edited in it is said, never used, and put back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.idea import Idea
+from harness.campaign.protocols import Silent
+from harness.campaign.stop import Stop
+from harness.cli.main import cli
+from harness.loop import go_on
+
+SMALL = Path(__file__).parent / "small"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recorded")
+    change = {"text": "HYPOTHESIS: less.", "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.1']]}
+    said = {"text": "INTERPRETATION: it fell.\nALL_COMPLETED"}
+    (folder / "script.json").write_text(json.dumps({"run 1, attempt 1": change, "run 2, attempt 1": said}))
+    campaign = create_campaign(
+        folder,
+        Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller."),
+        SMALL,
+        Options(agent="tests.scripted:ScriptedAgent", max_runs=2),
+        python=sys.executable,
+        session=folder / "script.json",
+    )
+    assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
+    return campaign.root
+
+
+@pytest.fixture
+def root(recorded: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(recorded, tmp_path / "small", symlinks=True))
+
+
+def harness(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, list(map(str, arguments)))
+
+
+def lie(file: Path) -> None:
+    record = json.loads(file.read_text())
+    record["verdict"]["kind"] = "improved"
+    record["metrics"]["loss"]["value"] = 0.0001
+    file.write_text(json.dumps(record))
+
+
+def words_for_numbers(file: Path) -> None:
+    file.write_text(file.read_text().replace('"value": 0', '"value": "0').replace('"seconds": 0', '"seconds": "0'))
+
+
+def empty(file: Path) -> None:
+    file.write_text("")
+
+
+SPOIL = {"missing": Path.unlink, "empty": empty, "changed since": lie, "changed": words_for_numbers}
+COMMANDS = (
+    ("status", "{}", "--json"),
+    ("log", "{}", "--json"),
+    ("show", "{}", "1", "--json"),
+    ("compare", "{}", "--csv"),
+    ("check", "{}"),
+    ("diff", "{}", "1", "--stat"),
+    ("notes", "{}"),
+)
+
+
+def test_what_nobody_touched_is_not_complained_of(root: Path) -> None:
+    for command in COMMANDS:
+        done = harness(*(part.format(root) for part in command))
+        assert done.exit_code == 0 and not done.stderr, (command, done.output)
+    assert json.loads((root / "run_1" / "record.json").read_text())["interpretation"] == "it fell."
+
+
+@pytest.mark.parametrize("how", SPOIL)
+def test_a_record_that_is_lost_or_edited_is_said_and_gits_is_used(root: Path, how: str) -> None:
+    before = [harness(*(part.format(root) for part in command)).stdout for command in COMMANDS]
+    SPOIL[how](root / "run_1" / "record.json")
+    said = f"run_1/record.json {'was' if 'changed' in how else 'is'} {how}"
+    for command, shown in zip(COMMANDS, before, strict=True):
+        done = harness(*(part.format(root) for part in command))
+        assert done.exit_code == 5, (command, done.output)
+        assert said in done.stderr
+        assert done.stdout == shown or command[0] == "status", command  # which tells how long ago
+
+
+@pytest.mark.parametrize("path", ["run_0/final_info.json", "run_1/final_info.json", "notes.txt"])
+def test_results_and_notes_that_are_lost_are_said_and_put_back(root: Path, path: str) -> None:
+    before = (root / path).read_bytes()
+    (root / path).unlink()
+    done = harness("log", root)
+    assert done.exit_code == 5 and f"{path} is missing" in done.stderr
+    assert go_on(Campaign(root), view=Silent(), stop=Stop()).exit_code == 0
+    assert (root / path).read_bytes() == before
+    assert harness("log", root).exit_code == 0
+
+
+def test_an_edited_record_is_put_back_on_resume_and_the_edited_one_is_kept(root: Path) -> None:
+    file = root / "run_1" / "record.json"
+    before = file.read_bytes()
+    lie(file)
+    edited, said = file.read_bytes(), list[str]()
+
+    class Listens(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    assert go_on(Campaign(root), view=Listens(), stop=Stop()).exit_code == 0
+    assert file.read_bytes() == before
+    assert (root / ".harness" / "edited" / "run_1" / "record.json").read_bytes() == edited
+    assert any(each.startswith("run_1/record.json was changed") for each in said)
+
+
+def test_a_persons_part_of_the_notes_is_no_difference(root: Path) -> None:
+    with (root / "notes.txt").open("a") as notes:
+        notes.write("\nWhat I think of it.\n")
+    assert harness("status", root).exit_code == 0
+
+
+def test_what_git_has_no_more_is_told_and_nothing_is_made_of_it(root: Path) -> None:
+    (root / "run_1" / "record.json").unlink()
+    shutil.rmtree(root / ".git")
+    done = harness("log", root)
+    assert done.exit_code == 4 and "run_1/record.json: missing, and git has no version of it" in done.stderr
