@@ -119,6 +119,13 @@ def fill(campaign: Campaign, runs: int, *, seeds: int = 1, hostile: str = "", li
     repository._check_out(head, ["experiment.py"])
 
 
+def forget(campaign: Campaign, run: int) -> None:
+    """Make of the last run one that is still in hand: without a record, of which the journal knows."""
+    campaign.record_file(run).unlink()
+    lines = campaign.journal.read_text().splitlines(keepends=True)
+    campaign.journal.write_text("".join(line for line in lines if json.loads(line).get("step") != f"run_{run}/record"))
+
+
 def _commit(root: Path, step: str, code: bytes, parent: str) -> str:
     """What `Repository.commit` makes of the experiment's code, without the ten processes that make it safe: pages of sixty
     runs have more than a hundred commits."""

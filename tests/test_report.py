@@ -42,7 +42,7 @@ from harness.report.html.statements import said_html
 from harness.report.paper.publication import make_pdf
 from harness.report.paper.writeup import compose
 from harness.results.curves import read_curves
-from tests.synthetic import HOSTILE, fill
+from tests.synthetic import HOSTILE, fill, forget
 
 Make = Callable[..., Campaign]
 CONTEXT = '\n[[metric]]\nname = "width"\nrequired = false\n'
@@ -542,7 +542,7 @@ def test_a_running_campaign_shows_what_it_is_at(recorded: Callable[..., Campaign
 def test_attempts_of_the_run_in_hand_are_shown(recorded: Callable[..., Campaign]) -> None:
     campaign = recorded(2)
     shutil.rmtree(campaign.run_folder(2) / "attempts")
-    (campaign.run_folder(2) / "record.json").unlink()
+    forget(campaign, 2)
     journal = Journal(campaign.journal)
     more = {"all_completed": False, "no_answer": "", "hypothesis": "it helps"}
     lines = [json.loads(line) for line in campaign.journal.read_text().splitlines()]

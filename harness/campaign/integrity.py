@@ -57,7 +57,8 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
         if event["event"] == "done" and event["step"].endswith("/record") and isinstance(event["result"], dict):
             commits[event["step"].removesuffix("/record")] = str(event["result"].get("commit", ""))
     expected: dict[str, str | None] = {f"{run}/record.json": None for run in commits}
-    expected |= {path: blob for path, blob in written(events).items() if path.split("/")[0] in commits}
+    known = written(events)
+    expected |= {path: blob for path, blob in known.items() if path.split("/")[0] in commits}
     found = []
     for path, blob in expected.items():
         try:
@@ -69,7 +70,7 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
         how: Literal["missing", "empty", "changed"] = "missing" if content is None else "changed" if content else "empty"
         found.append(Difference(path, how, blob, commits[path.split("/")[0]]))
     notes = root / "notes.txt"
-    if commits and not (notes.is_file() and notes.stat().st_size):
+    if commits and known and not (notes.is_file() and notes.stat().st_size):
         last = list(commits.values())[-1]
         found.append(Difference(notes.name, "empty" if notes.exists() else "missing", None, last))
     return found
