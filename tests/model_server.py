@@ -30,6 +30,10 @@ class Exchange(BaseHTTPRequestHandler):
             step = answer(step)
         step(self)
 
+    def do_GET(self) -> None:
+        found = self.model.facts.get(self.path)
+        self.send_bytes(404 if found is None else 200, json.dumps(found).encode())
+
     def send_bytes(self, code: int, data: bytes) -> None:
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
@@ -48,6 +52,8 @@ class ModelServer:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.facts: dict[str, Any] = {}
+        """What a GET of a path answers."""
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.script: list[Step] = []

@@ -107,7 +107,8 @@ def events() -> list[str]:
 @pytest.fixture
 def agent(shared_agent: AiderAgent, events: list[str]) -> AiderAgent:
     own = shared_agent.config
-    shared_agent.config = AgentConfig(model=UNKNOWN, timeout=HANGS, workspaces=own.workspaces, on_output=events.append)
+    heard = {"on_output": events.append, "on_notice": events.append}
+    shared_agent.config = AgentConfig(model=UNKNOWN, timeout=HANGS, workspaces=own.workspaces, **heard)
     return shared_agent
 
 
@@ -305,7 +306,7 @@ def test_code_in_another_form_is_answered_with_the_form_that_is_wanted(
         (status(402, "Payment required"), "quota", 1),
         (status(429, "You exceeded your current quota", "insufficient_quota"), "quota", 1),
         (status(400, "Your credit balance is too low"), "quota", 1),
-        (status(404, "The model does not exist", "model_not_found"), "setup", 1),
+        (status(404, "The model does not exist", "model_not_found"), "model", 1),
         (status(429, "Too many requests", "rate_limit_exceeded"), "rate", 2),
         (status(500, "oops"), "server", 2),
         (status(503, "overloaded"), "server", 2),
@@ -313,6 +314,9 @@ def test_code_in_another_form_is_answered_with_the_form_that_is_wanted(
         (no_choices, "server", 2),
         (drop, "connection", 2),
         (status(400, "This model's maximum context length is 8 tokens", "context_length_exceeded"), "context", 1),
+        (status(400, "request (8226 tokens) exceeds the available context size (8192 tokens)"), "context", 1),
+        (status(400, "Trying to keep the first 5000 tokens when context the overflows"), "context", 1),
+        (status(429, "Too many requests. Please try again in 2 hours"), "rate", 1),
     ],
 )
 def test_a_failure_of_the_provider_has_its_kind_and_few_requests(conversation, workspace, server, step, kind, requests):
@@ -323,7 +327,29 @@ def test_a_failure_of_the_provider_has_its_kind_and_few_requests(conversation, w
 @pytest.mark.parametrize("step", [hang, trickle])
 def test_a_provider_that_never_answers_is_a_failure_of_its_kind(impatient_agent, workspace, server, step):
     server.says(*[step] * 9)
-    fails(ask(impatient_agent.open(workspace)), workspace, server, "timeout", 2)
+    reply = ask(impatient_agent.open(workspace))
+    fails(reply, workspace, server, "timeout", 1)
+    assert (reply.usage.cost, reply.usage.lost) == (None, 1)  # it may have been worked on, and paid for
+
+
+def test_the_time_limit_of_a_turn_holds_between_its_requests(conversation, server):
+    conversation._agent.config = replace(conversation._agent.config, turn_left=lambda: 0.0)
+    server.says("Never asked for.")
+    assert ask(conversation).failure.kind == "timeout" and not server.requests
+
+
+def test_edits_before_a_request_that_never_came_back_are_there(impatient_agent, workspace, server):
+    server.says(edit("rate = 1\n", "rate = 2\n") + edit("nothing like it\n", "rate = 3\n"), hang)
+    reply = ask(impatient_agent.open(workspace))
+    assert reply.failure.kind == "timeout" and "rate = 2" in code(workspace)
+    assert reply.usage.received == 100 and reply.usage.cost is None
+
+
+def test_a_refused_connection_costs_nothing_and_a_broken_one_an_unknown_sum(conversation, workspace, server):
+    server.says(*[drop] * 9)
+    assert ask(conversation).usage.cost is None
+    server.says(*[status(401, "no")] * 9)
+    assert ask(conversation).usage.cost == 0.0
 
 
 def fails(reply: Reply, workspace: Workspace, server: ModelServer, kind: str, requests: int) -> None:

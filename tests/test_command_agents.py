@@ -207,7 +207,7 @@ def printing(stdout: str, stderr: str = "", code: int = 0) -> str:
 
 def converse(name: str, work: Workspace, history=None, **config):
     home = work.root.with_name("agent_home")
-    return find_agent(name)(AgentConfig(**{"timeout": HANGS, "home": home} | config)).open(work, history)
+    return find_agent(name)(AgentConfig(**{"turn_left": lambda: HANGS, "home": home} | config)).open(work, history)
 
 
 def ask(conversation, text="Do it."):
@@ -513,6 +513,24 @@ def test_a_reconnect_of_codex_is_no_failure(install, work):
     assert ask(converse("codex", work)).failure is None
 
 
+def test_a_request_that_is_repeated_is_told_while_the_turn_goes_on(install, work, tmp_path):
+    go = tmp_path / "work" / "go"
+    events = as_lines([*CODEX_START, {"type": "error", "message": "Reconnecting... 1/5"}])
+    install(
+        "codex",
+        f"sys.stdout.write({events!r})\nsys.stdout.flush()\n"
+        f"while not os.path.exists({str(go)!r}):\n    time.sleep(0.01)\n{printing(as_lines(codex(100, 9)[1:]))}",
+    )
+    told = []
+
+    def hear(line: str) -> None:
+        told.append(line)
+        go.write_text("")
+
+    assert ask(converse("codex", work, on_notice=hear)).failure is None
+    assert told == ["codex: Reconnecting... 1/5"]
+
+
 def test_a_session_that_the_command_has_forgotten_is_not_asked_for_again(install, work):
     log = install("claude", printing("", "No conversation found with session ID: 034a", 1))
     conversation = converse("claude", work, {"program": "claude", "session": "034a"})
@@ -731,7 +749,7 @@ def test_a_command_that_hangs_is_ended_with_all_its_children(install, work, tmp_
         "codex",
         f"PIDS = {str(pids)!r}\n{CHILDREN}\nsys.stdout.write({as_lines(CODEX_START)!r})\nsys.stdout.flush()\ntime.sleep(600)",
     )
-    reply = ask(converse("codex", work, timeout=8.0))  # in which its children have begun
+    reply = ask(converse("codex", work, turn_left=lambda: 8.0))  # in which its children have begun
     assert reply.failure.kind == "timeout" and "8 s" in reply.failure.message
     assert reply.usage.cost is None
     assert len(pids.read_text().split()) == 2

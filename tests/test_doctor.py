@@ -331,6 +331,21 @@ def test_no_model_is_a_warning_that_says_how_to_name_one(examine: Callable[..., 
     assert examine("key", agent="replay")["key"].state == "ok"
 
 
+def test_a_command_line_agent_is_asked_and_says_in_its_words_what_is_missing(
+    examine: Callable[..., dict[str, Check]], program: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = '{"type": "result", "is_error": %s, "result": "%s", "session_id": "s", "num_turns": 1, "total_cost_usd": 0.01, '
+    said += '"usage": {"input_tokens": 900, "output_tokens": 2}}'
+    version = '[ "$1" = --version ] && { echo 2.1.197; exit; }'
+    program("claude", f"{version}\necho '{said % ('false', 'ready')}'")
+    found = examine(agent="claude")["answer"]
+    assert found.state == "ok" and "900 tokens sent, 2 received, for $0.0100" in found.detail
+    program("claude", f"{version}\necho '{said % ('true', 'Not logged in · Please run /login')}'; exit 1")
+    found = examine(agent="claude")["answer"]
+    assert found.state == "fail" and "Not logged in" in found.detail
+    assert "run `claude` and log in" in found.todo.lower() and "resume" not in found.todo
+
+
 class TestModel:
     KEY = "sk-secret-aB3dE6gH9"
 
@@ -351,10 +366,22 @@ class TestModel:
         server.says(answer("ready", sent=1000, received=100), answer("ready"))
         found = examine(model="openai/gpt-4o", reviewer="openai/some-model")
         assert found["model"].state == "ok", found["model"]
-        assert "1000 tokens sent, 100 received, for $0.0035" in found["model"].detail
+        assert "1,000 tokens sent, 100 received, for $0.0035" in found["model"].detail
         assert "at unknown cost" in found["reviewer"].detail
         assert len(server.requests) == 2
         assert not any(self.KEY in str(dataclasses.astuple(check)) for check in found.values())
+
+    def test_a_model_of_ones_own_may_not_answer_without_end_and_its_context_is_held_against_the_first_turn(
+        self, examine: Callable[..., dict[str, Check]], server: ModelServer
+    ) -> None:
+        server.says(*["ready"] * 2)
+        server.facts["/props"] = {"default_generation_settings": {"n_ctx": 131_072}}
+        found = examine(model="openai/own")["model"]
+        assert found.state == "ok" and "of its 131,072 tokens" in found.detail
+        assert server.requests[0]["max_tokens"] == 64
+        server.facts = {"/api/v0/models": {"data": [{"id": "own", "loaded_context_length": 512}]}}
+        found = examine(model="openai/own")["model"]
+        assert found.state == "fail" and "openai/own takes 512" in found.detail and "llama-server -c" in found.todo
 
     def test_a_refused_key_is_found_and_not_shown(
         self, examine: Callable[..., dict[str, Check]], server: ModelServer

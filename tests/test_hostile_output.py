@@ -13,6 +13,7 @@ from harness.campaign.campaign import Campaign, Options, create_campaign
 from harness.campaign.idea import Idea
 from harness.campaign.repository import Repository
 from harness.campaign.text import commands_terminal
+from harness.campaign.usage import Usage
 from harness.cli.main import cli
 from harness.report.notes import render_notes
 from tests.conftest import SMALL
@@ -52,7 +53,7 @@ def synthetic(folder: Path, hostile: str) -> Campaign:
     campaign = create_campaign(folder, idea, SMALL, Options(), python="python3")
     fill(campaign, 3, hostile=hostile)
     records = campaign.read_records()
-    notes = render_notes(idea, campaign.contract, "", records, person="", closing=f"done{utf8}")
+    notes = render_notes(idea, campaign.contract, "", records, used=Usage(), person="", closing=f"done{utf8}")
     assert not commands_terminal(notes.encode())
     campaign.notes.write_text(notes + f"a line of nobody{utf8}", encoding="utf-8")
     return campaign

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from harness.agents import dialogue
+from harness.agents import patience
 from harness.agents.aider import AiderAgent
+from harness.agents.dialogue import Dialogue
 from harness.campaign.budget import spent
 from harness.campaign.campaign import Campaign, Options, create_campaign
 from harness.campaign.errors import CannotGoOn, HarnessError, InputError
@@ -287,7 +288,7 @@ def test_a_token_budget_ends_the_campaign_and_resume_goes_on(make_campaign: Make
 
 
 def test_a_cost_budget_counts_turns_without_an_answer(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialogue, "WAITS", (0.0, 0.01, 0.01))
+    monkeypatch.setattr(patience, "PAUSES", (0.01, 0.01))
     failing = FASTER | {"fail": ["rate"]}
     campaign = make_campaign({"run 1, attempt 1": failing, "run 2, attempt 1": STEEPER}, max_cost=0.02)
     ending = run(campaign)
@@ -298,7 +299,7 @@ def test_a_cost_budget_counts_turns_without_an_answer(make_campaign: Make, monke
 def test_a_question_without_an_answer_costs_no_more_than_the_dearest(
     make_campaign: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialogue, "WAITS", (0.0, 0.01, 0.01))
+    monkeypatch.setattr(patience, "PAUSES", (0.01, 0.01))
     script = {"run 1, attempt 1": FASTER | {"fail": ["timeout"]}, "run 2, attempt 1": STEEPER}
     campaign = make_campaign(script, max_cost=0.015)
     ending = run(campaign)
@@ -306,6 +307,33 @@ def test_a_question_without_an_answer_costs_no_more_than_the_dearest(
     assert "$0.01 is spent and an unknown sum by 1 question without an answer" in ending.message
     assert run(campaign, changes={"max_cost": 0.025}).reason == "runs_spent"
     assert spent(read_events(campaign.journal)).usage.cost is None  # unknown is shown as unknown
+
+
+def test_a_try_that_a_person_interrupts_is_counted(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER | {"interrupt": True}, "run 2, attempt 1": DONE})
+    assert run(campaign).reason == "interrupted"
+    used = spent(read_events(campaign.journal))
+    assert (used.lost, used.usage.cost) == (1, None)
+    assert run(campaign).reason == "all_completed"
+
+
+def test_budgets_hold_between_the_tries_of_a_turn(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PAUSES", (0.01, 0.01))
+    campaign = make_campaign({"run 1, attempt 1": FASTER | {"fail": ["server"] * 3}}, max_tokens=10)
+    assert run(campaign).reason == "budget"
+    failed = [event for event in read_events(campaign.journal) if event["event"] == "turn_failed"]
+    assert len(failed) == 1  # and the next try was not begun
+    hours = make_campaign({"run 1, attempt 1": FASTER | {"fail": ["server"] * 3}}, max_hours=1e-9)
+    assert run(hours).reason == "budget"
+
+
+def test_the_notes_name_one_total_of_tokens(make_campaign: Make) -> None:
+    campaign = make_campaign({"run 1, attempt 1": FASTER, "run 2, attempt 1": DONE})
+    assert run(campaign).reason == "all_completed"
+    notes = " ".join(campaign.notes.read_text().split())
+    used = spent(read_events(campaign.journal)).usage
+    assert f"Used so far: {used.sent:,} tokens sent, {used.received:,} received" in notes
+    assert f"{used.sent + used.received:,} tokens, cost" in notes
 
 
 def test_a_model_without_a_price_cannot_be_held_to_a_cost(make_campaign: Make) -> None:
@@ -318,8 +346,86 @@ def test_a_model_without_a_price_cannot_be_held_to_a_cost(make_campaign: Make) -
 # Providers that fail
 
 
+def test_what_an_agent_had_edited_when_its_time_was_over_is_tried(make_campaign: Make) -> None:
+    cut_off = FASTER | {"fail": ["timeout"], "edits_first": True}
+    campaign = make_campaign({"run 1, attempt 1": cut_off, "run 2, attempt 1": DONE})
+    assert run(campaign).reason == "all_completed"
+    assert campaign.read_records()[1].settings["rate"].value == 0.1
+    assert "what you had edited by then is the change that is tried" in brief_of(campaign, 2, 1)
+
+
+def test_a_turn_that_was_ended_without_an_edit_costs_an_attempt_and_twice_in_a_row_ends_the_campaign(
+    make_campaign: Make,
+) -> None:
+    cut = {"fail": ["cut"]}
+    campaign = make_campaign({"run 1, attempt 1": cut, "run 1, attempt 2": FASTER, "run 2, attempt 1": DONE})
+    assert run(campaign).reason == "all_completed"
+    assert [attempt.status for attempt in campaign.read_records()[1].attempts] == ["no_answer", "completed"]
+    assert "Title: A small idea" in brief_of(campaign, 1, 2)  # a new conversation is told everything
+    again = make_campaign({"run 1, attempt 1": cut, "run 1, attempt 2": cut})
+    assert run(again).reason == "cannot_go_on"
+
+
+def test_a_context_that_is_too_small_begins_a_new_conversation_with_a_shorter_brief(make_campaign: Make) -> None:
+    script = {
+        "run 1, attempt 1": FASTER,
+        "run 2, attempt 1": edit("nothing", "nothing", "Only words.") | {"edits": []},
+        "run 2, attempt 2": STEEPER | {"fail": ["context", "context"]},
+    }
+    campaign = make_campaign(script)
+    assert run(campaign).reason == "runs_spent"
+    assert [attempt.status for attempt in campaign.read_records()[2].attempts] == ["rejected", "completed"]
+    whole, shorter = brief_of(campaign, 2, 1), brief_of(campaign, 2, 2)
+    assert "Title: A small idea" in shorter
+    assert len(campaign.read_records()) == 3 and whole
+
+
+def test_a_context_that_is_too_small_for_any_brief_ends_the_campaign_and_a_larger_one_goes_on(make_campaign: Make) -> None:
+    script = {"run 1, attempt 1": FASTER | {"fail": ["context"]}, "run 2, attempt 1": DONE}
+    campaign = make_campaign(script)
+    ending = run(campaign)
+    assert ending.reason == "cannot_go_on" and "larger context" in ending.message
+    assert run(campaign).reason == "all_completed"
+
+
+def test_the_end_of_a_limit_is_named_and_waited_for_where_that_is_asked(
+    make_campaign: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = FASTER | {"fail": ["rate", "rate"], "limit": 3 * 3600}
+    script = {"run 1, attempt 1": limited, "run 2, attempt 1": DONE}
+    campaign = make_campaign(script)
+    ending = run(campaign)
+    assert ending.reason == "cannot_go_on"
+    assert "The limit ends at " in ending.message and "--wait-for-limits waits for it" in ending.message
+    slept: list[float] = []
+    monkeypatch.setattr(Dialogue, "_sleep", lambda self, seconds: slept.append(seconds))
+    assert run(campaign, changes={"wait_for_limits": True}).reason == "all_completed"
+    assert len(slept) == 1 and 3 * 3600 - 60 < slept[0] < 3 * 3600 + 60
+
+
+def test_a_crash_after_a_turn_and_before_its_step_leaves_the_memory_of_the_turn_before(
+    make_campaign: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = {"run 1, attempt 1": {"text": "Only words."}, "run 1, attempt 2": FASTER, "run 2, attempt 1": DONE}
+    campaign = make_campaign(script)
+
+    def crash(self: Dialogue, run: int, attempt: int, *rest: Any) -> Any:
+        if attempt == 2:
+            raise KeyboardInterrupt
+        return turn(self, run, attempt, *rest)
+
+    turn = Dialogue._turn
+    with monkeypatch.context() as patch:
+        patch.setattr(Dialogue, "_turn", crash)
+        assert run(campaign).reason == "interrupted"
+    assert json.loads(campaign.history.read_text())["turn"] == "run_1/attempt_2"
+    assert run(campaign).reason == "all_completed"
+    told = json.loads(campaign.history.read_text())
+    assert told["turn"] == "run_2/attempt_1"
+
+
 def test_a_passing_failure_is_tried_again(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialogue, "WAITS", (0.0, 0.01, 0.01))
+    monkeypatch.setattr(patience, "PAUSES", (0.01, 0.01))
     campaign = make_campaign({"run 1, attempt 1": FASTER | {"fail": ["rate", "server"]}, "run 2, attempt 1": DONE})
     assert run(campaign).reason == "all_completed"
     assert [event["kind"] for event in read_events(campaign.journal) if event["event"] == "turn_failed"] == [
@@ -716,7 +822,7 @@ def test_a_baseline_is_tried_before_an_agent_is_installed(tmp_path: Path, monkey
         raise AssertionError("asked for before the baseline")
 
     monkeypatch.setattr(ScriptedAgent, "check", too_early)
-    monkeypatch.setattr(dialogue.Dialogue, "needs_installation", True)
+    monkeypatch.setattr(Dialogue, "needs_installation", True)
     assert run(_foreign(tmp_path, {"experiment.py": "raise SystemExit('no data here')"}, {})).reason == "baseline_failed"
 
 

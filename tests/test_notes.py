@@ -1,9 +1,11 @@
 """The notes say what the records say; nobody else's words look like the harness's, and a person's words are never lost."""
 
 import re
+from dataclasses import asdict
 
 import pytest
 
+from harness.campaign.budget import spent
 from harness.campaign.contract import Contract, Metric
 from harness.campaign.idea import Idea
 from harness.campaign.record import AttemptRecord, MetricRecord, Record, ReviewRecord, SettingRecord, VerdictRecord
@@ -36,8 +38,11 @@ def a_run(run=1, **more):
     return Record(run=run, **{**facts, **more})
 
 
-def notes(*records, person="", closing=""):
-    return render_notes(IDEA, CONTRACT, "synthetic", records, person=person, closing=closing)
+NOTHING = Usage()
+
+
+def notes(*records, used=NOTHING, person="", closing=""):
+    return render_notes(IDEA, CONTRACT, "synthetic", records, used=used, person=person, closing=closing)
 
 
 def headings(text):
@@ -84,14 +89,18 @@ def test_a_failed_run_has_no_numbers():
 
 
 def test_an_unknown_cost_is_unknown_and_so_is_the_sum():
-    text = notes(a_run(1, usage=Usage(cost=0.5)), a_run(2, usage=Usage(sent=7, cost=None)))
+    used = Usage(cost=0.5) + Usage(sent=7, cost=None)
+    text = notes(a_run(1, usage=Usage(cost=0.5)), a_run(2, usage=Usage(sent=7, cost=None)), used=used)
     assert "Used so far: 7 tokens sent, 0 received, cost unknown, 0 s" in text
     assert text.count("cost unknown") == 2 and text.count("$0.5000") == 1
 
 
 def test_the_reviewers_cost_counts():
-    review = ReviewRecord(model="expert", text="less", usage=Usage(sent=5, cost=0.25))
-    assert "Used so far: 5 tokens sent, 0 received, cost $0.7500" in notes(a_run(usage=Usage(cost=0.5), review=review))
+    asked = [Usage(cost=0.5), Usage(sent=5, cost=0.25)]
+    events = [
+        {"event": "done", "step": step, "result": {"usage": asdict(usage)}} for step, usage in zip("ab", asked, strict=True)
+    ]
+    assert "Used so far: 5 tokens sent, 0 received, cost $0.7500" in notes(a_run(), used=spent(events).usage)
 
 
 def test_words_of_agent_reviewer_and_person_are_marked():

@@ -74,12 +74,14 @@ class AiderAgent:
                 "no model is configured: give --model M (for example --model openai/NAME with OPENAI_API_KEY, or "
                 "--model ollama/NAME with OLLAMA_API_BASE), or --agent replay to replay a recorded session."
             )
-        described = [self._describe(model) for model in self._models()]
+        described = [self.describe(model) for model in self._models()]
         text = f"aider {described[0]['version']}, model {self.config.model} ({self.config.edit_format})"
         if self.config.architect:
             text += f", architect {self.config.architect}"
-        if not all(each["priced"] for each in described):
-            text += ", cost unknown (no price is listed for it)"
+        priced = all(each["priced"] for each in described)
+        self.config.check_price(f"--model {self.config.model}", priced)
+        if not priced:
+            text += ", cost by --price" if self.config.price else ", cost unknown (no price is listed for it)"
         return text
 
     def open(self, workspace: Workspace, history: Any = None) -> AiderConversation:
@@ -87,10 +89,17 @@ class AiderAgent:
             raise ValueError(f"{workspace.root}: aider's process sees nothing but AgentConfig.workspaces")
         return AiderConversation(self, workspace, history)
 
-    def complete(self, model: str, system: str, user: str) -> Reply:
-        """One answer of `model`, without files and without edits, for a reviewer. Failures are in the reply."""
-        request = {"op": "complete", "model": model, "system": encodable(system), "user": encodable(user)}
+    def complete(self, model: str, system: str, user: str, tokens: int | None = None) -> Reply:
+        """One answer of `model`, of at most so many tokens, without files and without edits. Failures are in the reply."""
+        texts = {"system": encodable(system), "user": encodable(user)}
+        request = {"op": "complete", "model": model, **texts, "tokens": tokens}
         return self._reply(request, model, None)
+
+    def is_local(self, model: str) -> bool:
+        """Whether a server of the user's own answers for `model`."""
+        own = self._variables.get("OPENAI_API_BASE") or self._variables.get("OPENAI_BASE_URL")
+        provider = self.describe(model)["provider"]
+        return provider in ("ollama", "ollama_chat", "llamafile", "lm_studio") or (provider == "openai" and bool(own))
 
     def count_tokens(self, text: str, model: str | None = None) -> int:
         """How many tokens `text` is for `model` (an OpenAI tokenizer where its own is unknown). Needs no network."""
@@ -110,7 +119,8 @@ class AiderAgent:
     def _models(self) -> list[str]:
         return [model for model in (self.config.model, self.config.architect) if model]
 
-    def _describe(self, model: str) -> dict[str, Any]:
+    def describe(self, model: str) -> dict[str, Any]:
+        """What litellm knows of a model. Raises InputError for one without a key or a known provider."""
         try:
             described = self._ask({"op": "describe", "model": model})
         except WorkerEnded as error:
@@ -143,17 +153,11 @@ class AiderAgent:
             "NO_COLOR": "1",
         }
         script = Path(__file__).with_name("aider_worker.py")
-        command = [str(aider_python(self.config.on_output)), str(script), str(self.config.timeout), str(PATIENCE)]
+        command = [str(aider_python(self.config.on_output)), str(script), str(self.config.timeout)]
+        command.append(str(min(PATIENCE, self.config.timeout)))
         silence = self.config.timeout * 1.1 + max(WORK, 2 * PATIENCE)
         try:
-            self._worker = Worker(
-                command,
-                environment,
-                silence,
-                lambda line: self.config.on_output(self._redact(line)),
-                self._sandbox,
-                self.config.workspaces,
-            )
+            self._worker = Worker(command, environment, silence, self._heard, self._sandbox, self.config.workspaces)
         except OSError as error:
             raise CannotGoOn(f"aider does not start: {error}. Make it again: `harness agents install aider`.") from error
         # litellm knows whose a model is. Only then does the process get variables, and those through its pipe.
@@ -163,14 +167,18 @@ class AiderAgent:
         return self._worker
 
     def _sandbox(self, home: Path) -> AgentSandbox:
-        python, script = str(aider_python(self.config.on_output)), Path(__file__).with_name("aider_worker.py")
+        python, here = str(aider_python(self.config.on_output)), Path(__file__).parent
+        scripts = [here / "aider_worker.py", here / "failure_kinds.py"]
         return AgentSandbox(
             home,
             home,
             writable=[self.config.workspaces] if self.config.workspaces else [],
-            readable=[*interpreter(python).paths, script, *certificates()],
+            readable=[*interpreter(python).paths, *scripts, *certificates()],
             hidden=self.config.hidden,
         )
+
+    def _heard(self, line: str, notice: bool) -> None:
+        (self.config.on_notice if notice else self.config.on_output)(self._redact(line))
 
     def _variables_of(self, providers: list[str]) -> dict[str, str]:
         found = dict(provider_variables(providers) if self._provider is None else self._provider)
@@ -194,13 +202,13 @@ class AiderAgent:
             answer = self._ask(request)
         except WorkerEnded as error:
             # What was paid for by then is not known.
-            usage = Usage(cost=None, seconds=time.monotonic() - start)
+            usage = Usage(cost=None, seconds=time.monotonic() - start, lost=1)
             failure = self._failure(model, {"kind": "timeout" if error.silent else "died", "message": str(error)})
             return Reply("", usage, failure=failure, history=history)
         replies = tuple(answer["replies"])
         return Reply(
             text=replies[-1] if replies else "",
-            usage=Usage(**answer["usage"], seconds=time.monotonic() - start),
+            usage=self.config.priced(Usage(**answer["usage"], seconds=time.monotonic() - start)),
             replies=replies,
             failure=self._failure(model, answer["failure"]) if answer["failure"] else None,
             refused_writes=tuple(answer["refused_writes"]),
@@ -232,7 +240,7 @@ class AiderConversation:
         agent = self._agent
         model = agent.config.model or ""
         try:
-            request = {"op": "ask", "session": self._session(), "text": encodable(text)}
+            request = {"op": "ask", "session": self._session(), "text": encodable(text), "seconds": agent.config.turn_left()}
         except WorkerEnded as error:
             failure = agent._failure(model, {"kind": "died", "message": str(error)})
             return Reply("", Usage(), failure=failure, history=self.history)

@@ -1,8 +1,8 @@
 """aider behind JSON lines on stdin and stdout: one request a line, one answer a line, with events in between.
 
-This file is executed by the Python of aider's own environment and imports nothing of the harness. aider is driven through
-its classes, not its command, because the command executes `!` and `/run` in prompts, obeys `.env` and `.aider.conf.yml` in
-the working directory, lets the model write anywhere, and exits with 0 whatever happened.
+This file is executed by the Python of aider's own environment and has nothing of the harness but `failure_kinds.py`. aider
+is driven through its classes, not its command, because the command executes `!` and `/run` in prompts, obeys `.env` and
+`.aider.conf.yml` in the working directory, lets the model write anywhere, and exits with 0 whatever happened.
 
 Usage: python aider_worker.py TIMEOUT PATIENCE. A request to the model is given up after TIMEOUT seconds; failed requests
 are repeated for PATIENCE seconds. The end of stdin ends the process at once, also in the middle of a turn.
@@ -15,6 +15,7 @@ import math
 import os
 import queue
 import re
+import runpy
 import shutil
 import signal
 import stat
@@ -52,8 +53,7 @@ from aider.reasoning_tags import REASONING_TAG, remove_reasoning_content  # noqa
 FREE_PROVIDERS = {"ollama", "ollama_chat", "llamafile", "lm_studio"}
 """Providers on the person's own machine: a turn costs 0 dollars."""
 
-QUOTA_WORDS = ("insufficient_quota", "insufficient credit", "credit balance", "error code: 402", '"code":402')
-"""What providers write when an account cannot pay; some of them under 400 or 429."""
+KINDS = runpy.run_path(str(Path(__file__).with_name("failure_kinds.py")))
 
 NOTES = "notes.txt"
 """Where AI-Scientist's agents wrote what they did, and many a model still does."""
@@ -62,9 +62,9 @@ MAX_ANSWERS = 24
 """Answers in one turn (3 reflections, each continued at the output limit) after which something is going in circles."""
 
 
-def tell(event: str) -> None:
-    """A line for a person, and a sign of life for the harness."""
-    print(json.dumps({"event": event}), file=ANSWERS, flush=True)
+def tell(event: str, notice: bool = False) -> None:
+    """A line for a person, and a sign of life for the harness; a `notice` is not to be missed."""
+    print(json.dumps({"event": event, "notice": notice}), file=ANSWERS, flush=True)
 
 
 class Turn:
@@ -79,12 +79,14 @@ class Turn:
         self.refused: list[str] = []
         self.notes: list[str] = []
         self.warnings: list[str] = []
-        self.failure: dict[str, str] | None = None
+        self.failure: dict[str, Any] | None = None
         self.unread_answer = self.cut = False
         self.other_form = ""
         """The edit format that a reply with code is not in."""
         self.models: list[str] = []
-        self.sent = self.received = self.requests = self.answers = 0
+        self.ends = math.inf
+        """When the time of the turn is over, by the monotonic clock."""
+        self.sent = self.received = self.requests = self.answers = self.lost = 0
         self.cost: float | None = 0.0
         self.failures_in_a_row = 0
         self.first_failure = 0.0
@@ -102,18 +104,24 @@ class Turn:
         cost = price(model, completion, sent, received)
         self.cost = None if cost is None or self.cost is None else self.cost + cost
 
-    def request_failed(self, model: str, error: Exception, timed_out: bool) -> None:
+    def request_failed(self, model: str, error: Exception, timed_out: bool, begun: float) -> None:
         """Note a failed request, and in `retry_in` the seconds until it is to be repeated, None when it is final."""
         kind = "timeout" if timed_out else failure_kind(error)
         now = time.monotonic()
         if not self.failures_in_a_row:
-            self.first_failure = now
+            self.first_failure = begun  # a time-out has used the time of further ones
         self.failures_in_a_row += 1
-        what = f"no answer within {TIMEOUT:g} s" if kind == "timeout" else " ".join(str(error).split())
-        self.failure = {"kind": kind, "message": what if len(what) <= 600 else what[:597] + "..."}
+        if is_unanswered(kind, error):
+            self.lost += 1
+            if model.partition("/")[0] not in FREE_PROVIDERS:
+                self.cost = None
+        what = f"no answer within {now - begun:.3g} s" if kind == "timeout" else " ".join(str(error).split())
+        until = KINDS["limit_ends"](what, time.time()) if kind == "rate" else None
+        self.failure = {"kind": kind, "message": what if len(what) <= 600 else what[:597] + "...", "until": until}
         delay = 0.125 * 2.0**self.failures_in_a_row
-        final = kind in ("auth", "quota", "context", "setup") or now - self.first_failure + delay > PATIENCE
-        tell(f"{model}: {self.failure['message']}" + ("" if final else f" (again in {delay:g} s)"))
+        next_try = max(now + delay, now + until - time.time() if until else 0.0)
+        final = kind not in KINDS["PASSING"] or next_try > min(self.first_failure + PATIENCE, self.ends)
+        tell(f"{model}: {self.failure['message']}" + ("" if final else f" (again in {delay:g} s)"), notice=not final)
         self.retry_in = None if final else delay
 
     def request_answered(self, model: Any, completion: Any) -> None:
@@ -150,7 +158,13 @@ class Turn:
             "warnings": self.warnings,
             "failure": self.failure,
             "models": self.models,
-            "usage": {"sent": self.sent, "received": self.received, "cost": self.cost, "requests": self.requests},
+            "usage": {
+                "sent": self.sent,
+                "received": self.received,
+                "cost": self.cost,
+                "requests": self.requests,
+                "lost": self.lost,
+            },
         }
 
 
@@ -160,27 +174,35 @@ turn = Turn()
 
 def failure_kind(error: Exception) -> str:
     """The kind of a failed request, in the words of the harness."""
-    status = getattr(error, "status_code", None)
+    status, chain = getattr(error, "status_code", None), causes(error)
+    # litellm leaves the provider's error code out of its own message; it is in the one below.
+    text = " ".join(str(each) for each in chain).lower()
+    if isinstance(error, litellm.ContextWindowExceededError):
+        return "context"
+    kind = str(KINDS["failure_kind"](status, text))
+    if kind in ("quota", "context"):
+        return kind
+    if isinstance(error, litellm.Timeout) or any(isinstance(cause, httpx.TimeoutException) for cause in chain):
+        return "timeout"
+    if isinstance(error, litellm.AuthenticationError):
+        return "auth"
+    if kind == "server" and (any(isinstance(cause, httpx.TransportError) for cause in chain) or "connection error" in text):
+        return "connection"
+    return "server" if isinstance(error, litellm.ContentPolicyViolationError) else kind
+
+
+def is_unanswered(kind: str, error: Exception) -> bool:
+    """Whether a failed request may have been worked on, and paid for, though its answer never came."""
+    connected = not any(isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout) for cause in causes(error))
+    return kind in ("timeout", "connection") and connected
+
+
+def causes(error: Exception) -> list[BaseException]:
+    """An error with what lies below it."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)
-    # litellm leaves the provider's error code out of its own message; it is in the one below.
-    text = " ".join(str(each) for each in chain).lower()
-    if status == 402 or any(word in text for word in QUOTA_WORDS):
-        return "quota"
-    if isinstance(error, litellm.ContextWindowExceededError):
-        return "context"
-    if isinstance(error, litellm.Timeout) or any(isinstance(cause, httpx.TimeoutException) for cause in chain):
-        return "timeout"
-    if status in (401, 403) or isinstance(error, litellm.AuthenticationError):
-        return "auth"
-    if status == 429:
-        return "rate"
-    if any(isinstance(cause, httpx.TransportError) for cause in chain) or "connection error" in text:
-        return "connection"
-    if isinstance(error, litellm.ContentPolicyViolationError):
-        return "server"
-    return "setup" if status in (400, 404, 422) else "server"
+    return chain
 
 
 def price(model: Any, completion: Any, sent: int, received: int) -> float | None:
@@ -197,17 +219,17 @@ def price(model: Any, completion: Any, sent: int, received: int) -> float | None
 
 
 @contextmanager
-def deadline() -> Iterator[list[bool]]:
-    """Give a request up after TIMEOUT, also when a server sends a byte now and then. The yielded list says if it was."""
+def deadline(limit: float) -> Iterator[list[bool]]:
+    """Give a request up after `limit`, also when a server sends a byte now and then. The yielded list says if it was."""
     timed_out: list[bool] = []
 
     def give_up(signal_number: int, frame: Any) -> None:
         timed_out.append(True)
-        raise TimeoutError(f"no answer within {TIMEOUT:g} s")
+        raise TimeoutError(f"no answer within {limit:g} s")
 
     signal.signal(signal.SIGALRM, give_up)
     # The HTTP client's own time-out comes first: its connection is then closed in order.
-    signal.setitimer(signal.ITIMER_REAL, TIMEOUT * 1.1 + 1)
+    signal.setitimer(signal.ITIMER_REAL, limit * 1.1 + 1)
     try:
         yield timed_out
     finally:
@@ -222,9 +244,15 @@ def recorded_send_completion(self: Any, messages: Any, functions: Any, stream: A
     if turn.answers >= MAX_ANSWERS:
         turn.failure = {"kind": "server", "message": f"{MAX_ANSWERS} answers in one turn without coming to an end"}
         raise RuntimeError(turn.failure["message"])
+    begun = time.monotonic()
+    if begun >= turn.ends:
+        turn.failure = {"kind": "timeout", "message": "the time limit of the turn came between two requests"}
+        raise RuntimeError(turn.failure["message"])
+    limit = min(TIMEOUT, turn.ends - begun)
+    models.request_timeout = limit
     turn.requests += 1
     tell(f"waiting for {self.name}")
-    with deadline() as timed_out:
+    with deadline(limit) as timed_out:
         try:
             hashed, completion = send_completion(self, messages, functions, stream, temperature)
             if not completion.choices:
@@ -233,7 +261,7 @@ def recorded_send_completion(self: Any, messages: Any, functions: Any, stream: A
             if message.content:  # JSON can hold halves of surrogate pairs, which no file takes
                 message.content = message.content.encode(errors="replace").decode()
         except Exception as error:
-            turn.request_failed(self.name, error, bool(timed_out))
+            turn.request_failed(self.name, error, bool(timed_out), begun)
             # aider doubles its delay from 0.125 s and ends when it exceeds this: so the decision is made here alone.
             base_coder.RETRY_TIMEOUT = -1 if turn.retry_in is None else math.inf
             raise
@@ -425,7 +453,6 @@ def change_aider() -> None:
     Coder.summarize_start = Coder.summarize_end = lambda self: None
     # The root is the workspace, not the common parent of the files; also for the second coder of architect mode.
     utils.find_common_root = lambda names: turn.root
-    models.request_timeout = TIMEOUT
     # The price list that comes with litellm, and no look-up of a newer one or of a web page.
     models.ModelInfoManager._load_cache = models.ModelInfoManager._update_cache = lambda self: None
     models.ModelInfoManager.fetch_openrouter_model_info = lambda self, model: {}
@@ -513,9 +540,10 @@ class Session:
         if self.coder.edit_format == "diff":
             self.coder.gpt_prompts = ShortPrompts()
 
-    def ask(self, text: str) -> dict[str, Any]:
+    def ask(self, text: str, seconds: float) -> dict[str, Any]:
         global turn
         turn = Turn(self.root, self.editable, self.readable)
+        turn.ends = time.monotonic() + seconds
         coder = self.coder
         done, cur = list(coder.done_messages), list(coder.cur_messages)
         problem = self.problem_with_files()
@@ -567,6 +595,8 @@ def complete(request: dict[str, Any]) -> dict[str, Any]:
     global turn
     turn = Turn()
     model = make_model(request["model"])
+    if request.get("tokens"):
+        model.extra_params = {**(model.extra_params or {}), "max_tokens": request["tokens"]}
     role = "system" if model.use_system_prompt else "user"
     messages = [{"role": role, "content": request["system"]}, {"role": "user", "content": request["user"]}]
     while True:
@@ -596,6 +626,7 @@ def describe(name: str) -> dict[str, Any]:
         "version": aider.__version__,
         "provider": provider,
         "missing": list(model.missing_keys or []),
+        "context": listed.get("max_input_tokens") or None,
         "priced": provider in FREE_PROVIDERS or listed.get("input_cost_per_token") is not None,
     }
 
@@ -608,7 +639,7 @@ def answer(request: dict[str, Any], sessions: dict[int, Session]) -> dict[str, A
         sessions[request["session"]] = Session(request)
         return {}
     if operation == "ask":
-        return sessions[request["session"]].ask(request["text"])
+        return sessions[request["session"]].ask(request["text"], request["seconds"])
     if operation == "close":
         sessions.pop(request["session"], None)
         return {}

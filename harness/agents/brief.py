@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..campaign.contract import ENTRY, Contract, Metric, Profile, SanityRule, Setting
@@ -121,6 +121,17 @@ def brief(situation: Situation) -> str:
         here=situation,
         label=label(situation.run, situation.attempt),
         **_runs_so_far(situation),
+    )
+
+
+def shortened(situation: Situation) -> Situation:
+    """The situation with what a model of a small context can do without: only the last run besides the baseline."""
+    return replace(
+        situation,
+        columns=situation.columns[:1] + situation.columns[1:][-1:],
+        records=situation.records[-1:],
+        advice=None,
+        person_diff=None,
     )
 
 

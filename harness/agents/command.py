@@ -24,13 +24,13 @@ import psutil
 
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.protocols import AgentConfig, Failure, Reply, Workspace
-from ..campaign.text import encodable
+from ..campaign.text import duration, encodable
 from ..campaign.usage import Usage
 from ..execution.executors import process_tree
 from . import attendant
 from .agent_sandbox import AgentSandbox, installation
 from .command_lines import CLAUDE, CODEX, GEMINI, OPENCODE, CommandLine, OwnSandbox
-from .command_output import Answer
+from .command_output import Answer, notices
 from .failure_kinds import PASSING, failure_kind, limit_ends
 from .keys import Redaction, certificates, login_files, provider_variables, system_variables
 from .private_home import PrivateHome
@@ -64,6 +64,7 @@ class CommandAgent:
         if self.config.architect:
             raise InputError(f"--architect: {self.command.program} plans by itself; --agent aider takes an architect.")
         model = f"model {self.config.model}" if self.config.model else "the model that it is configured for"
+        self.config.check_price(f"--agent {self.command.program}", self.command.tells_cost)
         return f"{self.name}, {model}"
 
     @cached_property
@@ -168,6 +169,7 @@ class CommandConversation:
         self._workspace = workspace
         self._session, self._sent, self._received = "", 0, 0
         self._sandbox = ""
+        self._limit = 0.0
         if isinstance(history, dict) and history.get("program") == self._command.program:
             self._session = str(history.get("session") or "")
             self._sent, self._received = int(history.get("sent") or 0), int(history.get("received") or 0)
@@ -179,7 +181,7 @@ class CommandConversation:
             environment = self._agent.environment() | self._command.permissions(self._workspace)
             environment[MARK] = str(self._workspace.root)
             redact = _redaction(environment, self._agent.home.secrets)
-            ended = self._execute(environment, text)
+            ended = self._execute(environment, text, redact)
         except HarnessError as error:
             return self._reply(Answer(cost=0.0), Failure("setup", str(error)), begun, redact)
         except OSError as error:
@@ -196,7 +198,7 @@ class CommandConversation:
     def close(self) -> None:
         _end_processes(str(self._workspace.root), lambda: None)
 
-    def _execute(self, environment: dict[str, str], brief: str) -> _Ended:
+    def _execute(self, environment: dict[str, str], brief: str, redact: Callable[[str], str]) -> _Ended:
         """Run the command to its end or its limit, with `brief` as its input; nothing that it started is left. Raises
         OSError."""
         root = self._workspace.root
@@ -217,13 +219,18 @@ class CommandConversation:
             own = self._agent.own_sandbox(sandbox, environment)
             self._sandbox = ", with ".join(filter(None, [str(sandbox.parts), own.name if own else ""]))
             command = [self._agent.program(), *self._agent.arguments(self._session, own)]
-            deadline = time.monotonic() + self._agent.config.timeout
+            self._limit = self._agent.config.turn_left()
+            deadline = time.monotonic() + self._limit
+            tails, told = (_Tail(stdout), _Tail(stderr)), set[str]()
             process = attendant.start(sandbox.sandbox, command, environment, stdin, stdout, stderr)
             try:
                 while not broken:
                     with suppress(subprocess.TimeoutExpired):
                         process.wait(timeout=0.05)
                         break
+                    for said in (said for tail in tails for said in notices(tail.lines()) if said not in told):
+                        told.add(said)
+                        self._agent.config.on_notice(redact(f"{self._command.program}: {said}"))
                     if time.monotonic() > deadline:
                         broken = "timeout"
                     elif _size(stdout) + _size(stderr) > MAX_OUTPUT:
@@ -239,8 +246,8 @@ class CommandConversation:
         said = (answer.error if answer else "") or end_of(ended.stderr) or end_of(ended.stdout)
         kind: Any
         if ended.broken == "timeout":
-            limit = self._agent.config.timeout
-            kind, message = "timeout", f"{name} did not end within {limit:g} s and was ended. {said}"
+            limit = duration(round(self._limit, 1))
+            kind, message = "timeout", f"{name} did not end within {limit} and was ended. {said}"
         elif ended.broken == "output":
             kind, message = "server", f"{name} wrote more than {MAX_OUTPUT // 10**6} MB of output and was ended."
         elif ended.code < 0:
@@ -297,7 +304,7 @@ class CommandConversation:
         }
         return Reply(
             text="\n\n".join(texts),
-            usage=Usage(sent, received, cost, time.monotonic() - begun, answer.requests, lost),
+            usage=self._agent.config.priced(Usage(sent, received, cost, time.monotonic() - begun, answer.requests, lost)),
             replies=texts,
             failure=replace(failure, message=redact(failure.message)) if failure else None,
             refused_writes=answer.refused_writes,
@@ -323,6 +330,21 @@ class _Ended:
     stdout: str
     stderr: str
     broken: str
+
+
+class _Tail:
+    """The lines of a file that another process writes, as they come."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._read = file, 0
+
+    def lines(self) -> str:
+        """Those that are new and whole; of a very long one parts."""
+        # The other process has its position in the file from here: nothing may move it.
+        data = os.pread(self._file.fileno(), 65_536, self._read)
+        end = data.rfind(b"\n") + 1 or (len(data) if len(data) == 65_536 else 0)
+        self._read += end
+        return data[:end].decode(errors="replace")
 
 
 def _end_processes(root: str, reap: Callable[[], object]) -> None:

@@ -47,6 +47,7 @@ class CommandLine:
     login: str
     """What a person does about a login that is missing or refused."""
     configuration: Configuration
+    tells_cost: bool = True
     cumulative: bool = False
     """Tokens are counted from the start of the conversation, not of the turn."""
     variables: tuple[str, ...] = ()
@@ -132,6 +133,7 @@ CODEX = CommandLine(
     login="run `codex login`, or set OPENAI_API_KEY",
     configuration=configuration.CODEX,
     providers=lambda model: ("openai",),
+    tells_cost=False,
     cumulative=True,
     variables=("CODEX_API_KEY",),
     model_told=_model_of_codex,
@@ -147,6 +149,7 @@ GEMINI = CommandLine(
     login="run `gemini` and choose a way to log in, or set GEMINI_API_KEY (with a base URL of your own also "
     '{"security": {"auth": {"selectedType": "gemini-api-key"}}} in ~/.gemini/settings.json)',
     configuration=configuration.GEMINI,
+    tells_cost=False,
     providers=lambda model: ("gemini",),
 )
 

@@ -76,6 +76,23 @@ def json_lines(text: str) -> Iterator[dict[str, Any]]:
             yield value
 
 
+_RETRY = re.compile(
+    r"reconnecting|retrying|attempt \d+ failed|rate.?limit|too many requests|overloaded|\b429\b", re.IGNORECASE
+)
+
+
+def notices(lines: str) -> Iterator[str]:
+    """What an output says, while a turn goes on, of a request that is repeated."""
+    for line in lines.split("\n"):
+        event = _json(line)
+        if event is None:
+            said = line
+        else:
+            said = str(event.get("message") or "") if event.get("type") == "error" else ""
+        if _RETRY.search(said):
+            yield said.strip()[:300]
+
+
 def _wanted(tool: Any, given: Any) -> str:
     """A tool call in a few words: `Read /etc/passwd`."""
     about = [

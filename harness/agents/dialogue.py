@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,23 +19,19 @@ from ..campaign.files import write_atomically
 from ..campaign.journal import PERSON_STEP
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import PathNames
-from ..campaign.protocols import Conversation, Failure, Reply, Workspace
+from ..campaign.protocols import Conversation, Reply, Workspace
 from ..campaign.record import Record
 from ..campaign.turn import AttemptFailure, Turn, turn_key
 from ..campaign.usage import Usage
 from . import answer as answers
 from .aider_environment import installed
-from .brief import brief, label, repair_brief
+from .brief import brief, label, repair_brief, shortened
 from .chat_history import render_turn
 from .listing import find_agent
+from .patience import Patience, advice
 from .situation import Situations
 from .workspace import Change, collect, make_workspace, restore
 from .workspace_folder import WorkspaceFolder
-
-WAITS = (0.0, 15.0, 60.0)
-"""Seconds before each try of a turn whose provider failed; the agent itself has already retried each request."""
-_PASSING = frozenset({"rate", "server", "connection", "timeout"})
-_AGAIN = frozenset({"died"})
 
 
 class Dialogue(CampaignPart):
@@ -45,7 +42,10 @@ class Dialogue(CampaignPart):
         self._situations = Situations(opened)
         self._folder = WorkspaceFolder(opened.campaign.local)
         workspaces = None if opened.journal.is_dry else self._folder.begin()
-        self._agent = find_agent(opened.options.agent)(replace(opened.agent_config, workspaces=workspaces))
+        config = replace(opened.agent_config, workspaces=workspaces, turn_left=self._turn_left)
+        self._agent = find_agent(opened.options.agent)(config)
+        self._is_checked = False
+        self._turn_ends = 0.0
         self._conversation: Conversation | None = None
         self._conversation_run = 0
         self._workspace = Workspace(opened.campaign.local, ())
@@ -60,6 +60,8 @@ class Dialogue(CampaignPart):
             forced = next((e for e in self._journal.of("forced") if e["step"] == step), None)
             if forced is None:
                 self._budget.check_turn()
+                if self._options.max_cost is not None and not self._is_checked:
+                    self.prepare()
             self._view.begin(run, self._options.max_runs, attempt, "agent")
         turn = Turn.model_validate(self._journal.once(step, lambda: self._take(run, attempt, failure).model_dump()))
         # Only now that the journal has the turn: before that a crash would lose what a person said.
@@ -70,7 +72,7 @@ class Dialogue(CampaignPart):
     def pending_brief(self) -> str:
         """The text of the turn that comes next."""
         assert self._pending is not None
-        return self._text(*self._pending, [text for _, text in self._inbox()], self._opened.person_diff())
+        return next(self._texts(*self._pending, [text for _, text in self._inbox()], self._opened.person_diff()))
 
     def has_message_for(self, run: int, attempt: int = 0) -> bool:
         """The agent has said ALL_COMPLETED, in this attempt or before this run, and a person has said something since."""
@@ -93,7 +95,8 @@ class Dialogue(CampaignPart):
             files = self._repository.files(self._repository.head or "", self._campaign.experiment_files)
             failure = rehearse(make_workspace(self._folder.make_room(0), files, self._campaign.contract))
             if failure is not None:
-                raise CannotGoOn(_advice(failure))
+                raise CannotGoOn(advice(failure))
+        self._is_checked = True
 
     def close(self) -> None:
         """End the conversation and the agent's processes."""
@@ -118,11 +121,10 @@ class Dialogue(CampaignPart):
         inbox = self._inbox()
         messages = [text for _, text in inbox]
         files = self._repository.files(base, self._campaign.experiment_files)
-        text = self._text(run, attempt, failure, messages, person_diff)
         folder = self._campaign.attempt_folder(run, attempt)
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "brief.md", text)
-        reply = self._ask(run, attempt, text, files)
+        remembered = self._remembered(run)
+        text, reply = self._ask(run, attempt, self._texts(run, attempt, failure, messages, person_diff), files)
         write_atomically(folder / "reply.md", _all_of(reply))
         write_atomically(folder / "session.md", render_turn(label(run, attempt), text, reply.replies))
         change = collect(self._workspace, files, self._campaign.contract)
@@ -137,7 +139,9 @@ class Dialogue(CampaignPart):
             commit = self._repository.commit(f"{turn_key(run, attempt)}/turn", title, code | change.files)
         elif person_diff:
             commit = base
-        write_atomically(self._campaign.history, json.dumps({"run": run, "history": reply.history}))
+        # With the memory before it: after a crash that comes before the journal has this turn, that one holds.
+        memory = {"turn": turn_key(run, attempt), "history": reply.history, "before": remembered}
+        write_atomically(self._campaign.history, json.dumps(memory))
         return self._turn(run, attempt, base, commit, bool(person_diff), inbox, reply, change)
 
     def _turn(
@@ -215,45 +219,84 @@ class Dialogue(CampaignPart):
             notes=places.hide(reply.notes),
         )
 
-    def _ask(self, run: int, attempt: int, text: str, files: dict[str, bytes]) -> Reply:
-        """Ask until there is an answer. Raises CannotGoOn when no further run would get one either."""
+    def _ask(self, run: int, attempt: int, texts: Iterator[str], files: dict[str, bytes]) -> tuple[str, Reply]:
+        """Ask until there is an answer; returns the text that was answered, too. `texts` are the brief and shorter ones.
+
+        Raises CannotGoOn when no further run would get an answer either, BudgetSpent when there is nothing left for a try.
+        """
+        self._turn_ends = time.monotonic() + self._options.turn_timeout * 60
+        patience = Patience(self._options.wait_for_limits)
+        text = next(texts)
+        while True:
+            write_atomically(self._campaign.attempt_folder(run, attempt) / "brief.md", text)
+            reply = self._try(run, attempt, text, files)
+            failure = reply.failure
+            if failure is None:
+                return text, reply
+            if failure.kind == "session_over":
+                self._view.say(failure.message)
+                raise SessionOver("The recorded session has no further turn.")
+            if failure.kind in ("timeout", "cut"):
+                if collect(self._workspace, files, self._campaign.contract).files:
+                    said = "Your turn was ended before you were: what you had edited by then is the change that is tried."
+                    self._view.say(f"{failure.message}\nWhat it had edited by then is tried.")
+                    # Where it had said nothing yet, its memory may have nothing of the turn.
+                    history = reply.history if reply.replies else None
+                    if history is None:
+                        self._forget_conversation()
+                    warnings = (*reply.warnings, f"{failure.message} {said}")
+                    return text, replace(reply, failure=None, history=history, warnings=warnings)
+                if failure.kind == "cut" or time.monotonic() >= self._turn_ends:
+                    return text, self._given_up(run, attempt, reply)
+            self._budget.check_turn()
+            if failure.kind == "context" and (shorter := next(texts, "")):
+                self._view.say(f"{failure.message}\nA new conversation begins, with a shorter brief.")
+                self._forget_conversation()
+                text = shorter
+            else:
+                pause = patience.after(failure, time.time())  # who ends the campaign says why
+                self._view.say(f"{failure.message}\n{pause.why}")
+                if failure.kind == "died":
+                    self._end_conversation()
+                self._sleep(pause.seconds)
+                if pause.limit:
+                    self._turn_ends += pause.seconds
+
+    def _try(self, run: int, attempt: int, text: str, files: dict[str, bytes]) -> Reply:
+        """One try of a turn. The journal counts what it used, also where a person interrupts it."""
         # A forced turn asked nobody, so it is none of the turns of a recorded session.
         turn = sum(e["step"].endswith("/turn") and not e["result"]["forced"] for e in self._journal.of("done"))
-        died = False
-        for wait in WAITS:
-            if wait:
-                self._view.say(f"The model does not answer; next try in {wait:.0f} s.")
-                self._sleep(wait)
-            conversation = self._converse(run, files)
+        conversation, begun = self._converse(run, files), time.monotonic()
+        try:
             reply = self._without_local_paths(conversation.ask(text, turn=turn, label=label(run, attempt)))
-            if reply.failure is None:
-                return reply
-            self._journal.append(
-                "turn_failed",
-                step=f"{turn_key(run, attempt)}/turn",
-                kind=reply.failure.kind,
-                message=reply.failure.message,
-                usage=asdict(reply.usage),
-            )
-            if reply.failure.kind == "session_over":
-                self._view.say(reply.failure.message)
-                raise SessionOver("The recorded session has no further turn.")
-            # In a new conversation it may fit: this costs the attempt and not the campaign. `turn_failed` has its usage.
-            if reply.failure.kind == "context" and attempt > 1:
-                self._view.say(reply.failure.message)
-                self._forget_conversation()
-                return Reply(text="", usage=Usage(), failure=reply.failure)
-            # A process that dies twice does not die by chance.
-            if reply.failure.kind in _AGAIN and not died:
-                died = True
-                self._end_conversation()
-            elif reply.failure.kind not in _PASSING or wait == WAITS[-1]:
-                break  # whoever ends says why
-            self._view.say(reply.failure.message)
-            # The try that failed may have edited files already.
-            restore(self._workspace, files)
+        except KeyboardInterrupt:
+            used = Usage(cost=None, seconds=time.monotonic() - begun, lost=1)
+            self._failed(run, attempt, "interrupted", "interrupted by you", used)
+            raise
+        if reply.failure is not None:
+            self._failed(run, attempt, reply.failure.kind, reply.failure.message, reply.usage)
+            reply = replace(reply, usage=Usage())  # counted
+        return reply
+
+    def _failed(self, run: int, attempt: int, kind: str, message: str, usage: Usage) -> None:
+        step = f"{turn_key(run, attempt)}/turn"
+        self._journal.append("turn_failed", step=step, kind=kind, message=message, usage=asdict(usage))
+
+    def _given_up(self, run: int, attempt: int, reply: Reply) -> Reply:
+        """A turn that ended at its limit without an edit costs the attempt. Raises CannotGoOn at the second in a row."""
         assert reply.failure is not None
-        raise CannotGoOn(_advice(reply.failure))
+        turns = [e for e in self._journal.of("done") if e["step"].endswith("/turn")]
+        failed = {e["step"] for e in self._journal.of("turn_failed") if e["kind"] == reply.failure.kind}
+        if turns and turns[-1]["result"]["no_answer"] and turns[-1]["step"] in failed:
+            raise CannotGoOn(advice(reply.failure))
+        self._view.say(reply.failure.message)
+        self._forget_conversation()
+        return replace(reply, history=None)
+
+    def _turn_left(self) -> float:
+        """Seconds that the turn in hand may still take."""
+        left, hours = self._turn_ends - time.monotonic(), self._budget.seconds_left()
+        return max(left if hours is None else min(left, hours), 1.0)
 
     def _converse(self, run: int, files: dict[str, bytes]) -> Conversation:
         """The conversation of this run: the one at hand, or a new one that remembers what was said before a crash."""
@@ -268,28 +311,30 @@ class Dialogue(CampaignPart):
         return self._conversation
 
     def _remembered(self, run: int) -> Any:
-        # Where no turn of the run is done, what is kept is another run's or that of a turn that a crash cut off.
-        if not any(e["step"].startswith(f"run_{run}/") and e["step"].endswith("/turn") for e in self._journal.of("done")):
-            return None
+        """The agent's memory after the last turn of this run that the journal has; None where there is none."""
         try:
             kept = json.loads(self._campaign.history.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = kept["history"] if self._journal.is_done(f"{kept['turn']}/turn") else kept["before"]
+        except (OSError, ValueError, KeyError):
             return None
-        return kept["history"] if kept["run"] == run else None
+        return found if kept["turn"].startswith(f"run_{run}/") else None
 
     def _forget_conversation(self) -> None:
         self._end_conversation()
         self._campaign.history.unlink(missing_ok=True)
 
-    def _text(
+    def _texts(
         self, run: int, attempt: int, failure: AttemptFailure | None, messages: list[str], person_diff: str | None
-    ) -> str:
-        """A whole brief at the start of a conversation, a short one inside it."""
-        begins = attempt == 1 or failure is None or failure.status == "no_answer" or person_diff
-        if begins:
-            return brief(self._situations.before(run, attempt, tuple(messages), person_diff, failure))
-        assert failure is not None
-        return repair_brief(run, attempt, self._options.max_attempts - attempt + 1, failure, tuple(messages))
+    ) -> Iterator[str]:
+        """What the agent is told: a whole brief at the start of a conversation, a short one inside it; then, for a context
+        that is too small, what begins a new conversation with less."""
+        goes_on = attempt > 1 and not person_diff and self._remembered(run) is not None
+        if failure is not None and failure.status != "no_answer" and goes_on:
+            yield repair_brief(run, attempt, self._options.max_attempts - attempt + 1, failure, tuple(messages))
+        situation = self._situations.before(run, attempt, tuple(messages), person_diff, failure)
+        yield brief(situation)
+        if shortened(situation) != situation:
+            yield brief(shortened(situation))
 
     def _commit_person_edit(self) -> None:
         edited = self._repository.edited(self._campaign.code)
@@ -318,16 +363,3 @@ class Dialogue(CampaignPart):
 def _all_of(reply: Reply) -> str:
     """Everything that the model said in a turn: a plan stands in the first reply, a repaired edit in the last."""
     return "\n\n".join(reply.replies) or reply.text
-
-
-def _advice(failure: Failure) -> str:
-    if failure.todo:
-        return str(failure)
-    todo = {
-        "auth": "Mend the login or the key, then `harness resume`.",
-        "quota": "The account cannot pay for the request; mend that, or resume with another --model.",
-        "context": "The brief does not fit this model; resume with a --model that has a larger context.",
-        "diverged": "The recorded session does not fit this campaign.",
-        "setup": "Mend it, then `harness resume`.",
-    }.get(failure.kind, "`harness resume` goes on when the model answers again.")
-    return str(replace(failure, todo=todo))

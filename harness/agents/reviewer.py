@@ -55,7 +55,7 @@ class Reviewer(CampaignPart):
         return self._repository.diff(parent.commit, record.commit, self._campaign.code)
 
     def _agent(self, model: str) -> AiderAgent:
-        return AiderAgent(replace(self._config, model=model, architect=None))
+        return AiderAgent(replace(self._config, model=model, architect=None, price=None))
 
     def _ask(self, record: Record, model: str) -> dict[str, Any]:
         situation = self._situations.before(record.run + 1, 1)

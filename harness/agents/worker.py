@@ -46,7 +46,7 @@ class Worker:
         command: Sequence[str],
         environment: Mapping[str, str],
         silence: float,
-        on_event: Callable[[str], None],
+        on_event: Callable[[str, bool], None],
         sandbox_of: Callable[[Path], AgentSandbox] = lambda home: AgentSandbox(home, home),
         parent: Path | None = None,
     ) -> None:
@@ -103,7 +103,7 @@ class Worker:
             while (line := self._next()) is not None:
                 message: dict[str, Any] = json.loads(line)
                 if "event" in message:
-                    self._on_event(message["event"])
+                    self._on_event(message["event"], message.get("notice", False))
                 elif "error" in message:
                     raise WorkerEnded(f"{message['error']}{self._end_of_output()}")
                 else:

@@ -34,8 +34,8 @@ class Spent:
 
     @property
     def is_priced(self) -> bool:
-        """Whether the cost of every question is known that came back with its tokens."""
-        return all(each.cost is not None or each.sent + each.received == 0 for each in self.asked)
+        """Whether the cost of every question is known that was answered."""
+        return all(each.cost is not None or each.lost or each.sent + each.received == 0 for each in self.asked)
 
     @property
     def costs(self) -> list[float]:
@@ -44,7 +44,7 @@ class Spent:
 
     @property
     def lost(self) -> int:
-        """Questions that nothing came back from, so what they cost is unknown: the agent died, or went silent."""
+        """Questions that were not answered, or not wholly, so what they cost is unknown."""
         return len(self.asked) - len(self.costs)
 
 
@@ -80,8 +80,8 @@ class Budget:
         if limits.max_cost is not None:
             if not used.is_priced:
                 raise BudgetSpent(
-                    "--max-cost cannot be held: the price of this model is unknown. Resume with --max-tokens, "
-                    "or with --max-cost 0 to drop the limit."
+                    "--max-cost cannot be held: the price of this model is unknown. Resume with --price IN,OUT (dollars per "
+                    "million tokens), or with --max-tokens N and --max-cost 0, which drops the limit."
                 )
             known = sum(used.costs)
             unknown = used.lost * max(used.costs, default=0.0)
@@ -90,6 +90,11 @@ class Budget:
                 also = f" and an unknown sum by {lost} (counted as the dearest: ${unknown:.2f})" if used.lost else ""
                 raise BudgetSpent(f"--max-cost {limits.max_cost:g} is reached: ${known:.2f} is spent{also}.")
         self._check_hours(used, None)
+
+    def seconds_left(self) -> float | None:
+        """Of --max-hours; None without it."""
+        limit = self._options.max_hours
+        return None if limit is None else limit * 3600 - spent(self._journal.events).seconds
 
     def check_execution(self, expected: float | None) -> None:
         """Before an execution, which costs time alone. Raises BudgetSpent when `expected` seconds no longer fit."""

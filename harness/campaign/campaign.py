@@ -57,6 +57,12 @@ class Options(BaseModel):
     max_cost: float | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, gt=0)
     max_hours: float | None = Field(default=None, gt=0)
+    price: tuple[float, float] | None = None
+    """Dollars per million tokens sent and received, where the agent tells no cost."""
+    turn_timeout: float = Field(default=60, gt=0)
+    """Minutes that one turn of the agent may take."""
+    wait_for_limits: bool = False
+    """Wait until a provider's limit ends, however long."""
 
 
 class Campaign(Layout):

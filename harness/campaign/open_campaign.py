@@ -43,7 +43,12 @@ class OpenCampaign:
             home=self.campaign.agent_home,
             hidden=(self.campaign.root, self.campaign.root.parent),
             persons_configuration=self.options.agent_config,
+            # A request that hangs leaves time for others in its turn.
+            timeout=self.options.turn_timeout * 60 / 3,
+            price=self.options.price,
+            cost_is_limited=self.options.max_cost is not None,
             on_output=self.view.tick,
+            on_notice=self.view.say,
         )
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -111,7 +111,13 @@ class AgentConfig:
     session: Path | None = None
     """A recorded session to replay (agent `replay`)."""
     timeout: float = 600.0
-    """Seconds to wait for one request to the model."""
+    """Seconds to wait for one request to the model, by an agent whose requests are the harness's own."""
+    turn_left: Callable[[], float] = field(default=lambda: 3600.0, compare=False)
+    """Seconds that the turn in hand may still take: asked once before each question."""
+    price: tuple[float, float] | None = None
+    """Dollars per million tokens sent and received, where the agent tells no cost."""
+    cost_is_limited: bool = False
+    """`check` refuses a model whose cost nobody tells."""
     home: Path | None = None
     """A folder for the configuration and the conversations of a command-line agent; None: one that goes with the agent."""
     persons_configuration: bool = False
@@ -122,6 +128,23 @@ class AgentConfig:
     """Folders that are not there for the agent's processes, besides your home folder."""
     on_output: Callable[[str], None] = field(default=lambda line: None, compare=False)
     """Called with a line of text for a person while something slow happens."""
+    on_notice: Callable[[str], None] = field(default=lambda line: None, compare=False)
+    """Called with a line of text that a person should not miss: a request is repeated."""
+
+    def priced(self, usage: Usage) -> Usage:
+        """`usage` with a cost by `price`, where the agent tells none and everything was answered."""
+        if usage.cost is not None or usage.lost or self.price is None:
+            return usage
+        sent, received = self.price
+        return replace(usage, cost=(usage.sent * sent + usage.received * received) / 1e6)
+
+    def check_price(self, model: str, is_told: bool) -> None:
+        """Raises InputError where a budget in dollars could not be held."""
+        if self.cost_is_limited and not is_told and self.price is None:
+            raise InputError(
+                f"--max-cost cannot be held: nobody tells what {model} costs. Give --max-tokens N instead, or its price: "
+                "--price IN,OUT (dollars per million tokens sent and received)."
+            )
 
 
 class Conversation(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..campaign.errors import InputError
-from .options import CAMPAIGN, Finite, recorded
+from .options import CAMPAIGN, Finite, agent_limits, recorded
 from .terminal import width
 
 NOTIFY = click.option(
@@ -45,6 +45,7 @@ NOTIFY = click.option(
 @click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, sent and received.")
 @click.option("--max-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in hours.")
+@agent_limits
 @click.option(
     "--baseline",
     type=click.Choice(["own", "given"]),
@@ -104,6 +105,7 @@ def run(
 @click.option("--max-cost", type=Finite(min=0), metavar="USD", help="New budget in dollars; 0 drops it.")
 @click.option("--max-tokens", type=click.IntRange(min=0), metavar="N", help="New budget in tokens; 0 drops it.")
 @click.option("--max-hours", type=Finite(min=0), metavar="H", help="New budget in hours; 0 drops it.")
+@agent_limits
 @click.option("--model", metavar="M", help="Another model; after a replayed session, the model that goes on.")
 @click.option(
     "--controls/--no-controls",

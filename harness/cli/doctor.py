@@ -27,7 +27,7 @@ from ..campaign.campaign import Options, inventory_of
 from ..campaign.contract import ENTRY, Contract, Setting, load_contract
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.paths import cache_folder, near
-from ..campaign.protocols import CACHE, DRY_RUN, AgentConfig
+from ..campaign.protocols import CACHE, DRY_RUN, AgentConfig, Reply
 from ..execution.executors.sandbox import available
 from ..execution.scoring import HUB, lab_cache
 from ..execution.secret_files import secrets_around
@@ -35,6 +35,7 @@ from ..execution.variables import experiment_environment, not_passed_on
 from ..execution.visible import project_around
 from ..execution.working_copy import LEVELS
 from .gpu import visible_cards
+from .model_check import AIDERS_OWN, advice, ask_command, context_size, first_brief
 from .model_choice import HOW_TO, choose
 from .smoke_test import smoke_test_baseline
 
@@ -45,12 +46,14 @@ PYTHON, GIT = (3, 11), (2, 28)
 MIN_FREE, LOW_FREE = 0.5e9, 5e9
 """Bytes on a disk below which a campaign cannot go on, and below which it may fill up overnight."""
 ANSWER_SECONDS = 60.0
+LOCAL_TOKENS = 64
+"""That a model of one's own may answer with: some do not stop by themselves."""
 PREPARE_SECONDS = 300.0
 NEEDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("files", "command", "packages", "environment", "secrets", "gpu"), ("contract",)),
     "data": ("contract", "packages"),
     "baseline": ("contract", "data"),
-    **dict.fromkeys(("model", "architect", "reviewer"), ("key",)),
+    **dict.fromkeys(("answer", "model", "architect", "reviewer"), ("key",)),
 }
 """What a check cannot be made without: its failure would only be told once more."""
 
@@ -92,7 +95,7 @@ def diagnose(
     runs: Path,
     overrides: Mapping[str, Setting],
 ) -> Iterator[Check]:
-    """Every check, the fast ones first. Only with `model`, `architect` or `reviewer` is a model asked, once each."""
+    """Every check, the fast ones first. A model is asked, once, where it is named or a command-line agent is."""
     doctor = Doctor(experiment, profile, model, architect, reviewer, agent or "aider", python, runs, dict(overrides))
     failed: set[str] = set()
     try:
@@ -152,7 +155,11 @@ class Doctor:
             ("key", self.key),
             ("baseline", self.baseline),
         ]
-        named = {"model": self.model, "architect": self.architect, "reviewer": self.reviewer}
+        is_command = self.agent not in ("aider", "replay")
+        if is_command:
+            checks.append(("answer", self.agent_answers))
+        named = {} if is_command else {"model": self.model, "architect": self.architect}
+        named |= {"reviewer": self.reviewer}
         for role, model in named.items():
             if model is not None:
                 checks.append((role, lambda role=role, model=model: self.answers(role, model)))  # type: ignore[misc]
@@ -373,19 +380,32 @@ class Doctor:
 
     def answers(self, role: str, model: str) -> Check:
         """A tiny request, through the process that would make the real ones."""
-        if self.agent != "aider" and role != "reviewer":
-            return Check(role, "ok", f"{model}: not asked; {self.agent} asks it in its own way")
         if installed() is None:
             return Check(role, "warning", f"{model}: not asked: aider is not installed", "`harness agents install aider`")
         agent = self._reviewer if role == "reviewer" else self._aider
-        reply = agent.complete(model, "You are asked whether you can be reached.", "Answer with the word: ready")
-        usage = reply.usage
-        cost = "at unknown cost" if usage.cost is None else f"for ${usage.cost:.4f}"
-        if reply.failure:
-            spent = f" (spent: {usage.sent + usage.received} tokens {cost})" if usage.sent else ""
-            return Check(role, "fail", reply.failure.message + spent, reply.failure.todo)
-        tokens = f"{usage.sent} tokens sent, {usage.received} received"
-        return Check(role, "ok", f"{model} answers after {usage.seconds:.1f} s, {tokens}, {cost}")
+        # A model of one's own that does not stop would be waited for: a paid one does, and may refuse the limit.
+        limit = LOCAL_TOKENS if agent.is_local(model) else None
+        reply = agent.complete(model, "You are asked whether you can be reached.", "Answer with the word: ready", limit)
+        check = _answered(role, model, reply)
+        return check if check.state == "fail" or role == "reviewer" else self._with_context(check, model)
+
+    def agent_answers(self) -> Check:
+        """A tiny question to a command-line agent, by the code and with the login that a campaign would use."""
+        with_model = f"{self.agent} with {self.model}" if self.model else self.agent
+        return _answered("answer", with_model, ask_command(self.agent, self.model, self.architect))
+
+    def _with_context(self, check: Check, model: str) -> Check:
+        """Whether what a first turn sends fits the model."""
+        text = first_brief(self.contract, self.profile, self.experiment)
+        sent = round(self._aider.count_tokens(text, model) + AIDERS_OWN, -2)
+        size = context_size(self._aider, model)
+        if size is None:
+            said = f"{check.detail}; the first turn sends about {sent:,} tokens, and its context size is not told"
+            return Check(check.name, "ok", said)
+        if sent > size:
+            todo = "Give it a longer context (`llama-server -c N`, LM Studio's context length), or take another model."
+            return Check(check.name, "fail", f"the first turn sends about {sent:,} tokens, and {model} takes {size:,}", todo)
+        return Check(check.name, "ok", f"{check.detail}; the first turn sends about {sent:,} of its {size:,} tokens")
 
     def close(self) -> None:
         """End the processes that asked models."""
@@ -440,6 +460,17 @@ class Doctor:
         except subprocess.CalledProcessError as error:
             lines = (error.stderr or "").strip().splitlines()
             raise HarnessError(f"--python {self.python}: fails: {lines[-1] if lines else error}.") from error
+
+
+def _answered(name: str, who: str, reply: Reply) -> Check:
+    usage = reply.usage
+    cost = "at unknown cost" if usage.cost is None else f"for ${usage.cost:.4f}"
+    if reply.failure:
+        spent = f" (spent: {usage.sent + usage.received} tokens {cost})" if usage.sent else ""
+        todo = advice(reply.failure, Options().turn_timeout * 60 / 3)
+        return Check(name, "fail", reply.failure.message + spent, todo)
+    tokens = f"{usage.sent:,} tokens sent, {usage.received:,} received"
+    return Check(name, "ok", f"{who} answers after {usage.seconds:.1f} s, {tokens}, {cost}")
 
 
 def _output(

@@ -32,6 +32,48 @@ class Finite(click.FloatRange):
         return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
 
 
+class Price(click.ParamType[tuple[float, float]]):
+    """`IN,OUT`: dollars per million tokens sent and received."""
+
+    name = "price"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            sent, received = (float(each) for each in value.split(","))
+        except ValueError:
+            return self.fail(f"{value}: expected IN,OUT, such as --price 3,15.", param, ctx)
+        if not all(math.isfinite(each) and each >= 0 for each in (sent, received)):
+            return self.fail(f"{value}: two prices of 0 dollars or more are expected.", param, ctx)
+        return sent, received
+
+
+def agent_limits(command: Any) -> Any:
+    """The options of `run` and `resume` on what the agent may take."""
+    for option in (
+        click.option(
+            "--wait-for-limits/--no-wait-for-limits",
+            default=None,
+            help="Wait until a provider's rate or session limit ends, however long; not counted in --max-hours.",
+        ),
+        click.option(
+            "--turn-timeout",
+            type=Finite(min=0, min_open=True),
+            metavar="MINUTES",
+            help="Time for a turn of the agent (60); what it has edited by then is tried. A request of aider gets a third.",
+        ),
+        click.option(
+            "--price",
+            type=Price(),
+            metavar="IN,OUT",
+            help="Dollars per million tokens sent and received, for an agent that tells no cost.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def print_json(facts: Any) -> None:
     """What `--json` prints."""
     import json

@@ -59,7 +59,7 @@ def install_agent(name: str) -> None:
 @click.option("--experiment", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Its folder (.).")
 @click.option("--profile", metavar="P", help="Scale and data of the experiment.")
 @click.option("--python", metavar="PATH", help="Python that executes the experiment.")
-@click.option("--agent", metavar="NAME", help="The agent (aider).")
+@click.option("--agent", metavar="NAME", help="The agent (aider); a command-line agent is asked once.")
 @click.option("--model", metavar="M", help="Model of the agent; it is asked once.")
 @click.option("--architect", metavar="M", help="Model that plans; it is asked once.")
 @click.option("--reviewer", metavar="M", help="Model that comments; it is asked once.")
@@ -78,8 +78,8 @@ def doctor(
 ) -> None:
     """Everything that can be wrong is looked at before any money is spent.
 
-    Takes the options of `harness run`. A model is asked only when it is named, with a few tokens. Exit code 4 when
-    something would end a campaign.
+    Takes the options of `harness run`. A model is asked only when it is named, or its command-line agent is: one tiny
+    question, which costs what the agent's own instructions and a word cost. Exit code 4 when something would end a campaign.
 
     \b
     Example:

@@ -27,9 +27,10 @@ _MARKER = re.compile(r"=== (?:The|End of the) person's words\b")
 
 
 def render_notes(
-    idea: Idea, contract: Contract, profile: str, records: Sequence[Record], *, person: str, closing: str = ""
+    idea: Idea, contract: Contract, profile: str, records: Sequence[Record], *, used: Usage, person: str, closing: str = ""
 ) -> str:
-    """The whole file. `person` is the person's section as `person_section` gave it, `closing` how the campaign ended."""
+    """The whole file. `used` is what all turns and reviews took so far, `person` the person's section as
+    `person_section` gave it, `closing` how the campaign ended."""
     return template("notes.txt.j2").render(
         title=_heading(f"{_TITLE}{idea.Name} "),
         begin=_heading(_BEGIN),
@@ -42,7 +43,7 @@ def render_notes(
         records=records,
         overview=_overview(contract, records),
         usage=_usage,
-        total=sum_of_usage(records),
+        total=used,
         metrics=lambda record: _metrics(contract, record),
         settings=_settings,
         closing=closing,
@@ -84,19 +85,6 @@ def _strays(lines: list[str]) -> list[str]:
             theirs = True
             found.append(each)
     return found
-
-
-def sum_of_usage(records: Sequence[Record]) -> Usage:
-    """What the agent and the reviewer used together; the cost is unknown as soon as one is."""
-    each = [record.usage for record in records] + [record.review.usage for record in records if record.review]
-    costs = [usage.cost for usage in each if usage.cost is not None]
-    return Usage(
-        sent=sum(usage.sent for usage in each),
-        received=sum(usage.received for usage in each),
-        cost=sum(costs) if len(costs) == len(each) else None,
-        seconds=sum(usage.seconds for usage in each),
-        requests=sum(usage.requests for usage in each),
-    )
 
 
 def _heading(text: str) -> str:

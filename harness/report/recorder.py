@@ -362,6 +362,7 @@ class Recorder(CampaignPart):
             campaign.contract,
             self._options.profile,
             checked(campaign.read_records(), campaign.contract),
+            used=spent(self._journal.events).usage,
             person=person_section(old),
             closing=closing,
         )

@@ -106,7 +106,7 @@ def spent(status: CampaignStatus) -> str:
         f"{tokens(count)} tokens" + _of(limits["max_tokens"] and tokens(limits["max_tokens"])),
         (f"cost {cost(used.cost)}" if used.cost is None else cost(used.cost))
         + _of(limits["max_cost"] and cost(limits["max_cost"])),
-        duration(status.seconds) + _of(limits["max_hours"] and f"{limits['max_hours']:g} h"),
+        _hours(status.seconds, limits["max_hours"]) if limits["max_hours"] else duration(status.seconds),
     ]
     return ", ".join(parts)
 
@@ -125,7 +125,7 @@ def next_steps(status: CampaignStatus, name: str) -> list[tuple[str, str]]:
     if status.state == "interrupted" or status.reason in ("confirmed", "scored"):
         steps = [(resume, "goes on")]
     elif status.reason == "budget":
-        steps = [(f"{resume} --max-cost USD", "goes on with a larger budget; also --max-tokens, --max-hours")]
+        steps = [(f"{resume} {_budget(status.message)}", "goes on with a larger budget")]
     elif status.reason == "runs_spent":
         steps = [notes, (f"{resume} --max-runs N", "goes on with more runs")]
     elif status.reason == "session_over":
@@ -157,6 +157,20 @@ def next_lines(steps: Sequence[tuple[str, str]], width: int) -> list[str]:
         else:
             lines += [*wrap(about, width, "# ", "# "), command]
     return lines
+
+
+def _budget(message: str) -> str:
+    """The option that raises the budget of which `message` says that it is spent."""
+    units = {"--max-tokens": "N", "--max-hours": "H", "--max-cost": "USD"}
+    option = next((each for each in units if message.startswith(each)), "--max-cost")
+    return f"{option} {units[option]}"
+
+
+def _hours(seconds: float, limit: float) -> str:
+    """Both in the unit of the limit."""
+    if limit >= 2:
+        return f"{seconds / 3600:.3g} h of {limit:g} h"
+    return f"{seconds / 60:.3g} min of {limit * 60:.3g} min"
 
 
 def _state(status: CampaignStatus) -> str:
