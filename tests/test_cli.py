@@ -23,6 +23,7 @@ from harness.campaign.layout import Layout
 from harness.cli.main import cli
 from harness.cli.notify import notify
 from harness.cli.running import parse_setting, worse
+from tests.executing import running
 from tests.waiting import HANGS, until
 
 SMALL = Path(__file__).parent / "small"
@@ -365,13 +366,13 @@ def test_ctrl_c_ends_the_step_in_hand_and_resume_goes_on(empty):
 
 
 def test_a_second_ctrl_c_stops_a_run_at_once_with_all_its_processes(empty):
-    waiting = "open('here', 'w').write(str(__import__('os').getpid())); __import__('time').sleep(600)\n"
+    waiting = "open('here', 'w').write('x'); __import__('time').sleep(600)\n"
     file = empty.folder / "experiment" / "experiment.py"
     file.write_text(waiting + file.read_text())
     process = empty.start("run", "idea.json", *SCRIPTED)
     runs = empty.folder / "runs"
-    until(lambda: any(mark.read_text() for mark in runs.glob("small/.harness/executions/*/copy/**/here")))
-    pid = int(next(runs.glob("small/.harness/executions/*/copy/**/here")).read_text())
+    until(lambda: any(runs.glob("small/.harness/executions/*/copy/**/here")))
+    assert running(runs)
     assert "run 0 (the baseline): execution" in ask("status").output
     process.send_signal(signal.SIGINT)
     told(process, "Ctrl-C again stops at once")
@@ -379,7 +380,7 @@ def test_a_second_ctrl_c_stops_a_run_at_once_with_all_its_processes(empty):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=HANGS)
     assert process.returncode == 130, out + err
-    assert not Path(f"/proc/{pid}").exists()
+    assert not running(runs)
 
 
 def test_a_second_process_on_the_same_campaign_is_refused(begun):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from harness.agents.aider_environment import aider_python
@@ -21,6 +20,7 @@ from harness.cli.doctor import Check, Doctor, diagnose
 from harness.cli.gpu import visible_cards
 from harness.cli.model_choice import MODEL_VARIABLE, PROVIDERS
 
+from .executing import running
 from .model_server import ModelServer, answer, refuses_key
 from .waiting import HANGS, until
 
@@ -408,7 +408,7 @@ class TestModel:
 def test_ctrl_c_in_the_baseline_leaves_nothing_running(experiment: Path, tmp_path: Path) -> None:
     (experiment / "experiment.py").write_text(
         "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "print(os.getpid(), flush=True)\ntime.sleep(600)\n"
+        "print('here', flush=True)\ntime.sleep(600)\n"
     )
     script = (
         "from pathlib import Path\nfrom harness.campaign.campaign import Options\nfrom harness.cli.smoke_test import smoke_test_baseline\n"
@@ -424,9 +424,9 @@ def test_ctrl_c_in_the_baseline_leaves_nothing_running(experiment: Path, tmp_pat
             return "".join(log.read_text() for log in logs)
 
         until(lambda: printed().endswith("\n"))
-        pid = printed()
+        assert running(tmp_path)
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=HANGS)
     assert said == "interrupted\n"
-    assert pid and not psutil.pid_exists(int(pid))
+    assert not running(tmp_path)
     assert list(tmp_path.glob("harness-smoke-test-*")) == []
