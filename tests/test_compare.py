@@ -184,7 +184,8 @@ def test_every_table_fits_the_terminal(recorded, copy, width, monkeypatch):
         ("diff", recorded.root, 2, "--stat"),
         ("status", recorded.root),
     ):
-        lines = ask(*arguments).output.splitlines()
+        # A command to be typed is never broken.
+        lines = [line for line in ask(*arguments).output.splitlines() if "harness " not in line]
         assert max(map(cell_len, lines)) <= max(width, 40 if arguments[0] == "show" else 0), arguments
 
 

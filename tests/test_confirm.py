@@ -16,7 +16,12 @@ RECORD = {"run": 2, "seed": 0, "seeds": [0], "environment": {"gpu": "none"}}
 
 
 def done(step: str, seconds: float, **more: object) -> Event:
-    return {"event": "done", "step": step, "result": {"failure": None, "outcome": {"seconds": seconds}} | more}
+    return {
+        "event": "done",
+        "step": step,
+        "seconds": seconds,
+        "result": {"failure": None, "outcome": {"seconds": seconds}} | more,
+    }
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def old(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "200")  # no sentence is broken
     return Layout(folder / "runs" / "old")
 
 

@@ -499,4 +499,4 @@ def test_where_noise_is_unknown_the_next_run_starts_from_the_best_number(noisy: 
     assert {record.verdict.kind for record in records[1:]} == {"inconclusive"}
     assert [record.parent for record in records] == [None, 0, 0, 2, 2]
     said = (campaign.attempt_folder(4, 1) / "brief.md").read_text()
-    assert "The code is that of run 2, inconclusive: nothing tells its number from chance yet." in said
+    assert "The code is that of run 2, whose verdict is inconclusive." in said

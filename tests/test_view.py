@@ -220,7 +220,7 @@ def test_the_record_of_a_run_is_shown_whole_and_within_the_width():
         "rate",
         "crashed",
         "WHY",
-        "put back: saelab/x.py",
+        "not kept: saelab/x.py",
         "cost",
         "unknown",
         "forced",

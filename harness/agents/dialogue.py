@@ -93,6 +93,7 @@ class Dialogue(CampaignPart):
         rehearse = getattr(self._agent, "rehearse", None)
         if rehearse is not None and not any(e["step"].endswith("/turn") for e in self._journal.of("done")):
             files = self._repository.files(self._repository.head or "", self._campaign.experiment_files)
+            self._begin_turn()
             failure = rehearse(make_workspace(self._folder.make_room(0), files, self._campaign.contract))
             if failure is not None:
                 raise CannotGoOn(advice(failure))
@@ -224,7 +225,7 @@ class Dialogue(CampaignPart):
 
         Raises CannotGoOn when no further run would get an answer either, BudgetSpent when there is nothing left for a try.
         """
-        self._turn_ends = time.monotonic() + self._options.turn_timeout * 60
+        self._begin_turn()
         patience = Patience(self._options.wait_for_limits)
         text = next(texts)
         while True:
@@ -292,6 +293,9 @@ class Dialogue(CampaignPart):
         self._view.say(reply.failure.message)
         self._forget_conversation()
         return replace(reply, history=None)
+
+    def _begin_turn(self) -> None:
+        self._turn_ends = time.monotonic() + self._options.turn_timeout * 60
 
     def _turn_left(self) -> float:
         """Seconds that the turn in hand may still take."""
