@@ -429,8 +429,9 @@ with open(Path(os.environ["HARNESS_LAB_CACHE"]) / "evals" / "told.txt", "a") as 
 
 
 def test_a_judges_key_goes_to_scorers_that_ask_a_judge_and_into_no_file(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "HTTPS_PROXY", "HF_TOKEN"):
+    for name in ("OPENAI_API_KEY", "HF_TOKEN"):
         monkeypatch.setenv(name, KEY)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://person:{KEY}@localhost:9")
     (lab / "experiment.toml").write_text('judged = ["wide"]\n' + PREPARED + CONTRACT + 'warm = ["colorsys"]\n')
     kept: list[Path] = []
 
@@ -595,12 +596,25 @@ def test_what_scores_need_is_prepared_before_a_run_is_scored_again(lab: Path) ->
     assert prepared() == ["{} None", '{"evals": "wide"} None']
 
 
-def test_what_was_changed_since_is_not_scored_again(ended: Campaign) -> None:
-    (ended.run_folder(1) / "model.json").write_text("[2.0, 0.0]")
-    ending = end(ended, score=(1, "wide"))
+def test_what_was_changed_since_is_not_scored_again(lab: Path) -> None:
+    for name in ("experiment.py", "experiment.toml"):
+        (lab / name).write_text((lab / name).read_text().replace("model.json", "model.bin"))
+    made = campaign(lab, BETTER)
+    assert end(made).exit_code == 0
+    (made.run_folder(1) / "model.bin").write_text("[2.0, 0.0]")
+    ending = end(made, score=(1, "wide"))
     assert ending.exit_code == 4
     assert "is not what the run handed over; it was changed since" in ending.message
-    assert "wide.width" not in ended.read_records()[1].metrics
+    assert "wide.width" not in made.read_records()[1].metrics
+
+
+def test_a_changed_file_of_which_git_has_the_content_is_scored_as_it_was(ended: Campaign) -> None:
+    model, before = ended.run_folder(1) / "model.json", ended.read_records()[1].metrics["error"].value
+    handed = model.read_text()
+    model.write_text("[2.0, 0.0]")
+    assert end(ended, score=(1, "toy wide")).exit_code == 0
+    assert model.read_text() == handed
+    assert ended.read_records()[1].metrics["error"].value == before
 
 
 def test_only_what_takes_evals_is_scored_again(lab: Path) -> None:

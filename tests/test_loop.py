@@ -899,7 +899,7 @@ def test_an_event_that_could_not_be_written_whole_leaves_no_half_line(tmp_path: 
             journal.append("done", step="run_1/record", result=None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    journal.append("ended")
+    journal.append("ended", reason="stopped", message="stopped", exit_code=3)
     assert [event["event"] for event in read_events(tmp_path / "journal.jsonl")] == ["opened", "ended"]
     assert journal.events == read_events(tmp_path / "journal.jsonl")
 

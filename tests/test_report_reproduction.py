@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from harness.campaign.campaign import Campaign
+from harness.campaign.journal import Journal
 from harness.campaign.layout import Layout
+from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import Silent
 from harness.campaign.record import ControlRecord, Record
 from harness.campaign.stop import Stop
@@ -55,7 +57,8 @@ def test_a_run_and_its_control_are_reproduced_by_their_commands(make_campaign: C
     record = Record.read(made.run_folder(1))
     assert record.control is not None
     elsewhere = ControlRecord(name="control rate=0.1", overrides={"rate": 0.1}, run=1, seeds=[0])
-    record.model_copy(update={"frontier": [elsewhere]}).write(made.run_folder(1))
+    opened = OpenCampaign.begin(made, Journal(made.journal), Silent(), Stop())
+    opened.write_record(record.model_copy(update={"frontier": [elsewhere]}))
     perform(made, shown(made, 1))
 
     def loss(name: str) -> Any:

@@ -266,7 +266,7 @@ def test_an_execution_whose_supervisor_is_killed_is_repeated_and_charged_to_nobo
     executed = counter.read_text().splitlines()
     mark = Home(place / "job").read_spec().mark
     for process in marked(SUPERVISOR_MARK, mark):
-        process.kill()
+        process.signal(signal.SIGKILL)
     until(lambda: len(counter.read_text().splitlines()) > len(executed))
     gate.write_text("open")
     assert harness.wait(timeout=HANGS) == 0
