@@ -132,6 +132,32 @@ def test_one_seed_of_three_that_crashes_leaves_no_improvement(noisy: Path, make_
     assert any("seed 1 crashes" in warning for warning in first.warnings)
 
 
+def test_seeds_that_are_executed_at_another_scale_than_the_first_are_invalid(noisy: Path, make_campaign: Make) -> None:
+    edits = [
+        *BETTER["edits"],
+        ["experiment.py", '"steps": 40', '"steps": 40 + 20 * min(int(os.environ["HARNESS_SEED"]), 1)'],
+    ]
+    _, first = run(make_campaign({"run 1, attempt 1": {"text": "", "edits": edits}, "run 2, attempt 1": DONE}))
+    assert first.verdict.kind == "invalid"
+    assert first.verdict.why == "its seeds are not one experiment: steps is 60 at seed 1 and 40 at seed 0"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (('"steps": 40', '"steps": 40 + int(os.environ["HARNESS_SEED"]) // 2'), "steps is 41 at seed 2 and 40 at seed 0"),
+        (("= 1.0 +", '= (1.0, 1.0, 99.0)[int(os.environ["HARNESS_SEED"])] +'), "seed 2: loss is 99"),
+    ],
+)
+def test_every_seed_of_the_baseline_is_checked(fresh: Path, make_campaign: Make, change: tuple[str, str], why: str) -> None:
+    code, contract = fresh / "experiment.py", fresh / "experiment.toml"
+    code.write_text(code.read_text().replace(*change))
+    contract.write_text(contract.read_text().replace("baseline_seeds = 10", "baseline_seeds = 3"))
+    ending = go_on(make_campaign({}), view=Silent(), stop=Stop())
+    assert ending.reason == "baseline_failed"
+    assert why in ending.message
+
+
 def test_a_fixed_seed_hides_the_noise_and_is_not_called_better(noisy: Path, make_campaign: Make) -> None:
     fixed = edit('rng = random.Random(int(os.environ.get("HARNESS_SEED", "0")))', "rng = random.Random(137)")
     lucky = edit("loss, speed = 1.0 +", "loss, speed = 0.99 +")

@@ -217,6 +217,8 @@ class Record(_Part):
     """All that the metrics are means over."""
     ignores_seed: bool = False
     """A baseline whose seeds all gave the same numbers: HARNESS_SEED changes nothing."""
+    varying_settings: list[str] = []
+    """Of a baseline: settings that differ between its seeds (a path, a time), so that they may in a run's too."""
     earlier_verdicts: list[VerdictRecord] = []
     """Its earlier verdicts; `harness confirm` adds seeds and looks again."""
     control: ControlRecord | None = None

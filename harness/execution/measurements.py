@@ -20,6 +20,7 @@ from ..results.sanity import check_sanity
 from ..statistics.comparability import compare_metrics, differences_of_scale, seed_changes_nothing
 from ..statistics.judge import Judge, next_parent
 from ..statistics.references import SWITCHED_OFF, MeasuredRun, References
+from ..statistics.seed_group import unlike_members, varying_settings
 from .fixed_seeds import fixed_seeds
 
 SOURCES = (".py", ".sh")
@@ -123,7 +124,6 @@ class Measurements(CampaignPart):
             why = f"it failed: {ended[0][1]['failure']['why']}"
             return ControlRecord(name=control_name(overrides), overrides=overrides, run=measured.run, why_none=why)
         results = [self._read(folders[seed]) for seed in good]
-        broken = check_sanity(self._campaign.contract, self._options.profile, results[0])
         return ControlRecord(
             name=control_name(overrides),
             overrides=overrides,
@@ -131,8 +131,18 @@ class Measurements(CampaignPart):
             seeds=good,
             settings=results[0].settings,
             metrics={key: metric.values for key, metric in compare_metrics(results, None, own_seeds=self.own_seeds).items()},
-            why_none="; ".join(broken),
+            why_none="; ".join(self.problems(dict(zip(good, results, strict=True)), self.records[0])),
         )
+
+    def problems(self, by_seed: Mapping[int, Results], baseline: Record | None) -> list[str]:
+        """Why the untouched code at these seeds is no reference: as every seed of a run is checked, so is each of its."""
+        contract, several = self._campaign.contract, len(by_seed) > 1
+        broken = [
+            f"seed {seed}: {problem}" if several else problem
+            for seed, results in by_seed.items()
+            for problem in check_sanity(contract, self._options.profile, results)
+        ]
+        return broken or unlike_members(contract, by_seed, baseline)
 
     def executed(self, run: int, kind: str) -> list[tuple[int, dict[str, Any]]]:
         """The further executions of a run that have ended: seed and result, in order."""
@@ -182,7 +192,8 @@ class Measurements(CampaignPart):
         ignores = len(by_seed) > 1 and seed_changes_nothing(by_seed)
         own = ignores or (len(by_seed) == 1 and not self.names_seed)
         metrics = compare_metrics(by_seed, None, own_seeds=own)
-        return {"seeds": seeds, "metrics": metrics, "ignores_seed": ignores}
+        varying = varying_settings(dict(zip(seeds, by_seed, strict=True)))
+        return {"seeds": seeds, "metrics": metrics, "ignores_seed": ignores, "varying_settings": varying}
 
     @property
     def names_seed(self) -> bool:

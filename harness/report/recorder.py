@@ -23,7 +23,7 @@ from ..claims.check import checked
 from ..execution.executions import Executions
 from ..execution.measurements import Measurements, start_step
 from ..results.run_results import read_run
-from ..results.sanity import broken_where_known, check_sanity
+from ..results.sanity import broken_where_known
 from ..statistics.comparability import compare_metrics, compare_settings
 from .conclusion import conclude, cost
 from .notes import person_section, render_notes
@@ -200,7 +200,8 @@ class Recorder(CampaignPart):
         if given:
             broken = broken_where_known(contract, results.numbers, results.settings)
         else:
-            broken = check_sanity(contract, self._options.profile, results)
+            by_seed, seeds = self._measurements.baseline_by_seed()
+            broken = self._measurements.problems(dict(zip(seeds, by_seed, strict=True)), None)
         if broken:
             raise BaselineFailed(
                 "the baseline is no evidence, so nothing could be compared with it: "

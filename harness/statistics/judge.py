@@ -17,6 +17,7 @@ from .frontier import name_of as name_of_reference
 from .ledger import Conclusion, Judgement, Ledger
 from .noise import NoiseProfile, mean
 from .references import MeasuredRun, ReferencePair, References, values_of
+from .seed_group import repeated_seeds, unlike_members
 from .wording import sentence
 
 
@@ -41,6 +42,9 @@ class Judge:
             if verdict is not None:
                 where = f"seed {seed}: " if len(measured.by_seed) > 1 else ""
                 return verdict.model_copy(update={"why": where + verdict.why})
+        unlike = unlike_members(self._contract, measured.by_seed, self._records[0])
+        if unlike:
+            return VerdictRecord(kind="invalid", why=f"its seeds are not one experiment: {'; '.join(unlike)}")
         return None
 
     def seeds_wanted(self, measured: MeasuredRun) -> int:
@@ -134,7 +138,7 @@ class Judge:
         kind, why, compared = (judgement.kind, sentence(primary.name, judgement, self._planned), judgement.against_baseline)
         if measured.has_own(primary.name):
             why += "; the seeds are the experiment's own, self-reported"
-        caveats = [*measured.failed_seeds, *measured.fixed_seeds]
+        caveats = [*measured.failed_seeds, *measured.fixed_seeds, *repeated_seeds(measured.by_seed)]
         if self._records[0].given:
             unsaid = self.references.unsaid(measured)
             silent = f", and its {', '.join(unsaid)} is not known" if unsaid else ""

@@ -169,12 +169,12 @@ class References:
     def _moved(self, measured: MeasuredRun) -> str:
         """How far the run is from its reference in what moves the primary metric ("l0 6 against 5"), "" where it is near."""
         metric = self._moving
-        mine = measured.results.metrics.get(metric) if metric else None
+        mine = measured.values(metric) if metric else []
         control = measured.control if measured.control and usable(measured.control) else None
         theirs = self.measured_values(measured, control.name if control else "run_0", metric) if metric else []
-        if mine is None or not theirs or near(mine.value, mean(theirs)):
+        if not mine or not theirs or near(mean(mine), mean(theirs)):
             return ""
-        return f"{metric} {mine.value:.4g} against {mean(theirs):.4g}"
+        return f"{metric} {mean(mine):.4g} against {mean(theirs):.4g}"
 
     def _position(self, measured: MeasuredRun) -> FrontierPosition | str:
         """Where the run stands among the baseline and its controls that differ in the settings of the frontier alone."""
@@ -203,10 +203,10 @@ class References:
         if not same or parent.verdict.against_parent is None:
             return ReferencePair(baseline, baseline)
         metric = self._moving
-        mine = measured.results.metrics.get(metric) if metric else None
+        mine = measured.values(metric) if metric else []
         theirs = parent.metrics.get(metric) if metric else None
-        if mine is not None and theirs is not None and not near(mine.value, theirs.value):
-            moved = f"{metric} {mine.value:.4g} against {theirs.value:.4g} (run_{parent.run}, from which it started)"
+        if mine and theirs is not None and not near(mean(mine), theirs.value):
+            moved = f"{metric} {mean(mine):.4g} against {theirs.value:.4g} (run_{parent.run}, from which it started)"
             return VerdictRecord(kind="not_comparable", why=f"{moved}: {self._too_far}")
         return ReferencePair(f"run_{parent.run}", baseline)
 
