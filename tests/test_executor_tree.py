@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
 
 from harness.campaign.protocols import Limits
-from harness.execution.executors import process_tree
+from harness.execution.executors import local, process_tree
 from harness.execution.executors.home import EXECUTION_MARK, SUPERVISOR_MARK
 from harness.execution.executors.local import LocalExecution, LocalExecutor
 from harness.execution.executors.process_tree import marked
@@ -204,6 +205,25 @@ def test_a_harness_killed_at_any_moment_leaves_one_execution_or_none(workshop, m
     runs_file = workshop.folder / "runs"
     assert (runs_file.read_text() if runs_file.exists() else "") == ("once\n" if outcome else "")
     assert outcome is None or outcome.ended == "ok"
+
+
+def test_a_harness_killed_while_the_system_is_tried_leaves_no_execution(workshop, monkeypatch):
+    children: list[int] = []
+
+    def tries() -> NoReturn:
+        if (child := os.fork()) == 0:
+            signal.pause()
+        children.append(child)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "available", tries)
+    with pytest.raises(KeyboardInterrupt):
+        workshop.submit_python(ONCE)
+    try:
+        assert attached(workshop) is None
+    finally:
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import psutil
 import pytest
 import torch
 
@@ -28,6 +27,7 @@ from harness.campaign.stop import Stop
 from harness.execution import scoring as laboratory
 from harness.execution.executors.sandbox.landlock import landlock_abi
 from harness.loop import go_on
+from tests.executing import running
 from tests.waiting import unhurried
 
 ROOT = Path(__file__).parents[1]
@@ -114,7 +114,7 @@ import os, signal, sys, time
 from pathlib import Path
 out = Path(sys.argv[1])
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-(out / "pid").write_text(str(os.getpid()))
+(out / "began").touch()
 while True:
     for folder in (out / "eval_results", out.parents[1] / "scoring" / "scores"):
         try:
@@ -136,7 +136,7 @@ attempt((cache / "model" / "weights").unlink)
 attempt((cache / "model").rename, cache / "other")
 attempt(forge, cache / "evals")
 subprocess.Popen([sys.executable, "-c", code, str(out.absolute()), json.dumps(forged)], start_new_session=True)
-while not (out / "pid").exists():
+while not (out / "began").exists():
     pass
 """
     ),
@@ -279,8 +279,8 @@ def test_what_was_reported_is_kept_apart_and_named(campaign: Campaign) -> None:
 
 def test_a_process_that_was_left_behind_is_gone(campaign: Campaign) -> None:
     run = _record(campaign, list(ATTACKS)[2])
-    pid = int((campaign.run_folder(run.run) / "pid").read_text())
-    assert not psutil.pid_exists(pid)
+    assert (campaign.run_folder(run.run) / "began").exists()
+    assert not running(campaign.local)
 
 
 @pytest.mark.skipif(landlock_abi() < 3, reason="this kernel cannot confine a process")

@@ -46,6 +46,8 @@ class LocalExecutor:
         home = home.absolute()
         files = Home(home)
         mark = uuid.uuid4().hex
+        # Before there is a lock: what is started to try the system would hold it too, while it is forked and executes nothing.
+        parts = available()
         try:
             home.mkdir(parents=True)
             job.scratch.mkdir(parents=True, exist_ok=True)
@@ -55,7 +57,6 @@ class LocalExecutor:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 files.wanted.touch()
                 files.complaints.touch()
-                parts = available()
                 tmp = make_tmp(parts, job.scratch.resolve())
                 files.write_spec(Spec(_absolute(job), mark, time.monotonic(), parts, tmp))
                 # With the descriptor a supervisor gets the lock: there is no moment at which nobody holds it.
