@@ -415,6 +415,20 @@ def test_another_process_prepares_again_what_was_removed_since(lab: Path) -> Non
     assert prepared() == ["{} None"] * 2
 
 
+def test_what_a_setting_names_is_there_for_all_processes(lab: Path, tmp_path: Path) -> None:
+    (tmp_path / "real" / "model").mkdir(parents=True)
+    (tmp_path / "real" / "model" / "config.json").write_text("{}")
+    (tmp_path / "model").symlink_to("real/model")
+    looks = "import json, os\nfrom pathlib import Path\n(Path(json.loads(os.environ['HARNESS_OVERRIDES'])['model']) / 'config.json').read_text()\n"
+    for name, code in (("experiment", EXPERIMENT), ("toylab/score", SCORER), ("toylab/prepare", PREPARE)):
+        (lab / f"{name}.py").write_text(looks + code)
+    (lab / "experiment.toml").write_text(PREPARED + CONTRACT.replace("{ size = 2", '{ model = "", size = 2'))
+    made = campaign(lab, BETTER, overrides={"model": str(tmp_path / "model")})
+    ending = end(made)
+    assert ending.exit_code == 0, ending
+    assert [record.status for record in made.read_records()] == ["completed"] * 2
+
+
 # --- keys and secrets ---
 
 

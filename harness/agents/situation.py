@@ -64,9 +64,8 @@ class Situations(CampaignPart):
 
     def _settings(self, baseline: Record) -> dict[str, Setting]:
         """As the campaign uses them: as the baseline was executed, or as the profile has them where it was not."""
-        spec = self._campaign.spec(self._options.profile)
-        if baseline.given and spec.settings:
-            return {**spec.settings, **self._options.overrides}
+        if baseline.given and self._campaign.spec(self._options.profile).settings:
+            return self._campaign.settings(self._options)
         return {name: setting.value for name, setting in baseline.settings.items()}
 
 

@@ -137,6 +137,10 @@ class Campaign(Layout):
     def spec(self, profile: str) -> Profile:
         return self.contract.profiles.get(profile, Profile())
 
+    def settings(self, options: Options) -> dict[str, Setting]:
+        """Of the experiment, as you chose them: those of the profile, and what replaces them."""
+        return {**self.spec(options.profile).settings, **options.overrides}
+
     def seeds(self, count: int) -> list[int]:
         """The first `count` seeds; the contract's own comes first."""
         return [self.contract.seed + i for i in range(count)]

@@ -51,7 +51,7 @@ from .scoring import Laboratory, Scoring, filled, is_real, lab_cache, settings_k
 from .secret_files import secret_paths, secrets_around
 from .served_code import ServedCode
 from .variables import experiment_environment
-from .visible import homes, interpreter, make_home, needed, plainly_there, project_around
+from .visible import homes, interpreter, make_home, named_in, needed, plainly_there, project_around
 
 IDLE = 60.0
 """Seconds for which an execution with complete results may do nothing, where its limit of silence is not longer."""
@@ -286,8 +286,8 @@ class Executions(CampaignPart):
         return f"{path}: changed while it was {done}, so what it read is unknown. All is checked before the next."
 
     def _score(self, place: Path, commit: str, out_dir: Path, variant: Variant) -> Scoring:
-        contract, options = self._campaign.contract, self._options
-        settings = {**self._campaign.spec(options.profile).settings, **options.overrides, **variant.overrides}
+        contract = self._campaign.contract
+        settings = {**self._campaign.settings(self._options), **variant.overrides}
         judged = not variant.smoke and not set(contract.judged).isdisjoint(str(settings.get(EVALS, "")).split())
         environment = self._environment(variant)
         serve = partial(self._serve, commit, variant) if contract.serve else None
@@ -389,7 +389,8 @@ class Executions(CampaignPart):
         linked = map(Path, self._campaign.linked.values())
         cached = [cache.source.resolve() for cache in self._caches]
         read = needed(self.python, self._environment(variant))
-        return (*around, *project, *linked, *read, *cached, self._kept)
+        named = named_in(self._campaign.settings(self._options))
+        return (*around, *project, *linked, *named, *read, *cached, self._kept)
 
     def _hidden(self) -> tuple[Path, ...]:
         """What no experiment reads: results and code of this and every other campaign beside it, also of one that begins

@@ -42,7 +42,7 @@ from .executors.sandbox import CONTROL_SOCKETS
 from .prepared_data import PreparedData
 from .secret_files import secret_paths
 from .served_code import ServedCode
-from .visible import homes, needed, plainly_there
+from .visible import homes, named_in, needed, plainly_there
 
 PROXIES = tuple(spelt for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY") for spelt in (name, name.lower()))
 HUB = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HUGGING_FACE_HUB_TOKEN", *PROXIES)
@@ -195,6 +195,7 @@ class Laboratory(CampaignPart):
         own = {name: value for name, value in environment.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
         own |= {"HOME": str(scratch / "home"), CACHE: str(lab_cache()), ASKS_NVML: "1"}
         program, *arguments = command
+        named = named_in(self._campaign.settings(self._options))
         if program in ("python", "python3"):
             # -I would do the same and ignore PYTHONHASHSEED, on which the order of sets and so some scores depend.
             arguments = ["-s", "-P", "-B", "-c", _ISOLATED, str(copy), *arguments]
@@ -207,7 +208,12 @@ class Laboratory(CampaignPart):
             own,
             limits,
             writable=writable,
-            readable=(place, *(path for home in homes() for path in plainly_there(home)), *needed(self._python, own)),
+            readable=(
+                place,
+                *(path for home in homes() for path in plainly_there(home)),
+                *named,
+                *needed(self._python, own),
+            ),
             hidden=(*homes(), *secret_paths(os.environ), *CONTROL_SOCKETS),
             secrets={name: os.environ[name] for name in besides if name in os.environ},
         )

@@ -63,6 +63,13 @@ def needed(python: str, environment: Mapping[str, str]) -> tuple[Path, ...]:
     return (*interpreter(python).paths, *(path for path in paths if path.is_absolute() and not _holds_a_home(path)))
 
 
+def named_in(settings: Mapping[str, object]) -> tuple[Path, ...]:
+    """Files and folders that settings name by absolute paths, as `--set model=PATH` does, and links on the way to them."""
+    named = [Path(value) for value in settings.values() if isinstance(value, str) and value.startswith("/")]
+    paths = dict.fromkeys(path for each in named for path in _way_to(Path(os.path.normpath(each))))
+    return tuple(path for path in paths if not _holds_a_home(path))
+
+
 def homes() -> tuple[Path, ...]:
     """The home folders of this user: where HOME says, and where the system does."""
     found = [Path.home()]

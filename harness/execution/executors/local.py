@@ -46,7 +46,7 @@ class LocalExecutor:
         home = home.absolute()
         files = Home(home)
         mark = uuid.uuid4().hex
-        # Before there is a lock: what is started to try the system would hold it too, while it is forked and executes nothing.
+        # Before there is a lock: what is started to try the system would hold it too, until it executes something.
         parts = available()
         try:
             home.mkdir(parents=True)
