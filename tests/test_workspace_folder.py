@@ -11,10 +11,11 @@ import pytest
 
 from harness.agents.workspace_folder import WorkspaceFolder
 from harness.campaign.campaign import Campaign
+from harness.campaign.errors import CannotGoOn
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.loop import go_on
-from tests.scripted import ScriptedConversation
+from tests.scripted import ScriptedAgent, ScriptedConversation
 
 
 @pytest.fixture
@@ -82,3 +83,14 @@ def test_the_agent_works_outside_the_campaign_and_nothing_is_left(make_campaign,
     assert not root.is_relative_to(campaign.root.parent.parent) and mode == 0o700
     assert not root.exists()
     assert not any(os.path.lexists(parent / ".git") for parent in root.parents)
+
+
+def test_an_agent_that_cannot_be_made_leaves_no_folder(make_campaign, monkeypatch):
+    def refuses(*_: object) -> None:
+        raise CannotGoOn("it is not installed")
+
+    campaign = make_campaign({})
+    monkeypatch.setattr(ScriptedAgent, "__init__", refuses)
+    assert go_on(campaign, view=Silent(), stop=Stop()).message == "it is not installed"
+    assert (campaign.local / "workspace.json").exists()
+    assert WorkspaceFolder(campaign.local).left() is None

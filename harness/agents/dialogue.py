@@ -43,7 +43,11 @@ class Dialogue(CampaignPart):
         self._folder = WorkspaceFolder(opened.campaign.local)
         workspaces = None if opened.journal.is_dry else self._folder.begin()
         config = replace(opened.agent_config, workspaces=workspaces, turn_left=self._turn_left)
-        self._agent = find_agent(opened.options.agent)(config)
+        try:
+            self._agent = find_agent(opened.options.agent)(config)
+        except BaseException:
+            self._folder.remove()
+            raise
         self._is_checked = False
         self._turn_ends = 0.0
         self._conversation: Conversation | None = None
