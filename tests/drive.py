@@ -4,8 +4,8 @@
 
 With SEEN (a file) the campaign is taken up again and again by a new process (a fork, which saves the imports), each of
 which kills itself with SIGKILL at the first point of the kind WHERE that no process before it came to: `journal` after each
-event, `git` before and after each git command of a commit, `turn` inside the agent's turn. Prints how often that was, or
-the ending. With RUN and SEEDS each process does what `harness confirm` does, and what it leaves is copied into COPIES.
+event, `git` before and after each object and git command of a commit, `turn` inside the agent's turn. Prints how often that
+was, or the ending. With RUN and SEEDS each process does what `harness confirm` does, and what it leaves is copied into COPIES.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from harness.campaign.campaign import Campaign
 from harness.campaign.git import Git
+from harness.campaign.git_objects import GitObjects
 from harness.campaign.journal import Journal
 from harness.campaign.protocols import Silent
 from harness.campaign.repository import Repository
@@ -45,7 +46,7 @@ def arm(seen: Path, where: str) -> None:
 
         Journal.append = append_and_die  # type: ignore[method-assign]
     elif where == "git":
-        run = Git.once
+        run, write = Git.once, GitObjects.write_from
         commit = Repository.commit
         current = [""]
 
@@ -64,6 +65,15 @@ def arm(seen: Path, where: str) -> None:
                 die_once(seen, f"after {current[0]} {arguments[0]}")
             return out
 
+        def write_and_die(self: GitObjects, kind: str, *arguments: Any) -> str:
+            if current[0]:
+                die_once(seen, f"before {current[0]} {kind}")
+            out = write(self, kind, *arguments)
+            if current[0]:
+                die_once(seen, f"after {current[0]} {kind}")
+            return out
+
+        GitObjects.write_from = write_and_die  # type: ignore[method-assign]
         Repository.commit = commit_known  # type: ignore[method-assign]
         Git.once = run_and_die  # type: ignore[method-assign]
     elif where == "turn":

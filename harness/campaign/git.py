@@ -21,16 +21,16 @@ _SETTINGS = {"core.hooksPath": os.devnull, "core.fsmonitor": "false", "core.quot
 
 
 class Git:
-    """The git of the repository in `root`, which uses the index in `index`."""
+    """The git of the repository in `root`."""
 
-    def __init__(self, root: Path, index: Path) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
         folder = root / ".git"
         # Otherwise the environment and settings of a person could send git elsewhere, or have it run a program of theirs.
         self._environment = {
             "GIT_DIR": str(folder),
             "GIT_WORK_TREE": str(root),
-            "GIT_INDEX_FILE": str(index),
+            "GIT_INDEX_FILE": str(folder / "index"),
             "GIT_OBJECT_DIRECTORY": str(folder / "objects"),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
@@ -59,7 +59,7 @@ class Git:
             if code == 0:
                 break
             if code < 0:  # it was killed, and what it had locked is locked still
-                self.remove_locks(environment.get("GIT_INDEX_FILE", self._environment["GIT_INDEX_FILE"]))
+                self.remove_locks(*([self._environment["GIT_INDEX_FILE"]] if arguments[0] == "read-tree" else []))
             time.sleep(pause)
             code, out, problem = self.once(*arguments, stdin=stdin, **environment)
         if code == 0:

@@ -1,0 +1,176 @@
+"""git's objects, read and written in this process: a git process for each takes a hundred times as long.
+
+Written as git writes them: "loose", a compressed file each. What git has packed since is read by git itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from .errors import CannotGoOn
+from .git import Git
+
+FOLDER = "40000"
+EXECUTABLE = "100755"
+_REPOSITORY = "160000"  # another repository's commit in place of a folder: a submodule
+_ID = re.compile(r"[0-9a-f]{40}")
+_CHUNK = 1 << 20
+_REMEMBERED = 100_000  # bytes of an object that git reads for us: code is read again and again, data is not
+
+
+class Entry(NamedTuple):
+    """A file or folder in a folder of git's."""
+
+    mode: str
+    id: str
+
+
+class GitObjects:
+    """The objects of the repository whose git folder is `folder`."""
+
+    def __init__(self, folder: Path, git: Git) -> None:
+        self._folder = folder / "objects"
+        self._git = git
+        self._packed: dict[str, bytes] = {}
+
+    def write(self, kind: str, content: bytes) -> str:
+        """Keep an object. Returns its id."""
+        return self.write_from(kind, io.BytesIO(content), len(content))
+
+    def write_file(self, file: Path) -> str:
+        """Keep what a file holds, not all of it in memory. Returns its id."""
+        with file.open("rb") as source:
+            return self.write_from("blob", source, os.fstat(source.fileno()).st_size)
+
+    def write_from(self, kind: str, source: BinaryIO, size: int) -> str:
+        header = f"{kind} {size}\0".encode()
+        digest, pack = hashlib.sha1(header), zlib.compressobj(1)
+        # So named, git removes it with other leavings where a crash does not let us.
+        descriptor, name = tempfile.mkstemp(prefix="tmp_obj_", dir=self._folder)
+        beside = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(pack.compress(header))
+                while chunk := source.read(_CHUNK):
+                    digest.update(chunk)
+                    size -= len(chunk)
+                    file.write(pack.compress(chunk))
+                file.write(pack.flush())
+            if size:
+                raise CannotGoOn(f"{getattr(source, 'name', 'a file')}: it was changed while it was read. Try again.")
+            beside.chmod(0o444)
+            place = self._place(digest.hexdigest())
+            place.parent.mkdir(exist_ok=True)
+            beside.replace(place)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        return digest.hexdigest()
+
+    def read(self, name: str) -> bytes:
+        """The content of an object, by its id or another name that git knows it by."""
+        if _ID.fullmatch(name):
+            try:
+                return zlib.decompress(self._place(name).read_bytes()).partition(b"\0")[2]
+            except (OSError, zlib.error):
+                pass
+        if name in self._packed:
+            return self._packed[name]
+        line, _, rest = self._git.output("cat-file", "--batch", stdin=f"{name}\n").partition(b"\n")
+        about = line.split()
+        if len(about) != 3:
+            raise CannotGoOn(f"{self._folder}: git has no object {name}. Put it back from a copy of the repository.")
+        content = rest[: int(about[2])]
+        if about[0].decode() == name and len(content) <= _REMEMBERED:  # another name can come to mean something else
+            self._packed[name] = content
+        return content
+
+    def entries(self, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
+        """The files at `commit` in `paths`: files, or folders with all that is below them. What is not there is left out."""
+        root = Entry(FOLDER, self.header(commit)["tree"][0])
+        read: dict[str, dict[str, Entry]] = {}
+        found: dict[str, Entry] = {}
+        for path in paths:
+            at: Entry | None = root
+            for part in filter(None, path.split("/")):
+                inside = read.setdefault(at.id, self.folder(at.id)) if at and at.mode == FOLDER else {}
+                at = inside.get(part)
+            if at:
+                found |= self._below(path.rstrip("/"), at)
+        return found
+
+    def _below(self, path: str, at: Entry) -> Iterator[tuple[str, Entry]]:
+        if at.mode == FOLDER:
+            for name, entry in self.folder(at.id).items():
+                yield from self._below(f"{path}/{name}", entry)
+        elif at.mode != _REPOSITORY:
+            yield path, at
+
+    def header(self, commit: str) -> dict[str, list[str]]:
+        """The lines above a commit's message, by their first word."""
+        found: dict[str, list[str]] = {}
+        for line in self.read(commit).partition(b"\n\n")[0].decode(errors="replace").splitlines():
+            key, _, value = line.partition(" ")
+            found.setdefault(key, []).append(value)
+        return found
+
+    def message(self, commit: str) -> str:
+        return self.read(commit).partition(b"\n\n")[2].decode(errors="replace")
+
+    def folder(self, tree: str) -> dict[str, Entry]:
+        """The entries of a folder of git's, by name."""
+        data, place, found = self.read(tree), 0, {}
+        while place < len(data):  # mode, name, and the id's 20 bytes
+            end = data.index(b"\0", place)
+            mode, _, name = data[place:end].partition(b" ")
+            found[name.decode(errors="surrogateescape")] = Entry(mode.decode(), data[end + 1 : end + 21].hex())
+            place = end + 21
+        return found
+
+    def changed(self, tree: str | None, changes: Mapping[str, Entry | None]) -> str | None:
+        """The folder that `tree` is with these files in it, by path; None takes one away. Returns its id, None where nothing
+        is left in it."""
+        entries = self.folder(tree) if tree else {}
+        below: dict[str, dict[str, Entry | None]] = {}
+        for path, entry in changes.items():
+            name, _, rest = path.partition("/")
+            if rest:
+                below.setdefault(name, {})[rest] = entry
+            elif entry is None:
+                entries.pop(name, None)
+            else:
+                entries[name] = entry
+        for name, inside in below.items():
+            old = entries.get(name)
+            new = self.changed(old.id if old and old.mode == FOLDER else None, inside)
+            if new is not None:
+                entries[name] = Entry(FOLDER, new)
+            elif old and old.mode == FOLDER:
+                del entries[name]
+        return self._write_folder(entries) if entries else None
+
+    def _write_folder(self, entries: Mapping[str, Entry]) -> str:
+        rows = [(name.encode(errors="surrogateescape"), entry) for name, entry in entries.items()]
+        # git's order: a folder stands where its name with a slash would.
+        rows.sort(key=lambda row: row[0] + (b"/" if row[1].mode == FOLDER else b""))
+        return self.write(
+            "tree", b"".join(b"%s %s\0%s" % (each.mode.encode(), name, bytes.fromhex(each.id)) for name, each in rows)
+        )
+
+    def write_commit(self, tree: str | None, parent: str | None, author: str, message: str) -> str:
+        """`author` as git writes it: name, address, seconds since 1970 and time zone."""
+        lines = [f"tree {tree or self.write('tree', b'')}"]
+        lines += [f"parent {parent}"] if parent else []
+        lines += [f"author {author}", f"committer {author}", "", message]
+        return self.write("commit", "\n".join(lines).encode(errors="surrogateescape"))
+
+    def _place(self, name: str) -> Path:
+        return self._folder / name[:2] / name[2:]
