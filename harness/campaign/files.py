@@ -1,11 +1,12 @@
 """Folders in which a program had a free hand: looked through, made readable and removed, whatever it left there.
 
-No link is followed, and nothing here recurses: folders thousands deep would end that, as they end shutil.rmtree.
+No link is followed, and nothing here rests on recursion: folders thousands deep would end that, as they end shutil.rmtree.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Mapping
@@ -41,8 +42,28 @@ def walk(folder: Path) -> tuple[list[Path], list[Path]]:
 def make_writable(*folders: Path) -> None:
     """Let the owner read and write again what somebody took the permissions of."""
     # A link that is named to chmod is followed, though none that it meets below.
-    own = [str(folder) for folder in folders if not folder.is_symlink()]
-    subprocess.run(["chmod", "-R", "u+rwX", "--", *own], check=False, stderr=subprocess.DEVNULL)
+    own = [str(folder) for folder in folders if not folder.is_symlink() and not _is_open(folder)]
+    if own:
+        subprocess.run(["chmod", "-R", "u+rwX", "--", *own], check=False, stderr=subprocess.DEVNULL)
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether the owner can read and write all that is in it."""
+    waiting = [str(folder)]
+    try:
+        while waiting:
+            place = waiting.pop()
+            if os.lstat(place).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                return False
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif ~entry.stat(follow_symlinks=False).st_mode & (stat.S_IRUSR | stat.S_IWUSR):
+                        return False
+    except OSError:
+        return False
+    return True
 
 
 def remove(*folders: Path) -> str:
@@ -55,6 +76,15 @@ def remove(*folders: Path) -> str:
 
 
 def _rm(folders: list[Path]) -> str:
+    try:
+        for folder in folders:
+            if folder.is_dir() and not folder.is_symlink():
+                shutil.rmtree(folder)
+            else:
+                folder.unlink()
+        return ""
+    except (OSError, RecursionError):
+        folders = [folder for folder in folders if os.path.lexists(folder)]
     # rm goes down from one open folder to the next, so neither the depth nor the length of a path stops it.
     done = subprocess.run(["rm", "-rf", "--", *map(str, folders)], check=False, stderr=subprocess.PIPE)
     return done.stderr.decode(errors="replace").strip()[:500] if done.returncode else ""

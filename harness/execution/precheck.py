@@ -167,10 +167,11 @@ def _compile(path: str, source: bytes, python: str) -> _Compiled:
 
 def _new_crashes(path: str, source: bytes, before: bytes, version: tuple[int, int]) -> list[str]:
     """What ruff finds in `source` and not in `before` and what would raise when executed, a line each."""
-    known = {(finding["code"], finding["message"]) for finding in _ruff(before)}
-    findings = [f for f in _ruff(source) if (f["code"], f["message"]) not in known]
+    findings = _ruff(source)
     if not findings:
         return []
+    known = {(finding["code"], finding["message"]) for finding in _ruff(before)}
+    findings = [f for f in findings if (f["code"], f["message"]) not in known]
     try:
         unsure = _Unsure(source, version)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import psutil
-
 from .process_tree import descendants
 
 _SLEEPS = 0.02
@@ -76,6 +74,8 @@ def _last_write(folders: Iterable[Path]) -> tuple[int, int]:
 
 def _processor_seconds() -> float:
     """Of all processes of the execution that run now: one that ends is a change, too."""
+    import psutil  # here, because it takes a third of the time in which a supervisor starts
+
     total = 0.0
     for process in descendants(os.getpid()):
         try:

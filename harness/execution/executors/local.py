@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -121,7 +122,7 @@ class LocalExecution:
                 asked_to_stop = now
             if asked_to_stop is not None and now - asked_to_stop > _ANSWERS_WITHIN:
                 self._end_what_is_left()
-            time.sleep(_LOOK)
+            self._pause()
         if self._process is not None:
             self._process.wait()
         outcome = self._files.read_outcome()
@@ -136,6 +137,17 @@ class LocalExecution:
                     "Make it writable, or free space there."
                 ) from error
         return outcome
+
+    def _pause(self) -> None:
+        """For a moment, or until the supervisor ends, where it is a child of this process."""
+        if self._process is None or self._process.poll() is not None or not hasattr(os, "pidfd_open"):
+            time.sleep(_LOOK)
+            return
+        descriptor = os.pidfd_open(self._process.pid)
+        try:
+            select.select([descriptor], [], [], _TICK / 2)
+        finally:
+            os.close(descriptor)
 
     def _without_supervisor(self, stopped: bool) -> Outcome:
         """The outcome of an execution whose supervisor ended before it could write one."""

@@ -14,8 +14,6 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import psutil
-
 from .open_files import Inode, opened, places, read
 from .process_tree import Process
 
@@ -142,6 +140,8 @@ def _device(folder: Path) -> int | None:
 
 
 def _resident(process: Process) -> int:
+    import psutil  # here, because it takes a third of the time in which a supervisor starts
+
     with suppress(psutil.Error):
         return int(psutil.Process(process.pid).memory_info().rss)
     return 0
