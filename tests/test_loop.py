@@ -264,14 +264,13 @@ def test_names_that_belong_to_the_harness_cannot_be_forged(make_campaign: Make) 
     assert any("record.json" in warning for warning in record.warnings)
 
 
-def test_words_that_contradict_the_record_are_marked_and_told_once(make_campaign: Make) -> None:
+def test_what_an_agent_typed_of_numbers_goes_neither_into_the_notes_nor_back_to_it(make_campaign: Make) -> None:
     boast = FASTER | {"text": "HYPOTHESIS: less.\nNOTES: The baseline's loss was 0.9."}
-    script = {"run 1, attempt 1": boast, "run 2, attempt 1": STEEPER, "run 3, attempt 1": DONE}
-    campaign = make_campaign(script, max_runs=3)
+    script = {"run 1, attempt 1": boast, "run 2, attempt 1": DONE}
+    campaign = make_campaign(script, max_runs=2)
     run(campaign)
-    assert "[contradicts run_0: loss is 0.00666" in " ".join(campaign.notes.read_text().replace("|", "").split())
-    assert "contradict the record" in brief_of(campaign, 2, 1)
-    assert "contradict the record" not in brief_of(campaign, 3, 1)
+    assert "contradict" not in campaign.notes.read_text()
+    assert "contradict" not in brief_of(campaign, 2, 1)
     assert campaign.read_records()[1].description == "The baseline's loss was 0.9."
 
 

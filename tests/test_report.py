@@ -31,7 +31,6 @@ from harness.campaign.record import (
     SettingRecord,
 )
 from harness.campaign.stop import Stop
-from harness.claims.check import check, contradictions
 from harness.loop import go_on
 from harness.report import figures
 from harness.report.campaign_data import CampaignData, read_campaign_data
@@ -689,51 +688,19 @@ def test_details_of_several_seeds_are_those_of_the_first(recorded: Callable[...,
     assert "letters of the first seed; the baseline's number in brackets" in page(campaign).text
 
 
-@pytest.mark.parametrize(
-    ("words", "marked"),
-    [
-        ("In line 10 of v1 the loss of run_0 was 1.", ["of run_0 was |matches 1"]),
-        ("In line 3.5 the loss of run_0 was 3, not 3.", ["of run_0 was |no_source 3", ", not |no_source 3"]),
-        ("The loss rose by 3.1 to 7.2.", ["The loss |contradicts rose", " by |no_source 3.1", " to |contradicts 7.2"]),
-    ],
-)
-def test_a_claim_is_marked_where_it_stands_and_no_contradiction_is_lost(
-    recorded: Callable[..., Campaign], words: str, marked: list[str]
-) -> None:
-    found = data_of(recorded(1))
-    html = said_html(words, found, 1, "interpretation")
-    wrong = contradictions(check(words, [run.record for run in found.runs], found.contract, about=1))
-    assert html.count("[contradicts ") == len(wrong)
-    plain = re.sub(r" <span[^>]*>\[contradicts.*?</span>|<sup>.</sup>", "", html)
-    assert re.sub("<[^>]+>", "", plain) == words
-    places = re.split(r'<span class="checked (\w+)" title="[^"]*">([^<]*)</span>', plain)
-    shown = [
-        f"{before}|{verdict} {claim}"
-        for before, verdict, claim in zip(places[:-1:3], places[1::3], places[2::3], strict=True)
-    ]
-    assert len(shown) == len(marked) and all(map(str.endswith, shown, marked))
-
-
-def test_a_plan_that_contradicts_earlier_runs_is_marked(recorded: Callable[..., Campaign]) -> None:
-    campaign = recorded(1)
-    words = {"plan": "Run 0 had loss 7.25.", "hypothesis": "Run 0 had loss 8.5, which will fall."}
-    Record.read(campaign.run_folder(1)).model_copy(update=words).write(campaign.run_folder(1))
-    html = render([data_of(campaign)])
-    for wrong in ("7.25", "8.5"):
-        assert re.search(rf'class="checked contradicts"[^>]*>{re.escape(wrong)}<sup>✗', html)
-
-
-def test_numbers_in_the_agents_words_are_marked_by_what_the_records_say(recorded: Callable[..., Campaign]) -> None:
+def test_certain_numbers_in_the_agents_words_are_marked_where_they_stand(recorded: Callable[..., Campaign]) -> None:
     campaign = recorded(1)
     record = Record.read(campaign.run_folder(1))
-    words = "The loss is 0.79. In run_0 the loss was 3.21. <b>"
+    words = "The loss is 0.79, and x is 12. In run_0 the loss was 3.21. <b>"
     record.model_copy(update={"interpretation": words}).write(campaign.run_folder(1))
-    html = render([data_of(campaign)])
-    assert re.search(r'class="checked matches"[^>]*>0\.79<sup>✓</sup>', html)
-    assert re.search(
-        r'class="checked contradicts"[^>]*>3\.21<sup>✗</sup></span> <span[^>]*>\[contradicts run_0: loss is 1', html
-    )
-    assert "&lt;b&gt;" in html
+    found = data_of(campaign)
+    html = said_html(words, found, found.runs[1].record, "interpretation")
+    assert re.findall(r'<span class="checked (\w+)" title="[^"]*">([^<]*)<sup>', html) == [
+        ("matches", "0.79"),
+        ("contradicts", "3.21"),
+    ]
+    assert "3.21<sup>✗</sup></span> <span class=" in html and "[contradicts run_0: loss is 1" in html
+    assert "&lt;b&gt;" in html and html in render([found])
 
 
 def test_an_unknown_cost_is_not_zero(recorded: Callable[..., Campaign]) -> None:

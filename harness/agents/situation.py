@@ -11,7 +11,6 @@ from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.record import Record
 from ..campaign.text import in_words
 from ..campaign.turn import AttemptFailure
-from ..claims.check import contradicted
 from ..execution.measurements import Measurements
 from ..results.run_results import read_run
 from ..results.sanity import broken_where_known
@@ -58,7 +57,6 @@ class Situations(CampaignPart):
             notices=(
                 *([f"The attempt before this one: {in_words(failure.status)}: {failure.why}"] if failure else []),
                 *(last[0].not_kept if last else ()),
-                *(contradicted(records, self._campaign.contract) if attempt == 1 else []),  # once
             ),
         )
 

@@ -1,61 +1,59 @@
-"""Words that are checked: each number and each direction in prose is held against the records of the campaign.
+"""Numbers in prose held against the records: each matches or contradicts one, where it is certain which is meant.
 
-A claim matches, contradicts a record, or has no source; in doubt it has none. No model reads anything here: the same
-words and records always give the same answer.
+No model reads anything here: the same words and records always give the same answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ..campaign.contract import Contract
-from ..campaign.record import Record
-from ..campaign.text import clip, item, line
-from .claims import claims
-from .matching import Matching, Verdict
+from ..campaign.numbers import number
+from ..campaign.record import MetricRecord, Record
+from ..campaign.text import clip, line
 from .names import Names
-from .prose import LIMIT
-from .quantities import Quantity
+from .statements import Statement, statements
 
-_LONGEST = 400  # characters of a reason; a verdict's may be long
+_LONGEST = 400  # characters of a reason
+_TELLING = 3
+"""Significant digits from which on a number that equals another run's is taken to be that."""
+_BEFORE_THE_RUN = ("plan", "hypothesis", "description")
+_FORECASTS = ("plan", "hypothesis")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim and what the records say of it."""
+    """A number that was typed, and what the record says of it."""
 
     sentence: str
     span: tuple[int, int]
-    """Where the sentence stands in the text."""
+    """Where the number stands in the text."""
     claim: str
-    verdict: Verdict
+    verdict: Literal["matches", "contradicts"]
     why: str
-    """Run, metric or setting, value and file, in one line; for `no_source` what is missing."""
+    """Run, metric, value and file, in one line."""
+    run: int
+    name: str
 
 
 def check(
-    text: str, records: Sequence[Record], contract: Contract, *, about: int | None, forecast: bool = False
+    text: str, records: Sequence[Record], contract: Contract, *, about: int | None = None, forecast: bool = False
 ) -> list[Finding]:
-    """Every claim in `text`, in its order. `about`: the run that it speaks of where it names none.
-
-    Of a `forecast` only the numbers that it says to be those of a run. Looks at the first `prose.LIMIT` characters; where
-    there are more, the last finding says so.
-    """
-    matching = Matching(records, contract, about)
-    names = Names(contract, records)
-    found: list[Finding] = []
-    for sentence, claim in claims(text, names, about):
-        if forecast and not (isinstance(claim, Quantity) and claim.of_run):
-            continue
-        answer = matching.judge(claim)
-        if answer is not None:
-            verdict, why = answer
-            span = (sentence.start, sentence.end)
-            found.append(Finding(sentence.text, span, claim.text, verdict, clip(line(why), _LONGEST)))
-    if len(text) > LIMIT:
-        rest = f"not looked at: what follows the first {LIMIT:,} characters"
-        found.append(Finding("", (LIMIT, len(text)), "", "no_source", rest))
+    """The numbers in `text` of which metric and run are certain, in its order. `about`: the run that it speaks of where
+    neither sentence nor heading names one. Of a `forecast` only what it says of runs that it names."""
+    known = {record.run: record for record in records if record.status == "completed"}
+    found = []
+    for each in statements(text, Names(contract, records), None if forecast else about):
+        record = known.get(each.run)
+        metric = record.metrics.get(each.name) if record else None
+        verdict = _judged(each, metric, known) if metric else None
+        if metric and verdict:
+            why = f"run_{each.run}: {each.name} is {number(metric.value, 5)} (run_{each.run}/{metric.file or 'record.json'})"
+            span = (each.number.start, each.number.end)
+            sentence = line(each.sentence.text)
+            found.append(Finding(sentence, span, each.number.text, verdict, clip(line(why), _LONGEST), each.run, each.name))
     return found
 
 
@@ -64,61 +62,45 @@ def contradictions(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.verdict == "contradicts"]
 
 
-def marked(text: str, findings: Iterable[Finding]) -> str:
-    """`text` with ` [contradicts run_2: absorption is 0.26]` behind each sentence that does."""
-    marks: dict[int, list[str]] = {}
-    for finding in contradictions(findings):
-        marks.setdefault(finding.span[1], []).append(finding.why)
-    parts: list[str] = []
-    place = 0
-    for end, reasons in sorted(marks.items()):
-        parts += [text[place:end], f" [contradicts {'; '.join(dict.fromkeys(reasons))}]"]
-        place = end
-    return "".join([*parts, text[place:]])
-
-
 def words_on(record: Record, records: Sequence[Record], contract: Contract) -> dict[str, list[Finding]]:
-    """What the agent says with a run, by the names of the record's fields. Plan and hypothesis are older than the run."""
-    before, known = records[: record.run], records[: record.run + 1]
-    return {
-        "plan": check(record.plan, before, contract, about=record.run, forecast=True),
-        "hypothesis": check(record.hypothesis, before, contract, about=record.run, forecast=True),
-        "description": check(record.description, known, contract, about=record.run),
-        "interpretation": check(record.interpretation, known, contract, about=record.run),
-    }
+    """What the agent says with a run, by the names of the record's fields. What was written before the run is about the run
+    before it."""
+    found = {}
+    for name in (*_BEFORE_THE_RUN, "interpretation"):
+        about = record.run - (name in _BEFORE_THE_RUN)
+        text = getattr(record, name)
+        found[name] = check(text, records[: about + 1], contract, about=max(about, 0), forecast=name in _FORECASTS)
+    return found
 
 
-def checked(records: Sequence[Record], contract: Contract) -> list[Record]:
-    """The records with the agent's words marked where they contradict what was measured."""
-    return [
-        record.model_copy(
-            update={name: marked(getattr(record, name), f) for name, f in words_on(record, records, contract).items()}
-        )
-        for record in records
-    ]
+def _judged(claim: Statement, metric: MetricRecord, known: Mapping[int, Record]) -> Literal["matches", "contradicts"] | None:
+    """What the record says; None where another reading is possible."""
+    if _fits(claim, metric.value):
+        return "matches"
+    if any(_fits(claim, value) for value in metric.values) or _fits(claim, metric.value, units=1.0):
+        return None  # one seed's, or cut off instead of rounded
+    if claim.number.text[0] in "-−" and metric.value >= 0:
+        return None  # a difference
+    if abs(metric.value) <= 1 and claim.number.text.isdecimal() and not claim.percent:
+        return None  # a count, and the record has a share
+    digits = len(claim.number.text.translate({ord(","): None, ord("."): None}).lstrip("+-−0"))
+    others = [record.metrics[claim.name].value for record in known.values() if claim.name in record.metrics]
+    if not claim.named and digits >= _TELLING and any(_fits(claim, value) for value in others):
+        return None
+    return "contradicts"
 
 
-def contradicted(records: Sequence[Record], contract: Contract) -> list[str]:
-    """What the agent wrote last that the records contradict: of the last run before it, and of the results before that."""
-    last = [(records[-1], ("plan", "hypothesis", "description")), *((each, ("interpretation",)) for each in records[-2:-1])]
-    return [
-        f"Your words on run {record.run} contradict the record: {each.claim}: {each.why}"
-        for record, names in last
-        for name, found in words_on(record, records, contract).items()
-        if name in names
-        for each in contradictions(found)
-    ]
+def _value(claim: Statement) -> float:
+    return float(claim.number.text.replace(",", "").replace("−", "-"))
 
 
-def render(findings: Sequence[Finding]) -> str:
-    """For a person: contradictions with their sentences, numbers without a source, and how many match."""
-    wrong = contradictions(findings)
-    unknown = [finding for finding in findings if finding.verdict == "no_source"]
-    rows: list[str] = []
-    for sentence in dict.fromkeys((finding.span, finding.sentence) for finding in wrong):
-        rows.append(item(sentence[1], "  contradicted: ", "    "))
-        rows += [item(f"{f.claim}: {f.why}", "    - ", "      ") for f in wrong if (f.span, f.sentence) == sentence]
-    rows += [item(f"{f.claim}: {f.why}" if f.claim else f.why, "  no source: ", "    ") for f in unknown]
-    matching = len(findings) - len(wrong) - len(unknown)
-    rows.append(f"  {matching} of {len(findings)} claims match, {len(wrong)} contradicted, {len(unknown)} without a source")
-    return "\n".join(rows)
+def _fits(claim: Statement, actual: float, units: float = 0.5) -> bool:
+    """Whether the number as written is `actual`, rounded to its last digit: a share also as a percentage."""
+    text, value = claim.number.text.replace(",", ""), _value(claim)
+    mantissa, _, power = text.lower().partition("e")
+    step = 10.0 ** (max(-300, min(300, int(power.replace("−", "-") or 0))) - len(mantissa.partition(".")[2]))
+    if text.isdecimal() and not actual.is_integer():
+        step *= 10 ** min(len(text) - len(text.rstrip("0")), max(len(text) - 2, 0))  # 4,400 for 4,357.6
+    shares = abs(actual) <= 1 < abs(value) <= 100
+    readings = [actual * 100] if claim.percent and abs(actual) <= 1 else [actual, actual * 100] if shares else [actual]
+    return any(abs(value - each) <= step * units * (1 + 1e-9) for each in readings)

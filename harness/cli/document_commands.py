@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..campaign.errors import InputError
+from ..campaign.files import read_text, write_atomically
 from .options import CAMPAIGN, find_campaign
+
+if TYPE_CHECKING:
+    from ..report.campaign_data import CampaignData
 
 
 @click.command(short_help="One HTML file with verdicts, figures, diffs.")
@@ -50,13 +55,15 @@ def report(campaigns: tuple[str, ...], out: Path | None, opens: bool, watch: boo
     help="Of the file.",
 )
 @click.option("--prose", metavar="MODEL", help="A model that writes introduction, discussion and conclusion.")
+@click.option("--file", "text", metavar="TEXT", help="A text of yours instead: its references are filled in.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where to write it.")
-def writeup(campaign: str, form: Any, prose: str | None, out: Path | None) -> None:
+def writeup(campaign: str, form: Any, prose: str | None, text: str | None, out: Path | None) -> None:
     """A campaign as a paper: idea, method, results with intervals, every run, doubts, cost, reproduction.
 
     Every sentence and number is rendered from records; your own section of the notes goes along. With --prose a model writes
-    the text between the tables: each number and direction in it is checked, and one that contradicts a record ends the
-    command with exit code 4 and nothing written.
+    the text between the tables. It types no number and no verdict but references, {{run 2: absorption}} and {{run 2 vs
+    baseline: absorption}}, which are filled in with noise, interval and verdict; a sentence in which it does is sent back
+    twice, then left out and listed. With --file the references in a text of yours are filled in.
 
     The PDF takes letters such as Chinese from the fonts of this machine; in the .tex they stand as their numbers, [U+6F22].
 
@@ -64,6 +71,7 @@ def writeup(campaign: str, form: Any, prose: str | None, out: Path | None) -> No
     Example:
       harness writeup latest --format pdf
       harness writeup latest --format tex --prose sonnet
+      harness writeup latest --file talk.md
 
     Next: `harness notes latest`, whose section of yours is part of it.
     """
@@ -74,13 +82,35 @@ def writeup(campaign: str, form: Any, prose: str | None, out: Path | None) -> No
 
     layout = find_campaign(campaign)
     data, person = read_campaign_data(layout), read_person(layout)
+    if text is not None:
+        if prose:
+            raise InputError("--file fills in a text of yours, and --prose has a model write: give one of them.")
+        click.echo(_filled(data, Path(text), out or layout.root.resolve().parent / f"{layout.name}-{Path(text).name}"))
+        return
     document = compose(data, person)
     if prose:
         from ..report.paper.prose import write
 
-        text = write(data, document, prose, lambda said: click.echo(clean(said), err=True))
-        document = compose(data, person, text)
-        for each in text.unsourced:
-            click.echo(clean(f"no source: {each}"), err=True)
+        written = write(data, document, prose, lambda said: click.echo(clean(said), err=True))
+        document = compose(data, person, written)
+        for each in written.dropped:
+            click.echo(clean(f"left out: {each}"), err=True)
     for file in publish(document, form, out or default_file(layout, form)):
         click.echo(file)
+
+
+def _filled(data: CampaignData, file: Path, out: Path) -> Path:
+    """The text in `file` with its references filled in, written to `out`."""
+    from ..report.estimates import Estimates
+    from ..report.number_references import NumberReferences
+
+    try:
+        text = read_text(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--file {file}: cannot be read: {error}.") from error
+    content = NumberReferences(data, Estimates(data)).fill(text, f"--file {file}")
+    try:
+        write_atomically(out, content)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror}. --out FILE names another place.") from error
+    return out

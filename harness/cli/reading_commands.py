@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +13,9 @@ from ..campaign.errors import InputError
 from ..campaign.files import read_text
 from .options import CAMPAIGN, CSV, JSON, find_campaign, only_one, print_csv, print_json, recorded, said_to_differ
 from .terminal import width
+
+if TYPE_CHECKING:
+    from ..claims.check import Finding
 
 
 @click.command(short_help="Where a campaign stands, also while it runs.")
@@ -185,27 +190,34 @@ def brief(campaign: str) -> None:
 @CAMPAIGN
 @click.option("--file", "text", metavar="TEXT", help="A text about the campaign, such as an edited paper, instead.")
 def check(campaign: str, text: str | None) -> None:
-    """The agent's words beside the records: which numbers and claims match, contradict, or have no source.
+    """The agent's words beside the records: numbers of which metric and run are certain match or contradict one.
 
-    Of plans and hypotheses only what they say of earlier runs: the rest are forecasts. Exit code 4 where something
-    contradicts.
+    Everything else that it says is unverified, and nothing is said of it. What was written before a run is about the run
+    before it. In a text of yours references, {{run 2: absorption}}, are filled in first. Exit code 4 where a number
+    contradicts a record.
 
     \b
     Example:
       harness check latest
       harness check latest --file paper.md
 
-    Next: `harness notes latest`, where what contradicts is marked.
+    Next: `harness writeup latest --file paper.md`, which fills in the references of a text.
     """
     from ..campaign.campaign import Campaign
-    from ..claims.check import check as check_words
-    from ..claims.check import contradictions, render, words_on
+    from ..campaign.text import item
+    from ..claims.check import contradictions, words_on
 
-    place = Campaign(find_campaign(campaign).root.absolute())
-    records = place.read_records()
+    layout = find_campaign(campaign)
     if text is not None:
-        spoken = [(text, check_words(_read(text), records, place.contract, about=None))]
+        from ..report.unedited import held
+
+        findings, unverified = held(_read(text), layout, text)
+        spoken = [(text, findings)]
+        for number, typed in unverified:
+            click.echo(item(", ".join(typed), f"unverified, line {number}: ", "    "))
     else:
+        place = Campaign(layout.root.absolute())
+        records = place.read_records()
         spoken = [
             (f"run {record.run}, {name}", found)
             for record in records
@@ -215,10 +227,24 @@ def check(campaign: str, text: str | None) -> None:
     for title, found in spoken:
         wrong += len(contradictions(found))
         if found:
-            click.echo(f"{title}:\n{render(found)}\n")
+            click.echo(f"{title}:\n{_findings(found)}\n")
     click.echo(f"{wrong} contradiction{'' if wrong == 1 else 's'} with the records.")
     if wrong:
         sys.exit(4)
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    """What contradicts a record, with its sentence, and how many match."""
+    from ..campaign.text import item
+    from ..claims.check import contradictions
+
+    wrong = contradictions(findings)
+    rows: list[str] = []
+    for sentence in dict.fromkeys(finding.sentence for finding in wrong):
+        rows.append(item(sentence, "  contradicted: ", "    "))
+        rows += [item(f"{f.claim}: {f.why}", "    - ", "      ") for f in wrong if f.sentence == sentence]
+    rows.append(f"  {len(findings) - len(wrong)} of {len(findings)} checked numbers match, {len(wrong)} contradict a record")
+    return "\n".join(rows)
 
 
 def _read(name: str) -> str:

@@ -17,6 +17,7 @@ from .campaign_data import CampaignData, Run
 from .terminal.difference import Difference, beside
 from .terminal.record_page import differences, word
 from .terminal.run_table import reference_in_words
+from .terminal.status import against_baseline
 
 NONE = "–"
 _HUGE = 1e12
@@ -33,6 +34,8 @@ class Estimates:
         self.judge = Judge(contract, profile, campaign.planned, records)
         self._plain = {record.run: record.model_dump() for record in records}
         rules = contract.model_dump()
+        better = contract.primary.better if contract.primary else None
+        self._verdicts = {run: against_baseline(record, better) for run, record in self._plain.items()}
         self._found = {run: differences(record, self._plain[0], rules) for run, record in self._plain.items()}
 
     def beside(self, run: Run, metric: str) -> Difference | None:
@@ -64,12 +67,19 @@ class Estimates:
     def difference(self, run: Run, metric: str) -> str:
         """From what it is held against."""
         found = self.beside(run, metric)
-        if found is None:
-            return NONE
-        if not found.error:
-            return signed(found.difference)
-        places = decimals(found.error)
-        return f"{rounded(found.difference, places, '+')} ± {rounded(found.error, places)}"
+        return NONE if found is None else difference_in_words(found)
+
+    def verdict(self, run: Run) -> str:
+        """The verdict on the run against the baseline; `record.verdict.kind` is the one against its parent."""
+        return self._verdicts[run.record.run]
+
+
+def difference_in_words(found: Difference) -> str:
+    """`−0.03 ± 0.01`, or without an error where the noise is unknown."""
+    if not found.error:
+        return signed(found.difference)
+    places = decimals(found.error)
+    return f"{rounded(found.difference, places, '+')} ± {rounded(found.error, places)}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -19,7 +19,6 @@ from ..campaign.record import RECORD_FILE, AttemptRecord, Record, ReviewRecord, 
 from ..campaign.text import in_words, line
 from ..campaign.turn import Turn, description, latest, turn_key
 from ..campaign.usage import Usage
-from ..claims.check import checked
 from ..execution.executions import Executions
 from ..execution.measurements import Measurements, start_step
 from ..results.run_results import read_run
@@ -362,7 +361,7 @@ class Recorder(CampaignPart):
             campaign.idea,
             campaign.contract,
             self._options.profile,
-            checked(campaign.read_records(), campaign.contract),
+            campaign.read_records(),
             used=spent(self._journal.events).usage,
             person=person_section(old),
             closing=closing,

@@ -211,7 +211,7 @@ def _words(context: Context, text: str) -> str:
 def _said(context: Context, campaign: CampaignData, record: Record, name: str) -> Markup:
     """The agent's words that the record has as `name`, with their claims marked."""
     text = clip(clean(getattr(record, name)).strip(), context["limits"].words)
-    return said_html(text, campaign, record.run, name)
+    return said_html(text, campaign, record, name)
 
 
 @pass_context

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ...campaign.contract import Contract
 from ...campaign.record import Record
 from ...campaign.text import clip, in_words, line
-from ...claims.check import contradictions, words_on
 from ..campaign_data import CampaignData
 from .document import Items, Paragraph, Section
 
@@ -26,9 +24,9 @@ _OPEN = {
 """Verdicts that leave something open, and what."""
 
 
-def threats(campaign: CampaignData, more: Sequence[str]) -> Section:
-    """The section of the write-up; `more` are doubts that no record holds."""
-    caveats = (*_caveats(campaign), *more)
+def threats(campaign: CampaignData) -> Section:
+    """The section of the write-up."""
+    caveats = tuple(_caveats(campaign))
     if not caveats:
         return Section("Threats to validity", (Paragraph("The records hold none that the harness knows of."),))
     return Section("Threats to validity", (Items(caveats),))
@@ -58,7 +56,6 @@ def _caveats(campaign: CampaignData) -> Iterator[str]:
         yield from _warnings(record)
     yield from _environments(campaign)
     yield from _settings(records)
-    yield from _contradicted(records, campaign.contract)
     if campaign.contract.not_judged:
         yield f"The contract leaves open: {'; '.join(campaign.contract.not_judged)}."
 
@@ -123,15 +120,6 @@ def _settings(records: Sequence[Record]) -> Iterator[str]:
     elif reported:
         more = f" and {len(reported) - _MOST_NAMES} more" if len(reported) > _MOST_NAMES else ""
         yield f"Settings that the experiment alone reports, verified by nothing: {', '.join(reported[:_MOST_NAMES])}{more}."
-
-
-def _contradicted(records: Sequence[Record], contract: Contract) -> Iterator[str]:
-    """How often an agent's words are against the records."""
-    for record in records:
-        wrong = [each for found in words_on(record, records, contract).values() for each in contradictions(found)]
-        if wrong:
-            claims = "; ".join(f"“{clip(line(each.claim), _WHY)}”, but {each.why}" for each in wrong[:_MOST_WARNINGS])
-            yield f"The agent’s words on run {record.run} contradict the records: {claims}."
 
 
 def _runs(numbers: Iterable[int]) -> str:

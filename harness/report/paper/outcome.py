@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from ...campaign.contract import Metric
 from ...campaign.numbers import setting, titled
 from ...campaign.text import clip, in_words, line
-from ...claims.check import marked, words_on
 from ...statistics.ledger import ALPHA
 from ..campaign_data import CampaignData, Run
 from ..estimates import NONE, Estimates, beside_what, compared, counted, reference_label, with_error
@@ -206,7 +205,7 @@ def _run(campaign: CampaignData, run: Run, limit: int) -> Section:
     record = run.record
     blocks: list[Block] = [Paragraph(_facts(run))]
     if record.hypothesis:
-        blocks.append(_said(campaign, run, "hypothesis", limit, "The agent’s hypothesis, before the run"))
+        blocks.append(Quote(clip(record.hypothesis, limit), "The agent’s hypothesis, before the run (unverified)"))
     if record.verdict.why:
         blocks.append(Paragraph(f"{clip(line(record.verdict.why), _WHY).rstrip('.')}.", lead="Verdict:"))
     if references := reference_table(campaign, run):
@@ -215,7 +214,7 @@ def _run(campaign: CampaignData, run: Run, limit: int) -> Section:
         blocks.append(Paragraph("What may help to explain the results, and is no evidence:"))
         blocks.append(Items(tuple(clip(line(each), _WHY) for each in record.advice)))
     if record.interpretation:
-        blocks.append(_said(campaign, run, "interpretation", limit, "The agent’s interpretation, after the run"))
+        blocks.append(Quote(clip(record.interpretation, limit), "The agent’s interpretation, after the run (unverified)"))
     lost = [each.record for each in run.lost]
     if lost:
         blocks.append(
@@ -248,14 +247,6 @@ def _facts(run: Run) -> str:
         more = f" and {len(differing) - _MOST_SETTINGS} more" if len(differing) > _MOST_SETTINGS else ""
         said += f"Settings that differ from the baseline’s: {'; '.join(differing[:_MOST_SETTINGS])}{more}."
     return said.strip()
-
-
-def _said(campaign: CampaignData, run: Run, name: str, limit: int, source: str) -> Quote:
-    """The agent’s words that the record has as `name`. What a record contradicts is marked, as in the notes."""
-    text = clip(getattr(run.record, name), limit)
-    records = [each.record for each in campaign.runs]
-    findings = words_on(run.record.model_copy(update={name: text}), records, campaign.contract)[name]
-    return Quote(marked(text, findings), source)
 
 
 def _name(run: Run) -> str:

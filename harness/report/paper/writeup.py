@@ -28,7 +28,6 @@ from .document import Block, Code, Column, Document, Paragraph, Quote, Section, 
 
 _LONGEST_TITLE = 300
 _LONGEST_PERSON = 40_000  # characters
-_LONGEST_CLAIM, _MOST_CLAIMS = 300, 20
 _MOST_LINES = 1500
 """Of the diff in the appendix."""
 
@@ -43,12 +42,12 @@ SLOTS = {
 
 @dataclass(frozen=True)
 class Prose:
-    """What a model wrote: paragraphs by slot. `unsourced` are its numbers and claims that no record holds, a line each."""
+    """What a model wrote: paragraphs by slot. `dropped` are sentences that were left out, with the reasons."""
 
     model: str
     paragraphs: Mapping[str, Sequence[str]]
     usage: Usage
-    unsourced: Sequence[str] = ()
+    dropped: Sequence[str] = ()
 
 
 def read_person(layout: Layout) -> str:
@@ -84,7 +83,7 @@ def compose(campaign: CampaignData, person: str, prose: Prose | None = None) -> 
                 method.set_up(campaign),
                 _with(outcome.results(campaign, estimates), _written(prose, "Results")),
                 _with(outcome.every_run(campaign), _written(prose, "Every run")),
-                threats(campaign, _unsourced(prose)),
+                threats(campaign),
                 conclusion if conclusion.blocks else None,
                 theirs if person.strip() else None,
                 _spending(campaign, prose),
@@ -118,20 +117,9 @@ def _abstract(campaign: CampaignData, estimates: Estimates, prose: Prose | None)
     if prose:
         reading += (
             f" Paragraphs marked with its name in the sections {_listed(list(prose.paragraphs))} were "
-            f"written by {line(prose.model)}; their numbers and directions were checked against the records."
+            f"written by {line(prose.model)}; it typed no number of a result: these are filled in from the records."
         )
     return Paragraph(" ".join(sentences)), Paragraph(reading)
-
-
-def _unsourced(prose: Prose | None) -> list[str]:
-    if prose is None or not prose.unsourced:
-        return []
-    shown = "; ".join(clip(line(each), _LONGEST_CLAIM).rstrip(".") for each in prose.unsourced[:_MOST_CLAIMS])
-    more = len(prose.unsourced) - _MOST_CLAIMS
-    return [
-        f"Numbers and directions in the text by {line(prose.model)} that no record holds: {shown}"
-        f"{f'; and {more} more' if more > 0 else ''}."
-    ]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from ...campaign.text import in_words, line
 from ...campaign.usage import Usage
 from ...execution.executors.output import end_of_output
 from ...statistics.noise import Noise, combine, squares_of
+from .difference import beyond
 
 State = Literal["new", "running", "interrupted", "crashed", "ended"]
 
@@ -271,6 +272,21 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
         seconds=record["seconds"] + usage.seconds,
         description="the untouched experiment" if record["verdict"]["kind"] == "baseline" else record["hypothesis"],
     )
+
+
+def against_baseline(record: Mapping[str, Any], better: str | None) -> str:
+    """The verdict on a run against the baseline, or the control or place on the frontier that stands for it. The one that is
+    on record is against the parent, which is often the same."""
+    verdict = record["verdict"]
+    found, parent, kind = verdict.get("against_baseline"), verdict.get("against_parent"), str(verdict["kind"])
+    if not found or kind in NO_EVIDENCE or better is None or (parent and parent["reference"] == found["reference"]):
+        return kind
+    if found.get("low") is None or found.get("high") is None:
+        return "inconclusive"
+    word = beyond(found["low"], found["high"], better)
+    if word == "better":
+        return "inconclusive" if verdict.get("caveats") else "trade_off" if verdict.get("guard_violations") else "improved"
+    return "worse" if word == "worse" else "not_significant"
 
 
 def values_of(metric: Mapping[str, Any]) -> list[float]:
