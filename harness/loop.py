@@ -189,6 +189,10 @@ def go_on(
         except OSError as error:
             problem = f"{error.filename or _full(campaign.root)}: {error.strerror or error}. Mend it, then `harness resume`."
             ending = Ending(CannotGoOn.reason, problem, CannotGoOn.exit_code)
+        except BaseException:  # a mistake of ours: nothing more is written, and the agent leaves nothing all the same
+            if loop:
+                loop.dialogue.close()
+            raise
         try:
             said = PathNames({Path.home(): "~", campaign.root: ""}).hide(ending.message)
             # Before `close`, which commits the journal: so the commit says how the campaign ended.
