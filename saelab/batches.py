@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from .settings import LanguageModelData, Settings
-from .synthetic import sample_split
+from .worlds import activations as rows_of_world
 
 
 def activations(settings: Settings, dtype: torch.dtype = torch.float32) -> Iterator[torch.Tensor]:
@@ -16,7 +16,7 @@ def activations(settings: Settings, dtype: torch.dtype = torch.float32) -> Itera
 
     The rows are the profile's, the same for each seed; `settings.seed` decides their order. Each pass over the data takes a
     new order and leaves out the rows that do not fill a batch. Evaluation rows are never among them. Raises CannotPrepare
-    where a language model's activations are not there and cannot be harvested from here.
+    where they are not there and cannot be made from here.
     """
     if isinstance(settings.data, LanguageModelData):
         return _harvested(settings, dtype)
@@ -26,7 +26,7 @@ def activations(settings: Settings, dtype: torch.dtype = torch.float32) -> Itera
 def _synthetic(settings: Settings, dtype: torch.dtype) -> Iterator[torch.Tensor]:
     from .models import torch_device
 
-    rows = torch.tensor(sample_split(settings, "train")[1]).to(torch_device(settings.device), dtype)
+    rows = torch.from_numpy(rows_of_world(settings)).to(torch_device(settings.device), dtype)
     order = torch.Generator().manual_seed(settings.seed)
     per_pass = len(rows) // settings.batch_size
     chosen = torch.empty(0, dtype=torch.long)

@@ -1,10 +1,11 @@
-"""Makes what an execution needs before it begins: the language model, its activations, what is the same for all scores.
+"""Makes what an execution needs before it begins: a world of known features, or the language model, its activations, and
+what is the same for all scores.
 
     python -m saelab.prepare             makes what is missing; mostly finds that nothing is
     python -m saelab.prepare --dry-run   says what would be made, how large, and how long it takes; fails where it could not
 
-The settings are those of the experiment in the working directory (`settings.load_settings`). Nothing is there to be made for
-synthetic data. What is wrong is said in a message for a person, with exit code 1.
+The settings are those of the experiment in the working directory (`settings.load_settings`). What is wrong is said in a
+message for a person, with exit code 1.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import evals, harvest, model_files, text
+from . import evals, harvest, model_files, text, worlds
 from .cache import MANIFEST, Say, checksums, lab_cache
 from .errors import CannotPrepare
 from .fingerprint import file_hash
@@ -50,12 +51,14 @@ def prepare(settings: Settings, say: Say) -> None:
             say(line)
         harvest.ensure(settings, say)
         evals.prepare(settings, lab_cache() / EVALS, say)
+    else:
+        worlds.ensure(settings, say)
 
 
 def reads(settings: Settings) -> dict[str, str]:
     """SHA-256 of all files that executions and scorers read with these settings, by absolute path."""
     if not isinstance(settings.data, LanguageModelData):
-        return {}
+        return worlds.reads(settings)
     made = [harvest.folder(settings.data), *evals.prepared(settings, lab_cache() / EVALS)]
     sizes = settings.evals
     files = [*model_files.files(settings.data), *text.files(settings.data.dataset)]
@@ -93,7 +96,7 @@ def harvested(settings: Settings, say: Say) -> Harvest:
 def plan(settings: Settings) -> list[str]:
     """What `prepare` would do, a line each, with sizes and times. Raises CannotPrepare where it could not."""
     if not isinstance(settings.data, LanguageModelData):
-        return ["synthetic data: nothing to prepare"]
+        return [worlds.plan(settings)]
     data = settings.data
     _check_packages(settings)
     missing = evals.unprepared(settings, lab_cache() / EVALS)

@@ -44,8 +44,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .settings import Settings
-from .synthetic import Floats, Ints, World, build_world, sample_split
+from .synthetic import Floats, Ints, World
 
 OWN_COSINE = 0.5
 ABSORBED_SHARE = 0.4  # SAEBench's threshold for full absorption
@@ -63,14 +62,9 @@ class SAE(Protocol):
     def decode(self, f: Floats) -> Floats: ...
 
 
-def score(sae: SAE, settings: Settings) -> dict[str, float]:
-    """The metrics of `sae` on the evaluation rows of the profile. Raises ValueError for codes that cannot be scored."""
-    magnitudes, activations = sample_split(settings, "eval")
-    return score_rows(sae, build_world(settings), magnitudes, activations)
-
-
 def score_rows(sae: SAE, world: World, magnitudes: Floats, activations: Floats) -> dict[str, float]:
-    """The metrics of `sae` on given rows: magnitudes [n, F] and activations [n, d_in] of `world`."""
+    """The metrics of `sae` on rows of `world`: magnitudes [n, F] and activations [n, d_in]. Raises ValueError for codes that
+    cannot be scored."""
     codes, reconstruction, latents = _run(sae, activations)
     cosines = _unit_rows(world.directions) @ _unit_rows(latents).T  # [F, L]
     assigned = assign(cosines)  # [F], -1 for a feature that got no latent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -14,6 +15,10 @@ from typing import Any
 CONTRACT = "experiment.toml"
 
 Setting = str | int | float | bool | None
+
+PUBLIC = "public"
+"""The world that everybody can make."""
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 
 
 class SettingsError(ValueError):
@@ -40,8 +45,11 @@ class SyntheticData:
     """Standard deviation of the noise in each of the `d_in` coordinates."""
     train_rows: int
     eval_rows: int
+    world: str
+    """`public`, or a name of one that is drawn on this machine (see `worlds`)."""
     data_seed: int
-    """Seeds the features and the data. It belongs to the profile: all seeds of all runs see the same data."""
+    """Seeds the features and the data, with the world's own random bits. It belongs to the profile: all seeds of all runs
+    see the same data."""
 
     def __post_init__(self) -> None:
         _at_least_one(self, "roots", "train_rows", "eval_rows")
@@ -49,6 +57,8 @@ class SyntheticData:
         for name in ("child_share", "kinship"):
             if getattr(self, name) > 1:
                 raise SettingsError(f"{name} {getattr(self, name)}: expected at most 1")
+        if not _NAME.fullmatch(self.world):
+            raise SettingsError(f"world {self.world!r}: expected {PUBLIC}, or a name of letters, digits, `.`, `-` and `_`")
 
     @property
     def rows(self) -> int:
@@ -58,7 +68,7 @@ class SyntheticData:
     @property
     def scale(self) -> dict[str, Setting]:
         """What a result on these data can be compared by."""
-        return {"data_seed": self.data_seed}
+        return {"world": self.world, "data_seed": self.data_seed}
 
     def cut_for_smoke(self) -> SyntheticData:
         return replace(self, train_rows=min(self.train_rows, 2048), eval_rows=min(self.eval_rows, 512))

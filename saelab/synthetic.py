@@ -79,10 +79,11 @@ class World:
         return magnitudes, magnitudes @ self.directions + noise
 
 
-def build_world(settings: Settings) -> World:
-    """The forest of a profile; the same for every seed of a run."""
+def build_world(settings: Settings, bits: str) -> World:
+    """The forest of a profile, drawn from `data_seed` and from `bits` (hexadecimal), which a public world has none of; the
+    same for every seed of a run."""
     data = settings.synthetic
-    rng = _rng(data, "world")
+    rng = _rng(data, "world", bits)
     weight = np.arange(1, data.roots + 1, dtype=np.float64) ** -ROOT_EXPONENT
     root_chance = np.minimum(weight * data.active_roots / weight.sum(), 0.9)
 
@@ -122,17 +123,18 @@ def build_world(settings: Settings) -> World:
     )
 
 
-def sample_split(settings: Settings, split: str) -> tuple[Floats, Floats]:
+def sample_split(settings: Settings, split: str, bits: str) -> tuple[Floats, Floats]:
     """Magnitudes [rows, F] and activations [rows, d_in] of `train` or `eval`, two independent draws from one world."""
     if split not in ("train", "eval"):
         raise ValueError(f"split {split!r}: expected train or eval")
     data = settings.synthetic
     rows = data.train_rows if split == "train" else data.eval_rows
-    return build_world(settings).sample(rows, _rng(data, split))
+    return build_world(settings, bits).sample(rows, _rng(data, split, bits))
 
 
-def _rng(data: SyntheticData, stream: str) -> np.random.Generator:
-    return np.random.default_rng([data.data_seed, _STREAMS[stream]])
+def _rng(data: SyntheticData, stream: str, bits: str) -> np.random.Generator:
+    secret = [int(bits, 16)] if bits else []
+    return np.random.default_rng([*secret, data.data_seed, _STREAMS[stream]])
 
 
 def _unit(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

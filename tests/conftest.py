@@ -38,6 +38,9 @@ if "TESTS_RUN" not in os.environ:
     os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="harness-tests-")
     tempfile.tempdir = None
 TEMPORARY = Path(os.environ["TMPDIR"])
+LABORATORY = TEMPORARY / "lab"
+"""The laboratory's cache, for tests that name none: worlds of known features are made once for all of them."""
+os.environ.setdefault("HARNESS_LAB_CACHE", str(LABORATORY))
 SHARED_MEMORY = Path("/dev/shm")
 OURS = f"harness-tests-{os.environ['TESTS_RUN']}"
 """How names begin of what tests put where nobody's folder is: others may use such places at the same time."""
@@ -56,7 +59,7 @@ for _number, _handler in (
 
 def left_behind() -> list[Path]:
     """What this run of the suite has left on the machine, outside pytest's own folders."""
-    found = [path for path in TEMPORARY.iterdir() if path.name not in OF_LIBRARIES]
+    found = [path for path in TEMPORARY.iterdir() if path != LABORATORY and path.name not in OF_LIBRARIES]
     return sorted(found) + sorted(SHARED_MEMORY.glob(f"{OURS}*"))
 
 

@@ -71,10 +71,12 @@ def test_what_would_be_made_is_said_then_made_then_found(ask: Ask, tmp_path: Pat
     assert "to make: what core, absorption need of /" in ask("--dry-run", settings={"evals": "core absorption"})
 
 
-def test_there_is_nothing_to_prepare_for_synthetic_data(ask: Ask, tmp_path: Path) -> None:
-    assert ask("--dry-run", profile="synthetic") == "synthetic data: nothing to prepare\n"
-    assert ask(profile="synthetic") == ""
+def test_a_world_of_known_features_is_said_then_made_then_found(ask: Ask, tmp_path: Path) -> None:
+    what = "world public, data_seed 20 (its truth can be rebuilt from data_seed), 16 MB of rows\n"
+    assert ask("--dry-run", profile="synthetic") == f"to make, in seconds: {what}"
     assert not (tmp_path / "lab").exists()
+    assert ask(profile="synthetic") == ""
+    assert ask("--dry-run", profile="synthetic") == f"there: {what}"
 
 
 @pytest.mark.parametrize("profile", ["tiny-lm", "synthetic"])

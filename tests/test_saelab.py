@@ -25,12 +25,12 @@ SETTINGS = replace(SETTINGS, data=replace(SETTINGS.synthetic, train_rows=4096, e
 
 @pytest.fixture(scope="module")
 def train():
-    return sample_split(SETTINGS, "train")
+    return sample_split(SETTINGS, "train", "")
 
 
 def test_a_child_fires_only_with_its_parent_and_without_its_siblings(train):
     fires = train[0] > 0
-    world = build_world(SETTINGS)
+    world = build_world(SETTINGS, "")
     assert sorted(set(world.level)) == [0, 1, 2]
     for parent in world.parents:
         children = fires[:, world.parent == parent]
@@ -41,7 +41,7 @@ def test_a_child_fires_only_with_its_parent_and_without_its_siblings(train):
 
 
 def test_features_are_frequent_in_the_order_of_their_rank(train):
-    world = build_world(SETTINGS)
+    world = build_world(SETTINGS, "")
     frequency = (train[0] > 0).mean(axis=0)
     roots = frequency[world.level == 0]
     assert roots.sum() == pytest.approx(SETTINGS.synthetic.active_roots, rel=0.05)
@@ -50,7 +50,7 @@ def test_features_are_frequent_in_the_order_of_their_rank(train):
 
 
 def test_directions_are_unit_vectors_and_children_lean_to_their_parents():
-    world = build_world(SETTINGS)
+    world = build_world(SETTINGS, "")
     assert np.allclose(np.linalg.norm(world.directions, axis=1), 1, atol=1e-6)
     cosines = world.directions @ world.directions.T
     children = np.flatnonzero(world.parent >= 0)
@@ -62,23 +62,23 @@ def test_directions_are_unit_vectors_and_children_lean_to_their_parents():
 
 def test_an_activation_is_the_sum_of_what_fires(train):
     magnitudes, x = train
-    noise = x - magnitudes @ build_world(SETTINGS).directions
+    noise = x - magnitudes @ build_world(SETTINGS, "").directions
     assert noise.std() == pytest.approx(SETTINGS.synthetic.noise, rel=0.05)
     assert np.log(magnitudes[magnitudes > 0]).std() == pytest.approx(0.2, rel=0.05)
 
 
 def test_evaluation_rows_are_other_rows_of_the_same_world(train):
-    x, held_out = train[1], sample_split(SETTINGS, "eval")[1]
+    x, held_out = train[1], sample_split(SETTINGS, "eval", "")[1]
     assert x.shape == held_out.shape
     assert not (set(map(bytes, x)) & set(map(bytes, held_out)))
     assert np.allclose(x.mean(axis=0), held_out.mean(axis=0), atol=0.1)
     with pytest.raises(ValueError, match="expected train or eval"):
-        sample_split(SETTINGS, "test")
+        sample_split(SETTINGS, "test", "")
 
 
 def test_data_belong_to_the_profile_and_not_to_the_seed(train):
-    assert (sample_split(replace(SETTINGS, seed=7), "train")[1] == train[1]).all()
-    assert (sample_split(replace(SETTINGS, data=replace(SETTINGS.synthetic, data_seed=7)), "train")[1] != train[1]).all()
+    assert (sample_split(replace(SETTINGS, seed=7), "train", "")[1] == train[1]).all()
+    assert (sample_split(replace(SETTINGS, data=replace(SETTINGS.synthetic, data_seed=7)), "train", "")[1] != train[1]).all()
 
 
 def batches(settings):
@@ -235,8 +235,8 @@ def test_a_grandchild_absorbs_both_above_it():
 
 
 def test_likeness_of_true_directions_is_no_absorption():
-    world = build_world(SETTINGS)
-    magnitudes, x = sample_split(SETTINGS, "eval")
+    world = build_world(SETTINGS, "")
+    magnitudes, x = sample_split(SETTINGS, "eval", "")
     silent_parents = magnitudes * (world.level == 2)
     assert score_rows(Linear(world.directions, lambda _: silent_parents), world, magnitudes, x)["absorption"] == 0
     truth = Linear(world.directions, lambda _: magnitudes)

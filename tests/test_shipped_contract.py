@@ -15,7 +15,6 @@ from harness.results.sanity import check_sanity
 from harness.statistics.comparability import compare_metrics, compare_settings
 from harness.statistics.judge import Judge
 from harness.statistics.references import MeasuredRun
-from saelab.scorer.__main__ import scored_on
 
 from .recorded import ALL_ZERO, K40, K320, RELU, RUN_1, RUN_2, ZERO_STEPS, source
 
@@ -153,13 +152,12 @@ def test_a_profile_on_a_language_model_reports_all_that_decides_scale(profile):
     ours = {name for name in CONTRACT.comparable_of(profile) if name not in CONTRACT.comparable_of("synthetic")}
     assert ours == set(MODEL_AND_TEXT)
     own = CONTRACT.profiles[profile].settings
-    assert settings.data.scale | scored_on(settings) == {name: own[name] for name in (*MODEL_AND_TEXT, "data_seed")}
+    assert settings.data.scale | settings.evals.scale == {name: own[name] for name in (*MODEL_AND_TEXT, "data_seed")}
 
 
 def test_known_features_have_no_model_and_no_text_to_compare():
     settings = saelab.load_settings(ROOT, {"HARNESS_PROFILE": "synthetic"})
-    assert settings.data.scale == {"data_seed": 20}
-    assert scored_on(settings) == {}
+    assert settings.data.scale == {"world": "public", "data_seed": 20}
     assert set(MODEL_AND_TEXT).isdisjoint(CONTRACT.comparable_of("synthetic"))
 
 

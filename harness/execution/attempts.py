@@ -41,7 +41,7 @@ class PlannedExecution:
     folder: Path
     failed: Path
     cache_entry: Path | None = None
-    """Where results of this code are kept for other campaigns."""
+    """Where results of this code are kept for other campaigns, one entry for each content of what it reads."""
 
     @property
     def phase(self) -> str:
@@ -276,9 +276,11 @@ class Attempts(CampaignPart):
             self._executions.prepare(what.variant)
 
     def _perform(self, what: PlannedExecution, expected: float | None) -> dict[str, Any]:
-        if what.cache_entry and baseline_cache.load(what.cache_entry, what.variant.seed, what.folder):
-            return {"failure": None, "outcome": {"seconds": 0.0}, "warnings": [], "from_cache": True}
         self._prepare(what)
+        data = self._executions.data_digest(what.variant)
+        cache_entry = what.cache_entry and baseline_cache.of_data(what.cache_entry, data)
+        if cache_entry and baseline_cache.load(cache_entry, what.variant.seed, what.folder):
+            return {"failure": None, "outcome": {"seconds": 0.0}, "warnings": [], "from_cache": True}
         self._view.begin(what.run, self._options.max_runs, what.attempt, what.phase, expected)
         watched = self._watched(what)
         with self._stop.polled():
@@ -304,8 +306,8 @@ class Attempts(CampaignPart):
         shutil.copyfile(execution.log, beside / "log.txt")
         if scoring and scoring.log.exists():
             shutil.copyfile(scoring.log, beside / SCORING_LOG)
-        if what.cache_entry and not failure:
-            baseline_cache.store(what.cache_entry, what.variant.seed, folder)
+        if cache_entry and not failure:
+            baseline_cache.store(cache_entry, what.variant.seed, folder)
         if execution.outcome.ended == "ok" and execution.outcome.exit_code != 0:
             warnings.append(f"{execution.outcome.why}.")
         scored = {"seconds": scoring.seconds, "artifact": scoring.artifact} if scoring else None

@@ -1,7 +1,7 @@
 """The baseline cache: results of a baseline's seeds, shared by the campaigns of an experiment.
 
 They lie in the user's cache, where no experiment can write, under a key of all that determines them: the code, the contract,
-the profile and its settings, and the environment (Python, packages, machine).
+the profile and its settings, the prepared data that it read, and the environment (Python, packages, machine).
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ def entry(
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
     return root() / digest[:32]
+
+
+def of_data(place: Path, digest: str) -> Path:
+    """Where the results of a baseline are kept that read these prepared data; `place` where nothing is prepared."""
+    return place.with_name(hashlib.sha256(f"{place.name} {digest}".encode()).hexdigest()[:32]) if digest else place
 
 
 def root() -> Path:

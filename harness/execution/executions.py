@@ -28,7 +28,6 @@ from ..campaign.protocols import (
     FINAL_INFO,
     FOLLOWS,
     HANDED,
-    OF_THE_SCORERS,
     SERVES,
     AbortRule,
     Execution,
@@ -41,13 +40,12 @@ from ..campaign.repository import takes
 from ..campaign.text import shown
 from ..results.result_files import CLOCK_GRAIN, summary_file
 from . import caches, coverage, working_copy
-from .baseline_cache import root as baseline_cache_root
 from .environment import describe_environment
 from .executors import RepeatedExecution
 from .executors.sandbox import CONTROL_SOCKETS
 from .prepared_data import PreparedData
 from .refusals import why_refused
-from .scoring import Laboratory, Scoring, filled, is_real, lab_cache, settings_key
+from .scoring import Laboratory, Scoring, filled, is_real, lab_cache, sealed_folders, settings_key
 from .secret_files import secret_paths, secrets_around
 from .served_code import ServedCode
 from .variables import experiment_environment
@@ -270,6 +268,11 @@ class Executions(CampaignPart):
     def is_prepared(self, variant: Variant) -> bool:
         return not self._campaign.contract.prepare or self._key(variant) in self._inputs
 
+    def data_digest(self, variant: Variant) -> str:
+        """Of what was prepared for executions with these settings, "" where nothing was."""
+        inputs = self._inputs.get(self._key(variant))
+        return inputs.digest if inputs else ""
+
     def _key(self, variant: Variant) -> str:
         return settings_key(self._environment(variant))
 
@@ -396,8 +399,7 @@ class Executions(CampaignPart):
         """What no experiment reads: results and code of this and every other campaign beside it, also of one that begins
         meanwhile, what scores are made with, keys, and whatever a program keeps in a home folder."""
         own = (self._runs, self._campaign.root, *(each.root for each in layouts(self._runs)))
-        evals = lab_cache() / OF_THE_SCORERS
-        return (*homes(), *own, evals, baseline_cache_root(), *secret_paths(os.environ), *self._secrets, *CONTROL_SOCKETS)
+        return (*homes(), *own, *sealed_folders(), *secret_paths(os.environ), *self._secrets, *CONTROL_SOCKETS)
 
     @cached_property
     def _secrets(self) -> list[Path]:

@@ -41,6 +41,12 @@ class PreparedData:
         except (ValueError, AttributeError) as error:
             raise CannotGoOn(f"{file.name}: expected a JSON object of paths and checksums: {error}") from error
 
+    @property
+    def digest(self) -> str:
+        """Of all contents, wherever they lie; "" for no file."""
+        contents = "".join(sorted(self._checksums.values()))
+        return hashlib.sha256(contents.encode()).hexdigest() if contents else ""
+
     def changed(self) -> Path | None:
         """The first file that is another one now or is gone."""
         for path, checksum in self._checksums.items():

@@ -14,6 +14,7 @@ import re
 import secrets
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -29,6 +30,7 @@ from ..campaign.protocols import (
     READS,
     SECRET,
     SERVER,
+    TRUTH,
     Ended,
     Execution,
     Executor,
@@ -37,6 +39,7 @@ from ..campaign.protocols import (
     Outcome,
     WarmStart,
 )
+from . import baseline_cache
 from .executors import RepeatedExecution
 from .executors.sandbox import CONTROL_SOCKETS
 from .prepared_data import PreparedData
@@ -90,6 +93,15 @@ def lab_cache() -> Path:
     return Path(chosen).absolute() if chosen else cache_folder() / "lab"
 
 
+def sealed_folders() -> tuple[Path, ...]:
+    """What of the caches neither an execution nor an agent sees. Made here, because only what is there can be hidden."""
+    found = (lab_cache() / OF_THE_SCORERS, lab_cache() / TRUTH, baseline_cache.root())
+    for folder in found:
+        with suppress(OSError):  # where no cache can be made there is none to hide
+            folder.mkdir(parents=True, exist_ok=True)
+    return found
+
+
 class Laboratory(CampaignPart):
     """Runs what the contract names as `prepare` and `scorer`."""
 
@@ -141,8 +153,7 @@ class Laboratory(CampaignPart):
                 return Scoring(refused, "crashed", scores, place / "none", 0.0, {})
             # Last of all: a copy that a crash cut off lacks this mark and is made again.
             whole.touch()
-        evals = lab_cache() / OF_THE_SCORERS
-        evals.mkdir(parents=True, exist_ok=True)
+        (lab_cache() / OF_THE_SCORERS).mkdir(parents=True, exist_ok=True)
         before = checksums(handed)
         server = None
         if serve and any(path.name == NOT_EXPORTED for path in files_below(handed)):

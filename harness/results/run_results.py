@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.contract import Contract, Setting, matching
-from ..campaign.protocols import EVAL_FOLDER, FACTS, FINAL_INFO, SKIPPED
+from ..campaign.protocols import EVAL_FOLDER, FACTS, FINAL_INFO, SCORED_WITH, SKIPPED
 from .reading import Results, read_files, read_results
 from .result_files import Unusable, evaluation_files, load, summary_file
 from .values import ROUNDING, Finding, Value
@@ -37,6 +37,9 @@ def read_run(folder: Path, contract: Contract, *, scores: Path | None = None, ne
     own, contradicted = _apart(reported, scored, contract)
     verified = {name: value for name, value in _members(facts, "verified").items() if _is_setting(value)}
     scored_alone = {name: value for name, value in scored.settings.items() if name not in reported.settings}
+    scored_alone |= {
+        f"{SCORED_WITH}{name}": value for name, value in _members(facts, "scored_with").items() if _is_setting(value)
+    }
     remarks = facts.get("remarks")
     return Results(
         metrics=scored.metrics | own,

@@ -12,6 +12,7 @@ from decimal import Decimal
 from ..campaign.contract import Contract, Setting
 from ..campaign.metric_names import is_cost
 from ..campaign.numbers import setting
+from ..campaign.protocols import SCORED_WITH
 from ..campaign.record import MetricRecord, Record, SettingRecord, VerdictRecord
 from ..results.reading import Results
 from ..results.sanity import check_sanity
@@ -45,12 +46,17 @@ def differences_of_scale(
 ) -> dict[str, str]:
     """The settings that decide scale and differ, and how ("k 40 against 320"); `varied` are meant to."""
     over = [metric.over for metric in contract.metric if metric.over is not None]
-    names = [name for name in [*contract.comparable, *over] if name not in varied and name not in contract.varies]
+    chosen = [name for name in [*contract.comparable, *over] if name not in varied and name not in contract.varies]
     return {
         name: f"{name} {_shown(mine.get(name))} against {_shown(theirs.get(name))}"
-        for name in names
+        for name in [*chosen, *scored_with(mine, theirs)]
         if mine.get(name) != theirs.get(name)
     }
+
+
+def scored_with(*settings: Mapping[str, Setting]) -> list[str]:
+    """The names of what the scores of these runs depend on besides the runs."""
+    return list(dict.fromkeys(name for each in settings for name in each if name.startswith(SCORED_WITH)))
 
 
 def compare_metrics(

@@ -8,18 +8,26 @@ and its scoring show of the settings that the experiment reports.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
+from .. import worlds
 from ..errors import CannotPrepare
-from ..scoring import score
+from ..scoring import score_rows
 from ..settings import Setting, Settings, SettingsError, load_settings
 from .graph import Refused
 from .sealed import Sealed
 
+VERSION = 1
+"""Of the scores. The same SAE has other scores by another version, so they are not compared: raise it with each change that
+moves one by more than rounding."""
+SCORED_BY = ("sae-bench", "sae-lens", "transformer-lens")
+"""Packages on whose versions the scores on language models depend."""
 SECRET = "HARNESS_SECRET"
 """A text that no experiment knows, the same for all scorings whose results are compared."""
 SERVER = "HARNESS_SERVER"
@@ -30,22 +38,29 @@ def main(artifact: Path, out: Path) -> None:
     """Score. Raises Refused where the artifact is at fault, SettingsError where the contract is, CannotPrepare where the
     language model cannot be had."""
     settings = load_settings(Path.cwd())
+    scored_on: dict[str, Setting]
     out.mkdir(parents=True, exist_ok=True)
     if settings.evals is None:
         sealed = _sealed(artifact, settings)
         _check_width(sealed, settings)
-        scores = score(sealed, settings)
+        truth = worlds.truth(settings)
+        scores = score_rows(sealed, truth.world, truth.magnitudes, truth.activations)
         sealed.compare_l0(scores["l0"])
         _write(out / "synthetic.json", {"eval_type_id": "synthetic", "eval_result_metrics": {"scores": scores}})
         print("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+        scored_on, scored_with = settings.data.scale, worlds.told(settings, truth)
     else:
         sealed = _evaluate(artifact, out, settings)
+        model = settings.language_model
+        scored_on = {"model": model.model, "layer": model.layer, **settings.evals.scale}
+        scored_with = _versions()
     if sealed.count.objections:
         raise Refused(sealed.count.objections[0])
     count = sealed.count
-    verified = sealed.verified() | scored_on(settings)
     facts = {
-        "verified": verified,
+        # What was scored and what it was scored on, whatever is reported.
+        "verified": sealed.verified() | scored_on,
+        "scored_with": {"version": VERSION} | scored_with,
         "remarks": sealed.remarks,
         "rows": count.rows,
         "l0": count.l0,
@@ -54,11 +69,8 @@ def main(artifact: Path, out: Path) -> None:
     _write(out / "facts.json", facts)
 
 
-def scored_on(settings: Settings) -> dict[str, Setting]:
-    """The language model, the layer and the text that were used here, whatever is reported."""
-    if settings.evals is None:
-        return {}
-    return {"model": settings.language_model.model, "layer": settings.language_model.layer, **settings.evals.scale}
+def _versions() -> dict[str, Setting]:
+    return {name: metadata.version(name) for name in SCORED_BY if importlib.util.find_spec(name.replace("-", "_"))}
 
 
 def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:

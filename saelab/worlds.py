@@ -1,0 +1,172 @@
+"""Worlds: data whose features are known, made once and kept in two halves that no process needs together.
+
+`rows/` has the activations to train on, and every execution reads them; `truth/` has directions, tree, and the evaluation
+rows with their magnitudes. Only `prepare` and the scorer read the second: the harness hides it from executions and agents,
+and no user but its owner may look into it.
+
+A world is asked for by its name, the setting `world`. `public` is made from `data_seed` alone, so that its numbers can be
+had anywhere; whoever has the generator can make its truth too, and scores say so. Any other name means a world of this
+machine: 128 random bits that are drawn when the name is first prepared, and that stay with the truth. So a name that nobody
+has used is a world that nobody has seen, which is what a held-out evaluation asks for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .cache import MANIFEST, Say, checksums, is_as_made, is_made, lab_cache, make_once
+from .errors import CannotPrepare
+from .settings import PUBLIC, Setting, Settings
+from .synthetic import Floats, World, build_world, sample_split
+
+FORMAT = 1
+"""Of the files, and of what the generator draws from the same bits."""
+ROWS, TRUTH = "rows", "truth"
+"""The parts of the cache. The harness knows the second by this name."""
+_BITS, _ROWS = "bits.hex", "activations.npy"
+_WORLD_ID = "world_id"
+_REBUILT, _PRIVATE = "can be rebuilt from data_seed", "is in this machine's cache alone"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What an SAE is scored against: a world, and rows of it that nothing was trained on."""
+
+    world: World
+    magnitudes: Floats
+    """[n, F]; a feature fires where it is above 0."""
+    activations: Floats
+    """[n, d_in]."""
+    world_id: str
+
+
+def ensure(settings: Settings, say: Say) -> None:
+    """Make the world of a profile where it is missing or damaged. Raises OSError where the cache cannot be written."""
+    rows, truth = folders(settings)
+    truth.parent.mkdir(parents=True, exist_ok=True)
+    truth.parent.chmod(0o700)
+    make_once(truth, partial(_make_truth, settings), say, what=f"truth of {_what(settings)}", is_whole=is_as_made)
+    world_id = _manifest(truth)[_WORLD_ID]
+
+    def is_whole(folder: Path) -> bool:
+        # Where the truth was removed another one was drawn, and these are rows of the world before.
+        return is_as_made(folder) and _manifest(folder).get(_WORLD_ID) == world_id
+
+    make_once(rows, partial(_make_rows, settings, truth), say, what=f"rows of {_what(settings)}", is_whole=is_whole)
+
+
+def activations(settings: Settings) -> Floats:
+    """The rows to train on, [train_rows, d_in]: a private mapping of the file that all executions share. Raises
+    CannotPrepare."""
+    folder = _made(folders(settings)[0], settings)
+    found: Floats = np.load(folder / _ROWS, mmap_mode="c")
+    return found
+
+
+def truth(settings: Settings) -> Truth:
+    """What scores are measured against. Raises CannotPrepare."""
+    folder = _made(folders(settings)[1], settings)
+    arrays = {file.stem: np.load(file) for file in folder.glob("*.npy")}
+    magnitudes, rows = arrays.pop("magnitudes"), arrays.pop("activations")
+    world = World(**arrays, noise=settings.synthetic.noise)
+    return Truth(world, magnitudes, rows, str(_manifest(folder)[_WORLD_ID]))
+
+
+def told(settings: Settings, truth: Truth) -> dict[str, Setting]:
+    """Which world it is, and who can know its truth."""
+    return {"world": truth.world_id, "truth": _REBUILT if is_public(settings) else _PRIVATE}
+
+
+def folders(settings: Settings) -> tuple[Path, Path]:
+    """Where the rows and the truth of a profile lie or will lie."""
+    digest = hashlib.sha256(_facts(settings)).hexdigest()[:16]
+    name = f"{settings.synthetic.world}-{digest}"
+    return lab_cache() / ROWS / name, lab_cache() / TRUTH / name
+
+
+def reads(settings: Settings) -> dict[str, str]:
+    """SHA-256 of the files of a world that is made, by absolute path."""
+    return {
+        str(folder / name): digest
+        for folder in folders(settings)
+        for name, digest in {MANIFEST: _sha256(folder / MANIFEST), **checksums(folder)}.items()
+    }
+
+
+def plan(settings: Settings) -> str:
+    """What `ensure` would do, for a person."""
+    size = 4 * (settings.synthetic.train_rows + settings.synthetic.eval_rows) * settings.d_in
+    done = "there" if all(map(is_made, folders(settings))) else "to make, in seconds"
+    return f"{done}: {_what(settings)}, {size / 1e6:.0f} MB of rows"
+
+
+def is_public(settings: Settings) -> bool:
+    return settings.synthetic.world == PUBLIC
+
+
+def _made(folder: Path, settings: Settings) -> Path:
+    """One of the folders of a world, made here where it is missing and the cache can be written."""
+    if not is_made(folder):
+        try:
+            ensure(settings, print)
+        except OSError as error:
+            raise CannotPrepare(
+                f"{_what(settings)}: it is not made, and the cache cannot be written: {error}. `python -m saelab.prepare` "
+                "makes it, before the experiment and with the same settings."
+            ) from error
+    return folder
+
+
+def _make_truth(settings: Settings, folder: Path) -> None:
+    bits = "" if is_public(settings) else secrets.token_hex(16)
+    world = build_world(settings, bits)
+    magnitudes, rows = sample_split(settings, "eval", bits)
+    arrays: dict[str, Any] = {**asdict(world), "magnitudes": magnitudes, "activations": rows}
+    del arrays["noise"]  # a setting
+    folder.chmod(0o700)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    (folder / _BITS).touch(0o600)
+    (folder / _BITS).write_text(bits, encoding="ascii")
+    world_id = hashlib.sha256(_facts(settings) + bits.encode()).hexdigest()[:16]
+    _write_manifest(folder, {"what": f"truth of {_what(settings)}", _WORLD_ID: world_id})
+
+
+def _make_rows(settings: Settings, truth: Path, folder: Path) -> None:
+    bits = (truth / _BITS).read_text(encoding="ascii")
+    np.save(folder / _ROWS, sample_split(settings, "train", bits)[1])
+    _write_manifest(folder, {"what": f"rows of {_what(settings)}", _WORLD_ID: _manifest(truth)[_WORLD_ID]})
+
+
+def _facts(settings: Settings) -> bytes:
+    """All that decides a world but its bits."""
+    facts = {"format": FORMAT, "d_in": settings.d_in, **asdict(settings.synthetic)}
+    return json.dumps(facts, sort_keys=True).encode()
+
+
+def _what(settings: Settings) -> str:
+    data = settings.synthetic
+    known = _REBUILT if is_public(settings) else _PRIVATE
+    return f"world {data.world}, data_seed {data.data_seed} (its truth {known})"
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return found
+
+
+def _write_manifest(folder: Path, facts: Mapping[str, str]) -> None:
+    (folder / MANIFEST).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
