@@ -55,7 +55,7 @@ class Loop:
     """One campaign on its way. Each part does one thing with the journal between it and any crash."""
 
     def __init__(self, opened: OpenCampaign, executor: str) -> None:
-        self.campaign = opened.campaign
+        self.opened, self.campaign = opened, opened.campaign
         self.max_runs, self.max_attempts = opened.options.max_runs, opened.options.max_attempts
         executions = Executions(opened, find_executor(executor))
         self.recorder = Recorder(opened, executions)
@@ -122,7 +122,7 @@ class Loop:
 
     def confirm(self, run: int, seeds: int) -> Ending:
         """Execute a recorded run, or the baseline, with more seeds, and judge it again."""
-        records = self.campaign.read_records()
+        records = self.opened.records
         if not self.recorder.has(run) or records[run].status != "completed" or records[run].given:
             raise CannotGoOn(f"run {run}: only a run that was completed here can be confirmed.")
         self.attempts.execute_seeds(records[run], seeds)
@@ -132,7 +132,7 @@ class Loop:
 
     def score(self, run: int, evals: str) -> Ending:
         """Score a recorded run by other evals, from what it handed over."""
-        records = self.campaign.read_records()
+        records = self.opened.records
         if not self.recorder.has(run) or records[run].status != "completed" or records[run].given:
             raise CannotGoOn(f"run {run}: only a run that was completed here can be scored.")
         skipped = self.rescoring.score(records[run], evals)

@@ -20,7 +20,6 @@ from ..campaign.journal import PERSON_STEP
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import PathNames
 from ..campaign.protocols import Conversation, Reply, Workspace
-from ..campaign.record import Record
 from ..campaign.turn import AttemptFailure, Turn, turn_key
 from ..campaign.usage import Usage
 from . import answer as answers
@@ -186,8 +185,7 @@ class Dialogue(CampaignPart):
     def _keep_interpretation(self, run: int, words: str) -> None:
         """Add the agent's words on a run's results to its record."""
         if run >= 0 and words:
-            folder = self._campaign.run_folder(run)
-            self._opened.write_record(Record.read(folder).model_copy(update={"interpretation": words}))
+            self._opened.write_record(self._opened.records[run].model_copy(update={"interpretation": words}))
 
     def _forced(self, run: int, attempt: int, forced: dict[str, Any]) -> Turn:
         origin = Turn.model_validate(self._journal.result(f"{forced['origin']}/turn"))

@@ -51,7 +51,7 @@ class Reviewer(CampaignPart):
 
     def _diff(self, record: Record) -> str:
         """The code change of a run against the run that it started from."""
-        parent = Record.read(self._campaign.run_folder(record.parent or 0))
+        parent = self._opened.records[record.parent or 0]
         return self._repository.diff(parent.commit, record.commit, self._campaign.code)
 
     def _agent(self, model: str) -> AiderAgent:

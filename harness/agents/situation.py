@@ -33,7 +33,7 @@ class Situations(CampaignPart):
         failure: AttemptFailure | None = None,
     ) -> Situation:
         """Everything that a brief is rendered from. `failure` is that of the attempt before."""
-        records = self._campaign.read_records()[:run]
+        records = self._opened.records[:run]
         last = self._measurements.turns(run)[-1:] or self._measurements.turns(run - 1)[-1:]
         return Situation(
             idea=self._campaign.idea,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from .budget import Budget
 from .campaign import Campaign, Options
@@ -56,8 +57,15 @@ class OpenCampaign:
         """The untouched experiment, before any agent."""
         return str(self.journal.result("start")["commit"])
 
+    @cached_property
+    def records(self) -> list[Record]:
+        """The records of all runs so far, in order: read once, because nobody else writes them while this process has the
+        campaign's lock, and each run asks for them dozens of times."""
+        return self.campaign.read_records()
+
     def write_record(self, record: Record) -> None:
         """Write a record. Journal and git know it before: so that any other writing is noticed, and this one never lost."""
+        self.records[record.run : record.run + 1] = [record]
         path = f"{self.campaign.run_folder(record.run).name}/{RECORD_FILE}"
         self.journal.append(WROTE, files={path: self.repository.store(record.content)})
         record.write(self.campaign.run_folder(record.run))

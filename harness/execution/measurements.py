@@ -33,7 +33,7 @@ class Measurements(CampaignPart):
     @property
     def records(self) -> list[Record]:
         """The records that are finished: one that a crash cut off is made again as if it were not there."""
-        return [r for r in self._campaign.read_records() if self._journal.is_done(f"run_{r.run}/record")]
+        return [r for r in self._opened.records if self._journal.is_done(f"run_{r.run}/record")]
 
     def _read(self, folder: Path) -> Results:
         return read_run(folder, self._campaign.contract)

@@ -43,7 +43,7 @@ class Plots(CampaignPart):
             self._view.say(f"{PLOT} drew nothing: {result['why']}")
 
     def _drawn(self, step: str, run: int, commit: str) -> dict[str, Any]:
-        recorded = [record.run for record in self._campaign.read_records() if record.status == "completed"]
+        recorded = [record.run for record in self._opened.records if record.status == "completed"]
         results = {f"run_{each}": self._results(each) for each in sorted({*recorded, run})}
         self._view.begin(run, self._options.max_runs, 0, "plot")
         with self._stop.polled():

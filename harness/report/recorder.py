@@ -128,12 +128,11 @@ class Recorder(CampaignPart):
 
     def add_scores(self, run: int, evals: str, skipped: list[str]) -> Record:
         """Add to a run's record what a further scoring left. Its verdict stands: it rests on what all runs are scored by."""
-        folder = self._campaign.run_folder(run)
-        old = Record.read(folder)
+        old = self._opened.records[run]
         by_seed = (
             list(self._measurements.measured_run(run).by_seed.values()) if run else self._measurements.baseline_by_seed()[0]
         )
-        baseline = Record.read(self._campaign.run_folder(0)) if run else None
+        baseline = self._opened.records[0] if run else None
         found = [*map(str, by_seed[0].findings), *skipped]
         new = old.model_copy(
             update={
@@ -150,8 +149,7 @@ class Recorder(CampaignPart):
     def add_review(self, record: Record, review: ReviewRecord | None, warning: str) -> None:
         """Add the reviewer's advice, or why there is none, to the record of a run."""
         warnings = [*record.warnings, *([warning] if warning and warning not in record.warnings else [])]
-        folder = self._campaign.run_folder(record.run)
-        self._opened.write_record(Record.read(folder).model_copy(update={"review": review, "warnings": warnings}))
+        self._opened.write_record(record.model_copy(update={"review": review, "warnings": warnings}))
         self._write_notes()
 
     def close(self, ended: bool) -> None:
@@ -163,7 +161,7 @@ class Recorder(CampaignPart):
         self.recover()
         if not self.has(0):
             return
-        records = self._campaign.read_records()
+        records = self._opened.records
         used = spent(self._journal.events)
         words = cost(records, used.tokens, used.usage.cost, used.seconds)
         self._write_notes(conclude(self._campaign.contract, self._measurements.judge(), records, words) if ended else "")
@@ -186,7 +184,7 @@ class Recorder(CampaignPart):
             return {"commit": commit, "status": record.status, "verdict": record.verdict.kind, "from": best.run}
 
         self._journal.once(step, effect)
-        record = Record.read(self._campaign.run_folder(run))
+        record = self._opened.records[run]
         if fresh:
             self._view.recorded(record)
         return record
@@ -361,7 +359,7 @@ class Recorder(CampaignPart):
             campaign.idea,
             campaign.contract,
             self._options.profile,
-            campaign.read_records(),
+            self._opened.records,
             used=spent(self._journal.events).usage,
             person=person_section(old),
             closing=closing,

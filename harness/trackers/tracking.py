@@ -37,7 +37,7 @@ class Tracking(CampaignPart):
         """
         if self._options.track is None:
             return
-        for record in self._campaign.read_records():
+        for record in self._opened.records:
             digest = hashlib.sha256(record.model_dump_json(include=_TOLD).encode()).hexdigest()
             try:
                 self._journal.once(f"run_{record.run}/track_{digest[:12]}", partial(self._tell, record))
