@@ -16,6 +16,8 @@ The metrics:
 - `l0` = mean over rows of the number of codes that are not 0, in [0, L].
 - `dead_latents` = share of latents that fire in no row, in [0, 1].
 - `mcc` = mean cosine over the min(F, L) assigned pairs, in [-1, 1]; 1 for the true dictionary.
+- `uniqueness` = of L latents, the share of different features among those that they are most like (by |cosine|), in (0, 1]:
+  the more latents stand for the same features, the lower. As in `sae_lens.synthetic`.
 - `f1` = mean over all features of 2 TP / (2 TP + FP + FN), own latent fires against feature fires; 0 without an own latent.
 - `absorption`, in [0, 1], lower is better: for each feature p that has children, of the rows where p fires, the share that
   is absorbed; then the mean over these features. A row is absorbed when p's own latent is silent (or p has none) and latents
@@ -78,6 +80,7 @@ def score_rows(sae: SAE, world: World, magnitudes: Floats, activations: Floats) 
         **scores,
         "dead_latents": float(1 - (codes > 0).any(axis=0).mean()),
         "mcc": float(cosines[pairs, assigned[pairs]].mean()),
+        "uniqueness": len(np.unique(np.abs(cosines).argmax(axis=0))) / len(latents),
         "bought_by_negligible_codes": max(0.0, without["absorption"] - scores["absorption"], scores["f1"] - without["f1"]),
         "negligible_share": 1 - without["l0"] / scores["l0"] if scores["l0"] else 0.0,
     }

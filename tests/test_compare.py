@@ -101,6 +101,11 @@ def test_campaigns_of_the_same_experiment_are_comparable_and_their_runs_stand_in
             lambda d: d.update(settings={"steps": {"value": 80, "baseline": 80, "source": "reported"}}),
             "scale of the baseline: steps 80 against not reported",
         ),
+        (
+            "run_0/record.json",
+            lambda d: d.update(settings={"scorer.version": {"value": 2, "baseline": 2, "source": "scorer"}}),
+            "scale of the baseline: scorer.version 2 against not reported",
+        ),
     ],
 )
 def test_campaigns_that_differ_in_what_decides_a_number_are_not_comparable(recorded, copy, file, change, said):

@@ -139,9 +139,14 @@ def scored(sae):
 
 def test_the_true_dictionary_has_perfect_scores():
     got = scored(Linear(np.eye(4), lambda x: x))
-    perfect = {"explained_variance": 1, "mse": 0, "dead_latents": 0, "mcc": 1, "f1": 1, "absorption": 0}
+    perfect = {"explained_variance": 1, "mse": 0, "dead_latents": 0, "mcc": 1, "uniqueness": 1, "f1": 1, "absorption": 0}
     nothing = {"bought_by_negligible_codes": 0, "negligible_share": 0}
     assert got == pytest.approx({**perfect, **nothing, "cosine": 7 / 8, "l0": 12 / 8, "hierarchy_quality": 1})
+
+
+def test_duplicates_of_a_feature_are_not_unique():
+    assert scored(Linear(np.eye(4)[[0, 0, 0, 3]], lambda x: x))["uniqueness"] == 2 / 4
+    assert scored(Linear(-np.eye(4), np.zeros_like))["uniqueness"] == 1
 
 
 def test_the_order_and_the_scale_of_latents_do_not_matter():

@@ -2,12 +2,13 @@
 among them, in the files that the experiment and its scorer write."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import saelab
-from harness.campaign.contract import load_contract
+from harness.campaign.contract import Contract, load_contract
 from harness.campaign.record import Record, VerdictRecord
 from harness.results.reading import FINAL_INFO, Results
 from harness.results.run_results import read_run
@@ -169,6 +170,74 @@ def test_a_language_model_is_guarded_by_what_its_loss_recovers_too(profile):
     guards = {metric.name for metric in CONTRACT.metrics_of(profile) if metric.guard is not None}
     assert guards == {"explained_variance", "ce_recovered"}
     assert {metric.name for metric in CONTRACT.metrics_of("synthetic") if metric.guard is not None} == {"explained_variance"}
+
+
+def test_saebenchs_two_absorption_scores_are_two_metrics(tmp_path):
+    mean = {"mean_absorption_fraction_score": 0.31, "mean_full_absorption_score": 0.12}
+    blocks = numbers_of(K40) | {
+        "absorption": {"eval_type_id": "absorption_first_letter", "eval_result_metrics": {"mean": mean}}
+    }
+    numbers = run(tmp_path / "1", blocks).numbers
+    assert (numbers["absorption"], numbers["absorption_fraction"]) == (0.12, 0.31)
+
+
+GUARDS = "uniqueness = 0.05, mcc = 0.05"
+
+
+def by_f1(guards: str) -> Contract:
+    """The shipped contract, with F1 deciding under `synthetic`."""
+    toml = (ROOT / "experiment.toml").read_text()
+    head = "[profiles.synthetic]\n"
+    added = f'{head}primary = "f1"\nguards = {{ {guards} }}\n'
+    found = Contract.model_validate(tomllib.loads(toml.replace(head, added)))
+    return found.of_profile("synthetic")
+
+
+def features(folder: Path, seed: int, shift: float = 0, **changed: float) -> Results:
+    """What a seed leaves where features are known: F1 scatters by 0.01."""
+    scores = {"absorption": 0.2, "explained_variance": 0.9, "l0": 5, "cosine": 0.9, "mse": 0.01, "dead_latents": 0.05}
+    scores |= {"f1": 0.5 + 0.01 * (seed % 3) + shift, "mcc": 0.7, "uniqueness": 0.7, "hierarchy_quality": 0.3} | changed
+    profile = CONTRACT.profiles["synthetic"].settings
+    used = {name: profile[name] for name in ("architecture", "k", "dict_size", "d_in", "steps", "batch_size", "data_seed")}
+    used |= {"planned_steps": used["steps"], "train_tokens": used["steps"] * used["batch_size"], "world": "public"}
+    (folder / "eval_results").mkdir(parents=True)
+    metrics = {"final_loss": 0.5 + seed / 1000, "train_seconds": 1.0, "step_ms": 1.0}
+    (folder / FINAL_INFO).write_text(json.dumps({"settings": used, "metrics": metrics}))
+    block = {"eval_type_id": "synthetic", "eval_result_metrics": {"scores": scores}}
+    (folder / "eval_results" / "synthetic.json").write_text(json.dumps(block))
+    return read_run(folder, CONTRACT)
+
+
+@pytest.mark.parametrize(
+    ("guards", "change", "kind"),
+    [
+        (GUARDS, {}, "improved"),
+        (GUARDS, {"uniqueness": 0.4}, "trade_off"),
+        (GUARDS, {"mcc": 0.6}, "trade_off"),
+        ("", {"uniqueness": 0.4, "mcc": 0.6}, "improved"),
+    ],
+)
+def test_an_f1_that_is_bought_by_duplicates_of_features_is_a_trade_off(tmp_path, guards, change, kind):
+    contract = by_f1(guards)
+    assert [metric.name for metric in contract.metric if metric.primary] == ["f1"]
+    seeds = range(10)
+    baseline = [features(tmp_path / f"0/{seed}", seed) for seed in seeds]
+    record = Record(
+        run=0,
+        status="completed",
+        verdict=VerdictRecord(kind="baseline"),
+        commit="c0ffee",
+        seeds=list(seeds),
+        settings=compare_settings(baseline[0], None),
+        metrics=compare_metrics(baseline, None),
+    )
+    found = {seed: features(tmp_path / f"1/{seed}", seed, 0.2 + seed / 1000, **change) for seed in seeds}
+    verdict = Judge(contract, "synthetic", 5, [record]).judge(MeasuredRun(run=1, parent=record, by_seed=found))
+    assert verdict.kind == kind, verdict.why
+
+
+def test_the_shipped_profiles_decide_by_absorption():
+    assert {CONTRACT.of_profile(name).primary.name for name in CONTRACT.profiles} == {"absorption"}
 
 
 def test_recovered_loss_is_read_from_core(tmp_path):

@@ -174,6 +174,16 @@ def test_each_setting_of_scale_that_differs_is_named(tmp_path):
     assert verdict(results(tmp_path / "1", mse=2.0), baseline).why == "k 40 against 320, steps 2441 against 4882 (run_0)"
 
 
+@pytest.mark.parametrize(("name", "other"), [("version", 2), ("world", "8e7426f4aaaa1ece"), ("sae-bench", None)])
+def test_what_was_scored_otherwise_is_not_comparable_whatever_the_contract_says(tmp_path, name, other):
+    mine = {**SETTINGS, "scorer.version": 1, "scorer.world": "09d7d9dcccb639aa", "scorer.sae-bench": "0.6.0"}
+    theirs = mine | {f"scorer.{name}": other}
+    found = verdict(results(tmp_path / "1", mine, mse=2.0), record(results(tmp_path / "0", theirs)))
+    assert found.kind == "not_comparable"
+    said = {2: "scorer.version 1 against 2", None: "scorer.sae-bench 0.6.0 against not reported"}
+    assert found.why == f"{said.get(other, f'scorer.world 09d7d9dcccb639aa against {other}')} (run_0)"
+
+
 def test_a_setting_of_scale_that_only_one_reports_is_a_difference(tmp_path):
     silent = {"steps": 2441}
     baseline = record(results(tmp_path / "0"))

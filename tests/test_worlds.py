@@ -171,6 +171,7 @@ def test_the_scores_of_version_1_are_what_they_were() -> None:
         "hierarchy_quality": 0.8296,
         "dead_latents": 0,
         "mcc": 0.8881,
+        "uniqueness": 1,
         "bought_by_negligible_codes": 0.0026,
         "negligible_share": 0.0742,
     }

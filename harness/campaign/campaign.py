@@ -298,7 +298,7 @@ def _fill(
         "harness": __version__,
         "created": now(),
         "options": options.model_dump(),
-        "contract": contract.model_dump(),
+        "contract": contract.of_profile(options.profile).model_dump(),
         "given": given is not None,
         "empty_folders": inventory.empty_folders,
         "links": inventory.links,

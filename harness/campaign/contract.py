@@ -185,6 +185,10 @@ class Profile(_Part):
     are forked from."""
     metrics: list[str] = []
     """Metrics that this profile has, of those that are not required everywhere."""
+    primary: str = ""
+    """The metric that decides under this profile, where it is another than the contract's."""
+    guards: dict[str, float] = {}
+    """Guards of this profile by metric, besides the contract's: what keeps its primary metric from being bought."""
     baseline_seeds: int = Field(default=1, ge=1)
     """How often the baseline is executed, each time with another seed."""
     run_seeds: list[int] = [1]
@@ -323,9 +327,15 @@ class Contract(_Part):
                     f"metric {metric.name} moves_with {metric.moves_with}, which is not a metric of the contract"
                 )
         for profile_name, profile in self.profiles.items():
-            for key, name in [("metrics", n) for n in profile.metrics] + [("noise", n) for n in profile.noise]:
+            named = {"metrics": profile.metrics, "noise": profile.noise, "guards": profile.guards}
+            named["primary"] = [profile.primary] if profile.primary else []
+            for key, name in [(key, name) for key, members in named.items() for name in members]:
                 if name not in names:
                     raise ValueError(f"profiles.{profile_name}.{key}: {name} is not a metric of the contract")
+            if any(metric.name == profile.primary and metric.better is None for metric in self.metric):
+                raise ValueError(f"profiles.{profile_name}.primary: {profile.primary} does not say which way is better")
+            if any(guard < 0 for guard in profile.guards.values()):
+                raise ValueError(f"profiles.{profile_name}.guards: expected numbers from 0 on")
             for name in profile.frontier:
                 if name not in profile.settings:
                     raise ValueError(f"profiles.{profile_name}.frontier: {name} is not one of the settings")
@@ -349,6 +359,16 @@ class Contract(_Part):
             known = ", ".join(self.profiles) or "none"
             raise InputError(f"--profile {chosen}: {CONTRACT_FILE} has no such profile. It has: {known}.")
         return chosen, self.profiles[chosen]
+
+    def of_profile(self, name: str) -> Contract:
+        """The contract of campaigns under a profile: with the metric that decides there, and its guards."""
+        own = self.profiles.get(name, Profile())
+        decides = own.primary or (self.primary.name if self.primary else "")
+        metrics = [
+            metric.model_copy(update={"primary": metric.name == decides, "guard": own.guards.get(metric.name, metric.guard)})
+            for metric in self.metric
+        ]
+        return self.model_copy(update={"metric": metrics})
 
     def limits_of(self, profile: str) -> LimitsSpec:
         """The limits of an execution under `profile`."""

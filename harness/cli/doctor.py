@@ -167,7 +167,8 @@ class Doctor:
 
     @cached_property
     def contract(self) -> Contract:
-        return load_contract(self.experiment, self.runs)
+        contract = load_contract(self.experiment, self.runs)
+        return contract.of_profile(self.profile or contract.default_profile)
 
     def own_python(self) -> Check:
         version = ".".join(map(str, sys.version_info[:3]))
