@@ -657,15 +657,33 @@ def test_a_contract_that_cannot_be_scored_is_refused(tmp_path: Path, toml: str, 
         load_contract(tmp_path)
 
 
+def test_kept_seeds_of_a_baseline_are_of_the_data_that_it_read(lab: Path) -> None:
+    (lab / "experiment.toml").write_text(PREPARED + CONTRACT + "baseline_seeds = 2\n")
+    aim = laboratory.lab_cache() / "aim"
+    drawn = PREPARE.replace("'{\"aim\": 3.0}'", "(cache / 'aim').read_text()")
+    assert drawn != PREPARE
+    (lab / "toylab" / "prepare.py").write_text(drawn)
+    found = []
+    for content in ('{"aim": 3.0}', '{"aim": 3.0}', '{"aim": 4.0}'):
+        aim.write_text(content)
+        made = campaign(lab, BETTER)
+        assert end(made).exit_code == 0
+        (seed,) = (e["result"] for e in read_events(made.journal) if e.get("step") == "run_0/seed_1" and "result" in e)
+        found.append(bool(seed.get("from_cache")))
+    assert found == [False, True, False]
+
+
 def test_a_profile_has_limits_of_its_own(tmp_path: Path) -> None:
     shutil.copy(Path(__file__).parent / "small" / "experiment.py", tmp_path)
     (tmp_path / "experiment.toml").write_text(
-        '[limits]\ntime = "3m"\ndisk = "1MB"\n[profiles.small]\n[profiles.large.limits]\ndisk = "2GB"\nscoring_time = "3h"\n'
+        '[limits]\ntime = "3m"\nmemory = "4GB"\ndisk = "1MB"\n[profiles.small]\n'
+        '[profiles.large.limits]\ndisk = "2GB"\nscoring_time = "3h"\nscoring_memory = "8GB"\n'
     )
     contract = load_contract(tmp_path)
     assert (contract.limits_of("small").disk, contract.limits_of("large").disk) == (10**6, 2 * 10**9)
     assert (contract.limits_of("large").time, contract.limits_of("large").scoring_time) == (180, 3 * 3600)
     assert contract.limits_of("small").scoring_time == 180, "a scoring takes no longer than an execution may"
+    assert [contract.limits_of(name).scoring_memory for name in ("small", "large")] == [4 * 10**9, 8 * 10**9]
     kept = Contract.model_validate(contract.model_dump())  # as a campaign reads it
     assert all(kept.limits_of(name) == contract.limits_of(name) for name in ("small", "large"))
 

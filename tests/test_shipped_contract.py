@@ -236,6 +236,14 @@ def test_an_f1_that_is_bought_by_duplicates_of_features_is_a_trade_off(tmp_path,
     assert verdict.kind == kind, verdict.why
 
 
+def test_what_a_scoring_may_take_fits_its_profile():
+    limits = {name: CONTRACT.limits_of(name) for name in CONTRACT.profiles}
+    assert (limits["synthetic"].scoring_time, limits["synthetic"].scoring_memory) == (60, 2 * 10**9)
+    for name in LANGUAGE_MODELS:  # the language model is loaded besides what training had
+        assert limits[name].scoring_time > limits[name].time
+        assert limits[name].scoring_memory == limits[name].memory >= 8 * 10**9
+
+
 def test_the_shipped_profiles_decide_by_absorption():
     assert {CONTRACT.of_profile(name).primary.name for name in CONTRACT.profiles} == {"absorption"}
 

@@ -74,13 +74,15 @@ class LimitsSpec(_Part):
     """The time limit of a smoke test."""
     scoring_time: float | None = Field(default=None, gt=0)
     """The time limit of the scorer; that of the execution where it is not given."""
+    scoring_memory: int | None = Field(default=None, gt=0)
+    """The memory limit of the scorer; that of the execution where it is not given."""
 
     @field_validator("time", "silence", "smoke_time", "scoring_time", mode="before")
     @classmethod
     def _seconds(cls, value: Any) -> Any:
         return _quantity(value, ("s", "m", "h"))
 
-    @field_validator("memory", "output", "disk", mode="before")
+    @field_validator("memory", "scoring_memory", "output", "disk", mode="before")
     @classmethod
     def _bytes(cls, value: Any) -> Any:
         value = _quantity(value, ("KB", "MB", "GB", "TB"))
@@ -374,7 +376,11 @@ class Contract(_Part):
         """The limits of an execution under `profile`."""
         own = self.profiles[profile].limits if profile in self.profiles else LimitsSpec()
         limits = self.limits.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
-        return limits.model_copy(update={"scoring_time": limits.scoring_time or limits.time})
+        of_scoring = {
+            "scoring_time": limits.scoring_time or limits.time,
+            "scoring_memory": limits.scoring_memory or limits.memory,
+        }
+        return limits.model_copy(update=of_scoring)
 
     def metrics_of(self, profile: str) -> list[Metric]:
         """The metrics that a run under `profile` must have."""

@@ -185,7 +185,9 @@ class Laboratory(CampaignPart):
         scores, evals = place / "scores", lab_cache() / OF_THE_SCORERS
         places = {"{out_dir}": str((place / "handed").resolve()), "{scores}": str(scores.resolve())}
         command = [filled(part, places) for part in self._campaign.contract.scorer]
-        within = Limits(time=limits.scoring_time, memory=limits.memory, output=limits.output, processes=limits.processes)
+        within = Limits(
+            time=limits.scoring_time, memory=limits.scoring_memory, output=limits.output, processes=limits.processes
+        )
         told = {**environment, SECRET: self._secret()}
         if OFFLINE in os.environ:
             told[OFFLINE] = os.environ[OFFLINE]
