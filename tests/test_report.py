@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from harness.campaign.campaign import Campaign
 from harness.campaign.errors import InputError
@@ -31,6 +32,8 @@ from harness.campaign.record import (
     SettingRecord,
 )
 from harness.campaign.stop import Stop
+from harness.campaign.usage import Usage
+from harness.cli.main import cli
 from harness.loop import go_on
 from harness.report import figures
 from harness.report.campaign_data import CampaignData, read_campaign_data
@@ -38,7 +41,9 @@ from harness.report.code import MAX_COLUMNS, diff_html, output_html
 from harness.report.figures import plots
 from harness.report.html.report import default_file, render, watch, write_report
 from harness.report.html.statements import said_html
+from harness.report.notes import render_notes
 from harness.report.paper.publication import make_pdf
+from harness.report.paper.render_md import render_md
 from harness.report.paper.writeup import compose
 from harness.results.curves import read_curves
 from tests.synthetic import HOSTILE, fill, forget
@@ -116,8 +121,9 @@ CRASH = {"text": "HYPOTHESIS: no.", "edits": [["experiment.py", "steps = 0", "st
 
 def test_the_conclusion_comes_first_and_names_the_best_run(recorded: Callable[..., Campaign]) -> None:
     text = page(recorded(5)).text
-    assert "Inconclusive: run 1 is best in loss of the runs that are evidence, 0.79 against 1 of the baseline." in text
-    assert text.index("Inconclusive: run 1") < text.index("Figures ") < text.index("All runs ") < text.index("Each run ")
+    said = "Inconclusive: the best valid run, run 1, has loss 0.79 against 1 of the baseline, but"
+    assert said in text
+    assert text.index(said) < text.index("Figures ") < text.index("All runs ") < text.index("Each run ")
     assert "The target, loss below 0.0001, is reached by no run." in text
 
 
@@ -125,7 +131,7 @@ def test_a_run_that_improved_stands_before_one_with_a_better_number(recorded: Ca
     campaign = recorded(2)
     first = Record.read(campaign.run_folder(2))
     first.model_copy(update={"verdict": first.verdict.model_copy(update={"kind": "improved"})}).write(campaign.run_folder(2))
-    assert "Improved: run 2 has loss 0.88 against 1 of the baseline." in page(campaign).text
+    assert "Supported: run 2 improves loss, 0.8 against 1 of the baseline (difference −0.20, 90 % sim" in page(campaign).text
 
 
 def test_no_run_below_the_baseline_is_not_called_the_best(recorded: Callable[..., Campaign]) -> None:
@@ -134,8 +140,7 @@ def test_no_run_below_the_baseline_is_not_called_the_best(recorded: Callable[...
     worse = record.metrics["loss"].model_copy(update={"value": 1.5, "difference": 0.5})
     record.model_copy(update={"metrics": record.metrics | {"loss": worse}}).write(campaign.run_folder(1))
     text = page(campaign).text
-    assert "No run that is evidence has a lower loss than the baseline. Nearest is run 1, 1.5 against 1 of the" in text
-    assert "run 1 is best" not in text
+    assert "Inconclusive: run 1 has loss 1.5 against 1 of the baseline, but" in text
 
 
 def test_nothing_from_an_agent_or_an_experiment_is_markup(recorded: Callable[..., Campaign]) -> None:
@@ -401,7 +406,7 @@ def test_a_run_at_other_settings_is_held_against_its_control_everywhere(recorded
     campaign = recorded(1, seeds=4)
     answered(campaign, 1, CONTROL, reference_mean=0.6, difference=0.19, low=0.1, high=0.28)
     text = page(campaign).text
-    assert "No run that is evidence has a lower loss than its reference. Nearest is run 1, 0.79 ± 0.01 against" in text
+    assert "significantly improve loss; run 1 has 0.79 ± 0.01 against" in text
     assert "against 0.60 ± 0.01 of the control steps=80" in text
     assert "loss 0.79 ± 0.01 0.60 ± 0.01 +0.19 ± 0.01 worse lower, decides" in text
     assert "0.79 ± 0.01 control steps=80 +0.19 ± 0.01 worse" in text, "in the table of all runs"
@@ -417,8 +422,8 @@ def test_the_best_run_is_the_best_beside_its_reference(recorded: Callable[..., C
     found = data_of(campaign)
     assert found.best is found.runs[2], "though the number of run 1 is lower"
     assert (
-        "Worse: run 2 is best in loss of the runs that are evidence, 0.88 ± 0.01 against 1.00 ± 0.01 of"
-        in page(campaign).text
+        "none of 2 valid runs significantly improves loss; the best valid run, run 2, has 0.88 ± 0.01 against 1.00 ± 0.01 of the "
+        "baseline (difference −0.12, 90 % simultaneous CI" in page(campaign).text
     )
 
 
@@ -437,7 +442,7 @@ def test_a_place_on_the_frontier_answers_for_the_primary_metric_alone(recorded: 
         campaign.run_folder(1)
     )
     text = page(campaign).text
-    assert f"Improved: run 1 has loss 0.79 ± 0.01 against 0.95 ± 0.01 of the {place}." in text
+    assert f"Supported: run 1 improves loss, 0.79 ± 0.01 against 0.95 ± 0.01 of the {place} (difference" in text
     assert "loss 0.79 ± 0.01 0.95 ± 0.01 −0.16 ± 0.01 better lower, decides" in text
     assert f"Metrics beside the {place}, for loss alone." in text
     assert "distance 0.65 ± 0.01 – – lower" in text, "nothing was measured there"
@@ -450,7 +455,45 @@ def test_all_improved_runs_are_named(recorded: Callable[..., Campaign]) -> None:
         verdict = record.verdict.model_copy(update={"kind": "improved"})
         record.model_copy(update={"verdict": verdict}).write(campaign.run_folder(run))
     found = data_of(campaign)
-    assert Page(render([found, found])).text.count("Improved: runs 1, 2; best is run 1, which has loss 0.79 against 1") == 4
+    said = r"Supported: run 1 improves loss, 0\.79 against 1 of the baseline[^;]*; so does run 2, 0\.8+ against 1 of the baseline"
+    assert len(re.findall(said, Page(render([found, found])).text)) == 4, "twice in the table of campaigns"
+
+
+def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Callable[..., Campaign]) -> None:
+    """A run that adds nothing to its parent, which improved on the baseline at a price, as one of the shipped sessions does."""
+    campaign = recorded(2, seeds=4)
+    beside = ComparisonRecord(reference="run_1", mean=0.88, reference_mean=0.79, seeds=4, reference_seeds=4, difference=0.09)
+    better = {"difference": -0.12, "low": -0.2, "high": -0.04, "p_adjusted": 0.005}
+    for run, kind in ((1, "trade_off"), (2, "not_significant")):
+        answered(campaign, run, None, mean=0.88 if run == 2 else 0.79, reference_mean=1.0, **better)
+        record = Record.read(campaign.run_folder(run))
+        facts = {"kind": kind, "why": "loss 0.88 against 0.79 (run_1)", "guard_violations": ["speed -1.0 (limit -0.5)"]}
+        parent = beside if run == 2 else record.verdict.against_baseline
+        verdict = record.verdict.model_copy(update=facts | {"against_parent": parent})
+        record.model_copy(update={"verdict": verdict, "parent": run - 1}).write(campaign.run_folder(run))
+    found = data_of(campaign)
+    headline = "Trade-off: run 1 improves loss, 0.79 ± 0.01 against 1.00 ± 0.01 of the baseline (difference −0.12, 90 % simultaneous"
+    text = page(campaign).text
+    assert headline in text and text.count("0.79 ± 0.01 against 1.00 ± 0.01 of the baseline") == 1
+    assert "Trade-off against the baseline. Not significant against run 1: loss 0.88 against 0.79 (run_1)" in text
+    assert re.search(r"0\.88 ± 0\.01 −0\.12 ± 0\.01 better trade-off run 1: not significant", text)
+    paper = " ".join(render_md(compose(found, ""), "figures").split())
+    assert headline in paper and paper.count("Trade-off: run 1 improves") == 2, "abstract and results"
+    assert re.search(r"\| 0\.88 ± 0\.01 \| −0\.12 \| [^|]+ \| 0\.005 \| trade-off \| 1 \| not significant \|", paper)
+    assert (
+        "**Verdict against run 1:** loss 0.88 against 0.79" in paper
+        and "**Verdict against the baseline:** trade-off" in paper
+    )
+    shown = {each: CliRunner().invoke(cli, [*each.split(), str(campaign.root)]).output for each in ("log", "status")}
+    row = next(row for row in shown["log"].split("\n") if row.startswith("2 "))
+    assert re.search(r"trade-off .*0\.88 ± 0\.01 +-0\.12 ± 0\.01 better +1: not significant", row)
+    assert "trade-off" in shown["status"].split("best")[1]
+    said = CliRunner().invoke(cli, ["show", str(campaign.root), "2"]).output
+    assert "trade-off against the baseline, not significant against run 1:" in said
+    records = [run.record for run in found.runs]
+    notes = " ".join(render_notes(campaign.idea, found.contract, "", records, used=Usage(), person="").split())
+    assert "Verdict against the baseline: trade-off. loss: difference −0.12, −0.20 to −0.04, adjusted p 0.005" in notes
+    assert "Verdict against run 1: not significant. loss 0.88 against 0.79 (run_1)" in notes
 
 
 @pytest.mark.parametrize("kind", ["invalid", "not_comparable", "no_effect"])
@@ -507,7 +550,7 @@ def test_a_campaign_whose_runs_all_failed_has_a_page(recorded: Callable[..., Cam
         failed = {"status": "failed", "metrics": {}, "verdict": record.verdict.model_copy(update={"kind": "failed"})}
         record.model_copy(update=failed).write(campaign.run_folder(run))
     text = page(campaign).text
-    assert "No run is evidence." in text
+    assert "Inconclusive: no valid, comparable run." in text
     assert "A cross at the bottom is a run without a value (runs 1, 2)." in text
 
 
@@ -713,7 +756,7 @@ def test_an_unknown_cost_is_not_zero(recorded: Callable[..., Campaign]) -> None:
 def test_several_campaigns_share_a_page(recorded: Callable[..., Campaign]) -> None:
     facts = data_of(recorded(2))
     text = Page(render([facts, facts])).text
-    assert "Report of 2 campaigns" in text and text.count("Inconclusive: run 1") == 4
+    assert "Report of 2 campaigns" in text and text.count("Inconclusive: the best valid run, run 1, has") == 4
 
 
 def test_a_report_is_written_beside_the_campaigns(recorded: Callable[..., Campaign], tmp_path: Path) -> None:

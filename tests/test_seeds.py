@@ -115,7 +115,7 @@ def test_an_improvement_that_costs_too_much_is_traded_off(noisy: Path, make_camp
     paid = edit("loss, speed = 1.0 + rng.gauss(0, 0.02), 5.0", "loss, speed = 0.8 + rng.gauss(0, 0.02), 4.0")
     campaign = make_campaign({"run 1, attempt 1": paid, "run 2, attempt 1": NOTHING})
     _, first, second = run(campaign)
-    assert "Supported at a price" in campaign.notes.read_text()
+    assert "Trade-off: run 1 improves loss" in " ".join(campaign.notes.read_text().split())
     assert first.verdict.kind == "trade_off"
     assert first.verdict.guard_violations == ["speed -1.0 (limit -0.5)"]
     assert second.parent == 0  # not accepted, so not built upon
@@ -218,7 +218,7 @@ def test_the_conclusion_stands_at_the_end_of_the_notes(noisy: Path, make_campaig
     campaign = make_campaign({"run 1, attempt 1": BETTER, "run 2, attempt 1": DONE})
     run(campaign)
     end = campaign.notes.read_text().split("=== The end")[1]
-    assert "Supported. run_1: loss 0.8" in " ".join(end.split())
+    assert "Supported: run 1 improves loss, 0.8" in " ".join(end.split())
     assert "1 improved" in end
     assert json.loads((campaign.run_folder(1) / "record.json").read_text())["verdict"]["kind"] == "improved"
 
@@ -305,9 +305,7 @@ def test_an_improvement_that_more_seeds_take_back_is_taken_back_in_the_conclusio
     campaign = make_campaign({"run 1, attempt 1": lucky, "run 2, attempt 1": DONE})
     assert run(campaign)[1].verdict.kind == "improved"
     assert confirm(campaign, 1, 9).verdict.kind == "not_significant"
-    assert "Not supported: no run is better than its baseline in loss beyond the noise, over 1 compared run." in the_end(
-        campaign
-    )
+    assert "Not supported: the only valid run does not significantly improve loss; run 1 has" in the_end(campaign)
 
 
 def test_an_improvement_that_is_confirmed_is_told_once(noisy: Path, make_campaign: Make) -> None:
@@ -466,7 +464,7 @@ def test_what_a_run_gave_away_is_not_free_for_the_one_that_starts_from_it(noisy:
     _, first, second = run(campaign)
     assert (first.verdict.kind, second.parent) == ("trade_off", 1)
     assert (second.verdict.kind, second.verdict.guard_violations) == ("trade_off", ["speed -1.0 against run_0 (limit -0.5)"])
-    assert "Supported at a price" in the_end(campaign)
+    assert "Trade-off: run " in the_end(campaign)
 
 
 # --- seeds that are none ----------------------------------------------------------------------------------------------

@@ -181,15 +181,17 @@ def test_it_is_a_paper_without_any_model(executed: Campaign) -> None:
     document = written(executed)
     assert document.title == "A small idea"
     assert [each.title for each in document.sections] == TITLES
-    assert [each.title for each in document.appendices] == ["The accepted change", "All numbers"]
+    assert [each.title for each in document.appendices] == ["The change that improved on the baseline", "All numbers"]
     abstract = " ".join(block.text for block in document.abstract if isinstance(block, Paragraph))
-    assert re.search(r"Improved: run 1 has loss 0\.\d+ ± 0\.0\d+ against \d\.\d+ ± 0\.0\d+ of the baseline\.", abstract)
-    assert "Supported." in abstract and "1 rejected" in abstract
+    assert re.search(
+        r"Supported: run 1 improves loss, 0\.\d+ ± 0\.0\d+ against \d\.\d+ ± 0\.0\d+ of the baseline \(diff", abstract
+    )
+    assert abstract.count("± 0.") <= 4 and "1 rejected" in abstract
 
 
 def test_every_run_is_told_and_every_rejected_change(executed: Campaign) -> None:
     runs = section(written(executed), "Every run")
-    assert [each.title for each in runs.sections] == ["Run 1: improved", "Run 2: not significant"]
+    assert [each.title for each in runs.sections] == ["Run 1: improved", "Run 2: improved"]
     first = runs.sections[0].blocks
     assert Quote("the loss falls.", "The agent’s hypothesis, before the run (unverified)") in first
     refused = next(block for block in first if isinstance(block, Items))
@@ -206,11 +208,13 @@ def test_words_of_the_agent_are_quoted_as_they_are_and_unverified(executed: Camp
 
 def test_the_results_hold_intervals_and_numbers_end_where_their_noise_begins(executed: Campaign) -> None:
     overview, beside = (block for block in section(written(executed), "Results").blocks if isinstance(block, Table))
-    assert [column.title for column in overview.columns][-4:] == ["loss", "Difference", "Limits", "p"]
-    first = overview.rows[1]
-    assert first[2] == "improved"
-    assert re.fullmatch(r"0\.\d{2,3} ± 0\.0\d{1,2}", first[4])
-    assert re.fullmatch(r"−0\.\d+", first[5]) and re.fullmatch(r"−0\.\d+ to −0\.\d+", first[6])
+    assert [column.title for column in overview.columns] == [
+        *("Run", "Seeds", "loss", "Difference", "Limits", "p", "Verdict", "From", "Against it")
+    ]
+    first, second = overview.rows[1:]
+    assert re.fullmatch(r"0\.\d{2,3} ± 0\.0\d{1,2}", first[2])
+    assert re.fullmatch(r"−0\.\d+", first[3]) and re.fullmatch(r"−0\.\d+ to −0\.\d+", first[4])
+    assert first[6:] == ("improved", "0", "–") and second[6:] == ("improved", "1", "not significant")
     assert [row[0] for row in beside.rows] == ["loss", "distance"]
 
 
@@ -248,7 +252,7 @@ def test_an_unedited_paper_and_report_have_a_source_for_every_number(executed: C
 
 
 def test_the_accepted_change_is_the_whole_one_against_the_baseline(executed: Campaign) -> None:
-    appendix = section(written(executed), "The accepted change")
+    appendix = section(written(executed), "The change that improved")
     code = next(block for block in appendix.blocks if isinstance(block, Code))
     assert ("-", "-loss = 1.0 + rng.gauss(0, 0.02)") in code.lines
     assert ("+", "+loss = 0.8 + rng.gauss(0, 0.02)") in code.lines
@@ -315,9 +319,11 @@ def test_the_reference_of_a_run_is_named_where_it_is_not_the_baseline(synthetic:
     verdict = record.verdict.model_copy(update={"kind": "improved", "against_baseline": found})
     record.model_copy(update={"verdict": verdict}).write(campaign.run_folder(1))
     document = written(campaign)
-    assert f"Improved: run 1 has loss 0.79 ± 0.01 against 0.90 ± 0.01 of the {place}." in " ".join(sentences(document))
+    assert f"Supported: run 1 improves loss, 0.79 ± 0.01 against 0.90 ± 0.01 of the {place} (difference −0.11," in " ".join(
+        sentences(document)
+    )
     overview, beside = (block for block in section(document, "Results").blocks if isinstance(block, Table))
-    assert overview.rows[1][4:] == ("0.79 ± 0.01", place, "−0.11", "−0.20 to −0.02", "0.004")
+    assert overview.rows[1][2:7] == ("0.79 ± 0.01", place, "−0.11", "−0.20 to −0.02", "0.004")
     assert beside.rows[0][2:] == ("0.90 ± 0.01", "0.79 ± 0.01", "−0.11 ± 0.02")
     assert f"beside the {place}. Only" in beside.caption
 
@@ -516,7 +522,7 @@ def test_a_models_text_stands_between_the_tables(
     assert "written by openai/unheard-of" in text and "Here it is" not in text
     assert "in this document took 2,200 tokens, cost unknown" in text
     first, second = (request["messages"][-1]["content"] for request in server.requests[:2])
-    assert "## Introduction\nwhat the idea is" in first and "Improved: run 1 has loss" in first
+    assert "## Introduction\nwhat the idea is" in first and "Supported: run 1 improves loss" in first
     assert "{{run 1 vs baseline: loss}} = −0." in first and "{{baseline: loss}} = " in first
     assert "1: The loss fell to 0.8.\n   refused: the number 0.8 is typed" in second
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..campaign.contract import ENTRY, Contract, Metric, Profile, SanityRule, Setting
@@ -20,6 +20,7 @@ from ..campaign.numbers import MISSING, compact, number, row, setting
 from ..campaign.record import AttemptStatus, Record
 from ..campaign.text import clean, clip, in_words, line, template
 from ..campaign.turn import AttemptFailure
+from ..statistics.noise import decimals
 
 MAX_OTHERS = 30
 """Rows of a table beyond the contract's metrics: an experiment may measure a number for each latent."""
@@ -66,6 +67,9 @@ class Column:
     metrics: Mapping[str, float]
     settings: Mapping[str, Setting]
     note: str = ""
+    errors: Mapping[str, float] = field(default_factory=dict)
+    """Standard errors of the means over seeds, where they are known."""
+    seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -286,9 +290,20 @@ def results_table(columns: tuple[Column, ...], contracts: Collection[str] = ()) 
         together = group != "" and len(names) > 1
         rows += [[f"{group}."]] if together else []
         for name in names:
-            numbers = row([column.metrics.get(name) for column in columns])
+            numbers = _with_errors([(column.metrics.get(name), column.errors.get(name)) for column in columns])
             rows.append([name.removeprefix(group) if together else name, *numbers])
+    if any(column.seeds for column in columns):
+        rows.insert(0, ["seeds", *(str(column.seeds or MISSING) for column in columns)])
     return _table("metric", columns, rows, len(left_out), "metrics")
+
+
+def _with_errors(cells: Sequence[tuple[float | None, float | None]]) -> list[str]:
+    """`0.221±0.014`: what follows ± is a standard error over seeds."""
+    plain = row([value for value, _ in cells])
+    return [
+        f"{value:.{decimals(error)}f}±{error:.{decimals(error)}f}" if value is not None and error else text
+        for (value, error), text in zip(cells, plain, strict=True)
+    ]
 
 
 def settings_table(columns: tuple[Column, ...]) -> str:

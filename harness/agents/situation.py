@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -97,4 +99,12 @@ def _run_column(record: Record, contract: Contract) -> Column:
     settings = {name: setting.value for name, setting in record.settings.items()}
     if record.given:
         return _recorded_column(label, metrics, settings, contract, "given, not executed here")
-    return Column(label, metrics, settings)
+    compared, primary = record.verdict.against_baseline, contract.primary
+    errors = {
+        name: statistics.stdev(metric.values) / math.sqrt(len(metric.values))
+        for name, metric in record.metrics.items()
+        if len(metric.values) > 1
+    }
+    if compared and compared.sd is not None and primary:
+        errors[primary.name] = compared.sd / math.sqrt(compared.seeds)
+    return Column(label, metrics, settings, errors=errors, seeds=record.seed_count)

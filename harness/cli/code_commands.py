@@ -110,7 +110,7 @@ def adopt(campaign: str, run: str, into: Path, yes: bool) -> None:
     from ..report.terminal.columns import wrap
     from ..report.terminal.diff import in_colours
     from ..report.terminal.run_table import against_baseline
-    from ..report.terminal.status import primary_metric, row
+    from ..report.terminal.status import parent_verdict, primary_metric, row
     from .adopt import adopt as adoption_of
 
     layout = find_campaign(campaign)
@@ -118,7 +118,8 @@ def adopt(campaign: str, run: str, into: Path, yes: bool) -> None:
     adoption = adoption_of(layout, number, into)
     record = layout.record(number)
     verdict, primary = record["verdict"], primary_metric(layout.facts())
-    said = f"Run {number} of {layout.name}: {in_words(verdict['kind'])}. {line(verdict['why'])}"
+    against = f" against run {record['parent']}" if parent_verdict(verdict) else ""
+    said = f"Run {number} of {layout.name}: {in_words(verdict['kind'])}{against}. {line(verdict['why'])}"
     click.echo("\n".join(wrap(said, width(), "", "  ")))
     if worth := against_baseline(row(record, primary), primary):
         click.echo("\n".join(wrap(worth, width(), "", "  ")))

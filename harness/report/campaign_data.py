@@ -28,7 +28,7 @@ from ..campaign.usage import Usage
 from ..results.curves import read_curves
 from ..results.run_results import read_run
 from ..results.values import Row
-from .terminal.status import NO_EVIDENCE, CampaignStatus, read_status
+from .terminal.status import NO_EVIDENCE, CampaignStatus, baseline_verdict, read_status
 
 END_BYTES = 256 * 1024
 """Of an output, so much of its end is read."""
@@ -139,15 +139,20 @@ class CampaignData:
 
     @property
     def best(self) -> Run | None:
-        """The run that is best beside its reference, in the primary metric, among those that improved or, where none
-        did, among those that are evidence; the latter is not to say that it is better."""
+        """The run that is best beside its reference, in the primary metric, of those that improved on it, else of those
+        that did at the cost of another metric, else of those that are evidence, which does not say that it is better."""
         primary = self.primary
         sound = [run for run in self.runs[1:] if run.is_evidence and primary and run.value(primary.name) is not None]
-        improved = [run for run in sound if run.record.verdict.kind == "improved"]
+        better = [[run for run in sound if self.verdict(run) == kind] for kind in ("improved", "trade_off")]
+        improved = [run for run in better[0] if run.record.verdict.kind == "improved"] or better[0] or better[1]
         if primary is None or not sound:
             return None
         sign = 1 if primary.better == "lower" else -1
         return min(improved or sound, key=lambda run: sign * run.difference(primary.name))
+
+    def verdict(self, run: Run) -> str:
+        """The verdict on the run against the baseline; `record.verdict.kind` is the one against its parent."""
+        return baseline_verdict(run.record.verdict.model_dump(), self.primary.better if self.primary else None)
 
     @property
     def environment(self) -> Mapping[str, str]:

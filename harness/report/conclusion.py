@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..campaign.contract import Contract
 from ..campaign.metric_names import how_to_name, telling
+from ..campaign.numbers import number
 from ..campaign.record import Record
 from ..campaign.text import duration, in_words
 from ..statistics.judge import Judge
 from ..statistics.ledger import Conclusion
-from ..statistics.wording import beside, worth
+from ..statistics.wording import p_in_words
+from .estimates import LEVEL, NONE, with_error
+from .estimates import compared as in_numbers
+from .terminal.run_table import reference_in_words
+from .terminal.status import NO_EVIDENCE, baseline_verdict
 
 
 def conclude(contract: Contract, judge: Judge, records: Sequence[Record], spent: str) -> str:
@@ -19,57 +25,89 @@ def conclude(contract: Contract, judge: Judge, records: Sequence[Record], spent:
     runs = [record for record in records if record.run > 0]
     if not runs:
         return f"No run was completed, so nothing can be said of the idea. {spent}"
-    return "\n\n".join(filter(None, (supported(contract, judge, runs), learnt(runs), _first(contract, runs), spent)))
+    said = (supported(contract, judge, runs), learnt(contract, runs), _first(contract, runs), spent)
+    return "\n\n".join(filter(None, said))
 
 
 def supported(contract: Contract, judge: Judge, runs: Sequence[Record]) -> str:
-    """Whether the idea was supported, and on which evidence."""
+    """Whether the idea was supported, and on which evidence: one sentence, the result first."""
     primary = contract.primary
     if primary is None:
         names = telling([run.metrics for run in runs if run.metrics])
         return " ".join(filter(None, ["Inconclusive: no primary metric is named.", how_to_name(names)]))
-    found = judge.conclude()
-    verdicts = {f"run_{record.run}": record.verdict for record in runs}
-    better = [each for each in found if each.better]
-    sure = [each for each in better if not verdicts[each.run].caveats]
-    clean = [each for each in sure if not verdicts[each.run].guard_violations]
-    if clean:
-        return "Supported. " + " ".join(f"{_evidence(primary.name, each)}." for each in clean)
-    if sure:
-        guard_violations = "; ".join(violation for each in sure for violation in verdicts[each.run].guard_violations)
-        return (
-            "Supported at a price. "
-            + " ".join(f"{_evidence(primary.name, e)}." for e in sure)
-            + f" Worse: {guard_violations}."
-        )
-    if better:
-        with_caveats = (f"{_evidence(primary.name, e)}; but {'; '.join(verdicts[e.run].caveats)}." for e in better)
-        return "Inconclusive. " + " ".join(with_caveats)
-    if found:
-        best = min(found, key=lambda each: each.comparison.p)
-        return (
-            f"Not supported: no run is better than its baseline in {primary.name} beyond the noise, over "
-            f"{len(found)} compared run{'s' if len(found) > 1 else ''}. Nearest: {_evidence(primary.name, best)}."
-        )
-    if any(record.status == "completed" for record in runs):
-        return f"Inconclusive: the noise of {primary.name} is unknown, or no run could be compared."
-    return "Inconclusive: no run could be executed well."
+    sign = 1 if primary.better == "lower" else -1
+    valued = [run for run in runs if run.verdict.kind not in NO_EVIDENCE and primary.name in run.metrics]
+    # Of runs that improve on the baseline those first that improve on their parent too: what does not may owe all to it.
+    valued.sort(key=lambda run: (run.verdict.kind != "improved", sign * _difference(run, primary.name)))
+    holm = {each.run: each for each in judge.conclude()}
+    kinds = {run.run: _worth(contract, run, holm.get(f"run_{run.run}")) for run in valued}
+    for kind, opening in (("improved", "Supported"), ("trade_off", "Trade-off"), ("doubted", "Inconclusive")):
+        found = [run for run in valued if kinds[run.run] == kind]
+        if found:
+            first, *others = (f"run {run.run}{{}}{_evidence(run, primary.name, holm)}" for run in found)
+            said = [first.format(f" improves {primary.name}, "), *(f"so does {each.format(', ')}" for each in others)]
+            but = "; ".join(each for run in found for each in (run.verdict.caveats or run.verdict.guard_violations))
+            return f"{opening}: {'; '.join(said)}{f', but {but}' if but and kind != 'improved' else ''}."
+    if not valued:
+        return "Inconclusive: no valid, comparable run."
+    best, alone = valued[0], len(valued) == 1
+    subject = f"run {best.run}" if alone else f"the best valid run, run {best.run},"
+    compared = best.verdict.against_baseline
+    if compared is None or compared.low is None:
+        why = (compared and compared.why) or "it was compared with nothing"
+        return f"Inconclusive: {subject} has {primary.name} {_numbers(best, primary.name)}, but {why}."
+    none = f"none of {len(valued)} valid runs significantly improves"
+    none = "the only valid run does not significantly improve" if alone else none
+    return f"Not supported: {none} {primary.name}; {subject} has {_evidence(best, primary.name, holm)}."
 
 
-def _evidence(metric: str, found: Conclusion) -> str:
-    reference = "baseline" if found.baseline == "run_0" else found.baseline
-    head = beside(metric, found.comparison, reference)
-    return f"{found.run}: {head}, {worth(found.comparison)}, p {found.p:.2g} (Holm, over all runs)"
+def _worth(contract: Contract, run: Record, found: Conclusion | None) -> str:
+    """The verdict against the baseline, corrected over all runs; `doubted` where a caveat stands against better."""
+    kind, verdict = _verdict(contract, run), run.verdict
+    if kind in ("improved", "trade_off") or not (found and found.better):
+        return kind
+    return "doubted" if verdict.caveats else "trade_off" if verdict.guard_violations else "improved"
 
 
-def learnt(runs: Sequence[Record]) -> str:
-    """How often which verdict was given, and which attempts were lost."""
-    kinds = Counter(in_words(record.verdict.kind) for record in runs)
+def _difference(run: Record, metric: str) -> float:
+    found = run.verdict.against_baseline
+    return found.mean - found.reference_mean if found else run.metrics[metric].difference or run.metrics[metric].value
+
+
+def _evidence(run: Record, metric: str, holm: Mapping[str, Conclusion]) -> str:
+    """`0.79 ± 0.01 against 0.90 ± 0.01 of the baseline (difference −0.11, …)`."""
+    difference, limits, p = in_numbers(run.verdict.against_baseline)
+    if difference == NONE:
+        return _numbers(run, metric)
+    found = holm.get(f"run_{run.run}")
+    said = f"Holm-adjusted p = {p_in_words(found.p)}" if found else f"adjusted p = {p}"
+    inside = f"difference {difference}, {LEVEL} simultaneous CI {limits}, {said}".replace("= below", "<")
+    return f"{_numbers(run, metric)} ({inside})"
+
+
+def _numbers(run: Record, metric: str) -> str:
+    """A run's number against that of its reference, each with its standard error."""
+    found = run.verdict.against_baseline
+    if found is None:
+        return f"{number(run.metrics[metric].value)} against {number(run.metrics[metric].baseline)} of the baseline"
+    mine = None if found.sd is None else found.sd / math.sqrt(found.seeds)
+    theirs = None if found.reference_sd is None else found.reference_sd / math.sqrt(found.reference_seeds)
+    of = reference_in_words(found.reference)
+    return f"{with_error(found.mean, mine)} against {with_error(found.reference_mean, theirs)} of {of}"
+
+
+def learnt(contract: Contract, runs: Sequence[Record]) -> str:
+    """How often which verdict was given against the baseline, and which attempts were lost."""
+    kinds = Counter(in_words(_verdict(contract, record)) for record in runs)
     lost = Counter(in_words(attempt.status) for run in runs for attempt in run.attempts if attempt.status != "completed")
-    said = "Verdicts: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) + "."
+    said = "Verdicts against the baseline: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) + "."
     if lost:
-        said += " Attempts that were no run: " + ", ".join(f"{count} {kind}" for kind, count in lost.most_common()) + "."
+        said += " Failed attempts: " + ", ".join(f"{count} {kind}" for kind, count in lost.most_common()) + "."
     return said
+
+
+def _verdict(contract: Contract, record: Record) -> str:
+    return baseline_verdict(record.verdict.model_dump(), contract.primary.better if contract.primary else None)
 
 
 def _first(contract: Contract, runs: Sequence[Record]) -> str:
@@ -77,8 +115,9 @@ def _first(contract: Contract, runs: Sequence[Record]) -> str:
     if contract.primary is None:
         return ""
     order = ("improved", "trade_off", "inconclusive", "worse", "invalid", "no_effect", "not_comparable", "failed")
-    chosen = [record for kind in order for record in runs if record.verdict.kind == kind][:3]
-    names = ", ".join(f"run {record.run} ({in_words(record.verdict.kind)})" for record in chosen)
+    kinds = [(_verdict(contract, record), record) for record in runs]
+    chosen = [(kind, record) for wanted in order for kind, record in kinds if kind == wanted][:3]
+    names = ", ".join(f"run {record.run} ({in_words(kind)})" for kind, record in chosen)
     return f"Look first at: {names}." if names else ""
 
 

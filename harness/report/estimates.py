@@ -11,15 +11,17 @@ from ..campaign.numbers import number, row
 from ..campaign.record import ComparisonRecord
 from ..campaign.text import line
 from ..statistics.judge import Judge
+from ..statistics.ledger import ALPHA
 from ..statistics.noise import decimals
 from ..statistics.wording import p_in_words
 from .campaign_data import CampaignData, Run
 from .terminal.difference import Difference, beside
 from .terminal.record_page import differences, word
 from .terminal.run_table import reference_in_words
-from .terminal.status import against_baseline
 
 NONE = "–"
+LEVEL = f"{1 - 2 * ALPHA:.0%}".replace("%", " %")
+"""Of the limits of a difference: those of all runs hold together in so many campaigns."""
 _HUGE = 1e12
 """From here on a number is written with a power of ten."""
 _STANDARD_ERRORS = 6.0  # that the limits of a difference lie apart, about: enough to say how many digits it is worth
@@ -34,8 +36,6 @@ class Estimates:
         self.judge = Judge(contract, profile, campaign.planned, records)
         self._plain = {record.run: record.model_dump() for record in records}
         rules = contract.model_dump()
-        better = contract.primary.better if contract.primary else None
-        self._verdicts = {run: against_baseline(record, better) for run, record in self._plain.items()}
         self._found = {run: differences(record, self._plain[0], rules) for run, record in self._plain.items()}
 
     def beside(self, run: Run, metric: str) -> Difference | None:
@@ -68,10 +68,6 @@ class Estimates:
         """From what it is held against."""
         found = self.beside(run, metric)
         return NONE if found is None else difference_in_words(found)
-
-    def verdict(self, run: Run) -> str:
-        """The verdict on the run against the baseline; `record.verdict.kind` is the one against its parent."""
-        return self._verdicts[run.record.run]
 
 
 def difference_in_words(found: Difference) -> str:

@@ -205,7 +205,7 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
     for run, _ in valued:
         values = run.values(primary.name)
         axes.scatter([run.record.run] * len(values), values, s=9, color=PALETTE["other"], zorder=2)
-    _points(axes, [(run, float(run.record.run), value) for run, value in valued], campaign.best)
+    _points(axes, campaign, [(run, float(run.record.run), value) for run, value in valued])
     _target(axes, primary, [value for run, value in valued])
     without = [run.record for run in campaign.runs if run.value(primary.name) is None]
     for record in without:
@@ -252,7 +252,7 @@ def _frontier(campaign: CampaignData, primary: Metric, other: Metric) -> Drawing
     if len(front) > 1:
         xs, ys = [x for _, x, _ in front], [y for _, _, y in front]
         axes.plot(xs, ys, color=PALETTE["accent"], linewidth=1, linestyle="-", alpha=0.6, label="frontier", zorder=1)
-    _points(axes, points, campaign.best)
+    _points(axes, campaign, points)
     _numbered(axes, points, {run.record.run for run, _, _ in front})
     axes.margins(0.12)
     if other.better is None:
@@ -266,10 +266,14 @@ def _frontier(campaign: CampaignData, primary: Metric, other: Metric) -> Drawing
         caption += f"{line(other.name)} has no better direction: compare runs at the same value of it."
     else:
         caption += (
-            "The frontier joins the runs that no other beats in both."
+            "The frontier joins the valid, comparable runs that no other such run beats in both."
             if len(front) > 1
-            else (f"Run {front[0][0].record.run} is best in both." if front else "No run is evidence.")
+            else (
+                f"Of the valid, comparable runs, run {front[0][0].record.run} is best in both." if front else "No valid run."
+            )
         )
+        if out := [run.record.run for run, *_ in points if not run.is_evidence]:
+            caption += f" It leaves out {_runs(out)}: invalid or not comparable."
     if elsewhere:
         caption += " Open diamonds are the baseline’s code at other settings, with a line through what it reaches."
     shown = [f"run {run.record.run} at {number(x)}, {number(y)}" for run, x, y in points]
@@ -329,7 +333,7 @@ def _figure() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _points(axes: Axes, points: Sequence[tuple[Run, float, float]], best: Run | None) -> None:
+def _points(axes: Axes, campaign: CampaignData, points: Sequence[tuple[Run, float, float]]) -> None:
     """Runs by what may be said of them."""
     groups: dict[str, list[tuple[float, float]]] = {}
     for run, x, y in points:
@@ -338,7 +342,7 @@ def _points(axes: Axes, points: Sequence[tuple[Run, float, float]], best: Run | 
         elif not run.is_evidence:
             kind = "no evidence"
         else:
-            kind = "improved" if TONES.get(run.record.verdict.kind) == "good" else "run"
+            kind = "improved" if TONES.get(campaign.verdict(run)) == "good" else "run"
         groups.setdefault(kind, []).append((x, y))
     looks: dict[str, dict[str, Any]] = {
         "baseline": {"marker": "D", "color": PALETTE["muted"], "s": 30},
@@ -349,6 +353,7 @@ def _points(axes: Axes, points: Sequence[tuple[Run, float, float]], best: Run | 
     for kind, look in looks.items():
         if kind in groups:
             axes.scatter(*zip(*groups[kind], strict=True), label=kind, zorder=3, **look)
+    best = campaign.best
     found = [(x, y) for run, x, y in points if best is not None and run.record.run == best.record.run]
     if found:
         ring: dict[str, Any] = {"facecolors": "none", "edgecolors": PALETTE["ink"], "s": 110, "linewidths": 1.1}

@@ -18,6 +18,8 @@ from ..campaign.numbers import aligned, number, row, setting
 from ..campaign.record import MetricRecord, Record
 from ..campaign.text import WIDTH, duration, in_words, template
 from ..campaign.usage import Usage
+from .estimates import compared
+from .terminal.status import baseline_verdict, parent_verdict
 
 _TITLE = "=== Notes of the campaign "
 _BEGIN = "=== The person's words: what stands between this line and the next one is kept "
@@ -45,6 +47,7 @@ def render_notes(
         usage=_usage,
         total=used,
         metrics=lambda record: _metrics(contract, record),
+        verdicts=lambda record: _verdicts(contract, record),
         settings=_settings,
         closing=closing,
     )
@@ -95,6 +98,20 @@ def _is_heading(text: str, start: str) -> bool:
     return text.startswith(start.rstrip()) and not text.removeprefix(start.rstrip()).strip("= ")
 
 
+def _verdicts(contract: Contract, record: Record) -> list[str]:
+    """The verdict against the baseline, and the one against another parent, each with the numbers that it rests on."""
+    verdict, primary = record.verdict, contract.primary
+    why = f". {verdict.why}" if verdict.why else ""
+    if not parent_verdict(verdict.model_dump()) or primary is None:
+        return [f"Verdict: {in_words(verdict.kind)}{why}"]
+    difference, limits, p = compared(verdict.against_baseline)
+    kind = in_words(baseline_verdict(verdict.model_dump(), primary.better))
+    return [
+        f"Verdict against the baseline: {kind}. {primary.name}: difference {difference}, {limits}, adjusted p {p}",
+        f"Verdict against run {record.parent}: {in_words(verdict.kind)}{why}",
+    ]
+
+
 def _usage(usage: Usage) -> str:
     cost = "unknown" if usage.cost is None else f"${usage.cost:.4f}"
     return f"{usage.sent:,} tokens sent, {usage.received:,} received, cost {cost}, {duration(usage.seconds)}"
@@ -105,18 +122,21 @@ def _overview(contract: Contract, records: Sequence[Record]) -> str:
     names = [primary.name] if primary else telling([record.metrics for record in records])
     found = [[record.metrics.get(name) for record in records] for name in names]
     columns = [row([value.value if value else None for value in values], 5) for values in found]
+    steps = [parent_verdict(record.verdict.model_dump()) for record in records]
     rows = [
         [
             f"{record.run}",
             record.status,
-            in_words(record.verdict.kind),
-            f"{record.parent}" if record.parent is not None else "-",
             *(column[place] for column in columns),
+            in_words(baseline_verdict(record.verdict.model_dump(), primary.better if primary else None)),
+            f"{record.parent}" if record.parent is not None else "-",
+            *([in_words(steps[place]) or "-"] if any(steps) else []),
             record.commit[:10] or "-",
         ]
         for place, record in enumerate(records)
     ]
-    return aligned(["run", "status", "verdict", "from run", *(names or ["no number"]), "code"], rows, "    ")
+    against = ["against it"] if any(steps) else []
+    return aligned(["run", "status", *(names or ["no number"]), "verdict", "from run", *against, "code"], rows, "    ")
 
 
 def _metrics(contract: Contract, record: Record) -> str:

@@ -14,9 +14,8 @@ from ..campaign.numbers import setting
 from ..campaign.text import in_words, line
 from ..claims.names import Names
 from ..claims.prose import Sentence
-from ..statistics.ledger import ALPHA
 from .campaign_data import CampaignData, Run
-from .estimates import NONE, Estimates, compared, difference_in_words, reference_label
+from .estimates import LEVEL, NONE, Estimates, compared, difference_in_words, reference_label
 from .terminal.difference import beside
 
 REFERENCE = re.compile(
@@ -115,7 +114,7 @@ class NumberReferences:
         if name == "seeds":
             return str(record.seed_count)
         if name == "verdict":
-            return in_words(self._estimates.verdict(run))
+            return in_words(self._campaign.verdict(run))
         if name in record.settings and name not in record.metrics:
             return setting(record.settings[name].value)
         return self._estimates.mean(run, self._metric(run, name))
@@ -124,7 +123,7 @@ class NumberReferences:
         primary, verdict = self._campaign.primary, run.record.verdict
         tested = primary is not None and name == primary.name
         if other.record.run == 0:
-            found, word = verdict.against_baseline, self._estimates.verdict(run)
+            found, word = verdict.against_baseline, self._campaign.verdict(run)
             text = self._estimates.difference(run, name)
             held = reference_label(run) if found else "the baseline"
         else:
@@ -137,8 +136,7 @@ class NumberReferences:
         difference, limits, p = compared(found) if tested else (NONE, NONE, NONE)
         if difference != NONE:
             text = difference
-            level = f"{1 - 2 * ALPHA:.0%}".replace("%", " %")
-            behind += [f"{level} simultaneous CI {limits}", in_words(word), f"adjusted p = {p}"]
+            behind += [f"{LEVEL} simultaneous CI {limits}", in_words(word), f"adjusted p = {p}"]
         else:
             behind.append(in_words(word) if tested and found else "not tested")
         return f"{text} ({'; '.join(behind)})".replace("p = below", "p <")

@@ -12,7 +12,7 @@ from ..campaign.text import in_words, line
 from ..statistics.judge import Judge
 from .campaign_data import CampaignData
 from .conclusion import conclude, cost
-from .estimates import Estimates, reference_label
+from .estimates import Estimates
 from .terminal.status import CampaignStatus
 
 Tone = Literal["good", "bad", "open", "plain"]
@@ -29,10 +29,13 @@ TONES: dict[str, Tone] = {
 }
 """Of verdicts; the others are plain. A tone never stands without its word."""
 
+_TONES: dict[str, Tone] = {"Supported": "good", "Trade-off": "open", "Inconclusive": "open"}
+"""Of conclusions; the others are plain."""
+
 
 @dataclass(frozen=True)
 class Summary:
-    """`headline` is the best run and the verdict on it in a sentence; `facts` are sentences that belong to it."""
+    """`headline` is the conclusion in a sentence, result first; `facts` are sentences that belong to it."""
 
     headline: str
     tone: Tone
@@ -40,10 +43,9 @@ class Summary:
 
 
 def summarize(campaign: CampaignData, estimates: Estimates) -> Summary:
-    """The conclusion as far as the campaign has come: the best run beside its reference and the verdict on it, then
-    the harness's own conclusion."""
+    """The conclusion as far as the campaign has come."""
     tried = campaign.runs[1:]
-    primary, best, baseline = campaign.primary, campaign.best, campaign.baseline
+    primary, baseline = campaign.primary, campaign.baseline
     if baseline is None:
         if campaign.no_baseline:
             return Summary(f"The baseline failed: {campaign.no_baseline}", "bad", ())
@@ -53,31 +55,9 @@ def summarize(campaign: CampaignData, estimates: Estimates) -> Summary:
         at = f": {line(primary.name)} {estimates.mean(baseline, primary.name)}" if primary and has_value else ""
         return Summary(f"Only the baseline is recorded so far{at}.", "plain", ())
     on_idea, *others = _concluded(campaign, estimates.judge)
-    facts = (on_idea, *target_in_words(campaign), *others)
     if primary is None:
-        return Summary("No run can be called better: no primary metric is named.", "plain", facts)
-    if best is None:
-        return Summary("No run is evidence.", "bad", facts)
-    name, run, kind = line(primary.name), best.record.run, best.record.verdict.kind
-    found, reference = estimates.beside(best, primary.name), reference_label(best)
-    beside = f"{estimates.mean(best, primary.name)} against {estimates.reference(best, primary.name)} of {reference}"
-    reason = _sentence(best.record.verdict.why)
-    improved = [each.record.run for each in tried if each.record.verdict.kind == "improved"]
-    tone = TONES.get(kind, "plain")
-    if improved:
-        which = f"run {run}" if len(improved) == 1 else f"runs {', '.join(map(str, improved))}; best is run {run}, which"
-        headline = f"Improved: {which} has {name} {beside}."
-    elif found is None or not is_better(primary, found.value, found.reference):
-        others_answer = any(reference_label(each) != "the baseline" for each in tried)
-        than = "its reference" if others_answer else "the baseline"
-        tone = "plain"
-        headline = (
-            f"No run that is evidence has a {primary.better} {name} than {than}. Nearest is run {run}, {beside}; the "
-            f"verdict on it is: {in_words(kind)}."
-        )
-    else:
-        headline = f"{in_words(kind).capitalize()}: run {run} is best in {name} of the runs that are evidence, {beside}."
-    return Summary(headline, tone, (on_idea, *reason, *target_in_words(campaign), *others))
+        return Summary("No run can be called better: no primary metric is named.", "plain", (on_idea, *others))
+    return Summary(on_idea, _TONES.get(on_idea.partition(":")[0], "plain"), (*target_in_words(campaign), *others))
 
 
 def state_in_words(status: CampaignStatus) -> str:
@@ -136,7 +116,3 @@ def target_in_words(campaign: CampaignData) -> list[str]:
     if not reached:
         return [f"{wanted}, is reached by no run."]
     return [f"{wanted}, is reached by run{'s' if len(reached) > 1 else ''} {', '.join(map(str, reached))}."]
-
-
-def _sentence(text: str) -> list[str]:
-    return [text[:1].upper() + text[1:].rstrip(".") + "."] if text else []

@@ -39,6 +39,7 @@ from ..paper.outcome import reference_table
 from ..reproduction import commands
 from ..summary import TONES, state_in_words, summarize, when
 from ..terminal.record_page import how_to_read
+from ..terminal.status import parent_verdict
 from ..terminal.status_page import cost, tokens
 from .statements import said_html
 
@@ -195,7 +196,9 @@ def _environment() -> Environment:
         ),
     )
     environment.filters.update({function.__name__.removeprefix("_"): function for function in filters})
-    environment.filters.update(zip=zip, reference_label=reference_label, tone=lambda kind: TONES.get(kind, "plain"))
+    environment.filters.update(
+        zip=zip, reference_label=reference_label, parent_verdict=parent_verdict, tone=lambda kind: TONES.get(kind, "plain")
+    )
     environment.globals.update({function.__name__.removeprefix("_"): function for function in shown})
     environment.globals.update(state=state_in_words, idea_text=_idea, output=output_html, reproduction=commands)
     return environment

@@ -47,7 +47,7 @@ def _caveats(campaign: CampaignData) -> Iterator[str]:
             "machine."
         )
     for kind, means in _OPEN.items():
-        found = [record.run for record in records if record.verdict.kind == kind]
+        found = [run.record.run for run in campaign.runs if campaign.verdict(run) == kind]
         if found:
             yield f"{in_words(kind).capitalize()}: {_runs(found)}; {means}."
     yield from _seeds(campaign)

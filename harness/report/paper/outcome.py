@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from ...campaign.contract import Metric
 from ...campaign.numbers import setting, titled
 from ...campaign.text import clip, in_words, line
-from ...statistics.ledger import ALPHA
 from ..campaign_data import CampaignData, Run
-from ..estimates import NONE, Estimates, beside_what, compared, counted, reference_label, with_error
+from ..estimates import LEVEL, NONE, Estimates, beside_what, compared, counted, reference_label, with_error
 from ..figures import plots
 from ..references import Reference, references_of
 from ..summary import summarize
 from ..terminal.difference import beside
+from ..terminal.status import parent_verdict
 from .document import Block, Column, Items, Paragraph, Pictures, Quote, Section, Table, quoted_lines
 
 _MANY = 20
@@ -119,31 +119,36 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
         return
     tested = any(run.record.verdict.against_baseline for run in campaign.runs)
     elsewhere = any(reference_label(run) != "the baseline" for run in campaign.runs)
-    columns = [Column("Run"), Column("From", "numbers"), Column("Verdict"), Column("Seeds", "numbers")]
-    columns.append(Column(_titled(primary), "numbers"))
+    steps = any(parent_verdict(run.record.verdict.model_dump()) for run in campaign.runs)
+    columns = [Column("Run"), Column("Seeds", "numbers"), Column(_titled(primary), "numbers")]
     if tested:
         columns += [Column("Against", "words")] if elsewhere else []
         columns += [Column("Difference", "numbers"), Column("Limits", "numbers"), Column("p", "numbers")]
+    columns += [Column("Verdict"), Column("From", "numbers"), *([Column("Against it")] if steps else [])]
     rows = []
     for run in campaign.runs:
         record = run.record
         cells = [
             "baseline" if record.run == 0 else str(record.run),
-            NONE if record.parent is None else str(record.parent),
-            NONE if record.run == 0 else in_words(record.verdict.kind),
             str(record.seed_count or 1) if record.metrics else NONE,
             estimates.mean(run, primary.name),
         ]
         if tested and elsewhere:
             cells.append(_short(reference_label(run).removeprefix("the ")) if record.verdict.against_baseline else NONE)
-        rows.append((*cells, *(compared(record.verdict.against_baseline) if tested else ())))
+        cells += compared(record.verdict.against_baseline) if tested else ()
+        cells.append(NONE if record.run == 0 else in_words(campaign.verdict(run)))
+        cells.append(NONE if record.parent is None else str(record.parent))
+        if steps:
+            cells.append(in_words(parent_verdict(record.verdict.model_dump())) or NONE)
+        rows.append(tuple(cells))
     caption = f"All runs: {_short(primary.name)}, {primary.better} is better. {_PLUS_MINUS}"
     if tested:
         caption += (
-            f" Difference, limits and p are against {'what the column Against names' if elsewhere else 'the baseline'}; the "
-            f"limits of all runs hold together in {1 - 2 * ALPHA:.0%} of campaigns, p is one-sided and corrected for "
-            "all planned runs. The verdict is against the run in the column From."
+            f" Difference, limits, p and verdict are against {'what Against names' if elsewhere else 'the baseline'}; the "
+            f"limits of all runs hold together in {LEVEL} of campaigns, p is one-sided and corrected for all planned runs."
         )
+    if steps:
+        caption += " Against it: the verdict against the run in the column From, where that is not the baseline."
     yield Table(caption, tuple(columns), tuple(rows))
 
 
@@ -187,7 +192,7 @@ def _beside_baseline(campaign: CampaignData, estimates: Estimates) -> Iterator[T
         Column("Difference", "numbers"),
     )
     caption = (
-        f"{_name(best)} ({in_words(best.record.verdict.kind)}) beside {beside_what(best, _short(primary.name))}. Only "
+        f"{_name(best)} ({in_words(campaign.verdict(best))}) beside {beside_what(best, _short(primary.name))}. Only "
         f"{_short(primary.name)} is tested, the other metrics are context. {_PLUS_MINUS}"
     )
     yield Table(caption, columns, tuple(rows))
@@ -206,8 +211,16 @@ def _run(campaign: CampaignData, run: Run, limit: int) -> Section:
     blocks: list[Block] = [Paragraph(_facts(run))]
     if record.hypothesis:
         blocks.append(Quote(clip(record.hypothesis, limit), "The agent’s hypothesis, before the run (unverified)"))
+    step = parent_verdict(record.verdict.model_dump())
+    if step:
+        difference, limits, p = compared(record.verdict.against_baseline)
+        said = (
+            f"{in_words(campaign.verdict(run))}; difference {difference}, {LEVEL} simultaneous CI {limits}, adjusted p {p}."
+        )
+        blocks.append(Paragraph(said, lead=f"Verdict against {reference_label(run)}:"))
     if record.verdict.why:
-        blocks.append(Paragraph(f"{clip(line(record.verdict.why), _WHY).rstrip('.')}.", lead="Verdict:"))
+        lead = f"Verdict against run {record.parent}:" if step else "Verdict:"
+        blocks.append(Paragraph(f"{clip(line(record.verdict.why), _WHY).rstrip('.')}.", lead=lead))
     if references := reference_table(campaign, run):
         blocks.append(references)
     if record.advice:
@@ -225,7 +238,7 @@ def _run(campaign: CampaignData, run: Run, limit: int) -> Section:
                 )
             )
         )
-    return Section(f"Run {record.run}: {in_words(record.verdict.kind)}", tuple(blocks))
+    return Section(f"Run {record.run}: {in_words(campaign.verdict(run))}", tuple(blocks))
 
 
 def _facts(run: Run) -> str:

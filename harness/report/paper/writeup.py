@@ -16,7 +16,7 @@ from ...campaign.layout import Layout
 from ...campaign.text import clip, duration, in_words, line
 from ...campaign.usage import Usage
 from ..campaign_data import CampaignData, change_between
-from ..conclusion import learnt, supported
+from ..conclusion import learnt
 from ..estimates import NONE, Estimates, counted
 from ..notes import person_section
 from ..reproduction import commands
@@ -106,9 +106,8 @@ def _abstract(campaign: CampaignData, estimates: Estimates, prose: Prose | None)
             f"An idea was taken through {tried} of an experiment; in each, a coding agent edited the code, and the harness "
             "ran and measured it.",
             *sentences,
-            supported(campaign.contract, estimates.judge, records),
             *target_in_words(campaign),
-            learnt(records),
+            learnt(campaign.contract, records),
         ]
     reading = (
         "Every sentence and number outside the marked quotations comes from the campaign’s records. Quotations are words of "
@@ -220,13 +219,13 @@ def _change(campaign: CampaignData) -> Section | None:
         return None
     run = best.record.run
     change = change_between(campaign, baseline.record, best.record)
-    if best.record.verdict.kind == "improved":
-        title, opening = "The accepted change", f"What the accepted run, run {run}, changed against the baseline."
+    if campaign.verdict(best) == "improved":
+        title, opening = "The change that improved on the baseline", f"What run {run} changed against the baseline."
     else:
         title = "The change of the best run"
         opening = (
-            f"No run was accepted. This is what run {run} changed against the baseline: of the runs that are evidence "
-            f"it is the best beside its reference, and the verdict on it is: {in_words(best.record.verdict.kind)}."
+            f"No run improved on the baseline. This is what run {run} changed against it, the best valid run "
+            f"({in_words(campaign.verdict(best))})."
         )
     if not change.text:
         return Section(title, (Paragraph(opening), Paragraph(change.missing)))

@@ -26,7 +26,7 @@ from .columns import Cell, Column, table, wrap
 from .difference import Difference, beside, set_with_errors, with_words
 from .record_page import NO_REFERENCE, WORD_COLOURS, differences, word
 from .run_table import COLOURS, OTHER
-from .status import values_of
+from .status import baseline_verdict, values_of
 
 CSV = (
     *("campaign", "comparable", "run", "status", "verdict", "metric", "value", "standard_error", "seeds"),
@@ -81,6 +81,12 @@ class Entry:
     """Those that differ between any of the runs that are compared; None for one that this run does not have."""
     standard: Mapping[str, Any]
     """The same of the run's baseline, or for a baseline of the first campaign's."""
+
+    @property
+    def verdict(self) -> str:
+        """Against the baseline of its campaign."""
+        primary = self.side.contract.primary
+        return baseline_verdict(self.record["verdict"], primary.better if primary else None)
 
 
 @dataclass(frozen=True)
@@ -268,7 +274,7 @@ def _table(compared: Comparison, width: int) -> list[str]:
     shown = set_with_errors(
         [each.difference if each else None for each in found], [each.error if each else None for each in found], signs=True
     )
-    kinds = [in_words(each.record["verdict"]["kind"]) for each in entries]
+    kinds = [in_words(each.verdict) for each in entries]
     words = [word(each.record, each.found) if each.found else "" for each in entries]
     words = ["" if each == kind else each for each, kind in zip(words, kinds, strict=True)]
     shown = with_words(shown, words)
@@ -279,7 +285,7 @@ def _table(compared: Comparison, width: int) -> list[str]:
         rows.append(
             {
                 "run": Cell(str(entry.record["run"])),
-                "verdict": Cell(kinds[place], COLOURS.get(entry.record["verdict"]["kind"], OTHER)),
+                "verdict": Cell(kinds[place], COLOURS.get(entry.verdict, OTHER)),
                 "value": Cell(values[place]),
                 "difference": Cell(shown[place], WORD_COLOURS.get(words[place])),
                 "seeds": Cell(str(entry.seeds) if entry.seeds else ""),
@@ -311,7 +317,7 @@ def _rows(compared: Comparison) -> Iterator[list[Any]]:
         record, found = entry.record, entry.found
         verdict = record["verdict"]
         yield [
-            *(entry.side.name, not reasons[entry.side.folder], record["run"], record["status"], verdict["kind"]),
+            *(entry.side.name, not reasons[entry.side.folder], record["run"], record["status"], entry.verdict),
             *(compared.metric, entry.value, entry.value_error, entry.seeds),
             ((verdict["against_baseline"] or {}).get("reference") or "run_0") if found else None,
             *((found.difference, found.error, word(record, found)) if found else (None, None, None)),

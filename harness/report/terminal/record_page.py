@@ -15,7 +15,7 @@ from ...campaign.usage import Usage
 from .columns import Cell, Column, cut, table, wrap
 from .difference import Difference, beside, set_with_errors
 from .run_table import COLOURS, OTHER
-from .status import values_of
+from .status import baseline_verdict, parent_verdict, values_of
 from .status_page import cost, tokens
 
 CSV = (
@@ -68,6 +68,10 @@ def differences(
     return found
 
 
+def _better(contract: Mapping[str, Any]) -> str | None:
+    return next((metric["better"] for metric in contract["metric"] if metric["primary"]), None)
+
+
 def _heading(reference: str) -> str:
     return {"run_0": "baseline", "frontier": "frontier"}.get(reference.partition(" ")[0], line(reference))
 
@@ -76,11 +80,12 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     """The whole record of a run. What the agent and the reviewer said is marked as theirs."""
     width = max(width, 40)
     verdict, status = data["verdict"], data["status"]
-    colour = COLOURS.get(verdict["kind"], OTHER)
+    kind, step = baseline_verdict(verdict, _better(contract)), parent_verdict(verdict)
     lines = [
         click.style(f"Run {data['run']}: ", bold=True)
-        + (f"{status}, " if status != verdict["kind"] else "")
-        + click.style(in_words(verdict["kind"]), fg=colour),
+        + (f"{status}, " if status != kind else "")
+        + click.style(in_words(kind), fg=COLOURS.get(kind, OTHER))
+        + (f" against the baseline, {in_words(step)} against run {data['parent']}:" if step else ""),
         *_wrapped(verdict["why"], width),
     ]
     review_usage = data["review"]["usage"] if data["review"] else None

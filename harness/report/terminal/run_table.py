@@ -35,7 +35,7 @@ _LONGEST_TITLE = 18
 CSV = (
     *("run", "attempt", "status", "verdict", "metric", "value", "standard_error", "seeds", "baseline", "reference"),
     *("difference", "difference_standard_error", "low", "high", "parent", "commit"),
-    *("tokens_sent", "tokens_received", "cost_usd", "seconds", "description"),
+    *("tokens_sent", "tokens_received", "cost_usd", "seconds", "description", "parent_verdict"),
 )
 """The columns of `harness log --csv`, which programs rely on."""
 
@@ -55,6 +55,7 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
         Column("value", titled(primary.name[:_LONGEST_TITLE], primary.unit) if primary else "", right=True),
         *(Column(name, _end_of(name), right=True, drop=10 + place) for place, name in enumerate(others)),
         Column("difference", "difference", right=True, drop=1),
+        *([Column("parent", "from run: verdict", drop=7)] if any(row.parent_verdict for row in rows) else []),
         Column("seeds", "seeds", right=True, drop=5),
         Column("tokens", "tokens", right=True, drop=6),
         Column("cost", "cost", right=True, drop=3),
@@ -76,6 +77,10 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
                 "value": Cell(value),
                 **{other: Cell(texts[place]) for other, texts in numbers.items()},
                 "difference": Cell(difference, colour),
+                "parent": Cell(
+                    f"{row.parent}: {in_words(row.parent_verdict)}" if row.parent_verdict else "",
+                    COLOURS.get(row.parent_verdict, OTHER) if row.parent_verdict else None,
+                ),
                 "seeds": Cell(str(row.seeds) if row.seeds else ""),
                 "tokens": Cell(tokens(row.usage.sent + row.usage.received)),
                 "cost": Cell(cost(row.usage.cost)),
@@ -128,7 +133,7 @@ def log(status: CampaignStatus, width: int) -> str:
             said += " ± is one standard error, over seeds."
         references = dict.fromkeys(row.reference for row in status.rows if row.reference)
         if references:
-            said += f" Difference: from {' or '.join(reference_in_words(name) for name in references)}."
+            said += f" Verdict and difference: from {' or '.join(reference_in_words(name) for name in references)}."
         lines += ["", *(click.style(each, dim=True) for each in wrap(said, width, "", ""))]
     return "\n".join(lines)
 
@@ -147,6 +152,7 @@ def log_records(status: CampaignStatus) -> list[list[Any]]:
             *(row.run, row.attempt, row.status, row.verdict, metric, row.value, row.error, row.seeds or None),
             *(row.baseline, row.reference, row.difference, row.difference_error, row.low, row.high),
             *(row.parent, row.commit, row.usage.sent, row.usage.received, row.usage.cost, row.seconds, row.description),
+            row.parent_verdict or None,
         ]
         for row in status.rows
     ]

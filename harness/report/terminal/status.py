@@ -64,6 +64,7 @@ class Row:
     attempt: int | None
     status: str
     verdict: str = ""
+    """Against the baseline, or what stands for it."""
     value: float | None = None
     """The primary metric, and the baseline's."""
     baseline: float | None = None
@@ -82,6 +83,8 @@ class Row:
     high: float | None = None
     reference: str = ""
     parent: int | None = None
+    parent_verdict: str = ""
+    """Against the run that it started from, where that is not the baseline."""
     commit: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Where no metric is primary, those that are shown instead."""
@@ -253,7 +256,8 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
         run=record["run"],
         attempt=None,
         status=record["status"],
-        verdict=record["verdict"]["kind"],
+        verdict=baseline_verdict(record["verdict"], primary.better if primary else None),
+        parent_verdict=parent_verdict(record["verdict"]),
         value=metric["value"] if metric else None,
         baseline=metric["baseline"] if metric else None,
         error=error,
@@ -274,12 +278,11 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
     )
 
 
-def against_baseline(record: Mapping[str, Any], better: str | None) -> str:
+def baseline_verdict(verdict: Mapping[str, Any], better: str | None) -> str:
     """The verdict on a run against the baseline, or the control or place on the frontier that stands for it. The one that is
     on record is against the parent, which is often the same."""
-    verdict = record["verdict"]
-    found, parent, kind = verdict.get("against_baseline"), verdict.get("against_parent"), str(verdict["kind"])
-    if not found or kind in NO_EVIDENCE or better is None or (parent and parent["reference"] == found["reference"]):
+    found, kind = verdict.get("against_baseline"), str(verdict["kind"])
+    if not found or kind in NO_EVIDENCE or better is None or not parent_verdict(verdict):
         return kind
     if found.get("low") is None or found.get("high") is None:
         return "inconclusive"
@@ -287,6 +290,12 @@ def against_baseline(record: Mapping[str, Any], better: str | None) -> str:
     if word == "better":
         return "inconclusive" if verdict.get("caveats") else "trade_off" if verdict.get("guard_violations") else "improved"
     return "worse" if word == "worse" else "not_significant"
+
+
+def parent_verdict(verdict: Mapping[str, Any]) -> str:
+    """The verdict on a run against the run that its code started from; empty where that is the baseline."""
+    found, parent = verdict.get("against_baseline"), verdict.get("against_parent")
+    return str(verdict["kind"]) if found and parent and parent["reference"] != found["reference"] else ""
 
 
 def values_of(metric: Mapping[str, Any]) -> list[float]:
