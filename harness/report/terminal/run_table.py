@@ -55,7 +55,7 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
         Column("value", titled(primary.name[:_LONGEST_TITLE], primary.unit) if primary else "", right=True),
         *(Column(name, _end_of(name), right=True, drop=10 + place) for place, name in enumerate(others)),
         Column("difference", "difference", right=True, drop=1),
-        *([Column("parent", "from run: verdict", drop=7)] if any(row.parent_verdict for row in rows) else []),
+        *([Column("parent", "vs parent", drop=7)] if any(row.parent_verdict for row in rows) else []),
         Column("seeds", "seeds", right=True, drop=5),
         Column("tokens", "tokens", right=True, drop=6),
         Column("cost", "cost", right=True, drop=3),
