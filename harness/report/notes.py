@@ -8,7 +8,7 @@ else stands in the file is the person's, and `person_section` finds it again.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 from ..agents.brief import idea_in_words
 from ..campaign.contract import Contract
@@ -29,16 +29,32 @@ _MARKER = re.compile(r"=== (?:The|End of the) person's words\b")
 
 
 def render_notes(
-    idea: Idea, contract: Contract, profile: str, records: Sequence[Record], *, used: Usage, person: str, closing: str = ""
+    idea: Idea,
+    contract: Contract,
+    profile: str,
+    records: Sequence[Record],
+    *,
+    used: Usage,
+    person: str,
+    closing: str = "",
+    sections: MutableMapping[int, tuple[Record, str]] | None = None,
 ) -> str:
     """The whole file. `used` is what all turns and reviews took so far, `person` the person's section as
-    `person_section` gave it, `closing` how the campaign ended."""
+    `person_section` gave it, `closing` how the campaign ended. `sections` remembers those of the runs for the next time."""
+    known = {} if sections is None else sections
+
+    def section(record: Record) -> str:
+        if known.get(record.run, (None,))[0] is not record:
+            known[record.run] = (record, _section(contract, record))
+        return known[record.run][1]
+
     return template("notes.txt.j2").render(
         title=_heading(f"{_TITLE}{idea.Name} "),
         begin=_heading(_BEGIN),
         end=_heading(_END),
         person=person,
         heading=_heading,
+        section=section,
         idea=idea_in_words(idea),
         contract=contract,
         profile=profile,
@@ -46,11 +62,20 @@ def render_notes(
         overview=_overview(contract, records),
         usage=_usage,
         total=used,
-        metrics=lambda record: _metrics(contract, record),
-        verdicts=lambda record: _verdicts(contract, record),
-        settings=_settings,
         closing=closing,
     )
+
+
+def _section(contract: Contract, record: Record) -> str:
+    text = template("notes_run.txt.j2").render(
+        record=record,
+        heading=_heading,
+        usage=_usage,
+        verdicts=lambda record: _verdicts(contract, record),
+        metrics=lambda record: _metrics(contract, record),
+        settings=_settings,
+    )
+    return text.removesuffix("\n")
 
 
 def person_section(text: str) -> str:

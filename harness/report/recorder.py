@@ -37,6 +37,9 @@ class Recorder(CampaignPart):
         super().__init__(opened)
         self._measurements = Measurements(opened)
         self._executions = executions
+        self._sections: dict[int, tuple[Record, str]] = {}
+        self._turns: list[Path] = []
+        """Those that the campaign's session holds."""
 
     def recover(self) -> None:
         """Undo what a crash left half done in the repository."""
@@ -363,10 +366,27 @@ class Recorder(CampaignPart):
             used=spent(self._journal.events).usage,
             person=person_section(old),
             closing=closing,
+            sections=self._sections,
         )
         write_atomically(campaign.notes, text)
-        turns = sorted(campaign.root.glob("run_*/attempts/*/session.md"), key=_turn_order)
-        write_atomically(campaign.session, "".join(path.read_text(encoding="utf-8") for path in turns))
+        self._write_session()
+
+    def _write_session(self) -> None:
+        """All turns in one file. It is made anew by each process, and extended from then on."""
+        runs = (
+            [f"run_{run}" for run in range(_turn_order(self._turns[-1])[0], len(self._opened.records) + 1)]
+            if self._turns
+            else ["run_*"]
+        )
+        found = [path for run in runs for path in self._campaign.root.glob(f"{run}/attempts/*/session.md")]
+        turns = sorted(set(found) - set(self._turns), key=_turn_order)
+        text = "".join(path.read_text(encoding="utf-8") for path in turns)
+        if self._turns:
+            with self._campaign.session.open("a", encoding="utf-8") as file:
+                file.write(text)
+        else:
+            write_atomically(self._campaign.session, text)
+        self._turns += turns
 
 
 def _is_result(path: str) -> bool:
