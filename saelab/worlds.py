@@ -155,8 +155,8 @@ def _facts(settings: Settings) -> bytes:
 
 def _what(settings: Settings) -> str:
     data = settings.synthetic
-    known = _REBUILT if is_public(settings) else _PRIVATE
-    return f"world {data.world}, data_seed {data.data_seed} (its truth {known})"
+    known = f"its truth {_REBUILT}" if is_public(settings) else "drawn on this machine; once removed, another is drawn"
+    return f"world {data.world}, data_seed {data.data_seed} ({known})"
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

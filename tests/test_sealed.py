@@ -144,6 +144,7 @@ while not (out / "began").exists():
     "truth looked for in the cache, and rebuilt from the generator with what is known of the world": Attack(
         after="""
 import numpy, saelab
+from dataclasses import replace
 from saelab import worlds
 from saelab.synthetic import build_world, sample_split
 settings = saelab.load_settings(Path())
@@ -165,10 +166,13 @@ for guess in ("", "mine", f"{settings.synthetic.data_seed:032x}"):
         stolen += [guess] * numpy.allclose(sample_split(settings, "train", guess)[1], rows)
     except ValueError:
         pass
-try:
-    stolen.append(str(worlds.truth(settings).world_id))
-except Exception as error:
-    print("refused:", error)
+def elsewhere():
+    return next(saelab.activations(replace(settings, data=replace(settings.synthetic, data_seed=33))))
+for ask in (lambda: worlds.truth(settings).world_id, elsewhere):
+    try:
+        stolen.append(str(ask()))
+    except Exception as error:
+        print("refused:", error)
 (out / "stolen.json").write_text(json.dumps(stolen))
 """
     ),
@@ -192,6 +196,13 @@ except Exception as error:
         "(out / 'final_info.json').write_text(info.replace('\"dict_size\": 96', '\"dict_size\": 48'))\n",
         verdict="invalid",
         says="settings.dict_size: 48 is reported; the artifact has 96",
+    ),
+    "a world reported in which the baseline would be worse": Attack(
+        after="info = json.loads((out / 'final_info.json').read_text())\n"
+        "info['settings'] |= {'data_seed': 33, 'world': 'public'}\n"
+        "(out / 'final_info.json').write_text(json.dumps(info))\n",
+        verdict="invalid",
+        says="settings.data_seed: 33 is reported; the artifact has 20",
     ),
     "dense codes sold as low absorption": Attack(
         after="shutil.copy('given/dense.onnx', out / 'sae' / 'encode.onnx')\n",
@@ -309,7 +320,9 @@ def test_no_truth_was_found(campaign: Campaign) -> None:
     run = _record(campaign, list(ATTACKS)[3])
     assert json.loads((campaign.run_folder(run.run) / "stolen.json").read_text()) == []
     said = (campaign.run_folder(run.run) / "log.txt").read_text()
-    assert "refused: world mine, data_seed 20 (its truth is in this machine's cache alone): it is not made, and" in said
+    for seed in (20, 33):
+        what = f"world mine, data_seed {seed} (drawn on this machine; once removed, another is drawn)"
+        assert f"refused: {what}: it is not made, and the cache cannot be written" in said
     assert run.settings["scorer.truth"].value == "is in this machine's cache alone"
     assert (run.settings["world"].value, run.settings["world"].source) == ("mine", "artifact")
 
