@@ -150,3 +150,20 @@ def test_a_git_call_that_fails_once_changes_nothing(
         assert repository.edited(["experiment.py"]) == {}
         assert (root / "experiment.py").read_text() == f"rate = {fails}\n"
     assert fails > 2  # each call of a commit has failed once
+
+
+def test_what_git_has_packed_is_read_as_before(root: Path, repository: Repository) -> None:
+    data = {f"run_{number}/data.json": b"%d" % number for number in range(600)}
+    old = repository.head or ""
+    commit = repository.commit("run_1/record", "Run 1", data)
+    repository.pack()
+    assert len(list((root / ".git" / "objects").glob("??/*"))) < 10
+    assert repository.files(commit, ["run_7", "experiment.py"]) == {"run_7/data.json": b"7", "experiment.py": b"rate = 1\n"}
+    assert (repository.step(commit), repository.step(old)) == ("run_1/record", "start")
+    repository.tag(
+        "run_1", repository.commit("run_2/record", "Run 2", {"run_7/data.json": None, "experiment.py": b"rate = 2\n"})
+    )
+    assert repository.head == repository.commit_of("run_1") and repository.edited(["experiment.py"]) == {}
+    assert repository.files(repository.head, ["run_7", "run_8"]) == {"run_8/data.json": b"8"}
+    git(root, "fsck", "--strict")
+    assert git(root, "status", "--porcelain") == ""

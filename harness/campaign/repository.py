@@ -29,6 +29,8 @@ _BRANCH = "refs/heads/main"
 # paths on every system (core.protectNTFS); with one of them it would refuse a whole commit.
 _REPOSITORY = re.compile(r"(\.git|git~1)[. ]*([:\\].*)?", re.IGNORECASE | re.DOTALL)
 _AS_TEXT = ("--no-color", "--no-ext-diff", "--no-textconv")
+_LOOSE = 500
+"""Objects from which on they are packed."""
 _ID = re.compile(r"[0-9a-f]{40}")
 
 
@@ -101,6 +103,13 @@ class Repository:
         if file.is_file() and not file.is_symlink():
             return Entry(EXECUTABLE if file.stat().st_mode & 0o111 else "100644", blob)
         return Entry(before.mode if before else "100644", blob)
+
+    def pack(self) -> None:
+        """Pack what was written since, where that is much: a loose object takes a block of the disk, however small it is."""
+        settings = {"gc.auto": _LOOSE, "gc.autoDetach": "false", "core.fsync": "default"}  # synced, before the loose ones go
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        with suppress(CannotGoOn):  # the next time
+            self._git.output(*options, "gc", "--auto", "--quiet", pauses=())
 
     def tag(self, name: str, commit: str) -> None:
         self._git.text("update-ref", f"refs/tags/{name}", commit)

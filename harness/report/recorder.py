@@ -27,6 +27,7 @@ from ..statistics.comparability import compare_metrics, compare_settings
 from .conclusion import conclude, cost
 from .notes import person_section, render_notes
 
+_PACKED_EVERY = 10  # runs
 IN_GIT = 1_000_000  # bytes; larger files (checkpoints) stay out of git
 
 
@@ -184,6 +185,8 @@ class Recorder(CampaignPart):
             best = self._measurements.best([*self._measurements.records, record])
             commit = self._commit(step, title, run, self._code_of(best))
             self._repository.tag(f"run_{run}", commit)
+            if run % _PACKED_EVERY == 0:
+                self._repository.pack()
             return {"commit": commit, "status": record.status, "verdict": record.verdict.kind, "from": best.run}
 
         self._journal.once(step, effect)
