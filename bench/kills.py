@@ -41,8 +41,9 @@ from harness.campaign.idea import Idea  # noqa: E402
 from harness.campaign.journal import read_events  # noqa: E402
 from harness.campaign.protocols import Job, Outcome, Silent  # noqa: E402
 from harness.campaign.stop import Stop  # noqa: E402
-from harness.execution.executors.home import Home  # noqa: E402
+from harness.execution.executors.home import SUPERVISOR_MARK, Home  # noqa: E402
 from harness.execution.executors.local import LocalExecution, LocalExecutor  # noqa: E402
+from harness.execution.executors.process_tree import carrying  # noqa: E402
 from harness.loop import go_on  # noqa: E402
 
 KINDS = ("harness", "git", "supervisor", "process group")
@@ -198,13 +199,12 @@ class Killer:
             step = lock.parent.parent.name
             if step in self._supervised:
                 continue
-            for process in psutil.process_iter():
-                try:
-                    if str(lock.parent) in process.cmdline():
-                        self._supervised.add(step)
-                        return [process]
-                except psutil.Error:
-                    continue
+            try:
+                for process in carrying(SUPERVISOR_MARK, Home(lock.parent).read_spec().mark):
+                    self._supervised.add(step)
+                    return [psutil.Process(process.pid)]
+            except (OSError, psutil.Error):
+                continue
         return []
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import psutil
 
 from harness.campaign.protocols import Job, Limits, Outcome
+from harness.execution.executors.home import SUPERVISOR_MARK, Home
 from harness.execution.executors.local import LocalExecution, LocalExecutor
+from harness.execution.executors.process_tree import carrying
 from tests.waiting import HANGS, until
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
@@ -98,8 +100,8 @@ def begun(workshop: Workshop) -> None:
 
 
 def supervisor_of(workshop: Workshop) -> psutil.Process:
-    (supervisor,) = [p for p in psutil.process_iter() if str(workshop.home) in command_line(p)]
-    return supervisor
+    [supervisor] = carrying(SUPERVISOR_MARK, Home(workshop.home).read_spec().mark)
+    return psutil.Process(supervisor.pid)
 
 
 def command_line(process: psutil.Process) -> list[str]:

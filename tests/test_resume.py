@@ -27,7 +27,7 @@ from harness.campaign.git import Git
 from harness.campaign.journal import read_events
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
-from harness.execution.executors import local
+from harness.execution.executors import warm
 from harness.execution.executors.home import SUPERVISOR_MARK, Home
 from harness.execution.executors.process_tree import marked
 from harness.loop import go_on
@@ -281,17 +281,18 @@ def test_a_supervisor_that_is_killed_at_birth_is_repeated_once_and_named(
     make_campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch, always: bool
 ) -> None:
     campaign = make_campaign({"run 1, attempt 1": {"text": "ALL_COMPLETED"}}, max_runs=1)
-    started: list[int] = []
-    start_supervisor = local._start_supervisor
+    started: list[bool] = []
+    start = warm.WarmProcess.start
 
-    def killed_at_birth(*arguments: Any) -> subprocess.Popen[bytes]:
-        process = start_supervisor(*arguments)
-        if always or not started:
-            process.kill()
-        started.append(process.pid)
-        return process
+    def killed_at_birth(self: warm.WarmProcess, *arguments: Any) -> bool:
+        started.append(True)
+        if len(started) > 1 and not always:
+            return start(self, *arguments)
+        self._process.kill()  # from which it would be forked
+        self._process.wait()
+        return True
 
-    monkeypatch.setattr(local, "_start_supervisor", killed_at_birth)
+    monkeypatch.setattr(warm.WarmProcess, "start", killed_at_birth)
     ending = go_on(campaign, view=Silent(), stop=Stop())
     assert len(started) == 2
     if always:

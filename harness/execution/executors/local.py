@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,9 +61,7 @@ class LocalExecutor:
                 tmp = make_tmp(parts, job.scratch.resolve())
                 files.write_spec(Spec(_absolute(job), mark, time.monotonic(), parts, tmp))
                 # With the descriptor a supervisor gets the lock: there is no moment at which nobody holds it.
-                process = (
-                    None if self._is_started_warm(job, home, lock) else _start_supervisor(files, mark, lock, job.secrets)
-                )
+                process = self._start_supervisor(job, files, mark, lock)
             finally:
                 os.close(lock)
         except OSError as error:
@@ -73,17 +71,32 @@ class LocalExecutor:
             ) from error
         return LocalExecution(home, process)
 
-    def _is_started_warm(self, job: Job, home: Path, lock: int) -> bool:
-        """Whether a warm process for such jobs takes it."""
-        self.warm_up(job)
-        kind = warm.kind(job)
-        return kind is not None and self._warm[kind].start(home, lock)
+    def _start_supervisor(self, job: Job, files: Home, mark: str, lock: int) -> subprocess.Popen[bytes] | None:
+        """Fork it from a warm process; where that cannot be, start one, which is returned."""
+        # In a pipe, which is full before it starts, it finds what nobody finds in a file or in its environment.
+        told, tell = os.pipe()
+        said = json.dumps(dict(job.secrets)).encode()
+        try:
+            with os.fdopen(tell, "wb") as pipe:
+                if len(said) > _HOLDS and sys.platform == "linux":
+                    fcntl.fcntl(tell, fcntl.F_SETPIPE_SZ, len(said))
+                pipe.write(said)
+            if sys.platform == "linux" and self._warm_process(job).start(files.path, lock, told):
+                return None
+            return _start_cold(files, mark, lock, told)
+        finally:
+            os.close(told)
 
     def warm_up(self, job: Job) -> None:
         """See the protocol."""
+        if sys.platform == "linux":
+            self._warm_process(job)
+
+    def _warm_process(self, job: Job) -> warm.WarmProcess:
         kind = warm.kind(job)
-        if kind is not None and kind not in self._warm:
-            self._warm[kind] = warm.WarmProcess(job)
+        if kind not in self._warm:
+            self._warm[kind] = warm.WarmProcess(job if kind else None, _supervisor_environment())
+        return self._warm[kind]
 
     def attach(self, home: Path) -> LocalExecution | None:
         """The execution in `home`; None when it has no outcome and never will have one. Then nothing of it runs."""
@@ -190,28 +203,18 @@ def _close(processes: dict[tuple[str, ...], warm.WarmProcess]) -> None:
         process.close()
 
 
-def _start_supervisor(files: Home, mark: str, lock: int, secrets: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """In a pipe, which is full before it starts, it finds what nobody finds in a file or in its environment."""
-    told, tell = os.pipe()
-    said = json.dumps(dict(secrets)).encode()
-    try:
-        with os.fdopen(tell, "wb") as pipe:
-            if len(said) > _HOLDS and sys.platform == "linux":
-                fcntl.fcntl(tell, fcntl.F_SETPIPE_SZ, len(said))
-            pipe.write(said)
-        with files.complaints.open("wb") as complaints:
-            return subprocess.Popen(
-                [sys.executable, "-P", "-m", supervisor.__name__, str(files.path)],
-                cwd="/",
-                env=_supervisor_environment(mark),
-                stdin=told,
-                stdout=complaints,
-                stderr=complaints,
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
-    finally:
-        os.close(told)
+def _start_cold(files: Home, mark: str, lock: int, told: int) -> subprocess.Popen[bytes]:
+    with files.complaints.open("wb") as complaints:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", supervisor.__name__, str(files.path)],
+            cwd="/",
+            env=_supervisor_environment() | {SUPERVISOR_MARK: mark},
+            stdin=told,
+            stdout=complaints,
+            stderr=complaints,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
 
 
 def _absolute(job: Job) -> Job:
@@ -226,12 +229,9 @@ def _absolute(job: Job) -> Job:
     )
 
 
-def _supervisor_environment(mark: str) -> dict[str, str]:
+def _supervisor_environment() -> dict[str, str]:
     """What Python needs to start, and nothing that the experiment should not read from a process of the same user."""
     names = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH")
     package = Path(__file__).parents[3]
     search = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {name: os.environ[name] for name in names if name in os.environ} | {
-        "PYTHONPATH": os.pathsep.join(search),
-        SUPERVISOR_MARK: mark,
-    }
+    return {name: os.environ[name] for name in names if name in os.environ} | {"PYTHONPATH": os.pathsep.join(search)}

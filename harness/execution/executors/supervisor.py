@@ -485,9 +485,13 @@ def _size(size: float) -> str:
     return f"{size:.3g} {units[0]}"
 
 
-if __name__ == "__main__":
-    _home = Path(sys.argv[1])
-    _outcome = Supervisor(_home, json.load(sys.stdin)).run()
-    sync(_home)  # an outcome must not outlive, in a power cut, what it is the outcome of
+def supervise(supervisor: Supervisor) -> None:
+    """See an execution through, and write how it ended."""
+    outcome = supervisor.run()
+    sync(supervisor.home.path)  # an outcome must not outlive, in a power cut, what it is the outcome of
     # The lock is let go of when this process ends, so whoever finds it free finds the outcome.
-    Home(_home).write_outcome(_outcome)
+    supervisor.home.write_outcome(outcome)
+
+
+if __name__ == "__main__":
+    supervise(Supervisor(Path(sys.argv[1]), json.load(sys.stdin)))

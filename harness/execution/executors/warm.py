@@ -1,9 +1,9 @@
-"""Warm processes: one has imported what jobs of a kind take seconds to import, and is forked for each of them.
+"""Warm processes: one has imported what all jobs of a kind take long to import, and is forked for each of them.
 
-A fork of it becomes the job's supervisor, and a fork of that becomes the job: confined, limited, found by its marks and
-ended with its tree like a process that was started cold, with the environment, folder and arguments of its command. Nothing
-that a job did is there for the next. The warm process itself never sees what a job is about; it ends with the harness,
-the supervisors go on.
+A fork of it becomes the job's supervisor. Most jobs ask for no more: their command is executed from there. Of a job with a
+`WarmStart` a fork of that becomes the job: confined, limited, found by its marks and ended with its tree like a process that
+was started cold, with the environment, folder and arguments of its command. Nothing that a job did is there for the next.
+The warm process itself never sees what a job is about; it ends with the harness, the supervisors go on.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+import json
 import os
 import shutil
 import signal
@@ -26,8 +27,9 @@ from pathlib import Path
 from ...campaign.protocols import Job
 from .home import EXECUTION_MARK, SUPERVISOR_MARK, Home
 from .sandbox import available, namespaces
-from .supervisor import Supervisor
+from .supervisor import Supervisor, supervise
 
+_PACKAGE = str(Path(__file__).parents[3])
 NO_MARK = "0" * 32
 """In the place of a mark, which has as many characters."""
 _OF_THE_JOB = ("HARNESS_", "HOME", "TMPDIR")
@@ -41,17 +43,17 @@ serve(int(sys.argv[3]), sys.argv[4:])
 """
 
 
-def kind(job: Job) -> tuple[str, ...] | None:
-    """What jobs must share to be forked from one process; None for a job that is started cold, as one with secrets is."""
+def kind(job: Job) -> tuple[str, ...]:
+    """What jobs must share to be forked from one process; () where they share their supervisor's code alone."""
     if (
         job.warm is None
+        or not job.warm.imports
         or job.secrets
-        or sys.platform != "linux"
         or job.command[0] != sys.executable
         or "-c" not in job.command
         or (available().namespaces and not namespaces.possible())
     ):
-        return None
+        return ()
     common = {name: value for name, value in job.environment.items() if not name.startswith(_OF_THE_JOB)}
     return (str(job.warm.folder), *job.warm.imports, *(f"{name}={value}" for name, value in sorted(common.items())))
 
@@ -59,23 +61,28 @@ def kind(job: Job) -> tuple[str, ...] | None:
 class WarmProcess:
     """The harness's end of one."""
 
-    def __init__(self, job: Job) -> None:
-        """Start one for jobs of the kind of `job`. Returns at once; it imports meanwhile. Raises OSError."""
-        assert job.warm is not None
-        package = Path(__file__).parents[3]
+    def __init__(self, job: Job | None, environment: Mapping[str, str]) -> None:
+        """Start one for jobs of the kind of `job`, or for supervisors alone, with this `environment`. Returns at once, and
+        imports meanwhile. Raises OSError."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        flags = job.command[1 : job.command.index("-c")]
-        where = [str(job.warm.folder), str(package), str(theirs.fileno())]
-        # Libraries make folders in their home while they are imported. A job's is removed and made anew meanwhile.
-        self._home = job.warm.log.with_suffix(".home")
-        self._home.mkdir(exist_ok=True)
-        own = {"HOME": str(self._home), "TMPDIR": str(self._home)}
-        with theirs, job.warm.log.open("wb") as log:
+        start = job.warm if job else None
+        where = [str(start.folder) if start else "", _PACKAGE, str(theirs.fileno()), *(start.imports if start else ())]
+        # The marks have their place in the memory that /proc/PID/environ shows; forks write theirs there.
+        marks = {SUPERVISOR_MARK: NO_MARK}
+        flags: tuple[str, ...] = ("-P",)
+        self._home: Path | None = None
+        if job and start:
+            flags = job.command[1 : job.command.index("-c")]
+            # Libraries make folders in their home while they are imported. A job's is removed and made anew meanwhile.
+            self._home = start.log.with_suffix(".home")
+            self._home.mkdir(exist_ok=True)
+            environment = job.environment | {"HOME": str(self._home), "TMPDIR": str(self._home)}
+            marks[EXECUTION_MARK] = NO_MARK
+        with theirs, open(start.log if start else os.devnull, "wb") as log:  # noqa: PTH123
             self._process = subprocess.Popen(
-                [sys.executable, *flags, "-c", _SERVE, *where, *job.warm.imports],
+                [sys.executable, *flags, "-c", _SERVE, *where],
                 cwd="/",
-                # The marks have their place in the memory that /proc/PID/environ shows; forks write theirs there.
-                env=job.environment | own | {EXECUTION_MARK: NO_MARK, SUPERVISOR_MARK: NO_MARK},
+                env={**environment, **marks},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -83,18 +90,21 @@ class WarmProcess:
                 pass_fds=(theirs.fileno(),),
             )
 
-    def start(self, home: Path, lock: int) -> bool:
-        """Have the job in `home` started, whose lock is `lock`; False where the process is no more."""
+    def start(self, home: Path, lock: int, told: int) -> bool:
+        """Have the job in `home` started, with its lock, and its secrets in `told`; False where the process is no more."""
         if self._process.poll() is not None:
             return False
         with suppress(OSError):
-            socket.send_fds(self._socket, [os.fsencode(home)], [lock])
+            socket.send_fds(self._socket, [os.fsencode(home)], [lock, told])
             return True
         return False
 
     def close(self) -> None:
         """End it, though it may still import. Jobs go on."""
         self._socket.close()
+        if self._home is None:  # it ends by itself, after the last job that was sent to it
+            self._process.wait()
+            return
         self._process.terminate()
         self._process.wait()
         shutil.rmtree(self._home, ignore_errors=True)
@@ -116,15 +126,15 @@ def serve(descriptor: int, imports: list[str]) -> None:
     own = frozenset(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
     with socket.socket(fileno=descriptor) as end:
         while True:
-            message, locks, _, _ = socket.recv_fds(end, 4096, 1)
+            message, passed, _, _ = socket.recv_fds(end, 4096, 2)
             if not message:
                 return
             if os.fork() == 0:
                 end.close()
-                _supervise(Path(os.fsdecode(message)), marks, own - {descriptor})
+                _supervise(Path(os.fsdecode(message)), passed[1], marks, own - {descriptor}, forks=bool(imports))
             # The fork keeps the lock; held here too it would outlive the supervisor.
-            for lock in locks:
-                os.close(lock)
+            for each in passed:
+                os.close(each)
 
 
 class Marks:
@@ -142,8 +152,9 @@ class Marks:
             ctypes.memmove(place, mark.encode(), len(mark))
 
 
-def _supervise(home: Path, marks: Marks, own: frozenset[int]) -> None:
-    """Be the supervisor of the job in `home`. `own` are the descriptors of the warm process. Does not return."""
+def _supervise(home: Path, told: int, marks: Marks, own: frozenset[int], *, forks: bool) -> None:
+    """Be the supervisor of the job in `home`, with its secrets in `told`. `own` are the warm process's descriptors. The job
+    `forks` from there, or its command is executed. Does not return."""
     status = 1
     try:
         os.setsid()
@@ -152,8 +163,11 @@ def _supervise(home: Path, marks: Marks, own: frozenset[int]) -> None:
         complaints = os.open(files.complaints, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(complaints, 1)
         os.dup2(complaints, 2)
-        marks.set(SUPERVISOR_MARK, files.read_spec().mark)
-        files.write_outcome(_WarmSupervisor(home, marks, own).run())
+        spec = files.read_spec()
+        marks.set(SUPERVISOR_MARK, spec.mark)
+        with os.fdopen(told) as pipe:
+            secrets = json.load(pipe)
+        supervise(_WarmSupervisor(home, marks, own) if forks else Supervisor(home, secrets))
         status = 0
     except BaseException:
         traceback.print_exc()
