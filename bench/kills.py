@@ -83,7 +83,7 @@ def make(folder: Path) -> Campaign:
     with (experiment / "experiment.py").open("a") as code:
         code.write(RESULTS.format(BASELINE))
     with (experiment / "experiment.toml").open("a") as contract:
-        contract.write("baseline_seeds = 3\nrun_seeds = [1, 3]\n")
+        contract.write("baseline_seeds = 3\nrun_seeds = [1, 3]\nfinal_seeds = 0\n")
     session = folder / "script.json"
     session.write_text(json.dumps(SCRIPT | {"log": str(folder / "asked")}))
     os.environ["HARNESS_CACHE"] = str(folder / "cache")

@@ -87,10 +87,11 @@ def fill(campaign: Campaign, runs: int, *, seeds: int = 1, hostile: str = "", li
             (folder / "smoke.txt").write_bytes(_bytes(f"Traceback{hostile}\n" * lines))
             base = commit
         kind = "failed" if failed else KINDS[run % len(KINDS)]
+        metrics = {} if failed else _metrics(run, baseline, seeds, hostile)
         record = Record(
             run=run,
             status="failed" if failed else "completed",
-            verdict=VerdictRecord(kind=kind, why=f"because of {run}{hostile}", against_baseline=_compared(kind)),
+            verdict=VerdictRecord(kind=kind, why=f"because of {run}{hostile}", against_baseline=_compared(kind, metrics)),
             commit=commit,
             parent=0,
             hypothesis=f"Idea {run} lowers the loss.{hostile}",
@@ -105,7 +106,7 @@ def fill(campaign: Campaign, runs: int, *, seeds: int = 1, hostile: str = "", li
                 "steps": SettingRecord(value=40, baseline=40, source="reported"),
                 "mode": SettingRecord(value=hostile or "plain", baseline=None, source="reported"),
             },
-            metrics={} if failed else _metrics(run, baseline, seeds, hostile),
+            metrics=metrics,
             attempts=attempts,
             warnings=[f"warning {hostile}"] if hostile else [],
             usage=USAGE,
@@ -161,16 +162,16 @@ def _metrics(run: int, baseline: dict[str, MetricRecord] | None, seeds: int, hos
     }
 
 
-def _compared(kind: str) -> ComparisonRecord | None:
+def _compared(kind: str, metrics: dict[str, MetricRecord]) -> ComparisonRecord | None:
     if kind not in ("improved", "worse", "not_significant"):
         return None
     return ComparisonRecord(
         reference="run_0",
-        mean=0.8,
-        reference_mean=1.0,
+        mean=metrics["loss"].value,
+        reference_mean=metrics["loss"].baseline or 0.0,
         seeds=3,
         reference_seeds=10,
-        difference=-0.2,
+        difference=metrics["loss"].difference,
         low=-0.3,
         high=-0.1,
         p=0.001,

@@ -31,6 +31,7 @@ FAST = [
     "cache",
     "contract",
     "files",
+    "seeds",
     "command",
     "packages",
     "environment",

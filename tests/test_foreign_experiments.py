@@ -138,7 +138,7 @@ READS = OWN_SEEDS.format(reads="seed = int(os.environ['HARNESS_SEED'])")
 DECIDES = (
     'editable = ["experiment.py"]\nsmoke = false\n'
     '[[metric]]\nname = "acc"\nsources = ["*.final_val_acc_mean"]\nbetter = "higher"\nprimary = true\n'
-    "[profiles.p]\nbaseline_seeds = 3\nrun_seeds = [1, 3]\n"
+    "[profiles.p]\nbaseline_seeds = 3\nrun_seeds = [1, 3]\nfinal_seeds = 0\n"
 )
 BETTER = {"run 1, attempt 1": edit("rate = 0.1", "rate = 0.2")}
 

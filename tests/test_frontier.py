@@ -73,13 +73,13 @@ def test_a_frontier_needs_three_points_that_are_apart() -> None:
 def measured(values: dict[str, list[float]], better: Any = "lower", runs: int = 5) -> Ledger:
     ledger = Ledger(better, runs, stages=(1, 3))
     for name, seeds in values.items():
-        ledger.measure(name, seeds)
+        ledger.measure(name, dict(enumerate(seeds)))
     return ledger
 
 
 def test_the_reference_is_on_the_line_with_the_noise_of_both_points() -> None:
     seeds = {"run_0": [1.0, 1.2, 0.8, 1.0], "control k=3": [1.9, 2.1], "control k=8": [0.5, 0.7]}
-    found = measured(seeds).judge("run_1", [0.4, 0.6, 0.5], parent=on(4.0), baseline="run_0").against_parent
+    found = measured(seeds).judge("run_1", dict(enumerate([0.4, 0.6, 0.5])), parent=on(4.0), baseline="run_0").against_parent
     assert isinstance(found, Comparison)
     sd = found.noise.sd
     assert found.reference == pytest.approx(1.5)
@@ -96,7 +96,7 @@ def test_the_reference_is_on_the_line_with_the_noise_of_both_points() -> None:
 def test_a_place_that_is_not_known_exactly_is_less_sure() -> None:
     seeds = {"run_0": [1.0, 1.2, 0.8, 1.0], "control k=3": [1.9, 2.1], "control k=8": [0.5, 0.7]}
     sure, unsure = (
-        measured(seeds).judge("run_1", [0.9, 1.1, 1.0], parent=at, baseline=at).against_parent
+        measured(seeds).judge("run_1", dict(enumerate([0.9, 1.1, 1.0])), parent=at, baseline=at).against_parent
         for at in (on(4.0), replace(on(4.0), variance=0.04))
     )
     assert isinstance(sure, Comparison) and isinstance(unsure, Comparison)
@@ -129,8 +129,8 @@ def simulate(shape: Callable[[float], float], better: Any, gain: float = 0.0) ->
         judged: list[Judgement] = []
         for run, at in enumerate((4.0, 6.5, 4.4, 3.4, 7.0), 1):
             values = draw(at, 3, sign)
-            seeds = ledger.seeds_wanted(f"run_{run}", values[:1], on(at))
-            judged.append(ledger.judge(f"run_{run}", values[:seeds], parent=on(at), baseline=on(at)))
+            seeds = ledger.seeds_wanted(f"run_{run}", {0: values[0]}, on(at))
+            judged.append(ledger.judge(f"run_{run}", dict(enumerate(values[:seeds])), parent=on(at), baseline=on(at)))
         comparisons = [j.against_parent for j in judged if isinstance(j.against_parent, Comparison)]
         false += any(judgement.kind == "improved" for judgement in judged)
         alone += any(replace(each, others=()).is_better for each in comparisons)
@@ -164,7 +164,9 @@ CONTRACT = Contract.model_validate(
             {"name": "l0"},
         ],
         "comparable": ["k", "tokens"],
-        "profiles": {"p": {"settings": {"k": 5, "tokens": 100}, "run_seeds": [1, 3], "frontier": {"k": [3, 5, 8]}}},
+        "profiles": {
+            "p": {"settings": {"k": 5, "tokens": 100}, "run_seeds": [1, 3], "final_seeds": 0, "frontier": {"k": [3, 5, 8]}}
+        },
     }
 )
 
@@ -294,8 +296,8 @@ def test_the_points_of_one_run_answer_for_the_next_and_nothing_is_forgotten() ->
     record = Record.model_validate_json(recorded(first, judge(first)).model_dump_json())
     assert judge(case(6.5, 0.1, ev=0.86, run=2), record).kind == "improved"
     assert Judge(CONTRACT, "p", 5, [BASELINE, record]).references.overrides_of_frontier(case(6.5, 0.1, run=2)) == []
-    concluded = Judge(CONTRACT, "p", 5, [BASELINE, record]).conclude()
-    assert [each.baseline for each in concluded] == ["frontier at l0 4, between control k=3 and run_0"]
+    assert record.verdict.against_baseline is not None
+    assert [record.verdict.against_baseline.reference] == ["frontier at l0 4, between control k=3 and run_0"]
 
 
 def test_a_parent_at_another_l0_is_not_compared_with() -> None:
@@ -352,7 +354,7 @@ def test_a_campaign_executes_the_frontier_once_and_says_what_it_costs(
         .read_text()
         .replace("baseline_seeds = 8", "baseline_seeds = 5\nfrontier = { k = [2, 4] }")
     )
-    (experiment / "experiment.toml").write_text(text)
+    (experiment / "experiment.toml").write_text(text.replace("final_seeds = 0", "final_seeds = 3"))
     sparser = ["experiment.py", "        return codes\n", "        return [code if code > 0.3 else 0.0 for code in codes]\n"]
     better = ["experiment.py", "PULL = 0.6", "PULL = 0.3"]
     sparser_still = [*sparser[:2], sparser[2].replace("0.3", "0.5")]

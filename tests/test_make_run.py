@@ -24,7 +24,7 @@ def test_the_shipped_session_takes_its_idea_through_the_shipped_experiment(
     for name in ("experiment.py", "saelab"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile)(ROOT / name, tmp_path / name)
     contract = unhurried((ROOT / "experiment.toml").read_text(encoding="utf-8"))
-    for many, few in (("baseline_seeds = 10", "baseline_seeds = 2"), ("run_seeds = [1, 3, 10]", "run_seeds = [1]")):
+    for many, few in (("baseline_seeds = 10", "baseline_seeds = 2"), ("run_seeds = [1, 3]", "run_seeds = [1]")):
         assert contract.count(many) == 1
         contract = contract.replace(many, few)
     (tmp_path / "experiment.toml").write_text(contract, encoding="utf-8")

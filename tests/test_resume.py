@@ -163,7 +163,7 @@ def test_an_interruption_between_two_seeds_changes_nothing(
     with (experiment / "experiment.py").open("a") as code:
         code.write(NOISE.format(BASELINE))
     with (experiment / "experiment.toml").open("a") as contract:
-        contract.write("baseline_seeds = 3\nrun_seeds = [1, 3]\n")
+        contract.write("baseline_seeds = 3\nrun_seeds = [1, 3]\nfinal_seeds = 1\n")
     lucky = {"text": "HYPOTHESIS: less.", "edits": [["experiment.py", str(BASELINE), str(LUCKY)]]}
     campaign = make_campaign({"run 1, attempt 1": lucky}, max_runs=1)
     stop = Stop()

@@ -135,7 +135,7 @@ def test_names_that_an_experiment_chose_are_never_renamed() -> None:
     record = current_record({"run": 1, "metrics": chosen, "settings": {"told": {}}, "verdict": {"kind": "unhealthy"}}, "x")
     assert (record["metrics"], record["settings"], record["verdict"]["kind"]) == (chosen, {"told": {}}, "invalid")
     facts = current_facts({"contract": {"health": [], "profiles": {"health": {}}}}, "x")
-    assert facts["contract"] == {"sanity": [], "profiles": {"health": {}}} and facts["schema"] == 1
+    assert facts["contract"] == {"sanity": [], "profiles": {"health": {"final_seeds": 0}}} and facts["schema"] == 1
 
 
 def test_what_is_written_today_carries_its_schema(make_campaign: Any) -> None:

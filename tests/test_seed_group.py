@@ -18,7 +18,7 @@ CONTRACT = Contract.model_validate(
     {
         "metric": [{"name": "absorption", "better": "lower", "primary": True, "moves_with": "l0"}, {"name": "l0"}],
         "comparable": ["k"],
-        "profiles": {"p": {"settings": {"k": 5}, "run_seeds": [1, 3]}},
+        "profiles": {"p": {"settings": {"k": 5}, "run_seeds": [1, 3], "final_seeds": 0}},
     }
 )
 NOISE = (-0.011, 0.004, 0.013, -0.005, 0.002)

@@ -73,7 +73,7 @@ def make_noisy(experiment: Path) -> Path:
     (experiment / "experiment.py").write_text(code)
     contract = (experiment / "experiment.toml").read_text()
     contract = contract.replace('name = "distance"\nbetter = "lower"', 'name = "speed"\nbetter = "higher"\nguard = 0.5')
-    (experiment / "experiment.toml").write_text(contract + "baseline_seeds = 10\nrun_seeds = [1, 3]\n")
+    (experiment / "experiment.toml").write_text(contract + "baseline_seeds = 10\nrun_seeds = [1, 3]\nfinal_seeds = 0\n")
     return experiment
 
 
@@ -126,7 +126,7 @@ def test_one_seed_of_three_that_crashes_leaves_no_improvement(noisy: Path, make_
     campaign = make_campaign({"run 1, attempt 1": crash, "run 2, attempt 1": DONE})
     _, first = run(campaign)
     end = " ".join(campaign.notes.read_text().split("=== The end")[1].split())
-    assert "Inconclusive. run_1: loss 0.8" in end and "; but seed 1: " in end and "upported" not in end
+    assert "Inconclusive: run 1 improves loss" in end and ", but seed 1: " in end and "upported" not in end
     assert first.seeds == [0, 2]
     assert first.verdict.kind == "inconclusive"
     assert any("seed 1 crashes" in warning for warning in first.warnings)
@@ -156,6 +156,81 @@ def test_every_seed_of_the_baseline_is_checked(fresh: Path, make_campaign: Make,
     ending = go_on(make_campaign({}), view=Silent(), stop=Stop())
     assert ending.reason == "baseline_failed"
     assert why in ending.message
+
+
+# --- final seeds ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def final(noisy: Path) -> Path:
+    """The noisy experiment with a run's final seeds, fewer than are usual."""
+    contract = noisy / "experiment.toml"
+    contract.write_text(contract.read_text().replace("final_seeds = 0", "final_seeds = 6"))
+    return noisy
+
+
+def test_a_verdict_rests_on_seeds_that_no_run_used_before(final: Path, make_campaign: Make) -> None:
+    nothing = edit("loss, speed = 0.8 +", "rng.random()\nloss, speed = 0.7 +")
+    campaign = make_campaign({"run 1, attempt 1": BETTER, "run 2, attempt 1": nothing})
+    baseline, first, second = run(campaign)
+    assert (first.verdict.kind, second.verdict.kind) == ("improved", "improved")
+    assert (first.stage_seeds, second.stage_seeds, second.parent) == ([0, 1, 2], [0, 1, 2], 1)
+    drawn = [*first.seeds, *second.seeds]
+    assert len({*drawn, *baseline.seeds}) == len(drawn) + len(baseline.seeds) == 22
+    assert min(drawn) >= 1_000
+    assert [each.name for each in first.final_references] == ["run_0"]
+    assert [each.name for each in second.final_references] == ["run_0", "run_1"]
+    assert all(each.seeds == second.seeds for each in second.final_references)
+    compared = second.verdict.against_parent
+    assert (compared.reference, compared.paired, compared.seeds) == ("run_1", True, 6)
+    assert compared.difference == pytest.approx(-0.1, abs=0.03)
+    assert second.metrics["loss"].value == pytest.approx(compared.mean)
+    decided = {
+        e["step"]: e["result"] for e in read_events(campaign.journal) if e["event"] == "done" and "decide" in e["step"]
+    }
+    assert sorted({seed for _, seed in decided["run_2/decide_final"]}) == second.seeds
+    assert "Supported: run 2 improves loss" in the_end(campaign)
+    assert first.verdict.error_share == pytest.approx(0.9)  # of two planned runs one is expected to get so far
+
+
+def test_a_table_of_lucky_seeds_is_of_no_use_at_final_seeds_which_stay_drawn_after_a_crash(
+    final: Path, make_campaign: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lucky = edit(
+        "loss, speed = 1.0 + rng.gauss(0, 0.02), 5.0",
+        'START = {0: -0.08, 1: -0.09, 2: -0.1}\nloss, speed = 1.0 + START.get(int(os.environ["HARNESS_SEED"]), '
+        "rng.gauss(0, 0.02)), 5.0",
+    )
+    campaign = make_campaign({"run 1, attempt 1": lucky, "run 2, attempt 1": DONE})
+    append = Journal.append
+
+    def until_the_second(self: Journal, event: str, **facts: Any) -> None:
+        append(self, event, **facts)
+        if event == "started" and facts["step"].startswith("run_1/baseline_"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", until_the_second)
+        assert go_on(campaign, view=Silent(), stop=Stop()).reason == "interrupted"
+    drawn = [e["result"] for e in read_events(campaign.journal) if e.get("step") == "run_1/decide_final" and "result" in e]
+    first = run(campaign)[1]
+    assert {seed for _, seed in drawn[0]} == {*first.seeds}
+    assert first.stage_seeds == [0, 1, 2]
+    assert first.verdict.kind == "not_significant"
+
+
+def test_a_run_that_stops_at_its_stages_spends_nothing_and_can_be_confirmed(final: Path, make_campaign: Make) -> None:
+    worse = edit("loss, speed = 1.0 +", "loss, speed = 1.01 +")
+    campaign = make_campaign({"run 1, attempt 1": worse, "run 2, attempt 1": DONE})
+    _, first = run(campaign)
+    assert (first.verdict.error_share, first.stage_seeds, first.final_references) == (0, [], [])
+    assert "Not supported" in the_end(campaign)
+    again = confirm(campaign, 1, 6)
+    assert (len(again.seeds), len(again.final_references[0].seeds), again.stage_seeds) == (6, 6, first.seeds)
+    assert again.verdict.error_share == pytest.approx(0.9)
+    more = confirm(campaign, 1, 8)
+    assert {*again.seeds} < {*more.seeds} and len(more.seeds) == 8
+    assert more.verdict.error_share == pytest.approx(0.05)
 
 
 def test_a_fixed_seed_hides_the_noise_and_is_not_called_better(noisy: Path, make_campaign: Make) -> None:
@@ -484,7 +559,7 @@ def test_a_seed_that_is_fixed_in_a_part_holds_back_improved_there_and_in_what_st
     assert (first.verdict.kind, second.parent) == ("inconclusive", 1)
     assert "but inconclusive: experiment.py, line" in first.verdict.why and "is a fixed seed" in first.verdict.why
     assert any("random.Random(3)" in warning for warning in second.warnings)
-    assert "Inconclusive. run_1: loss 0.8" in the_end(campaign)
+    assert "Inconclusive: run 2 improves loss" in the_end(campaign)
 
 
 # --- where nothing can be said ----------------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ def test_an_f1_that_is_bought_by_duplicates_of_features_is_a_trade_off(tmp_path,
         metrics=compare_metrics(baseline, None),
     )
     found = {seed: features(tmp_path / f"1/{seed}", seed, 0.2 + seed / 1000, **change) for seed in seeds}
-    verdict = Judge(contract, "synthetic", 5, [record]).judge(MeasuredRun(run=1, parent=record, by_seed=found))
+    verdict = Judge(contract, "synthetic", 5, [record]).judge(MeasuredRun(1, record, {0: found[0]}, final=found))
     assert verdict.kind == kind, verdict.why
 
 

@@ -71,7 +71,7 @@ def new(folder: Path, script: dict[str, Any] | None = None, title: str = "A smal
     code = (experiment / "experiment.py").read_text().replace('{"loss": x * x', '{"loss": loss')
     code = code.replace('print("done", x * x)', "loss = 1.0 + rng.gauss(0, 0.02)\nprint('done', loss)")
     (experiment / "experiment.py").write_text(code)
-    contract = (experiment / "experiment.toml").read_text() + "baseline_seeds = 3\nrun_seeds = [1, 2]\n"
+    contract = (experiment / "experiment.toml").read_text() + "baseline_seeds = 3\nrun_seeds = [1, 2]\nfinal_seeds = 0\n"
     (experiment / "experiment.toml").write_text(contract + '\n[[metric]]\nname = "width"\nrequired = false\n')
     session = folder / "script.json"
     session.write_text(json.dumps(script or {}))

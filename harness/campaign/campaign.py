@@ -28,7 +28,7 @@ NOTES = "notes.txt"
 ATTEMPTS = "attempts"
 PLOTTED = "plotted"
 """In a run's folder: what the experiment's plot.py drew."""
-RESERVED = frozenset({RECORD_FILE, ATTEMPTS, "seeds", "controls", "frontier", PLOTTED})
+RESERVED = frozenset({RECORD_FILE, ATTEMPTS, "seeds", "controls", "frontier", "final", PLOTTED})
 """Names in a run's folder that belong to the harness."""
 
 
@@ -150,6 +150,10 @@ class Campaign(Layout):
 
     def control_folder(self, run: int, seed: int) -> Path:
         return self.run_folder(run) / "controls" / str(seed)
+
+    def final_folder(self, run: int, kind: str, seed: int) -> Path:
+        """Of a reference that is executed at the final seeds of a run."""
+        return self.run_folder(run) / "final" / kind / str(seed)
 
     def frontier_folder(self, run: int, point: int, seed: int) -> Path:
         return self.run_folder(run) / "frontier" / str(point) / str(seed)

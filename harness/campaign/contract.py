@@ -194,7 +194,11 @@ class Profile(_Part):
     baseline_seeds: int = Field(default=1, ge=1)
     """How often the baseline is executed, each time with another seed."""
     run_seeds: list[int] = [1]
-    """How many seeds a run gets: at first, then each time that it still looks better than its reference (`[1, 3, 10]`)."""
+    """The stages of a run: how many seeds it gets at first, then each time that it still looks better than its reference
+    (`[1, 3]`)."""
+    final_seeds: int = Field(default=10, ge=0)
+    """How many seeds, drawn at random and never used before, a run is executed at after the last of several stages, with
+    its references beside it: its verdict rests on these. 0, or one stage: on the seeds of the stages."""
     baselines: str = ""
     """A folder of recorded results that `--baseline given` begins with: `run_0/`, and others as context."""
     frontier: dict[str, list[int | float]] = {}
@@ -202,6 +206,10 @@ class Profile(_Part):
     executed where a run needs a reference between them. Without values controls that were executed anyway have to do."""
     noise: dict[str, NoiseSpec] = {}
     """Stored noise profiles, by metric."""
+
+    @property
+    def has_final_seeds(self) -> bool:
+        return self.final_seeds > 0 and len(self.run_seeds) > 1
 
     @field_validator("baselines")
     @classmethod

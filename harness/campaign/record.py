@@ -76,6 +76,8 @@ class MetricRecord(_Part):
     value: float
     values: list[float] = []
     """One a seed, in the order of `Record.seeds`; where it is `self_reported`, one for each seed of the experiment's own."""
+    stage_values: list[float] = []
+    """Those of `Record.stage_seeds`."""
     self_reported: bool = False
     """The experiment ran several seeds itself and says what each gave."""
     reported_error: float | None = None
@@ -132,6 +134,12 @@ class ComparisonRecord(_Part):
     reference_seeds: int
     difference: float | None = None
     """None, and all below, where nothing can be said; `why` then says why."""
+    error: float | None = None
+    """Standard error of the difference."""
+    tested: bool = True
+    """False at the seeds of the stages, which only decide whether a run goes on."""
+    paired: bool = False
+    """Seed by seed, at seeds that both were executed at."""
     estimate: float | None = None
     """The difference, shrunk where the run was picked for being better."""
     low: float | None = None
@@ -164,9 +172,6 @@ class VerdictRecord(_Part):
     """Why it is not called improved, whatever its numbers say."""
     error_share: float = 0.0
     """Of the campaign's error, what this look at the run cost; 0 where nothing was tested."""
-    tested: dict[str, Any] | None = None
-    """The comparison with the baseline as it was tested then, as `Comparison.to_json` has it. The conclusion rests on it,
-    whatever was measured since."""
 
 
 class ControlRecord(_Part):
@@ -181,6 +186,11 @@ class ControlRecord(_Part):
     metrics: dict[str, list[float]] = {}
     why_none: str = ""
     """Why it is no reference."""
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """Empty where a seed has none, or the experiment itself ran them."""
+        values = self.metrics.get(metric, [])
+        return dict(zip(self.seeds if len(self.seeds) == len(values) else range(len(values)), values, strict=True))
 
 
 class ReviewRecord(_Part):
@@ -214,7 +224,11 @@ class Record(_Part):
     seed: int | None = None
     """That of the run itself; None where it is unknown."""
     seeds: list[int] = []
-    """All that the metrics are means over."""
+    """All that the metrics are means over: the final seeds, where the run was executed at such."""
+    stage_seeds: list[int] = []
+    """Where it has final seeds: those before them, which only decided whether to go on."""
+    final_references: list[ControlRecord] = []
+    """The baseline, or the control in its place, and the parent, as they were executed at the final seeds."""
     ignores_seed: bool = False
     """A baseline whose seeds all gave the same numbers: HARNESS_SEED changes nothing."""
     varying_settings: list[str] = []
@@ -255,6 +269,28 @@ class Record(_Part):
         """How many seeds the experiment itself ran in each execution, by its own account; 0 where it says nothing of it."""
         return max((len(metric.values) for metric in self.metrics.values() if metric.self_reported), default=0)
 
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """The values that the metric is the mean of, by seed; numbered from 0 where their seeds are not known."""
+        found = self.metrics.get(metric)
+        values = (found.values or [found.value]) if found else []
+        known = self.seeds or ([] if self.seed is None else [self.seed])
+        return dict(zip(known if len(known) == len(values) else range(len(values)), values, strict=True))
+
+    def at_stages(self, metric: str) -> dict[int, float]:
+        """The values at the seeds that decided whether to go on."""
+        found = self.metrics[metric].stage_values if metric in self.metrics else []
+        return dict(zip(self.stage_seeds, found, strict=False)) if found else self.by_seed(metric)
+
+    @property
+    def looks(self) -> int:
+        """How many looks at the run have cost error."""
+        return sum(each.error_share > 0 for each in (*self.earlier_verdicts, self.verdict))
+
+    @property
+    def has_other_seeds(self) -> bool:
+        """Of a baseline: whether it was executed here, and HARNESS_SEED changes its numbers."""
+        return not (self.given or self.ignores_seed or self.own_seeds > 0)
+
     @property
     def seed_count(self) -> int:
         """How many seeds its numbers are means over, 0 where that is unknown."""
@@ -265,6 +301,8 @@ class Record(_Part):
         """`0, 1, 2`, or how many of its own the experiment reports."""
         if self.own_seeds:
             return f"{self.own_seeds} of the experiment's own (self-reported)"
+        if self.stage_seeds:
+            return f"{', '.join(map(str, self.seeds))} (final; stages: {', '.join(map(str, self.stage_seeds))})"
         return ", ".join(map(str, self.seeds)) or ("unknown" if self.seed is None else str(self.seed))
 
     @classmethod

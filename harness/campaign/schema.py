@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import CannotGoOn
 
-SCHEMA = 2
+SCHEMA = 3
 """Of what is written today. Files without a number are of schema 1."""
 
 _VERDICTS = {
@@ -39,12 +39,22 @@ def current_facts(data: dict[str, Any], where: str) -> dict[str, Any]:
     found = check_schema(data, where)
     if found < 2 and isinstance(data.get("contract"), dict):
         data = data | {"contract": _renamed(data["contract"], {"health": "sanity"})}
+    if found < 3 and isinstance(data.get("contract"), dict) and isinstance(data["contract"].get("profiles"), dict):
+        profiles = {name: {**profile, "final_seeds": 0} for name, profile in data["contract"]["profiles"].items()}
+        data = data | {"contract": data["contract"] | {"profiles": profiles}}
     return data | {"schema": found}
 
 
 def current_record(data: dict[str, Any], where: str) -> dict[str, Any]:
     """What `record.json` holds, in today's schema."""
-    return _record_of_schema_1(data) | {"schema": SCHEMA} if check_schema(data, where) < 2 else data
+    found = check_schema(data, where)
+    if found < 2:
+        data = _record_of_schema_1(data)
+    if found < 3:
+        for verdict in (data.get("verdict"), *data.get("earlier_verdicts", [])):
+            if isinstance(verdict, dict):
+                verdict.pop("tested", None)
+    return data | {"schema": SCHEMA}
 
 
 def _record_of_schema_1(data: dict[str, Any]) -> dict[str, Any]:

@@ -151,9 +151,9 @@ def resume(campaign: str, force: bool, notify: str | None, **options: Any) -> No
 def confirm(campaign: str, run: str, seeds: int, yes: bool) -> None:
     """Execute a recorded run with more seeds, and judge it again.
 
-    For a run that is inconclusive, or whose effect somebody wants to be sure of. RUN 0 is the baseline. What it will take is
-    said before it begins, and above 10 minutes a person at a terminal is asked. Ctrl-C stops it, and what was executed
-    stays.
+    For a run that is inconclusive, or whose effect somebody wants to be sure of. RUN 0 is the baseline. Where the profile
+    has final seeds, fresh ones are added, at which baseline and parent are executed too. What it will take is said before
+    it begins, and above 10 minutes a person at a terminal is asked. Ctrl-C stops it, and what was executed stays.
 
     \b
     Example:
@@ -164,14 +164,18 @@ def confirm(campaign: str, run: str, seeds: int, yes: bool) -> None:
     from ..campaign.campaign import Campaign
     from ..campaign.journal import read_events
     from ..campaign.layout import find_layout
+    from ..campaign.record import Record
     from ..campaign.stop import Stop
+    from ..statistics.judge import tests_at_final_seeds
     from .forecast import ASK_ABOVE, forecast
     from .running import take_on
 
     layout = find_layout(campaign)
     number = recorded(layout, run)
     place = Campaign(layout.root.absolute())
-    expected = forecast(read_events(layout.journal), layout.record(number), place.seeds(seeds))
+    record = layout.record(number)
+    final = number > 0 and tests_at_final_seeds(place.spec(place.options().profile), Record.of(layout.record(0)))
+    expected = forecast(read_events(layout.journal), record, place.seeds(seeds), final=final)
     click.echo(f"Run {number} with {seeds} seeds: {expected}.")
     is_long = expected.total is not None and expected.total > ASK_ABOVE
     if is_long and not yes and sys.stdin.isatty() and sys.stdout.isatty():

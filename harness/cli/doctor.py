@@ -34,6 +34,7 @@ from ..execution.secret_files import secrets_around
 from ..execution.variables import experiment_environment, not_passed_on
 from ..execution.visible import project_around
 from ..execution.working_copy import LEVELS
+from ..statistics.power import smallest_effect, smallest_effect_in_words
 from .gpu import visible_cards
 from .model_check import AIDERS_OWN, advice, ask_command, context_size, first_brief
 from .model_choice import HOW_TO, choose
@@ -50,7 +51,7 @@ LOCAL_TOKENS = 64
 """That a model of one's own may answer with: some do not stop by themselves."""
 PREPARE_SECONDS = 300.0
 NEEDS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("files", "command", "packages", "environment", "secrets", "gpu"), ("contract",)),
+    **dict.fromkeys(("files", "seeds", "command", "packages", "environment", "secrets", "gpu"), ("contract",)),
     "data": ("contract", "packages"),
     "baseline": ("contract", "data"),
     **dict.fromkeys(("answer", "model", "architect", "reviewer"), ("key",)),
@@ -144,6 +145,7 @@ class Doctor:
             ("cache", lambda: self.folder("cache", cache_folder())),
             ("contract", self.check_contract),
             ("files", self.files),
+            ("seeds", self.seeds),
             ("command", self.command),
             ("packages", self.packages),
             ("environment", self.variables),
@@ -169,6 +171,14 @@ class Doctor:
     def contract(self) -> Contract:
         contract = load_contract(self.experiment, self.runs)
         return contract.of_profile(self.profile or contract.default_profile)
+
+    def seeds(self) -> Check:
+        """The smallest effect that could be found, which more seeds would make smaller."""
+        primary, (_, spec), runs = self.contract.primary, self.contract.profile(self.profile), Options().max_runs
+        if primary is None:
+            return Check("seeds", "ok", "no primary metric is named, so no run is judged")
+        said = smallest_effect_in_words(self.contract, spec, runs)
+        return Check("seeds", "warning" if smallest_effect(spec, runs, primary.name) is None else "ok", said)
 
     def own_python(self) -> Check:
         version = ".".join(map(str, sys.version_info[:3]))

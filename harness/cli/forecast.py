@@ -39,10 +39,10 @@ class Forecast:
         return f"{said}; {self.total / 3600:.2g} GPU hours (one {self.gpu})" if self.gpu else said
 
 
-def forecast(events: Iterable[Event], record: Mapping[str, Any], seeds: Sequence[int]) -> Forecast:
-    """Executing a recorded run until it has all of `seeds`."""
+def forecast(events: Iterable[Event], record: Mapping[str, Any], seeds: Sequence[int], *, final: bool = False) -> Forecast:
+    """Executing a recorded run until it has all of `seeds`; `final`: until it has as many final ones, its references too."""
     run, taken, done = record["run"], [], set()
-    own = re.compile(rf"run_{run}/(?:attempt_\d+/)?(?:execute|seed_(\d+))")
+    own = re.compile(rf"run_{run}/(?:attempt_\d+/)?(?:execute|{'final' if final else 'seed'}_(\d+))")
     for event in events:
         if event["event"] != "done" or not (step := own.fullmatch(event["step"])):
             continue
@@ -52,7 +52,9 @@ def forecast(events: Iterable[Event], record: Mapping[str, Any], seeds: Sequence
         if result["failure"] is None and not result.get("from_cache"):
             scoring = result.get("scoring") or {}
             taken.append(result["outcome"]["seconds"] + scoring.get("seconds", 0.0))
-    had = {record["seed"], *record.get("seeds", []), *done}
-    left = [seed for seed in seeds if seed not in had]
+    if final:
+        left = max(0, len(seeds) - len(done)) * (3 if record["parent"] else 2)  # the baseline's, and the parent's
+    else:
+        left = len({*seeds} - {record["seed"], *record.get("seeds", []), *done})
     gpu = record["environment"].get("gpu", "none").partition(";")[0].partition(",")[0]
-    return Forecast(len(left), fmean(taken) if taken else None, "" if gpu in ("none", "unknown") else gpu)
+    return Forecast(left, fmean(taken) if taken else None, "" if gpu in ("none", "unknown") else gpu)

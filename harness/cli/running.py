@@ -27,6 +27,7 @@ from ..loop import go_on
 from ..report.terminal.run_table import naming, run_table
 from ..report.terminal.status import Primary, Row, primary_metric, read_status, rows
 from ..report.terminal.status_page import next_lines, next_steps, typed
+from ..statistics.power import smallest_effect_in_words
 from ..trackers.tracking import find_tracker
 from .crash import crash_message
 from .model_choice import Choice, choose
@@ -91,6 +92,10 @@ def run(request: Request, width: int) -> int:
         except HarnessError as error:
             worst = worse(worst, _fail(error))
             continue
+        spec = campaign.spec(campaign.options().profile)
+        effect = smallest_effect_in_words(campaign.contract, spec, campaign.planned_runs)
+        if effect:
+            click.echo(f"Seeds: {effect}.")
         which = f"Campaign {number} of {len(planned)}" if len(planned) > 1 else "Campaign"
         click.echo(f"{which}: {near(campaign.root)}")
         code = take_on(campaign, stop, width, request.notify)

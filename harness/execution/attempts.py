@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from random import SystemRandom
 from typing import Any, TypeVar, get_args
 
 from ..campaign.contract import Setting
@@ -19,13 +20,15 @@ from ..campaign.turn import AttemptFailure, Turn
 from ..results.result_files import evaluation_files
 from ..results.run_results import read_run
 from ..results.sanity import missing_metrics, no_number, without
-from ..statistics.references import MeasuredRun
+from ..statistics.references import MeasuredRun, usable
 from . import baseline_cache, coverage, precheck
 from .executions import ExecutionResult, Executions, Variant, file_results
-from .measurements import FRONTIER, Measurements, decision_step, frontier_step
+from .measurements import FINAL, FINAL_BASELINE, FINAL_PARENT, FRONTIER, Measurements, decision_step, frontier_step
 
 SCORING_LOG = "scoring.txt"
 TAIL = 4_000  # characters of output that go back to the agent
+FRESH_SEEDS = range(1_000, 1_000_000)
+"""Those that final seeds are drawn from: too many to try out, and small enough for arithmetic with them."""
 T = TypeVar("T")
 
 
@@ -49,7 +52,9 @@ class PlannedExecution:
             return "smoke_test"
         if self.step.endswith("/execute"):
             return "execute"
-        return f"{'control, ' if self.variant.overrides else ''}seed {self.variant.seed}"
+        kind = self.step.rpartition("/")[2].rpartition("_")[0]
+        what = {FINAL: "final ", FINAL_BASELINE: "baseline, final ", FINAL_PARENT: "parent, final "}.get(kind)
+        return f"{what or ('control, ' if self.variant.overrides else '')}seed {self.variant.seed}"
 
 
 class Attempts(CampaignPart):
@@ -117,6 +122,26 @@ class Attempts(CampaignPart):
                 step = f"run_{run}/seed_{seed}"
                 self._execute(PlannedExecution(step, turn.commit or "", run, turn.attempt, Variant(seed), place, place))
             stage += 1
+        self._execute_at_final_seeds(run, turn.commit or "", self._decide(run, FINAL, self._final_seeds))
+
+    def _execute_at_final_seeds(self, run: int, commit: str, planned: list[tuple[str, int]]) -> None:
+        """Execute a run and its references at seeds that were drawn for it; `planned`: what, at which seed."""
+        if not planned:
+            return
+        control = self._measurements.measured_run(run).control
+        parent = self._measurements.parent(run)
+        overrides = control.overrides if control and usable(control) else {}
+        variants = {
+            FINAL: (commit, {}),
+            FINAL_BASELINE: (self._opened.first_commit, overrides),
+            FINAL_PARENT: (parent.commit, {}),
+        }
+        self._say_cost("final seeds", [f"run_{run}/{kind}_{seed}" for kind, seed in planned])
+        for kind, seed in planned:
+            own = kind == FINAL
+            place = self._campaign.seed_folder(run, seed) if own else self._campaign.final_folder(run, kind, seed)
+            code, settings = variants[kind]
+            self._execute(PlannedExecution(f"run_{run}/{kind}_{seed}", code, run, 0, Variant(seed, settings), place, place))
 
     def _decide(self, run: int, what: str, wanted: Callable[[MeasuredRun], list[T]]) -> list[T]:
         """What is to be executed next for a run, by what was measured when it was first asked: an execution that has ended
@@ -144,15 +169,48 @@ class Attempts(CampaignPart):
         have = len(measured.by_seed) + len(measured.failed_seeds)
         return self._campaign.seeds(self._measurements.judge().seeds_wanted(measured))[have:]
 
+    def _final_seeds(self, measured: MeasuredRun, count: int | None = None) -> list[tuple[str, int]]:
+        """What is to be executed at `count` fresh seeds, by default the profile's where the run has passed its stages."""
+        judge = self._measurements.judge()
+        if count is None:
+            count = self._campaign.spec(self._options.profile).final_seeds if judge.reaches_final_seeds(measured) else 0
+        beside = judge.beside_at_final_seeds(measured)
+        kinds = [
+            FINAL,
+            *(FINAL_PARENT if name == f"run_{measured.parent.run}" != "run_0" else FINAL_BASELINE for name in beside),
+        ]
+        return [(kind, seed) for seed in self._fresh_seeds(count) for kind in kinds]
+
+    def _fresh_seeds(self, count: int) -> list[int]:
+        """Seeds that nothing in this campaign was executed at: what a verdict rests on could not be known before."""
+        ends = [e["step"].rpartition("_")[2] for e in self._journal.events if e["event"] == "started"]
+        used = {self._campaign.contract.seed, *(int(end) for end in ends if end.isdecimal())}
+        free = [seed for seed in SystemRandom().sample(FRESH_SEEDS, count + len(used)) if seed not in used]
+        return free[:count]
+
     def execute_seeds(self, record: Record, count: int) -> None:
         """Execute a recorded run with further seeds, until it has `count`. Raises CannotGoOn where all are the same."""
         if self._measurements.own_seeds:
             raise CannotGoOn(
                 f"run {record.run}: HARNESS_SEED changes nothing here; further seeds would give the same numbers."
             )
+        if record.run and self._measurements.judge().has_final_seeds:
+            self._execute_at_final_seeds(record.run, record.commit, self._more_final_seeds(record, count))
+            return
         for seed in (seed for seed in self._campaign.seeds(count) if seed not in record.seeds):
             place, step = self._campaign.seed_folder(record.run, seed), f"run_{record.run}/seed_{seed}"
             self._execute(PlannedExecution(step, record.commit, record.run, 0, Variant(seed), place, place))
+
+    def _more_final_seeds(self, record: Record, count: int) -> list[tuple[str, int]]:
+        """What a recorded run needs to have `count` final seeds; drawn once, whatever interrupts their executions."""
+        have = len(self._measurements.executed(record.run, FINAL))
+        step = decision_step(record.run, f"{FINAL}_{count}")
+
+        def drawn() -> list[tuple[str, int]]:
+            return self._final_seeds(self._measurements.measured_run(record.run), max(0, count - have))
+
+        found: list[tuple[str, int]] = self._journal.once(step, drawn)
+        return found
 
     def _execute_controls(self, run: int, controls: list[tuple[str, dict[str, Setting]]]) -> None:
         """Execute the baseline's code at other settings, each under the kind of its steps."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ..results.run_results import read_run
 from ..results.sanity import check_sanity
 from ..statistics.comparability import compare_metrics, differences_of_scale, seed_changes_nothing
 from ..statistics.judge import Judge, next_parent
-from ..statistics.references import SWITCHED_OFF, MeasuredRun, References
+from ..statistics.references import SWITCHED_OFF, MeasuredRun, References, usable
 from ..statistics.seed_group import unlike_members, varying_settings
 from .fixed_seeds import fixed_seeds
 
@@ -50,12 +50,14 @@ class Measurements(CampaignPart):
         """A run whose first seed was executed well, with the seeds, the control and the frontier that it has so far."""
         records = self.records
         by_seed = {self._campaign.contract.seed: self._read(self._campaign.run_folder(run))}
+        final: dict[int, Results] = {}
         failed = []
-        for seed, result in self.executed(run, "seed"):
-            if result["failure"]:
-                failed.append(f"seed {seed}: {result['failure']['why']}")
-            else:
-                by_seed[seed] = self._read(self._campaign.seed_folder(run, seed))
+        for kind, found in (("seed", by_seed), (FINAL, final)):
+            for seed, result in self.executed(run, kind):
+                if result["failure"]:
+                    failed.append(f"seed {seed}: {result['failure']['why']}")
+                else:
+                    found[seed] = self._read(self._campaign.seed_folder(run, seed))
         varied = tuple(name for turn in self.turns(run) for name in turn.varies)
         measured = MeasuredRun(
             run,
@@ -66,11 +68,28 @@ class Measurements(CampaignPart):
             tuple(failed),
             own_seeds=self.own_seeds,
             fixed_seeds=tuple(self._new_fixed_seeds(run)),
+            final=final,
         )
         if run < len(records):  # it is compared with its reference of then
-            return replace(measured, control=records[run].control, frontier=tuple(records[run].frontier))
-        measured = replace(measured, control=self._control(measured))
-        return replace(measured, frontier=self._frontier(measured))
+            measured = replace(measured, control=records[run].control, frontier=tuple(records[run].frontier))
+        else:
+            measured = replace(measured, control=self._control(measured))
+            measured = replace(measured, frontier=self._frontier(measured))
+        return replace(measured, final_references=tuple(self._final_references(measured)))
+
+    def _final_references(self, measured: MeasuredRun) -> Iterator[ControlRecord]:
+        """The baseline, or the control in its place, and the parent, as they were executed at the run's final seeds."""
+        control = measured.control if measured.control and usable(measured.control) else None
+        kinds = {
+            FINAL_BASELINE: (control.name if control else "run_0", control.overrides if control else {}),
+            FINAL_PARENT: (f"run_{measured.parent.run}", {}),
+        }
+        for kind, (name, overrides) in kinds.items():
+            ended = self.executed(measured.run, kind)
+            folders = {seed: self._campaign.final_folder(measured.run, kind, seed) for seed, _ in ended}
+            found = self._executed_reference(measured, name, overrides, kind, folders)
+            if found is not None:
+                yield found
 
     def _new_fixed_seeds(self, run: int) -> list[str]:
         """Fixed seeds that a run's code has and the untouched experiment's has not, a sentence each."""
@@ -91,7 +110,7 @@ class Measurements(CampaignPart):
         folders = {
             seed: self._campaign.control_folder(measured.run, seed) for seed, _ in self.executed(measured.run, "control")
         }
-        control = self._executed_control(measured, overrides, "control", folders)
+        control = self._executed_reference(measured, control_name(overrides), overrides, "control", folders)
         if control is None:
             if self._options.controls:
                 return None
@@ -109,23 +128,23 @@ class Measurements(CampaignPart):
             kind = frontier_step(number)
             seeds = [seed for seed, _ in self.executed(measured.run, kind)]
             folders = {seed: self._campaign.frontier_folder(measured.run, number, seed) for seed in seeds}
-            found.append(self._executed_control(measured, overrides, kind, folders))
+            found.append(self._executed_reference(measured, control_name(overrides), overrides, kind, folders))
         return tuple(each for each in found if each)
 
-    def _executed_control(
-        self, measured: MeasuredRun, overrides: dict[str, Setting], kind: str, folders: dict[int, Path]
+    def _executed_reference(
+        self, measured: MeasuredRun, name: str, overrides: dict[str, Setting], kind: str, folders: dict[int, Path]
     ) -> ControlRecord | None:
-        """The baseline's code at these settings, as it was executed for a run; None where it was not."""
+        """A reference as it was executed for a run; None where it was not."""
         ended = self.executed(measured.run, kind)
         if not ended:
             return None
         good = [seed for seed, result in ended if not result["failure"]]
         if not good:
             why = f"it failed: {ended[0][1]['failure']['why']}"
-            return ControlRecord(name=control_name(overrides), overrides=overrides, run=measured.run, why_none=why)
+            return ControlRecord(name=name, overrides=overrides, run=measured.run, why_none=why)
         results = [self._read(folders[seed]) for seed in good]
         return ControlRecord(
-            name=control_name(overrides),
+            name=name,
             overrides=overrides,
             run=measured.run,
             seeds=good,
@@ -152,7 +171,7 @@ class Measurements(CampaignPart):
 
     def seconds_beside(self, run: int) -> float:
         """What executions of a run took that are no attempt: the baseline's own, seeds, controls, points of the frontier."""
-        steps = re.compile(rf"run_{run}/(execute|(seed|control|frontier\d+)_\d+)")
+        steps = re.compile(rf"run_{run}/(execute|(seed|control|frontier\d+|{FINAL}|{FINAL_BASELINE}|{FINAL_PARENT})_\d+)")
         done = [e["result"] for e in self._journal.of("done") if steps.fullmatch(e["step"])]
         return math.fsum(result["outcome"]["seconds"] for result in done)
 
@@ -182,8 +201,7 @@ class Measurements(CampaignPart):
     @property
     def own_seeds(self) -> bool:
         """Whether the seeds of a metric are those that the experiment itself ran: as the baseline's record has it."""
-        baseline = self.records[0]
-        return baseline.ignores_seed or baseline.own_seeds > 0
+        return self.records[0].ignores_seed or self.records[0].own_seeds > 0
 
     def baseline_facts(self) -> dict[str, Any]:
         """What of the baseline's record rests on its seeds. Where several were executed, they show whether HARNESS_SEED
@@ -236,6 +254,8 @@ def control_name(overrides: Mapping[str, Setting]) -> str:
 
 
 FRONTIER = "frontier"
+FINAL, FINAL_BASELINE, FINAL_PARENT = "final", "baseline", "parent"
+"""The kinds of the executions at final seeds: of the run itself, and of its references."""
 
 
 def decision_step(run: int, what: str) -> str:

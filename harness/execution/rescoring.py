@@ -13,6 +13,7 @@ from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.protocols import EVALS, SKIPPED
 from ..campaign.record import Record
 from .executions import Executions, Variant, file_scores
+from .measurements import FINAL
 
 
 class Rescoring(CampaignPart):
@@ -60,7 +61,9 @@ class Rescoring(CampaignPart):
     def _handed(self, run: int, seed: int) -> dict[str, str]:
         """The checksums of what the run handed over, as the journal has them; none for a baseline that was kept from
         another campaign."""
-        own = re.compile(rf"run_{run}/(.*/)?execute" if seed == self._campaign.contract.seed else rf"run_{run}/seed_{seed}")
+        own = re.compile(
+            rf"run_{run}/(.*/)?execute" if seed == self._campaign.contract.seed else rf"run_{run}/(seed|{FINAL})_{seed}"
+        )
         results = [e["result"] for e in self._journal.of("done") if own.fullmatch(e["step"])]
         found = [result["scoring"] for result in results if not result["failure"] and result.get("scoring")]
         return dict(found[-1]["artifact"]) if found else {}

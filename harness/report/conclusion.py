@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..campaign.contract import Contract
 from ..campaign.metric_names import how_to_name, telling
 from ..campaign.numbers import number
 from ..campaign.record import Record
 from ..campaign.text import duration, in_words
-from ..statistics.judge import Judge
-from ..statistics.ledger import Conclusion
-from ..statistics.wording import p_in_words
+from ..statistics.wording import is_better
 from .estimates import LEVEL, NONE, with_error
 from .estimates import compared as in_numbers
 from .terminal.run_table import reference_in_words
 from .terminal.status import NO_EVIDENCE, baseline_verdict
 
 
-def conclude(contract: Contract, judge: Judge, records: Sequence[Record], spent: str) -> str:
+def conclude(contract: Contract, records: Sequence[Record], spent: str) -> str:
     """Whether the idea was supported, on which evidence, at what cost, and where to look first. Paragraphs of text."""
     runs = [record for record in records if record.run > 0]
     if not runs:
         return f"No run was completed, so nothing can be said of the idea. {spent}"
-    said = (supported(contract, judge, runs), learnt(contract, runs), _first(contract, runs), spent)
+    said = (supported(contract, runs), learnt(contract, runs), _first(contract, runs), spent)
     return "\n\n".join(filter(None, said))
 
 
-def supported(contract: Contract, judge: Judge, runs: Sequence[Record]) -> str:
+def supported(contract: Contract, runs: Sequence[Record]) -> str:
     """Whether the idea was supported, and on which evidence: one sentence, the result first."""
     primary = contract.primary
     if primary is None:
@@ -39,12 +37,11 @@ def supported(contract: Contract, judge: Judge, runs: Sequence[Record]) -> str:
     valued = [run for run in runs if run.verdict.kind not in NO_EVIDENCE and primary.name in run.metrics]
     # Of runs that improve on the baseline those first that improve on their parent too: what does not may owe all to it.
     valued.sort(key=lambda run: (run.verdict.kind != "improved", sign * _difference(run, primary.name)))
-    holm = {each.run: each for each in judge.conclude()}
-    kinds = {run.run: _worth(contract, run, holm.get(f"run_{run.run}")) for run in valued}
+    kinds = {run.run: _worth(contract, run) for run in valued}
     for kind, opening in (("improved", "Supported"), ("trade_off", "Trade-off"), ("doubted", "Inconclusive")):
         found = [run for run in valued if kinds[run.run] == kind]
         if found:
-            first, *others = (f"run {run.run}{{}}{_evidence(run, primary.name, holm)}" for run in found)
+            first, *others = (f"run {run.run}{{}}{_evidence(run, primary.name)}" for run in found)
             said = [first.format(f" improves {primary.name}, "), *(f"so does {each.format(', ')}" for each in others)]
             but = "; ".join(each for run in found for each in (run.verdict.caveats or run.verdict.guard_violations))
             return f"{opening}: {'; '.join(said)}{f', but {but}' if but and kind != 'improved' else ''}."
@@ -58,13 +55,13 @@ def supported(contract: Contract, judge: Judge, runs: Sequence[Record]) -> str:
         return f"Inconclusive: {subject} has {primary.name} {_numbers(best, primary.name)}, but {why}."
     none = f"none of {len(valued)} valid runs significantly improves"
     none = "the only valid run does not significantly improve" if alone else none
-    return f"Not supported: {none} {primary.name}; {subject} has {_evidence(best, primary.name, holm)}."
+    return f"Not supported: {none} {primary.name}; {subject} has {_evidence(best, primary.name)}."
 
 
-def _worth(contract: Contract, run: Record, found: Conclusion | None) -> str:
-    """The verdict against the baseline, corrected over all runs; `doubted` where a caveat stands against better."""
+def _worth(contract: Contract, run: Record) -> str:
+    """The verdict against the baseline; `doubted` where a caveat stands against better."""
     kind, verdict = _verdict(contract, run), run.verdict
-    if kind in ("improved", "trade_off") or not (found and found.better):
+    if kind in ("improved", "trade_off") or not (found := verdict.against_baseline) or not is_better(found):
         return kind
     return "doubted" if verdict.caveats else "trade_off" if verdict.guard_violations else "improved"
 
@@ -74,14 +71,12 @@ def _difference(run: Record, metric: str) -> float:
     return found.mean - found.reference_mean if found else run.metrics[metric].difference or run.metrics[metric].value
 
 
-def _evidence(run: Record, metric: str, holm: Mapping[str, Conclusion]) -> str:
+def _evidence(run: Record, metric: str) -> str:
     """`0.79 ± 0.01 against 0.90 ± 0.01 of the baseline (difference −0.11, …)`."""
     difference, limits, p = in_numbers(run.verdict.against_baseline)
     if difference == NONE:
         return _numbers(run, metric)
-    found = holm.get(f"run_{run.run}")
-    said = f"Holm-adjusted p = {p_in_words(found.p)}" if found else f"adjusted p = {p}"
-    inside = f"difference {difference}, {LEVEL} simultaneous CI {limits}, {said}".replace("= below", "<")
+    inside = f"difference {difference}, {LEVEL} simultaneous CI {limits}, adjusted p = {p}".replace("= below", "<")
     return f"{_numbers(run, metric)} ({inside})"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from ..campaign.numbers import number, row
 from ..campaign.record import ComparisonRecord
 from ..campaign.text import line
-from ..statistics.judge import Judge
 from ..statistics.ledger import ALPHA
 from ..statistics.noise import decimals
 from ..statistics.wording import p_in_words
@@ -32,8 +31,6 @@ class Estimates:
 
     def __init__(self, campaign: CampaignData) -> None:
         contract, records = campaign.contract, [run.record for run in campaign.runs]
-        profile = str(campaign.status.options.get("profile", ""))
-        self.judge = Judge(contract, profile, campaign.planned, records)
         self._plain = {record.run: record.model_dump() for record in records}
         rules = contract.model_dump()
         self._found = {run: differences(record, self._plain[0], rules) for run, record in self._plain.items()}

@@ -24,6 +24,8 @@ from ..execution.measurements import Measurements, start_step
 from ..results.run_results import read_run
 from ..results.sanity import broken_where_known
 from ..statistics.comparability import compare_metrics, compare_settings
+from ..statistics.power import smallest_effect_in_words
+from ..statistics.references import MeasuredRun, usable
 from .conclusion import conclude, cost
 from .notes import person_section, render_notes
 
@@ -81,7 +83,13 @@ class Recorder(CampaignPart):
 
     def record_baseline(self) -> Record:
         """The record of run 0. Raises BaselineFailed when the contract's own rules say that it is no baseline."""
-        return self._once(0, self._baseline)
+        fresh = not self.has(0)
+        record = self._once(0, self._baseline)
+        primary, spec = self._campaign.contract.primary, self._campaign.spec(self._options.profile)
+        if fresh and primary and primary.name not in spec.noise and len(record.by_seed(primary.name)) > 1:
+            values = [*record.by_seed(primary.name).values()]  # now in the metric's unit
+            self._view.say(smallest_effect_in_words(self._campaign.contract, spec, self._campaign.planned_runs, values))
+        return record
 
     def record(self, run: int) -> Record:
         """The record of `run`, from what its attempts left."""
@@ -95,12 +103,8 @@ class Recorder(CampaignPart):
             facts: dict[str, Any] = self._measurements.baseline_facts()
         else:
             measured = self._measurements.measured_run(run)
-            facts = {
-                "seeds": list(measured.by_seed),
-                "metrics": compare_metrics(
-                    list(measured.by_seed.values()), records[0], own_seeds=self._measurements.own_seeds
-                ),
-                "warnings": [*old.warnings, *(text for text in measured.failed_seeds if text not in old.warnings)],
+            facts = self._numbers(measured) | {
+                "warnings": [*old.warnings, *(text for text in measured.failed_seeds if text not in old.warnings)]
             }
             verdict = self._measurements.judge().judge(measured)
             if facts["seeds"] != old.seeds or _rests_on(verdict) != _rests_on(old.verdict):
@@ -133,22 +137,37 @@ class Recorder(CampaignPart):
     def add_scores(self, run: int, evals: str, skipped: list[str]) -> Record:
         """Add to a run's record what a further scoring left. Its verdict stands: it rests on what all runs are scored by."""
         old = self._opened.records[run]
-        by_seed = (
-            list(self._measurements.measured_run(run).by_seed.values()) if run else self._measurements.baseline_by_seed()[0]
-        )
-        baseline = self._opened.records[0] if run else None
-        found = [*map(str, by_seed[0].findings), *skipped]
-        new = old.model_copy(
-            update={
-                "metrics": compare_metrics(by_seed, baseline, own_seeds=self._measurements.own_seeds),
-                "warnings": [*old.warnings, *(text for text in found if text not in old.warnings)],
-            }
-        )
+        if run:
+            measured = self._measurements.measured_run(run)
+            metrics, findings = self._numbers(measured)["metrics"], next(iter(measured.rests_on.values())).findings
+        else:
+            by_seed, _ = self._measurements.baseline_by_seed()
+            metrics = compare_metrics(by_seed, None, own_seeds=self._measurements.own_seeds)
+            findings = by_seed[0].findings
+        found = [*map(str, findings), *skipped]
+        warnings = [*old.warnings, *(text for text in found if text not in old.warnings)]
+        new = old.model_copy(update={"metrics": metrics, "warnings": warnings})
         self._opened.write_record(new)
         self._write_notes()
         self._commit(CLOSE, f"Run {run}: scored by {evals}", run, {})
         self._view.recorded(new)
         return new
+
+    def _numbers(self, measured: MeasuredRun) -> dict[str, Any]:
+        """What of a run's record rests on its seeds."""
+        references = {each.name: each.metrics for each in measured.final_references if usable(each)}
+        return {
+            "seeds": list(measured.rests_on),
+            "stage_seeds": list(measured.by_seed) if measured.final else [],
+            "final_references": list(measured.final_references),
+            "metrics": compare_metrics(
+                list(measured.rests_on.values()),
+                self._measurements.records[0],
+                own_seeds=self._measurements.own_seeds,
+                stages=list(measured.by_seed.values()) if measured.final else [],
+                beside=references.get("run_0"),
+            ),
+        }
 
     def add_review(self, record: Record, review: ReviewRecord | None, warning: str) -> None:
         """Add the reviewer's advice, or why there is none, to the record of a run."""
@@ -168,7 +187,7 @@ class Recorder(CampaignPart):
         records = self._opened.records
         used = spent(self._journal.events)
         words = cost(records, used.tokens, used.usage.cost, used.seconds)
-        self._write_notes(conclude(self._campaign.contract, self._measurements.judge(), records, words) if ended else "")
+        self._write_notes(conclude(self._campaign.contract, records, words) if ended else "")
         self._commit(CLOSE, "Where the campaign stands", len(records), {})
 
     def _once(self, run: int, make: Any) -> Record:
@@ -282,11 +301,9 @@ class Recorder(CampaignPart):
             status="completed",
             verdict=verdict,
             seed=seed,
-            seeds=list(measured.by_seed),
             control=measured.control,
             frontier=list(measured.frontier),
             settings=compare_settings(results, baseline),
-            metrics=compare_metrics(list(measured.by_seed.values()), baseline, own_seeds=self._measurements.own_seeds),
             warnings=[
                 *map(str, results.findings),
                 *execution["warnings"],
@@ -296,7 +313,7 @@ class Recorder(CampaignPart):
                 *(idle if without_effect else []),
             ],
             advice=[] if without_effect else idle,
-            **facts,
+            **(facts | self._numbers(measured)),
         )
 
     def _idle(self, turn: Turn) -> list[str]:

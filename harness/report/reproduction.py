@@ -29,6 +29,13 @@ def commands(campaign: CampaignData, record: Record) -> str:
             name = re.sub(r"[^\w.=-]+", "-", each.name)
             lines = _executions(campaign, name, record.run, campaign.runs[0].record.commit, each.seeds, each.overrides)
             parts.append(f"# {line(each.name)}: the baseline's code at other settings\n{lines}")
+    for each in record.final_references:
+        if each.seeds:
+            parent = re.fullmatch(r"run_(\d+)", each.name)
+            commit = campaign.runs[int(parent[1]) if parent else 0].record.commit
+            name = re.sub(r"[^\w.=-]+", "-", f"{each.name} beside run {record.run}")
+            lines = _executions(campaign, name, record.run, commit, each.seeds, each.overrides)
+            parts.append(f"# {line(each.name)} at the final seeds of run {record.run}\n{lines}")
     return "\n".join(parts)
 
 

@@ -9,7 +9,6 @@ from typing import Literal
 from ..campaign.contract import Metric
 from ..campaign.numbers import number
 from ..campaign.text import in_words, line
-from ..statistics.judge import Judge
 from .campaign_data import CampaignData
 from .conclusion import conclude, cost
 from .estimates import Estimates
@@ -54,7 +53,7 @@ def summarize(campaign: CampaignData, estimates: Estimates) -> Summary:
         has_value = primary is not None and primary.name in baseline.record.metrics
         at = f": {line(primary.name)} {estimates.mean(baseline, primary.name)}" if primary and has_value else ""
         return Summary(f"Only the baseline is recorded so far{at}.", "plain", ())
-    on_idea, *others = _concluded(campaign, estimates.judge)
+    on_idea, *others = _concluded(campaign)
     if primary is None:
         return Summary("No run can be called better: no primary metric is named.", "plain", (on_idea, *others))
     return Summary(on_idea, _TONES.get(on_idea.partition(":")[0], "plain"), (*target_in_words(campaign), *others))
@@ -93,13 +92,13 @@ def when(time: str) -> str:
     return f"{at.day} {at:%b %Y, %H:%M} UTC"
 
 
-def _concluded(campaign: CampaignData, judge: Judge) -> list[str]:
+def _concluded(campaign: CampaignData) -> list[str]:
     """The paragraphs that the notes of a campaign close with."""
     status = campaign.status
     records = [run.record for run in campaign.runs]
     usage = status.usage
     spent = cost(records, usage.sent + usage.received, usage.cost, status.seconds)
-    return conclude(campaign.contract, judge, records, spent).split("\n\n")
+    return conclude(campaign.contract, records, spent).split("\n\n")
 
 
 def target_in_words(campaign: CampaignData) -> list[str]:

@@ -60,12 +60,18 @@ def scored_with(*settings: Mapping[str, Setting]) -> list[str]:
 
 
 def compare_metrics(
-    by_seed: Sequence[Results], baseline: Record | None, *, own_seeds: bool = False
+    by_seed: Sequence[Results],
+    baseline: Record | None,
+    *,
+    own_seeds: bool = False,
+    stages: Sequence[Results] = (),
+    beside: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, MetricRecord]:
     """The run's metrics, means over its seeds, beside the baseline's; `baseline` is None for the baseline itself.
 
     A metric counts only where each seed has it. `own_seeds`: HARNESS_SEED changes nothing, so that the seeds of a metric are
-    those that the experiment itself ran, where it says what they gave.
+    those that the experiment itself ran, where it says what they gave. Where `by_seed` are final seeds, `stages` are those
+    before them and `beside` is what the baseline gave there.
     """
     records = {}
     for name, metric in by_seed[0].metrics.items():
@@ -75,14 +81,17 @@ def compare_metrics(
         if is_own := own_seeds and len(metric.seeds) > 1:
             values = list(metric.seeds)
         mean = math.fsum(values) / len(values)
-        other = baseline.metrics.get(name) if baseline else None
+        known = baseline.metrics.get(name) if baseline else None
+        theirs = (beside or {}).get(name) or ([known.value] if known else [])
+        other = math.fsum(theirs) / len(theirs) if theirs else None
         records[name] = MetricRecord(
             value=mean,
             values=values,
             self_reported=is_own,
             reported_error=metric.error,
-            baseline=other.value if other else None,
-            difference=mean - other.value if other else None,
+            stage_values=[each.metrics[name].value for each in stages if name in each.metrics],
+            baseline=other,
+            difference=mean - other if other is not None else None,
             file=metric.file,
             key=metric.key,
         )
@@ -137,6 +146,8 @@ def _setting(record: Record, name: str) -> Setting:
 
 def _first(metric: MetricRecord) -> float:
     """The value at the run's own seed."""
+    if metric.stage_values:
+        return metric.stage_values[0]
     return metric.values[0] if metric.values else metric.value
 
 

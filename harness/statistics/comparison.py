@@ -1,20 +1,20 @@
 """What the difference between two groups of seeds means: how large, how sure, and in which words.
 
-Groups are taken to be independent. Where runs share seeds with what they are compared with, their values go together more
-than that, if at all, and the error is on the careful side. Groups are taken to scatter alike unless that is out of the
-question. Three seeds do not show that a run scatters twice as much, or that noise is skewed, and both make a false
-"improved" several times as likely; with as many seeds on both sides they hardly matter.
+Where both were executed at the same seeds, and enough of them, they are compared seed by seed, by the spread of their
+differences. Other groups are taken to be independent, and to scatter alike unless that is out of the question. Three seeds
+do not show that a run scatters twice as much, or that noise is skewed, and both make a false "improved" several times as
+likely; with as many seeds on both sides they hardly matter.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
-from .noise import Noise, NoiseUnknown, decimals, mean
+from .noise import Noise, NoiseUnknown, decimals, mean, pool
 
 Direction = Literal["lower", "higher"]
 
@@ -37,18 +37,10 @@ class Comparison:
     """The error that may be spent on the whole campaign."""
     mixture: Mixture | None = None
     """The reference, where it was not measured itself."""
+    paired: Noise | None = None
+    """Of the differences seed by seed, where both were executed at the same seeds."""
     others: tuple[Comparison, ...] = ()
     """Beside what else the reference may be: it is better, or worse, only where it is so beside each of them."""
-
-    def to_json(self) -> dict[str, Any]:
-        """For a record; `from_json` takes it back, also after it has been through a file."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Comparison:
-        parts = {name: Noise(**data[name]) for name in ("noise", "reference_noise")}
-        mixture = Mixture(**data["mixture"]) if data["mixture"] else None
-        return cls(**{**data, **parts, "mixture": mixture, "others": tuple(map(cls.from_json, data["others"]))})
 
     @property
     def difference(self) -> float:
@@ -62,6 +54,8 @@ class Comparison:
     @property
     def error(self) -> float:
         """Standard error of the difference."""
+        if self.paired is not None:
+            return math.sqrt(self.paired.variance / self.n)
         return math.sqrt(self.noise.variance / self.n + self._reference_variance)
 
     @property
@@ -72,6 +66,8 @@ class Comparison:
     @property
     def dof(self) -> float:
         """Degrees of freedom of `error`: Satterthwaite's (1946) and Welch's (1947) where the groups do not scatter alike."""
+        if self.paired is not None:
+            return self.paired.dof
         if self.noise == self.reference_noise:
             return self.noise.dof
         mine, theirs = self.noise.variance / self.n, self._reference_variance
@@ -106,9 +102,9 @@ class Comparison:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Limits of the difference, each wrong in at most a share `level`; with those of all the campaign's runs together
+        """Limits of the difference, each wrong in at most a share `level`; with those of all runs that were tested together
         they hold in 1 - 2 alpha of campaigns, so for a picked winner as well."""
-        # Bonferroni's inequality: the levels of all looks sum to at most alpha, on each side.
+        # Bonferroni's inequality: the levels of all tests sum to at most alpha, on each side.
         least = min(each.gain - each.error * _threshold(self.level, each.dof, each._skew) for each in self._all)
         most = max(each.gain + each.error * _threshold(self.level, each.dof, -each._skew) for each in self._all)
         return (-most, -least) if self.better == "lower" else (least, most)
@@ -143,6 +139,11 @@ class Comparison:
     @property
     def method(self) -> str:
         """How it was decided, for the record."""
+        if self.paired is not None:
+            return (
+                f"one-sided paired t test, sd of the differences {self.paired.sd:.4g} ({self.dof:.3g} degrees of freedom); "
+                f"{self.n} shared seeds; level {self.level:.2g} of {self.alpha:g}"
+            )
         skew = ", skew allowed for" if self.noise.skew else ""
         stored = ", with the stored noise profile" if self.noise.stored else ""
         alike = self.noise == self.reference_noise
@@ -167,7 +168,7 @@ class Comparison:
     @property
     def _skew(self) -> float:
         """Skew of the gain by chance: the means' skews, each less the more seeds, partly cancel."""
-        if not self.noise.skew:
+        if not self.noise.skew or self.paired is not None:
             return 0.0
         # Third cumulants of independent means add up: skew * sd^3 / n^2 each, over the variance to the power of 3/2. A
         # mixture is taken for one group of as many seeds as give its variance.
@@ -240,15 +241,19 @@ def compare(
     return Comparison(better, *numbers, noise, reference_noise, level, alpha, between)
 
 
-def promising(run: Sequence[float], reference: Sequence[float], better: Direction) -> bool:
-    """Whether a run's first seed is worth more seeds: it is better than the reference's mean at all.
-
-    Half of the runs without effect pass. A stricter rule saves their seeds and loses finds: asking for one standard
-    deviation lets 17 % pass, and of improvements by two standard deviations finds 45 instead of 52 in a hundred. It would
-    also overrate the noise, which is pooled over the runs that pass; under symmetric noise this rule does not.
-    """
-    gain = mean(run) - mean(reference)
-    return gain < 0 if better == "lower" else gain > 0
+def compare_paired(
+    run: Sequence[float], reference: Sequence[float], *, better: Direction, level: float, alpha: float
+) -> Comparison | Uncompared:
+    """The comparison of two groups seed by seed: both hold one value for each of the same seeds, at least two."""
+    numbers = mean(run), mean(reference), len(run), len(reference)
+    for whose, values in (("this run", run), ("the reference", reference)):
+        problem = _hidden_noise(whose, values, (None, None))
+        if problem:
+            return Uncompared(*numbers, problem)
+    mine, theirs, both = (pool([each]) for each in (run, reference, [a - b for a, b in zip(run, reference, strict=True)]))
+    if isinstance(mine, NoiseUnknown) or isinstance(theirs, NoiseUnknown) or isinstance(both, NoiseUnknown):
+        return Uncompared(*numbers, "all shared seeds gave the same difference, so the noise is unknown")
+    return Comparison(better, *numbers, mine, theirs, level, alpha, paired=both)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,25 +290,6 @@ def guard_violation(
     change = mean(run) - mean(reference)
     loss = abs(change) if better is None else change if better == "lower" else -change
     return GuardViolation(metric, change, limit, against) if loss > limit else None
-
-
-def holm(ps: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """Holm's corrected p-values (1979), weighted as there: a test with weight w starts with the share w of the error.
-
-    A test is decided where its corrected p is at most alpha. `weights` sum to at most 1; what is missing belongs to tests
-    that were planned and not made, and stays reserved for them: a campaign that stops early is not rewarded, or one could
-    stop at the first lucky run. Every p that is at most its weight times alpha stays decided.
-    """
-    if len(ps) != len(weights) or any(weight <= 0 for weight in weights) or math.fsum(weights) > 1 + 1e-9:
-        raise ValueError(f"expected a weight above 0 for each p, summing to at most 1; found {list(weights)}")
-    corrected = [1.0] * len(ps)
-    remaining, so_far = 1.0, 0.0
-    for index in sorted(range(len(ps)), key=lambda i: ps[i] / weights[i]):
-        # Never smaller than one before: the procedure stops at the first test that it does not decide.
-        so_far = max(so_far, min(1.0, ps[index] * remaining / weights[index]))
-        corrected[index] = so_far
-        remaining -= weights[index]
-    return corrected
 
 
 def _hidden_noise(whose: str, values: Sequence[float], bounds: tuple[float | None, float | None]) -> str:

@@ -14,11 +14,11 @@ from .comparability import name_of, screen
 from .comparison import Comparison, GuardViolation, Uncompared, guard_violation
 from .frontier import FrontierPosition, Reference
 from .frontier import name_of as name_of_reference
-from .ledger import Conclusion, Judgement, Ledger
+from .ledger import FinalSeeds, Judgement, Ledger
 from .noise import NoiseProfile, mean
-from .references import MeasuredRun, ReferencePair, References, values_of
+from .references import MeasuredRun, ReferencePair, References, usable
 from .seed_group import repeated_seeds, unlike_members
-from .wording import sentence
+from .wording import as_record, sentence
 
 
 class Judge:
@@ -37,12 +37,12 @@ class Judge:
     def screen(self, measured: MeasuredRun) -> VerdictRecord | None:
         """The verdict where it does not rest on noise, except on scale."""
         earlier = [record for record in self._records if record.run < measured.run]
-        for seed, results in measured.by_seed.items():
+        for seed, results in measured.all_seeds.items():
             verdict = screen(self._contract, self._profile, results, earlier, seed=seed)
             if verdict is not None:
-                where = f"seed {seed}: " if len(measured.by_seed) > 1 else ""
+                where = f"seed {seed}: " if len(measured.all_seeds) > 1 else ""
                 return verdict.model_copy(update={"why": where + verdict.why})
-        unlike = unlike_members(self._contract, measured.by_seed, self._records[0])
+        unlike = unlike_members(self._contract, measured.all_seeds, self._records[0])
         if unlike:
             return VerdictRecord(kind="invalid", why=f"its seeds are not one experiment: {'; '.join(unlike)}")
         return None
@@ -54,8 +54,25 @@ class Judge:
         if self._ledger is None or isinstance(pair, VerdictRecord):
             return have
         self._measure(measured.control, *measured.frontier)
-        values = self._values(measured)
+        values = self._at_stages(measured)
         return self._ledger.seeds_wanted(f"run_{measured.run}", values, pair.parent) if values else have
+
+    def beside_at_final_seeds(self, measured: MeasuredRun) -> list[str]:
+        """The references that are to be executed beside the run at final seeds; none where it gets no such seeds."""
+        pair = self.references.compared_with(measured)
+        if self._ledger is None or isinstance(pair, VerdictRecord) or not self.has_final_seeds:
+            return []
+        return [each for each in dict.fromkeys((pair.baseline, pair.parent)) if isinstance(each, str)]
+
+    def reaches_final_seeds(self, measured: MeasuredRun) -> bool:
+        """Whether the run has passed all its stages."""
+        pair = self.references.compared_with(measured)
+        if self._ledger is None or isinstance(pair, VerdictRecord) or not self.has_final_seeds:
+            return False
+        self._measure(measured.control, *measured.frontier)
+        values = self._at_stages(measured)
+        done = len(values) + len(measured.failed_seeds) >= self._spec.run_seeds[-1]
+        return done and bool(values) and self._ledger.goes_on(f"run_{measured.run}", values, pair.parent)
 
     def judge(self, measured: MeasuredRun) -> VerdictRecord:
         """The verdict. A second look at a run costs error of its own."""
@@ -65,22 +82,27 @@ class Judge:
         pair = self.references.compared_with(measured)
         if isinstance(pair, VerdictRecord):
             return pair
-        primary, values = self._contract.primary, self._values(measured)
+        primary, values = self._contract.primary, self._at_stages(measured)
         if primary is None or self._ledger is None:
             return VerdictRecord(kind="inconclusive", why="no primary metric is named")
-        if values is None:
+        if not values:
             without = "this run" if primary.name in self._records[0].metrics else name_of(self._records[0])
             return VerdictRecord(kind="inconclusive", why=f"{without} has no {primary.title}")
         self._measure(measured.control, *measured.frontier)
         guard_violations = self._guard_violations(measured, pair)
         judgement = self._ledger.judge(
-            f"run_{measured.run}", values, parent=pair.parent, baseline=pair.baseline, guard_violations=guard_violations
+            f"run_{measured.run}",
+            values,
+            parent=pair.parent,
+            baseline=pair.baseline,
+            final=self._at_final_seeds(measured, primary.name),
+            guard_violations=guard_violations,
         )
         return self._in_words(measured, pair, judgement)
 
-    def conclude(self) -> list[Conclusion]:
-        """What the campaign has shown against the baseline, corrected over all runs."""
-        return self._ledger.conclude() if self._ledger else []
+    @property
+    def has_final_seeds(self) -> bool:
+        return tests_at_final_seeds(self._spec, self._records[0])
 
     def _rebuilt(self) -> Ledger:
         primary = self._contract.primary
@@ -90,33 +112,40 @@ class Judge:
             primary.better,
             self._planned,
             stages=self._spec.run_seeds,
+            final=self.has_final_seeds,
             profile=NoiseProfile(noise.sd, noise.seeds, noise.skew) if noise else None,
             bounds=(primary.minimum, primary.maximum),
         )
         self._ledger = ledger
-        # In the order of the campaign, with what each look cost and found then: nothing is tested again.
+        # In the order of the campaign, with what each look cost then: nothing is tested again.
+        name = primary.name
         for record in self._records:
-            verdict, values = record.verdict, values_of(record.metrics.get(primary.name))
             self._measure(record.control, *record.frontier)
-            if verdict.kind == "baseline":
-                if values:
-                    ledger.measure("run_0", values)
-            else:
-                compared = verdict.against_baseline
-                shares = [look.error_share for look in (*record.earlier_verdicts, verdict)]
-                tested = (compared.reference, Comparison.from_json(verdict.tested)) if compared and verdict.tested else None
-                ledger.recall(f"run_{record.run}", values if compared else [], shares, tested)
+            if record.verdict.kind == "baseline":
+                if name in record.metrics:
+                    ledger.measure("run_0", record.by_seed(name))
+                continue
+            compared = record.verdict.against_baseline is not None
+            beside = {each.name: each.by_seed(name) for each in record.final_references if each.metrics.get(name)}
+            final = FinalSeeds(record.by_seed(name), beside) if record.stage_seeds else None
+            ledger.recall(f"run_{record.run}", record.at_stages(name) if compared else {}, final, record.looks)
         return ledger
 
     def _measure(self, *controls: ControlRecord | None) -> None:
         primary = self._contract.primary
         for control in controls:
             if self._ledger is not None and primary and control and control.metrics.get(primary.name):
-                self._ledger.measure(control.name, control.metrics[primary.name])
+                self._ledger.measure(control.name, control.by_seed(primary.name))
 
-    def _values(self, measured: MeasuredRun) -> list[float] | None:
+    def _at_stages(self, measured: MeasuredRun) -> dict[int, float]:
         name = self._contract.primary.name if self._contract.primary else ""
-        return (measured.values(name) or None) if name in self._records[0].metrics else None
+        return measured.at(measured.by_seed, name) if name in self._records[0].metrics else {}
+
+    @staticmethod
+    def _at_final_seeds(measured: MeasuredRun, metric: str) -> FinalSeeds | None:
+        values = measured.at(measured.final, metric) if measured.final else {}
+        usable_ones = filter(usable, measured.final_references)
+        return FinalSeeds(values, {each.name: each.by_seed(metric) for each in usable_ones}) if values else None
 
     def _guard_violations(self, measured: MeasuredRun, pair: ReferencePair) -> list[GuardViolation]:
         """Guard metrics that are worse than the parent's, or than the baseline's, by more than they may be: many small steps
@@ -138,7 +167,12 @@ class Judge:
         kind, why, compared = (judgement.kind, sentence(primary.name, judgement, self._planned), judgement.against_baseline)
         if measured.has_own(primary.name):
             why += "; the seeds are the experiment's own, self-reported"
-        caveats = [*measured.failed_seeds, *measured.fixed_seeds, *repeated_seeds(measured.by_seed)]
+        caveats = [*measured.failed_seeds, *measured.fixed_seeds, *repeated_seeds(measured.all_seeds)]
+        caveats += [
+            f"{each.name} is no reference at the final seeds: {each.why_none}"
+            for each in measured.final_references
+            if each.why_none
+        ]
         if self._records[0].given:
             unsaid = self.references.unsaid(measured)
             silent = f", and its {', '.join(unsaid)} is not known" if unsaid else ""
@@ -158,36 +192,18 @@ class Judge:
             guard_violations=[str(violation) for violation in judgement.guard_violations],
             caveats=caveats,
             error_share=judgement.error_share,
-            tested=compared.to_json() if judgement.error_share and isinstance(compared, Comparison) else None,
         )
 
     def _comparison(self, measured: MeasuredRun, reference: Reference, found: Comparison | Uncompared) -> ComparisonRecord:
-        record = ComparisonRecord(
-            reference=name_of_reference(reference),
-            mean=found.mean,
-            reference_mean=found.reference,
-            seeds=found.n,
-            reference_seeds=found.n_reference,
-            frontier=self._frontier(measured, reference) if isinstance(reference, FrontierPosition) else None,
-        )
-        if isinstance(found, Uncompared):
-            return record.model_copy(update={"why": found.why})
-        low, high = found.interval
-        alone = found.mixture is None
-        drifted = "; the stored noise profile does not fit the baseline's seeds and is left out"
-        numbers = {
-            "difference": found.difference,
-            "estimate": found.estimate,
-            "low": low,
-            "high": high,
-            "p": found.p,
-            "p_adjusted": found.p_adjusted,
-            "sd": found.noise.sd,
-            # Of a line what gives its standard error again when it is divided by the root of its number of seeds.
-            "reference_sd": found.reference_noise.sd if alone else found.reference_error * found.n_reference**0.5,
-            "method": found.method + (drifted if self._ledger and self._ledger.drifted else ""),
-        }
-        return record.model_copy(update=numbers)
+        record = as_record(found, name_of_reference(reference))
+        if isinstance(reference, FrontierPosition):
+            record = record.model_copy(update={"frontier": self._frontier(measured, reference)})
+        if self.has_final_seeds and not measured.final:
+            record = record.model_copy(update={"tested": False})
+        if record.method and self._ledger and self._ledger.drifted:
+            drifted = "; the stored noise profile does not fit the baseline's seeds and is left out"
+            record = record.model_copy(update={"method": record.method + drifted})
+        return record
 
     def _frontier(self, measured: MeasuredRun, place: FrontierPosition) -> FrontierRecord:
         primary = self._contract.primary.name if self._contract.primary else ""
@@ -197,6 +213,11 @@ class Judge:
             middle = mean(values) if values else None
             points.append(PointRecord(name=point.name, at=point.at, variance=point.variance, mean=middle, seeds=len(values)))
         return FrontierRecord(metric=place.metric, at=place.at, variance=place.variance, points=points)
+
+
+def tests_at_final_seeds(spec: Profile, baseline: Record) -> bool:
+    """Whether runs that pass their stages are tested at final seeds: where the profile has such, and seeds matter."""
+    return spec.has_final_seeds and baseline.has_other_seeds
 
 
 def next_parent(records: Sequence[Record], wish: str, primary: Metric | None) -> Record:

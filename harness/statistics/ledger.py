@@ -1,29 +1,38 @@
 """What a campaign's runs have shown about its primary metric, and how much error is left to say more.
 
+A run is executed in stages, which only decide whether to go on. What has passed them is executed at final seeds, which no
+run used before and no agent could know, with its references beside it, and the verdict rests on these alone: only then error
+is spent. Where a profile has no final seeds the verdict rests on the seeds of the stages.
+
 The ledger is fed run by run, in the order of the campaign, and decides everything that rests on noise: which run gets more
-seeds, the verdict, which run is accepted, and at the end which runs are better than the baseline. It is rebuilt from
-records, which hold what was measured, what each look at a run cost, and how it came out: nothing that was decided is decided
-again by what was measured since. `bench/verdicts.py` proves its error rates by feeding it simulated campaigns.
+seeds, the verdict, which run is accepted. It is rebuilt from records, which hold what was measured and what each look at a
+run cost: nothing that was decided is decided again by what was measured since. `bench/verdicts.py` shows its error rates by
+feeding it simulated campaigns.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from .comparison import Comparison, Direction, GuardViolation, Mixture, Uncompared, compare, holm, promising
+from .comparison import Comparison, Direction, GuardViolation, Mixture, Uncompared, compare, compare_paired
 from .frontier import FrontierPosition, Line, Reference, name_of
 from .noise import Noise, NoiseProfile, NoiseUnknown, combine, mean, scatters_less, scatters_more, squares_of
 
-STAGES = (1, 3, 10)
-"""How many seeds a run gets: the first, more where that is better at all, and as many as the baseline where these would do
-for a single comparison."""
+STAGES = (1, 3)
+"""How many seeds a run gets: the first, and more where that is better at all."""
+GO_ON = 0.2
+"""The largest p, paired or not, at which a run goes on after a stage of several seeds. Nothing is concluded from it."""
+PAIRS = 6
+"""Shared seeds from which on a run and its reference are compared seed by seed; fewer do not show how they go together."""
 ALPHA = 0.05
 """The share of campaigns, among those in which nothing is better, that may call any run improved."""
 RESERVE = 0.1
-"""The share of alpha that is kept for runs beyond the planned ones and for second looks at a run (`harness confirm`)."""
+"""The share of alpha that is kept for tests beyond the planned ones and for second looks at a run (`harness confirm`)."""
+TESTED = 1 / 3
+"""The share of the planned runs that is expected to reach its final seeds; each of so many has an equal share of alpha."""
 WILD_LEVEL = 0.001
 """A run whose seeds scatter so much more than the others' (F test) is judged by its own scatter, and others without it: it
 would hide their effects, and theirs would make it look steady."""
@@ -33,6 +42,8 @@ a part, or of all but the hardware's chance, its seeds are no independent ones. 
 three seeds show half; ten show half of those that scatter a third as much. Of honest runs it stops 1 in 1,000
 (`bench/verdicts.py`)."""
 
+Seeds = Mapping[int, float]
+"""The primary metric, by seed."""
 Kind = Literal["improved", "trade_off", "not_significant", "worse", "inconclusive"]
 
 
@@ -59,16 +70,18 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Conclusion:
-    """At the end: whether a run is better than the baseline by its last look, corrected over all runs (Holm)."""
+class FinalSeeds:
+    """What was measured at a run's final seeds."""
 
-    run: str
-    baseline: str
-    comparison: Comparison
-    """At the level that Holm's procedure gave it."""
-    p: float
-    """Corrected."""
-    better: bool
+    values: Seeds
+    """Of the run."""
+    beside: Mapping[str, Seeds] = field(default_factory=dict)
+    """Of the references that were executed there too, by their names."""
+
+
+def planned_tests(runs: int, *, final: bool) -> int:
+    """How many of the planned runs have an equal share of alpha: with final seeds those that are expected to reach them."""
+    return math.ceil(runs * TESTED) if final else runs
 
 
 def _names(reference: Reference) -> list[str]:
@@ -84,68 +97,77 @@ class Ledger:
         runs: int,
         *,
         stages: Sequence[int] = STAGES,
+        final: bool = False,
         profile: NoiseProfile | None = None,
         bounds: tuple[float | None, float | None] = (None, None),
         alpha: float = ALPHA,
     ) -> None:
         """`runs`: how many were planned when the campaign began; a larger number given later must not be put here.
-        `stages`: how many seeds a run gets, first and while it is promising. `bounds`: the least and the most that the
-        metric can be."""
+        `stages`: how many seeds a run gets, first and while it is promising. `final`: runs are tested at final seeds alone.
+        `bounds`: the least and the most that the metric can be."""
         if runs < 1 or not stages or list(stages) != sorted({*stages}) or stages[0] < 1 or not 0 < alpha < 0.5:
             raise ValueError(
                 f"expected at least one run, stages that rise, and alpha below 1/2; found {runs}, {stages}, {alpha}"
             )
         self._better: Direction = better
         self._runs, self._stages, self._alpha, self._bounds = runs, tuple(stages), alpha, bounds
+        self._final = final
         self._profile = profile
-        self._values: dict[str, Sequence[float]] = {}
+        self._values: dict[str, Seeds] = {}
+        self._at_stages: dict[str, Seeds] = {}
         self._squares: dict[str, tuple[float, int]] = {}
         self._unlike: dict[str, Noise | NoiseUnknown] = {}
-        self._spent: dict[str, list[float]] = {}
-        self._tested: dict[str, tuple[str, Comparison]] = {}
+        self._looks: dict[str, int] = {}
         self.drifted = False
         """The stored profile did not fit a reference's seeds and is not used."""
 
-    def measure(self, name: str, values: Sequence[float]) -> None:
-        """Take in the seeds of a reference that is the untouched code (baseline, control)."""
-        if self._profile is not None and self._profile.drifted(values):
+    def measure(self, name: str, values: Seeds) -> None:
+        """Take in the seeds of a reference that is the unmodified code (baseline, control)."""
+        if self._profile is not None and self._profile.drifted([*values.values()]):
             self._profile, self.drifted = None, True
         self._take(name, values, untouched=True)
 
-    def recall(
-        self, run: str, values: Sequence[float], shares: Sequence[float], tested: tuple[str, Comparison] | None
-    ) -> None:
-        """Take in a run that was judged before: its values, [] where they are no evidence, what each look at it cost, and
-        what the last one tested, with the name of the baseline that it was held against."""
-        self._note(run, shares, tested)
-        if values:
-            self._take(run, values)
+    def recall(self, run: str, stages: Seeds, final: FinalSeeds | None, looks: int) -> None:
+        """Take in a run that was judged before: its values, none where they are no evidence, and how many looks at it cost
+        error."""
+        self._looks[run] = looks
+        if stages:
+            self._take_run(run, stages, final)
 
-    def seeds_wanted(self, run: str, values: Sequence[float], parent: Reference) -> int:
-        """How many seeds a run should have in all before it is judged, given those that it has (none at first).
-
-        After the first stage what is better at all goes on, then what is better at the level that a single comparison would
-        need. The test comes once, after the last stage that was reached, and what does not go on could not pass it: so this
-        filter can lower false alarms and never raise them, and what it lets pass is a question of cost and power alone.
-        """
+    def seeds_wanted(self, run: str, values: Seeds, parent: Reference) -> int:
+        """How many seeds a run should have in all in its stages, given those that it has (none at first)."""
         following = next((stage for stage in self._stages if stage > len(values)), len(values))
-        if not values or following == len(values):
-            return following
+        return following if not values or self.goes_on(run, values, parent) else len(values)
+
+    def goes_on(self, run: str, values: Seeds, parent: Reference) -> bool:
+        """Whether a run that has these seeds is worth more of them, or its final ones.
+
+        After the first stage what is better at all goes on, at the same seeds where there are such, then what is better at
+        `GO_ON`. What does not go on could not pass the test, which comes once and with all seeds: so this filter can lower
+        false alarms and never raise them, and what it lets pass is a question of cost and power alone.
+        """
+        pairs = self._pairs(values, self._at_stages[parent]) if isinstance(parent, str) else None
         if len(values) <= self._stages[0]:
-            return following if promising(values, self._expected(parent), self._better) else len(values)
-        so_far = self._compare(run, values, parent, 1.0)
-        return following if isinstance(so_far, Comparison) and so_far.is_better else len(values)
+            mine, theirs = pairs or ([*values.values()], self._expected(parent))
+            gain = mean(mine) - mean(theirs)
+            return gain < 0 if self._better == "lower" else gain > 0
+        found = [self._compare(run, [*values.values()], parent, 1.0)]
+        if pairs:
+            found.append(compare_paired(*pairs, better=self._better, level=GO_ON, alpha=self._alpha))
+        return any(isinstance(each, Comparison) and each.p <= GO_ON for each in found)
 
     def judge(
         self,
         run: str,
-        values: Sequence[float],
+        stages: Seeds,
         *,
         parent: Reference,
         baseline: Reference,
+        final: FinalSeeds | None = None,
         guard_violations: Sequence[GuardViolation] = (),
     ) -> Judgement:
-        """The verdict on a run, which spends its share of the error.
+        """The verdict on a run, which spends its share of the error where it is tested: at its final seeds, if there are to
+        be such.
 
         `parent` and `baseline` name what was measured or judged before; where there are controls for the run's settings they
         stand here instead, and where it is elsewhere on the frontier its place there. A run that was judged before is looked
@@ -154,30 +176,18 @@ class Ledger:
         missing = [name for each in (parent, baseline) for name in _names(each) if name not in self._values]
         if missing:
             raise ValueError(f"{run}: {missing[0]} has not been measured; known: {', '.join(self._values)}")
-        share = self._next_share(run)
-        against_parent = self._compare(run, values, parent, share)
-        against_baseline = against_parent if parent == baseline else self._compare(run, values, baseline, share)
-        kind = self._kind(run, values, parent, against_parent, guard_violations)
-        self._take(run, values)
-        share = 0.0 if isinstance(against_parent, Uncompared) else share
-        tested = None if isinstance(against_baseline, Uncompared) else (name_of(baseline), against_baseline)
-        self._note(run, [share], tested if share else None)
+        is_test = final is not None or not self._final
+        # Of a run that is not tested the share says how far its interval reaches, and "worse", which nothing is done upon.
+        share = self._next_share(run) if is_test else (1 - RESERVE) / self._runs
+        values = [*(final.values if final else stages).values()]
+        against_parent = self._against(run, values, parent, share, final)
+        against_baseline = against_parent if parent == baseline else self._against(run, values, baseline, share, final)
+        kind = self._kind(run, stages, parent, against_parent, final, guard_violations)
+        self._take_run(run, stages, final)
+        spent = share if is_test and isinstance(against_parent, Comparison) else 0.0
+        self._looks[run] = self._looks.get(run, 0) + bool(spent)
         names = name_of(parent), name_of(baseline)
-        return Judgement(run, kind, *names, against_parent, against_baseline, tuple(guard_violations), share)
-
-    def conclude(self) -> list[Conclusion]:
-        """The last look at each run that tested it against the baseline. What that found at its own share stays so; what
-        earlier looks cost stays spent."""
-        tests = [(run, *tested, self._spent[run][-1]) for run, tested in self._tested.items()]
-        corrected = holm([comparison.p for *_, comparison, _ in tests], [share for *_, share in tests])
-        conclusions = []
-        for (run, baseline, comparison, _), p in zip(tests, corrected, strict=True):
-            # where Holm's procedure stood when it came to this p: alpha times the share over what remained
-            level = comparison.p * self._alpha / p if 0 < p < 1 else 0.0
-            if level > comparison.level:
-                comparison = replace(comparison, level=level)
-            conclusions.append(Conclusion(run, baseline, comparison, p, p <= self._alpha))
-        return conclusions
+        return Judgement(run, kind, *names, against_parent, against_baseline, tuple(guard_violations), spent)
 
     def noise(self, run: str = "") -> Noise | NoiseUnknown:
         """The noise over all that was measured, or that of `run` alone where its seeds scatter unlike the others'."""
@@ -191,9 +201,18 @@ class Ledger:
         """What was measured and scatters alike, summed up."""
         return [group for name, group in self._squares.items() if name != but and name not in self._unlike]
 
-    def _take(self, name: str, values: Sequence[float], *, untouched: bool = False) -> None:
+    def _take_run(self, run: str, stages: Seeds, final: FinalSeeds | None) -> None:
+        self._take(run, final.values if final else stages)
+        self._at_stages[run] = stages
+        for name, values in final.beside.items() if final else ():
+            if values:
+                self._take(f"{name} at the final seeds of {run}", values, untouched=True)
+
+    def _take(self, name: str, seeds: Seeds, *, untouched: bool = False) -> None:
+        values = [*seeds.values()]
         common, own = self._noises(name, values, untouched=untouched)
-        self._values[name], self._squares[name] = tuple(values), squares_of(values)
+        self._values[name] = self._at_stages[name] = seeds
+        self._squares[name] = squares_of(values)
         self._unlike.pop(name, None)
         if own is not common:
             self._unlike[name] = own
@@ -217,23 +236,44 @@ class Ledger:
         common = combine([*others, squares], self._profile)
         return common, common
 
-    def _note(self, run: str, shares: Sequence[float], tested: tuple[str, Comparison] | None) -> None:
-        self._spent.setdefault(run, []).extend(share for share in shares if share > 0)
-        self._tested.pop(run, None)
-        if tested is not None:
-            self._tested[run] = tested
-
     def _next_share(self, run: str) -> float:
-        """Of alpha: equal shares for the planned runs, then ever smaller ones that never use the reserve up."""
-        looks = {name: len(shares) for name, shares in self._spent.items() if shares}
-        if run not in looks and len(looks) < self._runs:
-            # By the number that was planned: one that is chosen in view of results would bound no error.
-            return (1 - RESERVE) / self._runs
-        extra = sum(looks.values()) - min(len(looks), self._runs) + 1
+        """Of alpha: equal shares for the tests that are expected, then ever smaller ones that never use the reserve up."""
+        # By the number that was planned: one that is chosen in view of results would bound no error.
+        planned = planned_tests(self._runs, final=self._final)
+        tested = [name for name, looks in self._looks.items() if looks]
+        if run not in tested and len(tested) < planned:
+            return (1 - RESERVE) / planned
+        extra = sum(self._looks.values()) - min(len(tested), planned) + 1
         # 1 / (k (k + 1)) sums to 1 over all k (1 / k - 1 / (k + 1) telescopes), so looks need no limit.
         return RESERVE / (extra * (extra + 1))
 
-    def _compare(self, run: str, values: Sequence[float], reference: Reference, share: float) -> Comparison | Uncompared:
+    def _against(
+        self, run: str, values: Sequence[float], reference: Reference, share: float, final: FinalSeeds | None
+    ) -> Comparison | Uncompared:
+        """Seed by seed where the reference was executed at enough of the final seeds; else as two groups."""
+        beside = final.beside.get(reference) if final and isinstance(reference, str) else None
+        mine, theirs = self._shared(final.values, beside) if final and beside else ([], [])
+        _, own = self._noises(run, values)
+        if len(mine) >= PAIRS and isinstance(own, Noise):
+            paired = compare_paired(mine, theirs, better=self._better, level=self._alpha * share, alpha=self._alpha)
+            if isinstance(paired, Comparison):
+                return paired
+        return self._compare(run, values, reference, share, [*beside.values()] if beside else None)
+
+    def _pairs(self, values: Seeds, reference: Seeds) -> tuple[list[float], list[float]] | None:
+        """Both at the same seeds, where the reference has all of them."""
+        shared = self._shared(values, reference)
+        return shared if len(shared[0]) == len(values) else None
+
+    @staticmethod
+    def _shared(values: Seeds, reference: Seeds) -> tuple[list[float], list[float]]:
+        seeds = [seed for seed in values if seed in reference]
+        return [values[seed] for seed in seeds], [reference[seed] for seed in seeds]
+
+    def _compare(
+        self, run: str, values: Sequence[float], reference: Reference, share: float, measured: Sequence[float] | None = None
+    ) -> Comparison | Uncompared:
+        """As two groups of seeds; `measured` are the reference's where they are not those that it had before."""
         common, own = self._noises(run, values)
 
         def beside(group: Sequence[float] | Mixture, noise: Noise | NoiseUnknown) -> Comparison | Uncompared:
@@ -249,7 +289,7 @@ class Ledger:
             )
 
         if isinstance(reference, str):
-            return beside(self._values[reference], self._unlike.get(reference, common))
+            return beside(measured or [*self._values[reference].values()], self._unlike.get(reference, common))
         between, prolonged = (
             beside(self._along(line), self._noise_along(line, common)) for line in (reference.between, reference.prolonged)
         )
@@ -259,7 +299,7 @@ class Ledger:
 
     def _along(self, line: Line) -> Mixture:
         """The metric at a place on a line; that the place is not known exactly adds to its variance."""
-        first, second = self._values[line.first.name], self._values[line.second.name]
+        first, second = ([*self._values[point.name].values()] for point in (line.first, line.second))
         # The delta method: an error of the place moves the metric by the slope of the line.
         slope = (mean(second) - mean(first)) / line.gap
         return Mixture(((1 - line.share, first), (line.share, second)), slope**2 * line.variance)
@@ -274,22 +314,24 @@ class Ledger:
     def _expected(self, reference: Reference) -> list[float]:
         """What would be no better and no worse."""
         if isinstance(reference, str):
-            return list(self._values[reference])
+            return [*self._values[reference].values()]
         return [self._along(reference.between).mean]
 
     def _kind(
         self,
         run: str,
-        values: Sequence[float],
+        stages: Seeds,
         parent: Reference,
         compared: Comparison | Uncompared,
+        final: FinalSeeds | None,
         guard_violations: Sequence[GuardViolation],
     ) -> Kind:
         if isinstance(compared, Uncompared):
             return "inconclusive"
-        if compared.is_better:
+        if compared.is_better and (final or not self._final):
             return "trade_off" if guard_violations else "improved"
         if compared.is_worse:
             return "worse"
         # so far it is better, and it has not been measured as often as it takes to find out
-        return "inconclusive" if self.seeds_wanted(run, values, parent) > len(values) else "not_significant"
+        more = final is None and (self._final or len(stages) < self._stages[-1])
+        return "inconclusive" if more and self.goes_on(run, stages, parent) else "not_significant"

@@ -4,10 +4,10 @@ it differs in what moves the primary metric (L0). A run is compared with its par
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..campaign.contract import Contract, Metric, Profile, Setting
-from ..campaign.record import ControlRecord, MetricRecord, Record, VerdictRecord
+from ..campaign.record import ControlRecord, Record, VerdictRecord
 from ..results.reading import Results
 from .comparability import differences_of_scale, name_of
 from .frontier import FrontierPosition, Point, Reference, near, position_on_frontier
@@ -19,7 +19,7 @@ SWITCHED_OFF = "controls are switched off"
 
 @dataclass(frozen=True)
 class MeasuredRun:
-    """A run before its verdict. `by_seed` holds its results, the campaign's own seed first."""
+    """A run before its verdict. `by_seed` holds its results at the seeds of its stages, the campaign's own seed first."""
 
     run: int
     parent: Record
@@ -34,6 +34,19 @@ class MeasuredRun:
     """HARNESS_SEED changes nothing: the seeds are those that the experiment itself ran, where it says what they gave."""
     fixed_seeds: tuple[str, ...] = ()
     """Fixed seeds that its code has and the untouched experiment's has not, a sentence each."""
+    final: dict[int, Results] = field(default_factory=dict)
+    """Its results at its final seeds."""
+    final_references: tuple[ControlRecord, ...] = ()
+    """Its references at these seeds, by their names."""
+
+    @property
+    def all_seeds(self) -> dict[int, Results]:
+        return self.by_seed | self.final
+
+    @property
+    def rests_on(self) -> dict[int, Results]:
+        """What its numbers are the means of."""
+        return self.final or self.by_seed
 
     @property
     def results(self) -> Results:
@@ -44,11 +57,15 @@ class MeasuredRun:
         return self.own_seeds and metric in self.results.metrics and len(self.results.metrics[metric].seeds) > 1
 
     def values(self, metric: str) -> list[float]:
-        """One a seed, [] where a seed has none."""
+        """Those that its verdict rests on, one a seed, [] where a seed has none."""
+        return [*self.at(self.rests_on, metric).values()]
+
+    def at(self, seeds: Mapping[int, Results], metric: str) -> dict[int, float]:
+        """Its values at some of its seeds, none where one has none."""
         if self.has_own(metric):
-            return list(self.results.metrics[metric].seeds)
-        found = [results.metrics[metric].value for results in self.by_seed.values() if metric in results.metrics]
-        return found if len(found) == len(self.by_seed) else []
+            return dict(enumerate(self.results.metrics[metric].seeds))
+        found = {seed: results.metrics[metric].value for seed, results in seeds.items() if metric in results.metrics}
+        return found if len(found) == len(seeds) else {}
 
 
 @dataclass(frozen=True)
@@ -124,12 +141,13 @@ class References:
         return self._beside_parent(measured, baseline)
 
     def measured_values(self, measured: MeasuredRun, name: str, metric: str) -> list[float]:
-        """The values of a metric of what was measured under `name`, one a seed."""
-        for control in self._controls(measured):
+        """The values of a metric of what was measured under `name`, one a seed: at the run's final seeds, where it was
+        executed there."""
+        for control in (*filter(usable, measured.final_references), *self._controls(measured)):
             if control.name == name:
                 return control.metrics.get(metric, [])
         record = next((r for r in [*self._records, measured.parent] if name == f"run_{r.run}"), None)
-        return values_of(record.metrics.get(metric)) if record else []
+        return [*record.by_seed(metric).values()] if record else []
 
     def values(self, measured: MeasuredRun, reference: Reference, metric: Metric) -> list[float]:
         """The values of a guard metric of what a run is compared with; between two points, on the line between them."""
@@ -219,11 +237,6 @@ class References:
 def usable(control: ControlRecord) -> bool:
     """It is a reference for the run that needed it."""
     return not control.why_none
-
-
-def values_of(metric: MetricRecord | None) -> list[float]:
-    """One a seed."""
-    return (metric.values or [metric.value]) if metric else []
 
 
 def _settings(record: Record) -> dict[str, Setting]:

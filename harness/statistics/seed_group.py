@@ -28,6 +28,8 @@ def unlike_members(contract: Contract, by_seed: BySeed, baseline: Record | None)
     loose = baseline is None or baseline.seed_count < 2
     found = []
     for name in varying_settings(by_seed):
+        if all(results.settings.get(name) == seed for seed, results in by_seed.items()):
+            continue  # the seed itself
         verified = any(results.sources.get(name) == "artifact" for results in by_seed.values())
         if name in fixed or verified or not (loose or (baseline and name in baseline.varying_settings)):
             expected = reference.settings.get(name)
@@ -38,15 +40,10 @@ def unlike_members(contract: Contract, by_seed: BySeed, baseline: Record | None)
 
 
 def varying_settings(by_seed: BySeed) -> list[str]:
-    """The settings that differ between seeds, but for what is the seed itself."""
+    """The settings that differ between seeds."""
+    first, *others = by_seed.values()
     names = dict.fromkeys(name for results in by_seed.values() for name in results.settings)
-    groups = {name: {seed: results.settings.get(name) for seed, results in by_seed.items()} for name in names}
-    return [
-        name
-        for name, values in groups.items()
-        if any(value != next(iter(values.values())) for value in values.values())
-        and any(seed != value for seed, value in values.items())
-    ]
+    return [name for name in names if any(each.settings.get(name) != first.settings.get(name) for each in others)]
 
 
 def repeated_seeds(by_seed: BySeed) -> list[str]:

@@ -1,4 +1,4 @@
-"""One comparison in plain words, with numbers rounded by their noise.
+"""One comparison as a record holds it, and in plain words, with numbers rounded by their noise.
 
 What follows ± is the standard error of a mean, from the pooled spread of seeds.
 """
@@ -7,10 +7,46 @@ from __future__ import annotations
 
 import math
 
+from ..campaign.record import ComparisonRecord
 from ..campaign.text import in_words
 from .comparison import Comparison, Uncompared
-from .ledger import Judgement
-from .noise import decimals, signed
+from .ledger import ALPHA, Judgement
+from .noise import decimals
+
+
+def as_record(found: Comparison | Uncompared, reference: str) -> ComparisonRecord:
+    """What is kept of a comparison."""
+    record = ComparisonRecord(
+        reference=reference,
+        mean=found.mean,
+        reference_mean=found.reference,
+        seeds=found.n,
+        reference_seeds=found.n_reference,
+    )
+    if isinstance(found, Uncompared):
+        return record.model_copy(update={"why": found.why})
+    low, high = found.interval
+    # Of a line what gives its standard error again when it is divided by the root of its number of seeds.
+    alone = found.mixture is None
+    numbers = {
+        "difference": found.difference,
+        "error": found.error,
+        "paired": found.paired is not None,
+        "estimate": found.estimate,
+        "low": low,
+        "high": high,
+        "p": found.p,
+        "p_adjusted": found.p_adjusted,
+        "sd": found.noise.sd,
+        "reference_sd": found.reference_noise.sd if alone else found.reference_error * found.n_reference**0.5,
+        "method": found.method,
+    }
+    return record.model_copy(update=numbers)
+
+
+def is_better(found: ComparisonRecord) -> bool:
+    """Whether the run was tested and is better, after correction for all that its campaign may test."""
+    return found.tested and found.p_adjusted is not None and found.p_adjusted <= ALPHA
 
 
 def sentence(metric: str, judgement: Judgement, runs: int) -> str:
@@ -19,7 +55,7 @@ def sentence(metric: str, judgement: Judgement, runs: int) -> str:
     is_baseline = judgement.parent == judgement.baseline and not judgement.parent.startswith(("control", "frontier"))
     parent = "baseline" if is_baseline else judgement.parent
     compared = judgement.against_parent
-    head = beside(metric, compared, parent)
+    head = beside(metric, as_record(compared, judgement.parent), parent)
     if isinstance(compared, Uncompared):
         return f"{head}: inconclusive, {compared.why}"
     verdict = in_words(judgement.kind)
@@ -34,28 +70,19 @@ def sentence(metric: str, judgement: Judgement, runs: int) -> str:
     return "; ".join([said, *map(str, judgement.guard_violations)])
 
 
-def beside(metric: str, compared: Comparison | Uncompared, reference: str) -> str:
+def beside(metric: str, found: ComparisonRecord, reference: str) -> str:
     """The two means, with their standard errors where these are known."""
-    if isinstance(compared, Uncompared):
-        places = decimals(abs(compared.mean - compared.reference)) + 1
-        here, there = f"{compared.mean:.{places}f}", f"{compared.reference:.{places}f}"
+    if found.sd is None or found.reference_sd is None:
+        places = decimals(abs(found.mean - found.reference_mean)) + 1
+        here, there = f"{found.mean:.{places}f}", f"{found.reference_mean:.{places}f}"
     else:
-        mine = compared.noise.sd / math.sqrt(compared.n)
-        theirs = compared.reference_error
+        mine, theirs = found.sd / math.sqrt(found.seeds), found.reference_sd / math.sqrt(found.reference_seeds)
         places = decimals(min(mine, theirs))
-        here = f"{compared.mean:.{places}f} ± {mine:.{places}f}"
-        there = f"{compared.reference:.{places}f} ± {theirs:.{places}f}"
-    return f"{metric} {here} against {there} ({reference}, {_seeds(compared.n_reference)}; {compared.n} here)"
-
-
-def worth(compared: Comparison) -> str:
-    """How large the difference is: measured, shrunk where the run was picked for it, and its interval."""
-    places = decimals(compared.error)
-    low, high = (signed(limit, places) for limit in compared.interval)
-    said = f"difference {signed(compared.difference, places)}"
-    if compared.is_better:
-        said += f", {signed(compared.estimate, places)} allowing for its having been picked"
-    return f"{said}; between {low} and {high}"
+        here = f"{found.mean:.{places}f} ± {mine:.{places}f}"
+        there = f"{found.reference_mean:.{places}f} ± {theirs:.{places}f}"
+    if found.paired:
+        return f"{metric} {here} against {there} ({reference}; {_seeds(found.seeds)}, paired)"
+    return f"{metric} {here} against {there} ({reference}, {_seeds(found.reference_seeds)}; {found.seeds} here)"
 
 
 def _seeds(count: int) -> str:

@@ -10,7 +10,8 @@ from ...campaign.contract import LimitsSpec, Metric, Profile
 from ...campaign.numbers import number, setting, titled
 from ...campaign.text import clip, duration, line
 from ...statistics.frontier import NEAR
-from ...statistics.ledger import ALPHA, RESERVE
+from ...statistics.judge import tests_at_final_seeds
+from ...statistics.ledger import ALPHA, PAIRS, RESERVE
 from ..campaign_data import CampaignData
 from ..estimates import NONE, counted
 from .document import Block, Column, Paragraph, Quote, Section, Table
@@ -158,14 +159,22 @@ def _judged(campaign: CampaignData, profile: Profile) -> Iterator[tuple[str, str
         yield "Fair comparison.", fair
     if contract.primary is not None:
         stages = ", then ".join(map(str, profile.run_seeds))
-        more = " while it looks better than what it is held against" if len(profile.run_seeds) > 1 else ""
-        yield ("Seeds.", f"The baseline should have {counted(profile.baseline_seeds, 'seed')}, a run {stages}{more}.")
+        more = " while it looks better than its reference" if len(profile.run_seeds) > 1 else ""
+        seeds = f"The baseline should have {counted(profile.baseline_seeds, 'seed')}, a run {stages}{more}."
+        how, shared = "a one-sided t test, the spread between seeds pooled", f"the planned runs ({planned})"
+        if has_final_seeds := bool(campaign.runs) and tests_at_final_seeds(profile, campaign.runs[0].record):
+            seeds += (
+                f" These stages only decide whether to go on. A run that passes them is executed at {profile.final_seeds} "
+                "final seeds, drawn at random and never used before in the campaign, together with its references."
+            )
+            how = f"a one-sided paired t test at the final seeds (below {PAIRS} shared seeds an unpaired one)"
+            shared = f"a third of the planned runs ({planned}), since only a run with final seeds is tested"
+        yield "Seeds.", seeds
         yield (
             "Verdicts.",
-            f"A run is compared with the run that its code started from and with the baseline, by a one-sided t test, the "
-            f"spread between seeds pooled. The chance that a campaign without any effect calls a run improved is held to "
-            f"{ALPHA:.0%}, shared out over the planned runs ({planned}), with {RESERVE:.0%} of it kept "
-            "for second looks.",
+            f"A run is compared with the run that its code started from and with the baseline, by {how}. The chance that a "
+            f"campaign without any effect calls a run improved is held to {ALPHA:.0%}, shared out over {shared}, with "
+            f"{RESERVE:.0%} of it kept for {'further tests and ' if has_final_seeds else ''}second looks.",
         )
     not_judged = contract.not_judged
     if not_judged:

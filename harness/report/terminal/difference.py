@@ -39,6 +39,8 @@ class Difference:
     """It is the metric that verdicts rest on: its word is theirs, and without their limits it has a question mark."""
     low: float | None = None
     high: float | None = None
+    measured_error: float | None = None
+    """Standard error of the difference as the verdict took it, or measured seed by seed."""
 
     @property
     def difference(self) -> float:
@@ -55,7 +57,9 @@ class Difference:
 
     @property
     def error(self) -> float | None:
-        """Standard error of the difference; seeds are taken to be independent."""
+        """Standard error of the difference; seeds that are not shared are taken to be independent."""
+        if self.measured_error is not None:
+            return self.measured_error
         mine, theirs = self.value_error, self.reference_error
         return None if mine is None or theirs is None else math.hypot(mine, theirs)
 
@@ -92,8 +96,23 @@ def beyond(low: float, high: float, better: str) -> Word:
     return "better" if (high < 0) == (better == "lower") else "worse"
 
 
-def beside(values: Sequence[float], reference: Sequence[float], better: str | None) -> Difference:
-    """Two groups of seeds, taken to scatter alike. A group of one, or of equal values, says nothing about noise."""
+def beside(values: Sequence[float], reference: Sequence[float], better: str | None, *, paired: bool = False) -> Difference:
+    """Two groups of seeds, taken to scatter alike. A group of one, or of equal values, says nothing about noise. `paired`:
+    both are at the same seeds."""
+    both = combine([squares_of([a - b for a, b in zip(values, reference, strict=True)])]) if paired else None
+    if isinstance(both, Noise):
+        mine, theirs = (combine([squares_of(each)]) for each in (values, reference))
+        return Difference(
+            mean(values),
+            mean(reference),
+            len(values),
+            len(reference),
+            mine.sd if isinstance(mine, Noise) else None,
+            theirs.sd if isinstance(theirs, Noise) else None,
+            both.dof,
+            better,
+            measured_error=both.sd / math.sqrt(len(values)),
+        )
     noise = combine([squares_of(values), squares_of(reference)])
     sd, dof = (noise.sd, noise.dof) if isinstance(noise, Noise) else (None, math.inf)
     return Difference(mean(values), mean(reference), len(values), len(reference), sd, sd, dof, better)

@@ -37,8 +37,10 @@ def differences(
     """
     better = {metric["name"]: metric["better"] for metric in contract["metric"]}
     primary = next((metric["name"] for metric in contract["metric"] if metric["primary"]), None)
-    compared, control = record["verdict"].get("against_baseline") or {}, record.get("control")
-    answers = control if control and compared.get("reference") == control["name"] else None
+    compared = record["verdict"].get("against_baseline") or {}
+    executed = [*record.get("final_references", []), *([record["control"]] if record.get("control") else [])]
+    answers = next((each for each in executed if each["name"] == compared.get("reference")), None)
+    paired = bool(compared.get("paired")) and answers is not None and answers["seeds"] == record["seeds"]
     on_frontier = bool(compared.get("frontier"))
     found: dict[str, Difference | None] = {}
     for name, metric in record["metrics"].items():
@@ -51,7 +53,7 @@ def differences(
         if record["run"] == 0 or not theirs or (on_frontier and name != primary):
             found[name] = None  # on a frontier nothing was measured where the run stands
         elif name == primary:
-            own = beside(values, theirs, better.get(name))
+            own = beside(values, theirs, better.get(name), paired=paired)
             if on_frontier or compared.get("sd") is not None:
                 own = replace(
                     own,
@@ -61,10 +63,11 @@ def differences(
                     reference_seeds=compared["reference_seeds"],
                     sd=compared.get("sd") or own.sd,
                     reference_sd=compared.get("reference_sd") or own.reference_sd,
+                    measured_error=compared.get("error"),
                 )
             found[name] = replace(own, tested=True, low=compared.get("low"), high=compared.get("high"))
         else:
-            found[name] = beside(values, theirs, better.get(name))
+            found[name] = beside(values, theirs, better.get(name), paired=paired and len(theirs) == len(values))
     return found
 
 
@@ -90,13 +93,15 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     ]
     review_usage = data["review"]["usage"] if data["review"] else None
     seeds = data.get("seeds") or ([] if data["seed"] is None else [data["seed"]])
+    stages = data.get("stage_seeds", [])
     reported = max((len(each["values"]) for each in data["metrics"].values() if each.get("self_reported")), default=0)
     own = f"{reported} of the experiment's own (self-reported)" if reported else ""
     facts = {
         "commit": data["commit"][:12],
         "started from": "" if data["parent"] is None else f"run {data['parent']}",
         "command": data["command"],
-        "seed" if len(seeds) == 1 and not own else "seeds": own or ", ".join(map(str, seeds)),
+        "stages' seeds": ", ".join(map(str, stages)),
+        "final seeds" if stages else "seed" if len(seeds) == 1 and not own else "seeds": own or ", ".join(map(str, seeds)),
         "begun": data["started"],
         "executed": duration(data["seconds"]) if not data["given"] else "no: given with the experiment",
         "agent": answered_by(data.get("agent", ""), data.get("models", [])),

@@ -33,6 +33,9 @@ PHASES = {
     "pre_check": "pre-check",
     "smoke_test": "smoke test",
     "execute": "execution",
+    "final": "final seed",
+    "baseline": "baseline, final seed",
+    "parent": "parent, final seed",
     "plot": "plot.py",
     "record": "record",
     "review": "review",
@@ -252,6 +255,9 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
         own = combine([squares_of(values)]) if values else None
         sd = own.sd if isinstance(own, Noise) else None
     error = sd / math.sqrt(len(values)) if sd is not None and values else None
+    between = None  # of a record that does not say it
+    if error is not None and reference_sd is not None:
+        between = math.hypot(error, reference_sd / math.sqrt(compared["reference_seeds"]))
     return Row(
         run=record["run"],
         attempt=None,
@@ -263,9 +269,7 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
         error=error,
         seeds=len(values),
         difference=compared["mean"] - compared["reference_mean"] if compared else None,
-        difference_error=math.hypot(error, reference_sd / math.sqrt(compared["reference_seeds"]))
-        if error is not None and reference_sd is not None
-        else None,
+        difference_error=compared.get("error") or between,
         low=compared.get("low"),
         high=compared.get("high"),
         reference=compared.get("reference", ""),
@@ -287,6 +291,8 @@ def baseline_verdict(verdict: Mapping[str, Any], better: str | None) -> str:
     if found.get("low") is None or found.get("high") is None:
         return "inconclusive"
     word = beyond(found["low"], found["high"], better)
+    if word == "better" and not found.get("tested", True):
+        return "inconclusive"
     if word == "better":
         return "inconclusive" if verdict.get("caveats") else "trade_off" if verdict.get("guard_violations") else "improved"
     return "worse" if word == "worse" else "not_significant"
