@@ -210,6 +210,13 @@ def test_metrics_that_begin_alike_share_their_beginning():
     assert results_table((both,)) == "metric|run_0\ncore.\n.l0|1\n.l1|3\nmse|2\ntpp.score|4"
 
 
+def test_the_table_has_standard_errors_and_seeds_where_they_are_known():
+    measured = Column("run_0", {"loss": 1.01324, "l0": 5.0}, {}, errors={"loss": 0.0098}, seeds=10)
+    assert results_table((measured, Column("run_1", {"loss": 0.9123, "l0": 5.0}, {}, seeds=1))) == (
+        "metric|run_0|run_1\nseeds|10|1\nloss|1.01±0.01|0.9123\nl0|5|5"
+    )
+
+
 def test_settings_that_are_equal_everywhere_are_not_repeated():
     assert settings_table((BASELINE, BASELINE)) == ""
     assert settings_table((BASELINE, OTHER)) == "setting|run_0|run_1\nk|40|320"

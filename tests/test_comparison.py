@@ -454,7 +454,9 @@ class TestSentence:
             "worse, p 0.002 after correction for 10 runs"
         )
 
-    @pytest.mark.parametrize(("noise", "places"), [(0.008, 3), (0.012, 2), (0.25, 1), (1.4, 0), (140.0, 0), (0.0, 4)])
+    @pytest.mark.parametrize(
+        ("noise", "places"), [(0.008, 3), (0.012, 2), (0.0098, 2), (0.25, 1), (1.4, 0), (140.0, 0), (0.0, 4)]
+    )
     def test_numbers_have_the_decimals_that_their_noise_leaves(self, noise, places):
         assert decimals(noise) == places
 

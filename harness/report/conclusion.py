@@ -73,10 +73,14 @@ def _difference(run: Record, metric: str) -> float:
 
 def _evidence(run: Record, metric: str) -> str:
     """`0.79 ± 0.01 against 0.90 ± 0.01 of the baseline (difference −0.11, …)`."""
-    difference, limits, p = in_numbers(run.verdict.against_baseline)
+    compared = run.verdict.against_baseline
+    difference, limits, p = in_numbers(compared)
     if difference == NONE:
         return _numbers(run, metric)
-    inside = f"difference {difference}, {LEVEL} simultaneous CI {limits}, adjusted p = {p}".replace("= below", "<")
+    # The winner's curse: a run that was picked for its number owes a part of it to luck.
+    shrunk = in_numbers(compared.model_copy(update={"difference": compared.estimate}))[0] if compared else NONE
+    picked = f", {shrunk} after correcting for selection" if shrunk not in (NONE, difference) else ""
+    inside = f"difference {difference}{picked}, {LEVEL} simultaneous CI {limits}, adjusted p = {p}".replace("= below", "<")
     return f"{_numbers(run, metric)} ({inside})"
 
 

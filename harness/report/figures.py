@@ -273,7 +273,7 @@ def _frontier(campaign: CampaignData, primary: Metric, other: Metric) -> Drawing
             )
         )
         if out := [run.record.run for run, *_ in points if not run.is_evidence]:
-            caption += f" It leaves out {_runs(out)}: invalid or not comparable."
+            caption += f" It leaves out {_runs(out)}: invalid, not comparable or without effect."
     if elsewhere:
         caption += " Open diamonds are the baseline’s code at other settings, with a line through what it reaches."
     shown = [f"run {run.record.run} at {number(x)}, {number(y)}" for run, x, y in points]

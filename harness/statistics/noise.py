@@ -146,7 +146,8 @@ def _f_above(ratio: float, dof: float, other_dof: float) -> float:
 
 def decimals(noise: float) -> int:
     """How many decimals a number with this noise is worth: as many as leave the noise one digit, 4 where it is 0."""
-    return max(0, -math.floor(math.log10(noise))) if noise > 0 else 4
+    # Rounded first: 0.0098 is 0.01, with two decimals.
+    return max(0, -math.floor(math.log10(float(f"{noise:.0e}")))) if noise > 0 else 4
 
 
 def signed(value: float, places: int) -> str:

@@ -330,12 +330,19 @@ def rows(records: Sequence[Mapping[str, Any]], events: Sequence[Event], primary:
 
 
 def best(found: Sequence[Row], primary: Primary | None) -> Row | None:
-    """The run with the best primary metric among those that are evidence; which is not to say that it is better."""
+    """The run with the best primary metric of those that improved on the baseline, else of those that did at the cost of
+    another metric, else among those that are evidence, which does not say that it is better."""
     if primary is None:
         return None
     sound = [r for r in found if r.status == "completed" and r.verdict not in NO_EVIDENCE and r.value is not None]
     sign = 1 if primary.better == "lower" else -1
-    return min(sound, key=lambda r: sign * (r.value or 0.0), default=None)
+    ranks = {"improved": 0, "trade_off": 2}
+
+    def place(row: Row) -> tuple[int, float]:
+        adds_nothing = row.verdict == "improved" and row.parent_verdict not in ("", "improved")
+        return ranks.get(row.verdict, 3) + adds_nothing, sign * (row.value or 0.0)
+
+    return min(sound, key=place, default=None)
 
 
 def seconds_since(time: str) -> float:
