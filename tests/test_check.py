@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
+from bench import words
 from harness.campaign.contract import Contract
 from harness.campaign.protocols import Silent
 from harness.campaign.record import MetricRecord, Record, VerdictRecord
@@ -226,3 +230,23 @@ def test_a_text_that_a_user_edited_is_read_in_place_of_the_agents_words(make_cam
     paper.write_text("{{run 7: loss}} and {{baseline: lss}}\n")
     code, said = ask("--file", str(paper))
     assert code == 2 and "there is no run 7" in said and "no metric lss; it has loss" in said
+
+
+def test_the_benchmark_of_the_check_counts_what_a_reader_judged_and_says_where_that_is_too_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "## Run 1: Dropout\nResults: {'dino': {'kl': 1.5}, 'line': {'kl': 0.25}}\nThe dino KL was 2.5.\n"
+    for run, value in enumerate((2.0, 1.5)):
+        folder = tmp_path / "a" / f"run_{run}"
+        folder.mkdir(parents=True)
+        results = {"dino": {"means": {"kl": value}}, "line": {"means": {"kl": 0.25}}}
+        (folder / "final_info.json").write_text(json.dumps(results))
+    (tmp_path / "a" / "notes.txt").write_text(text)
+    (tmp_path / "judgements.json").write_text(
+        json.dumps({"a": {str(text.index("1.5")): True, str(text.index("2.5")): True}})
+    )
+    monkeypatch.setattr("sys.argv", ["words.py", str(tmp_path), "--open"])
+    assert words.main() == 0
+    said = capsys.readouterr().out
+    assert f"a {text.index('0.25')}: 0.25 matches: run_1: line.kl is 0.25" in said
+    assert "2 judged numbers (1 match, 1 contradict), 2 rightly judged\ntoo few to tell: 150 are needed" in said

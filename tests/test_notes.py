@@ -109,10 +109,10 @@ def test_words_of_agent_reviewer_and_person_are_marked():
         a_run(hypothesis="it falls", description="halved k", interpretation="it rose", review=review, messages=["go"])
     )
     assert (
-        "  Words of the agent, not measured.\n  Hypothesis, before the run:\n    | it falls\n  What it did:\n    | halved k\n"
+        "  Agent's statements (unverified):\n  Hypothesis, before the run:\n    | it falls\n  What it did:\n    | halved k\n"
         "  Interpretation, after the run:\n    | it rose\n"
     ) in text
-    assert "  Advice of the reviewer expert, not measured:\n    | try less\n" in text
+    assert "  Advice of the reviewer expert (unverified):\n    | try less\n" in text
     assert "  A person told the agent:\n    | go\n" in text
 
 

@@ -111,7 +111,7 @@ def _abstract(campaign: CampaignData, estimates: Estimates, prose: Prose | None)
         ]
     reading = (
         "Every sentence and number outside the marked quotations comes from the campaign’s records. Quotations are words of "
-        "the idea, of the agent or of a person, and are not measured."
+        "the idea, of the agent or of a user, and are unverified."
     )
     if prose:
         reading += (
