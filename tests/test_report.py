@@ -121,7 +121,7 @@ CRASH = {"text": "HYPOTHESIS: no.", "edits": [["experiment.py", "steps = 0", "st
 
 def test_the_conclusion_comes_first_and_names_the_best_run(recorded: Callable[..., Campaign]) -> None:
     text = page(recorded(5)).text
-    said = "Inconclusive: the best valid run, run 1, has loss 0.79 against 1 of the baseline, but"
+    said = "Supported: run 2 improves loss, 0.88 against 1 of the baseline (difference −0.12"
     assert said in text
     assert text.index(said) < text.index("Figures ") < text.index("All runs ") < text.index("Each run ")
     assert "The target, loss below 0.0001, is reached by no run." in text
@@ -131,7 +131,9 @@ def test_a_run_that_improved_stands_before_one_with_a_better_number(recorded: Ca
     campaign = recorded(2)
     first = Record.read(campaign.run_folder(2))
     first.model_copy(update={"verdict": first.verdict.model_copy(update={"kind": "improved"})}).write(campaign.run_folder(2))
-    assert "Supported: run 2 improves loss, 0.8 against 1 of the baseline (difference −0.20, 90 % sim" in page(campaign).text
+    assert (
+        "Supported: run 2 improves loss, 0.88 against 1 of the baseline (difference −0.12, 90 % sim" in page(campaign).text
+    )
 
 
 def test_no_run_below_the_baseline_is_not_called_the_best(recorded: Callable[..., Campaign]) -> None:
