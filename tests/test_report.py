@@ -486,7 +486,8 @@ def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Calla
         "**Verdict against run 1:** loss 0.88 against 0.79" in paper
         and "**Verdict against the baseline:** trade-off" in paper
     )
-    shown = {each: CliRunner().invoke(cli, [*each.split(), str(campaign.root)]).output for each in ("log", "status")}
+    wide = {"COLUMNS": "120"}
+    shown = {each: CliRunner(env=wide).invoke(cli, [*each.split(), str(campaign.root)]).output for each in ("log", "status")}
     row = next(row for row in shown["log"].split("\n") if row.startswith("2 "))
     assert re.search(r"trade-off .*0\.88 ± 0\.01 +-0\.12 ± 0\.01 better +1: not significant", row)
     assert re.search(r"best so far +run 1: loss 0\.79, baseline 1 .*; trade-off", shown["status"])
@@ -758,7 +759,7 @@ def test_an_unknown_cost_is_not_zero(recorded: Callable[..., Campaign]) -> None:
 def test_several_campaigns_share_a_page(recorded: Callable[..., Campaign]) -> None:
     facts = data_of(recorded(2))
     text = Page(render([facts, facts])).text
-    assert "Report of 2 campaigns" in text and text.count("Inconclusive: the best valid run, run 1, has") == 4
+    assert "Report of 2 campaigns" in text and text.count("Supported: run 2 improves loss, 0.88") == 4
 
 
 def test_a_report_is_written_beside_the_campaigns(recorded: Callable[..., Campaign], tmp_path: Path) -> None:

@@ -216,12 +216,12 @@ def test_a_table_is_sorted_with_the_keyboard(open_page: Open) -> None:
     driver = open_page(10)
     from selenium.webdriver.common.keys import Keys
 
-    button = "table.sortable thead th:nth-child(4) button"
+    button = "table.sortable thead th:nth-child(3) button"
     press(driver, button, Keys.ENTER)
-    assert column(driver, 3) == ["0.76", "0.79", "0.82", "0.85", "0.88", "0.91", "0.94", "1", "1", "–", "–"]
+    assert column(driver, 2) == ["0.76", "0.79", "0.82", "0.85", "0.88", "0.91", "0.94", "1", "1", "–", "–"]
     press(driver, button, Keys.SPACE)
-    assert column(driver, 3) == ["1", "1", "0.94", "0.91", "0.88", "0.85", "0.82", "0.79", "0.76", "–", "–"]
-    head = "return document.querySelector('table.sortable thead th:nth-child(4)').getAttribute('aria-sort')"
+    assert column(driver, 2) == ["1", "1", "0.94", "0.91", "0.88", "0.85", "0.82", "0.79", "0.76", "–", "–"]
+    head = "return document.querySelector('table.sortable thead th:nth-child(3)').getAttribute('aria-sort')"
     assert driver.execute_script(head) == "descending"
     press(driver, "table.sortable thead th:nth-child(1) button", Keys.ENTER)
     assert column(driver, 0) == [str(run) for run in range(11)]
@@ -339,7 +339,7 @@ def test_a_page_that_is_watched_loads_itself_again_as_it_was_and_can_be_paused(
     driver = show(report(campaign, watched=True))
     driver.execute_script("document.querySelector('#run-4').open = true; window.before = true")
     for _ in range(2):  # falling
-        press(driver, "table.sortable thead th:nth-child(4) button", Keys.ENTER)
+        press(driver, "table.sortable thead th:nth-child(3) button", Keys.ENTER)
     order = column(driver, 0)
     unfolded = "return [...document.querySelectorAll('details[open]')].map((each) => each.id)"
     known = driver.execute_script(unfolded)
@@ -351,7 +351,7 @@ def test_a_page_that_is_watched_loads_itself_again_as_it_was_and_can_be_paused(
     until(lambda: driver.execute_script("return document.querySelector('#output') !== null"), every=0.1)
     assert driver.execute_script(unfolded) == known
     assert column(driver, 0) == [run for run in order if run != "6"]
-    head = "return document.querySelector('table.sortable thead th:nth-child(4)').getAttribute('aria-sort')"
+    head = "return document.querySelector('table.sortable thead th:nth-child(3)').getAttribute('aria-sort')"
     assert driver.execute_script(head) == "descending"
     press(driver, "#pause", Keys.ENTER)
     assert driver.execute_script("return document.querySelector('#pause').innerText") == "Go on"

@@ -387,7 +387,7 @@ def test_an_improvement_that_is_confirmed_is_told_once(noisy: Path, make_campaig
     campaign = make_campaign({"run 1, attempt 1": BETTER, "run 2, attempt 1": DONE})
     run(campaign)
     assert confirm(campaign, 1, 5).verdict.kind == "improved"
-    assert the_end(campaign).count("run_1:") == 1
+    assert the_end(campaign).count("run 1 improves loss") == 1
 
 
 ALMOST = edit("loss, speed = 1.0 +", "loss, speed = 0.95 +")
