@@ -182,11 +182,15 @@ class _Campaign:
 
     def _judge(self, run: _Run, parent: _Run, values: Seeds) -> Judgement:
         got: dict[int, float] = {}
-        while (wanted := self.ledger.seeds_wanted(run.name, got, parent.name)) > len(got):
+        while (wanted := self.ledger.seeds_wanted(run.name, got, parent.name, "run_0")) > len(got):
             got = {seed: values[seed] for seed in range(wanted)}
         self.tally.executions += len(got)
         final = None
-        if self.rule == "final" and len(got) == RULES["final"][-1] and self.ledger.goes_on(run.name, got, parent.name):
+        if (
+            self.rule == "final"
+            and len(got) == RULES["final"][-1]
+            and self.ledger.goes_on(run.name, got, parent.name, "run_0")
+        ):
             final = self._final_seeds(run, parent)
             self.tally.executions += FINAL_SEEDS * (1 + len(final.beside))
         shown = [*(final.values if final else got).values()]

@@ -194,8 +194,8 @@ class Profile(_Part):
     baseline_seeds: int = Field(default=1, ge=1)
     """How often the baseline is executed, each time with another seed."""
     run_seeds: list[int] = [1]
-    """The stages of a run: how many seeds it gets at first, then each time that it still looks better than its reference
-    (`[1, 3]`)."""
+    """The stages of a run: how many seeds it gets at first, then each time that it still looks better than parent and
+    baseline (`[1, 3]`)."""
     final_seeds: int = Field(default=10, ge=0)
     """How many seeds, drawn at random and never used before, a run is executed at after the last of several stages, with
     its references beside it: its verdict rests on these. 0, or one stage: on the seeds of the stages."""

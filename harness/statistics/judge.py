@@ -55,7 +55,7 @@ class Judge:
             return have
         self._measure(measured.control, *measured.frontier)
         values = self._at_stages(measured)
-        return self._ledger.seeds_wanted(f"run_{measured.run}", values, pair.parent) if values else have
+        return self._ledger.seeds_wanted(f"run_{measured.run}", values, pair.parent, pair.baseline) if values else have
 
     def beside_at_final_seeds(self, measured: MeasuredRun) -> list[str]:
         """The references that are to be executed beside the run at final seeds; none where it gets no such seeds."""
@@ -72,7 +72,7 @@ class Judge:
         self._measure(measured.control, *measured.frontier)
         values = self._at_stages(measured)
         done = len(values) + len(measured.failed_seeds) >= self._spec.run_seeds[-1]
-        return done and bool(values) and self._ledger.goes_on(f"run_{measured.run}", values, pair.parent)
+        return done and bool(values) and self._ledger.goes_on(f"run_{measured.run}", values, pair.parent, pair.baseline)
 
     def judge(self, measured: MeasuredRun) -> VerdictRecord:
         """The verdict. A second look at a run costs error of its own."""

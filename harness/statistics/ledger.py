@@ -134,24 +134,28 @@ class Ledger:
         if stages:
             self._take_run(run, stages, final)
 
-    def seeds_wanted(self, run: str, values: Seeds, parent: Reference) -> int:
+    def seeds_wanted(self, run: str, values: Seeds, *references: Reference) -> int:
         """How many seeds a run should have in all in its stages, given those that it has (none at first)."""
         following = next((stage for stage in self._stages if stage > len(values)), len(values))
-        return following if not values or self.goes_on(run, values, parent) else len(values)
+        return following if not values or self.goes_on(run, values, *references) else len(values)
 
-    def goes_on(self, run: str, values: Seeds, parent: Reference) -> bool:
-        """Whether a run that has these seeds is worth more of them, or its final ones.
+    def goes_on(self, run: str, values: Seeds, *references: Reference) -> bool:
+        """Whether a run that has these seeds is worth more of them, or its final ones: whether it looks better than each of
+        `references`, the parent and the baseline.
 
         After the first stage what is better at all goes on, at the same seeds where there are such, then what is better at
         `GO_ON`. What does not go on could not pass the test, which comes once and with all seeds: so this filter can lower
         false alarms and never raise them, and what it lets pass is a question of cost and power alone.
         """
-        pairs = self._pairs(values, self._at_stages[parent]) if isinstance(parent, str) else None
+        return all(self._looks_better(run, values, each) for each in references)
+
+    def _looks_better(self, run: str, values: Seeds, reference: Reference) -> bool:
+        pairs = self._pairs(values, self._at_stages[reference]) if isinstance(reference, str) else None
         if len(values) <= self._stages[0]:
-            mine, theirs = pairs or ([*values.values()], self._expected(parent))
+            mine, theirs = pairs or ([*values.values()], self._expected(reference))
             gain = mean(mine) - mean(theirs)
             return gain < 0 if self._better == "lower" else gain > 0
-        found = [self._compare(run, [*values.values()], parent, 1.0)]
+        found = [self._compare(run, [*values.values()], reference, 1.0)]
         if pairs:
             found.append(compare_paired(*pairs, better=self._better, level=GO_ON, alpha=self._alpha))
         return any(isinstance(each, Comparison) and each.p <= GO_ON for each in found)
@@ -182,7 +186,7 @@ class Ledger:
         values = [*(final.values if final else stages).values()]
         against_parent = self._against(run, values, parent, share, final)
         against_baseline = against_parent if parent == baseline else self._against(run, values, baseline, share, final)
-        kind = self._kind(run, stages, parent, against_parent, final, guard_violations)
+        kind = self._kind(run, stages, (parent, baseline), against_parent, final, guard_violations)
         self._take_run(run, stages, final)
         spent = share if is_test and isinstance(against_parent, Comparison) else 0.0
         self._looks[run] = self._looks.get(run, 0) + bool(spent)
@@ -321,7 +325,7 @@ class Ledger:
         self,
         run: str,
         stages: Seeds,
-        parent: Reference,
+        references: Sequence[Reference],
         compared: Comparison | Uncompared,
         final: FinalSeeds | None,
         guard_violations: Sequence[GuardViolation],
@@ -334,4 +338,4 @@ class Ledger:
             return "worse"
         # so far it is better, and it has not been measured as often as it takes to find out
         more = final is None and (self._final or len(stages) < self._stages[-1])
-        return "inconclusive" if more and self.goes_on(run, stages, parent) else "not_significant"
+        return "inconclusive" if more and self.goes_on(run, stages, *references) else "not_significant"
