@@ -34,6 +34,7 @@ from .execution.executions import Executions
 from .execution.executors import find_executor
 from .execution.plots import Plots
 from .execution.rescoring import Rescoring
+from .execution.seeds_and_controls import SeedsAndControls
 from .report.recorder import Recorder
 from .trackers.tracking import Tracking
 
@@ -60,6 +61,7 @@ class Loop:
         executions = Executions(opened, find_executor(executor))
         self.recorder = Recorder(opened, executions)
         self.attempts = Attempts(opened, executions)
+        self.seeds_and_controls = SeedsAndControls(opened, executions)
         self.plots = Plots(opened, executions)
         self.rescoring = Rescoring(opened, executions)
         self.dialogue = Dialogue(opened)
@@ -111,7 +113,7 @@ class Loop:
                 continue
             failure = self.attempts.pre_check(turn) or self.attempts.smoke_test(turn) or self.attempts.execute(turn)
             if failure is None:
-                self.attempts.execute_seeds_and_controls(turn)
+                self.seeds_and_controls.execute(turn)
                 self.plots.draw(run, turn.commit or turn.base)
                 break
         record = self.recorder.record(run)
@@ -125,7 +127,7 @@ class Loop:
         records = self.opened.records
         if not self.recorder.has(run) or records[run].status != "completed" or records[run].given:
             raise CannotGoOn(f"run {run}: only a run that was completed here can be confirmed.")
-        self.attempts.execute_seeds(records[run], seeds)
+        self.seeds_and_controls.add_seeds(records[run], seeds)
         verdict = self.recorder.judge_again(run).verdict
         self.tracking.track()
         return Ending("confirmed", f"run {run}: {in_words(verdict.kind)}: {verdict.why}", 0)

@@ -149,3 +149,8 @@ def read_bounded(path: Path, limit: int, *, from_end: bool = False) -> tuple[byt
         if cut and from_end:
             file.seek(status.st_size - limit)
         return file.read(limit), cut
+
+
+def read_end(path: Path, characters: int) -> str:
+    """The end of an output, whatever bytes it has; "" where there is none."""
+    return read_bounded(path, 4 * characters, from_end=True)[0].decode(errors="replace")[-characters:]

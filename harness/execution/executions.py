@@ -17,7 +17,7 @@ from pathlib import Path
 from ..campaign.campaign import RESERVED
 from ..campaign.contract import LimitsSpec, Setting
 from ..campaign.errors import CannotGoOn, Interrupted
-from ..campaign.files import make_writable, read_bounded, remove, walk
+from ..campaign.files import make_writable, read_end, remove, walk
 from ..campaign.layout import layouts
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import without_local_paths
@@ -223,7 +223,7 @@ class Executions(CampaignPart):
 
     def _makes_out_dir_itself(self, job: Job, log: Path) -> bool:
         """Whether the experiment failed because its out_dir was there. That is remembered."""
-        name, end = rf"\b{job.out_dir.name}\b", read_bounded(log, 10_000, from_end=True)[0].decode(errors="replace")
+        name, end = rf"\b{job.out_dir.name}\b", read_end(log, 10_000)
         if self._makes_out_dir.exists() or not re.search(rf"File exists.*{name}|{name}.*File exists", end):
             return False
         self._makes_out_dir.touch()

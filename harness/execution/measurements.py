@@ -190,6 +190,10 @@ class Measurements(CampaignPart):
         found: dict[str, Any] = self._journal.result(steps[-1])
         return found
 
+    def start_commit(self, run: int) -> str:
+        """The code that `run` started from, as it was left in place."""
+        return str(self.start_of(run)["commit"])
+
     def best(self, records: list[Record]) -> Record:
         """The run whose code the next one is to start from."""
         return next_parent(records, self._wish(len(records) - 1), self._campaign.contract.primary)
@@ -250,7 +254,12 @@ def start_step(run: int) -> str:
 
 def control_name(overrides: Mapping[str, Setting]) -> str:
     """What the baseline's code at these settings is called."""
-    return "control " + ", ".join(f"{key}={value}" for key, value in overrides.items())
+    return f"control {assignments(overrides)}"
+
+
+def assignments(settings: Mapping[str, Setting]) -> str:
+    """`k=40, lr=0.001`."""
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
 FRONTIER = "frontier"

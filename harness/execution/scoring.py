@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from ..campaign.contract import CONTRACT_FILE, LimitsSpec
 from ..campaign.errors import CannotGoOn, Interrupted
-from ..campaign.files import files_below, remove, write_atomically, write_files
+from ..campaign.files import files_below, read_end, remove, write_atomically, write_files
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import cache_folder, without_local_paths
 from ..campaign.protocols import (
@@ -125,7 +125,7 @@ class Laboratory(CampaignPart):
         job = self._job(place, command, told, HUB, writable=(cache, *libraries), limits=Limits())
         outcome, log = self._run(place, job)
         if outcome.ended != "ok":
-            raise CannotGoOn(f"the data could not be prepared: {outcome.why}\n{_end(log)}")
+            raise CannotGoOn(f"the data could not be prepared: {outcome.why}\n{read_end(log, 4000)}")
         return PreparedData.read(reads)
 
     def score(
@@ -344,10 +344,6 @@ def filled(part: str, places: Mapping[str, str]) -> str:
     for name, path in places.items():
         part = part.replace(name, path)
     return part
-
-
-def _end(log: Path) -> str:
-    return log.read_bytes()[-4000:].decode(errors="replace") if log.exists() else ""
 
 
 def settings_key(environment: Mapping[str, str]) -> str:
