@@ -22,7 +22,7 @@ from harness.campaign.journal import read_events
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.execution import scoring as laboratory
-from harness.execution.executions import file_results
+from harness.execution.filing import file_results
 from harness.loop import Ending, go_on
 from harness.results.run_results import read_run
 from tests.test_resume import drive, facts, start

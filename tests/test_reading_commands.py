@@ -14,11 +14,10 @@ from click.testing import CliRunner, Result
 
 from harness.campaign.campaign import Campaign, Options, create_campaign
 from harness.campaign.idea import Idea
-from harness.campaign.paths import PathNames
+from harness.campaign.paths import PathNames, without_local_paths
 from harness.campaign.protocols import Job, Limits, Outcome, Silent
 from harness.campaign.stop import Stop
 from harness.cli.main import cli
-from harness.execution.executions import without_local_paths
 from harness.loop import go_on
 from tests.conftest import SMALL
 

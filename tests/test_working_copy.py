@@ -21,8 +21,9 @@ from harness.campaign.journal import Journal
 from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
-from harness.execution.executions import ExecutionResult, Executions, Variant
+from harness.execution.executions import ExecutionResult, Executions
 from harness.execution.executors import find_executor
+from harness.execution.jobs import Variant
 from harness.report.recorder import Recorder
 
 IDEA = Idea(Name="theirs", Title="Their idea", Experiment="Do it.")

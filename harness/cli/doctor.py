@@ -28,6 +28,7 @@ from ..campaign.contract import ENTRY, Contract, Setting, load_contract
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.paths import cache_folder, near
 from ..campaign.protocols import CACHE, DRY_RUN, AgentConfig, Reply
+from ..execution.commands import filled, with_python
 from ..execution.executors.sandbox import available
 from ..execution.scoring import HUB, lab_cache
 from ..execution.secret_files import secrets_around
@@ -343,9 +344,8 @@ class Doctor:
             "HARNESS_PROFILE": self.contract.profile(self.profile)[0],
             "HARNESS_OVERRIDES": json.dumps(self.overrides),
         }
-        program = self.python if command[0] in ("python", "python3") else command[0]
         try:
-            said = _output([program, *command[1:], DRY_RUN], self.experiment, environment, PREPARE_SECONDS)
+            said = _output([*with_python(command, self.python), DRY_RUN], self.experiment, environment, PREPARE_SECONDS)
         except subprocess.CalledProcessError as error:
             return Check("data", "fail", (error.stderr or error.stdout or "").strip() or f"{command[0]} fails: {error}")
         except subprocess.TimeoutExpired:
@@ -383,8 +383,7 @@ class Doctor:
             return Check("baseline", "warning", detail, "Let it honour HARNESS_SMOKE=1, and say `smoke = true`.")
         end = "\n".join(smoke_test.failure.output_tail.splitlines()[-15:])
         detail = f"the untouched experiment fails: {smoke_test.failure.why}" + (f"\n{end}" if end else "")
-        command = [part.replace("{out_dir}", "/tmp/try") for part in self.contract.command]
-        command[0] = self.python if command[0] in ("python", "python3") else command[0]
+        command = with_python([filled(part, {"{out_dir}": "/tmp/try"}) for part in self.contract.command], self.python)
         smoke = "HARNESS_SMOKE=1 " if self.contract.smoke else ""
         todo = f"Make it run: cd {shlex.quote(str(self.experiment.resolve()))} && {smoke}{shlex.join(command)}"
         return Check("baseline", "fail", detail, todo)

@@ -10,7 +10,8 @@ from ..campaign.turn import AttemptFailure, Turn, turn_key
 from ..results.run_results import read_run
 from . import baseline_cache, precheck
 from .execution_steps import ExecutionSteps, PlannedExecution
-from .executions import Executions, Variant
+from .executions import Executions
+from .jobs import Variant
 from .measurements import Measurements
 
 

@@ -17,7 +17,9 @@ from ..results.result_files import evaluation_files
 from ..results.run_results import read_run
 from ..results.sanity import missing_metrics, no_number, without
 from . import baseline_cache, coverage
-from .executions import ExecutionResult, Executions, Variant, file_results
+from .executions import ExecutionResult, Executions
+from .filing import file_results
+from .jobs import Variant
 from .measurements import FINAL, FINAL_BASELINE, FINAL_PARENT, Measurements
 
 SCORING_LOG = "scoring.txt"

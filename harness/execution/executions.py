@@ -1,60 +1,34 @@
-"""What is executed: a working copy of a commit, an environment without any key, and the contract's limits.
+"""Commits of a campaign are executed, each in a working copy of its own, and what they hand over is scored.
 
 Each execution is a step of its own, so it is found again after a crash: still running, ended, or never begun.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from ..campaign.campaign import RESERVED
-from ..campaign.contract import LimitsSpec, Setting
 from ..campaign.errors import CannotGoOn, Interrupted
-from ..campaign.files import make_writable, read_end, remove, walk
-from ..campaign.layout import layouts
+from ..campaign.files import make_writable, read_end, remove
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import without_local_paths
-from ..campaign.protocols import (
-    CACHE,
-    EVAL_FOLDER,
-    EVALS,
-    FINAL_INFO,
-    FOLLOWS,
-    HANDED,
-    SERVES,
-    AbortRule,
-    Execution,
-    Executor,
-    Job,
-    Limits,
-    Outcome,
-)
-from ..campaign.repository import takes
-from ..campaign.text import shown
+from ..campaign.protocols import EVALS, FINAL_INFO, HANDED, Execution, Executor, Job, Limits, Outcome
 from ..results.result_files import CLOCK_GRAIN, summary_file
 from . import caches, coverage, working_copy
+from .commands import filled, with_python
 from .environment import describe_environment
 from .executors import RepeatedExecution
-from .executors.sandbox import CONTROL_SOCKETS
+from .jobs import Jobs, Variant
 from .prepared_data import PreparedData
 from .refusals import why_refused
-from .scoring import Laboratory, Scoring, filled, is_real, lab_cache, sealed_folders, settings_key
-from .secret_files import secret_paths, secrets_around
+from .scoring import Laboratory, Scoring, is_real, settings_key
 from .served_code import ServedCode
-from .variables import experiment_environment
-from .visible import homes, interpreter, make_home, named_in, needed, plainly_there, project_around
-
-IDLE = 60.0
-"""Seconds for which an execution with complete results may do nothing, where its limit of silence is not longer."""
-REPORTED = "reported"
-"""Where eval results are filed that the experiment wrote and a scorer has better ones of."""
+from .visible import make_home
 
 
 @dataclass(frozen=True)
@@ -77,35 +51,20 @@ class ExecutionResult:
     """What a person should know of how it was left."""
 
 
-@dataclass(frozen=True)
-class Variant:
-    """How the code of a commit is executed: `overrides` are settings of a control, on top of those of the campaign."""
-
-    seed: int
-    overrides: Mapping[str, Setting] = field(default_factory=dict)
-    smoke: bool = False
-    trial: bool = False
-    """For the time of a smoke test only, though the experiment has none."""
-
-    @property
-    def is_brief(self) -> bool:
-        return self.smoke or self.trial
-
-
 class Executions(CampaignPart):
     """Executes commits of a campaign."""
 
     def __init__(self, opened: OpenCampaign, executor: Executor) -> None:
         super().__init__(opened)
         self._executor = executor
-        self._python = opened.campaign.machine().get("python") or "python3"
-        self._laboratory = Laboratory(opened, executor, self.python)
+        self._jobs = Jobs(opened)
+        self._laboratory = Laboratory(opened, executor, self._jobs.python)
         self._inputs: dict[str, PreparedData] = {}
         """What was prepared by this process, by the settings that it was prepared for."""
 
     @property
     def python(self) -> str:
-        return str(self._python)
+        return self._jobs.python
 
     def execute(
         self,
@@ -120,7 +79,7 @@ class Executions(CampaignPart):
         What it hands over is then scored. `watched` are statements of which is noted whether they ran.
         """
         place = self._campaign.execution(step)
-        job = self._job(place, run, variant)
+        job = self._jobs.job(place, run, variant)
         outcome = self._outcome(step, commit, job, variant, watched)
         if outcome.ended == "crashed" and self._makes_out_dir_itself(job, place / "job" / outcome.log):
             self.forget(step)
@@ -131,13 +90,13 @@ class Executions(CampaignPart):
         missing = working_copy.why_missing(outcome.why, job.folder, self._campaign.experiment)
         if outcome.ended == "crashed" and not missing:
             own = (job.folder, job.scratch, *job.writable)
-            missing = why_refused(outcome.why, own, self._runs, job.scratch / "home")
+            missing = why_refused(outcome.why, own, self._jobs.runs, job.scratch / "home")
         outcome = replace(outcome, why="; ".join(filter(None, [outcome.why, missing])))
         outcome = without_local_paths(outcome, log, job)
         ended = place / "ended"
         ended.touch()
         if outcome.ended == "ok" and commit == self._opened.first_commit:
-            caches.keep(job.scratch / "home", self._kept)
+            caches.keep(job.scratch / "home", self._jobs.kept)
         begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
         spoiled = self._changed("executed", variant, joined=True)
         if not (is_real(out_dir, place) and out_dir.is_dir()):
@@ -164,7 +123,7 @@ class Executions(CampaignPart):
             if not self._makes_out_dir.exists():
                 job.out_dir.mkdir()
             make_home(job.scratch / "home")
-            caches.make(self._caches, job.scratch / "home", self._kept)
+            caches.make(self._jobs.library_caches, job.scratch / "home", self._jobs.kept)
             # Files as marks, because times of files come from the file system's clock, which may not be this machine's.
             (place / "begun").touch()
             if not watched:
@@ -175,7 +134,7 @@ class Executions(CampaignPart):
         execution = RepeatedExecution(self._executor, home, begin)
         # The experiment has been started by now, so it does not wait for what the scorer imports.
         if self._campaign.contract.scorer:
-            self._laboratory.warm_up(place / "scoring", self._environment(variant), self._limits, self._warm)
+            self._laboratory.warm_up(place / "scoring", self._jobs.environment(variant), self._jobs.limits, self._jobs.warm)
         outcome = execution.wait(self._view.tick, lambda: self._stop.at_once)
         if outcome.ended == "stopped":
             self.forget(step)
@@ -188,10 +147,10 @@ class Executions(CampaignPart):
         """Execute a Python `command` of `commit` as `step`, within `time` seconds, in a working copy that has `results` of
         runs too, folders with files. How it ended, and the working copy. Raises Interrupted."""
         place = self._campaign.execution(step)
-        job = self._job(place, 0, Variant(self._campaign.contract.seed))
+        job = self._jobs.job(place, 0, Variant(self._campaign.contract.seed))
         job = replace(
             job,
-            command=(self.python, *command),
+            command=(self._jobs.python, *command),
             environment=job.environment | {"MPLBACKEND": "Agg"},
             limits=replace(job.limits, time=time, silence=None),
             abort=(),
@@ -259,7 +218,7 @@ class Executions(CampaignPart):
         and it may be gone since an earlier process. Raises Interrupted and CannotGoOn."""
         if self.is_prepared(variant):
             return
-        environment = self._environment(replace(variant, seed=self._campaign.contract.seed))
+        environment = self._jobs.environment(replace(variant, seed=self._campaign.contract.seed))
         key = settings_key(environment)
         step = f"prepare/{key}"
         self._inputs[key] = self._laboratory.prepare(self._campaign.execution(step), environment)
@@ -274,7 +233,7 @@ class Executions(CampaignPart):
         return inputs.digest if inputs else ""
 
     def _key(self, variant: Variant) -> str:
-        return settings_key(self._environment(variant))
+        return settings_key(self._jobs.environment(variant))
 
     def _changed(self, done: str, variant: Variant, *, joined: bool) -> str:
         """Why what was `done` is no evidence: a file changed that it read, or has `joined` others where only an experiment
@@ -292,17 +251,16 @@ class Executions(CampaignPart):
         contract = self._campaign.contract
         settings = {**self._campaign.settings(self._options), **variant.overrides}
         judged = not variant.smoke and not set(contract.judged).isdisjoint(str(settings.get(EVALS, "")).split())
-        environment = self._environment(variant)
+        environment = self._jobs.environment(variant)
         serve = partial(self._serve, commit, variant) if contract.serve else None
-        scoring = self._laboratory.score(place, out_dir, environment, self._limits, self._warm, judged, serve)
+        scoring = self._laboratory.score(place, out_dir, environment, self._jobs.limits, self._jobs.warm, judged, serve)
         return replace(scoring, refused=scoring.refused or self._changed("scored", variant, joined=False))
 
     def _serve(self, commit: str, variant: Variant, place: Path, handed: Path) -> ServedCode:
         """Start the code of `commit` in `place`."""
-        contract, limits = self._campaign.contract, self._limits
-        job = self._job(place, 0, variant)
-        command = [filled(part, {"{out_dir}": HANDED}) for part in contract.serve]
-        command[0] = self.python if command[0] in ("python", "python3") else command[0]
+        contract, limits = self._campaign.contract, self._jobs.limits
+        job = self._jobs.job(place, 0, variant)
+        command = with_python([filled(part, {"{out_dir}": HANDED}) for part in contract.serve], self._jobs.python)
         within = Limits(
             time=limits.scoring_time,
             memory=limits.memory,
@@ -310,118 +268,21 @@ class Executions(CampaignPart):
             disk=limits.disk,
             processes=limits.processes,
         )
-        job = replace(job, command=tuple(command), limits=within, abort=(), training_log=None, network=False)
+        job = replace(job, command=command, limits=within, abort=(), training_log=None, network=False)
         make = partial(working_copy.make, place / "copy", self._campaign, self._repository, commit)
         return ServedCode(self._executor, place, job, make, handed)
 
     def describe_environment(self) -> dict[str, str]:
         """What numbers depend on besides the code."""
-        return describe_environment(self.python, self._options)
+        return describe_environment(self._jobs.python, self._options)
+
+    def command(self, run: int) -> str:
+        """The command line of a run, as the contract has it."""
+        return " ".join(self._jobs.command(run))
 
     def forget(self, step: str) -> None:
         """Remove the working copy of a step, after what it left has been filed."""
         remove(self._campaign.execution(step))
-
-    def command(self, run: int) -> list[str]:
-        return [filled(part, {"{out_dir}": f"run_{run}"}) for part in self._campaign.contract.command]
-
-    def _job(self, place: Path, run: int, variant: Variant) -> Job:
-        contract, scratch = self._campaign.contract, place / "scratch"
-        copy = working_copy.folder_of(place / "copy", self._campaign.experiment)
-        command = self.command(run)
-        if command[0] in ("python", "python3"):
-            command[0] = self.python
-        environment, home = self._environment(variant), scratch.resolve() / "home"
-        own, programs = interpreter(self.python), Path(shutil.which(self.python) or self.python).parent
-        environment |= {
-            "HOME": str(home),
-            # `python` and what is installed beside it are the experiment's own.
-            "PATH": os.pathsep.join(filter(None, [str(programs), environment.get("PATH")])),
-            **caches.variables(self._caches, home),
-            **({"PYTHONUSERBASE": own.user_base} if own.user_base else {}),
-            **({FOLLOWS: "1"} if contract.scorer else {}),
-            **({SERVES: "1"} if contract.serve else {}),
-        }
-        limits = self._limits
-        return Job(
-            command=tuple(command),
-            folder=copy.resolve(),
-            out_dir=(copy / f"run_{run}").resolve(),
-            scratch=scratch.resolve(),
-            environment=environment,
-            limits=Limits(
-                time=limits.smoke_time if variant.is_brief else limits.time,
-                silence=limits.silence,
-                memory=limits.memory,
-                output=limits.output,
-                disk=limits.disk,
-                processes=limits.processes,
-                idle=max(limits.silence or 0.0, IDLE),
-            ),
-            results=FINAL_INFO,
-            abort=tuple(AbortRule(rule.key, rule.steps) for rule in contract.abort),
-            training_log=contract.training_log,
-            readable=(place / "copy", *self._readable(variant)),
-            hidden=self._hidden(),
-        )
-
-    def _environment(self, variant: Variant) -> dict[str, str]:
-        """What every process of an execution is told."""
-        contract, options = self._campaign.contract, self._options
-        return experiment_environment(contract, dict(os.environ)) | {
-            "HARNESS_PROFILE": options.profile,
-            "HARNESS_SEED": str(variant.seed),
-            "HARNESS_OVERRIDES": json.dumps({**options.overrides, **variant.overrides}),
-            **({"HARNESS_SMOKE": "1"} if variant.smoke else {}),
-            **({CACHE: str(lab_cache())} if contract.prepare or contract.scorer else {}),
-        }
-
-    @property
-    def _limits(self) -> LimitsSpec:
-        return self._campaign.contract.limits_of(self._options.profile)
-
-    @property
-    def _warm(self) -> list[str]:
-        return self._campaign.spec(self._options.profile).warm
-
-    def _readable(self, variant: Variant) -> tuple[Path, ...]:
-        """What it reads though it lies in a folder of which the rest is hidden."""
-        campaigns = {each.root for each in layouts(self._runs)}
-        around = [path for folder in (*homes(), self._runs) for path in plainly_there(folder) if path not in campaigns]
-        project = [] if self._campaign.experiment is None else project_around(self._campaign.experiment, working_copy.LEVELS)
-        linked = map(Path, self._campaign.linked.values())
-        cached = [cache.source.resolve() for cache in self._caches]
-        read = needed(self.python, self._environment(variant))
-        named = named_in(self._campaign.settings(self._options))
-        return (*around, *project, *linked, *named, *read, *cached, self._kept)
-
-    def _hidden(self) -> tuple[Path, ...]:
-        """What no experiment reads: results and code of this and every other campaign beside it, also of one that begins
-        meanwhile, what scores are made with, keys, and whatever a program keeps in a home folder."""
-        own = (self._runs, self._campaign.root, *(each.root for each in layouts(self._runs)))
-        return (*homes(), *own, *sealed_folders(), *secret_paths(os.environ), *self._secrets, *CONTROL_SOCKETS)
-
-    @cached_property
-    def _secrets(self) -> list[Path]:
-        """Files of the project that hold a key; looked for once in a process."""
-        experiment, contract = self._campaign.experiment, self._campaign.contract
-        if experiment is None:
-            return []
-        shown = (*contract.readable, *contract.editable, *contract.auxiliary)
-        return secrets_around(project_around(experiment, working_copy.LEVELS), shown)
-
-    @property
-    def _caches(self) -> list[caches.Cache]:
-        return caches.find(os.environ, self._campaign.contract.caches)
-
-    @property
-    def _kept(self) -> Path:
-        """What the baseline's code compiled."""
-        return self._campaign.local.resolve() / "caches"
-
-    @property
-    def _runs(self) -> Path:
-        return self._campaign.root.resolve().parent
 
 
 def oldest(begun: float, ended: float, seconds: float) -> float:
@@ -430,73 +291,3 @@ def oldest(begun: float, ended: float, seconds: float) -> float:
     0 where the clock of the file system went back meanwhile: then no time tells, and the out_dir was empty at the start.
     """
     return begun if ended - begun > seconds - 2 else 0.0
-
-
-def file_results(source: Path, target: Path, scores: Path | None = None) -> list[str]:
-    """Move what an execution left in its out_dir into a run's folder. Returns what was renamed, a sentence each.
-
-    `scores` are a scorer's eval results, which become the run's; then the experiment's own are filed as `reported`. Safe to
-    repeat after a crash in the middle. Links and pipes are not taken over: a record holds its own files.
-    """
-    target.mkdir(parents=True, exist_ok=True)
-    there = is_real(source, source.parent) and source.is_dir()
-    warnings = _drop_all_but_files(source) if there else []
-    reserved = RESERVED if scores is None else RESERVED | {REPORTED}
-    for child in sorted(source.iterdir()) if there else ():
-        name = child.name
-        if name in reserved:
-            name = f"experiment_{name}"
-            warnings.append(f"{child.name}: this name belongs to the harness; the experiment's is kept as {name}.")
-        elif scores is not None and name == EVAL_FOLDER:
-            name = REPORTED
-            warnings.append(f"{child.name}: the experiment wrote eval results itself; they are kept as {name} and not read.")
-        files, closed = walk(child) if child.is_dir() else ([child], [])
-        paths = [str(file.relative_to(source)) for file in files]
-        if odd := [path for path in paths if not takes(path)]:
-            more = f", with {len(odd) - 1} more files" if odd[1:] else ""
-            warnings.append(f"{shown(odd[0])}: git takes no file of this name; it stays outside git{more}.")
-        deep = [shown(str(each.relative_to(source))) for each in closed]
-        warnings += [f"{path}: too deep to look into; it stays outside git." for path in deep]
-        _move(child, target / name)
-    if scores is not None and scores.exists():
-        _move(scores, target / EVAL_FOLDER)
-    return warnings
-
-
-def file_scores(scores: Path, target: Path, name: str) -> None:
-    """Move further eval results of a scorer into a run's folder, as `name` among the others. Safe to repeat."""
-    if scores.exists():
-        (target / EVAL_FOLDER).mkdir(exist_ok=True)
-        _move(scores, target / EVAL_FOLDER / name)
-
-
-def _drop_all_but_files(folder: Path) -> list[str]:
-    """Remove what is neither a file nor a folder, however deep it lies. Returns what it was, a sentence for each kind."""
-    links: list[str] = []
-    others: list[str] = []
-    waiting = [folder]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                members = list(entries)
-        except OSError:  # a path too long for anybody to follow
-            continue
-        for entry in members:
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(Path(entry.path))
-            elif not entry.is_file(follow_symlinks=False):
-                (links if entry.is_symlink() else others).append(os.path.relpath(entry.path, folder))
-                Path(entry.path).unlink()
-    said = ((links, "a link; links are not kept"), (others, "what is no file; such are not kept"))
-    return [
-        f"{shown(min(names))}: the experiment left {what}{f' ({len(names) - 1} more)' if names[1:] else ''}."
-        for names, what in said
-        if names
-    ]
-
-
-def _move(source: Path, target: Path) -> None:
-    # No rename replaces a folder that is not empty. After a crash in between the source is still whole.
-    if target.is_dir() and not target.is_symlink():
-        remove(target)
-    source.replace(target)

@@ -12,7 +12,9 @@ from ..campaign.errors import CannotGoOn, InputError
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.protocols import EVALS, SKIPPED
 from ..campaign.record import Record
-from .executions import Executions, Variant, file_scores
+from .executions import Executions
+from .filing import file_scores
+from .jobs import Variant
 from .measurements import FINAL
 
 

@@ -40,6 +40,7 @@ from ..campaign.protocols import (
     WarmStart,
 )
 from . import baseline_cache
+from .commands import PYTHON, filled
 from .executors import RepeatedExecution
 from .executors.sandbox import CONTROL_SOCKETS
 from .prepared_data import PreparedData
@@ -209,7 +210,7 @@ class Laboratory(CampaignPart):
         own |= {"HOME": str(scratch / "home"), CACHE: str(lab_cache()), ASKS_NVML: "1"}
         program, *arguments = command
         named = named_in(self._campaign.settings(self._options))
-        if program in ("python", "python3"):
+        if program in PYTHON:
             # -I would do the same and ignore PYTHONHASHSEED, on which the order of sets and so some scores depend.
             arguments = ["-s", "-P", "-B", "-c", _ISOLATED, str(copy), *arguments]
             program = self._python
@@ -337,13 +338,6 @@ def _copy_file(source: Path, target: Path, size: int) -> None:
         while size > 0 and (data := reading.read(min(_AT_ONCE, size))):
             writing.write(data)
             size -= len(data)
-
-
-def filled(part: str, places: Mapping[str, str]) -> str:
-    """`part` of a command with each of `places` put in by its name."""
-    for name, path in places.items():
-        part = part.replace(name, path)
-    return part
 
 
 def settings_key(environment: Mapping[str, str]) -> str:

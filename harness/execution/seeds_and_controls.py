@@ -15,7 +15,8 @@ from ..campaign.text import duration
 from ..campaign.turn import Turn
 from ..statistics.references import MeasuredRun, usable
 from .execution_steps import ExecutionSteps, PlannedExecution
-from .executions import Executions, Variant
+from .executions import Executions
+from .jobs import Variant
 from .measurements import (
     FINAL,
     FINAL_BASELINE,

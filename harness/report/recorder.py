@@ -244,7 +244,7 @@ class Recorder(CampaignPart):
                 kind="baseline", why="Given, not executed here." if given else "The untouched experiment."
             ),
             commit=self._journal.result("start")["commit"],
-            command=" ".join(self._executions.command(0)),
+            command=self._executions.command(0),
             given=given,
             seed=None if given else self._campaign.contract.seed,
             settings=compare_settings(results, None),
@@ -278,7 +278,7 @@ class Recorder(CampaignPart):
             "hypothesis": latest(turn.hypothesis for turn in turns),
             "plan": latest(turn.plan for turn in turns),
             "description": description(turns),
-            "command": " ".join(self._executions.command(run)),
+            "command": self._executions.command(run),
             "attempts": attempts,
             "usage": usage,
             "agent": latest(turn.agent for turn in turns),

@@ -11,7 +11,7 @@ from typing import Any
 from ..campaign.protocols import CACHE, EVAL_FOLDER, FOLLOWS, READS
 from ..campaign.record import Record
 from ..campaign.text import line
-from ..execution.scoring import filled
+from ..execution.commands import filled
 from .campaign_data import CampaignData
 
 _CACHE = f'"${{{CACHE}:-${{HARNESS_CACHE:-$HOME/.cache/harness}}/lab}}"'
