@@ -526,15 +526,16 @@ class TestFinalSeeds:
         assert one.kind == "inconclusive"
         assert "scatter far less than others" in one.against_parent.why
 
-    def test_the_same_difference_at_each_seed_is_judged_as_groups(self):
+    @pytest.mark.parametrize("unit", [1 / 1024, 0.001])  # the second is rounded, so that differences scatter by 1e-17
+    def test_the_same_difference_at_each_seed_is_judged_as_groups(self, unit):
         rng = random.Random(5)
-        chance = {seed: rng.randrange(130, 156) / 1024 for seed in self.FRESH}
+        chance = {seed: rng.randrange(130, 156) * unit for seed in self.FRESH}
         one = compare_paired(
-            [value - 16 / 1024 for value in chance.values()], [*chance.values()], better="lower", level=0.01, alpha=0.05
+            [value - 16 * unit for value in chance.values()], [*chance.values()], better="lower", level=0.01, alpha=0.05
         )
         assert isinstance(one, Uncompared)
         made = ledger(stages=(1, 3), final=True)
-        final = FinalSeeds({seed: value - 16 / 1024 for seed, value in chance.items()}, {"run_0": chance})
+        final = FinalSeeds({seed: value - 16 * unit for seed, value in chance.items()}, {"run_0": chance})
         judged = made.judge("run_1", by_seed([0.12]), parent="run_0", baseline="run_0", final=final)
         assert isinstance(judged.against_parent, Comparison) and judged.against_parent.paired is None
 

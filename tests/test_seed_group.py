@@ -95,3 +95,16 @@ def test_two_seeds_with_the_same_numbers_leave_no_improvement() -> None:
     assert found.kind == "inconclusive"
     assert "seeds 0 and 2 gave the same numbers: the code does not use the seed that it is given" in found.why
     assert repeated_seeds(dict(enumerate([results(0.1012345678)] * 3))) == []
+
+
+def test_seeds_that_meet_in_the_untouched_code_too_may_meet_in_a_run() -> None:
+    """An accuracy over 97 samples is one of 98 numbers, each with 17 digits."""
+    few = baseline()
+    few.metrics["absorption"] = MetricRecord(value=0.3, values=[each / 97 for each in (29, 31, 29, 28, 30)])
+    by_seed = [results(each / 97) for each in (9, 11, 9)]
+    assert verdict(*by_seed, record=few).kind == "improved"
+    assert "seeds 0 and 2 gave the same numbers" in verdict(*by_seed).why
+    met = repeated_seeds({seed: results(each / 97) for seed, each in enumerate((9, 11, 9, 11, 9))})
+    assert met == [
+        "seeds 0 and 2 gave the same numbers, and so did 3 other pairs: the code does not use the seed that it is given"
+    ]

@@ -17,6 +17,8 @@ from typing import Literal
 from .noise import Noise, NoiseUnknown, decimals, mean, pool
 
 Direction = Literal["lower", "higher"]
+_ROUNDING = 1e-9
+"""What differences may scatter, of what the values do, that computers round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,8 @@ def compare_paired(
             return Uncompared(*numbers, problem)
     mine, theirs, both = (pool([each]) for each in (run, reference, [a - b for a, b in zip(run, reference, strict=True)]))
     if isinstance(mine, NoiseUnknown) or isinstance(theirs, NoiseUnknown) or isinstance(both, NoiseUnknown):
+        return Uncompared(*numbers, "all shared seeds gave the same difference, so the noise is unknown")
+    if both.sd <= _ROUNDING * max(mine.sd, theirs.sd):  # equal but for how computers round
         return Uncompared(*numbers, "all shared seeds gave the same difference, so the noise is unknown")
     return Comparison(better, *numbers, mine, theirs, level, alpha, paired=both)
 

@@ -167,7 +167,9 @@ class Judge:
         kind, why, compared = (judgement.kind, sentence(primary.name, judgement, self._planned), judgement.against_baseline)
         if measured.has_own(primary.name):
             why += "; the seeds are the experiment's own, self-reported"
-        caveats = [*measured.failed_seeds, *measured.fixed_seeds, *repeated_seeds(measured.all_seeds)]
+        untouched = [{name: metric.values for name, metric in self._records[0].metrics.items()}]
+        untouched += [each.metrics for each in measured.final_references if each.name == pair.baseline]
+        caveats = [*measured.failed_seeds, *measured.fixed_seeds, *repeated_seeds(measured.all_seeds, untouched)]
         caveats += [
             f"{each.name} is no reference at the final seeds: {each.why_none}"
             for each in measured.final_references

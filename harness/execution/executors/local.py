@@ -125,6 +125,7 @@ class LocalExecution:
         """See the protocol. An exception from `tick` or `stop` leaves the execution running; it can be attached to again."""
         asked_to_stop: float | None = None
         next_tick = 0.0
+        begun = time.monotonic()
         while self._files.is_alive():
             now = time.monotonic()
             if now >= next_tick:
@@ -135,7 +136,7 @@ class LocalExecution:
                 asked_to_stop = now
             if asked_to_stop is not None and now - asked_to_stop > _ANSWERS_WITHIN:
                 self._end_what_is_left()
-            self._pause()
+            self._pause(now - begun)
         if self._process is not None:
             self._process.wait()
         outcome = self._files.read_outcome()
@@ -151,10 +152,10 @@ class LocalExecution:
                 ) from error
         return outcome
 
-    def _pause(self) -> None:
-        """For a moment, or until the supervisor ends, where it is a child of this process."""
+    def _pause(self, waited: float) -> None:
+        """For a moment that grows with `waited`, or until the supervisor ends, where it is a child of this process."""
         if self._process is None or self._process.poll() is not None or not hasattr(os, "pidfd_open"):
-            time.sleep(_LOOK)
+            time.sleep(min(_LOOK, 0.002 + waited / 20))
             return
         descriptor = os.pidfd_open(self._process.pid)
         try:
