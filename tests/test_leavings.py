@@ -36,6 +36,16 @@ LEFT = {
         "completed",
         "a/GIT~1/HEAD",
     ),
+    "what others do, to whom a backslash parts folders, and git": (
+        r'(out / "b\\.git").write_text("x")',
+        "completed",
+        r"b\.git",
+    ),
+    "more folders in each other than git is given": (
+        DEEP.replace("3000", "1200"),
+        "completed",
+        f"{'/'.join('d' * 1200)}/file",
+    ),
     "a file that nobody may read": ('(out / "secret").write_text("x"); (out / "secret").chmod(0)', "completed", "secret"),
     "a folder that nobody may read": (
         '(out / "in").mkdir(); (out / "in" / "file").write_text("x"); (out / "in").chmod(0)',

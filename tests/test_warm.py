@@ -121,6 +121,18 @@ def test_a_job_has_its_own_environment_folder_arguments_and_marks(bench: Bench) 
 
 
 @pytest.mark.parametrize("warm", [True, False])
+@pytest.mark.parametrize("secrets", [{}, {"KEY": "1"}])
+def test_a_job_has_no_descriptor_but_its_output(bench: Bench, warm: bool, secrets: dict[str, str]) -> None:
+    """One that had its supervisor's lock could let go of it, and would be executed again while it still runs."""
+    code = """
+        import os
+        links = {int(each): os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd")}
+        print({number: link for number, link in links.items() if os.path.lexists(f"/proc/self/fd/{number}") and number > 2})
+        """
+    assert bench.run("a", code, warm=warm, secrets=secrets)[1] == "{}\n"
+
+
+@pytest.mark.parametrize("warm", [True, False])
 @pytest.mark.parametrize(
     ("code", "ended", "exit_code", "why"),
     [

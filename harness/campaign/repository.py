@@ -28,6 +28,8 @@ _BRANCH = "refs/heads/main"
 # NTFS takes `git~1`, a dot or space at the end and a stream (`.git::$INDEX_ALLOCATION`) for `.git`, so git refuses such
 # paths on every system (core.protectNTFS); with one of them it would refuse a whole commit.
 _REPOSITORY = re.compile(r"(\.git|git~1)[. ]*([:\\].*)?", re.IGNORECASE | re.DOTALL)
+_DEEPEST = 200
+"""Folders in each other that git's objects are written for."""
 _AS_TEXT = ("--no-color", "--no-ext-diff", "--no-textconv")
 _LOOSE = 500
 """Objects from which on they are packed."""
@@ -242,8 +244,9 @@ class Repository:
 
 
 def takes(path: str) -> bool:
-    """Whether git takes a file at `path`: no part of it may be what some system takes for a repository."""
-    return not any(_REPOSITORY.fullmatch(part) for part in path.split("/"))
+    """Whether git takes a file at `path`: no part of it may be what some system takes for a repository, and some part
+    folders by a backslash."""
+    return path.count("/") <= _DEEPEST and not any(_REPOSITORY.fullmatch(part) for part in re.split(r"[/\\]", path))
 
 
 def _content(file: Path) -> bytes | None:

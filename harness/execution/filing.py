@@ -38,7 +38,7 @@ def file_results(source: Path, target: Path, scores: Path | None = None) -> list
         paths = [str(file.relative_to(source)) for file in files]
         if odd := [path for path in paths if not takes(path)]:
             more = f", with {len(odd) - 1} more files" if odd[1:] else ""
-            warnings.append(f"{shown(odd[0])}: git takes no file of this name; it stays outside git{more}.")
+            warnings.append(f"{shown(odd[0])}: git takes no file at this path; it stays outside git{more}.")
         deep = [shown(str(each.relative_to(source))) for each in closed]
         warnings += [f"{path}: too deep to look into; it stays outside git." for path in deep]
         _move(child, target / name)

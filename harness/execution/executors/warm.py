@@ -123,7 +123,8 @@ def serve(descriptor: int, imports: list[str]) -> None:
             traceback.print_exc()
     gc.freeze()  # what is there is never looked through again, so its pages stay shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the supervisors
-    own = frozenset(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
+    # Without that of the list itself, which is closed by now: its number is given to the first lock.
+    own = frozenset(int(each) for each in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{each}"))  # noqa: PTH208
     with socket.socket(fileno=descriptor) as end:
         while True:
             message, passed, _, _ = socket.recv_fds(end, 4096, 2)
