@@ -17,6 +17,8 @@ from harness.execution.executors.process_tree import carrying
 from tests.waiting import HANGS, until
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
+READABLE = (Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1])
+"""What a job reads wherever the checkout lies: an execution has a /tmp of its own."""
 
 
 class Workshop:
@@ -30,10 +32,10 @@ class Workshop:
         self.out_dir.mkdir(parents=True, exist_ok=True)
         self.scratch.mkdir(exist_ok=True)
 
-    def job(self, *command: str, **changes: Any) -> Job:
+    def job(self, *command: str, readable: tuple[Path, ...] = (), **changes: Any) -> Job:
         limits = Limits(time=HANGS)
         job = Job(command, self.folder, self.out_dir, self.scratch, dict(ENVIRONMENT), limits)
-        return replace(job, **changes)
+        return replace(job, readable=(*READABLE, *readable), **changes)
 
     def submit(self, *command: str, **changes: Any) -> LocalExecution:
         return LocalExecutor().submit(self.job(*command, **changes), self.home)

@@ -19,6 +19,8 @@ from harness.cli.clean import Item, remove, usage
 from harness.cli.main import cli
 from harness.execution.executors.local import LocalExecutor
 
+from .executing import READABLE
+
 MB = 10**6
 
 
@@ -62,6 +64,7 @@ def execution(runs: Path) -> Iterator[Path]:
         place / "copy" / "run_1",
         place / "scratch",
         {"PATH": os.environ["PATH"]},
+        readable=READABLE,
     )
     started = LocalExecutor().submit(job, place / "job")
     yield root

@@ -17,7 +17,7 @@ import pytest
 from harness.campaign.protocols import Job, Limits, Outcome, WarmStart
 from harness.execution.executors.home import Home
 from harness.execution.executors.local import LocalExecution, LocalExecutor
-from tests.executing import running, runs
+from tests.executing import READABLE, running, runs
 from tests.waiting import HANGS, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="warm processes are for Linux")
@@ -51,7 +51,7 @@ class Bench:
         start = WarmStart(self.root / "lab", ("large:warm",), self.root / "warm.txt") if warm else None
         command = (sys.executable, "-s", "-P", "-B", "-c", textwrap.dedent(code), *arguments)
         limits = changes.pop("limits", Limits(time=HANGS))
-        return Job(command, folder, folder / "out", scratch, environment, limits, warm=start, **changes)
+        return Job(command, folder, folder / "out", scratch, environment, limits, warm=start, readable=READABLE, **changes)
 
     def submit(self, name: str, code: str, *arguments: str, **changes: Any) -> LocalExecution:
         return self.executor.submit(self.job(name, code, *arguments, **changes), self.root / name / "home")
