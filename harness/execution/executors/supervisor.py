@@ -1,8 +1,8 @@
 """The process that stays with one execution: starts it, keeps its output, holds it to its limits, ends its whole tree.
 
-Run as `python -m harness.execution.executors.supervisor HOME` in a session of its own, so that it outlives the harness. It
-writes the outcome when nothing of the execution runs any more. It is one thread that waits for output, the end of a child,
-or the next look at the limits; looks that take long (a large tree, a slow disk) are taken less often.
+In a session of its own, so that it outlives the harness: forked from a warm process (`warm.py`), or started as `python -m
+harness.execution.executors.supervisor HOME`. It writes the outcome when nothing of the execution runs any more. It is one
+thread that waits for output, the end of a child, or the next look at the limits (`limits.py`).
 """
 
 from __future__ import annotations
@@ -22,30 +22,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
 
 from ...campaign.files import sync
-from ...campaign.protocols import Ended, Outcome
-from .abort_rules import TrainingLog
-from .disk import disk_usage
+from ...campaign.protocols import Outcome
 from .home import EXECUTION_MARK, LOG, Home
-from .idle import Idleness
-from .memory import devices, memory
-from .open_files import places, without_name
+from .limits import Broken, LimitWatch, size_in_words
 from .output import OutputWriter, end_of_output, last_error
 from .process_tree import Process, ask_to_end, become_subreaper, descendants, die_with_parent, kill, kill_children, marked
 from .sandbox import MountPlan, Sandbox, remove_tmp
 
-_EXITS_WITHIN = 2.0
-"""Seconds that a process may take to end after its last work."""
 GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 _TICK = 0.1
 _READ = 1 << 16
 _PIPE_SIZE = 1 << 20
-_SHARE = 0.05
-"""The part of the supervisor's time that a kind of look may take."""
-
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _SHARED_MEMORY = "/dev/shm holds half of this machine's memory (DataLoader workers and NCCL use it; fewer need less)"
 _SIGNALS = {int(number) for number in signal.Signals}
@@ -56,13 +46,6 @@ _OUT_OF_MEMORY = re.compile(
 
 
 _GROWS = ("out_of_memory", "too_much_output", "too_much_disk", "too_many_processes")
-
-
-class Broken(NamedTuple):
-    """A limit that was broken, or a wish to end, and how."""
-
-    ended: Ended
-    why: str
 
 
 class Supervisor:
@@ -83,27 +66,14 @@ class Supervisor:
         plan = MountPlan(job.folder, own, readable, job.hidden, spec.tmp, job.network)
         self.sandbox = Sandbox(plan, spec.parts, executes=self.executes)
         self.output = OutputWriter(home)
-        self.training_log = (
-            TrainingLog(self.job.out_dir, self.job.training_log, self.job.abort) if self.job.training_log else None
-        )
-        self._idleness = Idleness(job.out_dir / job.results, (job.folder, job.scratch)) if job.results else None
+        self.limits = LimitWatch(job, self.home, spec.tmp, self.output)
         self.command = -1
         self.exit_code: int | None = None
         self.confined = False
         self._status = -1
-        self.peak_memory = 0
         self.asked_to_end = ""
         self._pipe = -1
         self._childless = False
-        self._heard = time.monotonic()
-        self._looks = [
-            Look(0.1, self._wanted),
-            Look(0.1, self._number),
-            Look(0.25, self._memory),
-            Look(0.25, self._training_log),
-            Look(1.0, self._disk),
-            Look(1.0, self._idle),
-        ]
         # A select that a signal interrupts goes on (PEP 475), so each signal also writes to a pipe that select watches.
         # SIGCHLD needs a handler, though it does nothing: without one of Python's nothing is written.
         self._wake, wake = os.pipe()
@@ -119,7 +89,7 @@ class Supervisor:
         # Before anything is started: only those whose parents end from now on are inherited.
         become_subreaper()
         kernel_kills = _kernel_kills()
-        started = self._heard = time.monotonic()
+        started = time.monotonic()
         try:
             self._start()
         except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -146,7 +116,7 @@ class Supervisor:
             why += f"; {left} of its processes hang in the kernel and could not be ended"
         if self.output.fault:
             why += f"; its output could not be kept: {self.output.fault}"
-        peak = max(self.peak_memory, _peak_of_children())
+        peak = max(self.limits.peak_memory, _peak_of_children())
         code = None if broken.ended == "not_started" else self.exit_code
         return Outcome(broken.ended, code, why, seconds, peak or None, LOG, self.confined, self.sandbox.parts.not_guaranteed)
 
@@ -221,44 +191,21 @@ class Supervisor:
 
     def _watch(self, started: float) -> Broken | None:
         """Wait until the command has ended by itself (None) or must be ended."""
-        limits = self.job.limits
-        signal.signal(signal.SIGALRM, _time_is_up)
+        self.limits.begin(started)
         while self.exit_code is None:
             self._pump(_TICK)
-            now = time.monotonic()
             if self.exit_code is not None:
                 break
             if self.asked_to_end:
                 return Broken("lost", f"its supervisor was asked to end by {self.asked_to_end}")
-            if broken := self._too_much_output():
+            if broken := self.limits.broken():
                 return broken
-            if limits.time is not None and now - started > limits.time:
-                return self._idle_at_the_end() or Broken("timed_out", f"not finished after {limits.time:g} s")
-            if broken := self._look(now, started):
-                return broken
-            if limits.silence is not None and now - self._heard > limits.silence and not self._may_have_ended(now):
-                return Broken("stalled", f"no output for {limits.silence:g} s")
-        return None
-
-    def _look(self, now: float, started: float) -> Broken | None:
-        """Take the looks that are due. At thousands of processes one takes longer than the time limit can wait."""
-        left = 0.0 if self.job.limits.time is None else max(0.001, started + self.job.limits.time - now)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, left)
-            try:
-                for look in self._looks:
-                    if look.is_due(now) and (broken := look.take()):
-                        return broken
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-        except _TimeIsUp:
-            pass
         return None
 
     def _judge(self, kernel_killed: bool) -> Broken:
         """How the command ended that ended by itself."""
         code = self.exit_code
-        if broken := self._too_much_output() or self._disk():
+        if broken := self.limits.broken_at_the_end():
             return broken
         if code == 0:
             return Broken("ok", "exit code 0")
@@ -272,82 +219,12 @@ class Supervisor:
         if _OUT_OF_MEMORY.search(error):
             return Broken("out_of_memory", f"{how}: {error}")
         if self.job.limits.disk is not None and (code == -signal.SIGXFSZ or os.strerror(errno.EFBIG) in error):
-            return Broken("too_much_disk", f"a file would have become larger than {_size(self.job.limits.disk)}")
+            return Broken("too_much_disk", f"a file would have become larger than {size_in_words(self.job.limits.disk)}")
         if code == -signal.SIGBUS:
             return Broken("crashed", f"{how}: probably shared memory that is full; {_SHARED_MEMORY}")
         if -code in _FROM_OUTSIDE:
             return Broken("killed", f"ended from outside by {how}")
         return Broken("crashed", f"{how}: {error}" if error else f"{how}, no output")
-
-    def _wanted(self) -> Broken | None:
-        return None if self.home.wanted.exists() else Broken("stopped", "stopped by the person")
-
-    def _number(self) -> Broken | None:
-        limit = self.job.limits.processes
-        if limit is not None and (number := len(descendants(os.getpid()))) > limit:
-            return Broken("too_many_processes", f"{number:,} of its processes ran at once; the limit is {limit:,}")
-        return None
-
-    def _memory(self) -> Broken | None:
-        limit = self.job.limits.memory
-        used = memory(descendants(os.getpid()), limit)
-        self.peak_memory = max(self.peak_memory, used)
-        if limit is not None and used > limit:
-            return Broken("out_of_memory", f"its processes used {_size(used)} of memory; the limit is {_size(limit)}")
-        return None
-
-    def _training_log(self) -> Broken | None:
-        if self.training_log is None:
-            return None
-        grew, broken = self.training_log.read()
-        if grew:
-            self._heard = time.monotonic()
-        return Broken("aborted", broken) if broken else None
-
-    def _disk(self) -> Broken | None:
-        limit = self.job.limits.disk
-        if limit is None:
-            return None
-        used = disk_usage((self.job.folder, self.job.scratch, self.tmp))
-        told = places(descendants(os.getpid()))
-        used += sum(without_name(told, devices(told)).values())
-        if used > limit:
-            return Broken("too_much_disk", f"its files and folders take {_size(used)} on disk; the limit is {_size(limit)}")
-        return None
-
-    def _idle(self) -> Broken | None:
-        limit = self.job.limits.idle
-        if limit is None or self._idleness is None or self._idleness.look(self._heard) <= limit:
-            return None
-        return Broken("ok", f"the process did not exit: results complete, then nothing for {limit:g} s, so it was ended")
-
-    def _may_have_ended(self, now: float) -> bool:
-        """Whether results are complete and it is still to be seen whether it does anything more, though it says nothing."""
-        limit, idleness = self.job.limits.idle, self._idleness
-        if limit is None or idleness is None or idleness.since is None:
-            return False
-        return now - self._heard <= limit or not idleness.is_busy
-
-    def _idle_at_the_end(self) -> Broken | None:
-        """What its time is over for has ended well where it only did not exit."""
-        if self.job.limits.idle is None or self._waited < _EXITS_WITHIN:
-            return None
-        return Broken(
-            "ok",
-            f"the process did not exit: results complete, then nothing for {self._waited:.0f} s until its time was over",
-        )
-
-    @property
-    def _waited(self) -> float:
-        """Seconds for which nothing has happened since results were complete."""
-        since = self._idleness.since if self._idleness is not None else None
-        return time.monotonic() - since if since is not None else 0.0
-
-    def _too_much_output(self) -> Broken | None:
-        limit = self.job.limits.output
-        if limit is not None and self.output.total > limit:
-            return Broken("too_much_output", f"it wrote more than {_size(limit)} of output")
-        return None
 
     def _processes(self) -> set[Process]:
         self._reap()
@@ -389,7 +266,7 @@ class Supervisor:
             os.close(self._pipe)
             self._pipe = -1
             return False
-        self._heard = time.monotonic()
+        self.limits.hear()
         self.output.write(data)
         return True
 
@@ -417,33 +294,6 @@ class Supervisor:
     def _not_started(self, error: Exception) -> str:
         what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         return f"{what} (command: {shlex.join(self.job.command)}; folder: {self.job.folder})"
-
-
-class Look:
-    """A look at something, `every` so many seconds, or less often when it takes long."""
-
-    def __init__(self, every: float, take: Callable[[], Broken | None]) -> None:
-        self._every = every
-        self._take = take
-        self._due = 0.0
-
-    def is_due(self, now: float) -> bool:
-        return now >= self._due
-
-    def take(self) -> Broken | None:
-        begun = time.monotonic()
-        found = self._take()
-        done = time.monotonic()
-        self._due = done + max(self._every, (done - begun) / _SHARE)
-        return found
-
-
-class _TimeIsUp(Exception):
-    """The time limit came while something was looked at."""
-
-
-def _time_is_up(number: int, frame: FrameType | None) -> None:
-    raise _TimeIsUp
 
 
 def _kernel_kills() -> int:
@@ -475,14 +325,6 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _size(size: float) -> str:
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while size >= 999.5 and len(units) > 1:
-        size /= 1000
-        units.pop(0)
-    return f"{size:.3g} {units[0]}"
 
 
 def supervise(supervisor: Supervisor) -> None:
