@@ -14,7 +14,7 @@ import pytest
 from harness.agents.situation import recorded_columns
 from harness.campaign import recorded_baselines as baselines
 from harness.campaign.campaign import Campaign, Options, create_campaign
-from harness.campaign.contract import load_contract
+from harness.campaign.contract_file import load_contract
 from harness.campaign.errors import InputError
 from harness.campaign.idea import Idea
 from harness.campaign.journal import read_events

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench import verdicts
-from harness.campaign.contract import load_contract
+from harness.campaign.contract_file import load_contract
 from harness.statistics.comparison import Comparison, Uncompared, compare, compare_paired, guard_violation
 from harness.statistics.ledger import ALPHA, FinalSeeds, Ledger
 from harness.statistics.noise import Noise, NoiseProfile, NoiseUnknown, decimals, pool, scatters_more, signed, squares_of

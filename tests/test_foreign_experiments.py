@@ -17,7 +17,8 @@ import pytest
 from click import unstyle
 
 from harness.campaign.campaign import Campaign, Options, create_campaign
-from harness.campaign.contract import Contract, load_contract
+from harness.campaign.contract import Contract
+from harness.campaign.contract_file import load_contract
 from harness.campaign.errors import CannotGoOn
 from harness.campaign.idea import Idea
 from harness.campaign.protocols import Silent

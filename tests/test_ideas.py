@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.agents.brief import idea_in_words
-from harness.campaign.contract import default_contract, load_contract
+from harness.campaign.contract_file import default_contract, load_contract
 from harness.campaign.errors import InputError
 from harness.campaign.idea import SCORES, choose_idea, load_ideas
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.campaign.campaign import Options, create_campaign
-from harness.campaign.contract import load_contract
+from harness.campaign.contract_file import load_contract
 from harness.campaign.errors import CannotGoOn, InputError
 from harness.campaign.idea import SCORES, choose_idea
 from harness.campaign.protocols import Silent

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from harness.campaign.campaign import Campaign, Options, create_campaign
-from harness.campaign.contract import Contract, load_contract
+from harness.campaign.contract import Contract
+from harness.campaign.contract_file import load_contract
 from harness.campaign.errors import InputError
 from harness.campaign.idea import Idea
 from harness.campaign.journal import read_events

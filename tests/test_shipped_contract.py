@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import saelab
-from harness.campaign.contract import Contract, load_contract
+from harness.campaign.contract import Contract
+from harness.campaign.contract_file import load_contract
 from harness.campaign.record import Record, VerdictRecord
 from harness.results.reading import FINAL_INFO, Results
 from harness.results.run_results import read_run

@@ -13,7 +13,7 @@ import pytest
 
 from harness.campaign import experiment_folder
 from harness.campaign.campaign import Campaign, Options, create_campaign
-from harness.campaign.contract import load_contract
+from harness.campaign.contract_file import load_contract
 from harness.campaign.errors import CannotGoOn, InputError
 from harness.campaign.experiment_folder import take_inventory
 from harness.campaign.idea import Idea

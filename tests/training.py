@@ -15,7 +15,7 @@ import pytest
 import saelab
 from harness.agents.answer import Answer, parse
 from harness.agents.chat_history import read_session
-from harness.campaign.contract import load_contract
+from harness.campaign.contract_file import load_contract
 from harness.results.run_results import read_run
 from saelab.artifact_files import ARTIFACT
 from saelab.scorer.__main__ import main as score

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .. import __version__
 from . import recorded_baselines
-from .contract import CONTRACT_FILE, Contract, Profile, Setting, load_contract
+from .contract import CONTRACT_FILE, Contract, Profile, Setting
+from .contract_file import load_contract
 from .errors import CannotGoOn, InputError
 from .experiment_folder import Inventory, put_links, take_inventory
 from .files import read_text, remove, write_atomically, write_files

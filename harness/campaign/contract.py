@@ -1,34 +1,21 @@
 """The contract of an experiment, `experiment.toml`: what the harness fixes and the agent cannot change.
 
-An experiment without one works too: `default_contract` says what then applies, and `Contract.not_judged` what cannot be
+An experiment without one works too: `contract_file.py` says what then applies, and `Contract.not_judged` what cannot be
 judged.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shlex
-import tokenize
-import tomllib
-from collections.abc import Iterable
-from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from .errors import InputError
-from .experiment_folder import top_level
-from .files import read_text
-from .text import clip
 
 CONTRACT_FILE = "experiment.toml"
 ENTRY = "experiment.py"
-PROMPT_FILE = "prompt.json"
-"""In it AI-Scientist's templates say what their experiment is."""
-MAX_DESCRIPTION = 4_000  # characters of that
 
 Setting = str | int | float | bool | None
 
@@ -414,106 +401,3 @@ class Contract(_Part):
         if not self.smoke:
             missing.append("no smoke test: a crash is found only in the full run")
         return missing
-
-
-def matching(source: str, names: Iterable[str]) -> list[str]:
-    """Those of `names` that a source of a metric means; `*` stands for any text, and no other sign for anything."""
-    pattern = re.compile(".*".join(map(re.escape, source.split("*"))))
-    return [name for name in names if pattern.fullmatch(name)]
-
-
-def load_contract(folder: Path, out: Path | None = None, toml: Path | None = None) -> Contract:
-    """The contract of the experiment in `folder`, the default one where it has none. Raises InputError.
-
-    `out` is where its campaigns are made; it must not lie in what goes along into each of them. `toml` is a file elsewhere
-    that is to be read in place of the folder's own.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder. --experiment names a folder with {ENTRY}.")
-    path = toml or folder / CONTRACT_FILE
-    code = {CONTRACT_FILE}
-    if not path.exists():
-        contract = default_contract(folder)
-        contract = contract.model_copy(update={"files": top_level(folder, code.union(contract.code), out)})
-    else:
-        try:
-            data = tomllib.loads(read_text(path))
-            contract = Contract.model_validate(data)
-            if "files" not in data:
-                contract = Contract.model_validate(data | {"files": top_level(folder, code.union(contract.code), out)})
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}. Make it a file that can.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not TOML: {error}.") from error
-        except RecursionError as error:
-            raise InputError(f"{path}: nested too deep to be a contract.") from error
-        except ValidationError as error:
-            raise InputError(f"{path}: {_explain(error)}") from error
-    if not contract.description:
-        contract = contract.model_copy(update={"description": _task_description(folder / PROMPT_FILE)})
-    there = [name for name in contract.editable if (folder / name).exists()]
-    # The agent may be meant to make one; what is executed has to be there.
-    missing = [name for name in contract.editable if name not in there and (not there or name in contract.command)]
-    for name in [*missing, *contract.files]:
-        if not os.path.lexists(folder / name):
-            hint = " `harness init DIR` makes an experiment." if name == ENTRY else ""
-            raise InputError(f"{folder / name}: no such file; the contract names it.{hint}")
-    for name in [CONTRACT_FILE, *contract.code]:
-        if (folder / name).is_symlink():
-            raise InputError(f"{folder / name}: a link, which an agent cannot edit. Put the file itself there.")
-    for name in contract.editable:
-        _check_text(folder / name)
-    for name in contract.files:
-        if out is not None and out.resolve().is_relative_to((folder / name).resolve()):
-            raise InputError(
-                f"--out {out}: lies in {name}, which is copied into each campaign with all that it holds. Choose a folder "
-                f"outside it, or name the files that the experiment needs in {CONTRACT_FILE}."
-            )
-    return contract
-
-
-def _task_description(path: Path) -> str:
-    """What AI-Scientist's templates say of their experiment; empty where they do not, or not so that it can be read."""
-    try:
-        found = json.loads(read_text(path))["task_description"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    return clip(found.strip(), MAX_DESCRIPTION) if isinstance(found, str) else ""
-
-
-def _check_text(path: Path) -> None:
-    """Raises InputError where an agent could not read the file: Python takes sources of any encoding, agents UTF-8."""
-    content = path.read_bytes() if path.is_file() else b""
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        number = content[: error.start].count(b"\n") + 1
-        try:
-            encoding, _ = tokenize.detect_encoding(BytesIO(content).readline)
-        except SyntaxError:
-            encoding = "iso-8859-1"
-        encoding = "iso-8859-1" if encoding.startswith("utf-8") else encoding
-        old, new = shlex.quote(str(path)), shlex.quote(f"{path}.new")
-        raise InputError(
-            f"{path}: line {number}: not UTF-8 text, which is what agents read and write. "
-            f"`iconv -f {encoding} -t UTF-8 {old} > {new} && mv {new} {old}` converts it; a line in it that names its "
-            "encoding (`# coding: …`) has to go, too."
-        ) from error
-
-
-def default_contract(folder: Path) -> Contract:
-    """What applies to a folder with just `experiment.py`: `plot.py` may be edited too."""
-    plot = folder / "plot.py"
-    return Contract(editable=[ENTRY], auxiliary=[plot.name] if plot.is_file() and not plot.is_symlink() else [])
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "contract"
-    if first["type"] == "extra_forbidden":
-        parent: Any = Contract
-        known = ", ".join(parent.model_fields) if len(first["loc"]) == 1 else "see `harness init` for an example"
-        if len(first["loc"]) == 1 and key in Profile.model_fields:
-            return f"{key}: belongs into a profile: [profiles.NAME], then {key} = ..."
-        return f"{key}: unknown key. Known here: {known}."
-    return f"{key}: {first['msg'].removeprefix('Value error, ')}."

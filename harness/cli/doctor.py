@@ -24,7 +24,8 @@ from ..agents.aider import AiderAgent
 from ..agents.aider_environment import REQUIREMENT, installed
 from ..agents.listing import agents, find_agent
 from ..campaign.campaign import Options, inventory_of
-from ..campaign.contract import ENTRY, Contract, Setting, load_contract
+from ..campaign.contract import ENTRY, Contract, Setting
+from ..campaign.contract_file import load_contract
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.paths import cache_folder, near
 from ..campaign.protocols import CACHE, DRY_RUN, AgentConfig, Reply

@@ -16,7 +16,8 @@ import click
 from ..agents.aider import EDIT_FORMATS
 from ..agents.listing import find_agent
 from ..campaign.campaign import Campaign, Options, create_campaign
-from ..campaign.contract import CONTRACT_FILE, ENTRY, Setting, load_contract
+from ..campaign.contract import CONTRACT_FILE, ENTRY, Setting
+from ..campaign.contract_file import load_contract
 from ..campaign.errors import CannotGoOn, HarnessError, InputError, Interrupted
 from ..campaign.idea import Idea, load_ideas
 from ..campaign.layout import Layout

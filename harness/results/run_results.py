@@ -8,12 +8,13 @@ are settings that the artifact contradicts. What the experiment wrote as eval re
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..campaign.contract import Contract, Setting, matching
+from ..campaign.contract import Contract, Setting
 from ..campaign.protocols import EVAL_FOLDER, FACTS, FINAL_INFO, SCORED_WITH, SKIPPED
 from .reading import Results, read_files, read_results
 from .result_files import Unusable, evaluation_files, load, summary_file
@@ -68,7 +69,7 @@ def read_run(folder: Path, contract: Contract, *, scores: Path | None = None, ne
 def _with_the_contracts_names(results: Results, contract: Contract) -> Results:
     metrics, settings = dict(results.metrics), dict(results.settings)
     for metric in contract.metric:
-        found = next((names for source in metric.sources if (names := matching(source, results.metrics))), [])
+        found = next((names for source in metric.sources if (names := _matching(source, results.metrics))), [])
         if metric.over is not None and found:
             metrics[metric.name] = _mean([results.metrics[name] for name in found], metric.name)
             settings[metric.over] = ", ".join(found)
@@ -89,7 +90,7 @@ def _mean(values: Sequence[Value], name: str) -> Value:
 
 def _renamed(finding: Finding, contract: Contract) -> Finding:
     for metric in contract.metric:
-        if finding.name and any(matching(source, [finding.name]) for source in metric.sources):
+        if finding.name and any(_matching(source, [finding.name]) for source in metric.sources):
             return replace(finding, name=metric.name)
     return finding
 
@@ -100,7 +101,7 @@ def _apart(reported: Results, scored: Results, contract: Contract) -> tuple[dict
         name: metric.name
         for metric in contract.metric
         for source in (metric.name, *metric.sources)
-        for name in matching(source, reported.metrics)
+        for name in _matching(source, reported.metrics)
         if metric.sources
     }
     of_scorer |= {name: name for name in scored.metrics}
@@ -147,3 +148,9 @@ def _members(content: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 def _is_setting(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _matching(source: str, names: Iterable[str]) -> list[str]:
+    """Those of `names` that a source of a metric means; `*` stands for any text, and no other sign for anything."""
+    pattern = re.compile(".*".join(map(re.escape, source.split("*"))))
+    return [name for name in names if pattern.fullmatch(name)]
