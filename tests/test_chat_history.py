@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.agents.chat_history import Turn, append_turn, parse_session, read_session, render_turn
+from harness.agents.chat_history import Turn, parse_session, read_session, render_turn
 from harness.campaign.errors import InputError
+
+from .session_file import append_turn
 
 HOSTILE = [
     "",

@@ -90,9 +90,12 @@ def test_what_an_experiment_leaves_does_not_end_the_campaign(make_campaign: Make
             assert in_git[f"run_1/{file}"] == (b"" if "no text" in left else b"x")
         assert (campaign.run_folder(1) / file).exists()
 
-    unprivileged(goes_on)
-    assert remove(campaign.run_folder(1)) == ""  # which pytest could not
-    subprocess.run(["git", "fsck", "--strict"], cwd=campaign.root, check=True)
+    try:
+        unprivileged(goes_on)
+        assert remove(campaign.run_folder(1)) == ""
+        subprocess.run(["git", "fsck", "--strict"], cwd=campaign.root, check=True)
+    finally:
+        remove(campaign.root)  # which pytest could not where it is deep, and then no later session would end well
 
 
 _EXPERIMENT = (__import__("pathlib").Path(__file__).parent / "small" / "experiment.py").read_text().replace("0.05", "0.1")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.agents.aider_environment import aider_python
-from harness.agents.chat_history import append_turn, parse_session, read_session
+from harness.agents.chat_history import parse_session, read_session
 from harness.agents.replay import ReplayAgent, ReplayConversation
 from harness.campaign.campaign import Options, create_campaign
 from harness.campaign.errors import InputError
@@ -24,6 +24,7 @@ from harness.campaign.stop import Stop
 from harness.loop import go_on
 
 from .model_server import ModelServer
+from .session_file import append_turn
 from .waiting import HANGS
 
 

@@ -20,7 +20,6 @@ A session written by hand needs only `#### # run 1, attempt 1` and the reply bel
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -61,15 +60,6 @@ def render_turn(label: str | None, prompt: str, replies: Sequence[str]) -> str:
         body = "\n".join("\\" + line if _looks_like_marker(line) else line for line in reply.split("\n"))
         text += f"> reply {number} of {len(replies)}  \n\n{body}\n\n"
     return text if replies else text + "> no reply  \n\n"
-
-
-def append_turn(path: Path, label: str | None, prompt: str, replies: Sequence[str]) -> None:
-    """Add a turn to the session in `path`, which is made where it is missing. On disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(render_turn(label, prompt, replies).encode("utf-8", "replace"))
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def read_session(path: Path) -> list[Turn]:

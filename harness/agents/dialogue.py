@@ -250,7 +250,7 @@ class Dialogue(CampaignPart):
                     warnings = (*reply.warnings, f"{failure.message} {said}")
                     return text, replace(reply, failure=None, history=history, warnings=warnings)
                 if failure.kind == "cut" or time.monotonic() >= self._turn_ends:
-                    return text, self._given_up(run, attempt, reply)
+                    return text, self._given_up(reply)
             self._budget.check_turn()
             if failure.kind == "context" and (shorter := next(texts, "")):
                 self._view.say(f"{failure.message}\nA new conversation begins, with a shorter brief.")
@@ -285,7 +285,7 @@ class Dialogue(CampaignPart):
         step = f"{turn_key(run, attempt)}/turn"
         self._journal.append("turn_failed", step=step, kind=kind, message=message, usage=asdict(usage))
 
-    def _given_up(self, run: int, attempt: int, reply: Reply) -> Reply:
+    def _given_up(self, reply: Reply) -> Reply:
         """A turn that ended at its limit without an edit costs the attempt. Raises CannotGoOn at the second in a row."""
         assert reply.failure is not None
         turns = [e for e in self._journal.of("done") if e["step"].endswith("/turn")]

@@ -46,12 +46,12 @@ class Git:
             "GIT_TERMINAL_PROMPT": "0",
         }
 
-    def text(self, *arguments: str, stdin: str | bytes | None = None) -> str:
+    def text(self, *arguments: str) -> str:
         """What a command prints, without the last newline."""
-        return self.output(*arguments, stdin=stdin).decode(errors="surrogateescape").removesuffix("\n")
+        return self.output(*arguments).decode(errors="surrogateescape").removesuffix("\n")
 
     def output(
-        self, *arguments: str, stdin: str | bytes | None = None, pauses: Sequence[float] = _PAUSES, **environment: str
+        self, *arguments: str, stdin: str | None = None, pauses: Sequence[float] = _PAUSES, **environment: str
     ) -> bytes:
         """What a command prints. One that fails is tried again: each that the harness uses may be. Raises CannotGoOn."""
         code, out, problem = self.once(*arguments, stdin=stdin, **environment)
@@ -77,7 +77,7 @@ class Git:
         for lock in locks:
             lock.unlink(missing_ok=True)
 
-    def once(self, *arguments: str, stdin: str | bytes | None = None, **environment: str) -> tuple[int, bytes, str]:
+    def once(self, *arguments: str, stdin: str | None = None, **environment: str) -> tuple[int, bytes, str]:
         """A command, tried once: its exit code, what it printed and what it complained of."""
         # Here, because it takes longer to import than a command may take that looks at a campaign and needs no git.
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # without git the message is ours, not a traceback on import
@@ -89,7 +89,7 @@ class Git:
         # A file and no pipe: git can write before it has read all, and two full pipes would wait for each other.
         with tempfile.TemporaryFile() as file:
             if stdin is not None:
-                file.write(stdin if isinstance(stdin, bytes) else stdin.encode(errors="surrogateescape"))
+                file.write(stdin.encode(errors="surrogateescape"))
                 file.seek(0)
             try:
                 found: tuple[int, bytes, str] = git.Git(str(self._root)).execute(

@@ -75,7 +75,7 @@ def write(campaign: CampaignData, document: Document, model: str, say: Callable[
                 break
             reply = agent.complete(model, _SYSTEM, _request(wrong, references))
             usage = usage + reply.usage
-            _replace(sections, wrong, reply.text)
+            _replace(wrong, reply.text)
     finally:
         agent.close()
     dropped = []
@@ -149,7 +149,7 @@ def _request(wrong: Sequence[tuple[list[str], int, str]], references: NumberRefe
     return template("writeup/prose_again.j2").render(sentences=sentences, references=references.listed())
 
 
-def _replace(sections: Mapping[str, Sequence[list[str]]], wrong: Sequence[tuple[list[str], int, str]], answer: str) -> None:
+def _replace(wrong: Sequence[tuple[list[str], int, str]], answer: str) -> None:
     """The refused sentences by those that the model wrote in their place; one that it left out is gone."""
     answers = {int(match[1]): line(match[2]) for row in answer.split("\n") if (match := _ANSWER.fullmatch(row.rstrip()))}
     for number, (paragraph, place, _) in enumerate(wrong, 1):

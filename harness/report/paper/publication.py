@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from ...campaign.errors import CannotGoOn, InputError
 from ...campaign.files import write_atomically
@@ -18,7 +18,6 @@ from .render_tex import render_tex
 from .render_typst import render_typst
 
 Format = Literal["md", "tex", "pdf", "html"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def default_file(layout: Layout, form: Format) -> Path:

@@ -9,7 +9,6 @@ from . import bubblewrap, landlock
 
 FORCED = "HARNESS_SANDBOX"
 """Names a mechanism (bubblewrap, landlock, none) in the tests, which try each."""
-_BUBBLEWRAP = "bubblewrap (user, mount, pid, ipc, uts and net namespaces)"
 _MISSING = {
     "mount": "it shares /tmp, /dev/shm and the devices with other programs",
     "pid": "it sees the other processes, and what leaves its process tree is found by a mark in its environment only",
