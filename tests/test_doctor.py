@@ -15,8 +15,9 @@ import pytest
 
 from harness.agents.aider_environment import aider_python
 from harness.campaign.contract import Setting
-from harness.cli import doctor
-from harness.cli.doctor import Check, Doctor, diagnose
+from harness.cli import machine_check
+from harness.cli.doctor import diagnose
+from harness.cli.doctor_check import Check
 from harness.cli.gpu import visible_cards
 from harness.cli.model_choice import MODEL_VARIABLE, PROVIDERS
 
@@ -92,10 +93,10 @@ def test_a_sound_experiment_has_no_failed_check(examine: Callable[..., dict[str,
 def test_a_broken_check_is_a_finding_and_the_next_is_made(
     examine: Callable[..., dict[str, Check]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fault(self: Doctor) -> Check:
+    def fault() -> Check:
         raise ZeroDivisionError("of its own")
 
-    monkeypatch.setattr(Doctor, "git", fault)
+    monkeypatch.setattr(machine_check, "git", fault)
     found = examine("contract")
     assert found["git"].state == "fail"
     assert found["git"].detail == "could not be checked: ZeroDivisionError: of its own"
@@ -127,9 +128,9 @@ def test_a_folder_that_cannot_be_written_is_found(examine: Callable[..., dict[st
 
 def test_a_full_disk_is_found(examine: Callable[..., dict[str, Check]], monkeypatch: pytest.MonkeyPatch) -> None:
     assert examine("cache")["campaigns"].state == "ok"
-    monkeypatch.setattr(doctor, "LOW_FREE", 1e18)
+    monkeypatch.setattr(machine_check, "LOW_FREE", 1e18)
     assert examine("cache")["campaigns"].state == "warning"
-    monkeypatch.setattr(doctor, "MIN_FREE", 1e18)
+    monkeypatch.setattr(machine_check, "MIN_FREE", 1e18)
     found = examine("cache")
     assert (found["campaigns"].state, found["cache"].state) == ("fail", "fail")
     assert "harness clean" in found["campaigns"].todo

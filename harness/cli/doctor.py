@@ -10,47 +10,31 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
-from ..agents.aider import AiderAgent
-from ..agents.aider_environment import REQUIREMENT, installed
-from ..agents.listing import agents, find_agent
 from ..campaign.campaign import Options, inventory_of
 from ..campaign.contract import ENTRY, Contract, Setting
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.paths import cache_folder, near
-from ..campaign.protocols import CACHE, DRY_RUN, AgentConfig, Reply
+from ..campaign.protocols import CACHE, DRY_RUN
 from ..execution.commands import filled, with_python
-from ..execution.executors.sandbox import available
 from ..execution.scoring import HUB, lab_cache
 from ..execution.secret_files import secrets_around
 from ..execution.variables import experiment_environment, not_passed_on
 from ..execution.visible import project_around
 from ..execution.working_copy import LEVELS
 from ..statistics.power import smallest_effect, smallest_effect_in_words
+from . import machine_check
+from .doctor_check import Check, output
 from .gpu import visible_cards
-from .model_check import AIDERS_OWN, advice, ask_command, context_size, first_brief
-from .model_choice import HOW_TO, choose
+from .model_check import ModelChecks, first_brief
 from .smoke_test import smoke_test_baseline
 
-State = Literal["ok", "warning", "fail"]
-
-PYTHON, GIT = (3, 11), (2, 28)
-"""The oldest versions that work."""
-MIN_FREE, LOW_FREE = 0.5e9, 5e9
-"""Bytes on a disk below which a campaign cannot go on, and below which it may fill up overnight."""
-ANSWER_SECONDS = 60.0
-LOCAL_TOKENS = 64
-"""That a model of one's own may answer with: some do not stop by themselves."""
 PREPARE_SECONDS = 300.0
 NEEDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("files", "seeds", "command", "packages", "environment", "secrets", "gpu"), ("contract",)),
@@ -60,11 +44,6 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 """What a check cannot be made without: its failure would only be told once more."""
 
-_MORE_CONFINEMENT = (
-    "Install bubblewrap (Debian and Ubuntu: `sudo apt install bubblewrap`). On Ubuntu 24.04 it also needs an AppArmor "
-    "profile that allows /usr/bin/bwrap `userns,`; in a container or on a cluster the administrator decides whether you "
-    "may have namespaces."
-)
 _PROBE = """
 import importlib.util, json, platform, sys
 missing = [name for name in json.loads(sys.argv[1]) if importlib.util.find_spec(name) is None]
@@ -74,16 +53,6 @@ _PROBE_CUDA = """
 import json, torch
 print(json.dumps({"version": torch.__version__, "devices": torch.cuda.device_count() if torch.cuda.is_available() else 0}))
 """
-
-
-@dataclass(frozen=True)
-class Check:
-    """What was found. `todo` says what a person does about it, where there is something to do."""
-
-    name: str
-    state: State
-    detail: str
-    todo: str = ""
 
 
 def diagnose(
@@ -141,33 +110,44 @@ class Doctor:
     @property
     def checks(self) -> list[tuple[str, Callable[[], Check]]]:
         checks: list[tuple[str, Callable[[], Check]]] = [
-            ("python", self.own_python),
-            ("git", self.git),
-            ("campaigns", lambda: self.folder("campaigns", self.runs)),
-            ("cache", lambda: self.folder("cache", cache_folder())),
+            ("python", machine_check.own_python),
+            ("git", machine_check.git),
+            ("campaigns", lambda: machine_check.folder("campaigns", self.runs)),
+            ("cache", lambda: machine_check.folder("cache", cache_folder())),
             ("contract", self.check_contract),
             ("files", self.files),
             ("seeds", self.seeds),
             ("command", self.command),
             ("packages", self.packages),
             ("environment", self.variables),
-            ("confinement", self.confinement),
+            ("confinement", machine_check.confinement),
             ("secrets", self.secrets),
-            ("agent", self.installed_agent),
+            ("agent", self._models.installed_agent),
             ("gpu", self.gpu),
             ("data", self.data),
-            ("key", self.key),
+            ("key", self._models.key),
             ("baseline", self.baseline),
         ]
         is_command = self.agent not in ("aider", "replay")
         if is_command:
-            checks.append(("answer", self.agent_answers))
+            checks.append(("answer", self._models.agent_answers))
         named = {} if is_command else {"model": self.model, "architect": self.architect}
         named |= {"reviewer": self.reviewer}
         for role, model in named.items():
             if model is not None:
-                checks.append((role, lambda role=role, model=model: self.answers(role, model)))  # type: ignore[misc]
+                checks.append((role, lambda role=role, model=model: self._models.answers(role, model)))  # type: ignore[misc]
         return checks
+
+    @cached_property
+    def _models(self) -> ModelChecks:
+        def first_turn() -> str:
+            return first_brief(self.contract, self.profile, self.experiment)
+
+        return ModelChecks(self.experiment, self.model, self.architect, self.reviewer, self.agent, first_turn)
+
+    def close(self) -> None:
+        """End the processes that asked models."""
+        self._models.close()
 
     @cached_property
     def contract(self) -> Contract:
@@ -181,43 +161,6 @@ class Doctor:
             return Check("seeds", "ok", "no primary metric is named, so no run is judged")
         said = smallest_effect_in_words(self.contract, spec, runs)
         return Check("seeds", "warning" if smallest_effect(spec, runs, primary.name) is None else "ok", said)
-
-    def own_python(self) -> Check:
-        version = ".".join(map(str, sys.version_info[:3]))
-        if sys.version_info < PYTHON:
-            return Check("python", "fail", f"{version}, too old", "Install Python 3.11 or newer.")
-        return Check("python", "ok", f"{version} ({sys.executable})")
-
-    def git(self) -> Check:
-        todo = f"Install git {GIT[0]}.{GIT[1]} or newer, so that it is on PATH."
-        try:
-            said = _output(["git", "--version"])
-        except OSError as error:
-            return Check("git", "fail", f"cannot be started: {error.strerror}", todo)
-        found = re.search(r"(\d+)\.(\d+)\S*", said)
-        if found is None:
-            return Check("git", "fail", f"says {said.strip()!r}, not its version", todo)
-        old = (int(found[1]), int(found[2])) < GIT
-        return Check("git", "fail", f"{found[0]}, too old", todo) if old else Check("git", "ok", found[0])
-
-    def folder(self, name: str, path: Path) -> Check:
-        """Whether `path`, or the folder that it would be made in, can be written, and how much is free there."""
-        place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
-        is_cache = name == "cache"
-        other = "HARNESS_CACHE names another folder." if is_cache else "--out names another folder."
-        shows = f"`harness {'cache' if is_cache else 'clean'}` shows what can go."
-        try:
-            with tempfile.TemporaryFile(dir=place) as file:
-                file.write(b"x")
-        except OSError as error:
-            return Check(name, "fail", f"{place}: cannot be written: {error.strerror}", other)
-        free = shutil.disk_usage(place).free
-        detail = f"{path}: {free / 1e9:.1f} GB free"
-        if free < MIN_FREE:
-            return Check(name, "fail", detail, f"{shows} {other}")
-        if free < LOW_FREE:
-            return Check(name, "warning", detail, f"It may fill up: {shows} {other}")
-        return Check(name, "ok", detail)
 
     def check_contract(self) -> Check:
         chosen, spec = self.contract.profile(self.profile)
@@ -286,13 +229,6 @@ class Doctor:
         todo = 'Name what it needs in experiment.toml (`environment = ["NAME"]`); keys are never passed on.'
         return Check("environment", "warning", f"set here, and not passed on to the experiment: {', '.join(left)}", todo)
 
-    def confinement(self) -> Check:
-        parts = available()
-        if not parts.not_guaranteed:
-            return Check("confinement", "ok", f"{parts}: an experiment can write to its working copy only")
-        detail = f"{parts if parts.held else 'no sandbox'} ({parts.why}). Not guaranteed of an experiment: "
-        return Check("confinement", "warning", detail + "; ".join(parts.not_guaranteed), _MORE_CONFINEMENT)
-
     def secrets(self) -> Check:
         """Files of the project that hold a key, which no experiment reads."""
         experiment = self.experiment.resolve()
@@ -303,18 +239,6 @@ class Doctor:
         names = ", ".join(str(near(path)) for path in found[:10]) + (f" and {len(found) - 10} more" if found[10:] else "")
         todo = "Where an experiment must read one, name it under readable in experiment.toml; then it goes along."
         return Check("secrets", "ok", f"hidden from experiments, for they hold a key: {names}", todo)
-
-    def installed_agent(self) -> Check:
-        known = {listed.name: listed for listed in agents()}.get(self.agent)
-        if known is None:
-            find_agent(self.agent)  # an import path, or a message with the known names
-            return Check("agent", "ok", self.agent)
-        if known.place is not None:
-            return Check("agent", "ok", f"{self.agent}: {known.place}")
-        if self.agent in ("aider", "replay"):
-            detail = f"{REQUIREMENT.replace('==', ' ')} is not installed; the first run does it (700 MB, a minute or two)"
-            return Check("agent", "warning", detail, f"`{known.how}` does it now.")
-        return Check("agent", "fail", f"{known.about} is not installed", f"{known.how}")
 
     def gpu(self) -> Check:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -346,30 +270,13 @@ class Doctor:
             "HARNESS_OVERRIDES": json.dumps(self.overrides),
         }
         try:
-            said = _output([*with_python(command, self.python), DRY_RUN], self.experiment, environment, PREPARE_SECONDS)
+            said = output([*with_python(command, self.python), DRY_RUN], self.experiment, environment, PREPARE_SECONDS)
         except subprocess.CalledProcessError as error:
             return Check("data", "fail", (error.stderr or error.stdout or "").strip() or f"{command[0]} fails: {error}")
         except subprocess.TimeoutExpired:
             todo = f"See where it waits: {' '.join(command)} {DRY_RUN}, in {self.experiment}."
             return Check("data", "fail", f"no answer within {PREPARE_SECONDS:.0f} s", todo)
         return Check("data", "ok", said.strip())
-
-    def key(self) -> Check:
-        """Whether the agent could reach its model, as far as that can be told without asking it."""
-        if self.agent == "replay":
-            return Check("key", "ok", "a recorded session needs none")
-        if self.agent == "aider" and self._model is None:
-            return Check("key", "warning", "no model is configured: recorded sessions are replayed", HOW_TO)
-        if (self.agent == "aider" or self.reviewer) and installed() is None:
-            detail = f"not looked for: {REQUIREMENT.replace('==', ' ')} knows which one, and is not installed"
-            return Check("key", "warning", detail, "`harness agents install aider`, then `harness doctor` again.")
-        if self.agent == "aider":
-            said = self._aider.check()
-        else:
-            said = find_agent(self.agent)(AgentConfig(model=self.model, architect=self.architect)).check()
-        if self.reviewer:
-            said += f"; reviewer: {self._reviewer.check()}"
-        return Check("key", "ok", said)
 
     def baseline(self) -> Check:
         """The untouched experiment, really executed in a working copy."""
@@ -388,57 +295,6 @@ class Doctor:
         smoke = "HARNESS_SMOKE=1 " if self.contract.smoke else ""
         todo = f"Make it run: cd {shlex.quote(str(self.experiment.resolve()))} && {smoke}{shlex.join(command)}"
         return Check("baseline", "fail", detail, todo)
-
-    def answers(self, role: str, model: str) -> Check:
-        """A tiny request, through the process that would make the real ones."""
-        if installed() is None:
-            return Check(role, "warning", f"{model}: not asked: aider is not installed", "`harness agents install aider`")
-        agent = self._reviewer if role == "reviewer" else self._aider
-        # A model of one's own that does not stop would be waited for: a paid one does, and may refuse the limit.
-        limit = LOCAL_TOKENS if agent.is_local(model) else None
-        reply = agent.complete(model, "You are asked whether you can be reached.", "Answer with the word: ready", limit)
-        check = _answered(role, model, reply)
-        return check if check.state == "fail" or role == "reviewer" else self._with_context(check, model)
-
-    def agent_answers(self) -> Check:
-        """A tiny question to a command-line agent, by the code and with the login that a campaign would use."""
-        with_model = f"{self.agent} with {self.model}" if self.model else self.agent
-        return _answered("answer", with_model, ask_command(self.agent, self.model, self.architect))
-
-    def _with_context(self, check: Check, model: str) -> Check:
-        """Whether what a first turn sends fits the model."""
-        text = first_brief(self.contract, self.profile, self.experiment)
-        sent = round(self._aider.count_tokens(text, model) + AIDERS_OWN, -2)
-        size = context_size(self._aider, model)
-        if size is None:
-            said = f"{check.detail}; the first turn sends about {sent:,} tokens, and its context size is not told"
-            return Check(check.name, "ok", said)
-        if sent > size:
-            todo = "Give it a longer context (`llama-server -c N`, LM Studio's context length), or take another model."
-            return Check(check.name, "fail", f"the first turn sends about {sent:,} tokens, and {model} takes {size:,}", todo)
-        return Check(check.name, "ok", f"{check.detail}; the first turn sends about {sent:,} of its {size:,} tokens")
-
-    def close(self) -> None:
-        """End the processes that asked models."""
-        for name in ("_aider", "_reviewer"):
-            if name in self.__dict__:
-                self.__dict__[name].close()
-
-    @cached_property
-    def _model(self) -> str | None:
-        """The model that a campaign would get: the named one, else what the environment stands for."""
-        try:
-            return self.model or choose("", self.experiment, os.environ, agent="aider").model
-        except InputError:
-            return None
-
-    @cached_property
-    def _aider(self) -> AiderAgent:
-        return AiderAgent(AgentConfig(model=self._model, architect=self.architect, timeout=ANSWER_SECONDS))
-
-    @cached_property
-    def _reviewer(self) -> AiderAgent:
-        return AiderAgent(AgentConfig(model=self.reviewer, timeout=ANSWER_SECONDS))
 
     @cached_property
     def _imports(self) -> set[str]:
@@ -465,37 +321,9 @@ class Doctor:
         """What `script` prints in the experiment's Python, in its folder and with its environment. Raises HarnessError."""
         environment = experiment_environment(self.contract, dict(os.environ))
         try:
-            return _output([self.python, "-c", script, *arguments], self.experiment, environment)
+            return output([self.python, "-c", script, *arguments], self.experiment, environment)
         except OSError as error:
             raise HarnessError(f"--python {self.python}: cannot be started: {error.strerror}.") from error
         except subprocess.CalledProcessError as error:
             lines = (error.stderr or "").strip().splitlines()
             raise HarnessError(f"--python {self.python}: fails: {lines[-1] if lines else error}.") from error
-
-
-def _answered(name: str, who: str, reply: Reply) -> Check:
-    usage = reply.usage
-    cost = "at unknown cost" if usage.cost is None else f"for ${usage.cost:.4f}"
-    if reply.failure:
-        spent = f" (spent: {usage.sent + usage.received} tokens {cost})" if usage.sent else ""
-        todo = advice(reply.failure, Options().turn_timeout * 60 / 3)
-        return Check(name, "fail", reply.failure.message + spent, todo)
-    tokens = f"{usage.sent:,} tokens sent, {usage.received:,} received"
-    return Check(name, "ok", f"{who} answers after {usage.seconds:.1f} s, {tokens}, {cost}")
-
-
-def _output(
-    command: list[str], folder: Path | None = None, environment: dict[str, str] | None = None, seconds: float = 120
-) -> str:
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=seconds,
-        check=True,
-    )
-    return done.stdout

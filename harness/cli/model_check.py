@@ -1,4 +1,4 @@
-"""Whether an agent's model answers, asked through the code that a campaign asks it through; and whether a brief fits it."""
+"""Whether the agent is installed, its model answers, asked as a campaign asks it, and a first turn fits it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,136 @@ import re
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..agents.aider import AiderAgent
+from ..agents.aider_environment import REQUIREMENT, installed
 from ..agents.brief import Situation, brief
-from ..agents.listing import find_agent
+from ..agents.listing import agents, find_agent
+from ..campaign.campaign import Options
 from ..campaign.contract import ENTRY, Contract
+from ..campaign.errors import InputError
 from ..campaign.idea import Idea
 from ..campaign.protocols import AgentConfig, Failure, Reply, Workspace
 from ..campaign.text import duration
+from .doctor_check import Check
+from .model_choice import HOW_TO, choose
 
 AGENT_SECONDS = 180.0
 """For a command-line agent: some take half a minute to start."""
 AIDERS_OWN = 2_500
 """Tokens of aider's own instructions, about."""
+ANSWER_SECONDS = 60.0
+LOCAL_TOKENS = 64
+"""That a model of one's own may answer with: some do not stop by themselves."""
+
+
+@dataclass(frozen=True)
+class ModelChecks:
+    """The agent that a campaign would have, and the models that it would ask."""
+
+    experiment: Path
+    model: str | None
+    architect: str | None
+    reviewer: str | None
+    agent: str
+    first_turn: Callable[[], str]
+    """What the agent is sent first."""
+
+    def installed_agent(self) -> Check:
+        known = {listed.name: listed for listed in agents()}.get(self.agent)
+        if known is None:
+            find_agent(self.agent)  # an import path, or a message with the known names
+            return Check("agent", "ok", self.agent)
+        if known.place is not None:
+            return Check("agent", "ok", f"{self.agent}: {known.place}")
+        if self.agent in ("aider", "replay"):
+            detail = f"{REQUIREMENT.replace('==', ' ')} is not installed; the first run does it (700 MB, a minute or two)"
+            return Check("agent", "warning", detail, f"`{known.how}` does it now.")
+        return Check("agent", "fail", f"{known.about} is not installed", f"{known.how}")
+
+    def key(self) -> Check:
+        """Whether the agent could reach its model, as far as that can be told without asking it."""
+        if self.agent == "replay":
+            return Check("key", "ok", "a recorded session needs none")
+        if self.agent == "aider" and self._model is None:
+            return Check("key", "warning", "no model is configured: recorded sessions are replayed", HOW_TO)
+        if (self.agent == "aider" or self.reviewer) and installed() is None:
+            detail = f"not looked for: {REQUIREMENT.replace('==', ' ')} knows which one, and is not installed"
+            return Check("key", "warning", detail, "`harness agents install aider`, then `harness doctor` again.")
+        if self.agent == "aider":
+            said = self._aider.check()
+        else:
+            said = find_agent(self.agent)(AgentConfig(model=self.model, architect=self.architect)).check()
+        if self.reviewer:
+            said += f"; reviewer: {self._reviewer.check()}"
+        return Check("key", "ok", said)
+
+    def answers(self, role: str, model: str) -> Check:
+        """A tiny request, through the process that would make the real ones."""
+        if installed() is None:
+            return Check(role, "warning", f"{model}: not asked: aider is not installed", "`harness agents install aider`")
+        agent = self._reviewer if role == "reviewer" else self._aider
+        # A model of one's own that does not stop would be waited for: a paid one does, and may refuse the limit.
+        limit = LOCAL_TOKENS if agent.is_local(model) else None
+        reply = agent.complete(model, "You are asked whether you can be reached.", "Answer with the word: ready", limit)
+        check = _answered(role, model, reply)
+        return check if check.state == "fail" or role == "reviewer" else self._with_context(check, model)
+
+    def agent_answers(self) -> Check:
+        """A tiny question to a command-line agent, by the code and with the login that a campaign would use."""
+        with_model = f"{self.agent} with {self.model}" if self.model else self.agent
+        return _answered("answer", with_model, ask_command(self.agent, self.model, self.architect))
+
+    def _with_context(self, check: Check, model: str) -> Check:
+        """Whether what a first turn sends fits the model."""
+        text = self.first_turn()
+        sent = round(self._aider.count_tokens(text, model) + AIDERS_OWN, -2)
+        size = context_size(self._aider, model)
+        if size is None:
+            said = f"{check.detail}; the first turn sends about {sent:,} tokens, and its context size is not told"
+            return Check(check.name, "ok", said)
+        if sent > size:
+            todo = "Give it a longer context (`llama-server -c N`, LM Studio's context length), or take another model."
+            return Check(check.name, "fail", f"the first turn sends about {sent:,} tokens, and {model} takes {size:,}", todo)
+        return Check(check.name, "ok", f"{check.detail}; the first turn sends about {sent:,} of its {size:,} tokens")
+
+    def close(self) -> None:
+        """End the processes that asked models."""
+        for name in ("_aider", "_reviewer"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+
+    @cached_property
+    def _model(self) -> str | None:
+        """The model that a campaign would get: the named one, else what the environment stands for."""
+        try:
+            return self.model or choose("", self.experiment, os.environ, agent="aider").model
+        except InputError:
+            return None
+
+    @cached_property
+    def _aider(self) -> AiderAgent:
+        return AiderAgent(AgentConfig(model=self._model, architect=self.architect, timeout=ANSWER_SECONDS))
+
+    @cached_property
+    def _reviewer(self) -> AiderAgent:
+        return AiderAgent(AgentConfig(model=self.reviewer, timeout=ANSWER_SECONDS))
+
+
+def _answered(name: str, who: str, reply: Reply) -> Check:
+    usage = reply.usage
+    cost = "at unknown cost" if usage.cost is None else f"for ${usage.cost:.4f}"
+    if reply.failure:
+        spent = f" (spent: {usage.sent + usage.received} tokens {cost})" if usage.sent else ""
+        todo = advice(reply.failure, Options().turn_timeout * 60 / 3)
+        return Check(name, "fail", reply.failure.message + spent, todo)
+    tokens = f"{usage.sent:,} tokens sent, {usage.received:,} received"
+    return Check(name, "ok", f"{who} answers after {usage.seconds:.1f} s, {tokens}, {cost}")
 
 
 def ask_command(agent: str, model: str | None, architect: str | None) -> Reply:
