@@ -1,11 +1,12 @@
 """The verdict of one seed: what is no evidence, no change or no fair comparison is said, and nothing is called better."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from harness.campaign.contract import Contract
-from harness.campaign.record import Record, VerdictRecord
+from harness.campaign.record import ControlRecord, Record, VerdictRecord
 from harness.results.reading import Results
 from harness.statistics.comparability import compare_metrics, compare_settings
 from harness.statistics.judge import Judge
@@ -258,3 +259,67 @@ def test_a_record_of_recorded_results_survives_the_disk(tmp_path):
     made = record(recorded(tmp_path, K40))
     made.write(tmp_path)
     assert Record.read(tmp_path) == made
+
+
+# --- what is left out ---------------------------------------------------------------------------------------------------
+
+GUARDED = Contract.model_validate(
+    {
+        "metric": [
+            {"name": "absorption", "better": "lower", "primary": True},
+            {"name": "mse", "better": "lower", "guard": 0.5, "required": False},
+        ],
+        "profiles": {"p": {"baseline_seeds": 10, "run_seeds": [1, 3], "final_seeds": 8}},
+    }
+)
+FINAL = range(1_001, 1_009)
+
+
+def at_seed(folder: Path, seed: int, absorption: float, **others: float) -> Results:
+    chance = (seed * 2654435761) % 1_000 / 1e5  # below 0.01
+    return left(folder / str(seed), {"absorption": absorption + chance + 1.234e-7, **others})
+
+
+def tested(
+    folder: Path, *, final: dict[int, Results] | None = None, beside: Sequence[int] = FINAL, failed: str = ""
+) -> VerdictRecord:
+    """The verdict on a run that is much better at its final seeds than the baseline there."""
+    untouched = {seed: at_seed(folder / "0", seed, 0.2, mse=2.0) for seed in (*range(10), *beside)}
+    first = [untouched[seed] for seed in range(10)]
+    baseline = record(first[0]).model_copy(update={"metrics": compare_metrics(first, None), "seeds": list(range(10))})
+    values = compare_metrics([untouched[seed] for seed in beside], None)
+    reference = ControlRecord(
+        name="run_0", overrides={}, run=1, seeds=list(beside), metrics={name: each.values for name, each in values.items()}
+    )
+    case = MeasuredRun(
+        run=1,
+        parent=baseline,
+        by_seed={seed: at_seed(folder / "1", seed, 0.1, mse=2.0) for seed in range(3)},
+        failed_seeds=(failed,) if failed else (),
+        final=final or {seed: at_seed(folder / "1", seed, 0.1, mse=2.0) for seed in FINAL},
+        final_references=(reference,),
+    )
+    return Judge(GUARDED, "p", 3, [baseline]).judge(case)
+
+
+def test_who_leaves_nothing_out_improves(tmp_path):
+    assert tested(tmp_path).kind == "improved"
+
+
+def test_final_seeds_that_crash_leave_no_improvement(tmp_path):
+    """Otherwise a run could crash where it does badly, and would rest on the others."""
+    final = {seed: at_seed(tmp_path / "1", seed, 0.1, mse=2.0) for seed in FINAL[:7]}
+    found = tested(tmp_path, final=final, failed="seed 1008: crashed")
+    assert (found.kind, found.caveats) == ("inconclusive", ["seed 1008: crashed"])
+
+
+def test_a_reference_that_crashed_at_final_seeds_leaves_no_improvement(tmp_path):
+    """A parent, an agent's code too, could crash where it does well."""
+    found = tested(tmp_path, beside=FINAL[:6])
+    assert (found.kind, found.caveats) == ("inconclusive", ["run_0 failed at seed 1007, 1008"])
+
+
+def test_a_guard_that_is_missing_at_one_seed_is_not_passed(tmp_path):
+    final = {seed: at_seed(tmp_path / "1", seed, 0.1, **({"mse": 9.0} if seed > 1_001 else {})) for seed in FINAL}
+    found = tested(tmp_path, final=final)
+    assert (found.kind, found.caveats) == ("inconclusive", ["mse, a guard, is missing"])

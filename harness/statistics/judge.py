@@ -161,6 +161,17 @@ class Judge:
                     guard_violations += [violation] if violation else []
         return guard_violations
 
+    def _missing_guards(self, measured: MeasuredRun, pair: ReferencePair) -> list[str]:
+        """Guards that a reference has and the run, at one of its seeds or at all, has not: what it paid is unknown."""
+        guards = [
+            metric for metric in self._contract.metric if metric.guard is not None and not measured.values(metric.name)
+        ]
+        return [
+            f"{metric.name}, a guard, is missing"
+            for metric in guards
+            if any(self.references.values(measured, reference, metric) for reference in (pair.parent, pair.baseline))
+        ]
+
     def _in_words(self, measured: MeasuredRun, pair: ReferencePair, judgement: Judgement) -> VerdictRecord:
         primary = self._contract.primary
         assert primary is not None
@@ -175,6 +186,12 @@ class Judge:
             for each in measured.final_references
             if each.why_none
         ]
+        caveats += [
+            f"{each.name} failed at seed {', '.join(map(str, lost))}"
+            for each in filter(usable, measured.final_references)
+            if (lost := [seed for seed in measured.final if seed not in each.seeds])
+        ]
+        caveats += self._missing_guards(measured, pair)
         if self._records[0].given:
             unsaid = self.references.unsaid(measured)
             silent = f", and its {', '.join(unsaid)} is not known" if unsaid else ""
