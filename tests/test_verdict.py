@@ -280,7 +280,7 @@ def at_seed(folder: Path, seed: int, absorption: float, **others: float) -> Resu
     return left(folder / str(seed), {"absorption": absorption + chance + 1.234e-7, **others})
 
 
-def tested(
+def final_verdict(
     folder: Path, *, final: dict[int, Results] | None = None, beside: Sequence[int] = FINAL, failed: str = ""
 ) -> VerdictRecord:
     """The verdict on a run that is much better at its final seeds than the baseline there."""
@@ -303,23 +303,23 @@ def tested(
 
 
 def test_who_leaves_nothing_out_improves(tmp_path):
-    assert tested(tmp_path).kind == "improved"
+    assert final_verdict(tmp_path).kind == "improved"
 
 
 def test_final_seeds_that_crash_leave_no_improvement(tmp_path):
     """Otherwise a run could crash where it does badly, and would rest on the others."""
     final = {seed: at_seed(tmp_path / "1", seed, 0.1, mse=2.0) for seed in FINAL[:7]}
-    found = tested(tmp_path, final=final, failed="seed 1008: crashed")
+    found = final_verdict(tmp_path, final=final, failed="seed 1008: crashed")
     assert (found.kind, found.caveats) == ("inconclusive", ["seed 1008: crashed"])
 
 
 def test_a_reference_that_crashed_at_final_seeds_leaves_no_improvement(tmp_path):
     """A parent, an agent's code too, could crash where it does well."""
-    found = tested(tmp_path, beside=FINAL[:6])
+    found = final_verdict(tmp_path, beside=FINAL[:6])
     assert (found.kind, found.caveats) == ("inconclusive", ["run_0 failed at seed 1007, 1008"])
 
 
 def test_a_guard_that_is_missing_at_one_seed_is_not_passed(tmp_path):
     final = {seed: at_seed(tmp_path / "1", seed, 0.1, **({"mse": 9.0} if seed > 1_001 else {})) for seed in FINAL}
-    found = tested(tmp_path, final=final)
+    found = final_verdict(tmp_path, final=final)
     assert (found.kind, found.caveats) == ("inconclusive", ["mse, a guard, is missing"])
