@@ -276,7 +276,7 @@ FINAL = range(1_001, 1_009)
 
 
 def at_seed(folder: Path, seed: int, absorption: float, **others: float) -> Results:
-    chance = (seed * 2654435761) % 1_000 / 1e5  # below 0.01
+    chance = (seed * 2654435761) % 9_973 / 1e6  # below 0.01, another at each seed
     return left(folder / str(seed), {"absorption": absorption + chance + 1.234e-7, **others})
 
 
