@@ -203,6 +203,8 @@ def go_on(
                 loop.close(ending)
         except (OSError, HarnessError) as error:  # the disk that ended the campaign may not take this either
             view.say(f"{campaign.name}: {error}")
+            if ending.exit_code == 0:  # what came after the last record is not committed
+                ending = Ending(CannotGoOn.reason, str(error), CannotGoOn.exit_code)
         return ending
 
 

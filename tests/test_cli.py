@@ -20,6 +20,7 @@ import harness
 from harness.campaign.campaign import Options
 from harness.campaign.journal import locked
 from harness.campaign.layout import Layout
+from harness.campaign.schema import SCHEMA
 from harness.cli.main import cli
 from harness.cli.notify import notify
 from harness.cli.running import parse_setting, worse
@@ -396,8 +397,9 @@ def test_a_mistake_of_the_harness_is_a_line_and_a_file_with_the_traceback(empty)
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
     assert "Traceback" in (empty.folder / "runs" / "small" / ".harness" / "crash.txt").read_text()
-    (empty.folder / "runs" / "small" / "campaign.json").write_text('{"created": 1, "options": [], "contract": 3}')
-    done = empty.type("status", "small")
+    (empty.folder / "runs" / "odd").mkdir()
+    empty.write("runs/odd/campaign.json", {"schema": SCHEMA, "created": 1, "options": [], "contract": 3})
+    done = empty.type("status", "odd")
     assert done.returncode == 4
     assert len(done.stderr.splitlines()) == 1
     assert "crash.txt" in done.stderr

@@ -126,6 +126,39 @@ def test_a_persons_part_of_the_notes_is_no_difference(root: Path) -> None:
     assert harness("status", root).exit_code == 0
 
 
+EDITS = {
+    "campaign.json": ('"better": "lower"', '"better": "higher"'),
+    "idea.json": ("smaller", "larger"),
+    "experiment.toml": ("lower", "higher"),
+    "notes.txt": ("Verdict: inconclusive", "Verdict: improved"),
+}
+
+
+@pytest.mark.parametrize("path", EDITS)
+def test_what_a_campaign_rests_on_and_what_is_said_of_it_is_not_rewritten(root: Path, path: str) -> None:
+    """A contract whose direction is turned round in the middle would turn later verdicts round."""
+    file = root / path
+    before, shown = file.read_bytes(), [harness(*(part.format(root) for part in command)).stdout for command in COMMANDS]
+    old, new = EDITS[path]
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    for command, text in zip(COMMANDS, shown, strict=True):
+        done = harness(*(part.format(root) for part in command))
+        assert done.exit_code == 5 and f"{path} was changed" in done.stderr, (command, done.output)
+        assert done.stdout == text or command[0] == "status", command
+    assert go_on(Campaign(root), view=Silent(), stop=Stop()).exit_code == 0
+    assert file.read_bytes() == before
+
+
+def test_a_persons_words_survive_where_the_notes_around_them_are_put_back(root: Path) -> None:
+    notes = root / "notes.txt"
+    text = notes.read_text().replace("Verdict: inconclusive", "Verdict: improved")
+    notes.write_text(text + "\nWhat I think of it.\n")
+    assert "What I think of it." in harness("notes", root).stdout
+    assert go_on(Campaign(root), view=Silent(), stop=Stop()).exit_code == 0
+    assert "What I think of it." in notes.read_text() and "Verdict: improved" not in notes.read_text()
+
+
 def test_what_git_has_no_more_is_told_and_nothing_is_made_of_it(root: Path) -> None:
     (root / "run_1" / "record.json").unlink()
     shutil.rmtree(root / ".git")

@@ -8,9 +8,10 @@ import pytest
 from harness.campaign.budget import spent
 from harness.campaign.contract import Contract, Metric
 from harness.campaign.idea import Idea
+from harness.campaign.notes_text import person_section
 from harness.campaign.record import AttemptRecord, MetricRecord, Record, ReviewRecord, SettingRecord, VerdictRecord
 from harness.campaign.usage import Usage
-from harness.report.notes import person_section, render_notes
+from harness.report.notes import render_notes
 
 IDEA = Idea(Name="hierarchy", Title="Parents from the decoder", Experiment="Penalise orphans.")
 CONTRACT = Contract(metric=[Metric(name="core.mse", better="lower", primary=True)])

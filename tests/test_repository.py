@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.campaign.git import GitKilled
 from harness.campaign.repository import Repository
 
 PERSON = ("-c", "user.name=Me", "-c", "user.email=me@here")
@@ -150,6 +151,23 @@ def test_a_git_call_that_fails_once_changes_nothing(
         assert repository.edited(["experiment.py"]) == {}
         assert (root / "experiment.py").read_text() == f"rate = {fails}\n"
     assert fails > 2  # each call of a commit has failed once
+
+
+def test_an_index_whose_git_is_killed_each_time_is_written_after_the_next_start(
+    root: Path, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise `git status` in a campaign that has ended shows changes that nobody made."""
+    wrapper = tmp_path / "bin" / "git"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\n[ "$1" = read-tree ] && kill -9 $$\nexec {shutil.which("git")} "$@"\n')
+    wrapper.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", str(wrapper.parent), prepend=os.pathsep)
+        with pytest.raises(GitKilled):
+            repository.commit("run_1/record", "Run 1", {"experiment.py": b"rate = 3\n"})
+    repository.recover(lambda step: True, ["experiment.py"])
+    assert git(root, "status", "--porcelain") == ""
+    assert (root / "experiment.py").read_text() == "rate = 3\n"
 
 
 def test_what_git_has_packed_is_read_as_before(root: Path, repository: Repository) -> None:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ..campaign.campaign import NOTES
 from ..campaign.contract import Contract
 from ..campaign.errors import CannotGoOn
 from ..campaign.files import remove
+from ..campaign.notes_text import NOTES
 from ..campaign.protocols import Workspace
 from ..campaign.text import shown
 

@@ -17,15 +17,15 @@ from .contract import CONTRACT_FILE, Contract, Profile, Setting
 from .contract_file import load_contract
 from .errors import CannotGoOn, InputError
 from .experiment_folder import Inventory, put_links, take_inventory
-from .files import read_text, remove, write_atomically, write_files
+from .files import remove, write_atomically, write_files
 from .idea import Idea
 from .journal import now, read_events
 from .layout import Layout
 from .record import RECORD_FILE, Record
 from .repository import Repository
 from .schema import SCHEMA
+from .text import decoded
 
-NOTES = "notes.txt"
 ATTEMPTS = "attempts"
 PLOTTED = "plotted"
 """In a run's folder: what the experiment's plot.py drew."""
@@ -94,7 +94,7 @@ class Campaign(Layout):
     @cached_property
     def idea(self) -> Idea:
         try:
-            return Idea.model_validate_json(read_text(self.idea_file))
+            return Idea.model_validate_json(decoded(self.content(self.idea_file)))
         except (OSError, ValidationError) as error:
             raise CannotGoOn(f"{self.idea_file}: cannot be read: {error}") from error
 

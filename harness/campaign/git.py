@@ -20,6 +20,10 @@ _LOCK_ENDS = 0.8
 _SETTINGS = {"core.hooksPath": os.devnull, "core.fsmonitor": "false", "core.quotePath": "false", "core.fsync": "reference"}
 
 
+class GitKilled(CannotGoOn):
+    """A git was killed, and so was each that tried again."""
+
+
 class Git:
     """The git of the repository in `root`."""
 
@@ -53,7 +57,10 @@ class Git:
     def output(
         self, *arguments: str, stdin: str | None = None, pauses: Sequence[float] = _PAUSES, **environment: str
     ) -> bytes:
-        """What a command prints. One that fails is tried again: each that the harness uses may be. Raises CannotGoOn."""
+        """What a command prints. One that fails is tried again: each that the harness uses may be.
+
+        Raises CannotGoOn, and GitKilled.
+        """
         code, out, problem = self.once(*arguments, stdin=stdin, **environment)
         for pause in pauses:
             if code == 0:
@@ -64,7 +71,9 @@ class Git:
             code, out, problem = self.once(*arguments, stdin=stdin, **environment)
         if code == 0:
             return out
-        raise CannotGoOn(f"{self._root}: git {arguments[0]} failed: {problem.strip() or f'exit code {code}'}")
+        raise (GitKilled if code < 0 else CannotGoOn)(
+            f"{self._root}: git {arguments[0]} failed: {problem.strip() or f'exit code {code}'}"
+        )
 
     def remove_locks(self, *indexes: str | Path) -> None:
         """Remove what a git that was killed had locked: branches and these indexes."""

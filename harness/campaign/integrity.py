@@ -1,19 +1,27 @@
 """Whether a campaign's files are what the harness wrote: what is lost or edited is said, and git's version stands in for it.
 
-The journal has the id of each record and of each file of results (`wrote`), git has their contents. A file of a run that has
-no record yet is not looked at: its step is not done and makes it again.
+The journal has the ids of idea and contract, of each record, of each file of results and of the notes (`wrote`), git has
+their contents. A file of a run that has no record yet is not looked at: its step is not done and makes it again. Of the
+notes only the harness's own lines count.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from .errors import CannotGoOn
+from .journal import BEGUN_ANEW
+from .notes_text import NOTES, generated_lines, person_section, with_persons_words
+from .text import decoded
 
+START = "start"
+_FINAL = re.compile(rf"{START}|run_\d+/record")
+"""The steps that commit what is compared from then on."""
 WROTE = "wrote"
 """The event of what was written: `files`, git's id of the content by path."""
 EDITED_FOLDER = "edited"
@@ -29,7 +37,7 @@ class Difference:
     blob: str | None
     """Git's id of what it is to hold, None where the journal does not say."""
     commit: str
-    """Of the run's record."""
+    """Of the run's record, or of the start."""
 
     def __str__(self) -> str:
         said = "was changed since the harness wrote it" if self.how == "changed" else f"is {self.how}"
@@ -45,50 +53,88 @@ def written(events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """The id of each file that the harness wrote, by path, as it wrote it last."""
     found: dict[str, str] = {}
     for event in events:
+        if event["event"] == BEGUN_ANEW:
+            found.clear()
         if event["event"] == WROTE:
             found |= event["files"]
     return found
 
 
 def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
-    """What the campaign in `root` has lost of its recorded runs, or somebody changed there."""
+    """What the campaign in `root` has lost of what it began with and of its recorded runs, or somebody changed there."""
     commits: dict[str, str] = {}
+    notes: list[str] = []
     for event in events:
-        if event["event"] == "done" and event["step"].endswith("/record") and isinstance(event["result"], dict):
+        if event["event"] == BEGUN_ANEW:
+            commits.clear()
+        elif event["event"] == WROTE and NOTES in event["files"]:
+            notes.append(event["files"][NOTES])
+        elif event["event"] == "done" and _FINAL.fullmatch(event["step"]) and isinstance(event["result"], dict):
             commits[event["step"].removesuffix("/record")] = str(event["result"].get("commit", ""))
-    expected: dict[str, str | None] = {f"{run}/record.json": None for run in commits}
-    known = written(events)
-    expected |= {path: blob for path, blob in known.items() if path.split("/")[0] in commits}
+    runs = [each for each in commits if each != START]
+    expected: dict[str, str | None] = {f"{run}/record.json": None for run in runs}
+    expected |= {path: blob for path, blob in written(events).items() if path.split("/")[0] in runs}
+    if START in commits:
+        expected |= {path: blob for path, blob in written(events).items() if "/" not in path and path != NOTES}
     found = []
     for path, blob in expected.items():
-        try:
-            content = (root / path).read_bytes()
-        except OSError:
-            content = None
+        content = _read(root / path)
         if content is not None and (blob_id(content) == blob if blob else content):
             continue
-        how: Literal["missing", "empty", "changed"] = "missing" if content is None else "changed" if content else "empty"
-        found.append(Difference(path, how, blob, commits[path.split("/")[0]]))
-    notes = root / "notes.txt"
-    if commits and known and not (notes.is_file() and notes.stat().st_size):
-        last = list(commits.values())[-1]
-        found.append(Difference(notes.name, "empty" if notes.exists() else "missing", None, last))
+        owner = path.split("/")[0]
+        found.append(Difference(path, _how(content), blob, commits[owner if owner in runs else START]))
+    content = _read(root / NOTES)
+    # The last two: a process that was killed between the journal and the file left the one before, and that is no edit.
+    if runs and notes and not any(_are_notes(root, content, blob) for blob in reversed(notes[-2:])):
+        found.append(Difference(NOTES, _how(content), notes[-1], commits[runs[-1]]))
     return found
 
 
-def content_of(root: Path, difference: Difference) -> bytes:
-    """What the file is to hold. Raises CannotGoOn where git has it no more."""
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _how(content: bytes | None) -> Literal["missing", "empty", "changed"]:
+    return "missing" if content is None else "changed" if content else "empty"
+
+
+def _are_notes(root: Path, content: bytes | None, blob: str) -> bool:
+    """Whether the harness's lines of the notes are those that it wrote."""
+    if not content or blob_id(content) == blob:
+        return bool(content)
+    try:
+        wrote = _stored(root, blob)
+    except CannotGoOn:
+        return False
+    return generated_lines(decoded(content, "replace")) == generated_lines(decoded(wrote, "replace"))
+
+
+def _stored(root: Path, blob: str) -> bytes:
     from .repository import Repository  # here, because most that look at a campaign need no git
 
-    repository = Repository(root, root / ".harness")
+    return Repository(root, root / ".harness").content(blob)
+
+
+def content_of(root: Path, difference: Difference) -> bytes:
+    """What the file is to hold, with a person's words in notes. Raises CannotGoOn where git has it no more."""
+    from .repository import Repository
+
     try:
-        if difference.blob:
-            return repository.content(difference.blob)
-        return repository.files(difference.commit, [difference.path])[difference.path]
+        if not difference.blob:
+            repository = Repository(root, root / ".harness")
+            return repository.files(difference.commit, [difference.path])[difference.path]
+        content = _stored(root, difference.blob)
     except (CannotGoOn, KeyError, ValueError, IndexError) as error:
         raise CannotGoOn(
             f"{root / difference.path}: {difference.how}, and git has no version of it. Put it back from a copy."
         ) from error
+    if difference.path == NOTES and difference.how == "changed":
+        person = person_section(decoded((root / NOTES).read_bytes(), "replace"))
+        return with_persons_words(decoded(content, "replace"), person).encode()
+    return content
 
 
 def put_back(root: Path, difference: Difference) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from .errors import CannotGoOn, InputError
 from .integrity import Difference, content_of, differences
 from .journal import read_events
+from .notes_text import NOTES
 from .schema import current_facts, current_record
 from .text import decoded
 
@@ -30,7 +31,7 @@ class Layout:
         self.journal = root / "journal.jsonl"
         self.options_file = root / "campaign.json"
         self.idea_file = root / "idea.json"
-        self.notes = root / "notes.txt"
+        self.notes = root / NOTES
         self.local = root / ".harness"
         """State of this machine only: locks, working copies, running executions. Never in git."""
         self.lock = self.local / "lock"
@@ -53,7 +54,16 @@ class Layout:
 
     def facts(self) -> dict[str, Any]:
         """What `campaign.json` holds: the contract and the options that the campaign was made with."""
-        return current_facts(read_json(self.options_file), str(self.options_file))
+        try:
+            return current_facts(parse_object(self.content(self.options_file), self.options_file), str(self.options_file))
+        except OSError as error:
+            raise _unreadable(self.options_file, error) from error
+
+    def title(self) -> str:
+        """Of the idea; "" where the folder has none."""
+        if not self.idea_file.exists():
+            return ""
+        return str(parse_object(self.content(self.idea_file), self.idea_file).get("Title", ""))
 
     def record(self, run: int) -> dict[str, Any]:
         """The record of a run, as its file holds it; git's version where that is not what the harness wrote."""
@@ -61,10 +71,10 @@ class Layout:
         try:
             return current_record(parse_object(self.content(file), file), str(file))
         except OSError as error:
-            raise CannotGoOn(f"{file}: cannot be read: {error.strerror}.") from error
+            raise _unreadable(file, error) from error
 
     def content(self, file: Path) -> bytes:
-        """What a file of a recorded run, or the notes, hold; git's version where that is not what the harness wrote."""
+        """What a file that the harness wrote holds; git's version where that is not what the harness wrote."""
         lost = {each.path: each for each in self.differences()}.get(str(file.relative_to(self.root)))
         return file.read_bytes() if lost is None else content_of(self.root, lost)
 
@@ -77,7 +87,7 @@ class Layout:
         return found
 
     def differences(self) -> list[Difference]:
-        """What of the recorded runs is lost or was edited. Nothing while a process runs the campaign: that one writes."""
+        """What of the campaign is lost or was edited. Nothing while a process runs the campaign: that one writes."""
         try:
             status = self.journal.stat()
         except OSError:
@@ -105,10 +115,13 @@ class Layout:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in `path`. Raises CannotGoOn that names the file."""
     try:
-        content = path.read_bytes()
+        return parse_object(path.read_bytes(), path)
     except OSError as error:
-        raise CannotGoOn(f"{path}: cannot be read: {error}. Git has the version of the last commit.") from error
-    return parse_object(content, path)
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> CannotGoOn:
+    return CannotGoOn(f"{path}: cannot be read: {error.strerror}. Git has the version of the last commit.")
 
 
 def parse_object(content: bytes, path: Path) -> dict[str, Any]:

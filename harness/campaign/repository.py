@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .errors import CannotGoOn
 from .files import sync, write_atomically
-from .git import EMAIL, NAME, Git
+from .git import EMAIL, NAME, Git, GitKilled
 from .git_objects import EXECUTABLE, Entry, GitObjects
 from .text import clean, commands_terminal
 
@@ -233,8 +233,12 @@ class Repository:
                 shutil.copymode(file, beside)
             beside.replace(file)
         # The one that `git status` looks at. Who holds its lock for long, an editor of a commit's message, has it as it was.
-        with suppress(CannotGoOn):
+        try:
             self._git.output("read-tree", commit)
+        except GitKilled:
+            raise
+        except CannotGoOn:
+            pass
         sync(self._root)
         self._pending.unlink()
 

@@ -2,30 +2,24 @@
 
 Numbers come from records alone. Generated lines are headings that start with `=== ` or are indented, and every line of
 the agent's or reviewer's words stands behind a bar, so that nothing from outside can look like the harness's own. What
-else stands in the file is the person's, and `person_section` finds it again.
+else stands in the file is the person's: `campaign/notes_text.py` finds it again.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import MutableMapping, Sequence
 
 from ..agents.brief import idea_in_words
 from ..campaign.contract import Contract
 from ..campaign.idea import Idea
 from ..campaign.metric_names import telling
+from ..campaign.notes_text import BEGIN, END, TITLE
 from ..campaign.numbers import aligned, number, row, setting
 from ..campaign.record import MetricRecord, Record
 from ..campaign.text import WIDTH, duration, in_words, template
 from ..campaign.usage import Usage
 from .estimates import compared
 from .terminal.status import baseline_verdict, parent_verdict
-
-_TITLE = "=== Notes of the campaign "
-_BEGIN = "=== The person's words: what stands between this line and the next one is kept "
-_END = "=== End of the person's words "
-_GENERATED = re.compile(r"=== (?:Notes of the campaign |The campaign =|Run \d+ =|The end =)")
-_MARKER = re.compile(r"=== (?:The|End of the) person's words\b")
 
 
 def render_notes(
@@ -49,9 +43,9 @@ def render_notes(
         return known[record.run][1]
 
     return template("notes.txt.j2").render(
-        title=_heading(f"{_TITLE}{idea.Name} "),
-        begin=_heading(_BEGIN),
-        end=_heading(_END),
+        title=_heading(f"{TITLE}{idea.Name} "),
+        begin=_heading(BEGIN),
+        end=_heading(END),
         person=person,
         heading=_heading,
         section=section,
@@ -78,49 +72,8 @@ def _section(contract: Contract, record: Record) -> str:
     return text.removesuffix("\n")
 
 
-def person_section(text: str) -> str:
-    """What a person wrote into the notes: between the markers, and any other line that the harness did not generate.
-
-    Where a marker was damaged or removed, everything from where the section begins to where generated text begins again
-    is kept.
-    """
-    lines = text.replace("\r\n", "\n").split("\n")
-    begins = [i for i, each in enumerate(lines) if _is_heading(each, _BEGIN)]
-    ends = [i for i, each in enumerate(lines) if _is_heading(each, _END)]
-    if begins and ends and begins[0] < ends[-1]:
-        first, last = begins[0] + 1, ends[-1]
-        section = lines[first:last]
-    else:
-        first = (begins or [i for i, each in enumerate(lines) if each.startswith(_TITLE)] or [-1])[0] + 1
-        later = [i for i in ends if i >= first]
-        generated = [i for i, each in enumerate(lines) if i >= first and _GENERATED.match(each)]
-        last = (later[-1:] or generated or [len(lines)])[0]
-        section = [each for each in lines[first:last] if not _MARKER.match(each)]
-    strays = _strays(lines[:first]) + _strays(lines[last:])
-    return "\n\n".join(part for part in ["\n".join(section).strip("\n"), "\n".join(strays).strip("\n")] if part.strip())
-
-
-def _strays(lines: list[str]) -> list[str]:
-    """Lines outside the section that are neither headings nor indented, each paragraph of them whole."""
-    found: list[str] = []
-    theirs = False
-    for each in lines:
-        if _GENERATED.match(each) or _MARKER.match(each) or not each.strip():
-            theirs = False
-        elif theirs or not each.startswith(" "):
-            if not theirs:
-                found.append("")
-            theirs = True
-            found.append(each)
-    return found
-
-
 def _heading(text: str) -> str:
     return text.ljust(WIDTH, "=")
-
-
-def _is_heading(text: str, start: str) -> bool:
-    return text.startswith(start.rstrip()) and not text.removeprefix(start.rstrip()).strip("= ")
 
 
 def _verdicts(contract: Contract, record: Record) -> list[str]:

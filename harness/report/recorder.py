@@ -14,6 +14,7 @@ from ..campaign.errors import BaselineFailed
 from ..campaign.files import files_below, read_text, write_atomically
 from ..campaign.integrity import WROTE, blob_id, differences, put_back, written
 from ..campaign.journal import BEGUN_ANEW, CLOSE
+from ..campaign.notes_text import NOTES, person_section
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.record import RECORD_FILE, AttemptRecord, Record, ReviewRecord, VerdictRecord
 from ..campaign.text import in_words, line
@@ -27,7 +28,7 @@ from ..statistics.comparability import compare_metrics, compare_settings
 from ..statistics.power import smallest_effect_in_words
 from ..statistics.references import MeasuredRun, usable
 from .conclusion import conclude, cost
-from .notes import person_section, render_notes
+from .notes import render_notes
 
 _PACKED_EVERY = 10  # runs
 IN_GIT = 1_000_000  # bytes; larger files (checkpoints) stay out of git
@@ -65,6 +66,9 @@ class Recorder(CampaignPart):
             on_disk = [path for name in names for path in _files_below(root, root / name)]
             code = {path: (root / path).read_bytes() for path in on_disk if path in self._campaign.code}
             others = [path for path in on_disk if path not in code]
+            begun_with = (campaign.idea_file, campaign.options_file, root / CONTRACT_FILE)
+            frozen = [file for file in begun_with if file.is_file()]
+            self._journal.append(WROTE, files={file.name: self._repository.store(file.read_bytes()) for file in frozen})
             commit = self._repository.commit("start", f"Start: {line(self._campaign.idea.Title)}", code, others)
             return {"commit": commit, "given": self._campaign.has_given_baseline}
 
@@ -388,6 +392,7 @@ class Recorder(CampaignPart):
             closing=closing,
             sections=self._sections,
         )
+        self._journal.append(WROTE, files={NOTES: self._repository.store(text.encode())})
         write_atomically(campaign.notes, text)
         self._write_session()
 

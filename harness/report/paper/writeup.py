@@ -13,12 +13,12 @@ from ... import __version__
 from ...campaign.errors import CannotGoOn
 from ...campaign.files import read_text
 from ...campaign.layout import Layout
+from ...campaign.notes_text import person_section
 from ...campaign.text import clip, duration, in_words, line
 from ...campaign.usage import Usage
 from ..campaign_data import CampaignData, change_between
 from ..conclusion import learnt
 from ..estimates import NONE, Estimates, counted
-from ..notes import person_section
 from ..reproduction import commands
 from ..summary import state_in_words, summarize, target_in_words, when
 from ..terminal.status_page import cost, tokens

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ...campaign.budget import spent
 from ...campaign.journal import Event, read_events
-from ...campaign.layout import Layout, read_json
+from ...campaign.layout import Layout
 from ...campaign.metric_names import telling
 from ...campaign.schema import SCHEMA
 from ...campaign.text import in_words, line
@@ -154,7 +154,7 @@ def read_status(layout: Layout) -> CampaignStatus:
     return CampaignStatus(
         name=layout.name,
         folder=layout.root,
-        title=str(read_json(layout.idea_file).get("Title", "")),
+        title=layout.title(),
         state=state,
         reason=ending.get("reason", ""),
         message=ending.get("message", ""),
