@@ -12,15 +12,16 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import __version__
 from .agents.brief import label
 from .agents.dialogue import Dialogue
 from .agents.reviewer import Reviewer
+from .agents.submission import Source, Waiting, identity
 from .campaign.campaign import Campaign, take_anew
-from .campaign.errors import BaselineFailed, CannotGoOn, HarnessError, Interrupted
+from .campaign.errors import BaselineFailed, BudgetSpent, CannotGoOn, HarnessError, InputError, Interrupted
 from .campaign.journal import BEGUN_ANEW, DryJournal, Journal, NotDone, locked
 from .campaign.open_campaign import OpenCampaign
 from .campaign.paths import PathNames
@@ -81,7 +82,7 @@ class Loop:
             turn = self.one_run(run)
             self.tracking.track()
             if turn.all_completed and not (self.recorder.has(run) and self.dialogue.has_message_for(run + 1)):
-                return ALL_COMPLETED
+                return replace(ALL_COMPLETED, message="Ended, as you said.") if turn.submission else ALL_COMPLETED
         return RUNS_SPENT
 
     def prepare(self) -> None:
@@ -122,6 +123,29 @@ class Loop:
             self.recorder.add_review(record, *advice)
         return turn
 
+    def hand_in(self, source: Source) -> Ending:
+        """Take a change from outside as the next one, after what is in hand; one that was the last already is that one."""
+        try:
+            name = identity(source, self.campaign)
+            ending = self._until_it_waits()
+            if self.dialogue.was_last(source, name):
+                return ending
+            if ending.reason == RUNS_SPENT.reason and not source.words.ends:
+                said = f"All {self.max_runs} runs are spent, so nothing was tried."
+                return Ending(RUNS_SPENT.reason, said, BudgetSpent.exit_code)
+            if ending.reason != RUNS_SPENT.reason:
+                self.dialogue.hand_in(source, name)
+                ending = self._until_it_waits()
+        except InputError as error:
+            return Ending(Waiting.reason, str(error), error.exit_code)
+        return ending
+
+    def _until_it_waits(self) -> Ending:
+        try:
+            return self.run()
+        except Waiting as waits:
+            return Ending(waits.reason, str(waits), waits.exit_code)
+
     def confirm(self, run: int, seeds: int) -> Ending:
         """Execute a recorded run, or the baseline, with more seeds, and judge it again."""
         records = self.opened.records
@@ -146,7 +170,7 @@ class Loop:
         """Let go of the agent, and leave the folder as a person wants to find it."""
         self.dialogue.close()
         self.tracking.close()
-        self.recorder.close(ended=ending.exit_code == 0)
+        self.recorder.close(ended=ending.exit_code == 0 and ending.reason != Waiting.reason)
 
 
 def go_on(
@@ -158,16 +182,18 @@ def go_on(
     force: bool = False,
     confirm: tuple[int, int] | None = None,
     score: tuple[int, str] | None = None,
+    hand_in: Source | None = None,
     executor: str = "local",
 ) -> Ending:
     """Run `campaign` from where it stands until it ends. Raises CannotGoOn when another process runs it.
 
     `changes` are options that a person changed on resuming. `force` sends the last rejected change of the run in hand
     through. `confirm`, a run and a number of seeds, adds seeds to a run that is recorded, and does nothing else; `score`, a
-    run and names of evals, adds scores to it.
+    run and names of evals, adds scores to it. `hand_in` is a change from outside; where another process runs the campaign,
+    it is waited for.
     """
     campaign.check_can_go_on()
-    with locked(campaign.lock):
+    with locked(campaign.lock, _Waits(view, stop) if hand_in else None):
         # Read under the lock only: until it was free another process may have gone on writing.
         journal = Journal(campaign.journal)
         # The first event of a journal says in which schema all of it is to be read.
@@ -183,7 +209,10 @@ def go_on(
                 _force(campaign, journal, view)
             loop = Loop(OpenCampaign.begin(campaign, journal, view, stop), executor)
             loop.recorder.recover()
-            ending = loop.confirm(*confirm) if confirm else loop.score(*score) if score else loop.run()
+            if hand_in:
+                ending = loop.hand_in(hand_in)
+            else:
+                ending = loop.confirm(*confirm) if confirm else loop.score(*score) if score else loop.run()
         except HarnessError as error:
             ending = Ending(error.reason, str(error), error.exit_code)
         except KeyboardInterrupt:
@@ -206,6 +235,19 @@ def go_on(
             if ending.exit_code == 0:  # what came after the last record is not committed
                 ending = Ending(CannotGoOn.reason, str(error), CannotGoOn.exit_code)
         return ending
+
+
+class _Waits:
+    """Says once for whom, and lets a person stop waiting."""
+
+    def __init__(self, view: View, stop: Stop) -> None:
+        self._view, self._stop, self._said = view, stop, False
+
+    def __call__(self, holder: str) -> None:
+        if not self._said:
+            self._view.say(f"waits for another process (pid {holder}), which runs this campaign")
+        self._said = True
+        self._stop.check()
 
 
 def _full(campaign: Path) -> Path:

@@ -12,6 +12,8 @@ from typing import Literal
 
 from ..campaign.text import clean, clip
 
+COMPLETED = "ALL_COMPLETED"
+"""Alone on a line: no experiment is worth a further run."""
 LIMIT = 20_000
 """Characters kept of one part; the reply itself is kept with the session."""
 
@@ -52,7 +54,7 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _SEARCH = re.compile(r"<{5,9} SEARCH>?\s*")
 _REPLACE = re.compile(r">{5,9} REPLACE\s*")
 _FILE_NAME = re.compile(r"[`*#\s]{0,8}[\w./\\-]{1,200}\.\w{1,8}[`*:\s]{0,8}")
-_ALL_COMPLETED = re.compile(r" {0,3}(?:#{1,6} )?[*_]{0,3}ALL_COMPLETED[*_]{0,3}[.!]?[*_]{0,3}\s*")
+_ALL_COMPLETED = re.compile(r" {0,3}(?:#{1,6} )?[*_]{0,3}" + COMPLETED + r"[*_]{0,3}[.!]?[*_]{0,3}\s*")
 _START_FROM = re.compile(
     r" {0,3}[*_#\- ]{0,4}START FROM:[*_ ]{0,4}(baseline|best|run[_ ]?\d{1,4})[*_. ]{0,4}", re.IGNORECASE
 )
@@ -126,6 +128,24 @@ def parse(text: str) -> Answer:
         varies=varies,
         noted=bool(notes),
     )
+
+
+def composed(hypothesis: str, notes: str, start_from: str, varies: Sequence[str]) -> str:
+    """The answer that has these parts, whatever lines they hold."""
+    lines = [f"START FROM: {start_from.replace('_', ' ')}"] if start_from else []
+    lines += [f"VARIES: {', '.join(varies)}"] if varies else []
+    for part, words in (("HYPOTHESIS", hypothesis), ("NOTES", notes)):
+        first, *others = clean(words).strip().split("\n")
+        # As a quotation a line is no heading, no fence and no edit.
+        lines += [f"{part}: {first}", *(f"> {each}" if _means(each) else each for each in others)] if words.strip() else []
+    return "\n".join(lines)
+
+
+def _means(row: str) -> bool:
+    """Whether a line is read as more than words."""
+    found = (_ALL_COMPLETED, _START_FROM, _VARIES, _SEARCH, _REPLACE)
+    is_mark = any(pattern.fullmatch(row[:_LONGEST_HEADING]) for pattern in found)
+    return bool(is_mark or _heading(row) or _ANY_HEADING.match(row) or _FENCE.match(row))
 
 
 def _heading(row: str) -> re.Match[str] | None:

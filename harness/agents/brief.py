@@ -98,6 +98,8 @@ class Situation:
     best: int = 0
     person_diff: str | None = None
     notices: tuple[str, ...] = ()
+    tried_with: str = ""
+    """The command that hands a change in, where the campaign is driven from outside."""
 
 
 def label(run: int, attempt: int) -> str:

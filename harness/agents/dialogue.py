@@ -27,8 +27,10 @@ from .aider_environment import installed
 from .brief import brief, label, repair_brief, shortened
 from .chat_history import render_turn
 from .listing import find_agent
+from .outside import OUTSIDE
 from .patience import Patience, advice
 from .situation import Situations
+from .submission import Source, Submission, Waiting, put_back, same_words, submission
 from .workspace import Change, collect, make_workspace, restore
 from .workspace_folder import WorkspaceFolder
 
@@ -62,25 +64,44 @@ class Dialogue(CampaignPart):
             self._stop.check()
             forced = next((e for e in self._journal.of("forced") if e["step"] == step), None)
             if forced is None:
+                if not self._journal.is_dry:
+                    self._check_handed_in()
                 self._budget.check_turn()
                 if self._options.max_cost is not None and not self._is_checked:
                     self.prepare()
             self._view.begin(run, self._options.max_runs, attempt, "agent")
         turn = Turn.model_validate(self._journal.once(step, lambda: self._take(run, attempt, failure).model_dump()))
-        # Only now that the journal has the turn: before that a crash would lose what a person said.
+        # Only now that the journal has the turn: before that a crash would lose what a person said, or handed in.
         for name in turn.message_files:
             (self._campaign.inbox / name).unlink(missing_ok=True)
+        if turn.submission and (handed := self._handed_in()) and handed.id == turn.submission:
+            self._campaign.submission.unlink()
         return turn
+
+    def hand_in(self, source: Source, identity: str) -> None:
+        """Have the next turn take up this change."""
+        submission(source, identity, self._campaign, self._repository).write(self._campaign.submission)
+
+    def was_last(self, source: Source, identity: str) -> bool:
+        """Whether the last turn took up this very change; also where its code was put away since, and nothing was edited."""
+        turns = [e["result"] for e in self._journal.of("done") if e["step"].endswith("/turn")]
+        last = str(turns[-1].get("submission", "")) if turns else ""
+        if not last or last == identity:
+            return bool(last)
+        in_place = source.folder is None and source.patch is None
+        return in_place and same_words(last, identity) and not self._repository.edited(self._campaign.code)
 
     def pending_brief(self) -> str:
         """The text of the turn that comes next."""
         assert self._pending is not None
-        return next(self._texts(*self._pending, [text for _, text in self._inbox()], self._opened.person_diff()))
+        person_diff = None if self._is_outside else self._opened.person_diff()
+        return next(self._texts(*self._pending, [text for _, text in self._inbox()], person_diff))
 
     def has_message_for(self, run: int, attempt: int = 0) -> bool:
         """The agent has said ALL_COMPLETED, in this attempt or before this run, and a person has said something since."""
         following = f"{turn_key(run, attempt + 1)}/turn"
-        return attempt < self._options.max_attempts and (self._journal.is_done(following) or bool(self._inbox()))
+        said = self._handed_in() if self._is_outside else self._inbox()
+        return attempt < self._options.max_attempts and (self._journal.is_done(following) or bool(said))
 
     @property
     def needs_installation(self) -> bool:
@@ -119,9 +140,11 @@ class Dialogue(CampaignPart):
         forced = next((e for e in self._journal.of("forced") if e["step"] == f"{turn_key(run, attempt)}/turn"), None)
         if forced is not None:
             return self._forced(run, attempt, forced)
-        person_diff = self._opened.person_diff()
-        self._commit_person_edit()
-        base = self._repository.head or ""
+        handed = self._handed_in() if self._is_outside else None
+        person_diff = None if handed else self._opened.person_diff()
+        if handed is None:
+            self._commit_person_edit()
+        base = self._repository.last_of_a_step()
         inbox = self._inbox()
         messages = [text for _, text in inbox]
         files = self._repository.files(base, self._campaign.experiment_files)
@@ -139,14 +162,20 @@ class Dialogue(CampaignPart):
         commit = None
         if change.files:
             code = {path: content for path, content in files.items() if path in self._campaign.code}
-            title = f"Run {run}, attempt {attempt}: change by the agent"
-            commit = self._repository.commit(f"{turn_key(run, attempt)}/turn", title, code | change.files)
+            title = f"Run {run}, attempt {attempt}: change {'from outside' if handed else 'by the agent'}"
+            # What is edited now, after the change was taken, is the next one.
+            edited = self._repository.edited(self._campaign.code)
+            commit = self._repository.commit(f"{turn_key(run, attempt)}/turn", title, code | change.files, keep=edited)
         elif person_diff:
             commit = base
         # With the memory before it: after a crash that comes before the journal has this turn, that one holds.
         memory = {"turn": turn_key(run, attempt), "history": reply.history, "before": remembered}
         write_atomically(self._campaign.history, json.dumps(memory))
-        return self._turn(run, attempt, base, commit, bool(person_diff), inbox, reply, change)
+        turn = self._turn(run, attempt, base, commit, bool(person_diff), inbox, reply, change)
+        if handed is not None:
+            put_back(handed, self._campaign, files)
+            turn = turn.model_copy(update={"submission": handed.id})
+        return turn
 
     def _turn(
         self,
@@ -348,6 +377,21 @@ class Dialogue(CampaignPart):
             number = sum(e["step"].startswith(PERSON_STEP) for e in self._journal.of("done"))
             step = f"{PERSON_STEP}{number}"
             self._journal.once(step, lambda: {"commit": self._repository.commit(step, "Change by a person", edited)})
+
+    @property
+    def _is_outside(self) -> bool:
+        return self._options.agent == OUTSIDE
+
+    def _handed_in(self) -> Submission | None:
+        return Submission.read(self._campaign.submission)
+
+    def _check_handed_in(self) -> None:
+        """Raises Waiting where somebody else is to make the next change, and has not."""
+        if self._is_outside and self._handed_in() is None:
+            raise Waiting(
+                f"Waits for a change: edit {' or '.join(self._campaign.contract.editable)}, then "
+                f'`harness try {self._campaign.name} --hypothesis "..."`.'
+            )
 
     def _inbox(self) -> list[tuple[str, str]]:
         """What people said that no finished turn has carried: file names and texts, oldest first."""

@@ -10,6 +10,7 @@ from ..campaign.errors import InputError
 from ..campaign.protocols import Agent, find_class
 from .aider_environment import REQUIREMENT, aider_python, installed
 from .command_lines import CLAUDE, CODEX, GEMINI, OPENCODE
+from .outside import OUTSIDE
 
 AGENTS: dict[str, str] = {
     "aider": "harness.agents.aider:AiderAgent",
@@ -19,6 +20,8 @@ AGENTS: dict[str, str] = {
     "gemini": "harness.agents.command:GeminiAgent",
     "opencode": "harness.agents.command:OpencodeAgent",
 }
+_UNLISTED = {OUTSIDE: "harness.agents.outside:OutsideAgent"}
+"""Of a campaign that `harness open` began: nobody chooses it for one that the harness drives."""
 _OWN = {"aider": "any model that litellm knows, also local ones", "replay": "a recorded session, without a model"}
 _COMMANDS = {
     "claude": ("Claude Code", CLAUDE),
@@ -41,7 +44,7 @@ class Listed:
 
 def find_agent(name: str) -> type[Agent]:
     """The agent class called `name`: a known short name or an import path. Raises InputError."""
-    found: type[Agent] = find_class("agent", "--agent", name, AGENTS)
+    found: type[Agent] = find_class("agent", "--agent", name, AGENTS | _UNLISTED)
     return found
 
 

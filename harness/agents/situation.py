@@ -17,6 +17,7 @@ from ..execution.measurements import Measurements
 from ..results.run_results import read_run
 from ..results.sanity import broken_where_known
 from .brief import Column, Situation
+from .outside import OUTSIDE
 
 
 class Situations(CampaignPart):
@@ -56,6 +57,7 @@ class Situations(CampaignPart):
             parent=self._measurements.parent(run).run,
             best=self._measurements.best(records).run,
             person_diff=person_diff,
+            tried_with=f"harness try {self._campaign.name}" if self._options.agent == OUTSIDE else "",
             notices=(
                 *([f"The attempt before this one: {in_words(failure.status)}: {failure.why}"] if failure else []),
                 *(last[0].not_kept if last else ()),

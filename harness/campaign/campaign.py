@@ -80,6 +80,8 @@ class Campaign(Layout):
         self.machine_file = self.local / "machine.json"
         self.inbox = self.local / "inbox"
         """What people told the agent and no brief has carried yet."""
+        self.submission = self.local / "submission.json"
+        """The change that was handed in from outside and that no turn has taken up yet."""
         self.agent_home = self.local / "agent_home"
         """Where a command-line agent has its configuration and its conversations."""
         self.history = self.local / "history.json"

@@ -193,31 +193,34 @@ class DryJournal(Journal):
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the campaign's lock. Raises CannotGoOn when another process holds it; a dead process holds nothing."""
+def locked(path: Path, waits: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the campaign's lock. When another process holds it: `waits` is told its number before each further try, and
+    without it CannotGoOn is raised. A dead process holds nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Opened to append, or opening would wipe out the holder's pid. The file stays for good: who made it anew would lock
     # another file. Children do not inherit the descriptor (PEP 446), so a supervisor does not keep the lock.
     with path.open("a+", encoding="utf-8") as file:
-        try:
-            _take(file)
-        except BlockingIOError as error:
+        while not _took(file):
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise CannotGoOn(
-                f"{path.parent.parent}: another process (pid {holder}) is running this campaign. "
-                f"`harness status {path.parent.parent.name}` shows where it is."
-            ) from error
+            if waits is None:
+                raise CannotGoOn(
+                    f"{path.parent.parent}: another process (pid {holder}) is running this campaign. "
+                    f"`harness status {path.parent.parent.name}` shows where it is."
+                )
+            waits(holder)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
 
 
-def _take(file: IO[str]) -> None:
+def _took(file: IO[str]) -> bool:
     """`status` holds the lock for an instant when it looks whether somebody does, so one refusal is not believed."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        time.sleep(0.2)
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for pause in (0.2, 0.0):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(pause)
+    return False

@@ -41,6 +41,7 @@ class OpenCampaign:
             architect=self.options.architect,
             edit_format=self.options.edit_format,
             session=self.campaign.replayed,
+            submission=self.campaign.submission,
             home=self.campaign.agent_home,
             hidden=(self.campaign.root, self.campaign.root.parent),
             persons_configuration=self.options.agent_config,

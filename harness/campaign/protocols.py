@@ -110,6 +110,8 @@ class AgentConfig:
     edit_format: str = "diff"
     session: Path | None = None
     """A recorded session to replay (agent `replay`)."""
+    submission: Path | None = None
+    """What is handed in (agent `outside`)."""
     timeout: float = 600.0
     """Seconds to wait for one request to the model, by an agent whose requests are the harness's own."""
     turn_left: Callable[[], float] = field(default=lambda: 3600.0, compare=False)

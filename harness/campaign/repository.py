@@ -177,9 +177,13 @@ class Repository:
     def edited(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Those of `paths` that a person changed: whose content in the work tree is not that of the last commit of a step,
         whether they committed it or not. A missing file or a link is no edit."""
-        ours = self.files(self.before(self.head or "HEAD", lambda step: step is None), paths)
+        ours = self.files(self.last_of_a_step(), paths)
         on_disk = {path: _content(self._root / path) for path in ours}
         return {path: data for path, data in on_disk.items() if data is not None and data != ours[path]}
+
+    def last_of_a_step(self) -> str:
+        """The last commit that is the harness's own."""
+        return self.before(self.head or "HEAD", lambda step: step is None)
 
     def before(self, commit: str, passed: Callable[[str | None], bool]) -> str:
         """`commit`, or the first before it whose step is not `passed`: None is that of a commit that a person made."""

@@ -65,6 +65,8 @@ class Turn(BaseModel):
     """The agent's name and version, and the models that answered."""
     models: tuple[str, ...] = ()
     sandbox: str = ""
+    submission: str = ""
+    """What tells the change from others that were handed in from outside."""
 
     @property
     def not_kept(self) -> tuple[str, ...]:

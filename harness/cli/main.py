@@ -10,7 +10,7 @@ import click
 
 from .. import __version__
 from ..campaign.errors import HarnessError, Interrupted
-from . import campaign_commands, code_commands, document_commands, reading_commands, setup_commands
+from . import campaign_commands, code_commands, document_commands, outside_commands, reading_commands, setup_commands
 from .options import DIFFERS, DIFFERS_KEY
 
 
@@ -81,6 +81,9 @@ for _command in (
     campaign_commands.resume,
     campaign_commands.confirm,
     campaign_commands.score,
+    outside_commands.open_,
+    outside_commands.try_,
+    outside_commands.end,
     reading_commands.status,
     reading_commands.log,
     reading_commands.show,

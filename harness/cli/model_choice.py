@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..agents.listing import AGENTS
+from ..agents.outside import OUTSIDE
 from ..campaign.errors import InputError
 from ..campaign.paths import near
 
@@ -52,6 +53,8 @@ def choose(
     """The agent, and its model or recorded session, for the idea called `idea`. Raises InputError with what to do."""
     if agent == "replay" or (session is not None and agent in (None, *AGENTS)):
         return _replay(idea, idea_file, agent, model, session)
+    if agent == OUTSIDE:
+        return Choice(OUTSIDE, None, None, "No agent is asked: you, or an agent of yours, hand in each change.")
     if agent not in (None, "aider"):
         named = f"model {model}" if model else "its own model"
         return Choice(agent, model, session, f"Agent: {agent} with {named}.")

@@ -164,8 +164,12 @@ def notes(campaign: str) -> None:
 
 @click.command(short_help="Exactly what the agent would be told next.")
 @CAMPAIGN
-def brief(campaign: str) -> None:
+@JSON
+def brief(campaign: str, as_json: bool) -> None:
     """Exactly what the agent would be told next; its number of tokens goes to standard error.
+
+    --json is for a coding agent that drives a campaign (`harness open`): the brief, the folder and the files to edit, whose
+    code they hold, how long an execution takes, and what is left.
 
     \b
     Example:
@@ -178,8 +182,14 @@ def brief(campaign: str) -> None:
     from ..campaign.text import clean
     from ..loop import next_brief
 
-    place = Campaign(find_campaign(campaign).root.absolute())
+    layout = find_campaign(campaign)
+    place = Campaign(layout.root.absolute())
     text = next_brief(place)
+    if as_json:
+        from ..report.terminal.outcome import standing
+
+        print_json({"campaign": layout.name, **standing(layout), "brief": clean(text)})
+        return
     click.echo(clean(text))
     count = count_tokens(text, place.options().model)
     said = f"{count:,} tokens" if count is not None else f"about {len(text) // 4:,} tokens (four characters each)"

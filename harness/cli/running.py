@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import click
 
 from ..agents.aider import EDIT_FORMATS
 from ..agents.listing import find_agent
+from ..agents.outside import OUTSIDE
 from ..campaign.campaign import Campaign, Options, create_campaign
 from ..campaign.contract import CONTRACT_FILE, ENTRY, Setting
 from ..campaign.contract_file import load_contract
@@ -24,7 +26,7 @@ from ..campaign.layout import Layout
 from ..campaign.paths import near
 from ..campaign.stop import Stop
 from ..campaign.text import clean
-from ..loop import go_on
+from ..loop import Ending, go_on
 from ..report.terminal.run_table import naming, run_table
 from ..report.terminal.status import Primary, Row, primary_metric, read_status, rows
 from ..report.terminal.status_page import next_lines, next_steps, typed
@@ -117,8 +119,8 @@ def resume(campaign: Campaign, changes: Mapping[str, Any], force: bool, width: i
         raise InputError(
             f"--baseline {new['baseline']}: run 0 is recorded, and what it is stays. `harness run` begins anew."
         )
-    if new.get("model") and options.agent == "replay":
-        new["agent"] = "aider"  # the recorded session is over; a model goes on from where it led
+    if new.get("model") and options.agent in ("replay", OUTSIDE):
+        new["agent"] = "aider"  # a model goes on from where the recorded session, or you, led
     changed = {k: v for k, v in new.items() if getattr(options, k) != v}
     return take_on(campaign, Stop(), width, tell, changes=changed, force=force)
 
@@ -133,25 +135,33 @@ def take_on(campaign: Campaign, stop: Stop, width: int, tell: str | None = None,
 
 
 def _take_on(campaign: Campaign, stop: Stop, width: int, **how: Any) -> int:
+    try:
+        ending = drive(campaign, stop, **how)
+    except HarnessError as error:
+        return _fail(error)
+    say_ending(Layout(campaign.root), ending.message, width)
+    return ending.exit_code
+
+
+def drive(campaign: Campaign, stop: Stop, quiet: bool = False, **how: Any) -> Ending:
+    """Run `campaign` until it ends, and show it; `quiet` leaves standard output to who called. Raises HarnessError for what
+    is in the way, whatever it was."""
     layout = Layout(campaign.root)
     try:
         facts = layout.facts()
         primary = primary_metric(facts)
-        view = _view(primary, rows(layout.records(), [], primary))
+        view = _view(primary, rows(layout.records(), [], primary), quiet)
         with stop.listen(view.notice), view:
-            ending = go_on(campaign, view=view, stop=stop, **how)
+            return go_on(campaign, view=view, stop=stop, **how)
     except KeyboardInterrupt:
-        click.echo(f"Stopped. `harness resume {typed(layout)}` goes on.")
-        return Interrupted.exit_code
-    except HarnessError as error:
-        return _fail(error)
+        raise Interrupted(f"Stopped. `harness resume {typed(layout)}` goes on.") from None
+    except HarnessError:
+        raise
     except OSError as error:
         problem = f"{error.filename or campaign.root}: {error.strerror or error}."
-        return _fail(CannotGoOn(f"{problem} Mend it, then `harness resume {typed(layout)}`."))
+        raise CannotGoOn(f"{problem} Mend it, then `harness resume {typed(layout)}`.") from error
     except Exception as error:
-        return _fail(CannotGoOn(crash_message(error, campaign.local)))
-    _say_ending(layout, ending.message, width)
-    return ending.exit_code
+        raise CannotGoOn(crash_message(error, campaign.local)) from error
 
 
 def worse(one: int, other: int) -> int:
@@ -225,8 +235,8 @@ def _plan(request: Request, idea: Idea, file: Path) -> _Planned:
     return _Planned(idea, choice, options)
 
 
-def _view(primary: Primary | None, recorded: Sequence[Row]) -> LiveView | PlainView:
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+def _view(primary: Primary | None, recorded: Sequence[Row], quiet: bool) -> LiveView | PlainView:
+    if not quiet and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         from rich.console import Console
 
         from ..report.terminal.live_view import LiveView
@@ -234,7 +244,7 @@ def _view(primary: Primary | None, recorded: Sequence[Row]) -> LiveView | PlainV
         return LiveView(primary, recorded, Console(highlight=False))
     from ..report.terminal.plain_view import PlainView
 
-    return PlainView(primary, click.echo)
+    return PlainView(primary, partial(click.echo, err=quiet))
 
 
 def _fail(error: HarnessError) -> int:
@@ -242,7 +252,7 @@ def _fail(error: HarnessError) -> int:
     return error.exit_code
 
 
-def _say_ending(layout: Layout, message: str, width: int) -> None:
+def say_ending(layout: Layout, message: str, width: int) -> None:
     """How it ended, the table of runs, where everything is, and what can be typed next."""
     name = typed(layout)
     status = read_status(layout)

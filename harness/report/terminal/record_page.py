@@ -82,15 +82,7 @@ def _heading(reference: str) -> str:
 def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapping[str, Any], width: int) -> str:
     """The whole record of a run. What the agent and the reviewer said is marked as theirs."""
     width = max(width, 40)
-    verdict, status = data["verdict"], data["status"]
-    kind, step = baseline_verdict(verdict, _better(contract)), parent_verdict(verdict)
-    lines = [
-        click.style(f"Run {data['run']}: ", bold=True)
-        + (f"{status}, " if status != kind else "")
-        + click.style(in_words(kind), fg=COLOURS.get(kind, OTHER))
-        + (f" against the baseline, {in_words(step)} against run {data['parent']}:" if step else ""),
-        *_wrapped(verdict["why"], width),
-    ]
+    lines = judged(data, contract, width)
     review_usage = data["review"]["usage"] if data["review"] else None
     seeds = data.get("seeds") or ([] if data["seed"] is None else [data["seed"]])
     stages = data.get("stage_seeds", [])
@@ -111,7 +103,7 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     }
     lines += [""] + [f"  {key:<13} {cut(text, width - 16)}" for key, text in facts.items() if text]
     lines += _section("Hypothesis, as the agent stated it before the run", data["hypothesis"], width)
-    lines += _metrics(data, baseline, contract, width)
+    lines += metrics(data, baseline, contract, width)
     alone = {name: each for name, each in data["metrics"].items() if each.get("reported_error") is not None}
     lines += _list(
         "Standard errors that the experiment reports, of an unknown number of seeds; nothing is judged by them",
@@ -133,6 +125,19 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     lines += _list("Told by a person", data["messages"], width)
     lines += _list("Environment", [f"{key}: {value}" for key, value in data["environment"].items()], width)
     return "\n".join(lines)
+
+
+def judged(data: Mapping[str, Any], contract: Mapping[str, Any], width: int) -> list[str]:
+    """Both verdicts on a run, and why."""
+    verdict, status = data["verdict"], data["status"]
+    kind, step = baseline_verdict(verdict, _better(contract)), parent_verdict(verdict)
+    return [
+        click.style(f"Run {data['run']}: ", bold=True)
+        + (f"{status}, " if status != kind else "")
+        + click.style(in_words(kind), fg=COLOURS.get(kind, OTHER))
+        + (f" against the baseline, {in_words(step)} against run {data['parent']}:" if step else ""),
+        *_wrapped(verdict["why"], width),
+    ]
 
 
 def record_rows(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapping[str, Any]) -> list[list[Any]]:
@@ -163,7 +168,7 @@ def word(data: Mapping[str, Any], found: Difference) -> str:
     return "" if data["verdict"]["kind"] in NO_REFERENCE else found.word
 
 
-def _metrics(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapping[str, Any], width: int) -> list[str]:
+def metrics(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapping[str, Any], width: int) -> list[str]:
     if not data["metrics"]:
         return ["", "No metrics."]
     found = differences(data, baseline, contract)

@@ -112,8 +112,8 @@ class CampaignStatus:
     title: str
     state: State
     reason: str
-    """Of the last ending: runs_spent, all_completed, session_over, budget, cannot_go_on, baseline_failed, interrupted; or
-    empty."""
+    """Of the last ending: runs_spent, all_completed, session_over, budget, cannot_go_on, baseline_failed, interrupted, or
+    waiting (for a change from outside); or empty."""
     message: str
     exit_code: int | None
     step: Step | None

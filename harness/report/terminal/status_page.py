@@ -115,6 +115,7 @@ def next_steps(status: CampaignStatus, name: str) -> list[tuple[str, str]]:
     """What you can type now, and what it does. `name` is what you type for the campaign. Names only what is there."""
     notes = (f"harness notes {name}", "what came of it so far")
     resume = f"harness resume {name}"
+    driven = status.options.get("agent") == "outside"
     runs = [row.run for row in status.rows if row.attempt is None]
     if status.schema < SCHEMA:
         return [(notes[0], "what came of it; an earlier version made it, so it is not continued")]
@@ -122,7 +123,13 @@ def next_steps(status: CampaignStatus, name: str) -> list[tuple[str, str]]:
         return [(resume, "begins")]
     if status.state == "crashed":
         return [(resume, "goes on: the process that ran it ended without a word; no finished run is repeated")]
-    if status.state == "interrupted" or status.reason in ("confirmed", "scored"):
+    if driven and status.reason in ("waiting", "confirmed", "scored"):
+        steps = [
+            (f'harness try {name} --hypothesis "..."', f"hands in what you edited in {near(status.folder)}"),
+            (f"harness brief {name}", "where it stands, for whoever makes the next change"),
+            (f"harness end {name}", "concludes"),
+        ]
+    elif status.state == "interrupted" or status.reason in ("confirmed", "scored"):
         steps = [(resume, "goes on")]
     elif status.reason == "budget":
         steps = [(f"{resume} {_budget(status.message)}", "goes on with a larger budget")]
@@ -131,8 +138,13 @@ def next_steps(status: CampaignStatus, name: str) -> list[tuple[str, str]]:
     elif status.reason == "session_over":
         steps = [notes, (f"{resume} --model M", "goes on with a model")]
     elif status.reason == "all_completed":
-        again = (f'harness tell {name} "..."', "says what else to try; then `harness resume` asks for more")
-        steps = [notes, (f"harness writeup {name}", "makes a paper of it"), again, (resume, "asks for more")]
+        again = [
+            (f'harness tell {name} "..."', "says what else to try; then `harness resume` asks for more"),
+            (resume, "asks for more"),
+        ]
+        if driven:
+            again = [(f'harness try {name} --hypothesis "..."', "goes on all the same, with a further change")]
+        steps = [notes, (f"harness writeup {name}", "makes a paper of it"), *again]
     elif status.reason == "baseline_failed" and "--baseline own" in status.message:
         steps = [(f"{resume} --baseline own", "executes the baseline, in place of the given results")]
     elif status.reason == "baseline_failed":
@@ -184,7 +196,8 @@ def _state(status: CampaignStatus) -> str:
         return "not begun"
     if status.state == "crashed":
         return f"no process on this machine runs it; it was at: {_place(status)} ({status.since})"
-    word = "interrupted" if status.state == "interrupted" else f"ended: {in_words(status.reason)}"
+    known = ("interrupted", "waiting")
+    word = status.reason if status.reason in known else f"ended: {in_words(status.reason)}"
     return f"{word}. {status.message} ({status.since})"
 
 

@@ -1,0 +1,197 @@
+"""A change from outside: what somebody else, a person or an agent of theirs, edited and hands in as the next change.
+
+It is written to the campaign's folder before anything is done with it, so that a try which is cut off can go on without who
+typed it. Where it comes from (the campaign's own files, a folder, a patch) matters until then only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..campaign.campaign import Campaign
+from ..campaign.errors import HarnessError, InputError
+from ..campaign.files import files_below, write_atomically
+from ..campaign.repository import Repository
+from ..campaign.usage import Usage
+from .answer import COMPLETED, composed
+from .workspace import MAX_EDITED
+
+UNKNOWN = Usage(cost=None)
+"""What a driver used that says nothing of it."""
+
+
+class Waiting(HarnessError):
+    """A campaign that is driven from outside, and nothing is handed in: it waits."""
+
+    exit_code = 0
+    reason = "waiting"
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said of a change beside it."""
+
+    hypothesis: str = ""
+    notes: str = ""
+    start_from: str = ""
+    """Where the try after this one starts: `baseline`, `best` or `run_N`."""
+    varies: tuple[str, ...] = ()
+    usage: Usage = UNKNOWN
+    driver: str = ""
+    """Who made the change, in its own words."""
+    ends: bool = False
+    """There is no change: the campaign is to end."""
+
+    @property
+    def text(self) -> str:
+        """As an agent answers."""
+        if self.ends:
+            return COMPLETED
+        return composed(self.hypothesis, self.notes, self.start_from, self.varies)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was typed: words, and where the change is. Without a folder or a patch it is in the campaign's own files."""
+
+    words: Words
+    folder: Path | None = None
+    patch: Path | None = None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A change as it was handed in. `files` are those that differ from the code in place, whoever may edit them."""
+
+    id: str
+    words: Words
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def write(self, file: Path) -> None:
+        files = {path: base64.b64encode(content).decode() for path, content in self.files.items()}
+        write_atomically(file, json.dumps({"id": self.id, "words": asdict(self.words), "files": files}))
+
+    @classmethod
+    def read(cls, file: Path) -> Submission | None:
+        """What is handed in and not taken up yet; None where nothing is."""
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        words: dict[str, Any] = data["words"]
+        words |= {"varies": tuple(words["varies"]), "usage": Usage(**words["usage"])}
+        return cls(data["id"], Words(**words), {path: base64.b64decode(text) for path, text in data["files"].items()})
+
+
+def identity(source: Source, campaign: Campaign) -> str:
+    """What tells a change from another one: the same command, typed again, has the same. To be asked before the campaign
+    goes on, which may put other code into its files. Raises InputError."""
+    words = hashlib.sha256(json.dumps(asdict(source.words), sort_keys=True).encode()).hexdigest()
+    if source.patch is not None:
+        parts = [_read(source.patch)]
+    else:
+        root = source.folder or campaign.root
+        if not root.is_dir():
+            raise InputError(f"--from {root}: no such folder.")
+        found = {path: _content(root / path) for path in campaign.code}
+        if source.folder is not None and not any(found[path] is not None for path in campaign.contract.editable):
+            raise InputError(f"--from {root}: holds no {' and no '.join(campaign.contract.editable)}.")
+        parts = [part for path, content in found.items() for part in (path.encode(), content or b"")]
+    code = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+    return f"{words[:20]}.{code[:20]}"
+
+
+def same_words(one: str, other: str) -> bool:
+    """Whether two identities are of changes of which the same was said."""
+    return one.partition(".")[0] == other.partition(".")[0]
+
+
+def submission(source: Source, identity: str, campaign: Campaign, repository: Repository) -> Submission:
+    """What is handed in beside the code that is in place. Raises InputError."""
+    if source.words.ends:
+        return Submission(identity, source.words)
+    before = repository.files(repository.last_of_a_step(), campaign.experiment_files)
+    known = dict.fromkeys([*campaign.code, *before])
+    if source.patch is not None:
+        files = _patched(before, source.patch)
+    else:
+        files = _found(source.folder or campaign.root, known)
+    changed = {path: content for path, content in files.items() if content != before.get(path)}
+    if source.folder or source.patch:
+        own = {path for path, content in repository.edited(campaign.code).items() if content != changed.get(path)}
+        if own:
+            raise InputError(
+                f"{', '.join(sorted(own))} in {campaign.root} was edited too, and would be lost. Hand that in first "
+                f"(without --from and --patch), or put it back: git -C {campaign.root} checkout {' '.join(sorted(own))}"
+            )
+    return Submission(identity, source.words, changed)
+
+
+def put_back(submission: Submission, campaign: Campaign, before: Mapping[str, bytes]) -> None:
+    """Put those of the campaign's files back that nobody may edit, where they still are as the submission has them."""
+    for path, content in submission.files.items():
+        if path not in campaign.code and path in before and _content(campaign.root / path) == content:
+            write_atomically(campaign.root / path, before[path])
+
+
+def _found(root: Path, paths: Iterable[str]) -> dict[str, bytes]:
+    read = {path: _content(root / path) for path in paths}
+    return {path: content for path, content in read.items() if content is not None}
+
+
+def _content(file: Path) -> bytes | None:
+    """What is no file, or a link, is no edit. Of what is far too large to be a change its beginning is enough."""
+    if file.is_symlink() or not file.is_file():
+        return None
+    try:
+        with file.open("rb") as opened:
+            return opened.read(20 * MAX_EDITED)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}.") from error
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(f"--patch {file}: cannot be read: {error.strerror}.") from error
+
+
+def _patched(before: Mapping[str, bytes], patch: Path) -> dict[str, bytes]:
+    """The code in place with a patch applied to it."""
+    content = _read(patch)
+    with tempfile.TemporaryDirectory(prefix="harness-patch-") as place:
+        folder = Path(place)
+        for path, held in before.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(held)
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
+            "GIT_CEILING_DIRECTORIES": str(folder.parent),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+        }
+        done = subprocess.run(
+            ["git", "apply", "--whitespace=nowarn", "-"],
+            cwd=folder,
+            input=content,
+            capture_output=True,
+            env=environment,
+            check=False,
+        )
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip() or f"git apply ended with {done.returncode}"
+            raise InputError(
+                f"--patch {patch}: does not apply to the code that is in place: {said}. Its paths are those of the "
+                f"experiment's folder ({', '.join(list(before)[:3])}); --from DIR takes whole files instead."
+            )
+        return {str(path.relative_to(folder)): path.read_bytes() for path in files_below(folder)}

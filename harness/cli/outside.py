@@ -1,0 +1,105 @@
+"""A campaign that is driven from outside: opened, told of changes, ended."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..agents.outside import OUTSIDE
+from ..agents.submission import UNKNOWN, Source
+from ..campaign.campaign import Campaign
+from ..campaign.errors import HarnessError, InputError
+from ..campaign.layout import find_layout
+from ..campaign.stop import Stop
+from ..campaign.text import clean
+from ..campaign.usage import Usage
+from ..report.conclusion import supported
+from ..report.terminal.outcome import try_facts, try_page
+from .options import print_json
+from .running import drive, say_ending
+
+
+def hand_in(name: str, source: Source, as_json: bool, width: int) -> int:
+    """Hand a change in, wait for what comes of it, and say it. Returns the exit code."""
+    layout = find_layout(name)
+    campaign = Campaign(layout.root.absolute())
+    _check(campaign, source)
+    try:
+        ending = drive(campaign, Stop(), quiet=as_json, hand_in=source)
+        message, code = ending.message, ending.exit_code
+        if code == InputError.exit_code:
+            raise InputError(message)
+    except InputError:
+        raise
+    except HarnessError as error:
+        message, code = str(error), error.exit_code
+    facts = try_facts(layout, message, code)
+    if source.words.ends:
+        facts |= {"conclusion": supported(campaign.contract, campaign.read_records()[1:])} if code == 0 else {}
+    if as_json:
+        print_json(facts)
+    elif source.words.ends and code == 0:
+        say_ending(layout, f"{message}\n\n{facts['conclusion']}", width)
+    else:
+        click.echo("\n" + try_page(facts, layout, width))
+    return int(facts["exit_code"])
+
+
+def _check(campaign: Campaign, source: Source) -> None:
+    """Raises InputError for a campaign that the harness drives, and where a budget could not be held."""
+    campaign.check_can_go_on()
+    options = campaign.options()
+    if options.agent != OUTSIDE:
+        raise InputError(
+            f"{campaign.name}: {options.agent} makes its changes. `harness open IDEA.json` begins a campaign that you drive."
+        )
+    used = source.words.usage
+    if source.words.ends:
+        return
+    if options.max_cost is not None and used.cost is None:
+        raise InputError("--max-cost cannot be held without what the change cost: --usage '{\"cost\": 0.12}'.")
+    if options.max_tokens is not None and not used.sent + used.received:
+        raise InputError('--max-tokens cannot be held without the tokens: --usage \'{"sent": 12000, "received": 800}\'.')
+
+
+def usage_of(text: str | None) -> Usage:
+    """What `--usage` says: a JSON object of numbers. Raises InputError."""
+    if text is None:
+        return UNKNOWN
+    kinds = {"sent": int, "received": int, "cost": float, "seconds": float, "requests": int}
+    wanted = (
+        f"--usage {text}: expected an object with some of {', '.join(kinds)}, such as " + '{"sent": 12000, "cost": 0.12}.'
+    )
+    try:
+        found = json.loads(text)
+        values: dict[str, Any] = {key: kinds[key](value) for key, value in found.items() if not isinstance(value, bool)}
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
+        raise InputError(wanted) from error
+    if len(values) != len(found) or any(not math.isfinite(value) or value < 0 for value in values.values()):
+        raise InputError(wanted)
+    return replace(UNKNOWN, **values)
+
+
+def start_from(text: str | None) -> str:
+    """`baseline`, `best` or `run_N`, of what `--start-from` says. Raises InputError."""
+    if text is None or text in ("baseline", "best"):
+        return text or ""
+    run = text.removeprefix("run_").removeprefix("run ")
+    if not run.isdecimal():
+        raise InputError(f"--start-from {text}: expected baseline, best or the number of a run.")
+    return f"run_{int(run)}"
+
+
+def text_of(words: str, file: Path | None, option: str) -> str:
+    """What was said, with what stands in a file."""
+    if file is None:
+        return clean(words)
+    try:
+        return clean("\n\n".join(filter(None, [words, file.read_text(encoding="utf-8", errors="replace").strip()])))
+    except OSError as error:
+        raise InputError(f"{option} {file}: cannot be read: {error.strerror}.") from error

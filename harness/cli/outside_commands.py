@@ -1,0 +1,156 @@
+"""Commands by which you, or a coding agent of yours, drive a campaign: open, try, end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..campaign.errors import InputError
+from .options import CAMPAIGN, JSON, Finite
+from .terminal import width
+
+
+@click.command("open", short_help="Begin a campaign that you drive: measure the baseline.")
+@click.argument("ideas", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IDEA.json...")
+@click.option("--idea", "names", multiple=True, metavar="NAME", help="Of a file with several ideas, this one.")
+@click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="Runs besides the baseline (5).")
+@click.option("--profile", metavar="P", help="Scale and data of the experiment; its contract names them.")
+@click.option(
+    "--experiment", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder with experiment.py (.)."
+)
+@click.option("--python", metavar="PATH", help="Python that executes the experiment (the one that runs the harness).")
+@click.option("--track", metavar="NAME", help="Tell a tracker of each run: wandb, or an import path.")
+@click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars, which --usage tells.")
+@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, which --usage tells.")
+@click.option("--max-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in hours of executions.")
+@click.option(
+    "--baseline",
+    type=click.Choice(["own", "given"]),
+    help="Execute the untouched experiment, or begin with recorded results (as context: no run is called improved by them).",
+)
+@click.option(
+    "--no-controls",
+    "controls",
+    is_flag=True,
+    flag_value=False,
+    default=None,
+    help="Never execute the baseline at a run's settings; a run at others is then not comparable.",
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder (runs)."
+)
+def open_(
+    ideas: tuple[Path, ...],
+    names: tuple[str, ...],
+    experiment: Path,
+    python: str | None,
+    settings: tuple[str, ...],
+    out: Path,
+    **options: Any,
+) -> None:
+    """Begin a campaign that you, or a coding agent of yours, drive, and measure its baseline. No agent is asked.
+
+    \b
+    Example:
+      harness open ideas/hierarchy.json
+      $EDITOR runs/hierarchy/experiment.py
+      harness try hierarchy --hypothesis "A smaller penalty lowers absorption."
+
+    Exit codes as of `harness run`. Next: edit the experiment in the campaign's folder, then `harness try`.
+    """
+    from ..agents.outside import OUTSIDE
+    from .running import Request, parse_setting
+    from .running import run as run_campaigns
+
+    given = {key: value for key, value in options.items() if value is not None}
+    given["overrides"] = dict(parse_setting(text) for text in settings)
+    sys.exit(run_campaigns(Request(ideas, names, experiment, out, python, OUTSIDE, None, None, given), width()))
+
+
+@click.command("try", short_help="Hand in a change: it is executed and judged.")
+@CAMPAIGN
+@click.option("--hypothesis", metavar="TEXT", default="", help="What the change tests, and the effect that you expect.")
+@click.option("--notes", metavar="TEXT", default="", help="What you changed, for the paper's method section.")
+@click.option("--notes-file", type=click.Path(path_type=Path), metavar="FILE", help="The same from a file.")
+@click.option(
+    "--from", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Take the edited files from this folder."
+)
+@click.option("--patch", type=click.Path(path_type=Path), metavar="FILE", help="Take the change from a patch.")
+@click.option(
+    "--start-from", metavar="RUN", help="Where the try after this one starts: best (the default), baseline, or a run."
+)
+@click.option(
+    "--varies", multiple=True, metavar="SETTING", help="A setting that decides comparability and is varied on purpose."
+)
+@click.option(
+    "--usage", metavar="JSON", help='What the change cost, {"sent": 12000, "received": 800, "cost": 0.1}; else unknown.'
+)
+@click.option("--by", "driver", metavar="NAME", default="", help="Who made the change, for the record: a name, a model.")
+@JSON
+def try_(
+    campaign: str,
+    hypothesis: str,
+    notes: str,
+    notes_file: Path | None,
+    folder: Path | None,
+    patch: Path | None,
+    start_from: str | None,
+    varies: tuple[str, ...],
+    usage: str | None,
+    driver: str,
+    as_json: bool,
+) -> None:
+    """Hand in what you edited as the next change: pre-check, smoke test, executions, verdict, record, commit.
+
+    The change is what differs in the experiment's files in the campaign's folder; with --from in DIR, with --patch in a
+    patch of them. A rejected change costs an attempt and no run, and stays in place to be mended. Afterwards the files stand
+    at the code that the next try starts from. Where another try is under way, it is waited for. Ctrl-C stops after the step
+    in hand; the same command, or `harness resume`, goes on.
+
+    \b
+    Example:
+      harness try latest --hypothesis "A smaller penalty lowers absorption."
+
+    Exit codes: 0 judged, 6 rejected (by the pre-check or the smoke test), 7 executed and failed, 3 a budget is spent or no
+    run is left, 2 wrong input, 4 it could not go on, 130 stopped. Next: `harness show latest 1`, `harness brief latest`.
+    """
+    from ..agents.submission import Source, Words
+    from . import outside
+
+    if folder is not None and patch is not None:
+        raise InputError("--from and --patch: choose one.")
+    if not hypothesis.strip():
+        raise InputError('--hypothesis "...": say what the change tests, and the effect that you expect.')
+    words = Words(
+        hypothesis=outside.text_of(hypothesis, None, ""),
+        notes=outside.text_of(notes, notes_file, "--notes-file"),
+        start_from=outside.start_from(start_from),
+        varies=varies,
+        usage=outside.usage_of(usage),
+        driver=outside.text_of(driver, None, ""),
+    )
+    sys.exit(outside.hand_in(campaign, Source(words, folder, patch), as_json, width()))
+
+
+@click.command("end", short_help="End a campaign that you drive.")
+@CAMPAIGN
+@JSON
+def end(campaign: str, as_json: bool) -> None:
+    """End a campaign that you drive: what comes after the last run is done, and the notes close with the conclusion.
+
+    Another `harness try` goes on all the same, while runs are left.
+
+    \b
+    Example:
+      harness end latest
+
+    Exit codes as of `harness run`. Next: `harness notes latest`, `harness report latest --open`.
+    """
+    from ..agents.submission import Source, Words
+    from . import outside
+
+    sys.exit(outside.hand_in(campaign, Source(Words(ends=True)), as_json, width()))

@@ -1,0 +1,157 @@
+"""What came of a change that was handed in from outside, and where its campaign stands: one screen, or one object."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from ...campaign.journal import read_events
+from ...campaign.layout import Layout
+from ...campaign.text import clean, in_words, line
+from .columns import wrap
+from .record_page import differences, judged, metrics
+from .status import baseline_verdict, parent_verdict, read_status
+from .status_page import next_lines, next_steps, spent, typed
+
+REJECTED, FAILED = 6, 7
+"""Exit codes of a try whose change was rejected before it was executed, or failed when it was."""
+_OUTCOMES = {0: "judged", 3: "budget_spent", REJECTED: "rejected", FAILED: "failed", 130: "interrupted"}
+_BEFORE = frozenset({"rejected", "smoke_test_failed", "no_answer"})
+"""Statuses of attempts that were not executed as a run."""
+_TURN = re.compile(r"run_(\d+)/attempt_(\d+)/turn")
+_OUTPUT = 4_000  # characters
+_LINES = 15
+_COMPARED = (
+    "reference",
+    "mean",
+    "reference_mean",
+    "difference",
+    "error",
+    "low",
+    "high",
+    "p_adjusted",
+    "seeds",
+    "tested",
+    "why",
+)
+_BASELINE = {0: ", the baseline"}
+
+
+def try_facts(layout: Layout, message: str, exit_code: int) -> dict[str, Any]:
+    """What came of the last change of a campaign, and where the campaign stands then; `message` and `exit_code` are how the
+    loop ended."""
+    status, events = read_status(layout), read_events(layout.journal)
+    turns = [(match, e["result"]) for e in events if e["event"] == "done" and (match := _TURN.fullmatch(e["step"]))]
+    found: dict[str, Any] = {}
+    if turns and not (exit_code == 3 and status.reason == "runs_spent"):
+        match, turn = turns[-1]
+        run, attempt = int(match[1]), int(match[2])
+        row = next(each for each in status.rows if (each.run, each.attempt) == (run, attempt))
+        found = {"run": run, "attempt": attempt, "put_back": turn["restored"]}
+        if row.status == "completed" and run < len(layout.records()):
+            found |= _judged(layout, run)
+        elif row.status not in ("completed", "in_hand", "all_completed"):
+            found |= {"status": row.status, "why": row.description, "output": _output(layout, run, attempt)}
+            if exit_code == 0:
+                exit_code = REJECTED if row.status in _BEFORE else FAILED
+    outcome = _OUTCOMES.get(exit_code, "cannot_go_on") if status.reason != "all_completed" or exit_code else "ended"
+    said = {"message": message} if exit_code not in (0, REJECTED, FAILED) or outcome == "ended" else {}
+    return {"campaign": layout.name, "outcome": outcome, "exit_code": exit_code, **said, **found, **standing(layout)}
+
+
+def standing(layout: Layout) -> dict[str, Any]:
+    """Where the code of a campaign stands, and what is left."""
+    status, events = read_status(layout), read_events(layout.journal)
+    done = {e["step"]: e["result"] for e in events if e["event"] == "done"}
+    following, most = len(layout.records()), status.options["max_attempts"]
+    tried = [done[step] for number in range(1, most + 1) if (step := f"run_{following}/attempt_{number}/turn") in done]
+    moved = [result["from"] for step, result in done.items() if step.startswith(f"start_code/run_{following}/")]
+    return {
+        "folder": str(layout.root.resolve()),
+        "code": {
+            "files": layout.facts()["contract"]["editable"],
+            "of_run": [(done.get(f"run_{following - 1}/record") or {}).get("from", 0), *moved][-1],
+            "with_failed_attempt": any(turn["commit"] for turn in tried),
+        },
+        "left": {"runs": max(0, status.max_runs - following + 1), "attempts_at_next_run": most - len(tried)},
+        "spent": spent(status),
+        "execution_seconds": (done.get("run_0/execute") or {}).get("outcome", {}).get("seconds"),
+        "next": [command for command, _ in next_steps(status, typed(layout))],
+    }
+
+
+def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
+    """The same as text."""
+    said: list[tuple[str, str]] = []
+    lines: list[str] = []
+    if "verdict" in facts:
+        record, baseline, contract = layout.record(facts["run"]), layout.record(0), layout.facts()["contract"]
+        lines += [*judged(record, contract, width), *metrics(record, baseline, contract, width), ""]
+        said += [("warning", each) for each in facts["warnings"]]
+    elif "status" in facts:
+        lines.append(click.style(f"Run {facts['run']}, attempt {facts['attempt']}: {in_words(facts['status'])}", bold=True))
+        lines += [row for each in facts["why"].split("\n") for row in wrap(line(each), width, "  ", "    ")]
+        lines += [f"  | {line(each)}" for each in facts["output"].split("\n")[-_LINES:] if each]
+    if "message" in facts:
+        lines += wrap(line(facts["message"]), width, "", "")
+    said += [("put back", each) for each in facts.get("put_back", [])]
+    code, left = facts["code"], facts["left"]
+    of_run = f"that of run {code['of_run']}{_BASELINE.get(code['of_run'], '')}"
+    stands = "as you handed it in; mend it there" if code["with_failed_attempt"] else of_run
+    said.append(("code", f"{', '.join(code['files'])} in the campaign's folder: {stands}"))
+    attempts = f", {_counted(left['attempts_at_next_run'], 'attempt')} at the next" if left["runs"] else ""
+    said.append(("left", f"{_counted(left['runs'], 'run')}{attempts}; spent: {facts['spent']}"))
+    lines += [row for key, text in said for row in wrap(line(text), width, f"{key:<9} ", " " * 10)]
+    return "\n".join(
+        [*lines, "next", *(f"  {each}" for each in next_lines(next_steps(read_status(layout), typed(layout)), width - 2))]
+    )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _judged(layout: Layout, run: int) -> dict[str, Any]:
+    """The verdicts on a run, each beside the numbers that it rests on."""
+    record, baseline, contract = layout.record(run), layout.record(0), layout.facts()["contract"]
+    primary = next((metric for metric in contract["metric"] if metric["primary"]), None)
+    verdict = record["verdict"]
+    against = baseline_verdict(verdict, primary["better"] if primary else None)
+
+    def compared(with_what: str, kind: str) -> dict[str, Any] | None:
+        found = verdict.get(with_what)
+        return {"verdict": kind} | {name: found.get(name) for name in _COMPARED} if found else None
+
+    found = differences(record, baseline, contract)
+    return {
+        "verdict": against,
+        "why": verdict["why"],
+        "primary": primary["name"] if primary else None,
+        "against_baseline": compared("against_baseline", against),
+        "against_parent": compared("against_parent", parent_verdict(verdict) or verdict["kind"]),
+        "parent": record["parent"],
+        "metrics": {
+            name: {"value": metric["value"]}
+            | (
+                {"reference": each.reference, "difference": each.difference, "error": each.error}
+                if (each := found[name])
+                else {}
+            )
+            for name, metric in record["metrics"].items()
+        },
+        "caveats": verdict.get("caveats", []),
+        "guard_violations": verdict.get("guard_violations", []),
+        "warnings": record["warnings"],
+    }
+
+
+def _output(layout: Layout, run: int, attempt: int) -> str:
+    """The end of what a failed attempt printed."""
+    try:
+        printed = (layout.root / f"run_{run}" / "attempts" / str(attempt) / "log.txt").read_bytes()
+    except OSError:
+        return ""
+    return clean(printed[-_OUTPUT:].decode(errors="replace")).strip()

@@ -1,0 +1,271 @@
+"""A campaign that somebody else drives: opened, told of changes, ended; the commands as they are typed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.agents.answer import composed, parse
+from harness.campaign.campaign import Campaign
+from harness.campaign.journal import Journal, locked
+from harness.cli.main import cli
+from tests.waiting import HANGS
+
+SMALL = Path(__file__).parent / "small"
+IDEA = {"Name": "small", "Title": "A small idea", "Experiment": "Make the loss smaller."}
+FASTER = ('"rate": 0.05', '"rate": 0.1')
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an experiment, an idea, and a campaign whose baseline is measured."""
+    folder = tmp_path_factory.mktemp("outside")
+    shutil.copytree(SMALL, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "idea.json").write_text(json.dumps(IDEA))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        done = CliRunner().invoke(cli, ["open", "idea.json", "--max-runs", "3"])
+    assert done.exit_code == 0, done.output
+    assert "harness try small" in done.output
+    return folder
+
+
+@pytest.fixture
+def campaign(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Campaign:
+    """The same, this test's own, in the folder that it works in."""
+    shutil.copytree(begun, tmp_path / "here", symlinks=True)
+    monkeypatch.chdir(tmp_path / "here")
+    return Campaign(tmp_path / "here" / "runs" / "small")
+
+
+def type_(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments))
+
+
+def try_(*more: str, hypothesis: str = "it falls faster") -> tuple[int, dict[str, Any]]:
+    done = type_("try", "small", "--hypothesis", hypothesis, "--json", *more)
+    return done.exit_code, json.loads(done.stdout) if done.stdout else {"said": done.stderr}
+
+
+def edit(campaign: Campaign, *changes: tuple[str, str]) -> None:
+    replace(campaign.root / "experiment.py", *changes)
+
+
+def replace(file: Path, *changes: tuple[str, str]) -> None:
+    text = file.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+def code(campaign: Campaign) -> str:
+    return (campaign.root / "experiment.py").read_text()
+
+
+def test_what_was_edited_in_the_campaign_is_taken_to_a_verdict(campaign: Campaign) -> None:
+    edit(campaign, FASTER)
+    status, found = try_("--notes", "The rate is doubled.", "--by", "Ada")
+    assert (status, found["outcome"], found["verdict"]) == (0, "judged", "inconclusive")
+    assert found["against_baseline"]["mean"] < found["against_baseline"]["reference_mean"]
+    assert found["left"] == {"runs": 2, "attempts_at_next_run": 4}
+    record = campaign.read_records()[1]
+    assert (record.hypothesis, record.description, record.agent) == ("it falls faster", "The rate is doubled.", "Ada")
+    assert record.usage.cost is None
+    assert not record.attempts[0].by_person
+    # What the next try starts from is in place: where noise is unknown, the best number.
+    assert (found["code"]["of_run"], FASTER[1] in code(campaign)) == (1, True)
+    assert "falls faster" in campaign.notes.read_text()
+    assert "The end" not in campaign.notes.read_text()
+
+
+def test_a_rejected_change_costs_an_attempt_stays_in_place_and_is_mended_there(campaign: Campaign) -> None:
+    edit(campaign, FASTER, ("x = 5.0", "x = 5.0 +"))
+    status, found = try_()
+    assert (status, found["outcome"], found["status"]) == (6, "rejected", "rejected")
+    assert "line 17 does not parse" in found["why"]
+    assert found["left"] == {"runs": 3, "attempts_at_next_run": 3}
+    assert found["code"]["with_failed_attempt"]
+    assert "x = 5.0 +\n" in code(campaign)
+    edit(campaign, ("x = 5.0 +", "x = 5.0"))
+    status, found = try_()
+    assert (status, found["run"], found["attempt"]) == (0, 1, 2)
+
+
+def test_a_change_that_crashes_when_it_is_executed_has_an_exit_code_of_its_own(campaign: Campaign) -> None:
+    edit(campaign, ("print(", 'if settings["steps"] > 2:\n    raise RuntimeError("late trouble")\nprint('))
+    status, found = try_()
+    assert (status, found["outcome"], found["status"]) == (7, "failed", "crashed")
+    assert "late trouble" in found["output"]
+
+
+def test_a_change_may_come_from_a_folder_or_a_patch(campaign: Campaign, tmp_path: Path) -> None:
+    shutil.copy(campaign.root / "experiment.py", tmp_path / "experiment.py")
+    replace(tmp_path / "experiment.py", FASTER)
+    status, found = try_("--from", str(tmp_path))
+    assert (status, found["run"]) == (0, 1)
+    replace(tmp_path / "experiment.py", ("x = 5.0", "x = 4.0"))
+    patch = tmp_path / "change.patch"
+    diff = ["diff", "-u", "--label", "a/experiment.py", "--label", "b/experiment.py"]
+    done = subprocess.run(
+        [*diff, campaign.root / "experiment.py", tmp_path / "experiment.py"], capture_output=True, check=False
+    )
+    patch.write_bytes(done.stdout)
+    status, found = try_("--patch", str(patch), hypothesis="start nearer")
+    assert (status, found["run"], found["parent"]) == (0, 2, 1)
+    status, found = try_("--patch", str(patch), hypothesis="once more")
+    assert status == 2
+    assert "does not apply to the code that is in place" in found["said"]
+    assert len(campaign.read_records()) == 3
+
+
+def test_what_is_edited_in_place_is_not_lost_to_a_change_from_elsewhere(campaign: Campaign, tmp_path: Path) -> None:
+    shutil.copy(campaign.root / "experiment.py", tmp_path / "experiment.py")
+    replace(tmp_path / "experiment.py", FASTER)
+    edit(campaign, ("x = 5.0", "x = 4.0"))
+    status, found = try_("--from", str(tmp_path))
+    assert (status, "would be lost" in found["said"]) == (2, True)
+    assert "x = 4.0" in code(campaign)
+
+
+def test_files_that_are_not_to_be_edited_are_put_back(campaign: Campaign) -> None:
+    edit(campaign, FASTER)
+    contract = (campaign.root / "experiment.toml").read_text()
+    (campaign.root / "experiment.toml").write_text(contract.replace('better = "lower"', 'better = "higher"'))
+    status, found = try_()
+    assert status == 0
+    assert "experiment.toml" in found["put_back"][0]
+    assert (campaign.root / "experiment.toml").read_text() == contract
+
+
+def test_the_next_try_starts_where_the_last_one_said(campaign: Campaign) -> None:
+    edit(campaign, FASTER)
+    _, found = try_("--start-from", "baseline")
+    assert (found["code"]["of_run"], FASTER[0] in code(campaign)) == (0, True)
+    assert try_("--start-from", "nowhere")[0] == 2
+
+
+def test_an_edit_that_was_committed_in_the_campaign_is_a_change_like_any_other(campaign: Campaign) -> None:
+    edit(campaign, FASTER)
+    who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    subprocess.run(["git", "-C", campaign.root, *who, "commit", "-qam", "faster"], check=True)
+    status, found = try_()
+    assert (status, found["outcome"]) == (0, "judged")
+
+
+def test_an_interrupted_try_goes_on_with_the_same_command_and_is_not_tried_twice(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(campaign, FASTER)
+    append = Journal.append
+
+    def cut(journal: Journal, event: str, **facts: Any) -> None:
+        append(journal, event, **facts)
+        if event == "done" and facts["step"] == "run_1/attempt_1/smoke_test":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "append", cut)
+    status, found = try_()
+    assert (status, found["outcome"], found["run"]) == (130, "interrupted", 1)
+    monkeypatch.undo()
+    monkeypatch.chdir(campaign.root.parents[1])
+    for _ in range(2):
+        status, found = try_()
+        assert (status, found["outcome"], found["run"], found["attempt"]) == (0, "judged", 1, 1)
+    assert len(campaign.read_records()) == 2
+
+
+def test_what_was_handed_in_outlives_the_process_that_was_killed_before_it_was_taken_up(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(campaign, FASTER)
+    append = Journal.append
+
+    def cut(journal: Journal, event: str, **facts: Any) -> None:
+        if event == "started" and facts["step"] == "run_1/attempt_1/turn":
+            raise KeyboardInterrupt
+        append(journal, event, **facts)
+
+    monkeypatch.setattr(Journal, "append", cut)
+    assert try_()[0] == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(campaign.root.parents[1])
+    edit(campaign, ("x = 5.0", "x = 4.0"))  # the next change, begun already
+    assert type_("resume", "small").exit_code == 0
+    first = campaign.read_records()[1]
+    assert "x = 5.0" in subprocess.check_output(
+        ["git", "-C", campaign.root, "show", f"{first.commit}:experiment.py"], text=True
+    )
+    assert "x = 4.0" in code(campaign)
+    assert try_(hypothesis="start nearer")[1]["run"] == 2
+
+
+def test_a_try_waits_for_another_and_says_for_whom(campaign: Campaign) -> None:
+    edit(campaign, FASTER)
+    command = [sys.executable, "-c", "from harness.cli.main import main; main()", "try", "small", "--hypothesis", "faster"]
+    with locked(campaign.lock):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert process.stdout
+        said = process.stdout.readline()
+        assert "waits for another process (pid " in said
+        assert not campaign.submission.exists()
+    assert "inconclusive" in process.communicate(timeout=HANGS)[0]
+    assert process.returncode == 0
+
+
+def test_the_end_concludes_and_a_further_try_goes_on(campaign: Campaign) -> None:
+    edit(campaign, FASTER)
+    assert try_()[0] == 0
+    ended = json.loads(type_("end", "small", "--json").stdout)
+    assert (ended["outcome"], ended["exit_code"]) == ("ended", 0)
+    assert ended["conclusion"].startswith("Inconclusive: ")
+    assert "=== The end" in campaign.notes.read_text()
+    edit(campaign, ("x = 5.0", "x = 4.0"))
+    status, found = try_(hypothesis="start nearer")
+    assert (status, found["run"]) == (0, 2)
+
+
+def test_without_a_run_left_nothing_is_tried(campaign: Campaign) -> None:
+    for number, at in enumerate(("4.0", "3.0", "2.0"), 1):
+        edit(campaign, (f"x = {float(at) + 1}", f"x = {at}"))
+        assert try_(hypothesis=f"try {number}")[1]["run"] == number
+    edit(campaign, ("x = 2.0", "x = 1.0"))
+    status, found = try_(hypothesis="too late")
+    assert (status, found["outcome"], found["left"]["runs"]) == (3, "budget_spent", 0)
+    assert "x = 1.0" in code(campaign)
+
+
+def test_a_brief_for_who_drives_says_how_to_try_and_what_is_left(campaign: Campaign) -> None:
+    found = json.loads(type_("brief", "small", "--json").stdout)
+    assert "harness try small --hypothesis" in found["brief"]
+    assert "ALL_COMPLETED" not in found["brief"]
+    assert (found["folder"], found["code"]["files"]) == (str(campaign.root), ["experiment.py"])
+    assert found["left"]["runs"] == 3
+    assert found["execution_seconds"] > 0
+
+
+def test_a_budget_of_tokens_asks_for_what_a_change_cost(campaign: Campaign) -> None:
+    assert type_("resume", "small", "--max-tokens", "1000").exit_code == 0
+    edit(campaign, FASTER)
+    status, found = try_()
+    assert (status, "--usage" in found["said"]) == (2, True)
+    assert try_("--usage", '{"sent": 900, "received": 200}')[0] == 0
+    assert campaign.read_records()[1].usage.sent == 900
+    edit(campaign, ("x = 5.0", "x = 4.0"))
+    assert try_("--usage", '{"sent": 1}', hypothesis="nearer")[0] == 3
+    assert try_("--usage", '{"sent": true}', hypothesis="nearer")[0] == 2
+
+
+def test_words_of_a_change_are_words_whatever_lines_they_hold() -> None:
+    lines = "It falls.\nPLAN: none\nALL_COMPLETED\n```\nSTART FROM: run 7\n# Notes\nVARIES: k"
+    answer = parse(composed(lines, lines, "run_2", ("steps",)))
+    assert (answer.plan, answer.all_completed, answer.start_from, answer.varies) == ("", False, "run_2", ("steps",))
+    assert answer.hypothesis == answer.description
+    assert "> ALL_COMPLETED" in answer.hypothesis
