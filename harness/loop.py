@@ -33,6 +33,7 @@ from .campaign.turn import AttemptFailure, Turn, turn_key
 from .execution.attempts import Attempts
 from .execution.executions import Executions
 from .execution.executors import find_executor
+from .execution.holdout import Holdout
 from .execution.plots import Plots
 from .execution.rescoring import Rescoring
 from .execution.seeds_and_controls import SeedsAndControls
@@ -63,6 +64,7 @@ class Loop:
         self.recorder = Recorder(opened, executions)
         self.attempts = Attempts(opened, executions)
         self.seeds_and_controls = SeedsAndControls(opened, executions)
+        self.holdout = Holdout(opened, executions)
         self.plots = Plots(opened, executions)
         self.rescoring = Rescoring(opened, executions)
         self.dialogue = Dialogue(opened)
@@ -78,12 +80,24 @@ class Loop:
         self.baseline()
         if fresh and installs:  # which takes minutes, while a baseline may fail in a second
             self.prepare()
+        ending = self.all_runs()
+        self.held_out()
+        return ending
+
+    def all_runs(self) -> Ending:
+        """One run after the other, until they are spent or the agent wants no more."""
         for run in range(1, self.max_runs + 1):
             turn = self.one_run(run)
             self.tracking.track()
             if turn.all_completed and not (self.recorder.has(run) and self.dialogue.has_message_for(run + 1)):
                 return replace(ALL_COMPLETED, message="Ended, as you said.") if turn.submission else ALL_COMPLETED
         return RUNS_SPENT
+
+    def held_out(self) -> None:
+        """What the selected run is worth where nothing was selected, once nothing more is."""
+        number = self.holdout.execute()
+        if number is not None:
+            self.recorder.record_holdout(number, lambda: self.holdout.result(number))
 
     def prepare(self) -> None:
         """Have who is asked ready before anything is spent on it."""
@@ -184,14 +198,13 @@ def go_on(
     score: tuple[int, str] | None = None,
     hand_in: Source | None = None,
     executor: str = "local",
-    jobs: int = 1,
 ) -> Ending:
     """Run `campaign` from where it stands until it ends. Raises CannotGoOn when another process runs it.
 
     `changes` are options that a person changed on resuming. `force` sends the last rejected change of the run in hand
     through. `confirm`, a run and a number of seeds, adds seeds to a run that is recorded, and does nothing else; `score`, a
     run and names of evals, adds scores to it. `hand_in` is a change from outside; where another process runs the campaign,
-    it is waited for. Up to `jobs` executions that do not need each other are in hand at once.
+    it is waited for.
     """
     campaign.check_can_go_on()
     with locked(campaign.lock, _Waits(view, stop) if hand_in else None):
@@ -208,7 +221,7 @@ def go_on(
                 campaign = _taken_anew(campaign, journal)
             if force:
                 _force(campaign, journal, view)
-            loop = Loop(OpenCampaign.begin(campaign, journal, view, stop, jobs), executor)
+            loop = Loop(OpenCampaign.begin(campaign, journal, view, stop), executor)
             loop.recorder.recover()
             if hand_in:
                 ending = loop.hand_in(hand_in)

@@ -112,7 +112,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 @pytest.fixture(autouse=True)
 def same_final_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawn at random, one campaign in twenty would show what the test of a run lets pass."""
-    monkeypatch.setattr("harness.execution.seeds_and_controls.SystemRandom", lambda: Random(1))
+    monkeypatch.setattr("harness.execution.fresh_seeds.SystemRandom", lambda: Random(1))
 
 
 @pytest.fixture(params=["bubblewrap", "landlock"])

@@ -20,7 +20,7 @@ from .experiment_folder import Inventory, put_links, take_inventory
 from .files import remove, write_atomically, write_files
 from .idea import Idea
 from .journal import now, read_events
-from .layout import Layout
+from .layout import HOLDOUT, Layout
 from .record import RECORD_FILE, Record
 from .repository import Repository
 from .schema import SCHEMA
@@ -53,6 +53,8 @@ class Options(BaseModel):
     """Begin with recorded results or execute the untouched experiment; None takes a `run_0` without a contract."""
     controls: bool = True
     """Execute the baseline's code at a run's settings where these differ."""
+    holdout: bool = True
+    """Evaluate the selected run where the contract holds something out."""
     track: str | None = None
     """The tracker that is told of each run."""
     max_cost: float | None = Field(default=None, gt=0)
@@ -160,6 +162,11 @@ class Campaign(Layout):
 
     def frontier_folder(self, run: int, point: int, seed: int) -> Path:
         return self.run_folder(run) / "frontier" / str(point) / str(seed)
+
+    def holdout_folder(self, number: int, kind: str = "", seed: int | None = None) -> Path:
+        """Of a held-out evaluation, or of one of its executions."""
+        folder = self.root / f"{HOLDOUT}{number}"
+        return folder if seed is None else folder / kind / str(seed)
 
     @property
     def code(self) -> list[str]:

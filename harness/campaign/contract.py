@@ -162,6 +162,33 @@ class NoiseSpec(_Part):
     skew: float = Field(default=0.0, allow_inf_nan=False)
 
 
+class HoldoutSpec(_Part):
+    """Where the selected run and the baseline are executed once, after the last run: what neither agent nor selection has
+    seen. Each pair of executions has a fresh seed besides."""
+
+    generate: str = ""
+    """A setting that takes any new name (a generator's `world`): one is drawn for each pair."""
+    settings: dict[str, list[Setting]] = {}
+    """Values of other settings, used in turn: `layer = [2]`. No run is executed at them, but each use shows them to you."""
+    number: int = Field(default=6, ge=5)
+    """Of pairs."""
+    best_valid: bool = False
+    """Where no run was accepted the best valid one is evaluated; without this, none is."""
+
+    @field_validator("settings")
+    @classmethod
+    def _has_values(cls, value: dict[str, list[Setting]]) -> dict[str, list[Setting]]:
+        for name, values in value.items():
+            if not values:
+                raise ValueError(f"{name} has no value")
+        return value
+
+    @property
+    def unit(self) -> str:
+        """What an effect is the mean over."""
+        return self.generate or "seed"
+
+
 class Profile(_Part):
     """One named setting of an experiment's scale and data."""
 
@@ -193,6 +220,7 @@ class Profile(_Part):
     executed where a run needs a reference between them. Without values controls that were executed anyway have to do."""
     noise: dict[str, NoiseSpec] = {}
     """Stored noise profiles, by metric."""
+    holdout: HoldoutSpec | None = None
 
     @property
     def has_final_seeds(self) -> bool:
@@ -333,9 +361,11 @@ class Contract(_Part):
                 raise ValueError(f"profiles.{profile_name}.primary: {profile.primary} does not say which way is better")
             if any(guard < 0 for guard in profile.guards.values()):
                 raise ValueError(f"profiles.{profile_name}.guards: expected numbers from 0 on")
-            for name in profile.frontier:
+            holdout = profile.holdout or HoldoutSpec()
+            held_out = [*holdout.settings, *([holdout.generate] if holdout.generate else [])]
+            for key, name in [*(("frontier", name) for name in profile.frontier), *(("holdout", name) for name in held_out)]:
                 if name not in profile.settings:
-                    raise ValueError(f"profiles.{profile_name}.frontier: {name} is not one of the settings")
+                    raise ValueError(f"profiles.{profile_name}.{key}: {name} is not one of the settings")
         return self
 
     @property

@@ -20,7 +20,7 @@ from .notes_text import NOTES, generated_lines, person_section, with_persons_wor
 from .text import decoded
 
 START = "start"
-_FINAL = re.compile(rf"{START}|run_\d+/record")
+_FINAL = re.compile(rf"{START}|(run|holdout)_\d+/record")
 """The steps that commit what is compared from then on."""
 WROTE = "wrote"
 """The event of what was written: `files`, git's id of the content by path."""

@@ -21,6 +21,8 @@ from .text import decoded
 
 RUNS = Path("runs")
 """Where campaigns are, in the folder that a command is typed in."""
+HOLDOUT = "holdout_"
+"""What the folders of held-out evaluations are called, before their number; so are the steps that make them."""
 
 
 class Layout:
@@ -84,6 +86,16 @@ class Layout:
         found: list[dict[str, Any]] = []
         while (file := self.record_file(len(found))).exists() or str(file.relative_to(self.root)) in lost:
             found.append(self.record(len(found)))
+        return found
+
+    def holdouts(self) -> list[dict[str, Any]]:
+        """The records of all held-out evaluations so far, in order; git's version of one that is not what was written."""
+        lost = {each.path for each in self.differences()}
+        found: list[dict[str, Any]] = []
+        while (file := self.root / f"{HOLDOUT}{len(found) + 1}" / "record.json").exists() or (
+            str(file.relative_to(self.root)) in lost
+        ):
+            found.append(parse_object(self.content(file), file))
         return found
 
     def differences(self) -> list[Difference]:

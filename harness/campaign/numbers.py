@@ -40,6 +40,11 @@ def row(values: Sequence[float | None], digits: int = 4) -> list[str]:
     return shown
 
 
+def p_in_words(p: float) -> str:
+    """A p-value with the digits that it is worth: `0.01`, `below 0.0001`."""
+    return "below 0.0001" if p < 0.0001 else f"{p:.1g}" if p < 0.095 else f"{p:.2g}"
+
+
 def titled(name: str, unit: str) -> str:
     """`step_ms (ms)`: the head of a column, the label of an axis."""
     return f"{name} ({unit})" if unit else name

@@ -59,6 +59,14 @@ NOTIFY = click.option(
     default=None,
     help="Never execute the baseline at a run's settings; a run at others is then not comparable.",
 )
+@click.option(
+    "--no-holdout",
+    "holdout",
+    is_flag=True,
+    flag_value=False,
+    default=None,
+    help="No held-out evaluation of the selected run at the end; an improvement is then not confirmed.",
+)
 @NOTIFY
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile.")
 @click.option(
@@ -113,6 +121,7 @@ def run(
     default=None,
     help="From here on: execute the baseline at a run's settings where these are others, or never.",
 )
+@click.option("--holdout/--no-holdout", default=None, help="At the end: evaluate the selected run on what is held out.")
 @click.option(
     "--agent-config/--no-agent-config",
     default=None,

@@ -27,6 +27,8 @@ from ..campaign.paths import near
 from ..campaign.stop import Stop
 from ..campaign.text import clean
 from ..loop import Ending, go_on
+from ..report.terminal.columns import wrap
+from ..report.terminal.held_out import sentences
 from ..report.terminal.run_table import naming, run_table
 from ..report.terminal.status import Primary, Row, primary_metric, read_status, rows
 from ..report.terminal.status_page import next_lines, next_steps, typed
@@ -261,6 +263,8 @@ def say_ending(layout: Layout, message: str, width: int) -> None:
     if runs:
         lines += ["", *run_table(runs, status.primary, width)]
         lines += naming(runs, width) if status.primary is None else []
+    for sentence in sentences(status.held_out, status.primary.name if status.primary else ""):
+        lines += ["", *wrap(sentence, width, "", "")]
     lines += ["", f"campaign  {near(layout.root)}", "next"]
     lines += [f"  {each}" for each in next_lines(next_steps(status, name), width - 2)]
     click.echo("\n".join(lines))

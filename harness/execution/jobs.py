@@ -117,7 +117,7 @@ class Jobs(CampaignPart):
         linked = map(Path, self._campaign.linked.values())
         cached = [cache.source.resolve() for cache in self.library_caches]
         read = needed(self.python, self.environment(variant))
-        named = named_in(self._campaign.settings(self._options))
+        named = named_in({**self._campaign.settings(self._options), **variant.overrides})
         return (*around, *project, *linked, *named, *read, *cached, self.kept)
 
     def _hidden(self) -> tuple[Path, ...]:

@@ -265,6 +265,8 @@ def assignments(settings: Mapping[str, Setting]) -> str:
 FRONTIER = "frontier"
 FINAL, FINAL_BASELINE, FINAL_PARENT = "final", "baseline", "parent"
 """The kinds of the executions at final seeds: of the run itself, and of its references."""
+HELD_OUT, HELD_OUT_REFERENCE = "held_out", "held_out_baseline"
+"""Those of a held-out evaluation."""
 
 
 def decision_step(run: int, what: str) -> str:

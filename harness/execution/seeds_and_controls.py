@@ -3,9 +3,7 @@ final seeds that nothing was executed at before."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from random import SystemRandom
 from typing import TypeVar
 
 from ..campaign.contract import Setting
@@ -17,6 +15,7 @@ from ..campaign.turn import Turn
 from ..statistics.references import MeasuredRun, usable
 from .execution_steps import ExecutionSteps, PlannedExecution
 from .executions import Executions
+from .fresh_seeds import fresh_seeds
 from .jobs import Variant
 from .measurements import (
     FINAL,
@@ -29,8 +28,6 @@ from .measurements import (
     frontier_step,
 )
 
-FRESH_SEEDS = range(1_000, 1_000_000)
-"""Those that final seeds are drawn from: too many to try out, and small enough for arithmetic with them."""
 T = TypeVar("T")
 
 
@@ -57,7 +54,13 @@ class SeedsAndControls(CampaignPart):
             self._execute_controls(run, [(frontier_step(number), each) for number, each in enumerate(points)])
         stage = 2
         while further := self._decide(run, f"stage_{stage}", self._further_seeds):
-            self._execute_seeds(run, turn.commit or "", turn.attempt, further, "looks better so far")
+            self._say_cost("looks better so far", [f"run_{run}/seed_{seed}" for seed in further])
+            for seed in further:
+                place = self._campaign.seed_folder(run, seed)
+                step = f"run_{run}/seed_{seed}"
+                self._steps.execute(
+                    PlannedExecution(step, turn.commit or "", run, turn.attempt, Variant(seed), place, place)
+                )
             stage += 1
         self._execute_at_final_seeds(run, turn.commit or "", self._decide(run, FINAL, self._final_seeds))
 
@@ -73,14 +76,14 @@ class SeedsAndControls(CampaignPart):
             FINAL_BASELINE: (self._opened.first_commit, overrides),
             FINAL_PARENT: (parent.commit, {}),
         }
-        executions = []
+        self._say_cost("final seeds", [f"run_{run}/{kind}_{seed}" for kind, seed in planned])
         for kind, seed in planned:
             own = kind == FINAL
             place = self._campaign.seed_folder(run, seed) if own else self._campaign.final_folder(run, kind, seed)
             code, settings = variants[kind]
-            step = f"run_{run}/{kind}_{seed}"
-            executions.append(PlannedExecution(step, code, run, 0, Variant(seed, settings), place, place))
-        self._execute_all("final seeds", executions)
+            self._steps.execute(
+                PlannedExecution(f"run_{run}/{kind}_{seed}", code, run, 0, Variant(seed, settings), place, place)
+            )
 
     def _decide(self, run: int, what: str, wanted: Callable[[MeasuredRun], list[T]]) -> list[T]:
         """What is to be executed next for a run, by what was measured when it was first asked: an execution that has ended
@@ -118,14 +121,7 @@ class SeedsAndControls(CampaignPart):
             FINAL,
             *(FINAL_PARENT if name == f"run_{measured.parent.run}" != "run_0" else FINAL_BASELINE for name in beside),
         ]
-        return [(kind, seed) for seed in self._fresh_seeds(count) for kind in kinds]
-
-    def _fresh_seeds(self, count: int) -> list[int]:
-        """Seeds that nothing in this campaign was executed at: what a verdict rests on could not be known before."""
-        ends = [e["step"].rpartition("_")[2] for e in self._journal.events if e["event"] == "started"]
-        used = {self._campaign.contract.seed, *(int(end) for end in ends if end.isdecimal())}
-        free = [seed for seed in SystemRandom().sample(FRESH_SEEDS, count + len(used)) if seed not in used]
-        return free[:count]
+        return [(kind, seed) for seed in fresh_seeds(self._opened, count) for kind in kinds]
 
     def add_seeds(self, record: Record, count: int) -> None:
         """Execute a recorded run with further seeds, until it has `count`. Raises CannotGoOn where all are the same."""
@@ -136,19 +132,9 @@ class SeedsAndControls(CampaignPart):
         if record.run and self._measurements.judge().has_final_seeds:
             self._execute_at_final_seeds(record.run, record.commit, self._more_final_seeds(record, count))
             return
-        further = [seed for seed in self._campaign.seeds(count) if seed not in record.seeds]
-        self._execute_seeds(record.run, record.commit, 0, further)
-
-    def _execute_seeds(self, run: int, commit: str, attempt: int, seeds: list[int], why: str = "") -> None:
-        """Execute the code of a run at further seeds of the contract's."""
-        places = {seed: self._campaign.seed_folder(run, seed) for seed in seeds}
-        self._execute_all(
-            why,
-            [
-                PlannedExecution(f"run_{run}/seed_{seed}", commit, run, attempt, Variant(seed), place, place)
-                for seed, place in places.items()
-            ],
-        )
+        for seed in (seed for seed in self._campaign.seeds(count) if seed not in record.seeds):
+            place, step = self._campaign.seed_folder(record.run, seed), f"run_{record.run}/seed_{seed}"
+            self._steps.execute(PlannedExecution(step, record.commit, record.run, 0, Variant(seed), place, place))
 
     def _more_final_seeds(self, record: Record, count: int) -> list[tuple[str, int]]:
         """What a recorded run needs to have `count` final seeds; drawn once, whatever interrupts their executions."""
@@ -169,7 +155,9 @@ class SeedsAndControls(CampaignPart):
         seeds = self._campaign.seeds(1 if self._measurements.own_seeds else stages[min(1, len(stages) - 1)])
         what = "; ".join(assignments(overrides) for _, overrides in controls)
         name = "control" if controls[0][0] == "control" else "frontier"
-        commit, executions = self._opened.first_commit, []
+        steps = [f"run_{run}/{kind}_{seed}" for kind, _ in controls for seed in seeds]
+        self._say_cost(f"{name}, the baseline at {what}", steps)
+        commit = self._opened.first_commit
         for number, (kind, overrides) in enumerate(controls):
             for seed in seeds:
                 if name == "control":
@@ -177,14 +165,10 @@ class SeedsAndControls(CampaignPart):
                 else:
                     place = self._campaign.frontier_folder(run, number, seed)
                 step = f"run_{run}/{kind}_{seed}"
-                executions.append(PlannedExecution(step, commit, run, 0, Variant(seed, overrides), place, place))
-        self._execute_all(f"{name}, the baseline at {what}", executions)
+                self._steps.execute(PlannedExecution(step, commit, run, 0, Variant(seed, overrides), place, place))
 
-    def _execute_all(self, why: str, planned: list[PlannedExecution]) -> None:
-        """Execute what is planned, after `why` and what it takes are said."""
-        left = sum(not self._journal.is_done(each.step) for each in planned)
+    def _say_cost(self, what: str, steps: list[str]) -> None:
+        left = [step for step in steps if not self._journal.is_done(step)]
         expected = self._steps.expected("/execute")
-        if why and left and expected:
-            rounds = math.ceil(left / self._opened.jobs)
-            self._view.say(f"{why}: {left} more executions, about {duration(rounds * expected)}")
-        self._steps.execute_all(planned)
+        if left and expected:
+            self._view.say(f"{what}: {len(left)} more executions, about {duration(len(left) * expected)}")

@@ -10,21 +10,53 @@ from ..campaign.contract import Contract
 from ..campaign.metric_names import how_to_name, telling
 from ..campaign.numbers import number
 from ..campaign.record import Record
-from ..campaign.text import duration, in_words
+from ..campaign.text import duration, in_words, line
+from ..statistics.holdout import is_accepted
 from ..statistics.wording import is_better
 from .estimates import LEVEL, NONE, with_error
 from .estimates import compared as in_numbers
+from .terminal.held_out import HeldOut, numbers, scope, sentences
 from .terminal.run_table import reference_in_words
 from .terminal.status import NO_EVIDENCE, baseline_verdict
 
 
-def conclude(contract: Contract, records: Sequence[Record], spent: str) -> str:
+def conclude(contract: Contract, records: Sequence[Record], spent: str, held_out: HeldOut | None = None) -> str:
     """Whether the idea was supported, on which evidence, at what cost, and where to look first. Paragraphs of text."""
     runs = [record for record in records if record.run > 0]
     if not runs:
         return f"No run was completed, so nothing can be said of the idea. {spent}"
-    said = (supported(contract, runs), learnt(contract, runs), _first(contract, runs), spent)
+    primary = contract.primary
+    evaluated = sentences(held_out, primary.name) if primary else []
+    if held_out and held_out.last and held_out.last["status"] != "not_evaluated":
+        evaluated = evaluated[1:]  # the first is the headline
+    said = (_headline(contract, runs, held_out), *evaluated, learnt(contract, runs), _first(contract, runs), spent)
     return "\n\n".join(filter(None, said))
+
+
+def _headline(contract: Contract, runs: Sequence[Record], held_out: HeldOut | None) -> str:
+    """What selects is not what is reported: where the contract holds something out, the effect there, beside the one that
+    selected the run."""
+    on_selection = supported(contract, runs)
+    primary, last = contract.primary, held_out.last if held_out else None
+    if held_out is None or primary is None:
+        return on_selection
+    opening, _, found = on_selection.partition(": ")
+    if last is None or last["status"] == "not_evaluated":
+        return f"Improved, not confirmed: {found}" if opening == "Supported" else on_selection
+    run = next(each for each in runs if each.run == last["run"])
+    there = f"in {scope(last)}, {numbers(last)}" if last["metrics"] else f"in {scope(last)}: {line(last['why'])}"
+    guards = f", but {'; '.join(last['guard_violations'])}" if last["guard_violations"] else ""
+    here = f"when it was selected, {_evidence(run, primary.name)}"
+    if not last["accepted"]:
+        if last["status"] == "confirmed":
+            return f"Inconclusive: run {run.run} improves {primary.name} {there}; not significantly {here}."
+        return f"{on_selection} It is {in_words(last['status'])} {there}{guards}."
+    also = [str(each.run) for each in runs if each is not run and is_accepted(each)]
+    others = f" Improved when selected, and not evaluated: run {' and '.join(also)}." if also else ""
+    if last["status"] == "confirmed":
+        return f"Supported: run {run.run} improves {primary.name} {there}; {here}.{others}"
+    says = "improves" if last["guard_violations"] else "does not significantly improve"
+    return f"Not confirmed: run {run.run} {says} {primary.name} {there}{guards}; {here}.{others}"
 
 
 def supported(contract: Contract, runs: Sequence[Record]) -> str:

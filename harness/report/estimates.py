@@ -7,12 +7,11 @@ nothing follows.
 
 from __future__ import annotations
 
-from ..campaign.numbers import number, row
+from ..campaign.numbers import number, p_in_words, row
 from ..campaign.record import ComparisonRecord
 from ..campaign.text import line
 from ..statistics.ledger import ALPHA
 from ..statistics.noise import decimals
-from ..statistics.wording import p_in_words
 from .campaign_data import CampaignData, Run
 from .terminal.difference import Difference, beside
 from .terminal.record_page import differences, word

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from ..campaign.campaign import ATTEMPTS
 from ..campaign.contract import CONTRACT_FILE
 from ..campaign.errors import BaselineFailed
 from ..campaign.files import files_below, read_text, write_atomically
+from ..campaign.holdout_record import HoldoutRecord
 from ..campaign.integrity import WROTE, blob_id, differences, put_back, written
 from ..campaign.journal import BEGUN_ANEW, CLOSE
+from ..campaign.layout import HOLDOUT
 from ..campaign.notes_text import NOTES, person_section
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.record import RECORD_FILE, AttemptRecord, Record, ReviewRecord, VerdictRecord
@@ -29,6 +31,7 @@ from ..statistics.power import smallest_effect_in_words
 from ..statistics.references import MeasuredRun, usable
 from .conclusion import conclude, cost
 from .notes import render_notes
+from .terminal.held_out import evaluation, held_out
 
 _PACKED_EVERY = 10  # runs
 IN_GIT = 1_000_000  # bytes; larger files (checkpoints) stay out of git
@@ -173,6 +176,26 @@ class Recorder(CampaignPart):
             ),
         }
 
+    def record_holdout(self, number: int, make: Callable[[], HoldoutRecord]) -> None:
+        """The record of a held-out evaluation."""
+        step = f"{HOLDOUT}{number}/record"
+        fresh = not self._journal.is_done(step)
+
+        def effect() -> dict[str, Any]:
+            record, folder = make(), self._campaign.holdout_folder(number)
+            file = folder / RECORD_FILE
+            path = str(file.relative_to(self._campaign.root))
+            self._journal.append(WROTE, files={path: self._repository.store(record.content)})
+            folder.mkdir(exist_ok=True)
+            write_atomically(file, record.content)
+            title = f"Held-out evaluation: {in_words(record.status)}"
+            return {"commit": self._commit(step, title, folder, {}), "status": record.status}
+
+        self._journal.once(step, effect)
+        if fresh:
+            primary = self._campaign.contract.primary
+            self._view.say(evaluation(self._campaign.holdouts()[number - 1], primary.name if primary else ""))
+
     def add_review(self, record: Record, review: ReviewRecord | None, warning: str) -> None:
         """Add the reviewer's advice, or why there is none, to the record of a run."""
         warnings = [*record.warnings, *([warning] if warning and warning not in record.warnings else [])]
@@ -191,7 +214,9 @@ class Recorder(CampaignPart):
         records = self._opened.records
         used = spent(self._journal.events)
         words = cost(records, used.tokens, used.usage.cost, used.seconds)
-        self._write_notes(conclude(self._campaign.contract, records, words) if ended else "")
+        facts, options = self._campaign.facts(), self._options.model_dump()
+        found = held_out(facts, options, self._campaign.holdouts(), records[-1].run)
+        self._write_notes(conclude(self._campaign.contract, records, words, found) if ended else "")
         self._commit(CLOSE, "Where the campaign stands", len(records), {})
 
     def _once(self, run: int, make: Any) -> Record:
@@ -362,12 +387,15 @@ class Recorder(CampaignPart):
         code = self._repository.files(record.commit, self._campaign.code)
         return {path: code.get(path) for path in self._campaign.code}
 
-    def _commit(self, step: str, title: str, run: int, code: Mapping[str, bytes | None]) -> str:
-        """Results, record, notes and journal, with `code` put in place; what a person edited meanwhile stays."""
+    def _commit(self, step: str, title: str, made: int | Path, code: Mapping[str, bytes | None]) -> str:
+        """Results and records of what was `made`, a run or the folder of something else, notes and journal, with `code` put
+        in place; what a person edited meanwhile stays."""
         campaign = self._campaign
         root = campaign.root
-        paths = [p for p in _files_below(root, campaign.run_folder(run)) if (root / p).stat().st_size <= IN_GIT]
-        own = [campaign.record_file(run - 1), campaign.notes, campaign.session, campaign.journal]
+        folder = made if isinstance(made, Path) else campaign.run_folder(made)
+        paths = [p for p in _files_below(root, folder) if (root / p).stat().st_size <= IN_GIT]
+        own = [campaign.notes, campaign.session, campaign.journal]
+        own += [campaign.record_file(made - 1)] if isinstance(made, int) else []
         known = written(self._journal.events)
         ids = {
             path: blob_id((root / path).read_bytes())

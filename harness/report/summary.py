@@ -28,7 +28,12 @@ TONES: dict[str, Tone] = {
 }
 """Of verdicts; the others are plain. A tone never stands without its word."""
 
-_TONES: dict[str, Tone] = {"Supported": "good", "Trade-off": "open", "Inconclusive": "open"}
+_TONES: dict[str, Tone] = {
+    "Supported": "good",
+    "Trade-off": "open",
+    "Inconclusive": "open",
+    "Improved, not confirmed": "open",
+}
 """Of conclusions; the others are plain."""
 
 
@@ -98,7 +103,7 @@ def _concluded(campaign: CampaignData) -> list[str]:
     records = [run.record for run in campaign.runs]
     usage = status.usage
     spent = cost(records, usage.sent + usage.received, usage.cost, status.seconds)
-    return conclude(campaign.contract, records, spent).split("\n\n")
+    return conclude(campaign.contract, records, spent, status.held_out).split("\n\n")
 
 
 def target_in_words(campaign: CampaignData) -> list[str]:

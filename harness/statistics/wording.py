@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+from ..campaign.numbers import p_in_words
 from ..campaign.record import ComparisonRecord
 from ..campaign.text import in_words
 from .comparison import Comparison, Uncompared
@@ -87,8 +88,3 @@ def beside(metric: str, found: ComparisonRecord, reference: str) -> str:
 
 def _seeds(count: int) -> str:
     return f"{count} seed{'s' if count > 1 else ''}"
-
-
-def p_in_words(p: float) -> str:
-    """A p-value with the digits that it is worth: `0.01`, `below 0.0001`."""
-    return "below 0.0001" if p < 0.0001 else f"{p:.1g}" if p < 0.095 else f"{p:.2g}"

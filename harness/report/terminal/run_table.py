@@ -14,6 +14,7 @@ from ...campaign.numbers import titled
 from ...campaign.text import duration, in_words, line
 from .columns import Cell, Column, table, wrap
 from .difference import beyond, set_with_errors, with_words
+from .held_out import sentences
 from .status import CampaignStatus, Primary, Row
 from .status_page import cost, tokens
 
@@ -135,6 +136,8 @@ def log(status: CampaignStatus, width: int) -> str:
         if references:
             said += f" Verdict and difference: from {' or '.join(reference_in_words(name) for name in references)}."
         lines += ["", *(click.style(each, dim=True) for each in wrap(said, width, "", ""))]
+        for sentence in sentences(status.held_out, primary.name):
+            lines += ["", *wrap(sentence, width, "", "")]
     return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ from ...campaign.usage import Usage
 from ...execution.executors.output import end_of_output
 from ...statistics.noise import Noise, combine, squares_of
 from .difference import beyond
+from .held_out import HeldOut, held_out
 
 State = Literal["new", "running", "interrupted", "crashed", "ended"]
 
@@ -131,6 +132,8 @@ class CampaignStatus:
     usage: Usage
     seconds: float
     schema: int = SCHEMA
+    held_out: HeldOut | None = None
+    """None where the contract holds nothing out."""
 
     @property
     def runs(self) -> int:
@@ -149,6 +152,7 @@ def read_status(layout: Layout) -> CampaignStatus:
     facts = layout.facts()
     records = layout.records()
     primary = primary_metric(facts)
+    options = options_in_force(facts, events)
     state, ending = state_of(events, running)
     step, since = pending(events)
     return CampaignStatus(
@@ -166,10 +170,11 @@ def read_status(layout: Layout) -> CampaignStatus:
         rows=rows(records, events, primary),
         primary=primary,
         best=best([row(record, primary) for record in records], primary),
-        options=options_in_force(facts, events),
+        options=options,
         usage=spent(events).usage,
         seconds=spent(events).seconds,
         schema=facts["schema"],
+        held_out=held_out(facts, options, layout.holdouts(), len(records) - 1),
     )
 
 

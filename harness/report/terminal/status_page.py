@@ -19,6 +19,7 @@ from ...campaign.paths import near
 from ...campaign.schema import SCHEMA
 from ...campaign.text import duration, in_words, line
 from .columns import Cell, Column, cut, len_of, table, wrap
+from .held_out import NAME, sentences
 from .status import CampaignStatus, seconds_since
 
 
@@ -54,6 +55,9 @@ def status(status: CampaignStatus, name: str, width: int) -> str:
     facts.append(("spent", spent(status)))
     if status.primary is not None:
         facts.append(("best so far", _best(status)))
+        facts += [
+            ("held out", each.removeprefix(f"{NAME}: ")) for each in sentences(status.held_out, status.primary.name)[:1]
+        ]
     facts.append(("folder", str(status.folder)))
     margin = max(len(key) for key, _ in facts) + 3
     for key, text in facts:

@@ -1,0 +1,18 @@
+"""Seeds that nothing in a campaign was executed at: what rests on them could not be known before."""
+
+from __future__ import annotations
+
+from random import SystemRandom
+
+from ..campaign.open_campaign import OpenCampaign
+
+FRESH_SEEDS = range(1_000, 1_000_000)
+"""Those that fresh seeds are drawn from: too many to try out, and small enough for arithmetic with them."""
+
+
+def fresh_seeds(opened: OpenCampaign, count: int) -> list[int]:
+    """So many of them, drawn at random."""
+    ends = [e["step"].rpartition("_")[2] for e in opened.journal.events if e["event"] == "started"]
+    used = {opened.campaign.contract.seed, *(int(end) for end in ends if end.isdecimal())}
+    free = [seed for seed in SystemRandom().sample(FRESH_SEEDS, count + len(used)) if seed not in used]
+    return free[:count]
