@@ -198,13 +198,14 @@ def go_on(
     score: tuple[int, str] | None = None,
     hand_in: Source | None = None,
     executor: str = "local",
+    jobs: int = 1,
 ) -> Ending:
     """Run `campaign` from where it stands until it ends. Raises CannotGoOn when another process runs it.
 
     `changes` are options that a person changed on resuming. `force` sends the last rejected change of the run in hand
     through. `confirm`, a run and a number of seeds, adds seeds to a run that is recorded, and does nothing else; `score`, a
     run and names of evals, adds scores to it. `hand_in` is a change from outside; where another process runs the campaign,
-    it is waited for.
+    it is waited for. Up to `jobs` executions that do not need each other are in hand at once.
     """
     campaign.check_can_go_on()
     with locked(campaign.lock, _Waits(view, stop) if hand_in else None):
@@ -221,7 +222,7 @@ def go_on(
                 campaign = _taken_anew(campaign, journal)
             if force:
                 _force(campaign, journal, view)
-            loop = Loop(OpenCampaign.begin(campaign, journal, view, stop), executor)
+            loop = Loop(OpenCampaign.begin(campaign, journal, view, stop, jobs), executor)
             loop.recorder.recover()
             if hand_in:
                 ending = loop.hand_in(hand_in)

@@ -1,6 +1,6 @@
 """Drives a campaign in a process of its own that a test can have killed.
 
-    python -m tests.drive CAMPAIGN [SEEN WHERE [RUN SEEDS COPIES]]
+    python -m tests.drive CAMPAIGN [SEEN WHERE [RUN SEEDS COPIES]]      (JOBS in the environment: executions at once)
 
 With SEEN (a file) the campaign is taken up again and again by a new process (a fork, which saves the imports), each of
 which kills itself with SIGKILL at the first point of the kind WHERE that no process before it came to: `journal` after each
@@ -14,7 +14,9 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from harness.campaign.campaign import Campaign
@@ -24,6 +26,7 @@ from harness.campaign.journal import Journal
 from harness.campaign.protocols import Silent
 from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
+from harness.execution import seeds_and_controls
 from harness.loop import go_on
 from tests.scripted import ScriptedConversation
 
@@ -38,11 +41,12 @@ def die_once(seen: Path, point: str) -> None:
 
 def arm(seen: Path, where: str) -> None:
     if where == "journal":
-        append = Journal.append
+        append, one_at_a_time = Journal.append, threading.Lock()
 
         def append_and_die(self: Journal, event: str, **facts: Any) -> None:
             append(self, event, **facts)
-            die_once(seen, f"{event} {facts.get('step')}")
+            with one_at_a_time:  # of several threads only one dies at a point
+                die_once(seen, f"{event} {facts.get('step')}")
 
         Journal.append = append_and_die  # type: ignore[method-assign]
     elif where == "git":
@@ -88,7 +92,10 @@ def arm(seen: Path, where: str) -> None:
 
 
 def main(root: Path, confirm: tuple[int, int] | None = None) -> int:
-    ending = go_on(Campaign(root), view=Silent(), stop=Stop(), confirm=confirm)
+    # Drawn at random, no two campaigns would be the same.
+    seeds_and_controls.SystemRandom = lambda: Random(1)  # type: ignore[assignment, misc]
+    jobs = int(os.environ.get("JOBS", "1"))
+    ending = go_on(Campaign(root), view=Silent(), stop=Stop(), confirm=confirm, jobs=jobs)
     print(ending.reason, ending.message, flush=True)
     return ending.exit_code
 

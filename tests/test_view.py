@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from harness.report.terminal.plain_view import PlainView
 from harness.report.terminal.record_page import record as record_page
 from harness.report.terminal.run_table import run_table
 from harness.report.terminal.status import Primary, Row
+from tests.waiting import until
 
 LOSS = Primary("loss", "a [red]loss[/red] with a long title", "lower")
 CONTRACT = {"metric": [{"name": "loss", "better": "lower", "primary": True}]}
@@ -243,3 +245,44 @@ def test_a_campaign_is_named_so_that_it_can_be_typed(tmp_path, monkeypatch):
     (tmp_path / "runs" / "x").mkdir(parents=True)
     assert show.typed(Layout(Path("runs/x"))) == "x"
     assert show.typed(Layout(Path("/else where/x"))) == "'/else where/x'"
+
+
+def in_threads(*calls):
+    """Each call in a thread of its own; all live until each was made."""
+    made = threading.Barrier(len(calls) + 1)
+
+    def one(call):
+        call()
+        made.wait()
+        made.wait()
+
+    threads = [threading.Thread(target=one, args=(call,)) for call in calls]
+    for each in threads:
+        each.start()
+    made.wait()
+    return lambda: (made.wait(), [each.join() for each in threads])
+
+
+def test_each_of_several_executions_in_hand_has_its_line():
+    view, console = screen(80)
+
+    def seed(number):
+        view.begin(2, 10, 1, f"seed {number}", expected=9.0)
+        view.tick(f"step {number}00")
+
+    view.begin(2, 10, 1, "execute")
+    view.end()
+    over = in_threads(lambda: seed(1), lambda: seed(2))
+    text = "\n".join(drawn(view, console))
+    over()
+    assert re.search(r"✓ execution", text)
+    for number in (1, 2):
+        assert re.search(rf"> seed {number} +0 s of about 9 s: step {number}00\n", text)
+
+
+def test_the_plain_view_says_of_each_execution_in_hand_what_it_does():
+    lines = []
+    with PlainView(LOSS, lines.append, heartbeat=0.01) as view:
+        over = in_threads(*(lambda n=n: (view.begin(1, 5, 1, f"seed {n}"), view.tick(f"at {n}")) for n in (1, 2)))
+        until(lambda: all(any(re.search(rf"seed {n} for .*: at {n}", line) for line in lines) for n in (1, 2)))
+        over()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 import subprocess
@@ -109,11 +110,11 @@ def test_what_will_be_read_is_told_with_checksums() -> None:
     mine = prepared(world="mine")
     read = PreparedData(worlds.reads(mine))
     assert {Path(path).parent for path in worlds.reads(mine)} == set(worlds.folders(mine))
-    assert read.changed() is None
+    assert read.altered(joined=True) is None
     other = PreparedData(worlds.reads(prepared(world="other")))
     assert len({read.digest, other.digest, PreparedData({}).digest}) == 3
     (worlds.folders(mine)[1] / "magnitudes.npy").write_bytes(b"other")
-    assert read.changed() == worlds.folders(mine)[1] / "magnitudes.npy"
+    assert read.altered(joined=True) == worlds.folders(mine)[1] / "magnitudes.npy"
 
 
 def test_an_experiment_that_writes_into_a_batch_changes_no_row() -> None:
@@ -221,3 +222,15 @@ def test_no_agent_reads_the_truth(tmp_path: Path, lab: Path, sandboxed: str) -> 
             box.command(command), preexec_fn=box.enter, capture_output=True, text=True, timeout=HANGS, check=True
         )
     assert "stolen" not in done.stdout and done.stdout.endswith("tried\n")
+
+
+def test_what_joined_the_read_files_spoils_all_that_ran_then_unless_a_scorer_was_at_work(tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text("1")
+    read = PreparedData({str(tmp_path / "rows"): hashlib.sha256(b"1").hexdigest()})
+    with read.scored():
+        (tmp_path / "of_the_scorer").write_text("2")
+        assert read.altered(joined=True) is None
+    assert read.altered(joined=False) is None
+    assert read.altered(joined=True) is None
+    (tmp_path / "planted").write_text("3")
+    assert [read.altered(joined=True), read.altered(joined=True)] == [tmp_path / "planted"] * 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .errors import BudgetSpent
@@ -96,9 +96,11 @@ class Budget:
         limit = self._options.max_hours
         return None if limit is None else limit * 3600 - spent(self._journal.events).seconds
 
-    def check_execution(self, expected: float | None) -> None:
-        """Before an execution, which costs time alone. Raises BudgetSpent when `expected` seconds no longer fit."""
-        self._check_hours(spent(self._journal.events), expected)
+    def check_execution(self, expected: float | None, beside: int = 0) -> None:
+        """Before an execution, which costs time alone. Raises BudgetSpent when `expected` seconds no longer fit, `beside` as
+        many executions that are not at their ends and will take as long."""
+        used = spent(self._journal.events)
+        self._check_hours(replace(used, seconds=used.seconds + beside * (expected or 0.0)), expected)
 
     def _check_hours(self, used: Spent, expected: float | None) -> None:
         limit = self._options.max_hours

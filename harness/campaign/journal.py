@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,12 +99,13 @@ PERSON_STEP = "person_edit_"
 
 
 class Journal:
-    """The events of one campaign. Only the holder of the campaign's lock makes one."""
+    """The events of one campaign. Only the holder of the campaign's lock makes one; its threads may share it."""
 
     is_dry = False
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._writing = threading.Lock()
         self.events = read_events(path)
         self._since = next((i for i in reversed(range(len(self.events))) if self.events[i]["event"] == BEGUN_ANEW), 0)
         self._done: dict[str, Any] = {e["step"]: e["result"] for e in self.of("done")}
@@ -114,7 +116,7 @@ class Journal:
         record: Event = {"time": now(), "event": event, **facts}
         line = (json.dumps(record, ensure_ascii=False, default=str) + "\n").encode()
         # Unbuffered, so that the file is as long as what was written, and `truncate` cuts off exactly this line.
-        with self._path.open("ab", buffering=0) as file:
+        with self._writing, self._path.open("ab", buffering=0) as file:
             whole = file.tell()
             try:
                 while line:
@@ -124,7 +126,9 @@ class Journal:
             except OSError:
                 file.truncate(whole)  # half a line would damage what is appended next
                 raise
-        self.events.append(record)
+            self.events.append(record)
+            if event == "done":
+                self._done[facts["step"]] = facts["result"]
 
     def is_done(self, step: str) -> bool:
         return step in self._done
@@ -145,7 +149,6 @@ class Journal:
             sync(self._path.parent)
             # After the effect and never before it: a crash in between repeats the effect, and nothing is lost.
             self.append("done", step=step, seconds=round(time.monotonic() - begun, 3), result=result)
-            self._done[step] = self.events[-1]["result"]
         return self._done[step]
 
     def of(self, event: str) -> Iterator[Event]:

@@ -26,13 +26,15 @@ class OpenCampaign:
     budget: Budget
     view: View
     stop: Stop
+    jobs: int = 1
+    """How many executions may be in hand at once."""
 
     @classmethod
-    def begin(cls, campaign: Campaign, journal: Journal, view: View, stop: Stop) -> OpenCampaign:
+    def begin(cls, campaign: Campaign, journal: Journal, view: View, stop: Stop, jobs: int = 1) -> OpenCampaign:
         # From the journal, because what a person changed on resuming is an event and has to outlive a crash.
         options = campaign.options(journal.events)
         repository = Repository(campaign.root, campaign.local)
-        return cls(campaign, journal, options, repository, Budget(options, journal), view, stop)
+        return cls(campaign, journal, options, repository, Budget(options, journal), view, stop, jobs)
 
     @property
     def agent_config(self) -> AgentConfig:

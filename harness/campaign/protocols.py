@@ -353,10 +353,14 @@ class Tracker(Protocol):
 
 
 class View(Protocol):
-    """Told of everything that happens; decides alone what is shown and how."""
+    """Told of everything that happens; decides alone what is shown and how. Each of several threads has a phase in hand."""
 
     def begin(self, run: int, max_runs: int, attempt: int, phase: str, expected: float | None = None) -> None:
         """A phase begins: "agent", "pre_check", "smoke_test", "execute", "review", ...; `expected` seconds where known."""
+        ...
+
+    def end(self) -> None:
+        """What this thread began last has ended, and nothing of it follows at once."""
         ...
 
     def tick(self, line: str) -> None:
@@ -376,6 +380,8 @@ class Silent:
     """Shows nothing."""
 
     def begin(self, run: int, max_runs: int, attempt: int, phase: str, expected: float | None = None) -> None: ...
+
+    def end(self) -> None: ...
 
     def tick(self, line: str) -> None: ...
 

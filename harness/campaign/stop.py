@@ -39,11 +39,11 @@ class Stop:
     @contextmanager
     def polled(self) -> Iterator[None]:
         """While the block runs a stop at once is not raised: what runs in it asks `at_once` often and ends in order."""
-        self._is_polled = True
+        outer, self._is_polled = self._is_polled, True
         try:
             yield
         finally:
-            self._is_polled = False
+            self._is_polled = outer
 
     @contextmanager
     def listen(self, notice: Callable[[str], None]) -> Iterator[None]:

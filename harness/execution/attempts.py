@@ -38,10 +38,14 @@ class Attempts(CampaignPart):
                 code, self._campaign.linked, self._campaign.contract, self._options, self._journal.result("environment")
             )
             # One that fails is named in the baseline's record and does not stop the campaign.
-            for seed in self._campaign.seeds(self._campaign.spec(self._options.profile).baseline_seeds)[1:]:
-                place = self._campaign.seed_folder(0, seed)
-                step = f"run_0/seed_{seed}"
-                self._steps.execute(PlannedExecution(step, commit, 0, 0, Variant(seed), place, place, cache_entry))
+            seeds = self._campaign.seeds(self._campaign.spec(self._options.profile).baseline_seeds)[1:]
+            places = {seed: self._campaign.seed_folder(0, seed) for seed in seeds}
+            self._steps.execute_all(
+                [
+                    PlannedExecution(f"run_0/seed_{seed}", commit, 0, 0, Variant(seed), place, place, cache_entry)
+                    for seed, place in places.items()
+                ]
+            )
         return failure
 
     def _given_baseline(self) -> AttemptFailure | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,7 +71,8 @@ def keep(home: Path, kept: Path) -> None:
         made, target = home / ".cache" / name, kept / name
         if made.is_dir() and not target.exists() and any(made.iterdir()):
             kept.mkdir(parents=True, exist_ok=True)
-            made.replace(target)
+            with suppress(OSError):  # another seed, executed at the same time, was first
+                made.replace(target)
 
 
 def _link(source: Path, target: Path) -> None:

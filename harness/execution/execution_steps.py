@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -64,16 +67,55 @@ class ExecutionSteps(CampaignPart):
         super().__init__(opened)
         self._measurements = Measurements(opened)
         self._executions = executions
+        self._jobs = opened.jobs
+        self._beginning = threading.Lock()
+        self._in_hand = 0
+
+    def execute_all(self, planned: Sequence[PlannedExecution]) -> None:
+        """Execute what is planned, in any order and several at once: none of them depends on another, nor on how many are in
+        hand. What stops one has no further one begin, and is raised when those in hand are at their ends."""
+        if min(self._jobs, len(planned)) < 2:
+            for each in planned:
+                self.execute(each)
+            return
+        over = threading.Event()
+
+        def take(what: PlannedExecution) -> None:
+            if over.is_set():
+                return
+            try:
+                self.execute(what)
+            except BaseException:
+                over.set()
+                raise
+            finally:
+                self._view.end()
+
+        self._view.end()
+        # Stopped at once, the threads end what they have in hand, and this one waits for them.
+        with self._stop.polled(), ThreadPoolExecutor(min(self._jobs, len(planned))) as pool:
+            ended = [pool.submit(take, each) for each in planned]
+            wait(ended)
+        for future in ended:
+            future.result()
 
     def execute(self, what: PlannedExecution, not_kept: tuple[str, ...] = ()) -> AttemptFailure | None:
         """Execute what is planned, unless that is done. What is in the way of it as evidence, if anything is."""
         fresh = not self._journal.is_done(what.step)
         expected = self.expected("/smoke_test" if what.variant.is_brief else "/execute")
         # A step that is done is only read: a spent budget must not end a campaign before it is where it stood.
-        if fresh:
-            self._stop.check()
-            self._budget.check_execution(expected)
-        result = self._journal.once(what.step, lambda: self._perform(what, expected))
+        if not fresh:
+            result = self._journal.result(what.step)
+        else:
+            with self._beginning:
+                self._stop.check()
+                self._budget.check_execution(expected, self._in_hand)
+                self._in_hand += 1
+            try:
+                result = self._journal.once(what.step, lambda: self._perform(what, expected))
+            finally:
+                with self._beginning:
+                    self._in_hand -= 1
         # Only now: until the step is done, a crash has the results filed again from this working copy.
         self._executions.forget(what.step)
         if result["failure"] is None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -61,6 +63,7 @@ class Executions(CampaignPart):
         self._laboratory = Laboratory(opened, executor, self._jobs.python)
         self._inputs: dict[str, PreparedData] = {}
         """What was prepared by this process, by the settings that it was prepared for."""
+        self._preparing = threading.Lock()
 
     @property
     def python(self) -> str:
@@ -79,6 +82,7 @@ class Executions(CampaignPart):
         What it hands over is then scored. `watched` are statements of which is noted whether they ran.
         """
         place = self._campaign.execution(step)
+        inputs = self._inputs.get(self._key(variant))
         job = self._jobs.job(place, run, variant)
         outcome = self._outcome(step, commit, job, variant, watched)
         if outcome.ended == "crashed" and self._makes_out_dir_itself(job, place / "job" / outcome.log):
@@ -98,7 +102,7 @@ class Executions(CampaignPart):
         if outcome.ended == "ok" and commit == self._opened.first_commit:
             caches.keep(job.scratch / "home", self._jobs.kept)
         begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
-        spoiled = self._changed("executed", variant, joined=True)
+        spoiled = self._changed("executed", inputs, joined=True)
         if not (is_real(out_dir, place) and out_dir.is_dir()):
             if os.path.lexists(out_dir):
                 spoiled = f"{out_dir.name}: the out_dir was replaced by a link or a file, so nothing in it is the run's."
@@ -107,7 +111,7 @@ class Executions(CampaignPart):
         remarks = self._take_in(job.folder, out_dir, commit, begun)
         scoring = None
         if outcome.ended == "ok" and not spoiled and self._campaign.contract.scorer:
-            scoring = self._score(place / "scoring", commit, out_dir, variant)
+            scoring = self._score(place / "scoring", commit, out_dir, variant, inputs)
         return ExecutionResult(outcome, out_dir, log, noted, begun, scoring, spoiled, remarks)
 
     def _outcome(
@@ -207,7 +211,7 @@ class Executions(CampaignPart):
         """Score, as `step`, what a run of `commit` handed over whose results are `filed`. Raises Interrupted, and CannotGoOn
         where that is not what was scored before: `handed` are its checksums."""
         place = self._campaign.execution(step)
-        scoring = self._score(place, commit, filed, variant)
+        scoring = self._score(place, commit, filed, variant, self._inputs.get(self._key(variant)))
         changed = [path for path, digest in handed.items() if scoring.artifact.get(path) != digest]
         if changed and not scoring.refused:
             raise CannotGoOn(f"{filed / changed[0]}: is not what the run handed over; it was changed since.")
@@ -216,13 +220,14 @@ class Executions(CampaignPart):
     def prepare(self, variant: Variant) -> None:
         """Have prepared what executions with these settings read, once in this process. It costs little where all is there,
         and it may be gone since an earlier process. Raises Interrupted and CannotGoOn."""
-        if self.is_prepared(variant):
-            return
         environment = self._jobs.environment(replace(variant, seed=self._campaign.contract.seed))
         key = settings_key(environment)
         step = f"prepare/{key}"
-        self._inputs[key] = self._laboratory.prepare(self._campaign.execution(step), environment)
-        self.forget(step)
+        with self._preparing:
+            if self.is_prepared(variant):
+                return
+            self._inputs[key] = self._laboratory.prepare(self._campaign.execution(step), environment)
+            self.forget(step)
 
     def is_prepared(self, variant: Variant) -> bool:
         return not self._campaign.contract.prepare or self._key(variant) in self._inputs
@@ -235,26 +240,25 @@ class Executions(CampaignPart):
     def _key(self, variant: Variant) -> str:
         return settings_key(self._jobs.environment(variant))
 
-    def _changed(self, done: str, variant: Variant, *, joined: bool) -> str:
-        """Why what was `done` is no evidence: a file changed that it read, or has `joined` others where only an experiment
-        could put it. Then all is prepared again before the next."""
-        key = self._key(variant)
-        inputs = self._inputs.get(key)
-        new = inputs.joined() if inputs else None
-        path = (inputs.changed() if inputs else None) or (new if joined else None)
+    def _changed(self, done: str, inputs: PreparedData | None, *, joined: bool) -> str:
+        """Why what was `done` is no evidence: a file of its `inputs` changed, or has `joined` others where only an
+        experiment could put it. Then all is prepared again before the next."""
+        path = inputs.altered(joined=joined) if inputs else None
         if path is None:
             return ""
-        del self._inputs[key]
+        for key in [key for key, each in self._inputs.items() if each is inputs]:
+            self._inputs.pop(key, None)
         return f"{path}: changed while it was {done}, so what it read is unknown. All is checked before the next."
 
-    def _score(self, place: Path, commit: str, out_dir: Path, variant: Variant) -> Scoring:
+    def _score(self, place: Path, commit: str, out_dir: Path, variant: Variant, inputs: PreparedData | None) -> Scoring:
         contract = self._campaign.contract
         settings = {**self._campaign.settings(self._options), **variant.overrides}
         judged = not variant.smoke and not set(contract.judged).isdisjoint(str(settings.get(EVALS, "")).split())
         environment = self._jobs.environment(variant)
         serve = partial(self._serve, commit, variant) if contract.serve else None
-        scoring = self._laboratory.score(place, out_dir, environment, self._jobs.limits, self._jobs.warm, judged, serve)
-        return replace(scoring, refused=scoring.refused or self._changed("scored", variant, joined=False))
+        with inputs.scored() if inputs else nullcontext():
+            scoring = self._laboratory.score(place, out_dir, environment, self._jobs.limits, self._jobs.warm, judged, serve)
+        return replace(scoring, refused=scoring.refused or self._changed("scored", inputs, joined=False))
 
     def _serve(self, commit: str, variant: Variant, place: Path, handed: Path) -> ServedCode:
         """Start the code of `commit` in `place`."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..campaign.errors import CannotGoOn
@@ -28,6 +30,9 @@ class PreparedData:
         self._checksums = {Path(path): checksum for path, checksum in checksums.items()}
         self._stamps = {path: _stamp(path) for path in self._checksums}
         self._names = {folder: _names(folder) for folder in {path.parent for path in self._checksums}}
+        self._looking = threading.Lock()
+        self._altered: Path | None = None
+        self._scorers = 0
 
     @classmethod
     def read(cls, file: Path) -> PreparedData:
@@ -47,8 +52,27 @@ class PreparedData:
         contents = "".join(sorted(self._checksums.values()))
         return hashlib.sha256(contents.encode()).hexdigest() if contents else ""
 
-    def changed(self) -> Path | None:
-        """The first file that is another one now or is gone."""
+    @contextmanager
+    def scored(self) -> Iterator[None]:
+        """While the block runs a scorer may be putting files beside these."""
+        with self._looking:
+            self._scorers += 1
+        try:
+            yield
+        finally:
+            with self._looking:
+                self._scorers -= 1
+
+    def altered(self, *, joined: bool) -> Path | None:
+        """The first file that is another one now or is gone, or with `joined` one that has come into a folder with others:
+        where no scorer is at work, only an experiment could put it there. It stays what is found once, because all that read
+        these files at the time cannot be told apart."""
+        with self._looking:
+            new = self._joined() if not (joined and self._scorers) else None
+            self._altered = self._altered or self._changed() or (new if joined else None)
+            return self._altered
+
+    def _changed(self) -> Path | None:
         for path, checksum in self._checksums.items():
             stamp = _stamp(path)
             if stamp is None or stamp != self._stamps[path]:
@@ -58,8 +82,8 @@ class PreparedData:
                 self._stamps[path] = stamp
         return None
 
-    def joined(self) -> Path | None:
-        """The first file that has come into a folder with others. The next time it is no new one."""
+    def _joined(self) -> Path | None:
+        """The next time it is no new one."""
         found = [folder / name for folder, names in self._names.items() for name in sorted(_names(folder) - names)]
         self._names = {folder: _names(folder) for folder in self._names}
         return found[0] if found else None

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -111,6 +112,7 @@ class Laboratory(CampaignPart):
         self._executor = executor
         self._python = python
         self._warm_copies = 0
+        self._making = threading.Lock()
 
     def prepare(self, place: Path, environment: Mapping[str, str]) -> PreparedData:
         """Run `prepare`, or go on with it. Returns what executions will read. Raises Interrupted, and CannotGoOn where it
@@ -256,12 +258,13 @@ class Laboratory(CampaignPart):
         """Where a warm process imports from: a copy of the laboratory that stays while the campaign is at work. Where it is
         found changed another is made, and with it a process that has imported nothing else."""
         warm = self._campaign.local.resolve() / "warm"
-        if not self._is_copy(warm / str(self._warm_copies)):
-            self._warm_copies += 1
-            remove(warm)
-        folder = warm / str(self._warm_copies)
-        if not folder.exists():
-            write_files(folder, self._files())
+        with self._making:
+            if not self._is_copy(warm / str(self._warm_copies)):
+                self._warm_copies += 1
+                remove(warm)
+            folder = warm / str(self._warm_copies)
+            if not folder.exists():
+                write_files(folder, self._files())
         return WarmStart(folder, tuple(imports), warm.with_suffix(".txt"))
 
     def _files(self) -> dict[str, bytes]:
@@ -280,8 +283,9 @@ class Laboratory(CampaignPart):
 
     def _secret(self) -> str:
         file = self._campaign.local / "secret"
-        if not file.exists():
-            write_atomically(file, secrets.token_hex(16))
+        with self._making:
+            if not file.exists():
+                write_atomically(file, secrets.token_hex(16))
         return file.read_text(encoding="ascii")
 
 

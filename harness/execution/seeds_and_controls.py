@@ -3,6 +3,7 @@ final seeds that nothing was executed at before."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -54,13 +55,7 @@ class SeedsAndControls(CampaignPart):
             self._execute_controls(run, [(frontier_step(number), each) for number, each in enumerate(points)])
         stage = 2
         while further := self._decide(run, f"stage_{stage}", self._further_seeds):
-            self._say_cost("looks better so far", [f"run_{run}/seed_{seed}" for seed in further])
-            for seed in further:
-                place = self._campaign.seed_folder(run, seed)
-                step = f"run_{run}/seed_{seed}"
-                self._steps.execute(
-                    PlannedExecution(step, turn.commit or "", run, turn.attempt, Variant(seed), place, place)
-                )
+            self._execute_seeds(run, turn.commit or "", turn.attempt, further, "looks better so far")
             stage += 1
         self._execute_at_final_seeds(run, turn.commit or "", self._decide(run, FINAL, self._final_seeds))
 
@@ -76,14 +71,14 @@ class SeedsAndControls(CampaignPart):
             FINAL_BASELINE: (self._opened.first_commit, overrides),
             FINAL_PARENT: (parent.commit, {}),
         }
-        self._say_cost("final seeds", [f"run_{run}/{kind}_{seed}" for kind, seed in planned])
+        executions = []
         for kind, seed in planned:
             own = kind == FINAL
             place = self._campaign.seed_folder(run, seed) if own else self._campaign.final_folder(run, kind, seed)
             code, settings = variants[kind]
-            self._steps.execute(
-                PlannedExecution(f"run_{run}/{kind}_{seed}", code, run, 0, Variant(seed, settings), place, place)
-            )
+            step = f"run_{run}/{kind}_{seed}"
+            executions.append(PlannedExecution(step, code, run, 0, Variant(seed, settings), place, place))
+        self._execute_all("final seeds", executions)
 
     def _decide(self, run: int, what: str, wanted: Callable[[MeasuredRun], list[T]]) -> list[T]:
         """What is to be executed next for a run, by what was measured when it was first asked: an execution that has ended
@@ -132,9 +127,19 @@ class SeedsAndControls(CampaignPart):
         if record.run and self._measurements.judge().has_final_seeds:
             self._execute_at_final_seeds(record.run, record.commit, self._more_final_seeds(record, count))
             return
-        for seed in (seed for seed in self._campaign.seeds(count) if seed not in record.seeds):
-            place, step = self._campaign.seed_folder(record.run, seed), f"run_{record.run}/seed_{seed}"
-            self._steps.execute(PlannedExecution(step, record.commit, record.run, 0, Variant(seed), place, place))
+        further = [seed for seed in self._campaign.seeds(count) if seed not in record.seeds]
+        self._execute_seeds(record.run, record.commit, 0, further)
+
+    def _execute_seeds(self, run: int, commit: str, attempt: int, seeds: list[int], why: str = "") -> None:
+        """Execute the code of a run at further seeds of the contract's."""
+        places = {seed: self._campaign.seed_folder(run, seed) for seed in seeds}
+        self._execute_all(
+            why,
+            [
+                PlannedExecution(f"run_{run}/seed_{seed}", commit, run, attempt, Variant(seed), place, place)
+                for seed, place in places.items()
+            ],
+        )
 
     def _more_final_seeds(self, record: Record, count: int) -> list[tuple[str, int]]:
         """What a recorded run needs to have `count` final seeds; drawn once, whatever interrupts their executions."""
@@ -155,9 +160,7 @@ class SeedsAndControls(CampaignPart):
         seeds = self._campaign.seeds(1 if self._measurements.own_seeds else stages[min(1, len(stages) - 1)])
         what = "; ".join(assignments(overrides) for _, overrides in controls)
         name = "control" if controls[0][0] == "control" else "frontier"
-        steps = [f"run_{run}/{kind}_{seed}" for kind, _ in controls for seed in seeds]
-        self._say_cost(f"{name}, the baseline at {what}", steps)
-        commit = self._opened.first_commit
+        commit, executions = self._opened.first_commit, []
         for number, (kind, overrides) in enumerate(controls):
             for seed in seeds:
                 if name == "control":
@@ -165,10 +168,14 @@ class SeedsAndControls(CampaignPart):
                 else:
                     place = self._campaign.frontier_folder(run, number, seed)
                 step = f"run_{run}/{kind}_{seed}"
-                self._steps.execute(PlannedExecution(step, commit, run, 0, Variant(seed, overrides), place, place))
+                executions.append(PlannedExecution(step, commit, run, 0, Variant(seed, overrides), place, place))
+        self._execute_all(f"{name}, the baseline at {what}", executions)
 
-    def _say_cost(self, what: str, steps: list[str]) -> None:
-        left = [step for step in steps if not self._journal.is_done(step)]
+    def _execute_all(self, why: str, planned: list[PlannedExecution]) -> None:
+        """Execute what is planned, after `why` and what it takes are said."""
+        left = sum(not self._journal.is_done(each.step) for each in planned)
         expected = self._steps.expected("/execute")
-        if left and expected:
-            self._view.say(f"{what}: {len(left)} more executions, about {duration(len(left) * expected)}")
+        if why and left and expected:
+            rounds = math.ceil(left / self._opened.jobs)
+            self._view.say(f"{why}: {left} more executions, about {duration(rounds * expected)}")
+        self._steps.execute_all(planned)

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 import weakref
@@ -40,6 +41,7 @@ class LocalExecutor:
 
     def __init__(self) -> None:
         self._warm: dict[tuple[str, ...], warm.WarmProcess] = {}
+        self._warming = threading.Lock()
         weakref.finalize(self, _close, self._warm)
 
     def submit(self, job: Job, home: Path) -> LocalExecution:
@@ -94,9 +96,10 @@ class LocalExecutor:
 
     def _warm_process(self, job: Job) -> warm.WarmProcess:
         kind = warm.kind(job)
-        if kind not in self._warm:
-            self._warm[kind] = warm.WarmProcess(job if kind else None, _supervisor_environment())
-        return self._warm[kind]
+        with self._warming:
+            if kind not in self._warm:
+                self._warm[kind] = warm.WarmProcess(job if kind else None, _supervisor_environment())
+            return self._warm[kind]
 
     def attach(self, home: Path) -> LocalExecution | None:
         """The execution in `home`; None when it has no outcome and never will have one. Then nothing of it runs."""

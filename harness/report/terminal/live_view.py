@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from .status import PHASES, Primary, Row, row
 from .status_page import cost, tokens
 
 _REST = 9  # lines of the view besides the table's rows
+_DONE = 6  # phases that have ended and are still shown
 
 
 @dataclass
@@ -27,8 +29,11 @@ class _Phase:
     name: str
     begun: float
     expected: float | None
+    thread: int
+    """The one that it is in the hands of."""
     seconds: float | None = None
     """How long it took; None while it is in hand."""
+    last_line: str = ""
 
 
 class LiveView:
@@ -41,7 +46,7 @@ class LiveView:
         self._console = console
         self._title = ""
         self._phases: list[_Phase] = []
-        self._last_line = ""
+        self._telling = threading.Lock()
         self._notice = ""
         self._live = Live(
             console=console, get_renderable=self._render, refresh_per_second=4, transient=True, vertical_overflow="crop"
@@ -60,24 +65,30 @@ class LiveView:
         title = f"run {run} of {max_runs}" if run else "run 0, the baseline"
         # The reviewer speaks about a run and not about one of its attempts.
         title += f", attempt {attempt}" if attempt else ""
-        now = time.monotonic()
-        self._end_phase(now)
-        if title != self._title:
-            self._phases = []
-        self._title = title
-        self._last_line = ""
-        self._phases.append(_Phase(PHASES.get(phase, phase), now, expected))
+        self.end()
+        with self._telling:
+            if title != self._title:
+                self._phases = [each for each in self._phases if each.seconds is None]
+            self._title = title
+            self._phases.append(_Phase(PHASES.get(phase, phase), time.monotonic(), expected, threading.get_ident()))
+
+    def end(self) -> None:
+        for each in self._in_hand:
+            if each.thread == threading.get_ident():
+                each.seconds = time.monotonic() - each.begun
 
     def tick(self, line_of_output: str) -> None:
-        self._last_line = line(line_of_output) or self._last_line
+        in_hand = self._in_hand
+        # What an agent says comes from a thread of its own.
+        for each in [each for each in in_hand if each.thread == threading.get_ident()] or in_hand[-1:]:
+            each.last_line = line(line_of_output) or each.last_line
 
     def say(self, text: str) -> None:
         place = f"{self._title}: " if self._title else ""
         self._console.print(Text(place + clean(text)))
 
     def recorded(self, record: Record) -> None:
-        self._end_phase(time.monotonic())
-        self._last_line = ""
+        self.end()
         done = row(record.model_dump(), self._primary)
         self._rows = self._rows | {done.run: done}
 
@@ -85,17 +96,19 @@ class LiveView:
         """A line about the campaign as a whole; from any thread. The next redrawing shows it."""
         self._notice = text
 
-    def _end_phase(self, now: float) -> None:
-        if self._phases and self._phases[-1].seconds is None:
-            self._phases[-1].seconds = now - self._phases[-1].begun
+    @property
+    def _in_hand(self) -> list[_Phase]:
+        return [each for each in self._phases if each.seconds is None]
 
     def _render(self) -> Group:
         width, height = self._console.width, self._console.height
         rows = [each for _, each in sorted(self._rows.items())]
+        in_hand = self._in_hand
+        phases = [*[each for each in self._phases if each.seconds is not None][-_DONE:], *in_hand]
         lines: list[Text] = []
         if rows:
             header, *shown = run_table(rows, self._primary, width)
-            room = max(height - _REST - len(self._phases), 1)
+            room = max(height - _REST - len(phases), 1)
             hidden = len(shown) - room
             if hidden > 0:  # the baseline stays: the others are compared with it
                 shown = [shown[0], *shown[hidden + 1 :]] if room > 1 else shown[-1:]
@@ -104,13 +117,16 @@ class LiveView:
         if self._title:
             lines.append(Text(cut(self._title, width), style="bold"))
         now = time.monotonic()
-        lines += [self._phase(each, now) for each in list(self._phases)]
-        if self._last_line:
-            lines.append(Text(f"   {cut(self._last_line, width - 3)}", style="dim"))
+        for each in phases:
+            lines.append(self._phase(each, now))
+            if len(in_hand) > 1 and each.last_line and each.seconds is None:
+                lines[-1].append(f": {each.last_line}", style="dim")
+        if len(in_hand) == 1 and in_hand[0].last_line:
+            lines.append(Text(f"   {cut(in_hand[0].last_line, width - 3)}", style="dim"))
         if self._notice:
             lines.append(Text(cut(self._notice, width), style="yellow"))
-        for each in lines:
-            each.no_wrap, each.overflow = True, "crop"
+        for text in lines:
+            text.no_wrap, text.overflow = True, "crop"
         return Group(*lines)
 
     def _phase(self, phase: _Phase, now: float) -> Text:

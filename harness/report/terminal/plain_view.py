@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,16 @@ from .status import PHASES, Primary, row
 
 HEARTBEAT = 30.0
 """Seconds without a line after which one says what is still in hand."""
+
+
+@dataclass
+class _InHand:
+    """What a thread has in hand."""
+
+    phase: str
+    place: str
+    begun: float
+    last_line: str = ""
 
 
 class PlainView:
@@ -32,10 +43,9 @@ class PlainView:
         self._writing = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
-        self._phase = ""
-        self._place = ""
-        self._last_line = ""
-        self._begun = self._written = time.monotonic()
+        self._in_hand: dict[int, _InHand] = {}
+        """By the thread that it is in the hands of."""
+        self._written = time.monotonic()
         self._deaf = False
 
     def __enter__(self) -> Self:
@@ -50,25 +60,30 @@ class PlainView:
 
     def begin(self, run: int, max_runs: int, attempt: int, phase: str, expected: float | None = None) -> None:
         tried = f", attempt {attempt}" if attempt else ""
-        self._phase = PHASES.get(phase, phase)
-        self._place = f"run {run} of {max_runs}{tried}: {self._phase}" if run else f"run 0, the baseline: {self._phase}"
-        self._last_line = ""
-        self._begun = time.monotonic()
-        self._line(self._place + (f" (about {duration(round(expected, 1))})" if expected is not None else ""))
+        phase = PHASES.get(phase, phase)
+        place = f"run {run} of {max_runs}{tried}: {phase}" if run else f"run 0, the baseline: {phase}"
+        self._in_hand[threading.get_ident()] = _InHand(phase, place, time.monotonic())
+        self._line(place + (f" (about {duration(round(expected, 1))})" if expected is not None else ""))
+
+    def end(self) -> None:
+        self._in_hand.pop(threading.get_ident(), None)
 
     def tick(self, line_of_output: str) -> None:
-        first = not self._last_line
-        self._last_line = line(line_of_output) or self._last_line
+        own = self._in_hand.get(threading.get_ident()) or next(iter(self._in_hand.values()), None)
+        if own is None:  # an agent that is made ready before the first phase begins
+            own = self._in_hand.setdefault(threading.get_ident(), _InHand("", "", time.monotonic()))
+        first = not own.last_line
+        own.last_line = line(line_of_output) or own.last_line
         # An agent says little, and what it says first (that it is being installed) explains a wait of minutes.
-        if first and self._last_line and self._phase in ("agent", ""):
-            self._line(f"  {self._last_line}")
+        if first and own.last_line and own.phase in ("agent", ""):
+            self._line(f"  {own.last_line}")
 
     def say(self, text: str) -> None:
         for each in clean(text).strip("\n").split("\n"):
             self._line(f"  {each}")
 
     def recorded(self, record: Record) -> None:
-        self._phase = self._place = ""
+        self._in_hand.clear()
         done = row(record.model_dump(), self._primary)
         metric = ""
         if self._primary is not None and done.value is not None:
@@ -95,9 +110,10 @@ class PlainView:
     def _beat(self) -> None:
         while not self._ended.wait(min(self._heartbeat / 10, 1.0)):
             now = time.monotonic()
-            if self._place and now - self._written >= self._heartbeat:
-                after = f": {self._last_line}" if self._last_line else ""
-                self._line(f"  {self._phase} for {duration(round(now - self._begun))}{after}")
+            if now - self._written >= self._heartbeat:
+                for each in [each for each in self._in_hand.copy().values() if each.place]:
+                    after = f": {each.last_line}" if each.last_line else ""
+                    self._line(f"  {each.phase} for {duration(round(now - each.begun))}{after}")
 
     def _line(self, text: str) -> None:
         with self._writing:
