@@ -70,7 +70,7 @@ if child == 0:
     import time
     time.sleep(600)
 os.sched_setaffinity(child, os.sched_getaffinity(0))
-os.setpriority(os.PRIO_PROCESS, child, 5)
+os.setpriority(os.PRIO_PROCESS, child, os.getpriority(os.PRIO_PROCESS, child) + 1)
 os.kill(child, 9)
 os.wait()
 print("done")

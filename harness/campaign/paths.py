@@ -27,12 +27,15 @@ class PathNames:
                 if len(each.parts) > 1:
                     known.setdefault(str(each), name)
         self._names = known
-        longest_first = sorted(known, key=len, reverse=True)
-        self._pattern = re.compile(rf"(?<![\w.-])({'|'.join(map(re.escape, longest_first)) or '(?!)'})(?![\w-]|\.\w)(/?)")
 
     def hide(self, text: str) -> str:
         """`text` with the names in place of the folders, and the paths of Python's libraries from `lib/` on."""
-        return _LIBRARY.sub("", self._pattern.sub(self._name, text))
+        # A pattern of long paths takes longer to make than most texts to look through, which hold none of them.
+        if there := [folder for folder in self._names if folder in text]:
+            longest_first = sorted(there, key=len, reverse=True)
+            folders = "|".join(map(re.escape, longest_first))
+            text = re.sub(rf"(?<![\w.-])({folders})(?![\w-]|\.\w)(/?)", self._name, text)
+        return _LIBRARY.sub("", text)
 
     def hide_in(self, file: Path) -> None:
         """The same for what is in a file, of any bytes. The file is read whole."""

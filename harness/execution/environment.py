@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from functools import cache
 
 from ..campaign.campaign import Options
 from .executors.sandbox import available
@@ -32,12 +33,17 @@ def describe_environment(python: str, options: Options) -> dict[str, str]:
         {"model": options.model} if options.model else {}
     )
     facts["sandbox"] = str(available())
+    return facts | _packages(python)
+
+
+@cache
+def _packages(python: str) -> dict[str, str]:
     try:
         probe = subprocess.run([python, "-c", _PROBE, *_NAMED], capture_output=True, text=True, timeout=60, check=True)
         found: dict[str, str] = json.loads(probe.stdout)
-        return facts | found
     except (OSError, subprocess.SubprocessError, ValueError):
-        return facts | {"python": "unknown"}
+        return {"python": "unknown"}
+    return found
 
 
 def _gpu() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 
 _SEEDING = frozenset(
     [
@@ -38,12 +39,13 @@ def fixed_seeds(before: bytes, after: bytes) -> list[str]:
     return found
 
 
-def _seeds(source: bytes) -> list[tuple[int, str]]:
+@lru_cache(maxsize=16)  # each look at a run asks after its code and after the baseline's
+def _seeds(source: bytes) -> tuple[tuple[int, str], ...]:
     try:
         tree = ast.parse(source)
-        return sorted(_found(tree, _constants(tree)))
+        return tuple(sorted(_found(tree, _constants(tree))))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
+        return ()
 
 
 def _found(node: ast.AST, constants: frozenset[str]) -> Iterator[tuple[int, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import json
 import os
@@ -13,9 +14,10 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...campaign.errors import CannotGoOn
 from ...campaign.protocols import Job, Outcome
@@ -32,6 +34,12 @@ _ANSWERS_WITHIN = supervisor.GRACE + process_tree.PATIENCE + 10
 """Seconds in which a supervisor that was asked to stop has ended the tree, or it hangs itself."""
 
 
+_SUPERVISORS: dict[tuple[tuple[str, str], ...], warm.WarmProcess] = {}
+"""The warm process from which supervisors are forked, by its environment: it knows of no job, so it serves all executors."""
+_WARMING = threading.Lock()
+"""Held while a warm process is looked for: executions that are submitted at once share one."""
+
+
 class LocalExecutor:
     """Executes jobs as processes of this user, in a sandbox where the system has one.
 
@@ -41,7 +49,6 @@ class LocalExecutor:
 
     def __init__(self) -> None:
         self._warm: dict[tuple[str, ...], warm.WarmProcess] = {}
-        self._warming = threading.Lock()
         weakref.finalize(self, _close, self._warm)
 
     def submit(self, job: Job, home: Path) -> LocalExecution:
@@ -95,11 +102,16 @@ class LocalExecutor:
             self._warm_process(job)
 
     def _warm_process(self, job: Job) -> warm.WarmProcess:
-        kind = warm.kind(job)
-        with self._warming:
-            if kind not in self._warm:
-                self._warm[kind] = warm.WarmProcess(job if kind else None, _supervisor_environment())
-            return self._warm[kind]
+        environment = _supervisor_environment()
+        mere = tuple(sorted(environment.items()))
+        with _WARMING:
+            if kind := warm.kind(job):
+                if kind not in self._warm:
+                    self._warm[kind] = warm.WarmProcess(job, {})
+                return self._warm[kind]
+            if mere not in _SUPERVISORS or _SUPERVISORS[mere].has_ended:
+                _SUPERVISORS[mere] = warm.WarmProcess(None, environment)
+            return _SUPERVISORS[mere]
 
     def attach(self, home: Path) -> LocalExecution | None:
         """The execution in `home`; None when it has no outcome and never will have one. Then nothing of it runs."""
@@ -202,9 +214,12 @@ class LocalExecution:
         return (process_tree.marked(EXECUTION_MARK, mark) | inherited) - supervisors
 
 
-def _close(processes: dict[tuple[str, ...], warm.WarmProcess]) -> None:
+def _close(processes: Mapping[Any, warm.WarmProcess]) -> None:
     for process in processes.values():
         process.close()
+
+
+atexit.register(_close, _SUPERVISORS)
 
 
 def _start_cold(files: Home, mark: str, lock: int, told: int) -> subprocess.Popen[bytes]:

@@ -69,12 +69,12 @@ def marked(name: str, value: str) -> set[Process]:
     Sees only what the system lets this user see, which is all of the user's own.
     """
     seen = _all()
-    return _with_descendants(seen, (pid for pid in seen if _environment(pid, name) == value))
+    return _with_descendants(seen, (pid for pid in seen if _carries(pid, name, value)))
 
 
 def carrying(name: str, value: str) -> set[Process]:
     """The same without descendants that do not have it."""
-    return {each.process for pid, each in _all().items() if _environment(pid, name) == value}
+    return {each.process for pid, each in _all().items() if _carries(pid, name, value)}
 
 
 def descendants(*pids: int) -> set[Process]:
@@ -178,20 +178,18 @@ def _seen(pid: int) -> _Seen | None:
     return _Seen(Process(pid, int(fields[19])), int(fields[1]))
 
 
-def _environment(pid: int, name: str) -> str | None:
-    """The value that a variable had when the process was started."""
+def _carries(pid: int, name: str, value: str) -> bool:
+    """Whether the process was started with `name=value` in its environment."""
     if sys.platform != "linux":
         import psutil
 
         with suppress(psutil.Error, OSError):
-            return psutil.Process(pid).environ().get(name)
-        return None
+            return psutil.Process(pid).environ().get(name) == value
+        return False
     with suppress(OSError):
-        key = f"{name}=".encode()
-        for variable in _read(f"/proc/{pid}/environ").split(b"\0"):
-            if variable.startswith(key):
-                return os.fsdecode(variable.removeprefix(key))
-    return None
+        # Sought as a whole: a look at all processes of a machine would spend most of its time on taking them apart.
+        return os.fsencode(f"\0{name}={value}\0") in b"\0%b\0" % _read(f"/proc/{pid}/environ")
+    return False
 
 
 def _read(path: str) -> bytes:

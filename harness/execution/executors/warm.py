@@ -92,12 +92,16 @@ class WarmProcess:
 
     def start(self, home: Path, lock: int, told: int) -> bool:
         """Have the job in `home` started, with its lock, and its secrets in `told`; False where the process is no more."""
-        if self._process.poll() is not None:
+        if self.has_ended:
             return False
         with suppress(OSError):
             socket.send_fds(self._socket, [os.fsencode(home)], [lock, told])
             return True
         return False
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def close(self) -> None:
         """End it, though it may still import. Jobs go on."""

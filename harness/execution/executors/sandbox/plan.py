@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import translate
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 TMP, DEV, SHARED_MEMORY = Path("/tmp"), Path("/dev"), Path("/dev/shm")
 ACCELERATORS = ("nvidia*", "dri", "kfd", "dxg", "infiniband", "accel")
 """Below /dev."""
+_ACCELERATOR = re.compile("|".join(map(translate, ACCELERATORS)))
 CONTROL_SOCKETS = tuple(
     Path("/run") / name
     for name in ("user", "dbus", "docker.sock", "podman", "containerd", "crio", "libvirt", "snapd.socket", "systemd/private")
@@ -68,8 +71,8 @@ class MountPlan:
         if self.tmp:
             yield Mount("writable", TMP, self.tmp)
             kinds = {TMP: "writable", **kinds}
-        for path in DEV.glob("*") if self.tmp is not None else ():
-            if any(path.match(pattern) for pattern in ACCELERATORS):
+        for path in DEV.iterdir() if self.tmp is not None else ():
+            if _ACCELERATOR.fullmatch(path.name):
                 yield Mount("writable", path, path)
         for path, kind in kinds.items():
             if path == TMP and self.tmp:
