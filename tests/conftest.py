@@ -152,7 +152,7 @@ def make_campaign(tmp_path: Path, experiment: Path) -> Callable[..., Campaign]:
             tmp_path / "runs",
             Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller."),
             experiment,
-            Options(agent="tests.scripted:ScriptedAgent", **{"max_runs": 2} | options),
+            Options(**{"agent": "tests.scripted:ScriptedAgent", "max_runs": 2} | options),
             python=sys.executable,
             session=session,
         )

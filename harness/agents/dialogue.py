@@ -160,7 +160,7 @@ class Dialogue(CampaignPart):
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_bytes(content)
         commit = None
-        if change.files:
+        if change.files or reply.overrides:  # a commit of its own, so that it says with which settings it is executed
             code = {path: content for path, content in files.items() if path in self._campaign.code}
             title = f"Run {run}, attempt {attempt}: change {'from outside' if handed else 'by the agent'}"
             # What is edited now, after the change was taken, is the next one.
@@ -204,6 +204,7 @@ class Dialogue(CampaignPart):
             messages=[text for _, text in inbox],
             message_files=[name for name, _ in inbox],
             **asdict(answer),
+            overrides=dict(reply.overrides),
             no_answer=reply.failure.message if reply.failure else "",
             usage=reply.usage,
             agent=reply.agent,

@@ -135,6 +135,11 @@ class Campaign(Layout):
             )
 
     @property
+    def created(self) -> str:
+        """When the campaign began."""
+        return str(self._facts["created"])
+
+    @property
     def planned_runs(self) -> int:
         """The runs that were planned when the campaign began: what its error is shared among."""
         return Options.model_validate(self._facts["options"]).max_runs

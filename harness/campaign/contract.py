@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from .errors import InputError
+from .search_space import SearchSpec
 
 CONTRACT_FILE = "experiment.toml"
 ENTRY = "experiment.py"
@@ -220,6 +221,8 @@ class Profile(_Part):
     executed where a run needs a reference between them. Without values controls that were executed anyway have to do."""
     noise: dict[str, NoiseSpec] = {}
     """Stored noise profiles, by metric."""
+    search: dict[str, SearchSpec] = {}
+    """What a search without a model may choose under this profile, besides what the contract's `search` names."""
     holdout: HoldoutSpec | None = None
 
     @property
@@ -295,6 +298,9 @@ class Contract(_Part):
     """Settings that decide scale: runs that differ in one are not comparable."""
     varies: list[str] = []
     """Comparable settings that the experiment's ideas are meant to vary: they make no run incomparable."""
+    search: dict[str, SearchSpec] = {}
+    """What a search without a model (`--agent search:tpe`) may choose, by name: a setting of the profile, or a constant of
+    an editable file: `RATE`, `Config.rate` of a class, `config.rate` of a dict or of a call's keywords."""
     default_profile: str = ""
     profiles: dict[str, Profile] = {}
 
@@ -351,6 +357,14 @@ class Contract(_Part):
                 raise ValueError(
                     f"metric {metric.name} moves_with {metric.moves_with}, which is not a metric of the contract"
                 )
+        spaces = {"search": self.search} | {f"profiles.{name}.search": each.search for name, each in self.profiles.items()}
+        for where, space in spaces.items():
+            for name in space:
+                if name in self.comparable and name not in self.varies:
+                    raise ValueError(
+                        f"{where}: {name} is in comparable: runs that differ in it are not compared, so no verdict could "
+                        "say which is better. Leave it out of one of the two, or name it in varies"
+                    )
         for profile_name, profile in self.profiles.items():
             named = {"metrics": profile.metrics, "noise": profile.noise, "guards": profile.guards}
             named["primary"] = [profile.primary] if profile.primary else []
@@ -417,6 +431,10 @@ class Contract(_Part):
         own = self.profiles[profile].settings if profile in self.profiles else {}
         others = {name for spec in self.profiles.values() for name in spec.settings if name not in own}
         return [name for name in self.comparable if name not in others]
+
+    def search_of(self, profile: str) -> dict[str, SearchSpec]:
+        """What a search without a model may choose under `profile`."""
+        return {**self.search, **(self.profiles[profile].search if profile in self.profiles else {})}
 
     @property
     def not_judged(self) -> list[str]:

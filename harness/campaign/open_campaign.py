@@ -44,6 +44,7 @@ class OpenCampaign:
             edit_format=self.options.edit_format,
             session=self.campaign.replayed,
             submission=self.campaign.submission,
+            campaign=self.campaign.root,
             home=self.campaign.agent_home,
             hidden=(self.campaign.root, self.campaign.root.parent),
             persons_configuration=self.options.agent_config,

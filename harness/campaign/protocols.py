@@ -17,6 +17,7 @@ from .text import encodable
 from .usage import Usage
 
 if TYPE_CHECKING:  # `status` and `log` answer at once, without the models
+    from .contract import Setting
     from .record import Record
 
 FailureKind = Literal[
@@ -80,6 +81,8 @@ class Reply:
     """In which its tool ran."""
     models: tuple[str, ...] = ()
     """Those that answered, as the provider or the agent's own tool names them."""
+    overrides: Mapping[str, Setting] = field(default_factory=dict)
+    """Settings of the experiment with which the run is to be executed, on top of those of the campaign."""
 
     def __post_init__(self) -> None:
         for name in ("text", "notes"):
@@ -120,6 +123,8 @@ class AgentConfig:
     """Dollars per million tokens sent and received, where the agent tells no cost."""
     cost_is_limited: bool = False
     """`check` refuses a model whose cost nobody tells."""
+    campaign: Path | None = None
+    """The campaign's folder, for an agent that goes by its records."""
     home: Path | None = None
     """A folder for the configuration and the conversations of a command-line agent; None: one that goes with the agent."""
     persons_configuration: bool = False

@@ -235,6 +235,8 @@ class Record(_Part):
     """Of a baseline: settings that differ between its seeds (a path, a time), so that they may in a run's too."""
     earlier_verdicts: list[VerdictRecord] = []
     """Its earlier verdicts; `harness confirm` adds seeds and looks again."""
+    overrides: dict[str, Setting] = {}
+    """Settings that its code is executed with, on top of those of the campaign."""
     control: ControlRecord | None = None
     frontier: list[ControlRecord] = []
     """Controls at other settings, executed for this run so that it has a reference at its L0."""

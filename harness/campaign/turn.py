@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from .contract import ENTRY
+from .contract import ENTRY, Setting
 from .record import AttemptStatus
 from .usage import Usage
 
@@ -58,6 +58,8 @@ class Turn(BaseModel):
     all_completed: bool = False
     start_from: str = ""
     varies: tuple[str, ...] = ()
+    overrides: dict[str, Setting] = {}
+    """Settings of the experiment that the code of `commit` is executed with, on top of those of the campaign."""
     no_answer: str = ""
     """Why there is no answer (the conversation outgrew the model)."""
     usage: Usage = Usage()

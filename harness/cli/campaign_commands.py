@@ -29,7 +29,7 @@ NOTIFY = click.option(
     "--experiment", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder with experiment.py (.)."
 )
 @click.option("--python", metavar="PATH", help="Python that executes the experiment (the one that runs the harness).")
-@click.option("--agent", metavar="NAME", help="aider, claude, codex, gemini, opencode or replay; see `harness agents`.")
+@click.option("--agent", metavar="NAME", help="aider, claude, codex, replay, search:tpe, …; see `harness agents`.")
 @click.option("--model", metavar="M", help="Model of the agent, in the agent's own names.")
 @click.option("--architect", metavar="M", help="Model that plans, where --model then edits (aider).")
 @click.option("--reviewer", metavar="M", help="Model that comments on each run.")

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ..agents.listing import is_search
+from ..agents.search import check_search
 from ..campaign.campaign import Options, inventory_of
 from ..campaign.contract import ENTRY, Contract, Setting
 from ..campaign.contract_file import load_contract
@@ -37,7 +39,7 @@ from .smoke_test import smoke_test_baseline
 
 PREPARE_SECONDS = 300.0
 NEEDS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("files", "seeds", "command", "packages", "environment", "secrets", "gpu"), ("contract",)),
+    **dict.fromkeys(("files", "seeds", "command", "packages", "environment", "secrets", "gpu", "search"), ("contract",)),
     "data": ("contract", "packages"),
     "baseline": ("contract", "data"),
     **dict.fromkeys(("answer", "model", "architect", "reviewer"), ("key",)),
@@ -128,7 +130,9 @@ class Doctor:
             ("key", self._models.key),
             ("baseline", self.baseline),
         ]
-        is_command = self.agent not in ("aider", "replay")
+        if is_search(self.agent):
+            checks.append(("search", self.search))
+        is_command = self.agent not in ("aider", "replay") and not is_search(self.agent)
         if is_command:
             checks.append(("answer", self._models.agent_answers))
         named = {} if is_command else {"model": self.model, "architect": self.architect}
@@ -175,6 +179,11 @@ class Doctor:
             todo = "experiment.toml can say it; `harness init DIR` makes an example."
             return Check("contract", "warning", "; ".join(missing), todo)
         return Check("contract", "ok", what + primary)
+
+    def search(self) -> Check:
+        """Where a search without a model would look."""
+        options = Options(profile=self.profile or "", overrides=self.overrides)
+        return Check("search", "ok", check_search(self.experiment, options, self.agent))
 
     def files(self) -> Check:
         """What goes along into a campaign, and what does not."""

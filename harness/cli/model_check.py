@@ -17,7 +17,7 @@ from typing import Any
 from ..agents.aider import AiderAgent
 from ..agents.aider_environment import REQUIREMENT, installed
 from ..agents.brief import Situation, brief
-from ..agents.listing import agents, find_agent
+from ..agents.listing import agents, find_agent, is_search
 from ..campaign.campaign import Options
 from ..campaign.contract import ENTRY, Contract
 from ..campaign.errors import InputError
@@ -62,8 +62,8 @@ class ModelChecks:
 
     def key(self) -> Check:
         """Whether the agent could reach its model, as far as that can be told without asking it."""
-        if self.agent == "replay":
-            return Check("key", "ok", "a recorded session needs none")
+        if self.agent == "replay" or is_search(self.agent):
+            return Check("key", "ok", "no model is asked" if is_search(self.agent) else "a recorded session needs none")
         if self.agent == "aider" and self._model is None:
             return Check("key", "warning", "no model is configured: recorded sessions are replayed", HOW_TO)
         if (self.agent == "aider" or self.reviewer) and installed() is None:

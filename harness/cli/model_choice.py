@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..agents.listing import AGENTS
+from ..agents.listing import AGENTS, is_search
 from ..agents.outside import OUTSIDE
 from ..campaign.errors import InputError
 from ..campaign.paths import near
@@ -55,6 +55,8 @@ def choose(
         return _replay(idea, idea_file, agent, model, session)
     if agent == OUTSIDE:
         return Choice(OUTSIDE, None, None, "No agent is asked: you, or an agent of yours, hand in each change.")
+    if is_search(agent):
+        return Choice(str(agent), model, session, f"Agent: {agent}, which asks no model.")
     if agent not in (None, "aider"):
         named = f"model {model}" if model else "its own model"
         return Choice(agent, model, session, f"Agent: {agent} with {named}.")

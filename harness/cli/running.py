@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..agents.aider import EDIT_FORMATS
-from ..agents.listing import find_agent
+from ..agents.listing import find_agent, is_search
 from ..agents.outside import OUTSIDE
+from ..agents.search import check_search
 from ..campaign.campaign import Campaign, Options, create_campaign
 from ..campaign.contract import CONTRACT_FILE, ENTRY, Setting
 from ..campaign.contract_file import load_contract
@@ -232,6 +233,8 @@ def _plan(request: Request, idea: Idea, file: Path) -> _Planned:
     if choice.agent in ("aider", "replay") and options.edit_format not in EDIT_FORMATS:
         raise InputError(f"--edit-format {options.edit_format}: unknown. Known: {', '.join(EDIT_FORMATS)}.")
     find_agent(choice.agent)
+    if is_search(choice.agent):
+        check_search(request.experiment, options, choice.agent, request.out)
     if options.track is not None:
         find_tracker(options.track)().check()
     return _Planned(idea, choice, options)

@@ -105,6 +105,8 @@ class Attempts(CampaignPart):
         code = self._campaign.code
         parent = self._repository.files(self._measurements.start_commit(turn.run), code)
         after = self._repository.files(turn.commit or turn.base, code)
+        if turn.overrides != self._measurements.parent(turn.run).overrides and after == parent:
+            return None  # the same code at other settings
         failed = self._last_failed(turn)
         reason = precheck.reject(
             after,
@@ -125,9 +127,10 @@ class Attempts(CampaignPart):
         return reason
 
     def _last_failed(self, turn: Turn) -> str | None:
-        """The code of the last attempt of this run that was rejected for its code or failed when executed."""
+        """The code of the last attempt of this run, at the same settings, that was rejected for its code or failed when
+        executed."""
         for attempt in range(turn.attempt - 1, 0, -1):
             earlier = self._journal.result(f"{turn_key(turn.run, attempt)}/turn")
-            if earlier and earlier["commit"]:
+            if earlier and earlier["commit"] and earlier.get("overrides", {}) == turn.overrides:
                 return str(earlier["commit"])
         return None

@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,7 +23,7 @@ from . import baseline_cache, coverage
 from .executions import ExecutionResult, Executions
 from .filing import file_results
 from .jobs import Variant
-from .measurements import FINAL, FINAL_BASELINE, FINAL_PARENT, HELD_OUT, HELD_OUT_REFERENCE, Measurements
+from .measurements import FINAL, FINAL_BASELINE, FINAL_PARENT, FRONTIER, HELD_OUT, HELD_OUT_REFERENCE, Measurements
 
 SCORING_LOG = "scoring.txt"
 TAIL = 4_000  # characters of output that go back to the agent
@@ -57,7 +57,7 @@ class PlannedExecution:
             HELD_OUT: "held-out evaluation, ",
             HELD_OUT_REFERENCE: "held-out evaluation, baseline, ",
         }.get(kind)
-        return f"{what or ('control, ' if self.variant.overrides else '')}seed {self.variant.seed}"
+        return f"{what or ('control, ' if kind.startswith(('control', FRONTIER)) else '')}seed {self.variant.seed}"
 
 
 class ExecutionSteps(CampaignPart):
@@ -102,6 +102,8 @@ class ExecutionSteps(CampaignPart):
     def execute(self, what: PlannedExecution, not_kept: tuple[str, ...] = ()) -> AttemptFailure | None:
         """Execute what is planned, unless that is done. What is in the way of it as evidence, if anything is."""
         fresh = not self._journal.is_done(what.step)
+        own = self._measurements.overrides_of(what.commit)
+        what = replace(what, variant=replace(what.variant, overrides={**own, **what.variant.overrides}))
         expected = self.expected("/smoke_test" if what.variant.is_brief else "/execute")
         # A step that is done is only read: a spent budget must not end a campaign before it is where it stood.
         if not fresh:

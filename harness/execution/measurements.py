@@ -175,6 +175,11 @@ class Measurements(CampaignPart):
         done = [e["result"] for e in self._journal.of("done") if steps.fullmatch(e["step"])]
         return math.fsum(result["outcome"]["seconds"] for result in done)
 
+    def overrides_of(self, commit: str) -> dict[str, Setting]:
+        """The settings that the code of a commit is executed with, on top of the campaign's, as its turn gave them."""
+        turns = (e["result"] for e in self._journal.of("done") if e["step"].endswith("/turn"))
+        return next((turn.get("overrides", {}) for turn in turns if turn["commit"] == commit), {})
+
     def parent(self, run: int) -> Record:
         """The run whose code `run` started from, as that was put in place for it."""
         number: int = self.start_of(run)["from"]

@@ -50,7 +50,7 @@ class Rescoring(CampaignPart):
         first = seed == self._campaign.contract.seed
         folder = self._campaign.run_folder(run) if first else self._campaign.seed_folder(run, seed)
         self._view.begin(run, self._options.max_runs, 0, f"score, seed {seed}")
-        variant = Variant(seed, {EVALS: evals})
+        variant = Variant(seed, {**record.overrides, EVALS: evals})
         with self._stop.polled():
             self._executions.prepare(variant)
             scoring = self._executions.score_again(step, record.commit, folder, self._handed(run, seed), variant)

@@ -303,6 +303,7 @@ class Recorder(CampaignPart):
         facts: dict[str, Any] = {
             "run": run,
             "commit": last.commit or last.base,
+            "overrides": last.overrides,
             "parent": self._measurements.parent(run).run,
             "hypothesis": latest(turn.hypothesis for turn in turns),
             "plan": latest(turn.plan for turn in turns),

@@ -23,7 +23,7 @@ def commands(campaign: CampaignData, record: Record) -> str:
     seeds = record.seeds or ([] if record.seed is None else [record.seed])
     if record.given or not seeds:
         return ""
-    parts = [_executions(campaign, f"run-{record.run}", record.run, record.commit, seeds, {})]
+    parts = [_executions(campaign, f"run-{record.run}", record.run, record.commit, seeds, record.overrides)]
     for each in (record.control, *record.frontier):
         if each is not None and each.seeds:
             name = re.sub(r"[^\w.=-]+", "-", each.name)
@@ -32,9 +32,10 @@ def commands(campaign: CampaignData, record: Record) -> str:
     for each in record.final_references:
         if each.seeds:
             parent = re.fullmatch(r"run_(\d+)", each.name)
-            commit = campaign.runs[int(parent[1]) if parent else 0].record.commit
+            code = campaign.runs[int(parent[1]) if parent else 0].record
             name = re.sub(r"[^\w.=-]+", "-", f"{each.name} beside run {record.run}")
-            lines = _executions(campaign, name, record.run, commit, each.seeds, each.overrides)
+            settings = {**code.overrides, **each.overrides}
+            lines = _executions(campaign, name, record.run, code.commit, each.seeds, settings)
             parts.append(f"# {line(each.name)} at the final seeds of run {record.run}\n{lines}")
     return "\n".join(parts)
 

@@ -1,0 +1,240 @@
+"""A search without a model: where it may look, what it proposes, and that its runs are judged like any other's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.agents.search import RandomAgent, Tried, check_search, propose
+from harness.agents.search_values import SearchSpace
+from harness.campaign.campaign import Campaign, Options
+from harness.campaign.contract import Contract
+from harness.campaign.errors import InputError
+from harness.campaign.journal import Journal
+from harness.campaign.protocols import AgentConfig, Silent
+from harness.campaign.record import Record
+from harness.campaign.search_space import SearchSpec
+from harness.campaign.stop import Stop
+from harness.loop import go_on
+
+SPACE = """
+[search]
+rate = { low = 0.01, high = 0.4, log = true }
+x = { low = 1.0, high = 5.0 }
+"""
+
+
+@pytest.fixture
+def searched(experiment: Path, make_campaign: Callable[..., Campaign]) -> Callable[..., Campaign]:
+    """Makes a campaign of the small experiment, whose rate (a setting) and x (a constant) are searched."""
+
+    def make(space: str = SPACE, **options: Any) -> Campaign:
+        contract = experiment / "experiment.toml"
+        contract.write_text(contract.read_text().replace("smoke = true", "smoke = false") + space)
+        return make_campaign({}, **{"agent": "search:tpe"} | options)
+
+    return make
+
+
+class StopsOften(Silent):
+    """Interrupts when a run is recorded, and when one is about to be executed for the second time."""
+
+    def begin(self, run: int, max_runs: int, attempt: int, phase: str, expected: float | None = None) -> None:
+        if phase == "execute" and run == 2:
+            raise KeyboardInterrupt
+
+    def recorded(self, record: Record) -> None:
+        raise KeyboardInterrupt
+
+
+def run(campaign: Campaign) -> str:
+    return go_on(campaign, view=Silent(), stop=Stop()).reason
+
+
+def proposals(campaign: Campaign) -> list[tuple[str, dict[str, Any]]]:
+    turns = [e["result"] for e in Journal(campaign.journal).of("done") if e["step"].endswith("/turn")]
+    return [(turn["hypothesis"], turn["overrides"]) for turn in turns]
+
+
+def space(specs: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> SearchSpace:
+    return SearchSpace({name: SearchSpec.model_validate(spec) for name, spec in specs.items()}, settings or {})
+
+
+def test_a_search_of_constants_and_settings_is_a_campaign_like_any_other(searched: Callable[..., Campaign]) -> None:
+    campaign = searched()
+    assert run(campaign) == "runs_spent"
+    baseline, *runs = campaign.read_records()
+    assert [record.verdict.kind for record in runs] == ["inconclusive", "inconclusive"]
+    for record in runs:
+        (rate,) = record.overrides.values()
+        assert record.settings["rate"].value == rate != baseline.settings["rate"].value
+        assert f"rate = {rate:.4g}" in record.hypothesis and "x = " in record.hypothesis
+        changed = subprocess.run(
+            ["git", "-C", str(campaign.root), "diff", "-U0", baseline.commit, record.commit, "--", "experiment.py"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        assert [each[:5] for each in changed if each[:1] in "+-" and each[1:2] not in "+-"] == ["-x = ", "+x = "]
+        assert record.agent.startswith("search:tpe (Optuna ") and record.usage.cost == 0
+    assert campaign.session.exists() and "search:tpe" in campaign.notes.read_text()
+
+
+def test_a_resumed_campaign_proposes_what_an_undisturbed_one_does(searched: Callable[..., Campaign], tmp_path: Path) -> None:
+    undisturbed = searched(max_runs=3)
+    copy = Campaign(shutil.copytree(undisturbed.root, tmp_path / "copy" / "interrupted"))
+    assert run(undisturbed) == "runs_spent"
+    ends = [go_on(copy, view=StopsOften(), stop=Stop()).reason for _ in range(4)]
+    assert ends == ["interrupted"] * 4 and len(proposals(copy)) == 2
+    assert run(copy) == "runs_spent"
+    assert proposals(copy) == proposals(undisturbed)
+    assert len({str(each) for each in proposals(undisturbed)}) == 3
+
+
+def test_what_failed_is_told_as_failed_and_another_value_is_tried(searched: Callable[..., Campaign]) -> None:
+    """Far above this rate the loss grows without end, which is invalid; the third choice does not run at all."""
+    campaign = searched('\n[search]\nrate = { choices = [0.05, 1.5, "fast"] }\n', agent="search:random", max_runs=5)
+    ending = go_on(campaign, view=Silent(), stop=Stop())
+    assert ending.reason == "all_completed", ending
+    completed = [each for each in campaign.read_records()[1:] if each.status == "completed"]
+    assert [(each.overrides, each.verdict.kind) for each in completed] == [({"rate": 1.5}, "invalid")]
+    conversation = RandomAgent(AgentConfig(campaign=campaign.root)).open(None)  # type: ignore[arg-type]
+    tried = conversation._tried(6, 1)
+    assert {(str(each.values["rate"]), each.outcome is None) for each in tried} >= {
+        ("0.05", False),
+        ("1.5", True),
+        ("fast", True),
+    }
+
+
+def test_overrides_alone_are_a_proposal_and_go_with_every_execution_of_the_run(
+    searched: Callable[..., Campaign], experiment: Path
+) -> None:
+    contract = experiment / "experiment.toml"
+    settings = "settings = { steps = 40, rate = 0.05 }"
+    noise = "noise = { loss = { sd = 1e-9, seeds = 60 } }"
+    contract.write_text(contract.read_text().replace(settings, f"{settings}\nrun_seeds = [1, 2]\nfinal_seeds = 2\n{noise}"))
+    campaign = searched("\n[search]\nrate = { choices = [0.05, 0.09] }\n", max_runs=1)
+    run(campaign)
+    baseline, record = campaign.read_records()
+    assert record.overrides == {"rate": 0.09} and len(record.stage_seeds) == 2 and len(record.seeds) == 2
+    steps = [e["step"] for e in Journal(campaign.journal).of("done") if "/final_" in e["step"] or "/baseline_" in e["step"]]
+    assert len(steps) == 4
+    for step in steps:
+        seed = step.rpartition("_")[2]
+        own = "/final_" in step
+        folder = campaign.seed_folder(1, int(seed)) if own else campaign.final_folder(1, "baseline", int(seed))
+        used = json.loads((folder / "final_info.json").read_text())["settings"]["rate"]
+        assert used == (0.09 if own else 0.05)
+    assert baseline.overrides == {}
+
+
+def test_every_kind_of_constant_is_found_and_replaced_where_it_stands() -> None:
+    source = (
+        b"# \xc3\xa9\r\nRATE = -1e-3  # slow\r\nclass Config:\r\n    weight: float = 1 / 32\r\n"
+        b'options = {"depth": 2, "inner": {"on": True}} | other\r\nadam = Adam(betas=(0.9, 0.999), eps=1e-8)\r\n'
+    )
+    there = space(
+        {
+            "RATE": {"low": -1.0, "high": 0.0},
+            "Config.weight": {"low": 0.001, "high": 1.0, "log": True},
+            "options.depth": {"low": 1, "high": 4},
+            "options.inner.on": {"choices": [True, False]},
+            "adam.eps": {"low": 1e-9, "high": 1e-6},
+        }
+    )
+    files = {"experiment.py": source}
+    values = there.values(files, {})
+    assert values == {"RATE": -1e-3, "Config.weight": 1 / 32, "options.depth": 2, "options.inner.on": True, "adam.eps": 1e-8}
+    assert there.applied(files, values) == files
+    new = {"RATE": -0.5, "Config.weight": 0.25, "options.depth": 3, "options.inner.on": False, "adam.eps": 1e-7}
+    changed = there.applied(files, new)
+    expected = source.replace(b"-1e-3", b"-0.5").replace(b"1 / 32", b"0.25").replace(b": 2,", b": 3,")
+    assert changed["experiment.py"] == expected.replace(b"True", b"False").replace(b"1e-8", b"1e-07")
+    assert there.values(changed, {}) == new
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("rate = 1\nrate = 2\n", "assigned more than once"),
+        ("rate = compute()\n", "is `compute\\(\\)` and no literal"),
+        ("def f():\n    rate = 1\n", "neither a setting of the profile nor assigned"),
+        ("rate =\n", "does not parse"),
+    ],
+)
+def test_a_constant_that_cannot_be_searched_is_refused_with_its_reason(source: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        space({"rate": {"low": 0.0, "high": 1.0}}).values({"experiment.py": source.encode()}, {})
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"low": 1, "high": 0}, "not below"),
+        ({"low": 0.0, "high": 1.0, "log": True}, "above 0"),
+        ({"choices": [1]}, "two values"),
+        ({"choices": [1, 2], "low": 1}, "stand alone"),
+        ({"low": 0.1}, "expected low and high"),
+        ({"low": 1, "high": 9, "step": 0.5}, "no step"),
+    ],
+)
+def test_a_space_that_is_none_is_refused(spec: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        SearchSpec.model_validate(spec)
+
+
+def test_a_setting_that_decides_comparability_cannot_be_searched() -> None:
+    with pytest.raises(ValueError, match=r"search: k is in comparable: runs that differ in it are not compared"):
+        Contract.model_validate({"comparable": ["k"], "search": {"k": {"low": 1, "high": 9}}})
+    Contract.model_validate({"comparable": ["k"], "varies": ["k"], "search": {"k": {"low": 1, "high": 9}}})
+
+
+def test_what_is_missing_for_a_search_is_said_before_a_campaign_is_made(experiment: Path) -> None:
+    with pytest.raises(InputError, match=r"experiment\.toml has no search space"):
+        check_search(experiment, Options(), "search:tpe")
+    contract = experiment / "experiment.toml"
+    contract.write_text(contract.read_text() + SPACE)
+    assert check_search(experiment, Options(), "search:tpe") == "rate (0.01 to 0.4 (log); now 0.05), x (1.0 to 5.0; now 5)"
+    contract.write_text(contract.read_text().replace("primary = true\n", ""))
+    with pytest.raises(InputError, match="no primary metric"):
+        check_search(experiment, Options(), "search:tpe")
+
+
+def test_tpe_goes_by_results_and_random_does_not() -> None:
+    specs = {"rate": SearchSpec(low=0.0, high=1.0)}
+    tried = [Tried({"rate": i / 20}, abs(i / 20 - 0.7)) for i in range(20)]
+    near = [float(propose(specs, tried, "tpe", 2, seed, True)["rate"]) for seed in range(20)]
+    assert sum(abs(value - 0.7) < 0.15 for value in near) > 14
+    spread = [propose(specs, tried, "random", 2, seed, True) for seed in range(20)]
+    assert spread == [propose(specs, [], "random", 2, seed, True) for seed in range(20)]
+
+
+def test_what_is_executed_now_is_no_gap_for_the_next_proposal() -> None:
+    specs = {"rate": SearchSpec(low=0.0, high=1.0)}
+    known = [Tried({"rate": i / 10}, abs(i / 10 - 0.7)) for i in range(11)]
+    running = [*known, *(Tried({"rate": 0.7 + i / 1000}, None, is_running=True) for i in range(4))]
+
+    def distance(tried: list[Tried]) -> float:
+        return sum(abs(float(propose(specs, tried, "tpe", 2, seed, True)["rate"]) - 0.7) for seed in range(20))
+
+    assert distance(running) > distance(known)
+
+
+def test_whole_numbers_and_steps_stay_what_they_are() -> None:
+    specs = {"depth": SearchSpec(low=1, high=8), "share": SearchSpec(low=0.0, high=0.5, step=0.1)}
+    for seed in range(10):
+        values = propose(specs, [], "random", 2, seed, True)
+        assert isinstance(values["depth"], int) and 1 <= values["depth"] <= 8
+        assert round(float(values["share"]) * 10, 9) == round(float(values["share"]) * 10)
+
+
+def test_a_model_makes_no_sense_with_a_search() -> None:
+    with pytest.raises(InputError, match="a search asks no model"):
+        RandomAgent(AgentConfig(model="sonnet"))
