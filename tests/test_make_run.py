@@ -24,7 +24,11 @@ def test_the_shipped_session_takes_its_idea_through_the_shipped_experiment(
     for name in ("experiment.py", "saelab"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile)(ROOT / name, tmp_path / name)
     contract = unhurried((ROOT / "experiment.toml").read_text(encoding="utf-8"))
-    for many, few in (("baseline_seeds = 10", "baseline_seeds = 2"), ("run_seeds = [1, 3]", "run_seeds = [1]")):
+    for many, few in (
+        ("baseline_seeds = 10", "baseline_seeds = 2"),
+        ("run_seeds = [1, 3]", "run_seeds = [1]"),
+        ("number = 6", "number = 5"),
+    ):
         assert contract.count(many) == 1
         contract = contract.replace(many, few)
     (tmp_path / "experiment.toml").write_text(contract, encoding="utf-8")
@@ -52,6 +56,11 @@ def test_the_shipped_session_takes_its_idea_through_the_shipped_experiment(
     assert (baseline.settings["steps"].value, len(baseline.seeds)) == (QUICK["steps"], 2)
     notes = campaign.notes.read_text(encoding="utf-8")
     assert all(f"=== Run {number} " in notes for number in range(4)) and "=== The end " in notes
+    [held_out] = campaign.holdouts()
+    assert held_out["status"] in ("confirmed", "not_confirmed") and not held_out["accepted"]
+    assert len({pair["settings"]["world"] for pair in held_out["pairs"]}) == len(held_out["pairs"]) == 5
+    assert all(len(set(held_out["metrics"]["absorption"][whose])) == 5 for whose in ("run", "reference"))
+    assert "in 5 new worlds, a fresh seed in each" in " ".join(done.output.split())
     log = subprocess.run(["git", "log", "--format=%s", "--reverse"], cwd=campaign.root, capture_output=True, text=True)
     assert [re.sub(r": [^:]*$", "", line) for line in log.stdout.splitlines()] == [
         "Start: Parents from the decoder",
@@ -64,5 +73,6 @@ def test_the_shipped_session_takes_its_idea_through_the_shipped_experiment(
         "Run 3, attempt 1",
         "Run 3, attempt 2",
         "Run 3",
+        "Held-out evaluation",
         "Where the campaign stands",
     ]

@@ -51,8 +51,7 @@ class Holdout(CampaignPart):
             about = f", about {duration(len(left) * expected)}" if expected else ""
             what = f"{len(plan['pairs'])} {spec.unit}s that nobody has seen"
             self._view.say(f"held-out evaluation of run {plan['run']} in {what}: {len(left)} executions{about}")
-        for each in executions:
-            self._steps.execute(each)
+        self._steps.execute_all(executions)
         return number
 
     def result(self, number: int) -> HoldoutRecord:

@@ -35,6 +35,7 @@ from ..code import diff_html, output_html
 from ..estimates import NONE, Estimates, beside_what, counted, reference_label, with_error
 from ..estimates import compared as limits_of
 from ..figures import plots
+from ..paper.held_out import held_out_table
 from ..paper.outcome import reference_table
 from ..reproduction import commands
 from ..summary import TONES, state_in_words, summarize, when
@@ -180,7 +181,7 @@ def _environment() -> Environment:
     environment = new_environment(autoescape=True, finalize=_cleaned)
     filters: tuple[Any, ...] = (cost, tokens, duration, in_words, line, number, when, _words, _short, _why)
     shown: tuple[Any, ...] = (
-        *(plots, summarize, how_to_read, reference_label, beside_what, reference_table, titled),
+        *(plots, summarize, how_to_read, reference_label, beside_what, reference_table, held_out_table, titled),
         *(
             _said,
             _metrics,

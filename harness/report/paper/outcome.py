@@ -16,6 +16,7 @@ from ..summary import summarize
 from ..terminal.difference import beside
 from ..terminal.status import parent_verdict
 from .document import Block, Column, Items, Paragraph, Pictures, Quote, Section, Table, quoted_lines
+from .held_out import held_out_table
 
 _MANY = 20
 """With more runs than this, each is told in fewer words."""
@@ -37,6 +38,7 @@ def results(campaign: CampaignData, estimates: Estimates) -> Section:
     if campaign.no_baseline and campaign.output:
         shown = "\n".join(quoted_lines(campaign.output)[-_OUTPUT_LINES:])
         blocks.append(Quote(shown, "The end of its output"))
+    blocks += filter(None, [held_out_table(campaign)])
     blocks += _overview(campaign, estimates)
     blocks += _beside_baseline(campaign, estimates)
     blocks += _pictures(campaign)

@@ -64,7 +64,8 @@ def compose(campaign: CampaignData, person: str, prose: Prose | None = None) -> 
     """The whole document."""
     estimates = Estimates(campaign)
     introduction = Section("Introduction", _written(prose, "Introduction"))
-    conclusion = Section("Conclusion", _written(prose, "Conclusion"))
+    said = [] if campaign.status.held_out is None else [Paragraph(summarize(campaign, estimates).headline)]
+    conclusion = Section("Conclusion", (*said, *_written(prose, "Conclusion")))
     theirs = Section("A person’s words", (Quote(clip(person, _LONGEST_PERSON), "A person’s section of the notes"),))
     return Document(
         title=clip(line(str(campaign.idea.get("Title", ""))), _LONGEST_TITLE) or campaign.name,
