@@ -84,6 +84,7 @@ for _command in (
     outside_commands.open_,
     outside_commands.try_,
     outside_commands.end,
+    outside_commands.skill,
     reading_commands.status,
     reading_commands.log,
     reading_commands.show,

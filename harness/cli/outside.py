@@ -39,8 +39,8 @@ def hand_in(name: str, source: Source, as_json: bool, width: int) -> int:
     except HarnessError as error:
         message, code = str(error), error.exit_code
     facts = try_facts(layout, message, code)
-    if source.words.ends:
-        facts |= {"conclusion": supported(campaign.contract, campaign.read_records()[1:])} if code == 0 else {}
+    if source.words.ends and code == 0:
+        facts |= {"outcome": "ended", "conclusion": supported(campaign.contract, campaign.read_records()[1:])}
     if as_json:
         print_json(facts)
     elif source.words.ends and code == 0:

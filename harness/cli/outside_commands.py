@@ -1,4 +1,4 @@
-"""Commands by which you, or a coding agent of yours, drive a campaign: open, try, end."""
+"""Commands by which you, or a coding agent of yours, drive a campaign: open, try, end, and what teaches an agent to."""
 
 from __future__ import annotations
 
@@ -154,3 +154,26 @@ def end(campaign: str, as_json: bool) -> None:
     from . import outside
 
     sys.exit(outside.hand_in(campaign, Source(Words(ends=True)), as_json, width()))
+
+
+@click.command("skill", short_help="Teach a coding agent to drive a campaign.")
+@click.argument("agent", type=click.Choice(["claude", "codex", "agents"]), default="agents")
+@click.option("--install", is_flag=True, help="Write it in the current folder, where the agent looks.")
+def skill(agent: str, install: bool) -> None:
+    """What teaches a coding agent to drive a campaign: open, brief, edit, try, end, and how to read a verdict.
+
+    Printed, or with --install written into the current folder: `.claude/skills/harness/SKILL.md` for Claude Code,
+    `.agents/skills/harness/SKILL.md` for Codex, a section of `AGENTS.md` (agents) for all others.
+
+    \b
+    Example:
+      harness skill claude --install
+
+    Next: start the agent in that folder, and tell it the idea.
+    """
+    from . import skill as skills
+
+    if install:
+        click.echo(skills.install(agent, Path()))
+    else:
+        click.echo(skills.skill(agent), nl=False)

@@ -57,8 +57,8 @@ def try_facts(layout: Layout, message: str, exit_code: int) -> dict[str, Any]:
             found |= {"status": row.status, "why": row.description, "output": _output(layout, run, attempt)}
             if exit_code == 0:
                 exit_code = REJECTED if row.status in _BEFORE else FAILED
-    outcome = _OUTCOMES.get(exit_code, "cannot_go_on") if status.reason != "all_completed" or exit_code else "ended"
-    said = {"message": message} if exit_code not in (0, REJECTED, FAILED) or outcome == "ended" else {}
+    outcome = _OUTCOMES.get(exit_code, "cannot_go_on")
+    said = {"message": message} if exit_code not in (0, REJECTED, FAILED) else {}
     return {"campaign": layout.name, "outcome": outcome, "exit_code": exit_code, **said, **found, **standing(layout)}
 
 
