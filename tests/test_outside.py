@@ -29,6 +29,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("outside")
     shutil.copytree(SMALL, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "idea.json").write_text(json.dumps(IDEA))
+    (folder / "data.csv").write_text("1,2\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         done = CliRunner().invoke(cli, ["open", "idea.json", "--max-runs", "3"])
@@ -139,9 +140,11 @@ def test_files_that_are_not_to_be_edited_are_put_back(campaign: Campaign) -> Non
     edit(campaign, FASTER)
     contract = (campaign.root / "experiment.toml").read_text()
     (campaign.root / "experiment.toml").write_text(contract.replace('better = "lower"', 'better = "higher"'))
+    (campaign.root / "data.csv").write_text("0,0\n")
     status, found = try_()
     assert status == 0
-    assert "experiment.toml" in found["put_back"][0]
+    assert "data.csv" in found["put_back"][0]
+    assert (campaign.root / "data.csv").read_text() == "1,2\n"
     assert (campaign.root / "experiment.toml").read_text() == contract
 
 

@@ -108,7 +108,7 @@ def in_turn(commands: Sequence[str]) -> list[str]:
     waits = [f"until [ -e ended.{number} ]; do sleep 0.1; done" for number in range(len(commands) + 1)]
     each = zip(waits, commands, strict=False)
     found = [f"{wait}; ({cmd}) 2>&1 | tee said.{n}; touch ended.{n + 1}" for n, (wait, cmd) in enumerate(each)]
-    return [f"touch ended.0; {found[0]}", *found[1:], *waits[-1:] * 20]
+    return [f"touch ended.0; {found[0]}", *found[1:], *waits[-1:] * 8]
 
 
 def check(folder: Path, server: ToolServer) -> None:
