@@ -63,14 +63,16 @@ def contradictions(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def words_on(record: Record, records: Sequence[Record], contract: Contract) -> dict[str, list[Finding]]:
-    """What the agent says with a run, by the names of the record's fields. What was written before the run is about the run
+    """What the agent says with a run, by the names of the record's fields."""
+    fields = (*_BEFORE_THE_RUN, "interpretation")
+    return {name: check_field(name, getattr(record, name), record.run, records, contract) for name in fields}
+
+
+def check_field(name: str, text: str, run: int, records: Sequence[Record], contract: Contract) -> list[Finding]:
+    """The numbers in `text`, which the record of a run has as `name`. What was written before the run is about the run
     before it."""
-    found = {}
-    for name in (*_BEFORE_THE_RUN, "interpretation"):
-        about = record.run - (name in _BEFORE_THE_RUN)
-        text = getattr(record, name)
-        found[name] = check(text, records[: about + 1], contract, about=max(about, 0), forecast=name in _FORECASTS)
-    return found
+    about = run - (name in _BEFORE_THE_RUN)
+    return check(text, records[: about + 1], contract, about=max(about, 0), forecast=name in _FORECASTS)
 
 
 def _judged(claim: Statement, metric: MetricRecord, known: Mapping[int, Record]) -> Literal["matches", "contradicts"] | None:

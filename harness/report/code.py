@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from markupsafe import Markup, escape
 
@@ -38,13 +39,19 @@ def diff_html(text: str, lines: int, room: int) -> Rendered:
         total += len(block)
         if shown >= lines or size >= room:
             continue
-        for html in _block(path, block[: lines - shown]):
+        for html in _block(path, _that_may_fit(block[: lines - shown], room - size)):
             if size >= room:
                 break
             parts.append(html)
             size += len(html.encode())
             shown += 1
     return Rendered(Markup("").join(parts), added, removed, total - shown)
+
+
+def _that_may_fit(block: Sequence[tuple[str, str]], room: int) -> Sequence[tuple[str, str]]:
+    """The lines of which some part may have room, as if a letter took one byte: those after them need not be coloured."""
+    sizes = accumulate(min(len(text), MAX_COLUMNS) for _, text in block)
+    return block[: 1 + sum(size < room for size in sizes)]
 
 
 def output_html(text: str, lines: int) -> Rendered:

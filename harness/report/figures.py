@@ -20,6 +20,7 @@ import matplotlib
 import matplotlib.image
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from PIL import Image
@@ -464,5 +465,6 @@ def _drawn(figure: Figure) -> str:
     file = io.StringIO()
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that matplotlib's own font lacks: a browser has others
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        # Not by savefig, which draws everything once more for a layout that it has by now.
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return file.getvalue()

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,7 @@ def _state(layout: Layout) -> Any:
     return minute, [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.exists()]
 
 
+@cache
 def _environment() -> Environment:
     environment = new_environment(autoescape=True, finalize=_cleaned)
     filters: tuple[Any, ...] = (cost, tokens, duration, in_words, line, number, when, _words, _short, _why)

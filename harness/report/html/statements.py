@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup, escape
 
 from ...campaign.record import Record
-from ...claims.check import words_on
+from ...claims.check import check_field
 from ..campaign_data import CampaignData
 
 MARKS = {"matches": "✓", "contradicts": "✗"}
@@ -15,7 +15,7 @@ def said_html(text: str, campaign: CampaignData, record: Record, name: str) -> M
     """`text`, which `record` has as `name`, perhaps cut. What a record contradicts is followed by what the record says."""
     records = [each.record for each in campaign.runs]
     html, place = Markup(""), 0
-    for finding in words_on(record.model_copy(update={name: text}), records, campaign.contract)[name]:
+    for finding in check_field(name, text, record.run, records, campaign.contract):
         start, end = finding.span
         html += escape(text[place:start]) + Markup('<span class="checked {}" title="{}">{}<sup>{}</sup></span>').format(
             finding.verdict, finding.why, text[start:end], MARKS[finding.verdict]

@@ -69,6 +69,8 @@ def blocks(text: str) -> list[Block]:
 def visible(text: str) -> str:
     """One line of code with control, bidirectional and other invisible characters written as escapes."""
     text = text.expandtabs(4)
+    if text.isprintable():
+        return text
     return _HIDDEN.sub(lambda m: m[0] if m[0].isprintable() else m[0].encode("unicode_escape").decode(), text)
 
 

@@ -32,7 +32,7 @@ def pieces(path: str, lines: Sequence[str]) -> list[list[Piece]]:
     """Each of `lines` of the file `path` in pieces that are, one after the other, exactly that line."""
     found: list[list[Piece]] = [[]]
     for kind, text in _lexer(path).get_tokens("\n".join(lines)):
-        letter = next((letter for parent, letter in KINDS if kind in parent), "")
+        letter = _letter(kind)
         for number, piece in enumerate(text.split("\n")):
             if number:
                 found.append([])
@@ -45,6 +45,11 @@ def pieces(path: str, lines: Sequence[str]) -> list[list[Piece]]:
     found = [*found, *([] for _ in lines)][: len(lines)]
     same = all("".join(text for _, text in each) == line for each, line in zip(found, lines, strict=True))
     return found if same else [[("", line)] for line in lines]
+
+
+@lru_cache
+def _letter(kind: Any) -> str:
+    return next((letter for parent, letter in KINDS if kind in parent), "")
 
 
 @lru_cache
