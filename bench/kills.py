@@ -28,6 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from harness.campaign.stop import Stop  # noqa: E402
 from harness.execution.executors.home import SUPERVISOR_MARK, Home  # noqa: E402
 from harness.execution.executors.local import LocalExecution, LocalExecutor  # noqa: E402
 from harness.execution.executors.process_tree import carrying  # noqa: E402
+from harness.execution.executors.sandbox import available  # noqa: E402
 from harness.loop import go_on  # noqa: E402
 
 KINDS = ("harness", "git", "supervisor", "process group")
@@ -326,6 +328,9 @@ def main() -> None:
     parser.add_argument("--kind", action="append", choices=KINDS, help="what is killed; may be repeated (all)")
     arguments = parser.parse_args()
     os.chdir(ROOT)
+    for name in ("git", "jinja2", "platformdirs"):  # by a campaign only when it needs them; here once for all forks
+        import_module(name)
+    available()  # tried once for all forks
     begun = time.monotonic()
     kinds = arguments.kind or KINDS
     tallies = measure(arguments.kills, arguments.seed, arguments.each, kinds, lambda line: print(line, flush=True))

@@ -4,8 +4,8 @@
 
 With SEEN (a file) the campaign is taken up again and again by a new process (a fork, which saves the imports), each of
 which kills itself with SIGKILL at the first point of the kind WHERE that no process before it came to: `journal` after each
-event, `git` before and after each object and git command of a commit, `turn` inside the agent's turn. Prints how often that
-was, or the ending. With RUN and SEEDS each process does what `harness confirm` does, and what it leaves is copied into COPIES.
+event, `git` after each object of a commit and before and after each git command, `turn` inside the agent's turn. Prints how
+often that was, or the ending. With RUN and SEEDS each process does what `harness confirm` does, and what it leaves is copied into COPIES.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,6 +28,7 @@ from harness.campaign.protocols import Silent
 from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
 from harness.execution import seeds_and_controls
+from harness.execution.executors.sandbox import available
 from harness.loop import go_on
 from tests.scripted import ScriptedConversation
 
@@ -70,8 +72,6 @@ def arm(seen: Path, where: str) -> None:
             return out
 
         def write_and_die(self: GitObjects, kind: str, *arguments: Any) -> str:
-            if current[0]:
-                die_once(seen, f"before {current[0]} {kind}")
             out = write(self, kind, *arguments)
             if current[0]:
                 die_once(seen, f"after {current[0]} {kind}")
@@ -104,6 +104,9 @@ if __name__ == "__main__":
     if len(sys.argv) == 2:
         sys.exit(main(Path(sys.argv[1])))
     arm(Path(sys.argv[2]), sys.argv[3])
+    for name in ("git", "jinja2", "platformdirs"):  # by a campaign only when it needs them; here once for all forks
+        import_module(name)
+    available()  # tried once for all forks
     confirm = (int(sys.argv[4]), int(sys.argv[5])) if len(sys.argv) > 4 else None
     for killed in range(300):
         child = os.fork()

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import termios
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,10 +106,31 @@ def _until_it_ends(campaign: Campaign, seen: Path, where: str) -> int:
     return int(done.stdout.split()[-1])
 
 
+class Disturbed(NamedTuple):
+    """A campaign that was killed at each point of a kind, and which turns its agent was asked for."""
+
+    campaign: Campaign
+    killed: int
+    asked: list[str]
+
+
+@pytest.fixture(scope="module")
+def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Disturbed]:
+    @cache
+    def at_each(where: str) -> Disturbed:
+        folder = tmp_path_factory.mktemp(where)
+        campaign = _make(folder, SCRIPT | {"log": str(folder / "asked")}, max_runs=5)
+        killed = _until_it_ends(campaign, folder / "seen", where)
+        return Disturbed(campaign, killed, (folder / "asked").read_text().splitlines())
+
+    return at_each
+
+
 @pytest.mark.parametrize("where", ["journal", "turn"])
-def test_killed_at_every_point_the_records_are_the_same(tmp_path: Path, undisturbed: Campaign, where: str) -> None:
-    campaign = _make(tmp_path, SCRIPT, max_runs=5)
-    killed = _until_it_ends(campaign, tmp_path / "seen", where)
+def test_killed_at_every_point_the_records_are_the_same(
+    disturbed: Callable[[str], Disturbed], undisturbed: Campaign, where: str
+) -> None:
+    campaign, killed, _ = disturbed(where)
     assert killed >= (30 if where == "journal" else 5)
     assert facts(campaign) == facts(undisturbed)
     assert _code(campaign) == _code(undisturbed)
@@ -127,11 +149,8 @@ def test_killed_inside_every_commit_nothing_is_lost_or_doubled(tmp_path: Path, u
     assert _subjects(campaign) == _subjects(plain)
 
 
-def test_at_most_one_turn_is_paid_again(tmp_path: Path) -> None:
-    log = tmp_path / "asked"
-    campaign = _make(tmp_path, SCRIPT | {"log": str(log)}, max_runs=5)
-    _until_it_ends(campaign, tmp_path / "seen", "turn")
-    asked = log.read_text().splitlines()
+def test_at_most_one_turn_is_paid_again(disturbed: Callable[[str], Disturbed]) -> None:
+    asked = disturbed("turn").asked
     labels = [label for label in SCRIPT if label.startswith("run")]
     assert {label: asked.count(label) for label in labels} == dict.fromkeys(labels, 2)  # each was killed once
 
