@@ -104,9 +104,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`-n auto`: two a core, since a third of the time a test waits for a process or a clock, as far as memory goes."""
+    """`-n auto`: three a core, since half of the time a test waits for a process, a disk or a clock, as far as memory goes."""
     needed = 2_000_000_000  # a worker with what its tests start, at its largest
-    return max(1, min(2 * (os.cpu_count() or 1), psutil.virtual_memory().available // needed))
+    return max(1, min(3 * (os.cpu_count() or 1), psutil.virtual_memory().available // needed))
 
 
 @pytest.fixture(autouse=True)
