@@ -442,7 +442,7 @@ def test_a_warm_start_finds_nothing_of_an_earlier_execution(place: Place, tmp_pa
         "    import os, tempfile\n"
         f"    places = [out_dir, Path.cwd(), Path.home(), Path(tempfile.gettempdir()), Path({str(tmp_path)!r})]\n"
         "    kept = [path for place in [Path('..'), *places] for path in place.rglob('weights.json')]\n"
-        "    print('found', len(kept))\n"
+        "    print('found', *kept)\n"
         "    for old in kept[:1]:\n        sae.absorbed = json.loads(old.read_text())\n"
     )
     save = (
@@ -450,9 +450,14 @@ def test_a_warm_start_finds_nothing_of_an_earlier_execution(place: Place, tmp_pa
         "            (place / 'weights.json').write_text(json.dumps(sae.absorbed))\n"
         "        except OSError as error:\n            print('refused', error)\n"
     )
-    _, run = place.run(((START, START + warm), (TRAINED, save + TRAINED)))
+    campaign = place.campaign(((START, START + warm), (TRAINED, save + TRAINED)))
+    assert end(campaign).exit_code == 0
+    run = campaign.read_records()[1]
     if any("could not hold" in warning for warning in run.warnings):
         pytest.skip("this system cannot confine a process")
+    logs = [*campaign.attempt_folder(1, 1).glob("*.txt"), *campaign.run_folder(1).rglob("log.txt")]
+    found = [line for log in logs for line in log.read_text().splitlines() if line.startswith("found")]
+    assert len(found) >= 2 and set(found) == {"found"}
     assert (run.attempts[0].status, run.verdict.kind) == ("completed", "no_effect")
     assert list(tmp_path.iterdir()) == []
 
