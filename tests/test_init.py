@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from jsonschema import ValidationError, validate
 
 from harness.campaign.campaign import Options, create_campaign
 from harness.campaign.contract_file import load_contract
@@ -18,6 +20,7 @@ from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.cli.init import create_experiment
 from harness.cli.model_choice import find_session
+from harness.cli.schema import contract_schema, idea_schema
 from harness.loop import go_on
 from harness.results.reading import read_results
 from harness.results.sanity import check_sanity
@@ -65,6 +68,31 @@ def test_every_profile_of_the_contract_runs(folder: Path) -> None:
 def test_its_idea_has_every_field(folder: Path) -> None:
     idea = choose_idea(folder / "ideas" / "first.json", None)
     assert {"Name", "Title", "Experiment", *SCORES} <= set(idea.model_dump())
+
+
+def test_editors_find_the_schemas_and_these_take_what_it_wrote(folder: Path) -> None:
+    contract, idea = (folder / "experiment.toml").read_text(), (folder / "ideas" / "first.json").read_text()
+    assert (folder / contract.split("\n")[0].removeprefix("#:schema ")).is_file()
+    assert (folder / "ideas" / json.loads(idea)["$schema"]).is_file()
+    validate(tomllib.loads(contract), contract_schema())
+    validate(json.loads(idea), idea_schema())
+    with pytest.raises(ValidationError, match="10 parsecs"):
+        validate({"limits": {"time": "10 parsecs"}}, contract_schema())
+    with pytest.raises(ValidationError):
+        validate([{"Name": "a", "Title": "b"}], idea_schema())
+    assert "$schema" not in choose_idea(folder / "ideas" / "first.json", None).model_dump()
+
+
+def test_every_key_of_the_contract_is_explained() -> None:
+    schema = contract_schema()
+    parts = {"": schema, **schema["$defs"]}
+    bare = [
+        f"{part}.{key}"
+        for part, found in parts.items()
+        for key, spec in found.get("properties", {}).items()
+        if not spec.get("description")
+    ]
+    assert not bare
 
 
 def test_its_session_is_a_campaign_without_a_model(folder: Path, tmp_path: Path) -> None:

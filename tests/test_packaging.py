@@ -193,7 +193,8 @@ def test_an_installed_harness_makes_an_experiment(installed: Callable[..., str],
     assert "harness run ideas/first.json" in said
     made = sorted(path.relative_to(tmp_path / "mine") for path in (tmp_path / "mine").rglob("*") if path.is_file())
     source = ROOT / "templates" / "init"
-    assert made == sorted(path.relative_to(source) for path in source.rglob("*.*") if "__pycache__" not in path.parts)
+    template = [path.relative_to(source) for path in source.rglob("*.*") if "__pycache__" not in path.parts]
+    assert made == sorted([*template, Path(".schemas/contract.json"), Path(".schemas/idea.json")])
 
 
 def test_an_installed_harness_has_its_templates_and_sessions(installed: Callable[..., str]) -> None:

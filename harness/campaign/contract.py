@@ -8,9 +8,18 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from .errors import InputError
 from .search_space import SearchSpec
@@ -21,6 +30,7 @@ ENTRY = "experiment.py"
 Setting = str | int | float | bool | None
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_TIMES, _SIZES = ("s", "m", "h"), ("KB", "MB", "GB", "TB")
 
 
 def _quantity(text: Any, units: tuple[str, ...]) -> Any:
@@ -35,6 +45,21 @@ def _quantity(text: Any, units: tuple[str, ...]) -> Any:
     return text
 
 
+def _size(value: Any) -> Any:
+    value = _quantity(value, _SIZES)
+    return int(value) if isinstance(value, float) else value
+
+
+def _written(units: tuple[str, ...]) -> WithJsonSchema:
+    """What an editor takes for such a quantity."""
+    text = {"type": "string", "pattern": rf"^\s*\d+(\.\d+)?\s*({'|'.join(units)})\s*$"}
+    return WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, text]})
+
+
+Seconds = Annotated[float, BeforeValidator(lambda value: _quantity(value, _TIMES)), Field(gt=0), _written(_TIMES)]
+Bytes = Annotated[int, BeforeValidator(_size), Field(gt=0), _written(_SIZES)]
+
+
 def _inside(value: str) -> str:
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or not path.parts or value.startswith("~"):
@@ -43,67 +68,66 @@ def _inside(value: str) -> str:
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class LimitsSpec(_Part):
     """What one execution may use. Times as `"90s"`, `"10m"`, `"2h"`, sizes as `"500MB"`, `"4GB"`."""
 
-    time: float = Field(default=7200, gt=0)
-    silence: float | None = Field(default=None, gt=0)
+    time: Seconds = 7200
+    """How long it may take."""
+    silence: Seconds | None = None
     """No output for so long ends the execution as stalled."""
-    memory: int | None = Field(default=None, gt=0)
-    output: int = Field(default=10**9, gt=0)
+    memory: Bytes | None = None
+    """Anonymous and shared memory of the whole process tree; pages of mapped files do not count."""
+    output: Bytes = 10**9
     """Bytes of standard output and error together."""
-    disk: int | None = Field(default=50 * 10**9, gt=0)
+    disk: Bytes | None = 50 * 10**9
+    """What it may write, files and folders, at least 4 kB each."""
     processes: int = Field(default=4096, gt=0)
     """How many may run at once."""
-    smoke_time: float = Field(default=120, gt=0)
+    smoke_time: Seconds = 120
     """The time limit of a smoke test."""
-    scoring_time: float | None = Field(default=None, gt=0)
+    scoring_time: Seconds | None = None
     """The time limit of the scorer; that of the execution where it is not given."""
-    scoring_memory: int | None = Field(default=None, gt=0)
+    scoring_memory: Bytes | None = None
     """The memory limit of the scorer; that of the execution where it is not given."""
-
-    @field_validator("time", "silence", "smoke_time", "scoring_time", mode="before")
-    @classmethod
-    def _seconds(cls, value: Any) -> Any:
-        return _quantity(value, ("s", "m", "h"))
-
-    @field_validator("memory", "scoring_memory", "output", "disk", mode="before")
-    @classmethod
-    def _bytes(cls, value: Any) -> Any:
-        value = _quantity(value, ("KB", "MB", "GB", "TB"))
-        return int(value) if isinstance(value, float) else value
 
 
 class AbortSpec(_Part):
     """End an execution whose training log has a `key` that is not finite in `steps` consecutive lines."""
 
     key: str
+    """A key of the training log's lines, such as `loss`."""
     steps: int = Field(default=1, ge=1)
+    """How many lines in a row."""
 
 
 class Metric(_Part):
     """A number that a run is judged by; `name` is the flat name of the results' table."""
 
     name: str = Field(min_length=1)
+    """As in `final_info.json`; `mnist.loss` is one of a data set."""
     sources: list[str] = []
     """Flat names in result files that mean this metric, so that it has one name in all profiles; the first found counts. One
     with a `*` (`*.loss`) means the mean over all that fit it: runs with others (another data set) are not comparable. Where
     the contract names a scorer, it is read from the scorer's files only."""
     label: str = ""
+    """What it is called in tables and figures."""
     unit: str = ""
     """`ms`: shown behind the name in tables and figures."""
     better: Literal["lower", "higher"] | None = None
     """None: shown as context, neither direction is better."""
     target: float | None = None
+    """What would be good; shown to the agent and on every page."""
     primary: bool = False
+    """It decides which run is better: one metric has this."""
     required: bool = True
     """A run without it has no evidence. Metrics that only some profiles have are not required."""
     minimum: float | None = None
+    """The least that the number can be; below it is not a number but a mistake."""
     maximum: float | None = None
-    """What the number can be; outside it is not a number but a mistake."""
+    """The most that the number can be."""
     guard: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """How much it may get worse in a run that is called improved, in its own unit; without a direction, how much it may
     change."""
@@ -135,14 +159,23 @@ class SanityRule(_Part):
     """
 
     value: str
+    """A metric or a setting."""
     present: bool = False
+    """It must be there."""
     finite: bool = False
+    """It must be neither NaN nor infinite."""
     above: float | str | None = None
+    """It must be greater than this."""
     below: float | str | None = None
+    """It must be less than this."""
     at_least: float | str | None = None
+    """It must be this or greater."""
     at_most: float | str | None = None
+    """It must be this or less."""
     times: float = 1.0
+    """A factor on a bound that is another metric or setting."""
     when: dict[str, Setting] = {}
+    """The rule holds only for runs whose settings have these values."""
     why: str = ""
     """What it means when the rule fails, for the agent."""
 
@@ -159,8 +192,11 @@ class NoiseSpec(_Part):
     """The spread of a metric between seeds of the untouched experiment, as once measured."""
 
     sd: float = Field(gt=0, allow_inf_nan=False)
+    """The standard deviation between seeds."""
     seeds: int = Field(ge=2)
+    """From how many seeds."""
     skew: float = Field(default=0.0, allow_inf_nan=False)
+    """The skewness between seeds."""
 
 
 class HoldoutSpec(_Part):
@@ -194,7 +230,9 @@ class Profile(_Part):
     """One named setting of an experiment's scale and data."""
 
     description: str = ""
+    """One line for you and the agent."""
     settings: dict[str, Setting] = {}
+    """Settings that the experiment reads; `--set KEY=VALUE` replaces one."""
     limits: LimitsSpec = LimitsSpec()
     """Those of the contract, but for what is given here."""
     warm: list[str] = []
@@ -224,6 +262,7 @@ class Profile(_Part):
     search: dict[str, SearchSpec] = {}
     """What a search without a model may choose under this profile, besides what the contract's `search` names."""
     holdout: HoldoutSpec | None = None
+    """The held-out evaluation of this profile."""
 
     @property
     def has_final_seeds(self) -> bool:
@@ -257,6 +296,7 @@ class Contract(_Part):
     description: str = ""
     """What the experiment is and measures, one paragraph for the agent."""
     command: list[str] = ["python", ENTRY, "--out_dir={out_dir}"]
+    """What an execution is; {out_dir} is an empty folder in its working copy."""
     prepare: list[str] = []
     """Makes what executions read (data, models) in the laboratory's cache, before the first with the same settings; in the
     file $HARNESS_READS it writes which files these are (JSON, SHA-256 by absolute path), and they are compared after each
@@ -289,11 +329,17 @@ class Contract(_Part):
     smoke: bool = False
     """The experiment honours HARNESS_SMOKE=1 and ends in seconds."""
     seed: int = Field(default=0, ge=0)
+    """HARNESS_SEED of each run's first execution; further seeds count up from it."""
     training_log: str = "train_log.jsonl"
+    """Lines of JSON in out_dir, written during training."""
     limits: LimitsSpec = LimitsSpec()
+    """What one execution may use."""
     abort: list[AbortSpec] = []
+    """What ends an execution early."""
     metric: list[Metric] = []
+    """The metrics; one is primary."""
     sanity: list[SanityRule] = []
+    """Conditions that results must meet to be evidence."""
     comparable: list[str] = []
     """Settings that decide scale: runs that differ in one are not comparable."""
     varies: list[str] = []
@@ -302,7 +348,9 @@ class Contract(_Part):
     """What a search without a model (`--agent search:tpe`) may choose, by name: a setting of the profile, or a constant of
     an editable file: `RATE`, `Config.rate` of a class, `config.rate` of a dict or of a call's keywords."""
     default_profile: str = ""
+    """The profile that applies without `--profile`."""
     profiles: dict[str, Profile] = {}
+    """Scales and data sources of the same experiment, by name."""
 
     @field_validator("editable", "auxiliary", "files", "readable", "caches")
     @classmethod

@@ -27,7 +27,7 @@ _MAX_BYTES = 1_000_000  # an idea goes into a prompt; a larger file is a mistake
 class Idea(BaseModel):
     """One idea. Every other field is kept and shown to the agent, whatever it holds."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     Name: str
     """Names the campaign's folder: letters, digits, `.`, `_`, `-`."""
@@ -38,6 +38,8 @@ class Idea(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _of_either_name(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "$schema" in data:  # for editors, not for agents
+            data = {key: value for key, value in data.items() if key != "$schema"}
         if isinstance(data, dict) and not data.get("Experiment") and data.get("Experiments"):
             rest = {key: value for key, value in data.items() if key not in ("Experiment", "Experiments")}
             return {**rest, "Experiment": data["Experiments"]}

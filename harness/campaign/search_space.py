@@ -8,15 +8,18 @@ from pydantic import BaseModel, ConfigDict, model_validator
 class SearchSpec(BaseModel):
     """The values of one setting or constant: from `low` to `high`, whole numbers where both are, or one of `choices`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     low: int | float | None = None
+    """The least value."""
     high: int | float | None = None
+    """The greatest value."""
     log: bool = False
     """Equal ratios are equally likely, not equal differences."""
     step: int | float | None = None
     """Only `low` and what is a multiple of this above it."""
     choices: list[bool | int | float | str] = []
+    """All values that it can take, in place of a range."""
 
     @model_validator(mode="after")
     def _is_a_range_or_a_choice(self) -> SearchSpec:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 from ..campaign.errors import CannotGoOn, InputError
+from .schema import SCHEMAS
 
 
 def create_experiment(folder: Path) -> list[Path]:
@@ -20,7 +22,7 @@ def create_experiment(folder: Path) -> list[Path]:
         if folder.is_dir() and any(folder.iterdir()):
             raise InputError(f"{folder}: is not empty, so nothing was written. Name a new or an empty folder.")
         folder.mkdir(parents=True, exist_ok=True)
-        return _copy(_template(), folder)
+        return [*_copy(_template(), folder), *_write_schemas(folder)]
     except OSError as error:
         raise CannotGoOn(f"{error.filename or folder}: cannot be written: {error.strerror}.") from error
 
@@ -32,6 +34,15 @@ def _copy(source: Path, folder: Path) -> list[Path]:
         (folder / file).parent.mkdir(exist_ok=True)
         shutil.copyfile(source / file, folder / file)
     return files
+
+
+def _write_schemas(folder: Path) -> list[Path]:
+    """What the first lines of contract and idea refer to, for editors."""
+    files = {Path(".schemas") / f"{name}.json": schema() for name, schema in SCHEMAS.items()}
+    (folder / ".schemas").mkdir()
+    for file, found in files.items():
+        (folder / file).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return list(files)
 
 
 def _template() -> Path:

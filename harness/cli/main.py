@@ -100,6 +100,7 @@ for _command in (
     setup_commands.agents,
     setup_commands.doctor,
     setup_commands.init,
+    setup_commands.schema,
     setup_commands.clean,
     setup_commands.cache,
 ):

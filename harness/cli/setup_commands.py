@@ -138,6 +138,28 @@ def init(folder: Path) -> None:
     click.echo(f"next: {there}harness run {' '.join(map(str, ideas))}")
 
 
+@click.command(short_help="JSON schemas for editors.")
+@click.argument("what", type=click.Choice(["contract", "idea"]), default="contract")
+def schema(what: str) -> None:
+    """The JSON schema of `experiment.toml`, or of an idea file: an editor then completes keys, explains and checks them.
+
+    `harness init` writes both into `.schemas/` and refers to them. In files of your own: `#:schema .schemas/contract.json`
+    as the first line of `experiment.toml` (Even Better TOML, taplo), `"$schema": "../.schemas/idea.json"` in an idea.
+
+    \b
+    Example:
+      harness schema > .schemas/contract.json
+      harness schema idea > .schemas/idea.json
+
+    Next: `harness doctor` checks the rest.
+    """
+    import json
+
+    from .schema import SCHEMAS
+
+    click.echo(json.dumps(SCHEMAS[what](), indent=1, ensure_ascii=False))
+
+
 @click.command(short_help="What campaigns take on disk; remove some.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--yes", is_flag=True, help="Do not ask.")
