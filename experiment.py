@@ -2,8 +2,10 @@
 
     python experiment.py --out_dir=run_0
 
-`AutoEncoderTopK` keeps the k largest latents of each row, `CustomSAE` is the standard SAE (ReLU, L1 penalty); the setting
-`architecture` chooses. Data, files and scores are the laboratory's (`saelab`). Shapes: x [batch, d_in], f [batch, d_sae].
+`AutoEncoderTopK` keeps the k largest latents of each row, `BatchTopK` k a row on average, also with Matryoshka losses;
+`CustomSAE` is the standard SAE (ReLU, L1 penalty). The setting `architecture` chooses.
+
+Data, files and scores are the laboratory's (`saelab`). Shapes: x [batch, d_in], f [batch, d_sae].
 """
 
 import argparse
@@ -73,6 +75,32 @@ class AutoEncoderTopK(BaseSAE):
         return ops.sparse_decode(values, indices, self.W_dec) + self.b_dec
 
 
+class BatchTopK(AutoEncoderTopK):
+    """Training keeps the k x rows largest of a batch; by itself a row keeps what is above the threshold of that."""
+
+    threshold: Tensor
+
+    def __init__(self, d_in: int, d_sae: int, k: int) -> None:
+        super().__init__(d_in, d_sae, k)
+        self.register_buffer("threshold", torch.zeros(()))
+
+    def batch_top_k(self, pre: Tensor) -> Tensor:
+        """Codes [batch, d_sae] of a batch in training."""
+        lowest = pre.flatten().topk(self.k * len(pre)).values[-1].detach().float()
+        return torch.relu(pre.masked_fill(pre < lowest, 0.0))
+
+    @torch.no_grad()
+    def follow(self, f: Tensor, share: float) -> None:
+        """Move the threshold towards the smallest code of a batch."""
+        fires = f[f > 0]
+        if len(fires):
+            self.threshold.lerp_(fires.min().float(), share)
+
+    def encode(self, x: Tensor) -> Tensor:
+        pre = torch.relu(self.pre_activations(x))
+        return torch.where(pre > self.threshold, pre, 0.0)
+
+
 class CustomSAE(BaseSAE):
     """The standard SAE: f = ReLU(pre_activations), made sparse by an L1 penalty."""
 
@@ -86,6 +114,10 @@ class TrainerConfig:
     grad_clip: float = 1.0
     dead_share: float = 0.1
     """A latent that has not fired in this share of the training's rows counts as dead."""
+    threshold_share: float = 0.02
+    """How far BatchTopK's threshold moves towards that of the last batch; all the way at first."""
+    nested_shares: tuple[float, ...] = (1 / 8, 1 / 4, 1 / 2, 1.0)
+    """Shares of the latents, from the first one on, that Matryoshka's losses reconstruct with."""
     auxk_weight: float = 1 / 32
     """Weight of the TopK SAE's auxiliary loss: dead latents reconstruct what the others leave."""
 
@@ -161,6 +193,36 @@ class TrainerTopK(Trainer):
         return self.reconstruction_loss(residual.detach(), dead_f @ self.sae.W_dec[dead])
 
 
+class TrainerBatchTopK(TrainerTopK):
+    """The same with the largest codes of the batch."""
+
+    sae: BatchTopK
+
+    def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        pre = self.sae.pre_activations(x)
+        f = self.sae.batch_top_k(pre)
+        self.sae.follow(f, max(self.config.threshold_share, 1 / (self.step + 1)))
+        x_hats = self.reconstructions(f)
+        nested = torch.stack([self.reconstruction_loss(x, x_hat) for x_hat in x_hats]).mean()
+        return nested + self.config.auxk_weight * self.auxk_loss(x - x_hats[-1], pre), (f > 0).sum(dim=0)
+
+    def reconstructions(self, f: Tensor) -> list[Tensor]:
+        """What is to come close to x, [batch, d_in] each; the last one by all latents."""
+        return [self.sae.decode(f)]
+
+
+class TrainerMatryoshka(TrainerBatchTopK):
+    """Each of several nested dictionaries, the first latents, has to reconstruct by itself; the mean of their losses."""
+
+    def reconstructions(self, f: Tensor) -> list[Tensor]:
+        sizes = [max(round(share * f.shape[1]), 1) for share in self.config.nested_shares]
+        x_hat, x_hats = self.sae.b_dec, []
+        for start, end in zip([0, *sizes], sizes, strict=False):
+            x_hat = x_hat + f[:, start:end] @ self.sae.W_dec[start:end]
+            x_hats.append(x_hat)
+        return x_hats
+
+
 class CustomTrainer(Trainer):
     """Reconstruction and an L1 penalty on the codes, which is warmed up with the learning rate."""
 
@@ -176,7 +238,17 @@ def build(settings: saelab.Settings) -> Trainer:
     config = TrainerConfig()
     if settings.architecture == "topk":
         return TrainerTopK(AutoEncoderTopK(settings.d_in, settings.dict_size, settings.k), settings, config)
-    return CustomTrainer(CustomSAE(settings.d_in, settings.dict_size), settings, config)
+    if settings.architecture == "standard":
+        return CustomTrainer(CustomSAE(settings.d_in, settings.dict_size), settings, config)
+    trainer = TrainerMatryoshka if settings.architecture == "matryoshka" else TrainerBatchTopK
+    return trainer(BatchTopK(settings.d_in, settings.dict_size, settings.k), settings, config)
+
+
+def architecture(trainer: Trainer) -> str:
+    """What was trained, by what it is made of."""
+    if isinstance(trainer.sae, BatchTopK):
+        return "matryoshka" if isinstance(trainer, TrainerMatryoshka) else "batchtopk"
+    return "topk" if isinstance(trainer.sae, AutoEncoderTopK) else "standard"
 
 
 def main(out_dir: Path) -> None:
@@ -200,7 +272,7 @@ def main(out_dir: Path) -> None:
     metrics = {"final_loss": float(report["loss"]), "train_seconds": seconds}
     metrics["step_ms"] = 1000 * seconds / trainer.step
     used = {  # read back from what was trained, so that a setting that was not obeyed shows
-        "architecture": "topk" if isinstance(sae, AutoEncoderTopK) else "standard",
+        "architecture": architecture(trainer),
         "d_in": sae.W_dec.shape[1],
         "dict_size": sae.W_dec.shape[0],
         "k": sae.k if isinstance(sae, AutoEncoderTopK) else None,

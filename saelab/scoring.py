@@ -73,10 +73,10 @@ def score_rows(sae: SAE, world: World, magnitudes: Floats, activations: Floats) 
     own = np.where((assigned >= 0) & (cosines[np.arange(len(assigned)), assigned] >= OWN_COSINE), assigned, -1)
     carried = _carried(world, latents, cosines, assigned)
     scores = _of_codes(codes, world, magnitudes, own, carried)
-    without = _of_codes(np.where(_negligible(codes), 0, codes), world, magnitudes, own, carried)
+    without = _of_codes(without_negligible(codes), world, magnitudes, own, carried)
     pairs = assigned >= 0
     return {
-        **_fidelity(activations, reconstruction),
+        **fidelity(activations, reconstruction),
         **scores,
         "dead_latents": float(1 - (codes > 0).any(axis=0).mean()),
         "mcc": float(cosines[pairs, assigned[pairs]].mean()),
@@ -97,11 +97,12 @@ def _of_codes(codes: Floats, world: World, magnitudes: Floats, own: Ints, carrie
     }
 
 
-def _negligible(codes: Floats) -> npt.NDArray[np.bool_]:
+def without_negligible(codes: Floats) -> Floats:
+    """Codes [n, L] with 0 in place of those that are too small to do anything."""
     energy = (codes.astype(np.float64) ** 2).sum(axis=0)
     typical = (np.abs(codes).astype(np.float64) ** 3).sum(axis=0) / np.where(energy > 0, energy, 1)
-    small: npt.NDArray[np.bool_] = (codes != 0) & (np.abs(codes) < NEGLIGIBLE * typical)
-    return small
+    large: Floats = np.where(np.abs(codes) < NEGLIGIBLE * typical, np.float32(0), codes)
+    return large
 
 
 def _run(sae: SAE, x: Floats) -> tuple[Floats, Floats, Floats]:
@@ -121,7 +122,8 @@ def _run(sae: SAE, x: Floats) -> tuple[Floats, Floats, Floats]:
     return codes, reconstruction, latents
 
 
-def _fidelity(x: Floats, x_hat: Floats) -> dict[str, float]:
+def fidelity(x: Floats, x_hat: Floats) -> dict[str, float]:
+    """How far rows x and their reconstructions agree."""
     error = ((x - x_hat).astype(np.float64) ** 2).sum()
     total = ((x - x.mean(axis=0)).astype(np.float64) ** 2).sum()
     return {

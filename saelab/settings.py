@@ -3,75 +3,41 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from .world_settings import (
+    PUBLIC,
+    Setting,
+    SettingsError,
+    SyntheticData,
+    SynthSAEData,
+    WorldData,
+    at_least_one,
+    not_negative,
+)
+
+__all__ = [
+    "CONTRACT",
+    "PUBLIC",
+    "EvalSettings",
+    "LanguageModelData",
+    "Setting",
+    "Settings",
+    "SettingsError",
+    "SynthSAEData",
+    "SyntheticData",
+    "WorldData",
+    "load_settings",
+]
+
 CONTRACT = "experiment.toml"
 
-Setting = str | int | float | bool | None
-
-PUBLIC = "public"
-"""The world that everybody can make."""
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
-
-
-class SettingsError(ValueError):
-    """A setting that is missing, unknown or of the wrong type; the message names it and where it came from."""
-
-
-@dataclass(frozen=True)
-class SyntheticData:
-    """Activations with a known hierarchy of features (see `synthetic`)."""
-
-    roots: int
-    """Features of the first level."""
-    children: int
-    """Features of the second level under each of the first."""
-    grandchildren: int
-    """Features of the third level under each of the second."""
-    active_roots: float
-    """How many features of the first level fire in one row, on average."""
-    child_share: float
-    """How often a feature that fires has a child that fires too."""
-    kinship: float
-    """Cosine between the direction of a feature and its parent's, before chance adds to it."""
-    noise: float
-    """Standard deviation of the noise in each of the `d_in` coordinates."""
-    train_rows: int
-    eval_rows: int
-    world: str
-    """`public`, or a name of one that is drawn on this machine (see `worlds`)."""
-    data_seed: int
-    """Seeds the features and the data, with the world's own random bits. It belongs to the profile: all seeds of all runs
-    see the same data."""
-
-    def __post_init__(self) -> None:
-        _at_least_one(self, "roots", "train_rows", "eval_rows")
-        _not_negative(self, "active_roots", "child_share", "kinship", "noise")
-        for name in ("child_share", "kinship"):
-            if getattr(self, name) > 1:
-                raise SettingsError(f"{name} {getattr(self, name)}: expected at most 1")
-        if not _NAME.fullmatch(self.world):
-            raise SettingsError(f"world {self.world!r}: expected {PUBLIC}, or a name of letters, digits, `.`, `-` and `_`")
-
-    @property
-    def rows(self) -> int:
-        """Different rows that there are to train on."""
-        return self.train_rows
-
-    @property
-    def scale(self) -> dict[str, Setting]:
-        """What a result on these data can be compared by."""
-        return {"world": self.world, "data_seed": self.data_seed}
-
-    def cut_for_smoke(self) -> SyntheticData:
-        return replace(self, train_rows=min(self.train_rows, 2048), eval_rows=min(self.eval_rows, 512))
+ARCHITECTURES = ("topk", "batchtopk", "matryoshka", "standard")
 
 
 @dataclass(frozen=True)
@@ -96,7 +62,7 @@ class LanguageModelData:
     """Seeds the order of the harvested rows. It belongs to the profile, as the text does."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "harvest_tokens")
+        at_least_one(self, "harvest_tokens")
         if not self.model or not self.dataset:
             raise SettingsError("model, dataset: expected a name, found an empty text")
         if self.layer < 0:
@@ -143,7 +109,7 @@ class EvalSettings:
     """Latents that the judge is asked about. SAEBench: 1,000."""
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "eval_tokens", "absorption_latents", "probing_rows", "autointerp_latents")
+        at_least_one(self, "eval_tokens", "absorption_latents", "probing_rows", "autointerp_latents")
         if not 2 <= self.absorption_letters <= 26:
             raise SettingsError(f"absorption_letters {self.absorption_letters}: expected 2 to 26")
 
@@ -168,10 +134,10 @@ class Settings:
     """A few steps on a little data, to see whether the code runs at all."""
 
     architecture: str
-    """`topk` or `standard`."""
+    """One of ARCHITECTURES."""
     dict_size: int
     k: int
-    """Latents that a TopK SAE keeps for each row."""
+    """Latents that all but the standard SAE keep for each row; BatchTopK and Matryoshka, on average."""
     l1_penalty: float
     """Weight of the L1 term of the standard SAE."""
     lr: float
@@ -189,28 +155,42 @@ class Settings:
     autocast: bool
     """Training's matrix products in bfloat16 (see `ops.autocast`): faster where the processor has units for it."""
 
-    data: SyntheticData | LanguageModelData
+    data: WorldData | LanguageModelData
     evals: EvalSettings | None
     """None where the ground truth is known."""
 
     def __post_init__(self) -> None:
-        if self.architecture not in ("topk", "standard"):
-            raise SettingsError(f"architecture {self.architecture!r}: expected topk or standard")
+        if self.architecture not in ARCHITECTURES:
+            raise SettingsError(f"architecture {self.architecture!r}: expected {', '.join(ARCHITECTURES)}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise SettingsError(f"device {self.device!r}: expected auto, cpu or cuda")
-        _at_least_one(self, "dict_size", "k", "steps", "batch_size", "log_every", "threads", "d_in")
-        _not_negative(self, "l1_penalty", "lr")
+        at_least_one(self, "dict_size", "k", "steps", "batch_size", "log_every", "threads", "d_in")
+        not_negative(self, "l1_penalty", "lr")
         if self.k > self.dict_size:
             raise SettingsError(f"k {self.k}: larger than dict_size {self.dict_size}")
         if self.batch_size > self.data.rows:
-            name = "train_rows" if isinstance(self.data, SyntheticData) else "harvest_tokens"
+            name = "train_rows" if isinstance(self.data, WorldData) else "harvest_tokens"
             raise SettingsError(f"batch_size {self.batch_size}: larger than {name} {self.data.rows}")
 
     @property
-    def synthetic(self) -> SyntheticData:
+    def known(self) -> WorldData:
         """The data, where features are known. Raises SettingsError for a profile on a language model."""
-        if not isinstance(self.data, SyntheticData):
+        if not isinstance(self.data, WorldData):
             raise SettingsError(f"profile {self.profile}: its activations are a language model's, with no known features")
+        return self.data
+
+    @property
+    def synthetic(self) -> SyntheticData:
+        """The data, where the laboratory's own generator makes them."""
+        if not isinstance(self.data, SyntheticData):
+            raise SettingsError(f"profile {self.profile}: its activations are not of the laboratory's own generator")
+        return self.data
+
+    @property
+    def synthsae(self) -> SynthSAEData:
+        """The data, where SynthSAEBench's generator makes them."""
+        if not isinstance(self.data, SynthSAEData):
+            raise SettingsError(f"profile {self.profile}: its activations are not of SynthSAEBench's generator")
         return self.data
 
     @property
@@ -219,18 +199,6 @@ class Settings:
         if not isinstance(self.data, LanguageModelData):
             raise SettingsError(f"profile {self.profile}: its activations are synthetic, there is no language model")
         return self.data
-
-
-def _at_least_one(part: object, *names: str) -> None:
-    for name in names:
-        if getattr(part, name) < 1:
-            raise SettingsError(f"{name} {getattr(part, name)}: expected at least 1")
-
-
-def _not_negative(part: object, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(part, name) < math.inf:
-            raise SettingsError(f"{name} {getattr(part, name)}: expected a finite number from 0 on")
 
 
 def load_settings(folder: Path, environment: Mapping[str, str] | None = None) -> Settings:
@@ -269,7 +237,7 @@ def _overrides(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _checked(values: dict[str, Any]) -> Settings:
-    parts: dict[str, type] = {"data": SyntheticData}
+    parts: dict[str, type] = {"data": SynthSAEData if "features" in values else SyntheticData}
     if "model" in values:
         parts = {"data": LanguageModelData, "evals": EvalSettings}
     owner = {field.name: part for part in (Settings, *parts.values()) for field in fields(part)}

@@ -17,7 +17,9 @@ Not covered: features that are not linear, firing that is correlated across tree
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -121,6 +123,25 @@ def build_world(settings: Settings, bits: str) -> World:
         high=np.asarray(high, dtype=np.float32),
         noise=data.noise,
     )
+
+
+def truth(settings: Settings, bits: str) -> dict[str, npt.NDArray[Any]]:
+    """What scores are measured against: what `world_of` reads, and `magnitudes` and `activations` of the evaluation rows."""
+    magnitudes, rows = sample_split(settings, "eval", bits)
+    arrays = {**asdict(build_world(settings, bits)), "magnitudes": magnitudes, "activations": rows}
+    del arrays["noise"]  # a setting
+    return arrays
+
+
+def training_rows(settings: Settings, bits: str) -> Floats:
+    """[train_rows, d_in]."""
+    return sample_split(settings, "train", bits)[1]
+
+
+def world_of(arrays: Mapping[str, npt.NDArray[Any]], settings: Settings) -> World:
+    """The forest in what `truth` gave."""
+    parts = {field.name: arrays[field.name] for field in fields(World) if field.name != "noise"}
+    return World(**parts, noise=settings.synthetic.noise)
 
 
 def sample_split(settings: Settings, split: str, bits: str) -> tuple[Floats, Floats]:

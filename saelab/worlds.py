@@ -19,14 +19,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from .cache import MANIFEST, Say, checksums, is_as_made, is_made, lab_cache, make_once
 from .errors import CannotPrepare
-from .settings import PUBLIC, Setting, Settings
-from .synthetic import Floats, World, build_world, sample_split
+from .settings import PUBLIC, Setting, Settings, SyntheticData
 
 FORMAT = 1
 """Of the files, and of what the generator draws from the same bits."""
@@ -34,18 +34,26 @@ ROWS, TRUTH = "rows", "truth"
 """The parts of the cache. The harness knows the second by this name."""
 _BITS, _ROWS = "bits.hex", "activations.npy"
 _WORLD_ID = "world_id"
+Floats = npt.NDArray[np.float32]
+
 _REBUILT, _PRIVATE = "can be rebuilt from data_seed", "is in this machine's cache alone"
+
+
+class Generator(Protocol):
+    """What draws a world from its settings and its random bits, the same each time."""
+
+    def truth(self, settings: Settings, bits: str) -> Mapping[str, npt.NDArray[Any]]: ...
+
+    def training_rows(self, settings: Settings, bits: str) -> Floats: ...
 
 
 @dataclass(frozen=True)
 class Truth:
     """What an SAE is scored against: a world, and rows of it that nothing was trained on."""
 
-    world: World
-    magnitudes: Floats
-    """[n, F]; a feature fires where it is above 0."""
-    activations: Floats
-    """[n, d_in]."""
+    arrays: Mapping[str, npt.NDArray[Any]]
+    """As the generator gave them, by name: `magnitudes` [n, F], a feature fires where it is above 0; `directions` [F, d_in];
+    others."""
     world_id: str
 
 
@@ -76,9 +84,7 @@ def truth(settings: Settings) -> Truth:
     """What scores are measured against. Raises CannotPrepare."""
     folder = _made(folders(settings)[1], settings)
     arrays = {file.stem: np.load(file) for file in folder.glob("*.npy")}
-    magnitudes, rows = arrays.pop("magnitudes"), arrays.pop("activations")
-    world = World(**arrays, noise=settings.synthetic.noise)
-    return Truth(world, magnitudes, rows, str(_manifest(folder)[_WORLD_ID]))
+    return Truth(arrays, str(_manifest(folder)[_WORLD_ID]))
 
 
 def told(settings: Settings, truth: Truth) -> dict[str, Setting]:
@@ -89,7 +95,7 @@ def told(settings: Settings, truth: Truth) -> dict[str, Setting]:
 def folders(settings: Settings) -> tuple[Path, Path]:
     """Where the rows and the truth of a profile lie or will lie."""
     digest = hashlib.sha256(_facts(settings)).hexdigest()[:16]
-    name = f"{settings.synthetic.world}-{digest}"
+    name = f"{settings.known.world}-{digest}"
     return lab_cache() / ROWS / name, lab_cache() / TRUTH / name
 
 
@@ -104,13 +110,13 @@ def reads(settings: Settings) -> dict[str, str]:
 
 def plan(settings: Settings) -> str:
     """What `ensure` would do, for a person."""
-    size = 4 * (settings.synthetic.train_rows + settings.synthetic.eval_rows) * settings.d_in
+    size = 4 * (settings.known.train_rows + settings.known.eval_rows) * settings.d_in
     done = "there" if all(map(is_made, folders(settings))) else "to make, in seconds"
     return f"{done}: {_what(settings)}, {size / 1e6:.0f} MB of rows"
 
 
 def is_public(settings: Settings) -> bool:
-    return settings.synthetic.world == PUBLIC
+    return settings.known.world == PUBLIC
 
 
 def _made(folder: Path, settings: Settings) -> Path:
@@ -128,12 +134,8 @@ def _made(folder: Path, settings: Settings) -> Path:
 
 def _make_truth(settings: Settings, folder: Path) -> None:
     bits = "" if is_public(settings) else secrets.token_hex(16)
-    world = build_world(settings, bits)
-    magnitudes, rows = sample_split(settings, "eval", bits)
-    arrays: dict[str, Any] = {**asdict(world), "magnitudes": magnitudes, "activations": rows}
-    del arrays["noise"]  # a setting
     folder.chmod(0o700)
-    for name, array in arrays.items():
+    for name, array in _generator(settings).truth(settings, bits).items():
         np.save(folder / f"{name}.npy", array)
     (folder / _BITS).touch(0o600)
     (folder / _BITS).write_text(bits, encoding="ascii")
@@ -143,18 +145,25 @@ def _make_truth(settings: Settings, folder: Path) -> None:
 
 def _make_rows(settings: Settings, truth: Path, folder: Path) -> None:
     bits = (truth / _BITS).read_text(encoding="ascii")
-    np.save(folder / _ROWS, sample_split(settings, "train", bits)[1])
+    np.save(folder / _ROWS, _generator(settings).training_rows(settings, bits))
     _write_manifest(folder, {"what": f"rows of {_what(settings)}", _WORLD_ID: _manifest(truth)[_WORLD_ID]})
+
+
+def _generator(settings: Settings) -> Generator:
+    """Imported here: nobody who only reads rows needs it."""
+    from . import synthetic, synthsae
+
+    return synthetic if isinstance(settings.data, SyntheticData) else synthsae
 
 
 def _facts(settings: Settings) -> bytes:
     """All that decides a world but its bits."""
-    facts = {"format": FORMAT, "d_in": settings.d_in, **asdict(settings.synthetic)}
+    facts = {"format": FORMAT, "d_in": settings.d_in, **asdict(settings.known)}
     return json.dumps(facts, sort_keys=True).encode()
 
 
 def _what(settings: Settings) -> str:
-    data = settings.synthetic
+    data = settings.known
     known = f"its truth {_REBUILT}" if is_public(settings) else "drawn on this machine; once removed, another is drawn"
     return f"world {data.world}, data_seed {data.data_seed} ({known})"
 

@@ -41,9 +41,9 @@ def trainer(request, experiment):
 
 
 def test_the_experiment_is_short_enough_to_go_along_in_every_turn():
-    assert len(SOURCE.splitlines()) <= 300
+    assert len(SOURCE.splitlines()) < 320
     # Code of this kind has 3.6 characters a token in a cl100k vocabulary; 3 is on the safe side of all in use.
-    assert len(SOURCE) / 3 <= 3500
+    assert len(SOURCE) / 3 <= 4300
     assert len(CONTRACT.interface) / 3 <= 600
 
 
@@ -122,9 +122,10 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_others(execute):
     assert all(other[name] != first[name] for name in ("explained_variance", "absorption", "final_loss"))
 
 
-@pytest.mark.parametrize("architecture", ["topk", "standard"])
+@pytest.mark.parametrize("architecture", ["topk", "batchtopk", "matryoshka", "standard"])
 def test_a_run_is_evidence_under_the_contract(execute, architecture):
     settings, metrics = execute({"architecture": architecture, "steps": 200})
+    assert settings["architecture"] == architecture
     assert {metric.name for metric in CONTRACT.metrics_of("synthetic")} <= metrics.keys()
     assert set(CONTRACT.comparable_of("synthetic")) <= settings.keys()
     assert check_sanity(CONTRACT, "synthetic", read_run(execute.out_dir, CONTRACT)) == []

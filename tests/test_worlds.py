@@ -58,8 +58,8 @@ def test_the_public_world_is_the_generators_from_its_seed_alone() -> None:
     assert np.array_equal(worlds.activations(public), sample_split(public, "train", "")[1])
     truth = worlds.truth(public)
     magnitudes, rows = sample_split(public, "eval", "")
-    assert np.array_equal(truth.magnitudes, magnitudes) and np.array_equal(truth.activations, rows)
-    assert np.array_equal(truth.world.directions, build_world(public, "").directions)
+    assert np.array_equal(truth.arrays["magnitudes"], magnitudes) and np.array_equal(truth.arrays["activations"], rows)
+    assert np.array_equal(truth.arrays["directions"], build_world(public, "").directions)
     assert worlds.told(public, truth)["truth"] == "can be rebuilt from data_seed"
 
 
@@ -72,7 +72,7 @@ def test_a_private_world_is_drawn_once_and_no_seed_gives_it(lab: Path) -> None:
     for other in others:
         assert rows.isdisjoint(training_rows(other))
         assert worlds.truth(other).world_id != truth.world_id
-        assert not np.allclose(worlds.truth(other).world.directions, truth.world.directions)
+        assert not np.allclose(worlds.truth(other).arrays["directions"], truth.arrays["directions"])
     (bits,) = (
         file.read_text() for file in (lab / "truth").glob("mine-*/bits.hex") if file.parent == worlds.folders(mine)[1]
     )

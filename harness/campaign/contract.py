@@ -242,8 +242,9 @@ class Profile(_Part):
     """Metrics that this profile has, of those that are not required everywhere."""
     primary: str = ""
     """The metric that decides under this profile, where it is another than the contract's."""
-    guards: dict[str, float] = {}
-    """Guards of this profile by metric, besides the contract's: what keeps its primary metric from being bought."""
+    guards: dict[str, float | Literal[False]] = {}
+    """Guards of this profile by metric, besides the contract's: what keeps its primary metric from being bought. `false`: a
+    guard of the contract that this profile has not."""
     baseline_seeds: int = Field(default=1, ge=1)
     """How often the baseline is executed, each time with another seed."""
     run_seeds: list[int] = [1]
@@ -421,7 +422,7 @@ class Contract(_Part):
                     raise ValueError(f"profiles.{profile_name}.{key}: {name} is not a metric of the contract")
             if any(metric.name == profile.primary and metric.better is None for metric in self.metric):
                 raise ValueError(f"profiles.{profile_name}.primary: {profile.primary} does not say which way is better")
-            if any(guard < 0 for guard in profile.guards.values()):
+            if any(guard is not False and guard < 0 for guard in profile.guards.values()):
                 raise ValueError(f"profiles.{profile_name}.guards: expected numbers from 0 on")
             holdout = profile.holdout or HoldoutSpec()
             held_out = [*holdout.settings, *([holdout.generate] if holdout.generate else [])]
@@ -453,8 +454,14 @@ class Contract(_Part):
         """The contract of campaigns under a profile: with the metric that decides there, and its guards."""
         own = self.profiles.get(name, Profile())
         decides = own.primary or (self.primary.name if self.primary else "")
+        guards = {metric.name: own.guards.get(metric.name, metric.guard) for metric in self.metric}
         metrics = [
-            metric.model_copy(update={"primary": metric.name == decides, "guard": own.guards.get(metric.name, metric.guard)})
+            metric.model_copy(
+                update={
+                    "primary": metric.name == decides,
+                    "guard": None if guards[metric.name] is False else guards[metric.name],
+                }
+            )
             for metric in self.metric
         ]
         return self.model_copy(update={"metric": metrics})

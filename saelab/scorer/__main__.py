@@ -1,8 +1,8 @@
 """Scores an artifact: `python -m saelab.scorer --artifact=run_1/sae --out=run_1/eval_results`.
 
 The settings are those of `experiment.toml` in the working directory and of the environment, as for the experiment. In `out`:
-`synthetic.json`, or the files of SAEBench's evals; `skipped.json`, why an eval did not run; `facts.json`, what the artifact
-and its scoring show of the settings that the experiment reports.
+`synthetic.json` or `synthsae.json`, or the files of SAEBench's evals; `skipped.json`, why an eval did not run; `facts.json`,
+what the artifact and its scoring show of the settings that the experiment reports.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from .. import worlds
+from .. import scoring, worlds
 from ..errors import CannotPrepare
-from ..scoring import score_rows
-from ..settings import Setting, Settings, SettingsError, load_settings
+from ..settings import Setting, Settings, SettingsError, SyntheticData, load_settings
+from ..synthetic import world_of
 from .graph import Refused
 from .sealed import Sealed
 
@@ -27,7 +28,7 @@ VERSION = 1
 """Of the scores. The same SAE has other scores by another version, so they are not compared: raise it with each change that
 moves one by more than rounding."""
 SCORED_BY = ("sae-bench", "sae-lens", "transformer-lens")
-"""Packages on whose versions the scores on language models depend."""
+"""Packages on whose versions scores depend, but for those of the laboratory's own worlds."""
 SECRET = "HARNESS_SECRET"
 """A text that no experiment knows, the same for all scorings whose results are compared."""
 SERVER = "HARNESS_SERVER"
@@ -44,16 +45,16 @@ def main(artifact: Path, out: Path) -> None:
         sealed = _sealed(artifact, settings)
         _check_width(sealed, settings)
         truth = worlds.truth(settings)
-        scores = score_rows(sealed, truth.world, truth.magnitudes, truth.activations)
+        name, scores = _score(sealed, settings, truth.arrays)
         sealed.compare_l0(scores["l0"])
-        _write(out / "synthetic.json", {"eval_type_id": "synthetic", "eval_result_metrics": {"scores": scores}})
+        _write(out / f"{name}.json", {"eval_type_id": name, "eval_result_metrics": {"scores": scores}})
         print("  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
-        scored_on, scored_with = settings.data.scale, worlds.told(settings, truth)
+        scored_on, scored_with = settings.data.scale, {**worlds.told(settings, truth), **_versions(settings)}
     else:
         sealed = _evaluate(artifact, out, settings)
         model = settings.language_model
         scored_on = {"model": model.model, "layer": model.layer, **settings.evals.scale}
-        scored_with = _versions()
+        scored_with = _versions(settings)
     if sealed.count.objections:
         raise Refused(sealed.count.objections[0])
     count = sealed.count
@@ -69,7 +70,19 @@ def main(artifact: Path, out: Path) -> None:
     _write(out / "facts.json", facts)
 
 
-def _versions() -> dict[str, Setting]:
+def _score(sealed: Sealed, settings: Settings, truth: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
+    """Scores against what is known of the features, and what they are called."""
+    if isinstance(settings.data, SyntheticData):
+        world = world_of(truth, settings)
+        return "synthetic", scoring.score_rows(sealed, world, truth["magnitudes"], truth["activations"])
+    from .. import synthsae_scoring  # what it imports takes ten seconds
+
+    return "synthsae", synthsae_scoring.score_rows(sealed, truth["directions"], truth["magnitudes"])
+
+
+def _versions(settings: Settings) -> dict[str, Setting]:
+    if isinstance(settings.data, SyntheticData):
+        return {}
     return {name: metadata.version(name) for name in SCORED_BY if importlib.util.find_spec(name.replace("-", "_"))}
 
 

@@ -40,6 +40,9 @@ MAY_TIE = 0.05
 """The share that may differ where latents tie for the last place of a row, so that rounding decides who fires."""
 L0_AGREES = 1.5
 """The largest ratio of two L0 that different rows explain: evals look at different texts, some without first tokens."""
+MEAN_K = ("batchtopk", "matryoshka")
+"""Architectures that fire k latents a row on average: their threshold comes from training, and L0 agrees with k as L0_AGREES
+says."""
 _PROBES = 64
 _LARGEST_SETTINGS = 1_000_000  # bytes
 
@@ -166,7 +169,9 @@ class Sealed:
         k = self.settings.get("k")
         if isinstance(k, int | float) and not isinstance(k, bool):
             is_number = math.isfinite(k) and k == int(k)
-            found["k"] = int(k) if is_number and self.count.most <= k else self.count.most
+            is_mean = self.settings.get("architecture") in MEAN_K
+            fires = math.ceil(self.count.l0 / L0_AGREES) if is_mean else self.count.most
+            found["k"] = int(k) if is_number and fires <= k else fires
         return found
 
     def compare_l0(self, measured: float) -> None:
