@@ -264,6 +264,8 @@ class Profile(_Part):
     """What a search without a model may choose under this profile, besides what the contract's `search` names."""
     holdout: HoldoutSpec | None = None
     """The held-out evaluation of this profile."""
+    compute: float = Field(default=1.5, ge=1)
+    """How many times the processor seconds of its reference a run may take that is called improved."""
 
     @property
     def has_final_seeds(self) -> bool:

@@ -287,6 +287,8 @@ class Outcome:
     log: str
     confined: bool
     not_guaranteed: tuple[str, ...] = ()
+    processor_seconds: float | None = None
+    """Of the whole process tree; None when unknown, or when an accelerator was used."""
 
 
 class Execution(Protocol):

@@ -184,6 +184,8 @@ class ControlRecord(_Part):
     seeds: list[int] = []
     settings: dict[str, Setting] = {}
     metrics: dict[str, list[float]] = {}
+    processor_seconds: list[float] = []
+    """Of its executions, as far as they were measured."""
     why_none: str = ""
     """Why it is no reference."""
 
@@ -253,6 +255,10 @@ class Record(_Part):
     agent_sandbox: str = ""
     """In which the agent ran."""
     seconds: float = 0.0
+    processor_seconds: list[float] = []
+    """Of the executions that its numbers are means over, as far as they were measured."""
+    peak_memory: int | None = None
+    """Bytes, the most of these executions."""
     started: str = ""
     """UTC, ISO 8601."""
     environment: dict[str, str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,18 @@ class Measurements(CampaignPart):
         else:
             measured = replace(measured, control=self._control(measured))
             measured = replace(measured, frontier=self._frontier(measured))
-        return replace(measured, final_references=tuple(self._final_references(measured)))
+        return replace(
+            measured,
+            final_references=tuple(self._final_references(measured)),
+            processor_seconds=tuple(_processor_seconds(self.outcomes(run))),
+        )
+
+    def outcomes(self, run: int) -> list[Mapping[str, Any]]:
+        """How the executions ended that the numbers of a run are means over."""
+        final = [result for _, result in self.executed(run, FINAL)]
+        first = "run_0/execute" if run == 0 else f"{self.turns(run)[-1].key}/execute"
+        results = final or [self._journal.result(first), *(result for _, result in self.executed(run, "seed"))]
+        return [result["outcome"] for result in results if result and not result["failure"]]
 
     def _final_references(self, measured: MeasuredRun) -> Iterator[ControlRecord]:
         """The baseline, or the control in its place, and the parent, as they were executed at the run's final seeds."""
@@ -149,6 +160,7 @@ class Measurements(CampaignPart):
             run=measured.run,
             seeds=good,
             settings=results[0].settings,
+            processor_seconds=_processor_seconds(result["outcome"] for _, result in ended if not result["failure"]),
             metrics={key: metric.values for key, metric in compare_metrics(results, None, own_seeds=self.own_seeds).items()},
             why_none="; ".join(self.problems(dict(zip(good, results, strict=True)), self.records[0])),
         )
@@ -220,7 +232,13 @@ class Measurements(CampaignPart):
         own = ignores or (len(by_seed) == 1 and not self.names_seed)
         metrics = compare_metrics(by_seed, None, own_seeds=own)
         varying = varying_settings(dict(zip(seeds, by_seed, strict=True)))
-        return {"seeds": seeds, "metrics": metrics, "ignores_seed": ignores, "varying_settings": varying}
+        return {
+            "seeds": seeds,
+            "metrics": metrics,
+            "ignores_seed": ignores,
+            "varying_settings": varying,
+            **compute(self.outcomes(0)),
+        }
 
     @property
     def names_seed(self) -> bool:
@@ -250,6 +268,21 @@ class Measurements(CampaignPart):
     def started(self, prefix: str) -> str:
         """When the first step with this prefix began; now, where none has."""
         return next((str(e["time"]) for e in self._journal.of("started") if e["step"].startswith(prefix)), now())
+
+
+def compute(outcomes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What these executions took of the processor and of memory, for a record."""
+    known = list(outcomes)
+    return {
+        "processor_seconds": _processor_seconds(known),
+        "peak_memory": max((each["peak_memory"] for each in known if each.get("peak_memory")), default=None),
+    }
+
+
+def _processor_seconds(outcomes: Iterable[Mapping[str, Any]]) -> list[float]:
+    """Of those for which it was measured: not what was taken from the cache, nor what used an accelerator."""
+    found = (each.get("processor_seconds") for each in outcomes)
+    return [seconds for seconds in found if seconds is not None]
 
 
 def start_step(run: int) -> str:

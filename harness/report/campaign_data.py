@@ -101,6 +101,11 @@ class Run:
         found = self.record.metrics.get(metric)
         return found.values if found and len(found.values) > 1 else []
 
+    def compute(self, baseline: Run) -> float | None:
+        """Its processor seconds as a multiple of the baseline's; None where one of them was not measured."""
+        mine, theirs = self.record.processor_seconds, baseline.record.processor_seconds
+        return statistics.median(mine) / statistics.median(theirs) if mine and theirs and min(theirs) > 0 else None
+
     def deviation(self, metric: str) -> float | None:
         """The standard deviation over its seeds, None where it has one."""
         values = self.values(metric)

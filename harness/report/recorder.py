@@ -23,7 +23,7 @@ from ..campaign.text import in_words, line
 from ..campaign.turn import Turn, description, latest, turn_key
 from ..campaign.usage import Usage
 from ..execution.executions import Executions
-from ..execution.measurements import Measurements, start_step
+from ..execution.measurements import Measurements, compute, start_step
 from ..results.run_results import read_run
 from ..results.sanity import broken_where_known
 from ..statistics.comparability import compare_metrics, compare_settings
@@ -167,6 +167,7 @@ class Recorder(CampaignPart):
             "seeds": list(measured.rests_on),
             "stage_seeds": list(measured.by_seed) if measured.final else [],
             "final_references": list(measured.final_references),
+            **compute(self._measurements.outcomes(measured.run)),
             "metrics": compare_metrics(
                 list(measured.rests_on.values()),
                 self._measurements.records[0],

@@ -12,6 +12,7 @@ from ..campaign.contract import Contract, Metric, Profile
 from ..campaign.record import ComparisonRecord, ControlRecord, FrontierRecord, PointRecord, Record, VerdictRecord
 from .comparability import name_of, screen
 from .comparison import Comparison, GuardViolation, Uncompared, guard_violation
+from .compute import compute_excess
 from .frontier import FrontierPosition, Reference
 from .frontier import name_of as name_of_reference
 from .ledger import FinalSeeds, Judgement, Ledger
@@ -150,7 +151,7 @@ class Judge:
     def _guard_violations(self, measured: MeasuredRun, pair: ReferencePair) -> list[GuardViolation]:
         """Guard metrics that are worse than the parent's, or than the baseline's, by more than they may be: many small steps
         are a large one, and what an earlier run gave away is not free for the next."""
-        guard_violations = []
+        guard_violations: list[GuardViolation] = []
         references = list(dict.fromkeys((pair.parent, pair.baseline)))
         for reference in references:
             name = name_of_reference(reference) if len(references) > 1 else ""
@@ -159,7 +160,10 @@ class Judge:
                 if metric.guard is not None and mine and theirs:
                     violation = guard_violation(metric.name, mine, theirs, metric.guard, better=metric.better, against=name)
                     guard_violations += [violation] if violation else []
-        return guard_violations
+        baseline = pair.baseline if isinstance(pair.baseline, str) else "run_0"
+        theirs = self.references.processor_seconds(measured, baseline)
+        excess = compute_excess(measured.processor_seconds, theirs, self._spec.compute)
+        return guard_violations + ([excess] if excess else [])
 
     def _missing_guards(self, measured: MeasuredRun, pair: ReferencePair) -> list[str]:
         """Guards that a reference has and the run, at one of its seeds or at all, has not: what it paid is unknown."""

@@ -38,6 +38,8 @@ class MeasuredRun:
     """Its results at its final seeds."""
     final_references: tuple[ControlRecord, ...] = ()
     """Its references at these seeds, by their names."""
+    processor_seconds: tuple[float, ...] = ()
+    """Of the executions that its verdict rests on, as far as they were measured."""
 
     @property
     def all_seeds(self) -> dict[int, Results]:
@@ -148,6 +150,13 @@ class References:
                 return control.metrics.get(metric, [])
         record = next((r for r in [*self._records, measured.parent] if name == f"run_{r.run}"), None)
         return [*record.by_seed(metric).values()] if record else []
+
+    def processor_seconds(self, measured: MeasuredRun, name: str) -> list[float]:
+        """Of executions of what was measured under `name`: those beside the run where there are such."""
+        for control in (*filter(usable, measured.final_references), *self._controls(measured)):
+            if control.name == name and control.processor_seconds:
+                return control.processor_seconds
+        return next((r.processor_seconds for r in self._records if name == f"run_{r.run}"), [])
 
     def values(self, measured: MeasuredRun, reference: Reference, metric: Metric) -> list[float]:
         """The values of a guard metric of what a run is compared with; between two points, on the line between them."""

@@ -19,6 +19,7 @@ from .memory import devices, memory
 from .open_files import places, without_name
 from .output import OutputWriter
 from .process_tree import descendants
+from .processor_time import ProcessorTime
 
 _EXITS_WITHIN = 2.0
 """Seconds that a process may take to end after its last work."""
@@ -38,6 +39,7 @@ class LimitWatch:
 
     def __init__(self, job: Job, home: Home, tmp: Path, output: OutputWriter) -> None:
         self.peak_memory = 0
+        self.processor = ProcessorTime()
         self._job, self._home, self._tmp, self._output = job, home, tmp, output
         self._training = TrainingLog(job.out_dir, job.training_log, job.abort) if job.training_log else None
         self._idleness = Idleness(job.out_dir / job.results, (job.folder, job.scratch)) if job.results else None
@@ -104,7 +106,9 @@ class LimitWatch:
 
     def _memory(self) -> Broken | None:
         limit = self._job.limits.memory
-        used = memory(descendants(os.getpid()), limit)
+        processes = descendants(os.getpid())
+        self.processor.look(processes)
+        used = memory(processes, limit)
         self.peak_memory = max(self.peak_memory, used)
         if limit is not None and used > limit:
             return Broken(

@@ -118,7 +118,8 @@ class Supervisor:
             why += f"; its output could not be kept: {self.output.fault}"
         peak = max(self.limits.peak_memory, _peak_of_children())
         code = None if broken.ended == "not_started" else self.exit_code
-        return Outcome(broken.ended, code, why, seconds, peak or None, LOG, self.confined, self.sandbox.parts.not_guaranteed)
+        parts, processor = self.sandbox.parts.not_guaranteed, self.limits.processor.seconds
+        return Outcome(broken.ended, code, why, seconds, peak or None, LOG, self.confined, parts, processor)
 
     def _start(self) -> None:
         job = self.job

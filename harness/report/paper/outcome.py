@@ -25,6 +25,8 @@ _WORDS = (1500, 400)
 _WHY = 500
 _SHORT = 90
 _MOST_SETTINGS = 12
+_DEAR = 1.2
+"""From so many times the baseline's compute on it has a column."""
 _BESIDE = 5
 """Runs whose numbers stand beside each other in one table."""
 _MOST_METRICS = 80
@@ -121,14 +123,17 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
         return
     tested = any(run.record.verdict.against_baseline for run in campaign.runs)
     elsewhere = any(reference_label(run) != "the baseline" for run in campaign.runs)
+    compute = [run.compute(campaign.runs[0]) for run in campaign.runs]
+    dear = any(each is not None and each >= _DEAR for each in compute)
     steps = any(parent_verdict(run.record.verdict.model_dump()) for run in campaign.runs)
     columns = [Column("Run"), Column("Seeds", "numbers"), Column(_titled(primary), "numbers")]
     if tested:
         columns += [Column("Against", "words")] if elsewhere else []
         columns += [Column("Difference", "numbers"), Column("Limits", "numbers"), Column("p", "numbers")]
+    columns += [Column("Compute", "numbers")] if dear else []
     columns += [Column("Verdict"), Column("From", "numbers"), *([Column("Against it")] if steps else [])]
     rows = []
-    for run in campaign.runs:
+    for run, times in zip(campaign.runs, compute, strict=True):
         record = run.record
         cells = [
             "baseline" if record.run == 0 else str(record.run),
@@ -138,6 +143,7 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
         if tested and elsewhere:
             cells.append(_short(reference_label(run).removeprefix("the ")) if record.verdict.against_baseline else NONE)
         cells += compared(record.verdict.against_baseline) if tested else ()
+        cells += [NONE if times is None else f"{times:.1f}x"] if dear else []
         cells.append(NONE if record.run == 0 else in_words(campaign.verdict(run)))
         cells.append(NONE if record.parent is None else str(record.parent))
         if steps:
@@ -149,6 +155,8 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
             f" Difference, limits, p and verdict are against {'what Against names' if elsewhere else 'the baseline'}; the "
             f"limits of all runs hold together in {LEVEL} of campaigns, p is one-sided and corrected for all planned runs."
         )
+    if dear:
+        caption += " Compute: processor seconds of an execution, as a multiple of the baseline’s."
     if steps:
         caption += " Against it: the verdict against the run in the column From, where that is not the baseline."
     yield Table(caption, tuple(columns), tuple(rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import click
@@ -96,6 +97,7 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
         "final seeds" if stages else "seed" if len(seeds) == 1 and not own else "seeds": own or ", ".join(map(str, seeds)),
         "begun": data["started"],
         "executed": duration(data["seconds"]) if not data["given"] else "no: given with the experiment",
+        "compute": compute_in_words(data),
         "agent": answered_by(data.get("agent", ""), data.get("models", [])),
         "its sandbox": data.get("agent_sandbox", ""),
         "used": _usage(data["usage"]) if data["attempts"] else "",
@@ -125,6 +127,14 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     lines += _list("Told by a person", data["messages"], width)
     lines += _list("Environment", [f"{key}: {value}" for key, value in data["environment"].items()], width)
     return "\n".join(lines)
+
+
+def compute_in_words(data: Mapping[str, Any]) -> str:
+    """`4.3 s of processor time an execution, at most 0.6 GB of memory`, what of it was measured."""
+    seconds, memory = data.get("processor_seconds"), data.get("peak_memory")
+    said = [f"{median(seconds):.3g} s of processor time an execution (median)"] if seconds else []
+    said += [f"at most {memory / 1e9:.2g} GB of memory"] if memory else []
+    return ", ".join(said)
 
 
 def judged(data: Mapping[str, Any], contract: Mapping[str, Any], width: int) -> list[str]:

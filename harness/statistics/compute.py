@@ -1,0 +1,36 @@
+"""Compute is a guard: what a run spends more than its reference is no part of its idea.
+
+Processor seconds are measured from outside, for all processes of an execution, whatever the experiment says of its steps. A
+loaded machine lets the same work take up to a third longer, so the tolerance is not below that; interpreter and imports
+take a second or two, which differ by as much as they take, so less than `TOO_SHORT` more is never held against a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from .comparison import GuardViolation
+
+TOO_SHORT = 2.0
+"""Seconds."""
+
+
+class ComputeExcess(GuardViolation):
+    """More compute than the contract's tolerance: `change` and `limit` are multiples of the reference's."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"at {self.change:.1f}x compute ({self.against}; limit {self.limit:g}x)"
+
+
+def compute_excess(run: Sequence[float], reference: Sequence[float], tolerance: float) -> ComputeExcess | None:
+    """Processor seconds of executions, medians over seeds; None where the run stayed within, or either is not measured."""
+    if not run or not reference:
+        return None
+    mine, theirs = median(run), median(reference)
+    if mine <= tolerance * theirs or mine - theirs < TOO_SHORT:
+        return None
+    spent = f"{mine:.3g} s of processor time against {theirs:.3g} s"
+    return ComputeExcess("compute", mine / theirs if theirs else float("inf"), tolerance, spent)
