@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.agents.answer import composed, parse
+from harness.agents.outside import NOT_CONFINED
 from harness.campaign.campaign import Campaign
 from harness.campaign.journal import Journal, locked
 from harness.cli.main import cli
@@ -79,7 +80,14 @@ def test_what_was_edited_in_the_campaign_is_taken_to_a_verdict(campaign: Campaig
     assert found["left"] == {"runs": 2, "attempts_at_next_run": 4}
     record = campaign.read_records()[1]
     assert (record.hypothesis, record.description, record.agent) == ("it falls faster", "The rate is doubled.", "Ada")
-    assert record.usage.cost is None
+    # Who drove is in no sandbox, and what it cost is unknown: show, notes and paper say so.
+    assert record.agent_sandbox == NOT_CONFINED
+    shown = type_("show", "small", "1").stdout
+    assert "none: driven from outside" in shown and "used          unknown" in shown
+    assert "Ada: tokens and cost unknown" in campaign.notes.read_text()
+    assert "handed in from outside: whoever made the changes" in type_(
+        "writeup", "small", "--format", "md"
+    ).stdout + "".join(path.read_text() for path in campaign.root.parent.glob("*.md"))
     assert not record.attempts[0].by_person
     # What the next try starts from is in place: where noise is unknown, the best number.
     assert (found["code"]["of_run"], FASTER[1] in code(campaign)) == (1, True)

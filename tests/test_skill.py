@@ -67,6 +67,18 @@ def test_its_commands_take_a_campaign_to_its_end(folder: Path) -> None:
     assert '"outcome": "ended"' in printed[3] and "=== The end" in printed[3]
 
 
+def test_three_commands_of_the_readme_take_an_own_change_to_a_verdict(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    block = re.search(r"\n\n((?:    .*\n)*?    harness open .*\n(?:    .*\n)+)", readme)
+    assert block
+    assert len(block[1].strip().splitlines()) == 3
+    monkeypatch.setenv("EDITOR", "sed -i s/0.01)/0.001)/")
+    done = subprocess.run(["bash", "-ec", block[1]], capture_output=True, text=True, timeout=HANGS, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Run 1: completed, " in done.stdout
+    assert "attempts at the next; spent: tokens unknown, cost unknown" in done.stdout
+
+
 def test_every_command_that_it_names_is_one_with_these_options() -> None:
     named = [each for each in re.findall(r"`(harness [^`]+)`", skill("agents")) if "--patch FILE" not in each]
     assert len(named) > 8

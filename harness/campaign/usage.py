@@ -17,6 +17,11 @@ class Usage:
     lost: int = 0
     """Requests of which no answer came back: what they cost is not known."""
 
+    @property
+    def is_unknown(self) -> bool:
+        """Nobody said what it was."""
+        return self.cost is None and not (self.sent or self.received or self.lost)
+
     def __add__(self, other: Usage) -> Usage:
         cost = None if self.cost is None or other.cost is None else self.cost + other.cost
         return Usage(

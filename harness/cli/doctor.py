@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..agents.listing import is_search
+from ..agents.outside import NOT_HELD, OUTSIDE
 from ..agents.search import check_search
 from ..campaign.campaign import Options, inventory_of
 from ..campaign.contract import ENTRY, Contract, Setting
@@ -86,6 +87,11 @@ def diagnose(
         doctor.close()
 
 
+def _driven_from_outside() -> Check:
+    todo = "Have your agent work in a sandbox of its own; `harness try --usage` tells what it cost."
+    return Check("agent", "warning", f"a campaign of `harness open`: {NOT_HELD}", todo)
+
+
 def _made(name: str, look: Callable[[], Check]) -> Check:
     try:
         return look()
@@ -124,12 +130,14 @@ class Doctor:
             ("environment", self.variables),
             ("confinement", machine_check.confinement),
             ("secrets", self.secrets),
-            ("agent", self._models.installed_agent),
+            ("agent", _driven_from_outside if self.agent == OUTSIDE else self._models.installed_agent),
             ("gpu", self.gpu),
             ("data", self.data),
             ("key", self._models.key),
             ("baseline", self.baseline),
         ]
+        if self.agent == OUTSIDE:
+            return [check for check in checks if check[0] != "key"]
         if is_search(self.agent):
             checks.append(("search", self.search))
         is_command = self.agent not in ("aider", "replay") and not is_search(self.agent)

@@ -91,6 +91,8 @@ def _verdicts(contract: Contract, record: Record) -> list[str]:
 
 
 def _usage(usage: Usage) -> str:
+    if usage.is_unknown:
+        return "tokens and cost unknown"
     cost = "unknown" if usage.cost is None else f"${usage.cost:.4f}"
     return f"{usage.sent:,} tokens sent, {usage.received:,} received, cost {cost}, {duration(usage.seconds)}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from ...agents.outside import NOT_CONFINED, NOT_HELD
 from ...campaign.record import Record
 from ...campaign.text import clip, in_words, line
 from ..campaign_data import CampaignData
@@ -51,6 +52,7 @@ def _caveats(campaign: CampaignData) -> Iterator[str]:
         if found:
             yield f"{in_words(kind).capitalize()}: {_runs(found)}; {means}."
     yield from _seeds(campaign)
+    yield from _from_outside(records)
     yield from _by_people(records)
     for record in records:
         yield from _warnings(record)
@@ -74,6 +76,11 @@ def _seeds(campaign: CampaignData) -> Iterator[str]:
             f"With one seed each: {_runs(single)}. What other seeds would give there is known from the spread of other runs "
             "alone."
         )
+
+
+def _from_outside(records: Sequence[Record]) -> Iterator[str]:
+    if driven := [record.run for record in records if record.agent_sandbox == NOT_CONFINED]:
+        yield f"The change of {_runs(driven)} was handed in from outside: {NOT_HELD}."
 
 
 def _by_people(records: Sequence[Record]) -> Iterator[str]:

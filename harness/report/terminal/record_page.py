@@ -296,5 +296,7 @@ def _wrapped(text: str, width: int, margin: str = "") -> list[str]:
 
 def _usage(data: Mapping[str, Any]) -> str:
     usage = Usage(**data)
+    if usage.is_unknown:
+        return "unknown"
     dollars = "cost unknown" if usage.cost is None else cost(usage.cost)
     return f"{tokens(usage.sent)} tokens sent, {tokens(usage.received)} received, {dollars}, {duration(usage.seconds)}"

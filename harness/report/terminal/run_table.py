@@ -83,7 +83,7 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
                     COLOURS.get(row.parent_verdict, OTHER) if row.parent_verdict else None,
                 ),
                 "seeds": Cell(str(row.seeds) if row.seeds else ""),
-                "tokens": Cell(tokens(row.usage.sent + row.usage.received)),
+                "tokens": Cell("unknown" if row.usage.is_unknown else tokens(row.usage.sent + row.usage.received)),
                 "cost": Cell(cost(row.usage.cost)),
                 "time": Cell(short_duration(row.seconds)),
                 "description": Cell(row.description),

@@ -107,7 +107,8 @@ def spent(status: CampaignStatus) -> str:
     used, limits = status.usage, status.options
     count = used.sent + used.received
     parts = [
-        f"{tokens(count)} tokens" + _of(limits["max_tokens"] and tokens(limits["max_tokens"])),
+        ("tokens unknown" if used.is_unknown else f"{tokens(count)} tokens")
+        + _of(limits["max_tokens"] and tokens(limits["max_tokens"])),
         (f"cost {cost(used.cost)}" if used.cost is None else cost(used.cost))
         + _of(limits["max_cost"] and cost(limits["max_cost"])),
         _hours(status.seconds, limits["max_hours"]) if limits["max_hours"] else duration(status.seconds),
