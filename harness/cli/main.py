@@ -85,6 +85,7 @@ for _command in (
     outside_commands.try_,
     outside_commands.end,
     outside_commands.skill,
+    outside_commands.observe,
     reading_commands.status,
     reading_commands.log,
     reading_commands.show,

@@ -177,3 +177,54 @@ def skill(agent: str, install: bool) -> None:
         click.echo(skills.install(agent, Path()))
     else:
         click.echo(skills.skill(agent), nl=False)
+
+
+@click.command("observe", short_help="Look at what another loop left; judge its best.")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="FOLDER")
+@click.option("--metric", metavar="NAME", help="The metric that decides; that of the contract, or of results.tsv.")
+@click.option("--lower/--higher", "lower", default=None, help="Which way is better.")
+@click.option("--confirm-best", is_flag=True, help="Execute baseline and claimed best with seeds, and judge it.")
+@click.option(
+    "--experiment",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The baseline's code and the contract, to execute it.",
+)
+@click.option("--python", metavar="PATH", help="Python that executes the experiment (the one that runs the harness).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder (runs)."
+)
+@JSON
+def observe(
+    folder: Path,
+    metric: str | None,
+    lower: bool | None,
+    confirm_best: bool,
+    experiment: Path | None,
+    python: str | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Look at what a loop of somebody else left: an AI-Scientist results folder, or an autoresearch repository.
+
+    Its runs are read and not executed: which have the code or the numbers of an earlier one, and which is its claimed best.
+    With --confirm-best that one is executed beside the baseline, as a campaign of its own, and judged like any change; then
+    it is also said how many of the kept changes are within the spread of the baseline's seeds.
+
+    \b
+    Example:
+      harness observe results/grokking/20240801_idea --metric val_loss --lower
+
+    Exit codes: 0; with --confirm-best those of `harness try`. Next: --confirm-best --experiment DIR.
+    """
+    from . import observe as observing
+    from .options import print_json
+
+    better = None if lower is None else "lower" if lower else "higher"
+    facts = observing.look(folder, experiment, metric, better)
+    code = observing.confirm_best(facts, folder, experiment, out, python) if confirm_best else 0
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(observing.page(facts, width()))
+    sys.exit(code)

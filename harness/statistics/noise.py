@@ -154,3 +154,14 @@ def signed(value: float, places: int) -> str:
     """`value` with its sign and so many decimals; what is rounded to nothing has no sign."""
     text = f"{value:+.{places}f}"
     return text if text.strip("+-0.") else text[1:]
+
+
+def prediction_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Where one more seed would be, in so many cases; None where fewer than two seeds, or none that scatter, are known."""
+    from scipy.special import stdtrit
+
+    squares, dof = squares_of(values)
+    if dof < 1 or squares <= 0:
+        return None
+    reach = float(stdtrit(dof, (1 + level) / 2)) * math.sqrt(squares / dof * (1 + 1 / len(values)))
+    return mean(values) - reach, mean(values) + reach

@@ -1,0 +1,105 @@
+"""What a loop of somebody else left: its runs, read and not executed, what it says of them, and what repeats what.
+
+Two shapes are read: an AI-Scientist results folder (`run_0/` to `run_5/` with `run_1.py` to `run_5.py` beside them), and an
+autoresearch repository (`results.tsv`, whose rows name commits). Nothing that it left is believed to be more than its claim.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..campaign.errors import InputError
+from ..campaign.experiment_folder import RUN_FOLDER
+from ..campaign.files import read_text
+from ..campaign.metric_names import is_cost
+from .reading import read_results
+
+TABLE = "results.tsv"
+_WORDS = ("commit", "status", "description")
+_COMMIT = re.compile(r"[0-9a-fA-F]{4,40}")
+_OF_A_RUN = r"^#+ *Run {number}\b[^\n]*\n(.*?)(?=^#+ *Run \d|\Z)"
+
+
+@dataclass(frozen=True)
+class ObservedRun:
+    """A run as it was left. `code` is None where it is not known; the first run is the baseline."""
+
+    name: str
+    metrics: dict[str, float]
+    code: bytes | None
+    kept: bool
+    """The loop went on from it, where it says so."""
+    claim: str
+
+
+def observe(folder: Path, code_file: str) -> list[ObservedRun]:
+    """The runs in `folder`, the baseline first; `code_file` is what its loop edits. Raises InputError."""
+    if (folder / TABLE).is_file():
+        found = list(_autoresearch(folder, code_file))
+    else:
+        found = list(_ai_scientist(folder))
+    if len(found) < 2:
+        raise InputError(
+            f"{folder}: no runs of a loop here. Read are a results folder of AI-Scientist (run_0/, run_1/, run_1.py, ...) "
+            f"and a repository with {TABLE} (columns commit, a metric, status, description)."
+        )
+    return found
+
+
+def _ai_scientist(folder: Path) -> Iterator[ObservedRun]:
+    runs = [path for path in folder.glob("run_*") if path.is_dir() and RUN_FOLDER.fullmatch(path.name)]
+    notes = read_text(folder / "notes.txt", "replace") if (folder / "notes.txt").is_file() else ""
+    for path in sorted(runs, key=lambda each: int(each.name[4:])):
+        code = folder / f"{path.name}.py"
+        said = re.search(_OF_A_RUN.format(number=int(path.name[4:])), notes, re.DOTALL | re.MULTILINE)
+        metrics = {name: value.value for name, value in read_results(path).metrics.items()}
+        claim = " ".join(said[1].split()) if said else ""
+        yield ObservedRun(path.name, metrics, code.read_bytes() if code.is_file() else None, True, claim)
+
+
+def _autoresearch(folder: Path, code_file: str) -> Iterator[ObservedRun]:
+    with (folder / TABLE).open(encoding="utf-8", errors="replace", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    for number, row in enumerate(rows):
+        status = (row.get("status") or "").strip().lower()
+        measured = {name: _number(text) for name, text in row.items() if name and name not in _WORDS}
+        metrics = {name: value for name, value in measured.items() if value is not None} if status != "crash" else {}
+        commit = (row.get("commit") or "").strip()
+        name = commit or f"row {number + 1}"
+        yield ObservedRun(name, metrics, _shown(folder, commit, code_file), status == "keep", row.get("description") or "")
+
+
+def _number(text: object) -> float | None:
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _shown(folder: Path, commit: str, file: str) -> bytes | None:
+    """A file at a commit, where the repository still has that: a loop throws away the commits that it does not keep."""
+    if not _COMMIT.fullmatch(commit):
+        return None
+    command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), "cat-file", "blob", f"{commit}:./{file}"]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def same_numbers(run: ObservedRun, earlier: Sequence[ObservedRun]) -> ObservedRun | None:
+    """An earlier run with the same numbers, times aside. Whole numbers agree without meaning it."""
+    for other in earlier:
+        shared = [name for name in run.metrics if name in other.metrics and not is_cost(name)]
+        telling = [name for name in shared if not run.metrics[name].is_integer()]
+        if telling and all(run.metrics[name] == other.metrics[name] for name in shared):
+            return other
+    return None
