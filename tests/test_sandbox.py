@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from harness.execution.executors.sandbox import MountPlan, available, bubblewrap
+from harness.campaign.protocols import Limits
+from harness.execution.executors.sandbox import MountPlan, available, bubblewrap, control_sockets, seccomp
 from harness.execution.executors.sandbox.plan import Mount
+from harness.execution.executors.shared_memory import why_full
 from harness.execution.visible import interpreter
 
 from .executing import Workshop, begun, supervisor_of, wait
-from .waiting import until
+from .waiting import HANGS, until
 
 namespaces = pytest.mark.skipif(
     not {"mount", "pid", "ipc"}.issubset(available("bubblewrap").held), reason="users have no namespaces here"
@@ -140,6 +145,139 @@ print(sorted(set(os.listdir("/dev")) & {"kmsg", "mem", "sda", "vda", "fuse", "kv
 """
     assert workshop.run_python(code).ended == "ok"
     assert workshop.log.decode().splitlines() == ["['', '', '', '', '']", "no device", "[]"]
+
+
+SWITCHES = """
+import pathlib
+for path in ("/proc/sys/kernel/core_pattern", "/proc/sys/vm/swappiness", "/proc/sysrq-trigger", "/proc/irq/default_smp_affinity",
+             "/sys/kernel/mm/ksm/run"):
+    try:
+        if pathlib.Path(path).exists():
+            open(path, "w").close()  # nothing is written, in case it can be
+            print(path)
+    except OSError:
+        pass
+"""
+
+
+def test_no_setting_of_the_kernel_is_changed_not_even_by_root(sandboxed: str, workshop: Workshop) -> None:
+    """Most ask for no capability, and with one of them the kernel starts a program of one's choice."""
+    assert workshop.run_python(SWITCHES).ended == "ok"
+    assert workshop.log == b""
+
+
+KEYS = """
+import ctypes, os
+libc, x86 = ctypes.CDLL(None), os.uname().machine == "x86_64"
+for ring in (-3, -4, -5):
+    print(libc.syscall(248 if x86 else 217, b"user", b"harness-test", b"state", 5, ring), end=" ")
+    print(libc.syscall(249 if x86 else 218, b"user", b"harness-test", 0, ring), end=" ")
+"""
+
+
+@pytest.mark.skipif(not seccomp.available(), reason="no filter of system calls here")
+def test_no_key_of_the_session_is_read_or_left_there(sandboxed: str, workshop: Workshop) -> None:
+    assert workshop.run_python(KEYS).ended == "ok"
+    assert workshop.log.split() == [b"-1"] * 6
+
+
+NETWORK = """
+import socket, sys
+port = int(sys.argv[1])
+def send():
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", port))
+def connect():
+    socket.create_connection(("127.0.0.1", port))
+for act in (send, connect):
+    try:
+        act()
+        print("sent", end=" ")
+    except OSError:
+        print("refused", end=" ")
+here, there = socket.socketpair()
+here.send(b"x")
+print(there.recv(1))
+"""
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_without_a_network_nothing_is_sent_not_even_a_datagram(sandboxed: str, workshop: Workshop, network: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        port = tcp.getsockname()[1]
+        udp.bind(("127.0.0.1", port))
+        udp.setblocking(False)
+        assert workshop.run(sys.executable, "-c", NETWORK, str(port), network=network).ended == "ok"
+        if network:
+            assert udp.recv(1) == b"x"
+            assert workshop.log == b"sent sent b'x'\n"
+        else:
+            # A namespace has a loopback of its own, where a datagram is lost.
+            assert workshop.log.endswith(b"refused b'x'\n")
+            with pytest.raises(BlockingIOError):
+                udp.recv(1)
+
+
+def test_sockets_of_programs_that_start_others_are_hidden_wherever_they_are_in_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setattr("harness.execution.executors.sandbox.plan._RUN", run)
+    with contextlib.ExitStack() as listening:
+        for name in ("some/new/daemon.sock", "munge/munge.socket.2", "systemd/private", "systemd/resolve/io", "nscd/socket"):
+            (run / name).parent.mkdir(parents=True, exist_ok=True)
+            listening.enter_context(socket.socket(socket.AF_UNIX)).bind(str(run / name))
+        (run / "some" / "pid").write_text("1")
+        found = {str(path.relative_to(run)) for path in control_sockets()}
+    assert {"some/new/daemon.sock", "munge", "systemd/private", "user"} <= found
+    assert not found & {"systemd/resolve/io", "nscd/socket", "some/pid"}
+
+
+@namespaces
+def test_a_hidden_socket_is_connected_to_by_nobody(workshop: Workshop, tmp_path: Path) -> None:
+    place = Path(tempfile.mkdtemp(dir=tmp_path))
+    with contextlib.chdir(place), socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind("daemon.sock")
+        daemon.listen()
+        code = f"import os, socket; os.chdir({str(place)!r}); socket.socket(socket.AF_UNIX).connect('daemon.sock')"
+        for hidden in ((), (place / "daemon.sock",)):
+            each = Workshop(tmp_path / f"{len(hidden)}")
+            assert each.run_python(code, readable=(place,), hidden=hidden).ended == ("crashed" if hidden else "ok")
+
+
+FILLS = """
+import mmap, os
+print(os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize)
+file = open("/dev/shm/large", "wb+")
+file.truncate(40_000_000)
+memory = mmap.mmap(file.fileno(), 0)
+for each in range(0, 40_000_000, 4096):
+    memory[each] = 1
+"""
+
+
+@namespaces
+@pytest.mark.skipif(not bubblewrap.limits_shared_memory(), reason="this bubblewrap does not limit it (0.7 does)")
+def test_shared_memory_holds_half_of_the_memory_limit_and_who_fills_it_is_told_so(workshop: Workshop) -> None:
+    outcome = workshop.run_python(FILLS, limits=Limits(time=HANGS, memory=60_000_000))
+    assert int(workshop.log.split()[0]) in range(29_900_000, 30_100_000)
+    assert (outcome.ended, outcome.exit_code) == ("crashed", -signal.SIGBUS)
+    assert "/dev/shm was full, which holds 30 MB, half of the memory limit; raise `memory`" in outcome.why
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "RuntimeError: DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out "
+        "of shared memory. Please try to raise your shared memory limit.",
+        "RuntimeError: unable to write to file </torch_7_1_0>: No space left on device (28)",
+        "host:7:7 [0] NCCL WARN Error while creating shared memory segment /dev/shm/nccl-x (size 9), error: No space left on device",
+        "Signal 7 (SIGBUS) received by PID 7",
+    ],
+)
+def test_shared_memory_that_is_full_is_known_by_what_programs_say_of_it(said: str) -> None:
+    assert "raise `memory` under [limits]" in why_full(1, f"step 1\n{said}\n", 10**9)
+    assert "on this machine" in why_full(1, said, None)
+    assert why_full(1, "OSError: [Errno 28] No space left on device: 'run_1/model'", 10**9) == ""
 
 
 @namespaces

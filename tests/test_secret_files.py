@@ -168,8 +168,7 @@ print(os.read(master, 100).decode(), len(os.urandom(3)), open("/dev/zero", "rb")
 
 
 @pytest.mark.skipif(landlock_abi() < 6, reason="this kernel does not govern abstract sockets")
-def test_no_abstract_socket_of_another_program_is_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HARNESS_SANDBOX", "landlock")
+def test_no_abstract_socket_of_another_program_is_reached(sandboxed: str, tmp_path: Path) -> None:
     name = f"\0harness-test-{tmp_path.name}-{os.getpid()}"
     with socket.socket(socket.AF_UNIX) as theirs:
         theirs.bind(name)

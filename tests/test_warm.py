@@ -18,6 +18,7 @@ from harness.campaign.protocols import Job, Limits, Outcome, WarmStart
 from harness.execution.executors.home import Home
 from harness.execution.executors.local import LocalExecution, LocalExecutor
 from tests.executing import READABLE, running, runs
+from tests.test_sandbox import KEYS, SWITCHES
 from tests.waiting import HANGS, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="warm processes are for Linux")
@@ -182,6 +183,11 @@ def test_a_job_is_confined(sandboxed: str, bench: Bench) -> None:
     outcome, said = bench.run("a", code, ".", str(allowed), str(bench.root / "lab"), str(os.getpid()), writable=(allowed,))
     assert outcome.confined
     assert said.split() == ["yes", "yes", "no", "no", "no"]
+
+
+def test_a_job_changes_no_setting_of_the_kernel_and_leaves_no_key(sandboxed: str, bench: Bench) -> None:
+    _, said = bench.run("a", SWITCHES + KEYS)
+    assert said.split() == ["-1"] * 6
 
 
 def test_a_person_stops_it(bench: Bench) -> None:

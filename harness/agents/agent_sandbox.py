@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from ..campaign.files import remove
-from ..execution.executors.sandbox import MountPlan, Sandbox, available, make_tmp, remove_tmp
+from ..execution.executors.sandbox import MountPlan, Sandbox, available, control_sockets, make_tmp, remove_tmp
 from ..execution.scoring import sealed_folders
 from ..execution.visible import homes
 
@@ -30,14 +30,14 @@ class AgentSandbox:
         hidden: Iterable[Path] = (),
     ) -> None:
         """`folder` is the working directory; it and `home` can be written. What is in `hidden`, or in the home folder of the
-        user, is not there but for what is `readable`; nor is what scores are made with."""
+        user, is not there but for what is `readable`; nor are what scores are made with and other programs' sockets."""
         self.parts = available()
         self._tmp = make_tmp(self.parts, home)
         plan = MountPlan(
             folder=folder,
             writable=(folder, home, *writable, *(() if self.parts.namespaces else (self._tmp,))),
             readable=tuple(readable),
-            hidden=tuple(dict.fromkeys((*hidden, *homes(), *sealed_folders()))),
+            hidden=tuple(dict.fromkeys((*hidden, *homes(), *sealed_folders(), *control_sockets()))),
             tmp=self._tmp,
         )
         self.sandbox = Sandbox(plan, self.parts)

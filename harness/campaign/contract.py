@@ -329,6 +329,8 @@ class Contract(_Part):
     caches: list[str] = []
     """Names of folders in the person's cache folder (`~/.cache`) that the experiment reads, besides those of Hugging Face
     and torch. What it writes there is its own and gone afterwards."""
+    network: bool = True
+    """Without it the experiment has none, but for its own processes'; `prepare` and the agent have it all the same."""
     smoke: bool = False
     """The experiment honours HARNESS_SMOKE=1 and ends in seconds."""
     seed: int = Field(default=0, ge=0)

@@ -263,7 +263,7 @@ class Job:
     readable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
     network: bool = True
-    """Without it none, where the system can hold it to that (a namespace, or for TCP alone Linux 6.7)."""
+    """Without it none, where the system can hold it to that (a namespace, or a filter of system calls)."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Further variables of the environment, written nowhere."""
     warm: WarmStart | None = None

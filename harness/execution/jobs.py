@@ -16,7 +16,7 @@ from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.protocols import CACHE, FINAL_INFO, FOLLOWS, SERVES, AbortRule, Job, Limits
 from . import caches, working_copy
 from .commands import filled, with_python
-from .executors.sandbox import CONTROL_SOCKETS
+from .executors.sandbox import control_sockets
 from .scoring import lab_cache, sealed_folders
 from .secret_files import secret_paths, secrets_around
 from .variables import experiment_environment
@@ -88,6 +88,7 @@ class Jobs(CampaignPart):
             training_log=contract.training_log,
             readable=(place / "copy", *self._readable(variant)),
             hidden=self._hidden(),
+            network=contract.network,
         )
 
     def environment(self, variant: Variant) -> dict[str, str]:
@@ -124,7 +125,7 @@ class Jobs(CampaignPart):
         """What no experiment reads: results and code of this and every other campaign beside it, also of one that begins
         meanwhile, what scores are made with, keys, and whatever a program keeps in a home folder."""
         own = (self.runs, self._campaign.root, *(each.root for each in layouts(self.runs)))
-        return (*homes(), *own, *sealed_folders(), *secret_paths(os.environ), *self._secrets, *CONTROL_SOCKETS)
+        return (*homes(), *own, *sealed_folders(), *secret_paths(os.environ), *self._secrets, *control_sockets())
 
     @cached_property
     def _secrets(self) -> list[Path]:

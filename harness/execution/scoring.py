@@ -43,7 +43,7 @@ from ..campaign.protocols import (
 from . import baseline_cache
 from .commands import PYTHON, filled
 from .executors import RepeatedExecution
-from .executors.sandbox import CONTROL_SOCKETS
+from .executors.sandbox import control_sockets
 from .prepared_data import PreparedData
 from .secret_files import secret_paths
 from .served_code import ServedCode
@@ -230,7 +230,7 @@ class Laboratory(CampaignPart):
                 *named,
                 *needed(self._python, own),
             ),
-            hidden=(*homes(), *secret_paths(os.environ), *CONTROL_SOCKETS),
+            hidden=(*homes(), *secret_paths(os.environ), *control_sockets()),
             secrets={name: os.environ[name] for name in besides if name in os.environ},
         )
 

@@ -25,6 +25,7 @@ from types import FrameType
 
 from ...campaign.files import sync
 from ...campaign.protocols import Outcome
+from . import shared_memory
 from .home import EXECUTION_MARK, LOG, Home
 from .limits import Broken, LimitWatch, size_in_words
 from .output import OutputWriter, end_of_output, last_error
@@ -37,7 +38,6 @@ _TICK = 0.1
 _READ = 1 << 16
 _PIPE_SIZE = 1 << 20
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-_SHARED_MEMORY = "/dev/shm holds half of this machine's memory (DataLoader workers and NCCL use it; fewer need less)"
 _SIGNALS = {int(number) for number in signal.Signals}
 _KERNEL_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the second is how a shell passes it on
 _OUT_OF_MEMORY = re.compile(
@@ -63,7 +63,7 @@ class Supervisor:
         self.tmp = spec.tmp
         own = (job.folder, job.scratch, *job.writable)
         readable = (*job.readable, *([job.warm.folder] if job.warm else []))
-        plan = MountPlan(job.folder, own, readable, job.hidden, spec.tmp, job.network)
+        plan = MountPlan(job.folder, own, readable, job.hidden, spec.tmp, job.network, shared_memory.size(job.limits.memory))
         self.sandbox = Sandbox(plan, spec.parts, executes=self.executes)
         self.output = OutputWriter(home)
         self.limits = LimitWatch(job, self.home, spec.tmp, self.output)
@@ -221,11 +221,10 @@ class Supervisor:
             return Broken("out_of_memory", f"{how}: {error}")
         if self.job.limits.disk is not None and (code == -signal.SIGXFSZ or os.strerror(errno.EFBIG) in error):
             return Broken("too_much_disk", f"a file would have become larger than {size_in_words(self.job.limits.disk)}")
-        if code == -signal.SIGBUS:
-            return Broken("crashed", f"{how}: probably shared memory that is full; {_SHARED_MEMORY}")
         if -code in _FROM_OUTSIDE:
             return Broken("killed", f"ended from outside by {how}")
-        return Broken("crashed", f"{how}: {error}" if error else f"{how}, no output")
+        full = shared_memory.why_full(code, output.decode("utf-8", "replace"), self.sandbox.shared_memory)
+        return Broken("crashed", "; ".join(filter(None, [f"{how}: {error}" if error else f"{how}, no output", full])))
 
     def _processes(self) -> set[Process]:
         self._reap()

@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import bubblewrap, namespaces
+from . import bubblewrap, namespaces, reach
 from .landlock import Landlock
 from .parts import Parts, available
-from .plan import CONTROL_SOCKETS, TMP, MountPlan
+from .plan import TMP, MountPlan, control_sockets
 
-__all__ = ["CONTROL_SOCKETS", "MountPlan", "Parts", "Sandbox", "available", "make_tmp", "remove_tmp"]
+__all__ = ["MountPlan", "Parts", "Sandbox", "available", "control_sockets", "make_tmp", "remove_tmp"]
 _SHORT = "harness-"
 
 
@@ -39,9 +39,17 @@ class Sandbox:
 
     def enter(self) -> bool:
         """Whether the calling process is confined now, or will be as soon as it executes `command`."""
-        if self.parts.namespaces and not self._executes:
+        if not self.parts.namespaces:
+            return self._landlock is not None and self._landlock.enter()
+        if not self._executes:
             namespaces.enter(self.plan, self.parts.held)
-        return self.parts.namespaces or (self._landlock is not None and self._landlock.enter())
+        return reach.enter(self.parts.held, network=self.plan.network)
+
+    @property
+    def shared_memory(self) -> int | None:
+        """Bytes that a /dev/shm of its own holds, None where it is not limited."""
+        limited = self.parts.namespaces and (not self._executes or bubblewrap.limits_shared_memory())
+        return self.plan.shared_memory if limited else None
 
     @property
     def tmp(self) -> str:

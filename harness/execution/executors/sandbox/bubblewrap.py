@@ -1,6 +1,6 @@
 """bubblewrap: a plan as a command line of `bwrap`, and which parts of it this system lets a user have.
 
-Only options that version 0.3 has are used: no --size, no --overlay, no --disable-userns.
+Only options that version 0.3 has are used, and --size where it is known: no --overlay, no --disable-userns.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from pathlib import Path
 
-from .plan import DEV, SHARED_MEMORY, MountPlan
+from . import reach
+from .plan import DEV, SHARED_MEMORY, MountPlan, kernel_switches
 
 PARTS = {
     "user": ["--unshare-user"],
@@ -23,7 +24,8 @@ PARTS = {
 }
 """What may be had besides mounts of one's own, each by itself."""
 _ALWAYS = ["--new-session", "--die-with-parent", "--cap-drop", "ALL"]
-_ROOT = ["--ro-bind", "/", "/", "--dev", str(DEV), "--tmpfs", str(SHARED_MEMORY)]
+_ROOT = ["--ro-bind", "/", "/", "--dev", str(DEV)]
+_SHARED_MEMORY = ["--tmpfs", str(SHARED_MEMORY)]
 _ANSWERS_WITHIN = 20.0
 
 
@@ -36,15 +38,24 @@ def program() -> str | None:
 
 @cache
 def probed() -> tuple[str, ...] | str:
-    """`mount` and those of PARTS that can be had, tried with the real command; else why there are none."""
+    """`mount` and those of PARTS and of `reach` that can be had, tried with the real command; else why there are none."""
     if program() is None:
         return "bubblewrap is not installed"
     all_at_once = [option for part in PARTS.values() for option in part]
-    if not _fails(all_at_once):
-        return ("mount", *PARTS)
+    beyond = reach.available()
+    if not _fails(all_at_once, lambda: _must(reach.enter(beyond))):
+        return ("mount", *PARTS, *beyond)
     if why := _fails([]):
         return f"bubblewrap: {why}"
-    return ("mount", *(name for name, options in PARTS.items() if not _fails(options)))
+    # One that has its rights from its file's owner loses them to what `reach` does.
+    beyond = () if _fails([], lambda: _must(reach.enter(beyond))) else beyond
+    return ("mount", *(name for name, options in PARTS.items() if not _fails(options)), *beyond)
+
+
+@cache
+def limits_shared_memory() -> bool:
+    """Whether this bubblewrap (0.7) knows how much a file system in memory may hold."""
+    return not _fails(["--size", "4096", *_SHARED_MEMORY])
 
 
 @cache
@@ -64,9 +75,14 @@ def _prefix(plan: MountPlan, parts: Collection[str]) -> Iterator[str]:
     yield program() or "bwrap"
     yield from _ALWAYS
     yield from _ROOT
+    if plan.shared_memory is not None and limits_shared_memory():
+        yield from ("--size", str(plan.shared_memory))
+    yield from _SHARED_MEMORY
     for name, options in PARTS.items():
         if name in parts and (name != "net" or not plan.network):
             yield from options
+    for path in kernel_switches() if "pid" in parts else ():
+        yield from ("--ro-bind", str(path), str(path))
     # Without a network nobody answers for this machine's own name; this one stands in /etc/hosts.
     if not plan.network and {"net", "uts"}.issubset(parts):
         yield from ("--hostname", "localhost")
@@ -91,12 +107,17 @@ def _prefix(plan: MountPlan, parts: Collection[str]) -> Iterator[str]:
     yield from ("--chdir", str(plan.folder))
 
 
-def _fails(options: list[str]) -> str:
-    """What bwrap says against them, "" where it does what it is told."""
+def _must(done: bool) -> None:
+    if not done:
+        raise OSError("the kernel does not hold it to that")
+
+
+def _fails(options: list[str], before: Callable[[], object] | None = None) -> str:
+    """What bwrap says against them, "" where it does what it is told, though its process does something `before`."""
     bwrap = program() or "bwrap"
     try:
         done = subprocess.run(
-            [bwrap, *_ALWAYS, *_ROOT, *options, "--", bwrap, "--version"],
+            [bwrap, *_ALWAYS, *_ROOT, *_SHARED_MEMORY, *options, "--", bwrap, "--version"],
             cwd=Path("/"),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -104,8 +125,9 @@ def _fails(options: list[str]) -> str:
             errors="replace",
             timeout=_ANSWERS_WITHIN,
             check=False,
+            preexec_fn=before,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     if done.returncode == 0:
         return ""

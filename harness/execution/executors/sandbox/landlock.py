@@ -2,11 +2,11 @@
 
 What is done of a plan where users may have no namespaces: its mounts become rights.
 
-The names in folders stay free, and so does the network, but for TCP where that is taken away. What Landlock does not govern,
-and so stays possible outside the folders: changing the mode, owner or times of a file. Signals to processes outside are
-refused from Linux 6.12 on; reading their memory and environment is refused always. Of the devices those are there that
-programs need: what is empty or random, terminals, those of this user's other windows among them, and graphics cards. Sockets
-that have a path can be connected to.
+The names in folders stay free, and so does the network, unless it is taken away. What Landlock does not govern, and so
+stays possible outside the folders: changing the mode, owner or times of a file. Signals to processes outside are refused
+from Linux 6.12 on; reading their memory and environment is refused always. Of the devices those are there that programs
+need: what is empty or random, terminals, those of this user's other windows among them, and graphics cards. Sockets that
+have a path can be connected to.
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ _TRUNCATE = 1 << 14
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", *ACCELERATORS)
 
-_BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
-
-_ABI_REFER, _ABI_TRUNCATE, _ABI_NETWORK, _ABI_SCOPE = 2, 3, 4, 6
+_ABI_REFER, _ABI_TRUNCATE, _ABI_SCOPE = 2, 3, 6
 
 
 class _RulesetAttributes(ctypes.Structure):
@@ -71,7 +69,7 @@ def probed() -> tuple[str, ...]:
     abi = landlock_abi()
     if not Landlock(MountPlan(Path("/"))).possible:
         return ()
-    since = {"files": _ABI_REFER, "truncate": _ABI_TRUNCATE, "tcp": _ABI_NETWORK, "signal": _ABI_SCOPE}
+    since = {"files": _ABI_REFER, "truncate": _ABI_TRUNCATE, "signal": _ABI_SCOPE}
     held = [name for name, first in since.items() if abi >= first]
     return (*held, *(["syscalls"] if seccomp.available() else []))
 
@@ -90,12 +88,8 @@ class Landlock:
         scoped = _SCOPE_ABSTRACT_SOCKET | _SCOPE_SIGNAL if abi >= _ABI_SCOPE else 0
         hidden = frozenset(path for path, kind in plan.kinds.items() if kind == "hidden")
         reading = _READ_FILE if hidden else 0
-        refused = 0 if plan.network or abi < _ABI_NETWORK else _BIND_TCP | _CONNECT_TCP
-        # A kernel that is too old to know the last members takes the struct all the same, as long as they are 0.
-        attributes = _RulesetAttributes(everything | reading, refused, scoped)
-        self._ruleset = _syscall(
-            _CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(ctypes.sizeof(attributes)), ctypes.c_uint32(0)
-        )
+        self._network = plan.network
+        self._ruleset = _create(everything | reading, scoped)
         if self._ruleset < 0:
             return
         rules: dict[Path, int] = {}
@@ -123,7 +117,7 @@ class Landlock:
         # Without no_new_privs the kernel lets only root confine itself (landlock_restrict_self(2)).
         if not self.possible or not give_up(_NOT_NEEDED):
             return False
-        seccomp.enter()
+        seccomp.enter(processes=False, network=self._network)
         return _syscall(_RESTRICT_SELF, ctypes.c_int(self._ruleset), ctypes.c_uint32(0)) == 0
 
     def _allow(self, path: Path, rights: int) -> bool:
@@ -146,6 +140,27 @@ class Landlock:
             )
         finally:
             os.close(descriptor)
+
+
+def scope() -> bool:
+    """Have the calling process, which can gain no privileges by now, and all that it starts reach no abstract socket of
+    another program, and signal none. It may mount all the same. Whether the kernel does it."""
+    if landlock_abi() < _ABI_SCOPE:
+        return False
+    ruleset = _create(0, _SCOPE_ABSTRACT_SOCKET | _SCOPE_SIGNAL)
+    try:
+        return ruleset >= 0 and _syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0)) == 0
+    finally:
+        if ruleset >= 0:
+            os.close(ruleset)
+
+
+def _create(files: int, scoped: int) -> int:
+    """A ruleset's descriptor."""
+    # A kernel that is too old to know the last members takes the struct all the same, as long as they are 0.
+    attributes = _RulesetAttributes(files, 0, scoped)
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    return _syscall(_CREATE_RULESET, ctypes.byref(attributes), size, ctypes.c_uint32(0))
 
 
 def give_up(capabilities: Iterable[int]) -> bool:

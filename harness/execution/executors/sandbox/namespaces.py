@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from .landlock import give_up
-from .plan import DEV, SHARED_MEMORY, MountPlan
+from .plan import DEV, SHARED_MEMORY, MountPlan, kernel_switches
 
 # From linux/sched.h, sys/mount.h, linux/mount.h, linux/prctl.h, linux/sockios.h, linux/if.h and unistd.h.
 _NEW = {"mount": 0x00020000, "uts": 0x04000000, "ipc": 0x08000000, "user": 0x10000000, "pid": 0x20000000, "net": 0x40000000}
@@ -52,7 +52,7 @@ def enter(plan: MountPlan, parts: Collection[str]) -> None:
     It returns in a grandchild of who called it, with that one's place taken: how it ends, they end; 128 and the number where
     a signal ended it. The paths of `plan` are real.
     """
-    wanted = [name for name in parts if name != "net" or not plan.network]
+    wanted = [name for name in _NEW if name in parts and (name != "net" or not plan.network)]
     user, group = os.geteuid(), os.getegid()
     _must(_libc.unshare(sum(_NEW[name] for name in wanted)), "unshare")
     if "user" in wanted:
@@ -115,9 +115,13 @@ def _mount_all(plan: MountPlan, *, proc: bool) -> None:
     for name, target in _LINKS.items():
         (DEV / name).symlink_to(target)
     SHARED_MEMORY.mkdir()
-    _mount("tmpfs", SHARED_MEMORY, "tmpfs", _NOSUID | _NODEV, "mode=1777")
+    size = "" if plan.shared_memory is None else f",size={plan.shared_memory}"
+    _mount("tmpfs", SHARED_MEMORY, "tmpfs", _NOSUID | _NODEV, f"mode=1777{size}")
     if proc:
         _mount("proc", Path("/proc"), "proc", _NOSUID | _NODEV | _NOEXEC)
+        for path in kernel_switches():
+            _mount(str(path), path, "", _BIND)
+            _set_attributes(path, _ATTR_RDONLY)
     for each, descriptor in zip(mounts, opened, strict=True):
         each.target.parent.mkdir(parents=True, exist_ok=True)
         if each.kind == "empty":

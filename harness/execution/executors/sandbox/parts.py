@@ -13,12 +13,14 @@ _MISSING = {
     "mount": "it shares /tmp, /dev/shm and the devices with other programs",
     "pid": "it sees the other processes, and what leaves its process tree is found by a mark in its environment only",
     "ipc": "it shares System V IPC with other programs",
+    "syscalls": "it reads the keys of your session's keyring and leaves others there (a filter of system calls refuses it)",
+    "sockets": "it could connect to abstract sockets of other programs (Linux 6.12 refuses it)",
     "net": "where the contract takes the network away, it is not",
 }
 _WITH_LANDLOCK = {
     "truncate": "it could empty files outside its folders (Linux 6.2 refuses it)",
-    "tcp": "where the contract takes the network away, it is not (Linux 6.7 refuses TCP)",
-    "syscalls": "it could end your processes by limits, or starve them (a filter of system calls refuses it)",
+    "syscalls": "it could end your processes by limits or starve them, and where the contract takes the network away, it is "
+    "not (a filter of system calls refuses it)",
     "signal": "it could send signals to your processes (Linux 6.12 refuses them)",
 }
 
@@ -49,7 +51,8 @@ class Parts:
         if self.mechanism == "none":
             return ("it can read and write whatever you can",)
         if self.namespaces:
-            return tuple(said for name, said in _MISSING.items() if name not in self.held)
+            held = {*self.held, *(["net"] if "syscalls" in self.held else [])}
+            return tuple(said for name, said in _MISSING.items() if name not in held)
         return (
             *(said for name, said in _WITH_LANDLOCK.items() if name not in self.held),
             *(_MISSING[name] for name in ("mount", "pid", "ipc")),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import translate
@@ -13,11 +15,15 @@ TMP, DEV, SHARED_MEMORY = Path("/tmp"), Path("/dev"), Path("/dev/shm")
 ACCELERATORS = ("nvidia*", "dri", "kfd", "dxg", "infiniband", "accel")
 """Below /dev."""
 _ACCELERATOR = re.compile("|".join(map(translate, ACCELERATORS)))
-CONTROL_SOCKETS = tuple(
-    Path("/run") / name
-    for name in ("user", "dbus", "docker.sock", "podman", "containerd", "crio", "libvirt", "snapd.socket", "systemd/private")
+_RUN = Path("/run")
+_CONTROL = (
+    *("user", "dbus", "docker.sock", "podman", "containerd", "crio", "libvirt", "munge", "snapd.socket", "systemd/private"),
 )
-"""Where programs listen that start others, or hold keys, for whoever may connect."""
+"""Where programs listen that start others, or hold keys, for whoever may connect; hidden before they listen too."""
+_NAME_SERVICES = ("nscd", "systemd/resolve", "systemd/userdb", "avahi-daemon", "nvidia-persistenced", "nvidia-fabricmanager")
+"""Of programs that answer what names and cards there are, and start nothing."""
+_SWITCHES = ("acpi", "asound", "bus", "driver", "fs", "irq", "mtrr", "scsi", "sys", "sysrq-trigger", "tty")
+"""Of /proc."""
 
 Kind = Literal["writable", "readable", "hidden"]
 
@@ -45,6 +51,8 @@ class MountPlan:
     hidden: tuple[Path, ...] = ()
     tmp: Path | None = None
     network: bool = True
+    shared_memory: int | None = None
+    """Bytes that /dev/shm holds; None is what the system gives, half of this machine's memory."""
 
     def resolved(self) -> MountPlan:
         """With real paths: a link that is named keeps its own name, and what it leads to has to be named as well."""
@@ -91,6 +99,32 @@ class MountPlan:
                 yield Mount("writable", path, path)
             elif around is not None and kinds[around] != "readable":
                 yield Mount("readable", path, path)
+
+
+def control_sockets() -> tuple[Path, ...]:
+    """Where other programs listen in /run, or will, and could be told to start something."""
+    known = {_RUN / name for name in _CONTROL}
+    harmless = {_RUN / name for name in _NAME_SERVICES}
+    found, folders = sorted(known), [_RUN]
+    for folder in folders:
+        try:
+            members = list(os.scandir(folder))
+        except OSError:
+            continue
+        for each in members:
+            path = Path(each.path)
+            if path in known or path in harmless:
+                continue
+            if each.is_dir(follow_symlinks=False):
+                folders.append(path)
+            elif not each.is_symlink() and not each.is_file() and stat.S_ISSOCK(path.lstat().st_mode):
+                found.append(path)
+    return tuple(found)
+
+
+def kernel_switches() -> list[Path]:
+    """What of /proc changes the machine for whoever has root's number, without any capability."""
+    return [path for name in _SWITCHES if (path := Path("/proc", name)).exists()] if os.geteuid() == 0 else []
 
 
 def _real(paths: Iterable[Path]) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""System calls that reach another process of the same user, whatever Landlock says: refused by a filter in the kernel.
+"""System calls that reach what neither namespaces nor Landlock govern: refused by a filter in the kernel.
 
 With `prlimit` any process can be ended, with `sched_setscheduler` the supervisor starved, and a key in the user's keyring is
 there for the next run. A filter sees numbers and no paths, so what is done to a file by its path it cannot refuse.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import socket
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import NamedTuple
 
 # From linux/prctl.h, linux/seccomp.h, linux/filter.h and linux/audit.h.
@@ -39,11 +40,22 @@ _NAMES = (
     "add_key",
     "request_key",
     "keyctl",
+    "socket",
+    "io_uring_setup",
 )
 _MACHINES = {
-    "x86_64": _Machine(0xC000003E, dict(zip(_NAMES, (302, 141, 251, 142, 144, 203, 314, 248, 249, 250), strict=True))),
-    "aarch64": _Machine(0xC00000B7, dict(zip(_NAMES, (261, 140, 30, 118, 119, 122, 274, 217, 218, 219), strict=True))),
+    "x86_64": _Machine(
+        0xC000003E, dict(zip(_NAMES, (302, 141, 251, 142, 144, 203, 314, 248, 249, 250, 41, 425), strict=True))
+    ),
+    "aarch64": _Machine(
+        0xC00000B7, dict(zip(_NAMES, (261, 140, 30, 118, 119, 122, 274, 217, 218, 219, 198, 425), strict=True))
+    ),
 }
+_KEYS = ("add_key", "request_key", "keyctl")
+_NETWORK = ("socket", "io_uring_setup")
+"""With the second a socket is made past the filter."""
+_LOCAL = (int(socket.AF_UNIX), int(getattr(socket, "AF_NETLINK", 16)))
+"""Families of sockets that reach no network."""
 _OF_A_USER = {"setpriority": 2, "ioprio_set": 3}
 """The first argument that means all processes of a user."""
 
@@ -59,17 +71,20 @@ def available() -> bool:
     return bool(ctypes.CDLL(None).prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0)
 
 
-def enter() -> bool:
-    """Hold the calling process and all that it starts to the filter, for good. It can gain no privileges by now."""
+def enter(*, processes: bool, network: bool) -> bool:
+    """Refuse, to the calling process and all that it starts, for good: keys, and unless they are granted other `processes`
+    and the `network`. It can gain no privileges by now."""
     if not available():
         return False
-    code = b"".join(_filter(_MACHINES[os.uname().machine], os.getpid()))
+    free = {*(_NETWORK if network else ()), *(set(_NAMES) - {*_KEYS, *_NETWORK} if processes else ())}
+    code = b"".join(_filter(_MACHINES[os.uname().machine], os.getpid(), free))
     program = _Program(len(code) // 8, code)
     return bool(ctypes.CDLL(None).prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0) == 0)
 
 
-def _filter(machine: _Machine, own: int) -> Iterator[bytes]:
-    """Processes from `own` on are its own: a process id is larger than that of what was started before."""
+def _filter(machine: _Machine, own: int, free: Container[str]) -> Iterator[bytes]:
+    """What is not `free` is refused. Processes from `own` on are its own: a process id is larger than that of what was
+    started before."""
     yield _step(_LOAD, _ARCHITECTURE)
     yield _step(_EQUAL, machine.architecture, 1, 0)
     yield _step(_RETURN, _UNKNOWN)
@@ -77,6 +92,8 @@ def _filter(machine: _Machine, own: int) -> Iterator[bytes]:
     yield _step(_AT_LEAST, _X32, 0, 1)
     yield _step(_RETURN, _UNKNOWN)
     for name, number in machine.numbers.items():
+        if name in free:
+            continue
         rule = list(_rule(name, own))
         yield _step(_EQUAL, number, 0, len(rule))
         yield from rule
@@ -85,8 +102,16 @@ def _filter(machine: _Machine, own: int) -> Iterator[bytes]:
 
 def _rule(name: str, own: int) -> Iterator[bytes]:
     """What is done about a call of this name. Returns in any case."""
-    if name in ("add_key", "request_key", "keyctl"):
+    if name in _KEYS:
         yield _step(_RETURN, _REFUSE)
+    elif name == "io_uring_setup":
+        yield _step(_RETURN, _UNKNOWN)  # who asks then does without
+    elif name == "socket":
+        yield _argument(0)
+        for left, family in enumerate(reversed(_LOCAL)):
+            yield _step(_EQUAL, family, len(_LOCAL) - left, 0)
+        yield _step(_RETURN, _REFUSE)
+        yield _step(_RETURN, _ALLOW)
     elif name == "prlimit64":
         # 0 is the calling process; without new limits it only reads.
         yield _argument(0)

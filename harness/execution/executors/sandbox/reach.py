@@ -1,0 +1,27 @@
+"""What namespaces leave within reach, and is refused besides: keys of the session, abstract sockets of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from . import seccomp
+from .landlock import give_up, landlock_abi, scope
+
+_ABI_SCOPE = 6
+
+
+def available() -> tuple[str, ...]:
+    """`syscalls` and `sockets`, as far as this kernel has them."""
+    return (*(["syscalls"] if seccomp.available() else []), *(["sockets"] if landlock_abi() >= _ABI_SCOPE else []))
+
+
+def enter(parts: Collection[str], *, network: bool = True) -> bool:
+    """Refuse it, for good, to the calling process, of one thread, and to all that it starts. Whether the kernel does."""
+    if {"syscalls", "sockets"}.isdisjoint(parts):
+        return True
+    if not give_up(()):
+        return False
+    # Where there is a namespace for them, processes and the network are that one's.
+    granted = {"processes": "pid" in parts, "network": network or "net" in parts}
+    filtered = "syscalls" not in parts or seccomp.enter(**granted)
+    return filtered and ("sockets" not in parts or scope())
