@@ -143,6 +143,7 @@ class Loop:
             name = identity(source, self.campaign)
             ending = self._until_it_waits()
             if self.dialogue.was_last(source, name):
+                self.opened.view.say("this change is the last one that was handed in; what came of it:")
                 return ending
             if ending.reason == RUNS_SPENT.reason and not source.words.ends:
                 said = f"All {self.max_runs} runs are spent, so nothing was tried."

@@ -75,9 +75,12 @@ class Recorder(CampaignPart):
             commit = self._repository.commit("start", f"Start: {line(self._campaign.idea.Title)}", code, others)
             return {"commit": commit, "given": self._campaign.has_given_baseline}
 
+        fresh = not self._journal.is_done("start")
         self._journal.once("start", effect)
         self._journal.once("environment", self._executions.describe_environment)
         missing = self._campaign.contract.not_judged
+        if not fresh:  # it was said then
+            return
         if not (self._campaign.root / CONTRACT_FILE).exists():
             self._view.say(f"without {CONTRACT_FILE}: {'; '.join(missing)}")
         else:
