@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from harness.campaign.record import (
 )
 from harness.campaign.stop import Stop
 from harness.campaign.usage import Usage
+from harness.cli.machine_check import confinement
 from harness.cli.main import cli
 from harness.loop import go_on
 from harness.report import figures
@@ -125,6 +127,17 @@ def test_the_conclusion_comes_first_and_names_the_best_run(recorded: Callable[..
     assert said in text
     assert text.index(said) < text.index("Figures ") < text.index("All runs ") < text.index("Each run ")
     assert "The target, loss below 0.0001, is reached by no run." in text
+
+
+def test_doctor_record_report_and_paper_say_in_one_sentence_what_of_the_sandbox_held_and_what_is_not_guaranteed(
+    sandboxed: str, make_campaign: Make
+) -> None:
+    data = data_of(executed(make_campaign, {"run 1, attempt 1": {"text": "ALL_COMPLETED"}}, max_runs=1))
+    sentence = confinement().detail
+    assert ("modes and times of files" in sentence) == (sandboxed == "landlock")
+    assert data.environment["sandbox"] == sentence
+    assert sentence in unescape(render([data]))
+    assert sentence.replace("'", "’") in str(compose(data, "")).replace("\\'", "'").replace("'", "’")
 
 
 def test_a_run_that_improved_stands_before_one_with_a_better_number(recorded: Callable[..., Campaign]) -> None:

@@ -65,6 +65,5 @@ def folder(name: str, path: Path) -> Check:
 def confinement() -> Check:
     parts = available()
     if not parts.not_guaranteed:
-        return Check("confinement", "ok", f"{parts}: an experiment can write to its working copy only")
-    detail = f"{parts if parts.held else 'no sandbox'} ({parts.why}). Not guaranteed of an experiment: "
-    return Check("confinement", "warning", detail + "; ".join(parts.not_guaranteed), _MORE_CONFINEMENT)
+        return Check("confinement", "ok", parts.sentence)
+    return Check("confinement", "warning", parts.sentence, _MORE_CONFINEMENT)

@@ -32,7 +32,7 @@ def describe_environment(python: str, options: Options) -> dict[str, str]:
     facts = {"host": platform.node(), "system": platform.platform(), "gpu": _gpu(), "agent": options.agent} | (
         {"model": options.model} if options.model else {}
     )
-    facts["sandbox"] = str(available())
+    facts["sandbox"] = available().sentence
     return facts | _packages(python)
 
 

@@ -20,6 +20,7 @@ _IDEA = ("Abstract", "Experiment", "Expected_Research_Impact")
 _PLAN = ("Technical_Details", "Implementation_Plan")
 _LONGEST = 6000  # characters of one field of the idea
 _LONGEST_CELL = 200
+_LONGEST_FACT = 1_000
 _MOST_SETTINGS = 60
 _KNOWN_FROM = {
     "reported": "the experiment",
@@ -93,7 +94,7 @@ def set_up(campaign: CampaignData) -> Section:
         columns = (Column("Setting", "words"), Column("Value", "words"), Column("Known from"))
         blocks.append(Table(f"Settings of the baseline (run 0).{rest}", columns, rows))
     if campaign.environment:
-        found = tuple((_cell(key), _cell(value)) for key, value in campaign.environment.items())
+        found = tuple((_cell(key), clip(line(value), _LONGEST_FACT)) for key, value in campaign.environment.items())
         caption = "What the numbers depend on besides the code: machine, agent and versions."
         blocks.append(Table(caption, (Column("What"), Column("Found", "words")), found))
     return Section("Set-up", tuple(blocks))

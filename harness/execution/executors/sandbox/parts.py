@@ -59,6 +59,14 @@ class Parts:
             "it could change modes and times of files that are yours",
         )
 
+    @property
+    def sentence(self) -> str:
+        """Which parts held, and what is then not guaranteed: the same in `doctor`, record, report and paper."""
+        if not self.not_guaranteed:
+            return f"{self}: an experiment can write to its working copy only"
+        held = f"{self}" if self.held else "no sandbox"
+        return f"{held} ({self.why}). Not guaranteed of an experiment: {'; '.join(self.not_guaranteed)}"
+
     def __str__(self) -> str:
         if self.mechanism == "none":
             return "none"
