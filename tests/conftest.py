@@ -31,6 +31,9 @@ SMALL = Path(__file__).parent / "small"
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+# Tests that run at the same time do not wait for each other; those of slots say how many there are.
+os.environ.setdefault("HARNESS_CORES", "0")
+
 # What makes temporary files makes them in a folder of this run of the suite, so that what is left there is the suite's.
 # pytest's own folders stay where they are looked for. Workers find both in their environment.
 if "TESTS_RUN" not in os.environ:

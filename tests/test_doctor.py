@@ -18,8 +18,8 @@ from harness.campaign.contract import Setting
 from harness.cli import machine_check
 from harness.cli.doctor import diagnose
 from harness.cli.doctor_check import Check
-from harness.cli.gpu import visible_cards
 from harness.cli.model_choice import MODEL_VARIABLE, PROVIDERS
+from harness.execution.executors.gpu import visible_cards
 
 from .executing import running
 from .model_server import ModelServer, answer, refuses_key

@@ -33,6 +33,10 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB
 _TIMES, _SIZES = ("s", "m", "h"), ("KB", "MB", "GB", "TB")
 
 
+_TIME = re.compile(r"(.*/ ?)?([numµ]?s|sec|seconds?|min|minutes?|h|hours?)")
+"""A metric's unit that is a time, or a rate (`tokens/s`)."""
+
+
 def _quantity(text: Any, units: tuple[str, ...]) -> Any:
     """`"10m"` -> 600, `"4GB"` -> 4e9; numbers pass."""
     if isinstance(text, bool):
@@ -115,7 +119,8 @@ class Metric(_Part):
     label: str = ""
     """What it is called in tables and figures."""
     unit: str = ""
-    """`ms`: shown behind the name in tables and figures."""
+    """`ms`: shown behind the name in tables and figures. Where the primary metric is a time or a rate, nothing else of yours
+    is executed on the machine beside an execution."""
     better: Literal["lower", "higher"] | None = None
     """None: shown as context, neither direction is better."""
     target: float | None = None
@@ -143,6 +148,11 @@ class Metric(_Part):
     @property
     def title(self) -> str:
         return self.label or self.name
+
+    @property
+    def is_time(self) -> bool:
+        """Whether it depends on what else the machine does."""
+        return _TIME.fullmatch(self.unit.strip()) is not None
 
     @property
     def over(self) -> str | None:
@@ -232,7 +242,10 @@ class Profile(_Part):
     description: str = ""
     """One line for you and the agent."""
     settings: dict[str, Setting] = {}
-    """Settings that the experiment reads; `--set KEY=VALUE` replaces one."""
+    """Settings that the experiment reads; `--set KEY=VALUE` replaces one. Where `threads` is one, an execution gets as many
+    cores; where `device` is "cpu", no GPU."""
+    gpu_memory: Bytes | None = None
+    """What one execution takes of a GPU's memory (`"20GB"`), so that several share one."""
     limits: LimitsSpec = LimitsSpec()
     """Those of the contract, but for what is given here."""
     warm: list[str] = []

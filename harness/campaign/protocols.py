@@ -239,6 +239,20 @@ class WarmStart:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What an execution takes of the machine that it is executed on."""
+
+    holder: str
+    """Campaign and step, for who waits for what it has."""
+    threads: int | None = None
+    """None where it is not known."""
+    gpu_memory: int | None = None
+    """Bytes, where several may share a GPU; None: a whole one, where there is one; 0: none."""
+    alone: bool = False
+    """Nothing else may be executed there meanwhile: its time is measured."""
+
+
+@dataclass(frozen=True)
 class Job:
     """One execution of a command.
 
@@ -268,6 +282,8 @@ class Job:
     """Further variables of the environment, written nowhere."""
     warm: WarmStart | None = None
     """Of a job whose command is a Python's `-c CODE ARGUMENTS`; an executor need not make use of it."""
+    share: Share | None = None
+    """It waits until the machine has this to give, and that counts in no limit. None: it takes nothing from others."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..campaign.errors import InputError
-from .options import CAMPAIGN, Finite, agent_limits, recorded
+from .options import CAMPAIGN, Finite, agent_limits, machine_options, recorded
 from .terminal import width
 
 NOTIFY = click.option(
@@ -68,6 +68,7 @@ NOTIFY = click.option(
     help="No held-out evaluation of the selected run at the end; an improvement is then not confirmed.",
 )
 @NOTIFY
+@machine_options
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder (runs)."
@@ -83,6 +84,7 @@ def run(
     settings: tuple[str, ...],
     out: Path,
     notify: str | None,
+    jobs: int | None,
     **options: Any,
 ) -> None:
     """Take each idea through the experiment, a campaign each.
@@ -103,7 +105,7 @@ def run(
 
     given = {key: value for key, value in options.items() if value is not None}
     given["overrides"] = dict(parse_setting(text) for text in settings)
-    request = Request(ideas, names, experiment, out, python, agent, model, session, given, notify)
+    request = Request(ideas, names, experiment, out, python, agent, model, session, given, notify, jobs)
     sys.exit(run_campaigns(request, width()))
 
 
@@ -131,8 +133,9 @@ def run(
     "--baseline", type=click.Choice(["given", "own"]), help="Where the baseline failed: begin with results, or execute it."
 )
 @NOTIFY
+@machine_options
 @click.option("--force", is_flag=True, help="Send the last rejected change of the run in hand through; recorded as forced.")
-def resume(campaign: str, force: bool, notify: str | None, **options: Any) -> None:
+def resume(campaign: str, force: bool, notify: str | None, jobs: int | None, **options: Any) -> None:
     """Go on after a crash, Ctrl-C, or a spent budget.
 
     No completed run is repeated. What a person edited in the campaign's experiment.py meanwhile is recorded as theirs.
@@ -149,7 +152,7 @@ def resume(campaign: str, force: bool, notify: str | None, **options: Any) -> No
 
     given = {key: value for key, value in options.items() if value is not None}
     changes = {key: value if isinstance(value, bool) else value or None for key, value in given.items()}
-    sys.exit(resume_campaign(Campaign(find_layout(campaign).root.absolute()), changes, force, width(), notify))
+    sys.exit(resume_campaign(Campaign(find_layout(campaign).root.absolute()), changes, force, width(), notify, jobs))
 
 
 @click.command(short_help="More seeds for a recorded run; judge it again.")
@@ -157,7 +160,8 @@ def resume(campaign: str, force: bool, notify: str | None, **options: Any) -> No
 @click.argument("run")
 @click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="Seeds in all.")
 @click.option("--yes", is_flag=True, help="Do not ask, however long it will take.")
-def confirm(campaign: str, run: str, seeds: int, yes: bool) -> None:
+@machine_options
+def confirm(campaign: str, run: str, seeds: int, yes: bool, jobs: int | None) -> None:
     """Execute a recorded run with more seeds, and judge it again.
 
     For a run that is inconclusive, or whose effect somebody wants to be sure of. RUN 0 is the baseline. Where the profile
@@ -189,7 +193,7 @@ def confirm(campaign: str, run: str, seeds: int, yes: bool) -> None:
     is_long = expected.total is not None and expected.total > ASK_ABOVE
     if is_long and not yes and sys.stdin.isatty() and sys.stdout.isatty():
         click.confirm("Go on?", abort=True)
-    sys.exit(take_on(place, Stop(), width(), confirm=(number, seeds)))
+    sys.exit(take_on(place, Stop(), width(), confirm=(number, seeds), jobs=jobs))
 
 
 @click.command(short_help="Other evals for a recorded run.")

@@ -26,6 +26,7 @@ from ..campaign.errors import HarnessError, InputError
 from ..campaign.paths import cache_folder, near
 from ..campaign.protocols import CACHE, DRY_RUN
 from ..execution.commands import filled, with_python
+from ..execution.executors.gpu import visible_cards
 from ..execution.scoring import HUB, lab_cache
 from ..execution.secret_files import secrets_around
 from ..execution.variables import experiment_environment, not_passed_on
@@ -34,7 +35,6 @@ from ..execution.working_copy import LEVELS
 from ..statistics.power import smallest_effect, smallest_effect_in_words
 from . import machine_check
 from .doctor_check import Check, output
-from .gpu import visible_cards
 from .model_check import ModelChecks, first_brief
 from .smoke_test import smoke_test_baseline
 

@@ -74,6 +74,34 @@ def agent_limits(command: Any) -> Any:
     return command
 
 
+def machine_options(command: Any) -> Any:
+    """The options of commands that execute: how much at once, and where."""
+    for option in (
+        click.option(
+            "--jobs",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Executions at once (as many as there are idle GPUs, else as fit on the cores; 1 on a login node).",
+        ),
+        click.option(
+            "--gpus",
+            metavar="0,2,3",
+            callback=_choose_gpus,
+            expose_value=False,
+            help="GPUs to use, as nvidia-smi numbers them (those that are idle).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _choose_gpus(context: click.Context, option: click.Parameter, named: str | None) -> None:
+    if named is not None:
+        from ..execution.executors.machine import choose_gpus
+
+        choose_gpus(named)
+
+
 def print_json(facts: Any) -> None:
     """What `--json` prints."""
     import json

@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,8 @@ from ..campaign.layout import Layout
 from ..campaign.paths import near
 from ..campaign.stop import Stop
 from ..campaign.text import clean
+from ..execution.executors.machine import default_jobs, this_machine
+from ..execution.shares import share
 from ..loop import Ending, go_on
 from ..report.terminal.columns import wrap
 from ..report.terminal.held_out import sentences
@@ -64,6 +66,8 @@ class Request:
     """Fields of `Options`, those that were given."""
     notify: str | None = None
     """A command or an address that is told how each campaign ended."""
+    jobs: int | None = None
+    """Executions at once."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def run(request: Request, width: int) -> int:
             click.echo(f"Seeds: {effect}.")
         which = f"Campaign {number} of {len(planned)}" if len(planned) > 1 else "Campaign"
         click.echo(f"{which}: {near(campaign.root)}")
-        code = take_on(campaign, stop, width, request.notify)
+        code = take_on(campaign, stop, width, request.notify, jobs=request.jobs)
         worst = worse(worst, code)
         if code == Interrupted.exit_code:
             left = [later.idea.Name for later in planned[number:]]
@@ -114,7 +118,9 @@ def run(request: Request, width: int) -> int:
     return worst
 
 
-def resume(campaign: Campaign, changes: Mapping[str, Any], force: bool, width: int, tell: str | None = None) -> int:
+def resume(
+    campaign: Campaign, changes: Mapping[str, Any], force: bool, width: int, tell: str | None = None, jobs: int | None = None
+) -> int:
     """Go on with a campaign. `changes` are fields of `Options`. Returns the exit code."""
     options = campaign.options()
     new = dict(changes)
@@ -125,7 +131,7 @@ def resume(campaign: Campaign, changes: Mapping[str, Any], force: bool, width: i
     if new.get("model") and options.agent in ("replay", OUTSIDE):
         new["agent"] = "aider"  # a model goes on from where the recorded session, or you, led
     changed = {k: v for k, v in new.items() if getattr(options, k) != v}
-    return take_on(campaign, Stop(), width, tell, changes=changed, force=force)
+    return take_on(campaign, Stop(), width, tell, changes=changed, force=force, jobs=jobs)
 
 
 def take_on(campaign: Campaign, stop: Stop, width: int, tell: str | None = None, **how: Any) -> int:
@@ -146,16 +152,16 @@ def _take_on(campaign: Campaign, stop: Stop, width: int, **how: Any) -> int:
     return ending.exit_code
 
 
-def drive(campaign: Campaign, stop: Stop, quiet: bool = False, **how: Any) -> Ending:
-    """Run `campaign` until it ends, and show it; `quiet` leaves standard output to who called. Raises HarnessError for what
-    is in the way, whatever it was."""
+def drive(campaign: Campaign, stop: Stop, quiet: bool = False, jobs: int | None = None, **how: Any) -> Ending:
+    """Run `campaign` until it ends, with up to `jobs` executions at once, and show it; `quiet` leaves standard output to who
+    called. Raises HarnessError for what is in the way, whatever it was."""
     layout = Layout(campaign.root)
     try:
         facts = layout.facts()
         primary = primary_metric(facts)
         view = _view(primary, rows(layout.records(), [], primary), quiet)
         with stop.listen(view.notice), view:
-            return go_on(campaign, view=view, stop=stop, **how)
+            return go_on(campaign, view=view, stop=stop, jobs=_at_once(campaign, jobs, view.say), **how)
     except KeyboardInterrupt:
         raise Interrupted(f"Stopped. `harness resume {typed(layout)}` goes on.") from None
     except HarnessError:
@@ -165,6 +171,21 @@ def drive(campaign: Campaign, stop: Stop, quiet: bool = False, **how: Any) -> En
         raise CannotGoOn(f"{problem} Mend it, then `harness resume {typed(layout)}`.") from error
     except Exception as error:
         raise CannotGoOn(crash_message(error, campaign.local)) from error
+
+
+def _at_once(campaign: Campaign, asked: int | None, say: Callable[[str], None]) -> int:
+    """How many executions may be in hand at once; what that rests on is said."""
+    machine, options = this_machine(), campaign.options()
+    if machine is None:
+        return asked or 1
+    one = share(campaign, options, os.environ)
+    fit = machine.room(one)
+    jobs = asked or default_jobs(machine, one, campaign.contract.limits_of(options.profile).memory)
+    if jobs > fit:
+        say(f"--jobs {jobs}: {fit} at once, the others wait ({machine.said(one)})")
+    elif jobs > 1:
+        say(f"up to {jobs} executions at once ({machine.said(one)})")
+    return jobs
 
 
 def worse(one: int, other: int) -> int:

@@ -18,7 +18,7 @@ from ..campaign.stop import Stop
 from ..campaign.turn import AttemptFailure
 from ..execution.attempts import Attempts
 from ..execution.executions import Executions
-from ..execution.executors import find_executor
+from ..execution.executors.local import LocalExecutor
 from ..report.recorder import Recorder
 
 _IDEA = Idea(Name="smoke_test", Title="A smoke test", Experiment="The untouched experiment.")
@@ -43,7 +43,7 @@ def smoke_test_baseline(experiment: Path, options: Options, python: str = sys.ex
         campaign = create_campaign(Path(folder), _IDEA, experiment, options, python=python)
         stop = Stop()
         opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), stop)
-        executions = Executions(opened, find_executor("local"))
+        executions = Executions(opened, LocalExecutor(shares=False))
         Recorder(opened, executions).start()
         attempts = Attempts(opened, executions)
         try:

@@ -272,7 +272,8 @@ class Executions(CampaignPart):
             disk=limits.disk,
             processes=limits.processes,
         )
-        job = replace(job, command=command, limits=within, abort=(), training_log=None, network=False)
+        # Its share is the scorer's, which waits for what it answers.
+        job = replace(job, command=command, limits=within, abort=(), training_log=None, network=False, share=None)
         make = partial(working_copy.make, place / "copy", self._campaign, self._repository, commit)
         return ServedCode(self._executor, place, job, make, handed)
 

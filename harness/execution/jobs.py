@@ -14,7 +14,7 @@ from ..campaign.contract import LimitsSpec, Setting
 from ..campaign.layout import layouts
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.protocols import CACHE, FINAL_INFO, FOLLOWS, SERVES, AbortRule, Job, Limits
-from . import caches, working_copy
+from . import caches, shares, working_copy
 from .commands import filled, with_python
 from .executors.sandbox import control_sockets
 from .scoring import lab_cache, sealed_folders
@@ -89,18 +89,23 @@ class Jobs(CampaignPart):
             readable=(place / "copy", *self._readable(variant)),
             hidden=self._hidden(),
             network=contract.network,
+            share=shares.share(self._campaign, self._options, environment, place),
         )
 
     def environment(self, variant: Variant) -> dict[str, str]:
         """What every process of an execution is told."""
         contract, options = self._campaign.contract, self._options
-        return experiment_environment(contract, dict(os.environ)) | {
-            "HARNESS_PROFILE": options.profile,
-            "HARNESS_SEED": str(variant.seed),
-            "HARNESS_OVERRIDES": json.dumps({**options.overrides, **variant.overrides}),
-            **({"HARNESS_SMOKE": "1"} if variant.smoke else {}),
-            **({CACHE: str(lab_cache())} if contract.prepare or contract.scorer else {}),
-        }
+        return (
+            shares.told(self._campaign, options)
+            | experiment_environment(contract, dict(os.environ))
+            | {
+                "HARNESS_PROFILE": options.profile,
+                "HARNESS_SEED": str(variant.seed),
+                "HARNESS_OVERRIDES": json.dumps({**options.overrides, **variant.overrides}),
+                **({"HARNESS_SMOKE": "1"} if variant.smoke else {}),
+                **({CACHE: str(lab_cache())} if contract.prepare or contract.scorer else {}),
+            }
+        )
 
     @property
     def limits(self) -> LimitsSpec:

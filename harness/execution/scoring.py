@@ -40,7 +40,7 @@ from ..campaign.protocols import (
     Outcome,
     WarmStart,
 )
-from . import baseline_cache
+from . import baseline_cache, shares
 from .commands import PYTHON, filled
 from .executors import RepeatedExecution
 from .executors.sandbox import control_sockets
@@ -231,6 +231,7 @@ class Laboratory(CampaignPart):
                 *needed(self._python, own),
             ),
             hidden=(*homes(), *secret_paths(os.environ), *control_sockets()),
+            share=shares.share(self._campaign, self._options, own, place),
             secrets={name: os.environ[name] for name in besides if name in os.environ},
         )
 

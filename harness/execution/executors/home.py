@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...campaign.protocols import AbortRule, Job, Limits, Outcome, WarmStart
+from ...campaign.protocols import AbortRule, Job, Limits, Outcome, Share, WarmStart
+from .machine import Machine
 from .sandbox import Parts
 
 LOG = "log.txt"
@@ -27,13 +28,14 @@ SUPERVISOR_MARK = "HARNESS_SUPERVISOR"
 @dataclass(frozen=True)
 class Spec:
     """What was asked for. `submitted` is the monotonic clock of this boot, in seconds; `parts` are those of its sandbox,
-    `tmp` is its folder for temporary files."""
+    `tmp` is its folder for temporary files, `machine` is what it has its share of (None: of what it likes)."""
 
     job: Job
     mark: str
     submitted: float
     parts: Parts
     tmp: Path
+    machine: Machine | None = None
 
 
 class Home:
@@ -45,6 +47,8 @@ class Home:
         self.spec = path / "spec.json"
         self.wanted = path / "wanted"
         """Removed by whoever wants the execution to end: no signal to a wrong process, and a full disk allows it."""
+        self.waiting = path / "waiting"
+        """For what the execution waits, where it does, in a line."""
         self.outcome = path / "outcome.json"
         self.log = path / LOG
         self.complaints = path / "supervisor.txt"
@@ -76,11 +80,29 @@ class Home:
             job[key] = tuple(Path(path) for path in job[key])
         if warm := job["warm"]:
             job["warm"] = WarmStart(Path(warm["folder"]), tuple(warm["imports"]), Path(warm["log"]))
+        if job["share"]:
+            job["share"] = Share(**job["share"])
+        if machine := content["machine"]:
+            machine = Machine(**machine | {"folder": Path(machine["folder"]), "cores": tuple(machine["cores"])})
         job["command"] = tuple(job["command"])
         job["limits"] = Limits(**job["limits"])
         job["abort"] = tuple(AbortRule(**rule) for rule in job["abort"])
         parts = Parts(**content["parts"] | {"held": tuple(content["parts"]["held"])})
-        return Spec(Job(**job), content["mark"], content["submitted"], parts, Path(content["tmp"]))
+        return Spec(Job(**job), content["mark"], content["submitted"], parts, Path(content["tmp"]), machine)
+
+    def say_waiting(self, text: str) -> None:
+        """For what the execution waits; "" when it does no longer."""
+        if not text:
+            self.waiting.unlink(missing_ok=True)
+        elif self.waits_for() != text:
+            self.waiting.write_text(text, encoding="utf-8")
+
+    def waits_for(self) -> str:
+        """For what the execution waits; "" where it does not."""
+        try:
+            return self.waiting.read_text(encoding="utf-8")
+        except OSError:
+            return ""
 
     def write_outcome(self, outcome: Outcome) -> None:
         _write_whole(self.outcome, asdict(outcome))

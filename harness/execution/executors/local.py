@@ -23,6 +23,7 @@ from ...campaign.errors import CannotGoOn
 from ...campaign.protocols import Job, Outcome
 from . import process_tree, supervisor, warm
 from .home import EXECUTION_MARK, LOG, SUPERVISOR_MARK, Home, Spec
+from .machine import this_machine
 from .output import end_of_output, join, last_line
 from .sandbox import available, make_tmp, remove_tmp
 
@@ -43,11 +44,13 @@ _WARMING = threading.Lock()
 class LocalExecutor:
     """Executes jobs as processes of this user, in a sandbox where the system has one.
 
-    An execution is submitted once: its `home` must be new. Several at a time are possible; sharing the machine is the
-    caller's business.
+    An execution is submitted once: its `home` must be new. Several at a time are possible; each has its share of the machine
+    for itself (`slots.py`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shares: bool = True) -> None:
+        """Without `shares` no execution waits for its own, however much others have."""
+        self._shares = shares
         self._warm: dict[tuple[str, ...], warm.WarmProcess] = {}
         weakref.finalize(self, _close, self._warm)
 
@@ -58,6 +61,7 @@ class LocalExecutor:
         mark = uuid.uuid4().hex
         # Before there is a lock: what is started to try the system would hold it too, until it executes something.
         parts = available()
+        machine = this_machine() if job.share and self._shares else None
         try:
             home.mkdir(parents=True)
             job.scratch.mkdir(parents=True, exist_ok=True)
@@ -68,7 +72,7 @@ class LocalExecutor:
                 files.wanted.touch()
                 files.complaints.touch()
                 tmp = make_tmp(parts, job.scratch.resolve())
-                files.write_spec(Spec(_absolute(job), mark, time.monotonic(), parts, tmp))
+                files.write_spec(Spec(_absolute(job), mark, time.monotonic(), parts, tmp, machine))
                 # With the descriptor a supervisor gets the lock: there is no moment at which nobody holds it.
                 process = self._start_supervisor(job, files, mark, lock)
             finally:
@@ -144,7 +148,7 @@ class LocalExecution:
         while self._files.is_alive():
             now = time.monotonic()
             if now >= next_tick:
-                tick(last_line(end_of_output(self.home, size=8192)))
+                tick(self._files.waits_for() or last_line(end_of_output(self.home, size=8192)))
                 next_tick = now + _TICK
             if asked_to_stop is None and stop():
                 self._files.wanted.unlink(missing_ok=True)

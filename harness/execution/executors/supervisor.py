@@ -24,13 +24,15 @@ from pathlib import Path
 from types import FrameType
 
 from ...campaign.files import sync
-from ...campaign.protocols import Outcome
+from ...campaign.protocols import Ended, Outcome
 from . import shared_memory
 from .home import EXECUTION_MARK, LOG, Home
 from .limits import Broken, LimitWatch, size_in_words
+from .machine import VISIBLE
 from .output import OutputWriter, end_of_output, last_error
 from .process_tree import Process, ask_to_end, become_subreaper, descendants, die_with_parent, kill, kill_children, marked
 from .sandbox import MountPlan, Sandbox, remove_tmp
+from .slots import Slot, take
 
 GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -61,6 +63,8 @@ class Supervisor:
         self.job = job = replace(spec.job, secrets=secrets)
         self.mark = spec.mark
         self.tmp = spec.tmp
+        self.machine = spec.machine
+        self.slot: Slot | None = None
         own = (job.folder, job.scratch, *job.writable)
         readable = (*job.readable, *([job.warm.folder] if job.warm else []))
         plan = MountPlan(job.folder, own, readable, job.hidden, spec.tmp, job.network, shared_memory.size(job.limits.memory))
@@ -88,6 +92,11 @@ class Supervisor:
     def run(self) -> Outcome:
         # Before anything is started: only those whose parents end from now on are inherited.
         become_subreaper()
+        if not self._has_slot():
+            self.output.close()
+            remove_tmp(self.tmp)
+            ended: Ended = "lost" if self.asked_to_end else "stopped"
+            return Outcome(ended, None, "it was ended while it waited for its share of the machine", 0.0, None, LOG, False)
         kernel_kills = _kernel_kills()
         started = time.monotonic()
         try:
@@ -121,6 +130,17 @@ class Supervisor:
         parts, processor = self.sandbox.parts.not_guaranteed, self.limits.processor.seconds
         return Outcome(broken.ended, code, why, seconds, peak or None, LOG, self.confined, parts, processor)
 
+    def _has_slot(self) -> bool:
+        """Wait for the execution's share of the machine. Whether it has it, or takes none."""
+        if self.machine is None or self.job.share is None:
+            return True
+
+        def goes_on() -> bool:
+            return self.home.wanted.exists() and not self.asked_to_end
+
+        self.slot = take(self.machine, self.job.share, goes_on, self.home.say_waiting)
+        return self.slot is not None
+
     def _start(self) -> None:
         job = self.job
         told, tell = os.pipe()
@@ -134,6 +154,8 @@ class Supervisor:
                 os._exit(1)
             # What the supervisor ignores would stay ignored after the exec.
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            if self.slot and self.slot.cores:
+                os.sched_setaffinity(0, self.slot.cores)
             # A core file can be as large as all memory of the process, and nobody reads it.
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             # The looks at the disk are a second or more apart; in between the kernel holds each single file to the limit.
@@ -178,7 +200,8 @@ class Supervisor:
     def environment(self) -> dict[str, str]:
         """What the command is told, besides secrets."""
         own = {"TMPDIR": self.sandbox.tmp, "PWD": str(self.job.folder), EXECUTION_MARK: self.mark}
-        return self.job.environment | own
+        gpu = {VISIBLE: self.slot.gpu} if self.slot and self.slot.gpu else {}
+        return self.job.environment | own | gpu
 
     def _never_began(self) -> Broken | None:
         """bubblewrap tells how a command ended that it could execute."""

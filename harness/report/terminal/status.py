@@ -20,6 +20,7 @@ from ...campaign.metric_names import telling
 from ...campaign.schema import SCHEMA
 from ...campaign.text import in_words, line
 from ...campaign.usage import Usage
+from ...execution.executors.home import Home
 from ...execution.executors.output import end_of_output
 from ...statistics.noise import Noise, combine, squares_of
 from .difference import beyond
@@ -224,7 +225,10 @@ def expected_seconds(events: Sequence[Event], step: Step | None) -> float | None
 
 
 def last_line(home: Path) -> str:
-    """The last line of the output of an execution, running or not, that holds anything; empty where there is none."""
+    """The last line of the output of an execution, running or not, that holds anything, or for what it waits; empty where
+    there is none."""
+    if waits := Home(home).waits_for():
+        return line(waits)
     try:
         text = end_of_output(home, _TAIL).decode(errors="replace")
     except OSError:

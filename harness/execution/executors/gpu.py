@@ -53,3 +53,13 @@ def _card(index: str, uuid: str, name: str, free: str, total: str) -> Card:
 def _is_meant(card: Card, name: str) -> bool:
     """CUDA takes an index, or the beginning of a UUID."""
     return name == card.index or (name.startswith("GPU-") and card.uuid.startswith(name))
+
+
+def in_use() -> set[str]:
+    """The UUIDs of GPUs on which somebody computes, or of whose memory somebody has more than half."""
+    query = ["nvidia-smi", "--query-compute-apps=gpu_uuid", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(query, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        said = ""
+    return {each.strip() for each in said.splitlines()} | {card.uuid for card in visible_cards(None) if card.is_busy}
