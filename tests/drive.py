@@ -27,7 +27,7 @@ from harness.campaign.journal import Journal
 from harness.campaign.protocols import Silent
 from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
-from harness.execution import seeds_and_controls
+from harness.execution import fresh_seeds
 from harness.execution.executors.sandbox import available
 from harness.loop import go_on
 from tests.scripted import ScriptedConversation
@@ -93,7 +93,7 @@ def arm(seen: Path, where: str) -> None:
 
 def main(root: Path, confirm: tuple[int, int] | None = None) -> int:
     # Drawn at random, no two campaigns would be the same.
-    seeds_and_controls.SystemRandom = lambda: Random(1)  # type: ignore[assignment, misc]
+    fresh_seeds.SystemRandom = lambda: Random(1)  # type: ignore[assignment, misc]
     jobs = int(os.environ.get("JOBS", "1"))
     ending = go_on(Campaign(root), view=Silent(), stop=Stop(), confirm=confirm, jobs=jobs)
     print(ending.reason, ending.message, flush=True)
