@@ -528,8 +528,8 @@ def test_an_l0_that_the_scorer_did_not_count_is_remarked(artifact, tmp_path, mon
     assert sealed.remarks == ["L0 1 was measured; the scorer counted 3 latents a row."]
     monkeypatch.setenv("HARNESS_OVERRIDES", json.dumps({"d_in": D_IN, "dict_size": D_SAE, "k": K, "eval_rows": 500}))
     monkeypatch.chdir(Path(__file__).parents[1])
-    score = scorer.score_rows
-    monkeypatch.setattr(scorer, "score_rows", lambda *given: score(*given) | {"l0": 1.0})
+    score = scorer.scoring.score_rows
+    monkeypatch.setattr(scorer.scoring, "score_rows", lambda *given: score(*given) | {"l0": 1.0})
     scorer.main(artifact, tmp_path / "out")
     facts = json.loads((tmp_path / "out" / "facts.json").read_text())
     assert facts["l0"] == K
