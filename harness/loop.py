@@ -38,6 +38,7 @@ from .execution.plots import Plots
 from .execution.rescoring import Rescoring
 from .execution.seeds_and_controls import SeedsAndControls
 from .report.recorder import Recorder
+from .statistics.holdout import is_accepted
 from .trackers.tracking import Tracking
 
 
@@ -91,7 +92,17 @@ class Loop:
             self.tracking.track()
             if turn.all_completed and not (self.recorder.has(run) and self.dialogue.has_message_for(run + 1)):
                 return replace(ALL_COMPLETED, message="Ended, as you said.") if turn.submission else ALL_COMPLETED
+            if self.is_out_of_patience(run):
+                patience = self.opened.options.patience
+                return Ending("patience_spent", f"No run of the last {patience} was accepted (--patience {patience}).", 0)
         return RUNS_SPENT
+
+    def is_out_of_patience(self, run: int) -> bool:
+        """Whether as many runs in a row up to this one were not accepted as may be."""
+        patience = self.opened.options.patience
+        if patience is None or run < patience or not self.recorder.has(run):
+            return False
+        return not any(is_accepted(each) for each in self.opened.records[run + 1 - patience : run + 1])
 
     def held_out(self) -> None:
         """What the selected run is worth where nothing was selected, once nothing more is."""
@@ -161,6 +172,11 @@ class Loop:
         except Waiting as waits:
             return Ending(waits.reason, str(waits), waits.exit_code)
 
+    def conclude(self) -> Ending:
+        """End as before: the notes are written again, with what the control has come to since."""
+        last = [*self.opened.journal.of("ended")][-1]
+        return Ending(last["reason"], last["message"], last["exit_code"])
+
     def confirm(self, run: int, seeds: int) -> Ending:
         """Execute a recorded run, or the baseline, with more seeds, and judge it again."""
         records = self.opened.records
@@ -198,6 +214,7 @@ def go_on(
     confirm: tuple[int, int] | None = None,
     score: tuple[int, str] | None = None,
     hand_in: Source | None = None,
+    conclude: bool = False,
     executor: str = "local",
     jobs: int = 1,
 ) -> Ending:
@@ -206,7 +223,8 @@ def go_on(
     `changes` are options that a person changed on resuming. `force` sends the last rejected change of the run in hand
     through. `confirm`, a run and a number of seeds, adds seeds to a run that is recorded, and does nothing else; `score`, a
     run and names of evals, adds scores to it. `hand_in` is a change from outside; where another process runs the campaign,
-    it is waited for. Up to `jobs` executions that do not need each other are in hand at once.
+    it is waited for. `conclude` only writes the notes of an ended campaign again. Up to `jobs` executions that do not
+    need each other are in hand at once.
     """
     campaign.check_can_go_on()
     with locked(campaign.lock, _Waits(view, stop) if hand_in else None):
@@ -227,6 +245,8 @@ def go_on(
             loop.recorder.recover()
             if hand_in:
                 ending = loop.hand_in(hand_in)
+            elif conclude:
+                ending = loop.conclude()
             else:
                 ending = loop.confirm(*confirm) if confirm else loop.score(*score) if score else loop.run()
         except HarnessError as error:

@@ -55,6 +55,12 @@ class Options(BaseModel):
     """Execute the baseline's code at a run's settings where these differ."""
     holdout: bool = True
     """Evaluate the selected run where the contract holds something out."""
+    control: Literal["tpe", "random"] | None = None
+    """The search without a model that is made beside the campaign, with as many runs."""
+    control_of: str = ""
+    """The name of the campaign that this one is the control of."""
+    patience: int | None = Field(default=None, ge=1)
+    """How many runs in a row may not be accepted before the campaign ends."""
     track: str | None = None
     """The tracker that is told of each run."""
     max_cost: float | None = Field(default=None, gt=0)
@@ -225,9 +231,10 @@ def create_campaign(
     *,
     python: str,
     session: Path | None = None,
+    name: str = "",
     say: Callable[[str], None] = lambda line: None,
 ) -> Campaign:
-    """A new campaign folder in `out`, named after the idea: the idea, the options and a copy of the experiment.
+    """A new campaign folder in `out`, called `name` or after the idea: the idea, the options and a copy of the experiment.
 
     `say` gets a line for a person where not all of the experiment goes along.
     """
@@ -244,7 +251,7 @@ def create_campaign(
     root: Path | None = None
     try:
         out.mkdir(parents=True, exist_ok=True)
-        root = _new_folder(out, idea.Name)
+        root = _new_folder(out, name or idea.Name)
         campaign = Campaign(root)
         campaign.local.mkdir()
         if session is not None:

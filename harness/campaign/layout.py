@@ -153,7 +153,7 @@ def find_layout(name: str, runs: Path = RUNS) -> Layout:
     if name == "latest":
         if not known:
             raise InputError(f"{runs}: no campaign yet. `harness run IDEA.json` starts one.")
-        return max(known, key=_age)
+        return max(known, key=lambda layout: (not _control_of(layout), *_age(layout)))
     for candidate in (runs / name, Path(name)):
         if (candidate / "campaign.json").is_file():
             return Layout(candidate)
@@ -164,6 +164,22 @@ def find_layout(name: str, runs: Path = RUNS) -> Layout:
 def layouts(runs: Path = RUNS) -> list[Layout]:
     """The campaigns in `runs`, by name."""
     return [Layout(path.parent) for path in sorted(runs.glob("*/campaign.json"))] if runs.is_dir() else []
+
+
+def find_control(layout: Layout) -> Layout | None:
+    """The control of a campaign, beside it: a search with as many runs; None where there is none."""
+    if not layout.facts()["options"].get("control"):
+        return None
+    beside = [each for each in layouts(layout.root.resolve().parent) if _control_of(each) == layout.name]
+    return max(beside, key=_age, default=None)
+
+
+def _control_of(layout: Layout) -> str:
+    """The name of the campaign that this one is the control of, "" of any other."""
+    try:
+        return str(json.loads(layout.options_file.read_text(encoding="utf-8"))["options"].get("control_of", ""))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
 
 
 def _age(layout: Layout) -> tuple[datetime, float]:

@@ -20,6 +20,11 @@ NOTIFY = click.option(
 )
 
 
+PATIENCE = click.option(
+    "--patience", type=click.IntRange(min=1), metavar="N", help="End after N runs in a row of which none was accepted."
+)
+
+
 @click.command(short_help="Take each idea through the experiment.")
 @click.argument("ideas", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IDEA.json...")
 @click.option("--idea", "names", multiple=True, metavar="NAME", help="Of a file with several ideas, this one.")
@@ -41,6 +46,10 @@ NOTIFY = click.option(
     help="Give claude, codex, gemini or opencode all of your configuration: instructions, hooks, MCP servers.",
 )
 @click.option("--session", type=click.Path(path_type=Path), metavar="FILE", help="Recorded session to replay.")
+@click.option(
+    "--control", type=click.Choice(["tpe", "random"]), help="Beside it, a search without a model with as many runs."
+)
+@PATIENCE
 @click.option("--track", metavar="NAME", help="Tell a tracker of each run: wandb, or an import path.")
 @click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, sent and received.")
@@ -115,6 +124,7 @@ def run(
 @click.option("--max-cost", type=Finite(min=0), metavar="USD", help="New budget in dollars; 0 drops it.")
 @click.option("--max-tokens", type=click.IntRange(min=0), metavar="N", help="New budget in tokens; 0 drops it.")
 @click.option("--max-hours", type=Finite(min=0), metavar="H", help="New budget in hours; 0 drops it.")
+@PATIENCE
 @agent_limits
 @click.option("--model", metavar="M", help="Another model; after a replayed session, the model that goes on.")
 @click.option(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..agents.aider import EDIT_FORMATS
-from ..agents.listing import find_agent, is_search
+from ..agents.listing import SEARCH, find_agent, is_search
 from ..agents.outside import OUTSIDE
 from ..agents.search import check_search
 from ..campaign.campaign import Campaign, Options, create_campaign
@@ -23,13 +23,14 @@ from ..campaign.contract import CONTRACT_FILE, ENTRY, Setting
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import CannotGoOn, HarnessError, InputError, Interrupted
 from ..campaign.idea import Idea, load_ideas
-from ..campaign.layout import Layout
+from ..campaign.layout import Layout, find_control
 from ..campaign.paths import near
 from ..campaign.stop import Stop
 from ..campaign.text import clean
 from ..execution.executors.machine import default_jobs, this_machine
 from ..execution.shares import share
 from ..loop import Ending, go_on
+from ..report.control import control_line
 from ..report.terminal.columns import wrap
 from ..report.terminal.held_out import sentences
 from ..report.terminal.run_table import naming, run_table
@@ -106,9 +107,11 @@ def run(request: Request, width: int) -> int:
         effect = smallest_effect_in_words(campaign.contract, spec, campaign.planned_runs)
         if effect:
             click.echo(f"Seeds: {effect}.")
+        if each.options.control:
+            create_control(campaign, each.idea, request.experiment, each.options, python)
         which = f"Campaign {number} of {len(planned)}" if len(planned) > 1 else "Campaign"
         click.echo(f"{which}: {near(campaign.root)}")
-        code = take_on(campaign, stop, width, request.notify, jobs=request.jobs)
+        code = take_on_beside_control(campaign, stop, width, request.notify, jobs=request.jobs)
         worst = worse(worst, code)
         if code == Interrupted.exit_code:
             left = [later.idea.Name for later in planned[number:]]
@@ -131,7 +134,36 @@ def resume(
     if new.get("model") and options.agent in ("replay", OUTSIDE):
         new["agent"] = "aider"  # a model goes on from where the recorded session, or you, led
     changed = {k: v for k, v in new.items() if getattr(options, k) != v}
-    return take_on(campaign, Stop(), width, tell, changes=changed, force=force, jobs=jobs)
+    return take_on_beside_control(campaign, Stop(), width, tell, changes=changed, force=force, jobs=jobs)
+
+
+def create_control(campaign: Campaign, idea: Idea, experiment: Path, options: Options, python: str) -> None:
+    """Make the control of a campaign, which begins when that has ended: now, so that it has the same code."""
+    own: dict[str, Any] = {"agent": f"{SEARCH}{options.control}", "control": None, "control_of": campaign.name}
+    nothing = ("model", "architect", "reviewer", "patience", "max_cost", "max_tokens", "price")
+    options = options.model_copy(update=own | dict.fromkeys(nothing))
+    name = f"{campaign.name}-{own['agent'].removeprefix(SEARCH)}"
+    control = create_campaign(campaign.root.parent, idea, experiment, options, python=python, name=name)
+    click.echo(f"Control: {near(control.root)}, with as many runs when the campaign has ended.")
+
+
+def take_on_beside_control(
+    campaign: Campaign, stop: Stop, width: int, tell: str | None = None, *, jobs: int | None = None, **how: Any
+) -> int:
+    """`take_on`, then the campaign's control where it has one, with as many runs. Returns the worst exit code."""
+    code = take_on(campaign, stop, width, tell, jobs=jobs, **how)
+    layout = find_control(campaign)
+    runs = len(campaign.records()) - 1
+    if code or layout is None or runs < 1:
+        return code
+    control = Campaign(layout.root.absolute())
+    click.echo(f"\nControl: {near(control.root)}, {runs} runs")
+    changes = {} if control.options().max_runs == runs else {"max_runs": runs}
+    code = take_on(control, stop, width, tell, changes=changes, jobs=jobs)
+    if code == 0:
+        drive(campaign, stop, conclude=True)
+        click.echo("\n" + control_line(campaign, campaign.contract, campaign.read_records()))
+    return code
 
 
 def take_on(campaign: Campaign, stop: Stop, width: int, tell: str | None = None, **how: Any) -> int:
@@ -256,6 +288,10 @@ def _plan(request: Request, idea: Idea, file: Path) -> _Planned:
     find_agent(choice.agent)
     if is_search(choice.agent):
         check_search(request.experiment, options, choice.agent, request.out)
+    if options.control and is_search(choice.agent):
+        raise InputError(f"--control {options.control}: {choice.agent} asks no model either; leave --control out.")
+    if options.control:
+        check_search(request.experiment, options, f"{SEARCH}{options.control}", request.out)
     if options.track is not None:
         find_tracker(options.track)().check()
     return _Planned(idea, choice, options)

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from ..campaign.contract import Contract
+from ..campaign.contract import Contract, Metric
 from ..campaign.metric_names import how_to_name, telling
 from ..campaign.numbers import number
 from ..campaign.record import Record
@@ -20,8 +20,11 @@ from .terminal.run_table import reference_in_words
 from .terminal.status import NO_EVIDENCE, baseline_verdict
 
 
-def conclude(contract: Contract, records: Sequence[Record], spent: str, held_out: HeldOut | None = None) -> str:
-    """Whether the idea was supported, on which evidence, at what cost, and where to look first. Paragraphs of text."""
+def conclude(
+    contract: Contract, records: Sequence[Record], spent: str, held_out: HeldOut | None = None, control: str = ""
+) -> str:
+    """Whether the idea was supported, on which evidence, beside which `control`, at what cost, and where to look first.
+    Paragraphs of text."""
     runs = [record for record in records if record.run > 0]
     if not runs:
         return f"No run was completed, so nothing can be said of the idea. {spent}"
@@ -29,7 +32,7 @@ def conclude(contract: Contract, records: Sequence[Record], spent: str, held_out
     evaluated = sentences(held_out, primary.name) if primary else []
     if held_out and held_out.last and held_out.last["status"] != "not_evaluated":
         evaluated = evaluated[1:]  # the first is the headline
-    said = (_headline(contract, runs, held_out), *evaluated, learnt(contract, runs), _first(contract, runs), spent)
+    said = (_headline(contract, runs, held_out), *evaluated, control, learnt(contract, runs), _first(contract, runs), spent)
     return "\n\n".join(filter(None, said))
 
 
@@ -65,10 +68,7 @@ def supported(contract: Contract, runs: Sequence[Record]) -> str:
     if primary is None:
         names = telling([run.metrics for run in runs if run.metrics])
         return " ".join(filter(None, ["Inconclusive: no primary metric is named.", how_to_name(names)]))
-    sign = 1 if primary.better == "lower" else -1
-    valued = [run for run in runs if run.verdict.kind not in NO_EVIDENCE and primary.name in run.metrics]
-    # Of runs that improve on the baseline those first that improve on their parent too: what does not may owe all to it.
-    valued.sort(key=lambda run: (run.verdict.kind != "improved", sign * _difference(run, primary.name)))
+    valued = _best_first(primary, runs)
     kinds = {run.run: _worth(contract, run) for run in valued}
     for kind, opening in (("improved", "Supported"), ("trade_off", "Trade-off"), ("doubted", "Inconclusive")):
         found = [run for run in valued if kinds[run.run] == kind]
@@ -88,6 +88,20 @@ def supported(contract: Contract, runs: Sequence[Record]) -> str:
     none = f"none of {len(valued)} valid runs significantly improves"
     none = "the only valid run does not significantly improve" if alone else none
     return f"Not supported: {none} {primary.name}; {subject} has {_evidence(best, primary.name)}."
+
+
+def best_valid(contract: Contract, runs: Sequence[Record]) -> Record | None:
+    """The best run that is evidence; None where there is none."""
+    valued = _best_first(contract.primary, runs) if contract.primary else []
+    return valued[0] if valued else None
+
+
+def _best_first(primary: Metric, runs: Sequence[Record]) -> list[Record]:
+    """The runs that are evidence. Of runs that improve on the baseline those first that improve on their parent too: what
+    does not may owe all to it."""
+    sign = 1 if primary.better == "lower" else -1
+    valued = [run for run in runs if run.verdict.kind not in NO_EVIDENCE and primary.name in run.metrics]
+    return sorted(valued, key=lambda run: (run.verdict.kind != "improved", sign * _difference(run, primary.name)))
 
 
 def _worth(contract: Contract, run: Record) -> str:

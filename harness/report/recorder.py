@@ -30,6 +30,7 @@ from ..statistics.comparability import compare_metrics, compare_settings
 from ..statistics.power import smallest_effect_in_words
 from ..statistics.references import MeasuredRun, usable
 from .conclusion import conclude, cost
+from .control import control_line
 from .notes import render_notes
 from .terminal.held_out import evaluation, held_out
 
@@ -220,7 +221,8 @@ class Recorder(CampaignPart):
         words = cost(records, used.tokens, used.usage.cost, used.seconds)
         facts, options = self._campaign.facts(), self._options.model_dump()
         found = held_out(facts, options, self._campaign.holdouts(), records[-1].run)
-        self._write_notes(conclude(self._campaign.contract, records, words, found) if ended else "")
+        control = control_line(self._campaign, self._campaign.contract, records)
+        self._write_notes(conclude(self._campaign.contract, records, words, found, control) if ended else "")
         self._commit(CLOSE, "Where the campaign stands", len(records), {})
 
     def _once(self, run: int, make: Any) -> Record:

@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Literal
 
 from ..campaign.contract import Metric
+from ..campaign.layout import Layout
 from ..campaign.numbers import number
 from ..campaign.text import in_words, line
 from .campaign_data import CampaignData
 from .conclusion import conclude, cost
+from .control import control_line
 from .estimates import Estimates
 from .terminal.status import CampaignStatus
 
@@ -103,7 +105,8 @@ def _concluded(campaign: CampaignData) -> list[str]:
     records = [run.record for run in campaign.runs]
     usage = status.usage
     spent = cost(records, usage.sent + usage.received, usage.cost, status.seconds)
-    return conclude(campaign.contract, records, spent, status.held_out).split("\n\n")
+    beside = control_line(Layout(status.folder), campaign.contract, records)
+    return conclude(campaign.contract, records, spent, status.held_out, beside).split("\n\n")
 
 
 def target_in_words(campaign: CampaignData) -> list[str]:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ...campaign.contract import Metric
+from ...campaign.layout import Layout
 from ...campaign.numbers import setting, titled
 from ...campaign.text import clip, in_words, line
 from ..campaign_data import CampaignData, Run
+from ..control import control_line
 from ..estimates import LEVEL, NONE, Estimates, beside_what, compared, counted, reference_label, with_error
 from ..figures import plots
 from ..references import Reference, references_of
@@ -37,6 +39,8 @@ _PLUS_MINUS = "± is the standard error of a mean over seeds; it is missing wher
 def results(campaign: CampaignData, estimates: Estimates) -> Section:
     """The conclusion, the primary metric of all runs with intervals, all metrics of the best one, and the figures."""
     blocks: list[Block] = [Paragraph(summarize(campaign, estimates).headline)]
+    beside = control_line(Layout(campaign.status.folder), campaign.contract, [run.record for run in campaign.runs])
+    blocks += [Paragraph(beside)] if beside else []
     if campaign.no_baseline and campaign.output:
         shown = "\n".join(quoted_lines(campaign.output)[-_OUTPUT_LINES:])
         blocks.append(Quote(shown, "The end of its output"))

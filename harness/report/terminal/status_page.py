@@ -140,6 +140,8 @@ def next_steps(status: CampaignStatus, name: str) -> list[tuple[str, str]]:
         steps = [(f"{resume} {_budget(status.message)}", "goes on with a larger budget")]
     elif status.reason == "runs_spent":
         steps = [notes, (f"{resume} --max-runs N", "goes on with more runs")]
+    elif status.reason == "patience_spent":
+        steps = [notes, (f"{resume} --patience N", "goes on with more patience")]
     elif status.reason == "session_over":
         steps = [notes, (f"{resume} --model M", "goes on with a model")]
     elif status.reason == "all_completed":
