@@ -1,6 +1,6 @@
 # Everything here sets up .venv in this checkout first, where that has not been done (setup.sh).
 
-.PHONY: run sae test lint
+.PHONY: run sae test lint docs
 
 # One idea through real training, without a key: a recorded session stands in for the model.
 run:
@@ -26,3 +26,8 @@ lint:
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo --no-cache
+
+# The documentation as a site, in site/.
+docs:
+	@./setup.sh dev
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
