@@ -18,8 +18,8 @@ PASSED_ON_PREFIXES = (
     *("HF_", "TRANSFORMERS_", "CUDA_", "HIP_", "ROCR_", "HSA_", "NCCL_", "RCCL_", "GLOO_"),
 )
 
-_ITS_OWN = ("HOME", "TMPDIR", "PWD", "XDG_CACHE_HOME")
-"""An execution has others of these."""
+_ITS_OWN = ("HOME", "TMPDIR", "PWD", "XDG_CACHE_HOME", "_")
+"""An execution has others of these; `_` is the last command of a shell, and a name that code gives to what it does not use."""
 
 
 def is_passed_on(name: str, value: str) -> bool:
