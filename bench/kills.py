@@ -243,7 +243,7 @@ def facts(campaign: Campaign, folder: Path) -> dict[str, Any]:
 
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
-            left_out = {"usage", "seconds", "started", "commit", "environment"}
+            left_out = {"usage", "seconds", "started", "commit", "environment", "processor_seconds", "peak_memory"}
             return {key: strip(each) for key, each in value.items() if key not in left_out}
         return [strip(each) for each in value] if isinstance(value, list) else value
 
