@@ -29,7 +29,7 @@ def test_the_shipped_session_takes_its_idea_through_the_shipped_experiment(
         ("run_seeds = [1, 3]", "run_seeds = [1]"),
         ("number = 6", "number = 5"),
     ):
-        assert contract.count(many) == 1
+        assert many in contract
         contract = contract.replace(many, few)
     (tmp_path / "experiment.toml").write_text(contract, encoding="utf-8")
     settings = [part for name, value in QUICK.items() for part in ("--set", f"{name}={value}")]
