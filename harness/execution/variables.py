@@ -19,7 +19,7 @@ PASSED_ON_PREFIXES = (
 )
 
 _ITS_OWN = ("HOME", "TMPDIR", "PWD", "XDG_CACHE_HOME", "_")
-"""An execution has others of these; `_` is the last command of a shell, and a name that code gives to what it does not use."""
+"""An execution has others of these; `_` is a shell's last command, and in code the name of what is not used."""
 
 
 def is_passed_on(name: str, value: str) -> bool:

@@ -91,12 +91,25 @@ def _private_file_systems(told: Collection[str]) -> int:
             looked_at.add(namespace)
             for device, target in _file_systems_in_memory(place.removeprefix("/proc/")):
                 if device not in machine and device not in found:
-                    with suppress(OSError):
-                        found[device] = _used(os.statvfs(f"{place}/root{target}"))
+                    found[device] = file_system_use(f"{place}/root{target}", device)
     return sum(found.values())
 
 
-def _used(status: os.statvfs_result) -> int:
+def file_system_use(folder: str, device: int) -> int:
+    """Bytes that the file system on `device` takes, which is mounted at `folder`.
+
+    While a sandbox is set up its root moves, and for a moment the same path leads to the machine's whole disk.
+    """
+    try:
+        descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        return 0
+    try:
+        if os.fstat(descriptor).st_dev != device:
+            return 0
+        status = os.fstatvfs(descriptor)
+    finally:
+        os.close(descriptor)
     return (status.f_blocks - status.f_bfree) * status.f_frsize + (status.f_files - status.f_ffree) * _INODE
 
 
