@@ -223,7 +223,7 @@ def test_the_record_of_a_run_is_shown_whole_and_within_the_width():
         "crashed",
         "WHY",
         "not kept: saelab/x.py",
-        "cost",
+        "unknown",
         "unknown",
         "forced",
         "WARNING",
