@@ -9,7 +9,17 @@ from typing import Any
 import click
 
 from ..campaign.errors import InputError
-from .options import CAMPAIGN, Finite, agent_limits, machine_options, recorded
+from .options import (
+    AGENT_LIMITS,
+    BASELINE_AND_CONTROLS,
+    CAMPAIGN,
+    IDEAS_AND_EXPERIMENT,
+    MACHINE,
+    SETTINGS_AND_OUT,
+    TRACK,
+    Finite,
+    recorded,
+)
 from .terminal import width
 
 NOTIFY = click.option(
@@ -26,14 +36,7 @@ PATIENCE = click.option(
 
 
 @click.command(short_help="Take each idea through the experiment.")
-@click.argument("ideas", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IDEA.json...")
-@click.option("--idea", "names", multiple=True, metavar="NAME", help="Of a file with several ideas, this one.")
-@click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="Runs besides the baseline (5).")
-@click.option("--profile", metavar="P", help="Scale and data of the experiment; its contract names them.")
-@click.option(
-    "--experiment", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder with experiment.py (.)."
-)
-@click.option("--python", metavar="PATH", help="Python that executes the experiment (the one that runs the harness).")
+@IDEAS_AND_EXPERIMENT
 @click.option("--agent", metavar="NAME", help="aider, claude, codex, replay, search:tpe, …; see `harness agents`.")
 @click.option("--model", metavar="M", help="Model of the agent, in the agent's own names.")
 @click.option("--architect", metavar="M", help="Model that plans, where --model then edits (aider).")
@@ -50,24 +53,12 @@ PATIENCE = click.option(
     "--control", type=click.Choice(["tpe", "random"]), help="Beside it, a search without a model with as many runs."
 )
 @PATIENCE
-@click.option("--track", metavar="NAME", help="Tell a tracker of each run: wandb, or an import path.")
+@TRACK
 @click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, sent and received.")
 @click.option("--max-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in hours.")
-@agent_limits
-@click.option(
-    "--baseline",
-    type=click.Choice(["own", "given"]),
-    help="Execute the untouched experiment, or begin with recorded results (as context: no run is called improved by them).",
-)
-@click.option(
-    "--no-controls",
-    "controls",
-    is_flag=True,
-    flag_value=False,
-    default=None,
-    help="Never execute the baseline at a run's settings; a run at others is then not comparable.",
-)
+@AGENT_LIMITS
+@BASELINE_AND_CONTROLS
 @click.option(
     "--no-holdout",
     "holdout",
@@ -77,11 +68,8 @@ PATIENCE = click.option(
     help="No held-out evaluation of the selected run at the end; an improvement is then not confirmed.",
 )
 @NOTIFY
-@machine_options
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder (runs)."
-)
+@MACHINE
+@SETTINGS_AND_OUT
 def run(
     ideas: tuple[Path, ...],
     names: tuple[str, ...],
@@ -125,7 +113,7 @@ def run(
 @click.option("--max-tokens", type=click.IntRange(min=0), metavar="N", help="New budget in tokens; 0 drops it.")
 @click.option("--max-hours", type=Finite(min=0), metavar="H", help="New budget in hours; 0 drops it.")
 @PATIENCE
-@agent_limits
+@AGENT_LIMITS
 @click.option("--model", metavar="M", help="Another model; after a replayed session, the model that goes on.")
 @click.option(
     "--controls/--no-controls",
@@ -143,7 +131,7 @@ def run(
     "--baseline", type=click.Choice(["given", "own"]), help="Where the baseline failed: begin with results, or execute it."
 )
 @NOTIFY
-@machine_options
+@MACHINE
 @click.option("--force", is_flag=True, help="Send the last rejected change of the run in hand through; recorded as forced.")
 def resume(campaign: str, force: bool, notify: str | None, jobs: int | None, **options: Any) -> None:
     """Go on after a crash, Ctrl-C, or a spent budget.
@@ -170,7 +158,7 @@ def resume(campaign: str, force: bool, notify: str | None, jobs: int | None, **o
 @click.argument("run")
 @click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="Seeds in all.")
 @click.option("--yes", is_flag=True, help="Do not ask, however long it will take.")
-@machine_options
+@MACHINE
 def confirm(campaign: str, run: str, seeds: int, yes: bool, jobs: int | None) -> None:
     """Execute a recorded run with more seeds, and judge it again.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -49,50 +50,18 @@ class Price(click.ParamType[tuple[float, float]]):
         return sent, received
 
 
-def agent_limits(command: Any) -> Any:
-    """The options of `run` and `resume` on what the agent may take."""
-    for option in (
-        click.option(
-            "--wait-for-limits/--no-wait-for-limits",
-            default=None,
-            help="Wait until a provider's rate or session limit ends, however long; not counted in --max-hours.",
-        ),
-        click.option(
-            "--turn-timeout",
-            type=Finite(min=0, min_open=True),
-            metavar="MINUTES",
-            help="Time for a turn of the agent (60); what it has edited by then is tried. A request of aider gets a third.",
-        ),
-        click.option(
-            "--price",
-            type=Price(),
-            metavar="IN,OUT",
-            help="Dollars per million tokens sent and received, for an agent that tells no cost.",
-        ),
-    ):
-        command = option(command)
-    return command
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def machine_options(command: Any) -> Any:
-    """The options of commands that execute: how much at once, and where."""
-    for option in (
-        click.option(
-            "--jobs",
-            type=click.IntRange(min=1),
-            metavar="N",
-            help="Executions at once (as many as there are idle GPUs, else as fit on the cores; 1 on a login node).",
-        ),
-        click.option(
-            "--gpus",
-            metavar="0,2,3",
-            callback=_choose_gpus,
-            expose_value=False,
-            help="GPUs to use, as nvidia-smi numbers them (those that are idle).",
-        ),
-    ):
-        command = option(command)
-    return command
+def _together(*options: _Decorator) -> _Decorator:
+    """Several options as one decorator; `--help` lists them in this order."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def _choose_gpus(context: click.Context, option: click.Parameter, named: str | None) -> None:
@@ -100,6 +69,88 @@ def _choose_gpus(context: click.Context, option: click.Parameter, named: str | N
         from ..execution.executors.machine import choose_gpus
 
         choose_gpus(named)
+
+
+PYTHON = click.option(
+    "--python", metavar="PATH", help="Python that executes the experiment (the one that runs the harness)."
+)
+OUT = click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder (runs)."
+)
+TRACK = click.option("--track", metavar="NAME", help="Tell a tracker of each run: wandb, or an import path.")
+
+IDEAS_AND_EXPERIMENT = _together(
+    click.argument("ideas", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IDEA.json..."),
+    click.option("--idea", "names", multiple=True, metavar="NAME", help="Of a file with several ideas, this one."),
+    click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="Runs besides the baseline (5)."),
+    click.option("--profile", metavar="P", help="Scale and data of the experiment; its contract names them."),
+    click.option(
+        "--experiment", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder with experiment.py (.)."
+    ),
+    PYTHON,
+)
+"""What a new campaign is about."""
+
+BASELINE_AND_CONTROLS = _together(
+    click.option(
+        "--baseline",
+        type=click.Choice(["own", "given"]),
+        help="Execute the untouched experiment, or begin with recorded results (as context: no run is called improved by "
+        "them).",
+    ),
+    click.option(
+        "--no-controls",
+        "controls",
+        is_flag=True,
+        flag_value=False,
+        default=None,
+        help="Never execute the baseline at a run's settings; a run at others is then not comparable.",
+    ),
+)
+"""What the runs of a new campaign are compared with."""
+
+SETTINGS_AND_OUT = _together(
+    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile."), OUT
+)
+"""A new campaign's own settings and its place."""
+
+AGENT_LIMITS = _together(
+    click.option(
+        "--price",
+        type=Price(),
+        metavar="IN,OUT",
+        help="Dollars per million tokens sent and received, for an agent that tells no cost.",
+    ),
+    click.option(
+        "--turn-timeout",
+        type=Finite(min=0, min_open=True),
+        metavar="MINUTES",
+        help="Time for a turn of the agent (60); what it has edited by then is tried. A request of aider gets a third.",
+    ),
+    click.option(
+        "--wait-for-limits/--no-wait-for-limits",
+        default=None,
+        help="Wait until a provider's rate or session limit ends, however long; not counted in --max-hours.",
+    ),
+)
+"""What the agent may take."""
+
+MACHINE = _together(
+    click.option(
+        "--gpus",
+        metavar="0,2,3",
+        callback=_choose_gpus,
+        expose_value=False,
+        help="GPUs to use, as nvidia-smi numbers them (those that are idle).",
+    ),
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Executions at once (as many as there are idle GPUs, else as fit on the cores; 1 on a login node).",
+    ),
+)
+"""How much is executed at once, and where."""
 
 
 def print_json(facts: Any) -> None:

@@ -9,40 +9,28 @@ from typing import Any
 import click
 
 from ..campaign.errors import InputError
-from .options import CAMPAIGN, JSON, Finite
+from .options import (
+    BASELINE_AND_CONTROLS,
+    CAMPAIGN,
+    IDEAS_AND_EXPERIMENT,
+    JSON,
+    OUT,
+    PYTHON,
+    SETTINGS_AND_OUT,
+    TRACK,
+    Finite,
+)
 from .terminal import width
 
 
 @click.command("open", short_help="Begin a campaign that you drive: measure the baseline.")
-@click.argument("ideas", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IDEA.json...")
-@click.option("--idea", "names", multiple=True, metavar="NAME", help="Of a file with several ideas, this one.")
-@click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="Runs besides the baseline (5).")
-@click.option("--profile", metavar="P", help="Scale and data of the experiment; its contract names them.")
-@click.option(
-    "--experiment", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder with experiment.py (.)."
-)
-@click.option("--python", metavar="PATH", help="Python that executes the experiment (the one that runs the harness).")
-@click.option("--track", metavar="NAME", help="Tell a tracker of each run: wandb, or an import path.")
+@IDEAS_AND_EXPERIMENT
+@TRACK
 @click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars, which --usage tells.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, which --usage tells.")
 @click.option("--max-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in hours of executions.")
-@click.option(
-    "--baseline",
-    type=click.Choice(["own", "given"]),
-    help="Execute the untouched experiment, or begin with recorded results (as context: no run is called improved by them).",
-)
-@click.option(
-    "--no-controls",
-    "controls",
-    is_flag=True,
-    flag_value=False,
-    default=None,
-    help="Never execute the baseline at a run's settings; a run at others is then not comparable.",
-)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder (runs)."
-)
+@BASELINE_AND_CONTROLS
+@SETTINGS_AND_OUT
 def open_(
     ideas: tuple[Path, ...],
     names: tuple[str, ...],
@@ -190,10 +178,8 @@ def skill(agent: str, install: bool) -> None:
     metavar="DIR",
     help="The baseline's code and the contract, to execute it.",
 )
-@click.option("--python", metavar="PATH", help="Python that executes the experiment (the one that runs the harness).")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder (runs)."
-)
+@PYTHON
+@OUT
 @JSON
 def observe(
     folder: Path,
