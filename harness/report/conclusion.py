@@ -138,7 +138,7 @@ def _numbers(run: Record, metric: str) -> str:
     mine = None if found.sd is None else found.sd / math.sqrt(found.seeds)
     theirs = None if found.reference_sd is None else found.reference_sd / math.sqrt(found.reference_seeds)
     of = reference_in_words(found.reference)
-    return f"{with_error(found.mean, mine)} against {with_error(found.reference_mean, theirs)} of {of}"
+    return f"{with_error(found.mean, mine, theirs)} against {with_error(found.reference_mean, theirs, mine)} of {of}"
 
 
 def learnt(contract: Contract, runs: Sequence[Record]) -> str:

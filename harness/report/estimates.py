@@ -66,11 +66,11 @@ class Estimates:
         return NONE if found is None else difference_in_words(found)
 
 
-def difference_in_words(found: Difference) -> str:
-    """`−0.03 ± 0.01`, or without an error where the noise is unknown."""
+def difference_in_words(found: Difference, *beside: float | None) -> str:
+    """`−0.03 ± 0.01`, or without an error where the noise is unknown; with the decimals of the numbers `beside` it."""
     if not found.error:
         return signed(found.difference)
-    places = decimals(found.error)
+    places = decimals(min(filter(None, (found.error, *beside))))
     return f"{rounded(found.difference, places, '+')} ± {rounded(found.error, places)}"
 
 
@@ -91,11 +91,11 @@ def beside_what(run: Run, primary: str) -> str:
     return f"{reference_label(run)}, for {primary} alone" if found and found.frontier else reference_label(run)
 
 
-def with_error(value: float, error: float | None) -> str:
-    """A number and its standard error."""
+def with_error(value: float, error: float | None, *beside: float | None) -> str:
+    """A number and its standard error, with as many decimals as the least noisy of the numbers `beside` it has."""
     if not error:
         return number(value).replace("-", "−")
-    places = decimals(error)
+    places = decimals(min(filter(None, (error, *beside))))
     return f"{rounded(value, places)} ± {rounded(error, places)}"
 
 

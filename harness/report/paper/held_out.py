@@ -21,13 +21,14 @@ def held_out_table(campaign: CampaignData) -> Table | None:
     for metric in campaign.contract.metric:
         if both := last["metrics"].get(metric.name):
             each = beside(both["run"], both["reference"], metric.better, paired=True)
+            errors = (each.reference_error, each.value_error, each.error)
             rows.append(
                 (
                     titled(line(metric.name), line(metric.unit)),
                     metric.better or NONE,
-                    with_error(each.reference, each.reference_error),
-                    with_error(each.value, each.value_error),
-                    difference_in_words(each),
+                    with_error(each.reference, each.reference_error, *errors),
+                    with_error(each.value, each.value_error, *errors),
+                    difference_in_words(each, *errors),
                 )
             )
     columns = (
