@@ -15,7 +15,7 @@ from harness.report.campaign_data import read_campaign_data
 from harness.report.paper.render_md import render_md
 from harness.report.paper.writeup import compose
 from harness.report.terminal.record_page import record
-from harness.statistics.compute import TOO_SHORT, compute_excess
+from harness.statistics.compute import TOO_SHORT, compute_excess, multiple
 from tests.executing import Workshop
 
 BURN = "import time\nwhile time.process_time() < 1.5: pass\n"
@@ -43,6 +43,15 @@ def test_more_compute_than_the_tolerance_is_an_excess_unless_it_is_too_short_to_
     assert compute_excess([14.0], [10.0], 1.5) is None
     assert compute_excess([0.9 * TOO_SHORT], [0.1], 1.5) is None
     assert compute_excess([19.0], [], 1.5) is None and compute_excess([], [10.0], 1.5) is None
+
+
+def test_compute_at_a_minority_of_the_seeds_counts_and_what_a_reference_compiled_once_lets_no_run_spend_more() -> None:
+    """An execution knows its seed: it could train ten times as long at two of five seeds, and the median would not move."""
+    assert str(compute_excess([10.0, 100.0, 10.0, 100.0, 10.0], [10.0] * 5, 1.5)).startswith("at 4.6x compute")
+    assert compute_excess([10.0, 13.0, 10.0], [10.0] * 3, 1.5) is None
+    assert compute_excess([20.0] * 3, [90.0, 10.0, 10.0], 1.5) is not None
+    assert multiple([10.0, 40.0], [10.0, 10.0]) == 2.5
+    assert multiple([], [10.0]) is None and multiple([10.0], [0.0]) is None
 
 
 def test_the_best_of_many_trainings_inside_a_run_and_hidden_epochs_are_a_trade_off(

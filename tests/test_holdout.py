@@ -106,6 +106,45 @@ def test_nothing_is_confirmed_by_leaving_out_where_it_does_badly(
     assert why in found.why
 
 
+@pytest.mark.parametrize(
+    ("spent", "status", "why"),
+    [
+        ([(10.0, 10.0)] * 6, "confirmed", ""),
+        ([(10.0, None)] * 6, "confirmed", ""),
+        ([(90.0, 10.0)] * 2 + [(10.0, 10.0)] * 4, "not_confirmed", "at 3.7x compute"),
+        ([(None, 10.0)] + [(10.0, 10.0)] * 5, "not_confirmed", "its compute was not measured in each pair"),
+    ],
+)
+def test_a_run_spends_no_more_compute_where_it_is_held_out_than_its_reference(
+    spent: list[tuple[float | None, float | None]], status: str, why: str
+) -> None:
+    """By its seed an execution knows that it is held out: it could train for longer there, and nowhere else."""
+    gains = [0.1, 0.02, 0.08, 0.03, 0.05, -0.01]
+    pairs = [
+        Pair(seed, left(loss - gain), left(loss), *spent[seed])
+        for seed, (loss, gain) in enumerate(zip(THERE, gains, strict=True))
+    ]
+    found = evaluate(CONTRACT, "", pairs, (), PLANNED)
+    assert (found.status, why in found.why) == (status, True)
+
+
+def test_compute_of_held_out_executions_is_measured_for_each_pair(held: Path, make_campaign: Make) -> None:
+    burn = (
+        "import time\nwhile int(os.environ['HARNESS_SEED']) > 999 and time.process_time() < 3.5: pass\n"
+        "rng.random()\nloss, speed = 0.8 + rng"
+    )
+    campaign = make_campaign(
+        {
+            "run 1, attempt 1": BETTER | {"edits": [["experiment.py", "loss, speed = 1.0 + rng", burn]]},
+            "run 2, attempt 1": DONE,
+        }
+    )
+    run(campaign)
+    assert campaign.read_records()[1].verdict.kind == "improved"
+    found = campaign.holdouts()[0]
+    assert found["status"] == "not_confirmed" and "x compute (" in found["why"]
+
+
 def record(run: int, kind: str, loss: float, p: float = 0.001) -> Record:
     compared = ComparisonRecord(
         reference="run_0", mean=loss, reference_mean=1, seeds=3, reference_seeds=3, difference=loss - 1, p_adjusted=p

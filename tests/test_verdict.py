@@ -7,6 +7,7 @@ import pytest
 
 from harness.campaign.contract import Contract
 from harness.campaign.record import ControlRecord, Record, VerdictRecord
+from harness.execution.measurements import processor_seconds_of_all
 from harness.results.reading import Results
 from harness.statistics.comparability import compare_metrics, compare_settings
 from harness.statistics.judge import Judge
@@ -281,7 +282,13 @@ def at_seed(folder: Path, seed: int, absorption: float, **others: float) -> Resu
 
 
 def final_verdict(
-    folder: Path, *, final: dict[int, Results] | None = None, beside: Sequence[int] = FINAL, failed: str = ""
+    folder: Path,
+    *,
+    final: dict[int, Results] | None = None,
+    beside: Sequence[int] = FINAL,
+    failed: str = "",
+    seconds: tuple[float, ...] = (),
+    seconds_beside: Sequence[float] = (),
 ) -> VerdictRecord:
     """The verdict on a run that is much better at its final seeds than the baseline there."""
     untouched = {seed: at_seed(folder / "0", seed, 0.2, mse=2.0) for seed in (*range(10), *beside)}
@@ -289,7 +296,12 @@ def final_verdict(
     baseline = record(first[0]).model_copy(update={"metrics": compare_metrics(first, None), "seeds": list(range(10))})
     values = compare_metrics([untouched[seed] for seed in beside], None)
     reference = ControlRecord(
-        name="run_0", overrides={}, run=1, seeds=list(beside), metrics={name: each.values for name, each in values.items()}
+        name="run_0",
+        overrides={},
+        run=1,
+        seeds=list(beside),
+        metrics={name: each.values for name, each in values.items()},
+        processor_seconds=list(seconds_beside),
     )
     case = MeasuredRun(
         run=1,
@@ -298,6 +310,7 @@ def final_verdict(
         failed_seeds=(failed,) if failed else (),
         final=final or {seed: at_seed(folder / "1", seed, 0.1, mse=2.0) for seed in FINAL},
         final_references=(reference,),
+        processor_seconds=seconds,
     )
     return Judge(GUARDED, "p", 3, [baseline]).judge(case)
 
@@ -323,3 +336,13 @@ def test_a_guard_that_is_missing_at_one_seed_is_not_passed(tmp_path):
     final = {seed: at_seed(tmp_path / "1", seed, 0.1, **({"mse": 9.0} if seed > 1_001 else {})) for seed in FINAL}
     found = final_verdict(tmp_path, final=final)
     assert (found.kind, found.caveats) == ("inconclusive", ["mse, a guard, is missing"])
+
+
+def test_compute_that_was_measured_for_the_reference_alone_is_not_passed(tmp_path):
+    """A run could open an accelerator that it does not need, at the seeds at which it trains for longer."""
+    found = final_verdict(tmp_path, seconds_beside=[10.0] * 8)
+    assert (found.kind, found.caveats) == ("inconclusive", ["compute, a guard, was not measured at each of its seeds"])
+    assert final_verdict(tmp_path, seconds=(10.0,) * 8, seconds_beside=[10.0] * 8).kind == "improved"
+    assert final_verdict(tmp_path, seconds=(10.0,) * 8).kind == "improved"
+    outcomes = [{"processor_seconds": 3.0}, {"processor_seconds": None}]
+    assert processor_seconds_of_all(outcomes) == [] and processor_seconds_of_all(outcomes[:1]) == [3.0]

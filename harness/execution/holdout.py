@@ -76,14 +76,19 @@ class Holdout(CampaignPart):
         steps = [self._execution(number, plan, kind, each) for each in pairs for kind in (HELD_OUT, HELD_OUT_REFERENCE)]
         left = [self._left(each) for each in steps]
         varied = self._measurements.measured_run(plan["run"]).varied
+        outcomes = [self._journal.result(each.step)["outcome"] for each in steps]
+        spent = [outcome.get("processor_seconds") for outcome in outcomes]
         found = evaluate(
             self._campaign.contract,
             self._options.profile,
-            [Pair(pair.seed, *left[2 * place : 2 * place + 2]) for place, pair in enumerate(pairs)],
+            [
+                Pair(pair.seed, *left[2 * place : 2 * place + 2], *spent[2 * place : 2 * place + 2])
+                for place, pair in enumerate(pairs)
+            ],
             varied,
             planned,
         )
-        seconds = sum(self._journal.result(each.step)["outcome"]["seconds"] for each in steps)
+        seconds = sum(outcome["seconds"] for outcome in outcomes)
         return found.model_copy(update={"seconds": round(seconds, 3)})
 
     def _number(self, spec: HoldoutSpec) -> int:

@@ -78,7 +78,7 @@ class Measurements(CampaignPart):
         return replace(
             measured,
             final_references=tuple(self._final_references(measured)),
-            processor_seconds=tuple(_processor_seconds(self.outcomes(run))),
+            processor_seconds=tuple(processor_seconds_of_all(self.outcomes(run))),
         )
 
     def outcomes(self, run: int) -> list[Mapping[str, Any]]:
@@ -283,6 +283,13 @@ def _processor_seconds(outcomes: Iterable[Mapping[str, Any]]) -> list[float]:
     """Of those for which it was measured: not what was taken from the cache, nor what used an accelerator."""
     found = (each.get("processor_seconds") for each in outcomes)
     return [seconds for seconds in found if seconds is not None]
+
+
+def processor_seconds_of_all(outcomes: Iterable[Mapping[str, Any]]) -> list[float]:
+    """Of a run's executions, none where it was not measured for each: what is left out is what it would rather not show."""
+    known = list(outcomes)
+    found = _processor_seconds(known)
+    return found if len(found) == len(known) else []
 
 
 def start_step(run: int) -> str:

@@ -28,6 +28,7 @@ from ..campaign.usage import Usage
 from ..results.curves import read_curves
 from ..results.run_results import read_run
 from ..results.values import Row
+from ..statistics.compute import multiple
 from .terminal.status import NO_EVIDENCE, CampaignStatus, baseline_verdict, read_status
 
 END_BYTES = 256 * 1024
@@ -103,8 +104,7 @@ class Run:
 
     def compute(self, baseline: Run) -> float | None:
         """Its processor seconds as a multiple of the baseline's; None where one of them was not measured."""
-        mine, theirs = self.record.processor_seconds, baseline.record.processor_seconds
-        return statistics.median(mine) / statistics.median(theirs) if mine and theirs and min(theirs) > 0 else None
+        return multiple(self.record.processor_seconds, baseline.record.processor_seconds)
 
     def deviation(self, metric: str) -> float | None:
         """The standard deviation over its seeds, None where it has one."""

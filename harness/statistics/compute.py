@@ -8,7 +8,7 @@ take a second or two, which differ by as much as they take, so less than `TOO_SH
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
+from statistics import fmean, median
 
 from .comparison import GuardViolation
 
@@ -26,11 +26,25 @@ class ComputeExcess(GuardViolation):
 
 
 def compute_excess(run: Sequence[float], reference: Sequence[float], tolerance: float) -> ComputeExcess | None:
-    """Processor seconds of executions, medians over seeds; None where the run stayed within, or either is not measured."""
+    """Processor seconds of executions, one a seed; None where the run stayed within, or either is not measured."""
     if not run or not reference:
         return None
-    mine, theirs = median(run), median(reference)
+    mine, theirs = _typical(run, reference)
     if mine <= tolerance * theirs or mine - theirs < TOO_SHORT:
         return None
     spent = f"{mine:.3g} s of processor time against {theirs:.3g} s"
     return ComputeExcess("compute", mine / theirs if theirs else float("inf"), tolerance, spent)
+
+
+def multiple(run: Sequence[float], reference: Sequence[float]) -> float | None:
+    """The run's processor seconds as a multiple of its reference's; None where one of them was not measured."""
+    if not run or not reference or min(reference) <= 0:
+        return None
+    mine, theirs = _typical(run, reference)
+    return mine / theirs
+
+
+def _typical(run: Sequence[float], reference: Sequence[float]) -> tuple[float, float]:
+    """Of the run the mean: one that spends ten times as much at a third of its seeds pays for that. Of its reference the
+    median: what was compiled or fetched at the first of its seeds lets no run spend more."""
+    return fmean(run), median(reference)

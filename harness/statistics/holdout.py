@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..campaign.contract import Contract, Metric
+from ..campaign.contract import Contract, Metric, Profile
 from ..campaign.holdout_record import HoldoutMetric, HoldoutRecord
 from ..campaign.record import Record
 from ..results.reading import Results
 from ..results.sanity import check_sanity
 from .comparability import differences_of_scale
 from .comparison import Comparison, compare_paired, guard_violation
+from .compute import compute_excess
 from .frontier import near
 from .noise import mean
 from .wording import as_record, is_better
@@ -33,6 +34,9 @@ class Pair:
     seed: int
     run: Results | str
     reference: Results | str
+    run_seconds: float | None = None
+    """Of the processor; None where they were not measured."""
+    reference_seconds: float | None = None
 
 
 def selected(records: Sequence[Record], primary: Metric, *, best_valid: bool) -> Record | None:
@@ -86,10 +90,17 @@ def evaluate(
         return _ended(record, "not_evaluated", f"its reference has no {primary.name}")
     if moved := _moved(primary, metrics):
         return _ended(record, "not_evaluated", f"not comparable: {moved}")
-    return _tested(contract, primary, record)
+    # An execution knows where it is, by its seed: who keeps to the compute of its reference elsewhere keeps to it here.
+    mine = [pair.run_seconds for pair in pairs if pair.run_seconds is not None]
+    theirs = [pair.reference_seconds for pair in pairs if pair.reference_seconds is not None]
+    if len(mine) < len(pairs) == len(theirs):
+        return _ended(record, "not_confirmed", "its compute was not measured in each pair")
+    tolerance = contract.profiles.get(profile, Profile()).compute
+    excess = compute_excess(mine, theirs, tolerance) if len(theirs) == len(pairs) else None
+    return _tested(contract, primary, record, [str(excess)] if excess else [])
 
 
-def _tested(contract: Contract, primary: Metric, record: HoldoutRecord) -> HoldoutRecord:
+def _tested(contract: Contract, primary: Metric, record: HoldoutRecord, excess: list[str]) -> HoldoutRecord:
     numbers = record.metrics[primary.name]
     assert primary.better is not None
     found = compare_paired(numbers.run, numbers.reference, better=primary.better, level=LEVEL, alpha=LEVEL)
@@ -99,7 +110,7 @@ def _tested(contract: Contract, primary: Metric, record: HoldoutRecord) -> Holdo
         return _ended(record.model_copy(update={"comparison": compared}), "not_evaluated", found.why)
     # It was picked for other numbers than these, so nothing is shrunk.
     compared = compared.model_copy(update={"estimate": found.difference})
-    guards = _guard_violations(contract, record.metrics)
+    guards = _guard_violations(contract, record.metrics) + excess
     status = "confirmed" if found.p <= LEVEL and not guards else "not_confirmed"
     why = "; ".join(guards) if found.p <= LEVEL else ""
     return record.model_copy(update={"comparison": compared, "guard_violations": guards, "status": status, "why": why})

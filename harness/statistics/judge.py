@@ -160,21 +160,27 @@ class Judge:
                 if metric.guard is not None and mine and theirs:
                     violation = guard_violation(metric.name, mine, theirs, metric.guard, better=metric.better, against=name)
                     guard_violations += [violation] if violation else []
-        baseline = pair.baseline if isinstance(pair.baseline, str) else "run_0"
-        theirs = self.references.processor_seconds(measured, baseline)
+        theirs = self._processor_seconds_beside(measured, pair)
         excess = compute_excess(measured.processor_seconds, theirs, self._spec.compute)
         return guard_violations + ([excess] if excess else [])
+
+    def _processor_seconds_beside(self, measured: MeasuredRun, pair: ReferencePair) -> list[float]:
+        baseline = pair.baseline if isinstance(pair.baseline, str) else "run_0"
+        return self.references.processor_seconds(measured, baseline)
 
     def _missing_guards(self, measured: MeasuredRun, pair: ReferencePair) -> list[str]:
         """Guards that a reference has and the run, at one of its seeds or at all, has not: what it paid is unknown."""
         guards = [
             metric for metric in self._contract.metric if metric.guard is not None and not measured.values(metric.name)
         ]
-        return [
+        missing = [
             f"{metric.name}, a guard, is missing"
             for metric in guards
             if any(self.references.values(measured, reference, metric) for reference in (pair.parent, pair.baseline))
         ]
+        # Who opens an accelerator that its reference does not use would otherwise have no compute at all.
+        unmeasured = not measured.processor_seconds and self._processor_seconds_beside(measured, pair)
+        return missing + (["compute, a guard, was not measured at each of its seeds"] if unmeasured else [])
 
     def _in_words(self, measured: MeasuredRun, pair: ReferencePair, judgement: Judgement) -> VerdictRecord:
         primary = self._contract.primary
