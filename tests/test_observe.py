@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from harness.campaign.errors import CannotGoOn
+from harness.campaign.git import Git
 from harness.cli.main import cli
+from harness.results.observed import observe
 from harness.statistics.noise import prediction_interval
 
 SMALL = Path(__file__).parent / "small"
@@ -138,3 +141,43 @@ def test_a_further_seed_is_expected_where_the_known_ones_scatter() -> None:
     low, high = prediction_interval([1.0, 2.0, 3.0]) or (0.0, 0.0)
     assert (round(low, 2), round(high, 2)) == (-2.97, 6.97)
     assert prediction_interval([1.0]) is prediction_interval([1.0, 1.0]) is None
+
+
+def test_a_look_at_the_repository_of_somebody_else_starts_no_program_of_theirs(tmp_path: Path) -> None:
+    """git fetches an object that is missing from where the repository's own settings say, by a program that they name."""
+    folder = tmp_path / "loop"
+    folder.mkdir()
+    started = tmp_path / "started"
+    for arguments in (
+        ["init", "-q"],
+        ["config", "core.repositoryformatversion", "1"],
+        ["config", "extensions.partialClone", "origin"],
+        ["config", "remote.origin.url", str(folder)],
+        ["config", "remote.origin.promisor", "true"],
+        ["config", "remote.origin.uploadpack", f"touch '{started}'; false"],
+        ["config", "protocol.file.allow", "always"],
+    ):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    missing = "deadbeef" * 5
+    (folder / "results.tsv").write_text(f"commit\tloss\tstatus\tdescription\nabcd\t2\tkeep\ta\n{missing}\t1\tkeep\tb\n")
+    found = type_(folder)
+    assert found.exit_code == 0 and missing in found.output
+    with pytest.raises(CannotGoOn):
+        Git(folder).output("cat-file", "blob", missing, pauses=())
+    assert not started.exists()
+
+
+def test_links_and_tables_that_no_loop_leaves_are_neither_followed_nor_a_mistake_of_the_harness(
+    theirs: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "key.py"
+    secret.write_text("KEY = 'sk-123'\n")
+    (theirs / "run_2.py").unlink()
+    (theirs / "run_2.py").symlink_to(secret)
+    (theirs / "notes.txt").unlink()
+    (theirs / "notes.txt").symlink_to(secret)
+    runs = observe(theirs, "experiment.py")
+    assert [run.code is None for run in runs[2:4]] == [True, True] and not any(run.claim for run in runs)
+    (theirs / "results.tsv").write_text(f"commit\tloss\tstatus\tdescription\nabcd\t2\tkeep\t{'a' * 200_000}\n")
+    found = type_(theirs)
+    assert found.exit_code == 2 and "results.tsv: cannot be read as a table" in found.output

@@ -19,6 +19,10 @@ _LOCK_ENDS = 0.8
 """Seconds in which a git that lives, a person's own, has let go of a lock."""
 _SETTINGS = {"core.hooksPath": os.devnull, "core.fsmonitor": "false", "core.quotePath": "false", "core.fsync": "reference"}
 
+NO_FETCH = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+"""For any git in a repository of somebody else: of an object that is missing its settings could name a remote that has it,
+and the program that git then starts (the second needs git 2.44)."""
+
 
 class GitKilled(CannotGoOn):
     """A git was killed, and so was each that tried again."""
@@ -48,6 +52,7 @@ class Git:
             "GIT_COMMITTER_EMAIL": EMAIL,
             "GIT_LITERAL_PATHSPECS": "1",  # a file may be called `:(glob)x.txt`
             "GIT_TERMINAL_PROMPT": "0",
+            **NO_FETCH,
         }
 
     def text(self, *arguments: str) -> str:

@@ -82,8 +82,10 @@ class Holdout(CampaignPart):
             self._campaign.contract,
             self._options.profile,
             [
-                Pair(pair.seed, *left[2 * place : 2 * place + 2], *spent[2 * place : 2 * place + 2])
-                for place, pair in enumerate(pairs)
+                Pair(pair.seed, *both, *seconds)
+                for pair, both, seconds in zip(
+                    pairs, zip(left[::2], left[1::2], strict=True), zip(spent[::2], spent[1::2], strict=True), strict=True
+                )
             ],
             varied,
             planned,

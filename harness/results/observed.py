@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 from ..campaign.errors import InputError
 from ..campaign.experiment_folder import RUN_FOLDER
-from ..campaign.files import read_text
+from ..campaign.files import read_bounded
+from ..campaign.git import NO_FETCH
 from ..campaign.metric_names import is_cost
+from ..campaign.text import decoded
 from .reading import read_results
 
 TABLE = "results.tsv"
 _WORDS = ("commit", "status", "description")
+_LARGEST = 1 << 24
+"""Bytes of a file that is read."""
 _COMMIT = re.compile(r"[0-9a-fA-F]{4,40}")
 _OF_A_RUN = r"^#+ *Run {number}\b[^\n]*\n(.*?)(?=^#+ *Run \d|\Z)"
 
@@ -54,18 +60,31 @@ def observe(folder: Path, code_file: str) -> list[ObservedRun]:
 
 def _ai_scientist(folder: Path) -> Iterator[ObservedRun]:
     runs = [path for path in folder.glob("run_*") if path.is_dir() and RUN_FOLDER.fullmatch(path.name)]
-    notes = read_text(folder / "notes.txt", "replace") if (folder / "notes.txt").is_file() else ""
+    notes = _text(folder / "notes.txt").replace("\r\n", "\n").replace("\r", "\n")
     for path in sorted(runs, key=lambda each: int(each.name[4:])):
-        code = folder / f"{path.name}.py"
+        code = _content(folder / f"{path.name}.py")
         said = re.search(_OF_A_RUN.format(number=int(path.name[4:])), notes, re.DOTALL | re.MULTILINE)
         metrics = {name: value.value for name, value in read_results(path).metrics.items()}
         claim = " ".join(said[1].split()) if said else ""
-        yield ObservedRun(path.name, metrics, code.read_bytes() if code.is_file() else None, True, claim)
+        yield ObservedRun(path.name, metrics, code, True, claim)
+
+
+def _content(file: Path) -> bytes | None:
+    """Of a file there. A link could lead to any file of yours, whose content would be executed and shown as the loop's."""
+    content, more = read_bounded(file, _LARGEST)
+    return content if content and not more else None
+
+
+def _text(file: Path) -> str:
+    return decoded(_content(file) or b"", "replace")
 
 
 def _autoresearch(folder: Path, code_file: str) -> Iterator[ObservedRun]:
-    with (folder / TABLE).open(encoding="utf-8", errors="replace", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    table = StringIO(_text(folder / TABLE), newline="")
+    try:
+        rows = list(csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except csv.Error as error:
+        raise InputError(f"{folder / TABLE}: cannot be read as a table: {error}.") from error
     for number, row in enumerate(rows):
         status = (row.get("status") or "").strip().lower()
         measured = {name: _number(text) for name, text in row.items() if name and name not in _WORDS}
@@ -89,7 +108,7 @@ def _shown(folder: Path, commit: str, file: str) -> bytes | None:
         return None
     command = ["git", "-c", "core.fsmonitor=false", "-C", str(folder), "cat-file", "blob", f"{commit}:./{file}"]
     try:
-        done = subprocess.run(command, capture_output=True, check=False)
+        done = subprocess.run(command, capture_output=True, check=False, env=os.environ | NO_FETCH)
     except OSError:
         return None
     return done.stdout if done.returncode == 0 else None

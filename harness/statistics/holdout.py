@@ -91,12 +91,12 @@ def evaluate(
     if moved := _moved(primary, metrics):
         return _ended(record, "not_evaluated", f"not comparable: {moved}")
     # An execution knows where it is, by its seed: who keeps to the compute of its reference elsewhere keeps to it here.
-    mine = [pair.run_seconds for pair in pairs if pair.run_seconds is not None]
-    theirs = [pair.reference_seconds for pair in pairs if pair.reference_seconds is not None]
-    if len(mine) < len(pairs) == len(theirs):
+    spent = [pair.run_seconds for pair in pairs if pair.run_seconds is not None]
+    beside = [pair.reference_seconds for pair in pairs if pair.reference_seconds is not None]
+    if len(spent) < len(pairs) == len(beside):
         return _ended(record, "not_confirmed", "its compute was not measured in each pair")
     tolerance = contract.profiles.get(profile, Profile()).compute
-    excess = compute_excess(mine, theirs, tolerance) if len(theirs) == len(pairs) else None
+    excess = compute_excess(spent, beside, tolerance) if len(beside) == len(pairs) else None
     return _tested(contract, primary, record, [str(excess)] if excess else [])
 
 
