@@ -9,14 +9,25 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.campaign.protocols import Limits
+from harness.campaign.campaign import Campaign
+from harness.campaign.journal import Journal
+from harness.campaign.open_campaign import OpenCampaign
+from harness.campaign.protocols import Limits, Silent
+from harness.campaign.stop import Stop
+from harness.execution import holdout_uses
+from harness.execution.executors.local import LocalExecutor
+from harness.execution.executors.machine import all_slots
 from harness.execution.executors.sandbox import MountPlan, available, bubblewrap, control_sockets, seccomp
 from harness.execution.executors.sandbox.plan import Mount
 from harness.execution.executors.shared_memory import why_full
+from harness.execution.jobs import Jobs, Variant
+from harness.execution.scoring import sealed_folders
 from harness.execution.visible import interpreter
 
 from .executing import Workshop, begun, supervisor_of, wait
@@ -390,3 +401,47 @@ def test_what_is_hidden_in_a_hidden_folder_is_not_hidden_a_second_time(tmp_path)
     inside.mkdir(parents=True)
     plan = MountPlan(tmp_path, hidden=(inside.parent, inside))
     assert list(plan.mounts()) == [Mount("empty", inside.parent, inside.parent)]
+
+
+# Results and locks of others
+
+
+def test_no_execution_reads_a_report_beside_the_campaigns_and_other_files_there_it_does(
+    make_campaign: Callable[..., Campaign], sandboxed: str
+) -> None:
+    """It has the results of every campaign, held-out ones among them."""
+    campaign = make_campaign({})
+    runs = campaign.root.parent
+    for name in ("report.html", f"{campaign.name}-report.html", "vocabulary.txt"):
+        (runs / name).write_text("words")
+    opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())
+    place = campaign.execution("run_1/execute")
+    job = Jobs(opened).job(place, 1, Variant(0))
+    job.out_dir.mkdir(parents=True)
+    code = "import pathlib, sys\nfor name in sys.argv[1:]:\n    try: print('read:', name, pathlib.Path(name).read_text())\n"
+    code += "    except OSError: pass\n"
+    job = replace(job, command=(sys.executable, "-c", code, *map(str, sorted(runs.glob("*.*")))))
+    assert wait(LocalExecutor().submit(job, place / "job")).ended == "ok"
+    assert (place / "job" / "log.txt").read_text() == f"read: {runs / 'vocabulary.txt'} words\n"
+
+
+def test_no_execution_takes_the_slots_of_others_or_reads_what_was_held_out(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandboxed: str
+) -> None:
+    """A lock needs a file that is open to read alone."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    hidden = sealed_folders()
+    files = (all_slots() / "core-0", holdout_uses.folder() / "a.json")
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    code = (
+        "import fcntl, os, sys\nfor name in sys.argv[1:]:\n"
+        "    try: fcntl.flock(os.open(name, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB); print('locked', name)\n"
+        "    except OSError: pass\n"
+    )
+    assert (
+        workshop.run(sys.executable, "-c", code, *map(str, files), readable=(tmp_path / "cache",), hidden=hidden).ended
+        == "ok"
+    )
+    assert workshop.log == b""

@@ -24,6 +24,14 @@ RUNS = Path("runs")
 HOLDOUT = "holdout_"
 """What the folders of held-out evaluations are called, before their number; so are the steps that make them."""
 
+REPORT = "report.html"
+"""Beside the campaigns: of several; that of one is called `NAME-report.html`."""
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file beside campaigns is called as a report is, which has the results of each."""
+    return path.name.endswith(REPORT)
+
 
 class Layout:
     """Where things are in the campaign's folder `root`."""

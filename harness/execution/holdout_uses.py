@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ..campaign.campaign import Campaign
 from ..campaign.contract import Setting
@@ -15,12 +16,16 @@ from ..campaign.files import write_atomically
 from ..campaign.paths import cache_folder
 
 
+def folder() -> Path:
+    return cache_folder() / "holdout"
+
+
 def count_use(campaign: Campaign, profile: str, settings: Mapping[str, Sequence[Setting]], number: int) -> int | None:
     """Count the `number`-th evaluation of a campaign. How many there were before; None where that cannot be known."""
     if campaign.experiment is None:
         return None
     facts = {"experiment": str(campaign.experiment), "profile": profile, "settings": dict(settings)}
-    file = cache_folder() / "holdout" / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
+    file = folder() / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
     # With the time: a folder of the same name may have held another campaign.
     own = f"{campaign.root.resolve()} of {campaign.facts()['created']}, evaluation {number}"
     try:

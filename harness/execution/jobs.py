@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..campaign.contract import LimitsSpec, Setting
-from ..campaign.layout import layouts
+from ..campaign.layout import is_report, layouts
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.protocols import CACHE, FINAL_INFO, FOLLOWS, SERVES, AbortRule, Job, Limits
 from . import caches, shares, working_copy
@@ -118,7 +118,8 @@ class Jobs(CampaignPart):
     def _readable(self, variant: Variant) -> tuple[Path, ...]:
         """What it reads though it lies in a folder of which the rest is hidden."""
         campaigns = {each.root for each in layouts(self.runs)}
-        around = [path for folder in (*homes(), self.runs) for path in plainly_there(folder) if path not in campaigns]
+        around = [path for folder in (*homes(), self.runs) for path in plainly_there(folder)]
+        around = [path for path in around if path not in campaigns and not (path.parent == self.runs and is_report(path))]
         project = [] if self._campaign.experiment is None else project_around(self._campaign.experiment, working_copy.LEVELS)
         linked = map(Path, self._campaign.linked.values())
         cached = [cache.source.resolve() for cache in self.library_caches]

@@ -40,9 +40,10 @@ from ..campaign.protocols import (
     Outcome,
     WarmStart,
 )
-from . import baseline_cache, shares
+from . import baseline_cache, holdout_uses, shares
 from .commands import PYTHON, filled
 from .executors import RepeatedExecution
+from .executors.machine import all_slots
 from .executors.sandbox import control_sockets
 from .prepared_data import PreparedData
 from .secret_files import secret_paths
@@ -96,8 +97,9 @@ def lab_cache() -> Path:
 
 
 def sealed_folders() -> tuple[Path, ...]:
-    """What of the caches neither an execution nor an agent sees. Made here, because only what is there can be hidden."""
-    found = (lab_cache() / OF_THE_SCORERS, lab_cache() / TRUTH, baseline_cache.root())
+    """What of the caches neither an execution nor an agent sees. Made here, because only what is there can be hidden. A file
+    that can be read can be locked: whoever reads slots takes them from all others."""
+    found = (lab_cache() / OF_THE_SCORERS, lab_cache() / TRUTH, baseline_cache.root(), all_slots(), holdout_uses.folder())
     for folder in found:
         with suppress(OSError):  # where no cache can be made there is none to hide
             folder.mkdir(parents=True, exist_ok=True)

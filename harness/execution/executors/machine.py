@@ -70,6 +70,11 @@ class Machine:
         return -(-share.gpu_memory * PARTS // (total << 20))
 
 
+def all_slots() -> Path:
+    """Where the locks of all machines are that share this cache."""
+    return cache_folder() / "slots"
+
+
 def this_machine() -> Machine | None:
     """The one that this process is on; None where executions take what they like. Raises InputError."""
     there = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
@@ -77,7 +82,7 @@ def this_machine() -> Machine | None:
     if told and not told.isdecimal():
         raise InputError(f"{CORES}={told}: expected a number of cores; 0 has executions wait for none.")
     many = int(told) if told else min(len(there), _quota())
-    folder = cache_folder() / "slots" / socket.gethostname()
+    folder = all_slots() / socket.gethostname()
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     if not many or not os.access(folder, os.W_OK):

@@ -27,7 +27,7 @@ from ...campaign.errors import InputError
 from ...campaign.files import write_atomically
 from ...campaign.idea import Idea
 from ...campaign.journal import now
-from ...campaign.layout import Layout
+from ...campaign.layout import REPORT, Layout
 from ...campaign.numbers import number, setting, titled
 from ...campaign.record import Record
 from ...campaign.text import clean, clip, duration, in_words, line, new_environment
@@ -102,7 +102,7 @@ class Line:
 def default_file(layouts: Sequence[Layout]) -> Path:
     """Beside the campaigns: `runs/NAME-report.html`, or `runs/report.html` for several."""
     folder = layouts[0].root.resolve().parent
-    return folder / ("report.html" if len(layouts) > 1 else f"{layouts[0].name}-report.html")
+    return folder / (REPORT if len(layouts) > 1 else f"{layouts[0].name}-{REPORT}")
 
 
 def write_report(layouts: Sequence[Layout], file: Path, *, watched: bool = False) -> None:
