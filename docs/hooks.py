@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,7 +59,7 @@ def _table(title: str, name: str, part: dict[str, Any]) -> Iterator[str]:
 
 
 def _default(value: Any) -> str:
-    return "" if value in (None, "", [], {}) or isinstance(value, dict) else f"`{value}`"
+    return "" if value in (None, "", [], {}) or isinstance(value, dict) else f"`{json.dumps(value)}`"
 
 
 def _cell(text: str) -> str:
