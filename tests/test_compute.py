@@ -10,6 +10,7 @@ import pytest
 from harness.campaign.campaign import Campaign
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
+from harness.execution.executors.processor_time import Counter
 from harness.loop import go_on
 from harness.report.campaign_data import read_campaign_data
 from harness.report.paper.render_md import render_md
@@ -35,6 +36,19 @@ def test_processor_seconds_are_those_of_the_whole_process_tree(tmp_path: Path, s
     outcome = Workshop(tmp_path).run_python(code)
     assert outcome.ended == "ok"
     assert outcome.processor_seconds is not None and outcome.processor_seconds > 0.7
+
+
+@pytest.mark.skipif(not Counter().is_there, reason="the kernel lets no user count (kernel.perf_event_paranoid)")
+def test_processes_that_end_between_two_looks_and_that_nobody_waits_for_are_counted(tmp_path: Path, sandboxed: str) -> None:
+    code = (
+        "import os, signal, time\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nfor i in range(60):\n"
+        "    read, write = os.pipe()\n    if os.fork() == 0:\n        begun = time.process_time()\n"
+        "        while time.process_time() < begun + 0.02: pass\n        os._exit(0)\n"
+        "    os.close(write)\n    os.read(read, 1)\n    os.close(read)\n"
+    )
+    outcome = Workshop(tmp_path).run_python(code)
+    assert outcome.ended == "ok"
+    assert outcome.processor_seconds is not None and outcome.processor_seconds >= 1.2
 
 
 def test_more_compute_than_the_tolerance_is_an_excess_unless_it_is_too_short_to_compare() -> None:
