@@ -238,3 +238,10 @@ def test_whole_numbers_and_steps_stay_what_they_are() -> None:
 def test_a_model_makes_no_sense_with_a_search() -> None:
     with pytest.raises(InputError, match="a search asks no model"):
         RandomAgent(AgentConfig(model="sonnet"))
+
+
+def test_a_constant_behind_a_byte_order_mark_is_replaced_where_it_stands() -> None:
+    for before in ("", "\ufeff", "NAME = 'é'; ", "\ufeffNAME = 'é'; "):
+        files = {"e.py": f"{before}RATE = 0.1  # é\n".encode()}
+        changed = space({"RATE": {"low": 0.01, "high": 0.9}}).applied(files, {"RATE": 0.25})
+        assert changed["e.py"].decode() == f"{before}RATE = 0.25  # é\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -93,7 +94,11 @@ def _constant(files: Mapping[str, bytes], name: str) -> _Constant:
             f"search: {name} in {file}, line {node.lineno}, is `{ast.unparse(node)}` and no literal. Assign it a number, a "
             "text, True or False."
         )
-    starts = [0, *(match.end() for match in re.finditer(rb"\r\n|\r|\n", files[file]))]
+    # The parser counts from behind a byte order mark.
+    starts = [
+        len(BOM_UTF8) if files[file].startswith(BOM_UTF8) else 0,
+        *(match.end() for match in re.finditer(rb"\r\n|\r|\n", files[file])),
+    ]
     assert node.end_lineno is not None and node.end_col_offset is not None
     start, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
     return _Constant(file, value, start, end)
