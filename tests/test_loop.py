@@ -962,3 +962,15 @@ def test_an_experiment_cannot_read_what_earlier_runs_left(make_campaign: Make) -
     run(campaign)
     assert campaign.read_records()[1].status == "failed"
     assert "run_0/final_info.json" in (told := brief_of(campaign, 1, 2)) and "Error: [Errno" in told
+
+
+def test_a_run_that_says_its_out_dir_was_there_takes_none_from_the_baseline(make_campaign: Callable[..., Campaign]) -> None:
+    """Its control, the baseline's code, would have failed for want of an out_dir."""
+    refuses = "if out.is_dir() and not os.environ.get('HARNESS_SMOKE'): raise SystemExit(f'File exists: {out}')\n"
+    edits = [["experiment.py", "x = 5.0", f"{refuses}out.mkdir(exist_ok=True)\nx = 5.0"]]
+    edits += [["experiment.py", '"steps": 40', '"steps": 50']]
+    campaign = make_campaign({"run 1, attempt 1": {"text": "HYPOTHESIS: more.", "edits": edits}}, max_runs=1)
+    go_on(campaign, view=Silent(), stop=Stop())
+    run = campaign.read_records()[1]
+    assert run.status == "completed"
+    assert run.control is not None and (run.control.seeds, run.control.why_none) == ([0], "")

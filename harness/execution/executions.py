@@ -85,7 +85,7 @@ class Executions(CampaignPart):
         inputs = self._inputs.get(self._key(variant))
         job = self._jobs.job(place, run, variant)
         outcome = self._outcome(step, commit, job, variant, watched)
-        if outcome.ended == "crashed" and self._makes_out_dir_itself(job, place / "job" / outcome.log):
+        if outcome.ended == "crashed" and self._makes_out_dir_itself(commit, job, place / "job" / outcome.log):
             self.forget(step)
             self._view.say(f"{job.out_dir.name} was there already when the experiment made it: executed again without it")
             outcome = self._outcome(step, commit, job, variant, watched)
@@ -124,7 +124,7 @@ class Executions(CampaignPart):
         def begin() -> Execution:
             self.forget(step)
             working_copy.make(place / "copy", self._campaign, self._repository, commit)
-            if not self._makes_out_dir.exists():
+            if not self._makes_out_dir(commit):
                 job.out_dir.mkdir()
             make_home(job.scratch / "home")
             caches.make(self._jobs.library_caches, job.scratch / "home", self._jobs.kept)
@@ -179,17 +179,21 @@ class Executions(CampaignPart):
         make_writable(place)
         return without_local_paths(outcome, place / "job" / outcome.log, job), job.folder
 
-    @property
-    def _makes_out_dir(self) -> Path:
-        """Is there where the experiment makes its out_dir itself and takes none that is there (`os.makedirs(out_dir)`)."""
-        return self._campaign.local / "makes_out_dir"
+    def _makes_out_dir(self, commit: str) -> bool:
+        """Whether this code makes its out_dir itself and takes none that is there (`os.makedirs(out_dir)`), or the
+        baseline's does: what a run says of itself is no word on the baseline."""
+        return any(self._mark_of(each).exists() for each in (self._opened.first_commit, commit))
 
-    def _makes_out_dir_itself(self, job: Job, log: Path) -> bool:
+    def _mark_of(self, commit: str) -> Path:
+        return self._campaign.local / "makes_own_out_dir" / commit
+
+    def _makes_out_dir_itself(self, commit: str, job: Job, log: Path) -> bool:
         """Whether the experiment failed because its out_dir was there. That is remembered."""
         name, end = rf"\b{job.out_dir.name}\b", read_end(log, 10_000)
-        if self._makes_out_dir.exists() or not re.search(rf"File exists.*{name}|{name}.*File exists", end):
+        if self._makes_out_dir(commit) or not re.search(rf"File exists.*{name}|{name}.*File exists", end):
             return False
-        self._makes_out_dir.touch()
+        self._mark_of(commit).parent.mkdir(exist_ok=True)
+        self._mark_of(commit).touch()
         return True
 
     def _take_in(self, copy: Path, out_dir: Path, commit: str, begun: float) -> tuple[str, ...]:
