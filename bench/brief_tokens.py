@@ -22,9 +22,10 @@ from harness.agents.aider import count_tokens
 from harness.agents.brief import Column, Situation, brief, results_table, settings_table
 from harness.agents.situation import Situations
 from harness.campaign.campaign import Options, create_campaign
-from harness.campaign.contract import Contract, Metric, Profile, SanityRule
+from harness.campaign.contract import Contract, Profile, SanityRule
 from harness.campaign.idea import Idea, choose_idea
 from harness.campaign.journal import Journal
+from harness.campaign.metric import Metric
 from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import Silent
 from harness.campaign.record import Record, VerdictRecord

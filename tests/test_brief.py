@@ -25,8 +25,10 @@ from harness.agents.brief import (
     rules_in_words,
     settings_table,
 )
-from harness.campaign.contract import Contract, LimitsSpec, Metric, Profile, SanityRule
+from harness.campaign.contract import Contract, Profile, SanityRule
 from harness.campaign.idea import Idea
+from harness.campaign.limits_spec import LimitsSpec
+from harness.campaign.metric import Metric
 from harness.campaign.numbers import compact, number, row
 from harness.campaign.record import AttemptRecord, AttemptStatus, Record, VerdictRecord
 from harness.campaign.text import fence, template

@@ -6,8 +6,9 @@ from dataclasses import asdict
 import pytest
 
 from harness.campaign.budget import spent
-from harness.campaign.contract import Contract, Metric
+from harness.campaign.contract import Contract
 from harness.campaign.idea import Idea
+from harness.campaign.metric import Metric
 from harness.campaign.notes_text import person_section
 from harness.campaign.record import AttemptRecord, MetricRecord, Record, ReviewRecord, SettingRecord, VerdictRecord
 from harness.campaign.usage import Usage

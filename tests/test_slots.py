@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness.campaign.campaign import Campaign, Options
-from harness.campaign.contract import Metric
 from harness.campaign.errors import InputError
+from harness.campaign.metric import Metric
 from harness.campaign.protocols import Share
 from harness.execution.executors.home import Home
 from harness.execution.executors.local import LocalExecutor

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..campaign.files import remove
 from ..execution.executors.sandbox import MountPlan, Sandbox, available, control_sockets, make_tmp, remove_tmp
 from ..execution.scoring import sealed_folders
-from ..execution.visible import homes
+from ..execution.visible import homes, way_to
 
 _NO_PREFIX = frozenset({".local", "usr", ""})
 """Folders in which `bin` lies beside much that is no program's."""
@@ -64,13 +64,8 @@ def installation(program: str) -> tuple[Path, ...]:
 
 
 def _parts_of(program: Path) -> Iterator[Path]:
-    path = Path(os.path.abspath(program))  # noqa: PTH100 (links are looked at one by one)
-    for _ in range(40):  # as often as the kernel follows links
-        link = next((each for each in (*reversed(path.parents), path) if each.is_symlink()), None)
-        if link is None:
-            break
-        yield link
-        path = Path(os.path.normpath(link.parent / link.readlink() / path.relative_to(link)))
+    *links, path = way_to(Path(os.path.abspath(program)))  # noqa: PTH100 (links are looked at one by one)
+    yield from links
     modules = next((each for each in reversed(path.parents) if each.name == "node_modules"), None)
     prefix = path.parents[1] if path.parent.name == "bin" else None
     if modules:

@@ -14,8 +14,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..campaign.contract import ENTRY, Contract, Metric, Profile, SanityRule, Setting
+from ..campaign.contract import ENTRY, Contract, Profile, SanityRule, Setting
 from ..campaign.idea import SCORES, Idea
+from ..campaign.metric import Metric
 from ..campaign.numbers import MISSING, compact, number, row, setting
 from ..campaign.record import AttemptStatus, Record
 from ..campaign.text import clean, clip, in_words, line, template

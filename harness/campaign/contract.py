@@ -8,60 +8,19 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from .errors import InputError
+from .limits_spec import AbortSpec, Bytes, LimitsSpec
+from .metric import Metric, NoiseSpec
 from .search_space import SearchSpec
 
 CONTRACT_FILE = "experiment.toml"
 ENTRY = "experiment.py"
 
 Setting = str | int | float | bool | None
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_TIMES, _SIZES = ("s", "m", "h"), ("KB", "MB", "GB", "TB")
-
-
-_TIME = re.compile(r"(.*/ ?)?([numµ]?s|sec|seconds?|min|minutes?|h|hours?)")
-"""A metric's unit that is a time, or a rate (`tokens/s`)."""
-
-
-def _quantity(text: Any, units: tuple[str, ...]) -> Any:
-    """`"10m"` -> 600, `"4GB"` -> 4e9; numbers pass."""
-    if isinstance(text, bool):
-        raise ValueError(f"expected a number, found {text}")
-    if isinstance(text, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
-        if not match or match[2] not in units:
-            raise ValueError(f"expected a number with a unit of {', '.join(units)}, such as 10{units[0]}; found {text!r}")
-        return float(match[1]) * _UNITS[match[2]]
-    return text
-
-
-def _size(value: Any) -> Any:
-    value = _quantity(value, _SIZES)
-    return int(value) if isinstance(value, float) else value
-
-
-def _written(units: tuple[str, ...]) -> WithJsonSchema:
-    """What an editor takes for such a quantity."""
-    text = {"type": "string", "pattern": rf"^\s*\d+(\.\d+)?\s*({'|'.join(units)})\s*$"}
-    return WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, text]})
-
-
-Seconds = Annotated[float, BeforeValidator(lambda value: _quantity(value, _TIMES)), Field(gt=0), _written(_TIMES)]
-Bytes = Annotated[int, BeforeValidator(_size), Field(gt=0), _written(_SIZES)]
 
 
 def _inside(value: str) -> str:
@@ -73,91 +32,6 @@ def _inside(value: str) -> str:
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class LimitsSpec(_Part):
-    """What one execution may use. Times as `"90s"`, `"10m"`, `"2h"`, sizes as `"500MB"`, `"4GB"`."""
-
-    time: Seconds = 7200
-    """How long it may take."""
-    silence: Seconds | None = None
-    """No output for so long ends the execution as stalled."""
-    memory: Bytes | None = None
-    """Anonymous and shared memory of the whole process tree; pages of mapped files do not count."""
-    output: Bytes = 10**9
-    """Bytes of standard output and error together."""
-    disk: Bytes | None = 50 * 10**9
-    """What it may write, files and folders, at least 4 kB each."""
-    processes: int = Field(default=4096, gt=0)
-    """How many may run at once."""
-    smoke_time: Seconds = 120
-    """The time limit of a smoke test."""
-    scoring_time: Seconds | None = None
-    """The time limit of the scorer; that of the execution where it is not given."""
-    scoring_memory: Bytes | None = None
-    """The memory limit of the scorer; that of the execution where it is not given."""
-
-
-class AbortSpec(_Part):
-    """End an execution whose training log has a `key` that is not finite in `steps` consecutive lines."""
-
-    key: str
-    """A key of the training log's lines, such as `loss`."""
-    steps: int = Field(default=1, ge=1)
-    """How many lines in a row."""
-
-
-class Metric(_Part):
-    """A number that a run is judged by; `name` is the flat name of the results' table."""
-
-    name: str = Field(min_length=1)
-    """As in `final_info.json`; `mnist.loss` is one of a data set."""
-    sources: list[str] = []
-    """Flat names in result files that mean this metric, so that it has one name in all profiles; the first found counts. One
-    with a `*` (`*.loss`) means the mean over all that fit it: runs with others (another data set) are not comparable. Where
-    the contract names a scorer, it is read from the scorer's files only."""
-    label: str = ""
-    """What it is called in tables and figures."""
-    unit: str = ""
-    """`ms`: shown behind the name in tables and figures. Where the primary metric is a time or a rate, nothing else of yours
-    is executed on the machine beside an execution."""
-    better: Literal["lower", "higher"] | None = None
-    """None: shown as context, neither direction is better."""
-    target: float | None = None
-    """What would be good; shown to the agent and on every page."""
-    primary: bool = False
-    """It decides which run is better: one metric has this."""
-    required: bool = True
-    """A run without it has no evidence. Metrics that only some profiles have are not required."""
-    minimum: float | None = None
-    """The least that the number can be; below it is not a number but a mistake."""
-    maximum: float | None = None
-    """The most that the number can be."""
-    guard: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """How much it may get worse in a run that is called improved, in its own unit; without a direction, how much it may
-    change."""
-    moves_with: str | None = None
-    """A metric that moves this one (L0): runs are compared only where it is the same within 10 %."""
-
-    @model_validator(mode="after")
-    def _can_be_something(self) -> Metric:
-        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
-        return self
-
-    @property
-    def title(self) -> str:
-        return self.label or self.name
-
-    @property
-    def is_time(self) -> bool:
-        """Whether it depends on what else the machine does."""
-        return _TIME.fullmatch(self.unit.strip()) is not None
-
-    @property
-    def over(self) -> str | None:
-        """The setting that says what this metric is the mean over; None where it is no mean."""
-        return f"{self.name}.over" if any("*" in source for source in self.sources) else None
 
 
 class SanityRule(_Part):
@@ -196,17 +70,6 @@ class SanityRule(_Part):
         ):
             raise ValueError("a sanity rule needs one of: present, finite, above, below, at_least, at_most")
         return self
-
-
-class NoiseSpec(_Part):
-    """The spread of a metric between seeds of the untouched experiment, as once measured."""
-
-    sd: float = Field(gt=0, allow_inf_nan=False)
-    """The standard deviation between seeds."""
-    seeds: int = Field(ge=2)
-    """From how many seeds."""
-    skew: float = Field(default=0.0, allow_inf_nan=False)
-    """The skewness between seeds."""
 
 
 class HoldoutSpec(_Part):

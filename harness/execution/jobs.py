@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ..campaign.contract import LimitsSpec, Setting
+from ..campaign.contract import Setting
 from ..campaign.layout import is_report, layouts
+from ..campaign.limits_spec import LimitsSpec
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.protocols import CACHE, FINAL_INFO, FOLLOWS, SERVES, AbortRule, Job, Limits
 from . import caches, shares, working_copy

@@ -19,9 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from ..campaign.contract import CONTRACT_FILE, LimitsSpec
+from ..campaign.contract import CONTRACT_FILE
 from ..campaign.errors import CannotGoOn, Interrupted
 from ..campaign.files import files_below, read_end, remove, write_atomically, write_files
+from ..campaign.limits_spec import LimitsSpec
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import cache_folder, without_local_paths
 from ..campaign.protocols import (

@@ -51,7 +51,7 @@ def interpreter(python: str) -> Interpreter:
         found, user_base = json.loads(said)
     except (OSError, ValueError, subprocess.SubprocessError):
         found, user_base = [python], ""
-    paths = dict.fromkeys(path for each in found if Path(each).is_absolute() for path in _way_to(Path(each)))
+    paths = dict.fromkeys(path for each in found if Path(each).is_absolute() for path in way_to(Path(each)))
     return Interpreter(tuple(path for path in paths if not _holds_a_home(path)), user_base)
 
 
@@ -66,8 +66,19 @@ def needed(python: str, environment: Mapping[str, str]) -> tuple[Path, ...]:
 def named_in(settings: Mapping[str, object]) -> tuple[Path, ...]:
     """Files and folders that settings name by absolute paths, as `--set model=PATH` does, and links on the way to them."""
     named = [Path(value) for value in settings.values() if isinstance(value, str) and value.startswith("/")]
-    paths = dict.fromkeys(path for each in named for path in _way_to(Path(os.path.normpath(each))))
+    paths = dict.fromkeys(path for each in named for path in way_to(Path(os.path.normpath(each))))
     return tuple(path for path in paths if not _holds_a_home(path))
+
+
+def way_to(path: Path) -> Iterator[Path]:
+    """Each link on the way to `path`, and last what is at its end."""
+    for _ in range(40):  # as often as the kernel follows links
+        link = next((each for each in (*reversed(path.parents), path) if each.is_symlink()), None)
+        if link is None:
+            break
+        yield link
+        path = Path(os.path.normpath(link.parent / link.readlink() / path.relative_to(link)))
+    yield path
 
 
 def homes() -> tuple[Path, ...]:
@@ -104,14 +115,3 @@ def make_home(folder: Path) -> None:
 
 def _holds_a_home(path: Path) -> bool:
     return any(home.is_relative_to(path) for home in homes())
-
-
-def _way_to(path: Path) -> Iterator[Path]:
-    """Each link on the way to `path`, and what is at its end."""
-    for _ in range(40):  # as often as the kernel follows links
-        link = next((each for each in (*reversed(path.parents), path) if each.is_symlink()), None)
-        if link is None:
-            break
-        yield link
-        path = Path(os.path.normpath(link.parent / link.readlink() / path.relative_to(link)))
-    yield path

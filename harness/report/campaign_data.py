@@ -14,11 +14,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..campaign.contract import Contract, Metric
+from ..campaign.contract import Contract
 from ..campaign.errors import CannotGoOn
 from ..campaign.files import read_bounded
 from ..campaign.journal import Event, read_events
 from ..campaign.layout import Layout, read_json
+from ..campaign.metric import Metric
 from ..campaign.metric_names import telling
 from ..campaign.protocols import EVAL_FOLDER, Curve
 from ..campaign.record import AttemptRecord, Record

@@ -6,7 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from ..campaign.contract import Contract, Metric
+from ..campaign.contract import Contract
+from ..campaign.metric import Metric
 from ..campaign.metric_names import how_to_name, telling
 from ..campaign.numbers import number
 from ..campaign.record import Record

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..campaign.contract import Contract, Metric
+from ..campaign.contract import Contract
 from ..campaign.journal import read_events
 from ..campaign.layout import Layout, find_control
+from ..campaign.metric import Metric
 from ..campaign.record import Record
 from ..campaign.text import line
 from ..statistics.noise import decimals

@@ -26,7 +26,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from PIL import Image
 
 from ..campaign.campaign import PLOTTED
-from ..campaign.contract import Metric
+from ..campaign.metric import Metric
 from ..campaign.numbers import number, titled
 from ..campaign.protocols import Curve
 from ..campaign.text import clip, line

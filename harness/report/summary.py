@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from ..campaign.contract import Metric
 from ..campaign.layout import Layout
+from ..campaign.metric import Metric
 from ..campaign.numbers import number
 from ..campaign.text import in_words, line
 from .campaign_data import CampaignData

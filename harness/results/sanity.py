@@ -12,7 +12,8 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
-from ..campaign.contract import Contract, Metric, SanityRule, Setting
+from ..campaign.contract import Contract, SanityRule, Setting
+from ..campaign.metric import Metric
 from ..campaign.metric_names import words_of
 from ..campaign.numbers import number, setting
 from ..campaign.protocols import FINAL_INFO

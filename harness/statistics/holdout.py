@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..campaign.contract import Contract, Metric, Profile
+from ..campaign.contract import Contract, Profile
 from ..campaign.holdout_record import HoldoutMetric, HoldoutRecord
+from ..campaign.metric import Metric
 from ..campaign.record import Record
 from ..results.reading import Results
 from ..results.sanity import check_sanity

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..campaign.contract import Contract, Metric, Profile
+from ..campaign.contract import Contract, Profile
+from ..campaign.metric import Metric
 from ..campaign.record import ComparisonRecord, ControlRecord, FrontierRecord, PointRecord, Record, VerdictRecord
 from .comparability import name_of, screen
 from .comparison import Comparison, GuardViolation, Uncompared, guard_violation

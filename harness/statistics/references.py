@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..campaign.contract import Contract, Metric, Profile, Setting
+from ..campaign.contract import Contract, Profile, Setting
+from ..campaign.metric import Metric
 from ..campaign.record import ControlRecord, Record, VerdictRecord
 from ..results.reading import Results
 from .comparability import differences_of_scale, name_of

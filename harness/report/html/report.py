@@ -22,12 +22,13 @@ from markupsafe import Markup
 
 from ... import __version__
 from ...agents.brief import idea_in_words
-from ...campaign.contract import Metric, Setting
+from ...campaign.contract import Setting
 from ...campaign.errors import InputError
 from ...campaign.files import write_atomically
 from ...campaign.idea import Idea
 from ...campaign.journal import now
 from ...campaign.layout import REPORT, Layout
+from ...campaign.metric import Metric
 from ...campaign.numbers import number, setting, titled
 from ...campaign.record import Record
 from ...campaign.text import clean, clip, duration, in_words, line, new_environment

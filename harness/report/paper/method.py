@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...agents.brief import field_in_words, rules_in_words
-from ...campaign.contract import LimitsSpec, Metric, Profile
+from ...campaign.contract import Profile
+from ...campaign.limits_spec import LimitsSpec
+from ...campaign.metric import Metric
 from ...campaign.numbers import number, setting, titled
 from ...campaign.text import clip, duration, line
 from ...statistics.frontier import NEAR

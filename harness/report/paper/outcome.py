@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from ...campaign.contract import Metric
 from ...campaign.layout import Layout
+from ...campaign.metric import Metric
 from ...campaign.numbers import setting, titled
 from ...campaign.text import clip, in_words, line
 from ..campaign_data import CampaignData, Run
