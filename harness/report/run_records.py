@@ -1,0 +1,226 @@
+"""What becomes the record of a run: what was measured, reported and said, brought together from what its attempts left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..campaign.errors import BaselineFailed
+from ..campaign.open_campaign import CampaignPart, OpenCampaign
+from ..campaign.record import AttemptRecord, Record, VerdictRecord
+from ..campaign.turn import Turn, description, latest, turn_key
+from ..campaign.usage import Usage
+from ..execution.executions import Executions
+from ..execution.measurements import Measurements, compute
+from ..results.run_results import read_run
+from ..results.sanity import broken_where_known
+from ..statistics.comparability import compare_metrics, compare_settings
+from ..statistics.references import MeasuredRun, usable
+
+
+class RunRecords(CampaignPart):
+    """Makes records, and writes none."""
+
+    def __init__(self, opened: OpenCampaign, executions: Executions, measurements: Measurements) -> None:
+        super().__init__(opened)
+        self._executions, self._measurements = executions, measurements
+
+    def baseline(self) -> Record:
+        """That of run 0. Raises BaselineFailed when the contract's own rules say that it is no baseline."""
+        given = self._journal.result("start")["given"]
+        folder = self._campaign.run_folder(0)
+        results = read_run(folder, self._campaign.contract)
+        contract = self._campaign.contract
+        if given:
+            broken = broken_where_known(contract, results.numbers, results.settings)
+        else:
+            by_seed, seeds = self._measurements.baseline_by_seed()
+            broken = self._measurements.problems(dict(zip(seeds, by_seed, strict=True)), None)
+        if broken:
+            raise BaselineFailed(
+                "the baseline is no evidence, so nothing could be compared with it: "
+                + "; ".join(broken)
+                + f". Mend the experiment or its contract; what it left is in {folder}."
+            )
+        execution = {} if given else self._journal.result("run_0/execute")
+        others = [] if given else self._measurements.executed(0, "seed")
+        facts = self._measurements.baseline_facts()
+        unread = [self._unread(len(facts["seeds"]))] if facts["ignores_seed"] else []
+        for sentence in unread:
+            self._view.say(sentence)
+        lost = [f"seed {seed} is missing: {result['failure']['why']}" for seed, result in others if result["failure"]]
+        return Record(
+            run=0,
+            status="completed",
+            verdict=VerdictRecord(
+                kind="baseline", why="Given, not executed here." if given else "The untouched experiment."
+            ),
+            commit=self._journal.result("start")["commit"],
+            command=self._executions.command(0),
+            given=given,
+            seed=None if given else self._campaign.contract.seed,
+            settings=compare_settings(results, None),
+            warnings=[*map(str, results.findings), *execution.get("warnings", []), *lost, *unread],
+            seconds=self._measurements.seconds_beside(0),
+            started=self._measurements.started("run_0/"),
+            environment={} if given else self._journal.result("environment"),
+            **(facts | ({"seeds": []} if given else {})),
+        )
+
+    def run(self, run: int) -> Record:
+        """That of `run`, from what its attempts left."""
+        turns = self._measurements.turns(run)
+        last = turns[-1]
+        attempts = [self._attempt(turn) for turn in turns]
+        done = attempts[-1].status == "completed"
+        usage = Usage()
+        for turn in turns:
+            usage += turn.usage
+        facts: dict[str, Any] = {
+            "run": run,
+            "commit": last.commit or last.base,
+            "overrides": last.overrides,
+            "parent": self._measurements.parent(run).run,
+            "hypothesis": latest(turn.hypothesis for turn in turns),
+            "plan": latest(turn.plan for turn in turns),
+            "description": description(turns),
+            "command": self._executions.command(run),
+            "attempts": attempts,
+            "usage": usage,
+            "agent": latest(turn.agent for turn in turns),
+            "models": list(dict.fromkeys(model for turn in turns for model in turn.models)),
+            "agent_sandbox": latest(turn.sandbox for turn in turns),
+            "started": self._measurements.started(f"run_{run}/"),
+            "environment": self._journal.result("environment"),
+            "messages": [text for turn in turns for text in turn.messages],
+            "seconds": sum(attempt.seconds for attempt in attempts) + self._measurements.seconds_beside(run),
+        }
+        if not done:
+            why = f"no attempt of {len(attempts)} could be executed well; the last: {attempts[-1].why}"
+            return Record(status="failed", verdict=VerdictRecord(kind="failed", why=why), **facts)
+        execution = self._journal.result(f"{turn_key(run, last.attempt)}/execute")
+        measured = self._measurements.measured_run(run)
+        results, seed, baseline = measured.results, self._campaign.contract.seed, self._measurements.records[0]
+        verdict, idle = self._measurements.judge().judge(measured), self._idle(last)
+        without_effect = verdict.kind == "no_effect"
+        return Record(
+            status="completed",
+            verdict=verdict,
+            seed=seed,
+            control=measured.control,
+            frontier=list(measured.frontier),
+            settings=compare_settings(results, baseline),
+            warnings=[
+                *map(str, results.findings),
+                *execution["warnings"],
+                *_unconfined(execution),
+                *measured.failed_seeds,
+                *measured.fixed_seeds,
+                *(idle if without_effect else []),
+            ],
+            advice=[] if without_effect else idle,
+            **(facts | self._numbers(measured)),
+        )
+
+    def judged_again(self, run: int) -> Record:
+        """That of a recorded run with the seeds that it has now."""
+        old = self._measurements.records[run]
+        if run == 0:
+            facts: dict[str, Any] = self._measurements.baseline_facts()
+        else:
+            measured = self._measurements.measured_run(run)
+            facts = self._numbers(measured) | {
+                "warnings": [*old.warnings, *(text for text in measured.failed_seeds if text not in old.warnings)]
+            }
+            verdict = self._measurements.judge().judge(measured)
+            if facts["seeds"] != old.seeds or _rests_on(verdict) != _rests_on(old.verdict):
+                facts |= {"verdict": verdict, "earlier_verdicts": [*old.earlier_verdicts, old.verdict]}
+        seconds = sum(attempt.seconds for attempt in old.attempts) + self._measurements.seconds_beside(run)
+        return old.model_copy(update=facts | {"seconds": seconds})
+
+    def scored(self, run: int, skipped: list[str]) -> Record:
+        """That of a recorded run with what a further scoring left."""
+        old = self._opened.records[run]
+        if run:
+            measured = self._measurements.measured_run(run)
+            metrics, findings = self._numbers(measured)["metrics"], next(iter(measured.rests_on.values())).findings
+        else:
+            by_seed, _ = self._measurements.baseline_by_seed()
+            metrics = compare_metrics(by_seed, None, own_seeds=self._measurements.own_seeds)
+            findings = by_seed[0].findings
+        found = [*map(str, findings), *skipped]
+        warnings = [*old.warnings, *(text for text in found if text not in old.warnings)]
+        return old.model_copy(update={"metrics": metrics, "warnings": warnings})
+
+    def _numbers(self, measured: MeasuredRun) -> dict[str, Any]:
+        """What of a run's record rests on its seeds."""
+        references = {each.name: each.metrics for each in measured.final_references if usable(each)}
+        return {
+            "seeds": list(measured.rests_on),
+            "stage_seeds": list(measured.by_seed) if measured.final else [],
+            "final_references": list(measured.final_references),
+            **compute(self._measurements.outcomes(measured.run)),
+            "metrics": compare_metrics(
+                list(measured.rests_on.values()),
+                self._measurements.records[0],
+                own_seeds=self._measurements.own_seeds,
+                stages=list(measured.by_seed.values()) if measured.final else [],
+                beside=references.get("run_0"),
+            ),
+        }
+
+    def _unread(self, seeds: int) -> str:
+        """That the baseline's seeds are all the same, and what would mend it."""
+        read = "HARNESS_SEED changes nothing" if self._measurements.names_seed else "HARNESS_SEED is not read"
+        return (
+            f"all {seeds} seeds of the baseline gave the same numbers, times aside: {read}, so no others are executed. "
+            'An experiment that seeds its random numbers with int(os.environ["HARNESS_SEED"]) has its noise measured'
+        )
+
+    def _idle(self, turn: Turn) -> list[str]:
+        """What of the change the smoke test did not execute, in a sentence."""
+        smoke = self._journal.result(f"{turn.key}/smoke_test") or {}
+        lines = smoke.get("never_ran")
+        return [f"these changed lines never ran in the smoke test: {lines}"] if lines else []
+
+    def _attempt(self, turn: Turn) -> AttemptRecord:
+        """What became of a turn: the first thing in its way, or that it was executed."""
+        pre_check = self._journal.result(f"{turn.key}/pre_check")
+        smoke = self._journal.result(f"{turn.key}/smoke_test")
+        executed = self._journal.result(f"{turn.key}/execute")
+        status: Any = "completed"
+        why, seconds = "", 0.0
+        if pre_check and pre_check["rejected"]:
+            status, why = ("no_answer" if turn.no_answer else "rejected"), pre_check["rejected"]
+        for result in filter(None, (smoke, executed)):
+            seconds += result["outcome"]["seconds"]
+            if result["failure"]:
+                status, why = result["failure"]["status"], result["failure"]["why"]
+        # Of what the agent's machinery says the first lines are for people; an example of an edit is for the model.
+        notices = [notice.partition("\n")[0] for notice in turn.notices]
+        if status == "rejected":
+            why, notices = " ".join([why, *notices]), []
+        if turn.all_completed and pre_check is None:
+            status, why = "no_answer", "the agent said ALL_COMPLETED"
+        return AttemptRecord(
+            number=turn.attempt,
+            status=status,
+            why=why,
+            commit=turn.commit,
+            by_person=turn.by_person,
+            forced=turn.forced,
+            restored=[*turn.restored, *notices],
+            usage=turn.usage,
+            seconds=round(seconds, 3),
+        )
+
+
+def _rests_on(verdict: VerdictRecord) -> list[Any]:
+    """What a verdict was formed from: how many seeds, beside what, and what was doubted."""
+    compared = [each for each in (verdict.against_parent, verdict.against_baseline) if each]
+    return [verdict.caveats, *((each.reference, each.seeds, each.reference_seeds) for each in compared)]
+
+
+def _unconfined(execution: dict[str, Any]) -> list[str]:
+    if execution["outcome"]["confined"]:
+        return []
+    return ["This system could not hold the experiment to its own folders; it could have written elsewhere."]
