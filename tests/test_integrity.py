@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from harness.campaign.campaign import Campaign, Options, create_campaign
 from harness.campaign.idea import Idea
 from harness.campaign.protocols import Silent
+from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
 from harness.cli.main import cli
 from harness.loop import go_on
@@ -164,3 +166,23 @@ def test_what_git_has_no_more_is_told_and_nothing_is_made_of_it(root: Path) -> N
     shutil.rmtree(root / ".git")
     done = harness("log", root)
     assert done.exit_code == 4 and "run_1/record.json: missing, and git has no version of it" in done.stderr
+
+
+@pytest.mark.parametrize("file", ["run_1/record.json", "campaign.json"])
+def test_a_record_whose_id_was_edited_in_the_journal_too_is_not_believed(root: Path, file: str) -> None:
+    edited = (root / file).read_text().replace("loss", "gain")
+    (root / file).write_text(edited)
+    journal = root / "journal.jsonl"
+    whole = journal.read_text()
+    events = [json.loads(line) for line in whole.splitlines()]
+    for event in events:
+        if event["event"] == "wrote" and file in event["files"]:
+            event["files"][file] = Repository(root, root / ".harness").store(edited.encode())
+    journal.write_text("".join(json.dumps(event) + "\n" for event in events))
+    for command in ("status", "log", "resume"):
+        said = harness(command, root)
+        assert said.exit_code != 0 and "journal.jsonl: was edited" in said.output
+    repair = said.output.split("done again: ")[1].split()
+    subprocess.run(repair, check=True)
+    assert journal.read_text() == whole
+    assert f"{file} was changed since the harness wrote it" in harness("status", root).output

@@ -8,6 +8,7 @@ notes only the harness's own lines count.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from .text import decoded
 START = "start"
 _FINAL = re.compile(rf"{START}|(run|holdout)_\d+/record")
 """The steps that commit what is compared from then on."""
+_JOURNAL = "journal.jsonl"
 WROTE = "wrote"
 """The event of what was written: `files`, git's id of the content by path."""
 EDITED_FOLDER = "edited"
@@ -71,6 +73,8 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
             notes.append(event["files"][NOTES])
         elif event["event"] == "done" and _FINAL.fullmatch(event["step"]) and isinstance(event["result"], dict):
             commits[event["step"].removesuffix("/record")] = str(event["result"].get("commit", ""))
+    if START in commits:
+        _check_journal(root, events)
     runs = [each for each in commits if each != START]
     expected: dict[str, str | None] = {f"{run}/record.json": None for run in runs}
     expected |= {path: blob for path, blob in written(events).items() if path.split("/")[0] in runs}
@@ -88,6 +92,27 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
     if runs and notes and not any(_are_notes(root, content, blob) for blob in reversed(notes[-2:])):
         found.append(Difference(NOTES, _how(content), notes[-1], commits[runs[-1]]))
     return found
+
+
+def _check_journal(root: Path, events: list[dict[str, Any]]) -> None:
+    """Raises CannotGoOn where the journal no longer says what it said of files when it was committed last: whoever edits a
+    record could have edited that too."""
+    from .repository import Repository
+
+    try:
+        repository = Repository(root, root / ".harness")
+        committed = repository.files(repository.head or "", [_JOURNAL])[_JOURNAL] if (root / ".git").is_dir() else b""
+        said = [json.loads(line) for line in committed.split(b"\n")[:-1] if b'"wrote"' in line]
+    except (CannotGoOn, KeyError, ValueError, IndexError):
+        return  # what else stands there is compared all the same
+    known = [event["files"] for event in events if event["event"] == WROTE]
+    lost = [event for event in said if event.get("event") == WROTE and event["files"] not in known]
+    if lost:
+        paths = ", ".join(sorted(lost[0]["files"])[:3])
+        raise CannotGoOn(
+            f"{root / _JOURNAL}: was edited: git's version has another id of {paths}. Put that back, then the steps after "
+            f"it are done again: git -C {root} checkout HEAD -- {_JOURNAL}"
+        )
 
 
 def _read(path: Path) -> bytes | None:
