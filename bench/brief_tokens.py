@@ -23,7 +23,7 @@ from harness.agents.brief import Column, Situation, brief, results_table, settin
 from harness.agents.situation import Situations
 from harness.campaign.campaign import Options, create_campaign
 from harness.campaign.contract import Contract, Profile, SanityRule
-from harness.campaign.idea import Idea, choose_idea
+from harness.campaign.idea import Idea, load_ideas
 from harness.campaign.journal import Journal
 from harness.campaign.metric import Metric
 from harness.campaign.open_campaign import OpenCampaign
@@ -100,7 +100,7 @@ def pasted(idea: Idea, files: list[Path]) -> str:
 
 def measure() -> dict[str, int | None]:
     """The tokens of each text; None where aider's environment has not been made."""
-    idea = choose_idea(ROOT / "ideas" / "hierarchy.json", None)
+    idea = load_ideas(ROOT / "ideas" / "hierarchy.json").choose(None)
     columns = tuple(column(label, file) for label, file in BASELINES.items())
     later = column("run_1", ONE_RUN_MORE)
     tried = Record(run=1, status="completed", verdict=VerdictRecord(kind="inconclusive"), commit="", parent=0)

@@ -28,7 +28,7 @@ from harness.agents.aider import AiderAgent
 from harness.agents.chat_history import read_session
 from harness.agents.replay import completion
 from harness.campaign.campaign import Options, create_campaign
-from harness.campaign.idea import choose_idea
+from harness.campaign.idea import load_ideas
 from harness.campaign.protocols import AgentConfig, Silent
 from harness.campaign.stop import Stop
 from harness.loop import go_on
@@ -79,7 +79,7 @@ def requests_of_campaign() -> list[tuple[str, Messages]]:
     server = Server(ROOT / "sessions" / "hierarchy.md")
     os.environ |= {"OPENAI_API_BASE": server.url, "OPENAI_API_KEY": "none"}
     with tempfile.TemporaryDirectory() as folder:
-        idea = choose_idea(ROOT / "ideas" / "hierarchy.json", None)
+        idea = load_ideas(ROOT / "ideas" / "hierarchy.json").choose(None)
         options = Options(profile="synthetic", model="openai/recorded", max_runs=10)
         campaign = create_campaign(Path(folder), idea, ROOT, options, python=sys.executable)
         ending = go_on(campaign, view=Silent(), stop=Stop())

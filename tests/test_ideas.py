@@ -11,7 +11,7 @@ import pytest
 from harness.agents.brief import idea_in_words
 from harness.campaign.contract_file import default_contract, load_contract
 from harness.campaign.errors import InputError
-from harness.campaign.idea import SCORES, choose_idea, load_ideas
+from harness.campaign.idea import SCORES, Idea, load_ideas
 
 from .unprivileged import unprivileged
 
@@ -23,6 +23,10 @@ SPEC = {"Name": "a", "Title": "A title", "Experiment": "Try it."}
 def write(path, content):
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return path
+
+
+def choose_idea(path: Path, name: str | None = None) -> Idea:
+    return load_ideas(path).choose(name)
 
 
 def refusal(call, *args):

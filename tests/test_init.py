@@ -15,7 +15,7 @@ from jsonschema import ValidationError, validate
 from harness.campaign.campaign import Options, create_campaign
 from harness.campaign.contract_file import load_contract
 from harness.campaign.errors import CannotGoOn, InputError
-from harness.campaign.idea import SCORES, choose_idea
+from harness.campaign.idea import SCORES, load_ideas
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.cli.init import create_experiment
@@ -66,7 +66,7 @@ def test_every_profile_of_the_contract_runs(folder: Path) -> None:
 
 
 def test_its_idea_has_every_field(folder: Path) -> None:
-    idea = choose_idea(folder / "ideas" / "first.json", None)
+    idea = load_ideas(folder / "ideas" / "first.json").choose(None)
     assert {"Name", "Title", "Experiment", *SCORES} <= set(idea.model_dump())
 
 
@@ -80,7 +80,7 @@ def test_editors_find_the_schemas_and_these_take_what_it_wrote(folder: Path) -> 
         validate({"limits": {"time": "10 parsecs"}}, contract_schema())
     with pytest.raises(ValidationError):
         validate([{"Name": "a", "Title": "b"}], idea_schema())
-    assert "$schema" not in choose_idea(folder / "ideas" / "first.json", None).model_dump()
+    assert "$schema" not in load_ideas(folder / "ideas" / "first.json").choose(None).model_dump()
 
 
 def test_every_key_of_the_contract_is_explained() -> None:
@@ -96,7 +96,7 @@ def test_every_key_of_the_contract_is_explained() -> None:
 
 
 def test_its_session_is_a_campaign_without_a_model(folder: Path, tmp_path: Path) -> None:
-    idea = choose_idea(folder / "ideas" / "first.json", None)
+    idea = load_ideas(folder / "ideas" / "first.json").choose(None)
     session = find_session(idea.Name, folder / "ideas" / "first.json")
     assert session == folder.resolve() / "sessions" / "first.md"
     campaign = create_campaign(

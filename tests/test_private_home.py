@@ -215,8 +215,8 @@ def test_a_person_can_have_all_of_their_configuration_taken(person, made):
 def test_codex_tells_its_model_in_the_record_of_the_conversation(tmp_path):
     lines = [{"type": "turn_context", "payload": {"model": name}} for name in ("gpt-a", "gpt-b")]
     put(tmp_path / ".codex/sessions/2026/11/29/rollout-2026-11-29-abc.jsonl", "\n".join(map(json.dumps, lines)))
-    assert CODEX.model_told(tmp_path, "abc") == "gpt-b"
-    assert CODEX.model_told(tmp_path, "other") == CODEX.model_told(tmp_path, "") == ""
+    assert CODEX.model_of_session(tmp_path, "abc") == "gpt-b"
+    assert CODEX.model_of_session(tmp_path, "other") == CODEX.model_of_session(tmp_path, "") == ""
 
 
 def test_opencode_may_edit_the_editable_files_and_nothing_else(tmp_path):

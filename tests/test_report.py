@@ -42,7 +42,7 @@ from harness.report.campaign_data import CampaignData, read_campaign_data
 from harness.report.code import MAX_COLUMNS, diff_html, output_html
 from harness.report.figures import plots
 from harness.report.html.report import default_file, render, watch, write_report
-from harness.report.html.statements import said_html
+from harness.report.html.statements import statement_html
 from harness.report.notes import render_notes
 from harness.report.paper.publication import make_pdf
 from harness.report.paper.render_md import render_md
@@ -753,7 +753,7 @@ def test_certain_numbers_in_the_agents_words_are_marked_where_they_stand(recorde
     words = "The loss is 0.79, and x is 12. In run_0 the loss was 3.21. <b>"
     record.model_copy(update={"interpretation": words}).write(campaign.run_folder(1))
     found = data_of(campaign)
-    html = said_html(words, found, found.runs[1].record, "interpretation")
+    html = statement_html(words, found, found.runs[1].record, "interpretation")
     assert re.findall(r'<span class="checked (\w+)" title="[^"]*">([^<]*)<sup>', html) == [
         ("matches", "0.79"),
         ("contradicts", "3.21"),

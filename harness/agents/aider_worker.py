@@ -1,8 +1,9 @@
 """aider behind JSON lines on stdin and stdout: one request a line, one answer a line, with events in between.
 
-This file is executed by the Python of aider's own environment and has nothing of the harness but `failure_kinds.py`. aider
-is driven through its classes, not its command, because the command executes `!` and `/run` in prompts, obeys `.env` and
-`.aider.conf.yml` in the working directory, lets the model write anywhere, and exits with 0 whatever happened.
+This file is executed by the Python of aider's own environment and has nothing of the harness but `failure_kinds.py`, so it
+is one file, however long. aider is driven through its classes, not its command, because the command executes `!` and `/run`
+in prompts, obeys `.env` and `.aider.conf.yml` in the working directory, lets the model write anywhere, and exits with 0
+whatever happened.
 
 Usage: python aider_worker.py TIMEOUT PATIENCE. A request to the model is given up after TIMEOUT seconds; failed requests
 are repeated for PATIENCE seconds. The end of stdin ends the process at once, also in the middle of a turn.

@@ -319,7 +319,7 @@ class CommandConversation:
         """The model that answered, as far as the command tells it at all."""
         if not answer.requests:
             return ""
-        return self._command.model_told(self._agent.home.root, answer.session) or self._agent.model
+        return self._command.model_of_session(self._agent.home.root, answer.session) or self._agent.model
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class CommandLine:
     """Those that it brings, the best first; the last is taken inside ours only."""
     permissions: Callable[[Workspace], dict[str, str]] = lambda workspace: {}
     """Variables that say what it may do in a workspace."""
-    model_told: Callable[[Path, str], str] = lambda home, session: ""
+    model_of_session: Callable[[Path, str], str] = lambda home, session: ""
     """The model of a conversation, from what the command keeps in its home folder, where its answer names none."""
 
 
@@ -136,7 +136,7 @@ CODEX = CommandLine(
     tells_cost=False,
     cumulative=True,
     variables=("CODEX_API_KEY",),
-    model_told=_model_of_codex,
+    model_of_session=_model_of_codex,
 )
 
 GEMINI = CommandLine(

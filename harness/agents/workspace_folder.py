@@ -33,7 +33,7 @@ class WorkspaceFolder:
         """Make the folder, without what an earlier process left in it, at the same path as before where that can be had.
         Raises CannotGoOn, OSError."""
         self.remove()
-        path = self._kept()
+        path = self._recorded()
         if path is None or path.parent != _temporary() or os.path.lexists(path):
             path = _temporary() / f"{PREFIX}{secrets.token_hex(4)}"
         # Before it is made: else a crash would leave a folder that nobody knows.
@@ -43,7 +43,7 @@ class WorkspaceFolder:
 
     def make_room(self, run: int) -> Path:
         """Where in it the workspace of `run` is to be made: neither that nor another run's is there. Raises CannotGoOn."""
-        path = self._kept()
+        path = self._recorded()
         assert path is not None
         if why := files.remove(*path.glob("run_*")):
             raise CannotGoOn(f"{path}: what the agent left cannot be removed: {why} Remove the folder and resume.")
@@ -51,8 +51,8 @@ class WorkspaceFolder:
 
     def left(self) -> Path | None:
         """The folder, while it is there."""
-        kept = self._kept()
-        return kept if kept and _is_ours(kept) else None
+        path = self._recorded()
+        return path if path and _is_ours(path) else None
 
     def remove(self) -> None:
         """Remove the folder with all that the agent left in it. Raises CannotGoOn."""
@@ -64,7 +64,7 @@ class WorkspaceFolder:
     def _file(self) -> Path:
         return self.local / "workspace.json"
 
-    def _kept(self) -> Path | None:
+    def _recorded(self) -> Path | None:
         try:
             path = Path(json.loads(self._file.read_text(encoding="utf-8"))["path"])
         except (OSError, ValueError, KeyError, TypeError):

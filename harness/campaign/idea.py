@@ -78,15 +78,15 @@ class IdeaFile:
     @property
     def names(self) -> list[str]:
         """What `--idea` takes, in order: names, and `NAME#2` for the second of several ideas that are called alike."""
-        return list(self._places)
+        return list(self._positions)
 
     @property
-    def _places(self) -> dict[str, int]:
+    def _positions(self) -> dict[str, int]:
         """Where in the file which idea is. One that is there twice, word by word, is one."""
-        places = [i for i, item in enumerate(self.items) if _name(item) and item not in self.items[:i]]
-        count, seen = Counter(_name(self.items[i]) for i in places), Counter[str]()
+        positions = [i for i, item in enumerate(self.items) if _name(item) and item not in self.items[:i]]
+        count, seen = Counter(_name(self.items[i]) for i in positions), Counter[str]()
         found = {}
-        for place in places:
+        for place in positions:
             name = _name(self.items[place])
             seen[name] += 1
             found[name if count[name] == 1 else f"{name}#{seen[name]}"] = place
@@ -94,7 +94,7 @@ class IdeaFile:
 
     def alike(self, name: str) -> list[str]:
         """What `--idea` takes for the ideas that are called `name`."""
-        return [label for label, place in self._places.items() if name in (label, _name(self.items[place]))]
+        return [label for label, place in self._positions.items() if name in (label, _name(self.items[place]))]
 
     def choose(self, name: str | None) -> Idea:
         """The idea called `name`; without a name the only one. Raises InputError that says what can be chosen."""
@@ -111,10 +111,10 @@ class IdeaFile:
         if len(alike) > 1:
             titles = "; ".join(f"--idea {each} ({self._title(each)})" for each in alike)
             raise InputError(f"{self.path}: {len(alike)} ideas are called {name}. Choose one of them: {titles}.")
-        return self._parse(self._places[alike[0]])
+        return self._parse(self._positions[alike[0]])
 
     def _title(self, label: str) -> str:
-        return clip(line(str(self.items[self._places[label]].get("Title"))), _LONGEST_TITLE)
+        return clip(line(str(self.items[self._positions[label]].get("Title"))), _LONGEST_TITLE)
 
     def _parse(self, place: int) -> Idea:
         where, item = f"[{place}]." if self.is_list else "", self.items[place]
@@ -156,11 +156,6 @@ def load_ideas(path: Path) -> IdeaFile:
     if not items:
         raise InputError(f"{path}: an empty list; expected at least one idea.")
     return IdeaFile(path, tuple(items), isinstance(data, list))
-
-
-def choose_idea(path: Path, name: str | None = None) -> Idea:
-    """The idea in `path` called `name`; without a name the only one. Raises InputError that lists the names."""
-    return load_ideas(path).choose(name)
 
 
 def _name(item: Any) -> str:

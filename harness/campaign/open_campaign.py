@@ -83,7 +83,7 @@ class OpenCampaign:
 
 
 class CampaignPart:
-    """A part of the loop, with what it uses of the open campaign at hand."""
+    """A part of the loop, with what it uses of the open campaign."""
 
     def __init__(self, opened: OpenCampaign) -> None:
         self._opened = opened

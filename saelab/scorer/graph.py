@@ -11,6 +11,7 @@ import contextlib
 import os
 import resource
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def read_bytes(path: Path) -> bytes:
         return file.read(LARGEST)
 
 
-class Function:
+class Function(ABC):
     """Rows [n, width_in] to rows [n, width_out], float32."""
 
     name: str
@@ -73,9 +74,9 @@ class Function:
     is_row_independent = False
     """Whether it is known, without running it, that a row of the result depends on that row alone."""
 
+    @abstractmethod
     def compute(self, rows: Floats) -> Floats:
         """A few thousand rows. Raises Refused."""
-        raise NotImplementedError
 
     def run(self, rows: Floats) -> Floats:
         """All rows, in parts. Raises Refused where it fails or answers with something else than a row each."""

@@ -44,7 +44,7 @@ from ..summary import TONES, state_in_words, summarize, when
 from ..terminal.record_page import how_to_read
 from ..terminal.status import parent_verdict
 from ..terminal.status_page import cost, tokens
-from .statements import said_html
+from .statements import statement_html
 
 REFRESH = 5
 """Seconds after which a page that is watched loads itself again."""
@@ -218,7 +218,7 @@ def _words(context: Context, text: str) -> str:
 def _said(context: Context, campaign: CampaignData, record: Record, name: str) -> Markup:
     """The agent's words that the record has as `name`, with their claims marked."""
     text = clip(clean(getattr(record, name)).strip(), context["limits"].words)
-    return said_html(text, campaign, record, name)
+    return statement_html(text, campaign, record, name)
 
 
 @pass_context

@@ -11,7 +11,7 @@ from ..campaign_data import CampaignData
 MARKS = {"matches": "✓", "contradicts": "✗"}
 
 
-def said_html(text: str, campaign: CampaignData, record: Record, name: str) -> Markup:
+def statement_html(text: str, campaign: CampaignData, record: Record, name: str) -> Markup:
     """`text`, which `record` has as `name`, perhaps cut. What a record contradicts is followed by what the record says."""
     records = [each.record for each in campaign.runs]
     html, place = Markup(""), 0
