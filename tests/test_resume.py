@@ -221,9 +221,9 @@ def test_a_commit_that_git_could_not_end_is_nobody_elses(
 SLOW = """
 import time
 from pathlib import Path
-(out / "began").write_text("x")
 with open(Path(os.environ["COUNTER"]), "a") as counter:
     counter.write(f"{os.getpid()}\\n")
+(out / "began").write_text("x")  # after it was counted: who waits for this file reads the count
 if not os.environ.get("HARNESS_SMOKE") and str(out).endswith("run_1"):
     while not Path(os.environ["GATE"]).exists():
         time.sleep(0.05)
