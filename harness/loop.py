@@ -61,7 +61,7 @@ class Loop:
     def __init__(self, opened: OpenCampaign, executor: str) -> None:
         self.opened, self.campaign = opened, opened.campaign
         self.max_runs, self.max_attempts = opened.options.max_runs, opened.options.max_attempts
-        executions = Executions(opened, find_executor(executor))
+        self.executions = executions = Executions(opened, find_executor(executor))
         self.recorder = Recorder(opened, executions)
         self.attempts = Attempts(opened, executions)
         self.seeds_and_controls = SeedsAndControls(opened, executions)
@@ -201,6 +201,7 @@ class Loop:
         """Let go of the agent, and leave the folder as a person wants to find it."""
         self.dialogue.close()
         self.tracking.close()
+        self.executions.close()
         self.recorder.close(ended=ending.exit_code == 0 and ending.reason != Waiting.reason)
 
 

@@ -21,6 +21,7 @@ from harness.campaign.journal import Journal
 from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
+from harness.execution import working_copy
 from harness.execution.executions import ExecutionResult, Executions
 from harness.execution.executors import find_executor
 from harness.execution.jobs import Variant
@@ -122,6 +123,24 @@ def test_paths_that_lead_out_of_the_folder_lead_where_they_do_by_hand(folder: Pa
     )
     assert ended(result) == ("ok", "")
     assert (project / "data" / "train.bin").read_bytes() == b"12"
+
+
+def test_links_to_what_lies_beside_the_experiment_are_made_once_for_all_executions(folder: Path) -> None:
+    (folder.parent / "beside.py").write_text("TWO = 2\n")
+    write(folder)
+    campaign = create(folder)
+    opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())
+    executions = Executions(opened, find_executor("local"))
+    Recorder(opened, executions).start()
+    links = []
+    for number in (1, 2):
+        place = campaign.local / f"{number}"
+        working_copy.make(place, campaign, opened.repository, opened.first_commit)
+        links.append(working_copy.folder_of(place, folder).parent / "beside.py")
+    assert links[0].samefile(folder.parent / "beside.py")
+    assert links[0].lstat().st_ino == links[1].lstat().st_ino
+    executions.close()
+    assert links[0].exists() and not working_copy.links_of(campaign).exists()
 
 
 def test_a_file_that_only_the_experiments_own_folder_leads_to_is_explained(folder: Path, execute: Execute) -> None:

@@ -293,6 +293,10 @@ class Executions(CampaignPart):
         """Remove the working copy of a step, after what it left has been filed."""
         remove(self._campaign.execution(step))
 
+    def close(self) -> None:
+        """Nothing is executed any more."""
+        remove(working_copy.links_of(self._campaign))
+
 
 def oldest(begun: float, ended: float, seconds: float) -> float:
     """The time before which a file cannot have been written by an execution of `seconds`, which the monotonic clock counted.

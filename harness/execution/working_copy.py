@@ -8,9 +8,11 @@ paths are written for that.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ..campaign.campaign import Campaign
@@ -22,6 +24,11 @@ LEVELS = 3
 MAX_BESIDE = 2_000
 """Entries of one of them that are linked; a folder with more (of all users, of temporary files) is left out."""
 _MISSING = re.compile(r"No such file or directory: b?(['\"])(.+?)\1")
+
+
+def links_of(campaign: Campaign) -> Path:
+    """Where the links of its working copies have a second name, as long as a process runs the campaign."""
+    return campaign.local / "links"
 
 
 def folder_of(place: Path, experiment: Path | None) -> Path:
@@ -37,7 +44,9 @@ def make(place: Path, campaign: Campaign, repository: Repository, commit: str) -
     repository.write_to(folder, commit, campaign.experiment_files)
     campaign.put_links(folder)
     if experiment is not None:
-        _put_around(folder, experiment)
+        links = links_of(campaign)
+        links.mkdir(exist_ok=True)
+        _put_around(folder, experiment, links)
 
 
 def why_missing(said: str, folder: Path, experiment: Path | None) -> str:
@@ -67,16 +76,27 @@ def _parents(experiment: Path) -> list[Path]:
     return list(experiment.parents)[:LEVELS]
 
 
-def _put_around(folder: Path, experiment: Path) -> None:
-    lower: dict[str, Path] = {}
+def _put_around(folder: Path, experiment: Path, links: Path) -> None:
+    lower: dict[str, str] = {}
     inner, outer = experiment, folder
     for parent in _parents(experiment):
         outer = outer.parent
-        here = {entry.name: Path(entry.path) for entry in _entries(parent)}
+        here = {entry.name: entry.path for entry in _entries(parent)}
         for name, to in (lower | here).items():
             if name != inner.name:
-                (outer / name).symlink_to(to)
+                _link(os.path.join(outer, name), to, links)  # noqa: PTH118
         inner, lower = parent, here
+
+
+def _link(link: str, to: str, links: Path) -> None:
+    """A further name of a link that was made before costs a file system a small part of a new one: there are hundreds."""
+    first = os.path.join(links, hashlib.sha1(os.fsencode(to)).hexdigest())  # noqa: PTH118
+    try:
+        os.link(first, link, follow_symlinks=False)
+    except OSError:
+        os.symlink(to, link)  # noqa: PTH211
+        with suppress(OSError):
+            os.link(link, first, follow_symlinks=False)
 
 
 def _entries(folder: Path) -> Iterable[os.DirEntry[str]]:
