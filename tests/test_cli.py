@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +16,8 @@ from click.testing import CliRunner, Result
 import harness
 from harness.campaign.campaign import Options
 from harness.campaign.journal import locked
-from harness.campaign.layout import Layout
 from harness.campaign.schema import SCHEMA
 from harness.cli.main import cli
-from harness.cli.notify import notify
 from harness.cli.running import parse_setting, worse
 from tests.executing import running
 from tests.waiting import HANGS, until
@@ -498,33 +493,3 @@ def test_doctor_has_a_line_for_each_check_and_fails_when_one_fails(empty):
     done = ask("doctor", "--experiment", "experiment")
     assert done.exit_code == 4
     assert re.search(r"^fail +contract", done.output, re.M)
-
-
-@pytest.mark.parametrize("to", ["command", "address"])
-def test_who_is_to_be_told_gets_the_state_once_when_it_has_ended(tmp_path, capsys, to):
-    told = []
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self):
-            told.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *arguments):
-            pass
-
-    root = tmp_path / "runs" / "gone"
-    root.mkdir(parents=True)
-    if to == "command":
-        notify(f"cat >> {shlex.quote(str(tmp_path / 'told'))}", Layout(root), 4)
-        told.append((tmp_path / "told").read_bytes())
-    else:
-        with HTTPServer(("127.0.0.1", 0), Hook) as server:
-            thread = threading.Thread(target=server.handle_request)
-            thread.start()
-            notify(f"http://127.0.0.1:{server.server_port}/hook", Layout(root), 4)
-            thread.join()
-    (state,) = map(json.loads, told)
-    assert (state["name"], state["exit_code"]) == ("gone", 4)
-    notify("exit 3", Layout(root), 4)
-    assert "nobody was told: exit code 3" in capsys.readouterr().err

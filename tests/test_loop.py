@@ -398,7 +398,7 @@ def test_the_end_of_a_limit_is_named_and_waited_for_where_that_is_asked(
     assert ending.reason == "cannot_go_on"
     assert "The limit ends at " in ending.message and "--wait-for-limits waits for it" in ending.message
     slept: list[float] = []
-    monkeypatch.setattr(Dialogue, "_sleep", lambda self, seconds: slept.append(seconds))
+    monkeypatch.setattr(Dialogue, "_sleep", lambda self, seconds, waits: slept.append(seconds))
     assert run(campaign, changes={"wait_for_limits": True}).reason == "all_completed"
     assert len(slept) == 1 and 3 * 3600 - 60 < slept[0] < 3 * 3600 + 60
 

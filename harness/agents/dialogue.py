@@ -19,7 +19,7 @@ from ..campaign.files import write_atomically
 from ..campaign.journal import PERSON_STEP
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import PathNames
-from ..campaign.protocols import Conversation, Reply, Workspace
+from ..campaign.protocols import Conversation, Reply, Waits, Workspace
 from ..campaign.turn import AttemptFailure, Turn, turn_key
 from ..campaign.usage import Usage
 from . import answer as answers
@@ -291,9 +291,10 @@ class Dialogue(CampaignPart):
                 self._view.say(f"{failure.message}\n{pause.why}")
                 if failure.kind == "died":
                     self._end_conversation()
-                self._sleep(pause.seconds)
                 if pause.limit:
+                    self._journal.append("waits", step=f"{turn_key(run, attempt)}/turn", why=pause.why)
                     self._turn_ends += pause.seconds
+                self._sleep(pause.seconds, Waits(pause.why if pause.limit else ""))
 
     def _try(self, run: int, attempt: int, text: str, files: dict[str, bytes]) -> Reply:
         """One try of a turn. The journal counts what it used, also where a person interrupts it."""
@@ -404,10 +405,12 @@ class Dialogue(CampaignPart):
         files = [f for f in sorted(self._campaign.inbox.glob("*.txt")) if f.name not in carried]
         return [(f.name, f.read_text(encoding="utf-8", errors="replace").strip()) for f in files]
 
-    def _sleep(self, seconds: float) -> None:
+    def _sleep(self, seconds: float, waits: Waits) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self._stop.check()
+            if waits:
+                self._view.tick(waits)
             time.sleep(0.2)
 
 

@@ -307,14 +307,20 @@ class Outcome:
     """Of the whole process tree; None when unknown, or when an accelerator was used."""
 
 
+class Waits(str):
+    """A line that says for what a step waits which is none of its own doing: a provider's limit, a slot, a queue."""
+
+    __slots__ = ()
+
+
 class Execution(Protocol):
     """A submitted job."""
 
     home: Path
 
     def wait(self, tick: Callable[[str], None], stop: Callable[[], bool]) -> Outcome:
-        """Block until it has ended. Calls `tick` with the last line of output a few times a second; ends the whole process
-        tree and returns `stopped` when `stop()` becomes true."""
+        """Block until it has ended. Calls `tick` with the last line of output, or `Waits` before it begins, a few times a
+        second; ends the whole process tree and returns `stopped` when `stop()` becomes true."""
         ...
 
 
@@ -387,7 +393,8 @@ class View(Protocol):
         ...
 
     def tick(self, line: str) -> None:
-        """The last line of output of what runs now; called a few times a second, also without a new line."""
+        """The last line of output of what runs now, or what it `Waits` for; called a few times a second, also without a new
+        line."""
         ...
 
     def say(self, text: str) -> None:

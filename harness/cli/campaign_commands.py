@@ -26,7 +26,7 @@ NOTIFY = click.option(
     "--notify",
     envvar="HARNESS_NOTIFY",
     metavar="COMMAND",
-    help="When it has ended or cannot go on: give its state (JSON) to a command, or POST it to a http(s) address.",
+    help="When it has ended, cannot go on or waits: give its state (JSON) to a command, or POST it to a http(s) address.",
 )
 
 

@@ -40,7 +40,7 @@ from ..statistics.power import smallest_effect_in_words
 from ..trackers.tracking import find_tracker
 from .crash import crash_message
 from .model_choice import Choice, choose
-from .notify import notify
+from .notify import WaitsView, notify, state
 
 if TYPE_CHECKING:
     from ..report.terminal.live_view import LiveView
@@ -102,6 +102,8 @@ def run(request: Request, width: int) -> int:
             )
         except HarnessError as error:
             worst = worse(worst, _fail(error))
+            if request.notify:
+                notify(request.notify, {"name": each.idea.Name, "message": str(error), "exit_code": error.exit_code})
             continue
         spec = campaign.spec(campaign.options().profile)
         effect = smallest_effect_in_words(campaign.contract, spec, campaign.planned_runs)
@@ -169,31 +171,34 @@ def take_on_beside_control(
 def take_on(campaign: Campaign, stop: Stop, width: int, tell: str | None = None, **how: Any) -> int:
     """Run `campaign` until it ends, say how it ended, and `tell` who is to be told. `how` is as of `loop.go_on`. Returns the
     exit code."""
-    code = _take_on(campaign, stop, width, **how)
+    code = _take_on(campaign, stop, width, tell, **how)
     if tell:
-        notify(tell, Layout(campaign.root), code)
+        notify(tell, state(Layout(campaign.root), code))
     return code
 
 
-def _take_on(campaign: Campaign, stop: Stop, width: int, **how: Any) -> int:
+def _take_on(campaign: Campaign, stop: Stop, width: int, tell: str | None, **how: Any) -> int:
     try:
-        ending = drive(campaign, stop, **how)
+        ending = drive(campaign, stop, tell=tell, **how)
     except HarnessError as error:
         return _fail(error)
     say_ending(Layout(campaign.root), ending.message, width)
     return ending.exit_code
 
 
-def drive(campaign: Campaign, stop: Stop, quiet: bool = False, jobs: int | None = None, **how: Any) -> Ending:
+def drive(
+    campaign: Campaign, stop: Stop, quiet: bool = False, jobs: int | None = None, tell: str | None = None, **how: Any
+) -> Ending:
     """Run `campaign` until it ends, with up to `jobs` executions at once, and show it; `quiet` leaves standard output to who
-    called. Raises HarnessError for what is in the way, whatever it was."""
+    called, and `tell` is told where it waits. Raises HarnessError for what is in the way, whatever it was."""
     layout = Layout(campaign.root)
     try:
         facts = layout.facts()
         primary = primary_metric(facts)
         view = _view(primary, rows(layout.records(), [], primary), quiet)
+        seen = WaitsView(view, lambda: notify(tell, state(layout, None))) if tell else view
         with stop.listen(view.notice), view:
-            return go_on(campaign, view=view, stop=stop, jobs=_at_once(campaign, jobs, view.say), **how)
+            return go_on(campaign, view=seen, stop=stop, jobs=_at_once(campaign, jobs, view.say), **how)
     except KeyboardInterrupt:
         raise Interrupted(f"Stopped. `harness resume {typed(layout)}` goes on.") from None
     except HarnessError:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ...campaign.errors import CannotGoOn
-from ...campaign.protocols import Job, Outcome
+from ...campaign.protocols import Job, Outcome, Waits
 from . import process_tree, supervisor, warm
 from .home import EXECUTION_MARK, LOG, SUPERVISOR_MARK, Home, Spec
 from .machine import this_machine
@@ -148,7 +148,7 @@ class LocalExecution:
         while self._files.is_alive():
             now = time.monotonic()
             if now >= next_tick:
-                tick(self._files.waits_for() or last_line(end_of_output(self.home, size=8192)))
+                tick(Waits(self._files.waits_for()) or last_line(end_of_output(self.home, size=8192)))
                 next_tick = now + _TICK
             if asked_to_stop is None and stop():
                 self._files.wanted.unlink(missing_ok=True)

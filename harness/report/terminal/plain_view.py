@@ -12,6 +12,7 @@ from typing import Self
 
 from ...campaign.metric_names import telling
 from ...campaign.numbers import number
+from ...campaign.protocols import Waits
 from ...campaign.record import Record
 from ...campaign.text import clean, duration, in_words, line
 from .status import PHASES, Primary, row
@@ -75,7 +76,8 @@ class PlainView:
         first = not own.last_line
         own.last_line = line(line_of_output) or own.last_line
         # An agent says little, and what it says first (that it is being installed) explains a wait of minutes.
-        if first and own.last_line and own.phase in ("agent", ""):
+        # For what it waits has been said.
+        if first and own.last_line and own.phase in ("agent", "") and not isinstance(line_of_output, Waits):
             self._line(f"  {own.last_line}")
 
     def say(self, text: str) -> None:

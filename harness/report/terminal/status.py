@@ -126,6 +126,8 @@ class CampaignStatus:
     """Seconds that the last step of this kind took."""
     last_line: str
     """The end of the output of what is executed now."""
+    waits: str
+    """For what the step in hand waits: a provider's limit, a slot; empty where it does not."""
     rows: tuple[Row, ...]
     primary: Primary | None
     best: Row | None
@@ -168,6 +170,7 @@ def read_status(layout: Layout) -> CampaignStatus:
         since=since or str(facts["created"]),
         expected=expected_seconds(events, step),
         last_line=last_line(layout.output(step.name).parent) if step else "",
+        waits=waits(layout, events, step) if running else "",
         rows=rows(records, events, primary),
         primary=primary,
         best=best([row(record, primary) for record in records], primary),
@@ -224,11 +227,15 @@ def expected_seconds(events: Sequence[Event], step: Step | None) -> float | None
     return next((float(event["seconds"]) for event in done), None)
 
 
+def waits(layout: Layout, events: Sequence[Event], step: Step | None) -> str:
+    """For what `step` waits, in a line."""
+    if events and events[-1]["event"] == "waits":
+        return line(events[-1]["why"])
+    return line(Home(layout.output(step.name).parent).waits_for()) if step else ""
+
+
 def last_line(home: Path) -> str:
-    """The last line of the output of an execution, running or not, that holds anything, or for what it waits; empty where
-    there is none."""
-    if waits := Home(home).waits_for():
-        return line(waits)
+    """The last line of the output of an execution, running or not, that holds anything; empty where there is none."""
     try:
         text = end_of_output(home, _TAIL).decode(errors="replace")
     except OSError:

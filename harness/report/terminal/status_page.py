@@ -49,7 +49,9 @@ def status(status: CampaignStatus, name: str, width: int) -> str:
     """Where a campaign stands, some lines. `name` is what a person types for it."""
     lines = [click.style(status.name, bold=True) + f"  {cut(status.title, width - len_of(status.name) - 2)}"]
     facts = [("state", _state(status))]
-    if status.step is not None and status.state == "running" and status.last_line:
+    if status.waits:
+        facts.append(("waits", status.waits))
+    elif status.step is not None and status.state == "running" and status.last_line:
         facts.append(("last output", status.last_line))
     facts.append(("runs", _runs(status)))
     facts.append(("spent", spent(status)))
