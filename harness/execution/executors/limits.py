@@ -18,7 +18,7 @@ from .idle import Idleness
 from .memory import devices, memory
 from .open_files import places, without_name
 from .output import OutputWriter
-from .process_tree import descendants
+from .process_tree import Process, descendants
 from .processor_time import ProcessorTime
 
 _EXITS_WITHIN = 2.0
@@ -44,6 +44,7 @@ class LimitWatch:
         self._training = TrainingLog(job.out_dir, job.training_log, job.abort) if job.training_log else None
         self._idleness = Idleness(job.out_dir / job.results, (job.folder, job.scratch)) if job.results else None
         self._started = self._heard = time.monotonic()
+        self._found: set[Process] | None = None
         self._looks = [
             Look(0.1, self._is_wanted),
             Look(0.1, self._number),
@@ -77,10 +78,19 @@ class LimitWatch:
 
     def broken_at_the_end(self) -> Broken | None:
         """What an execution that has ended broke after the last look."""
+        self._found = None
         return self._too_much_output() or self._disk()
+
+    @property
+    def _processes(self) -> set[Process]:
+        """Those of the execution, found once for all looks of a round: to find them is most of what a look costs."""
+        if self._found is None:
+            self._found = descendants(os.getpid())
+        return self._found
 
     def _look(self, now: float) -> Broken | None:
         """Take the looks that are due. At thousands of processes one takes longer than the time limit can wait."""
+        self._found = None
         limit = self._job.limits.time
         left = 0.0 if limit is None else max(0.001, self._started + limit - now)
         try:
@@ -100,15 +110,14 @@ class LimitWatch:
 
     def _number(self) -> Broken | None:
         limit = self._job.limits.processes
-        if limit is not None and (number := len(descendants(os.getpid()))) > limit:
+        if limit is not None and (number := len(self._processes)) > limit:
             return Broken("too_many_processes", f"{number:,} of its processes ran at once; the limit is {limit:,}")
         return None
 
     def _memory(self) -> Broken | None:
         limit = self._job.limits.memory
-        processes = descendants(os.getpid())
-        self.processor.look(processes)
-        used = memory(processes, limit)
+        self.processor.look(self._processes)
+        used = memory(self._processes, limit)
         self.peak_memory = max(self.peak_memory, used)
         if limit is not None and used > limit:
             return Broken(
@@ -129,7 +138,7 @@ class LimitWatch:
         if limit is None:
             return None
         used = disk_usage((self._job.folder, self._job.scratch, self._tmp))
-        told = places(descendants(os.getpid()))
+        told = places(self._processes)
         used += sum(without_name(told, devices(told)).values())
         if used > limit:
             return Broken(

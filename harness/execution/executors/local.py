@@ -214,8 +214,7 @@ class LocalExecution:
     @staticmethod
     def _left(mark: str, supervisors: set[process_tree.Process]) -> set[process_tree.Process]:
         """All but the supervisors: those with the mark, and what a supervisor that is stopped has inherited."""
-        inherited = process_tree.descendants(*(each.pid for each in supervisors if each.runs))
-        return (process_tree.marked(EXECUTION_MARK, mark) | inherited) - supervisors
+        return process_tree.marked(EXECUTION_MARK, mark, *(each.pid for each in supervisors if each.runs)) - supervisors
 
 
 def _close(processes: Mapping[Any, warm.WarmProcess]) -> None:

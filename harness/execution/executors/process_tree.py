@@ -63,13 +63,16 @@ def die_with_parent(signal_number: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
 
 
-def marked(name: str, value: str) -> set[Process]:
-    """The processes with `name=value` in the environment they were started with, and their descendants.
+def marked(name: str, value: str, *parents: int) -> set[Process]:
+    """The processes with `name=value` in the environment they were started with, the children of `parents`, and the
+    descendants of both.
 
     Sees only what the system lets this user see, which is all of the user's own.
     """
     seen = _all()
-    return _with_descendants(seen, (pid for pid in seen if _carries(pid, name, value)))
+    return _with_descendants(
+        seen, (pid for pid, each in seen.items() if each.parent in parents or _carries(pid, name, value))
+    )
 
 
 def carrying(name: str, value: str) -> set[Process]:

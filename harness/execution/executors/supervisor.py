@@ -251,9 +251,11 @@ class Supervisor:
 
     def _processes(self) -> set[Process]:
         self._reap()
+        # All processes of a namespace end with its first one, which this process would inherit.
+        if "pid" in self.sandbox.parts.held:
+            return set() if self._childless else descendants(os.getpid())
         # A subreaper without children has no descendants, which no list of processes can say as surely.
-        found = set() if self._childless else descendants(os.getpid())
-        return found | marked(EXECUTION_MARK, self.mark)
+        return marked(EXECUTION_MARK, self.mark, *([] if self._childless else [os.getpid()]))
 
     def _inside(self) -> set[Process]:
         """Those that are asked to end: bubblewrap, which waits for the command, would end it at once if it was asked too."""

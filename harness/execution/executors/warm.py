@@ -26,7 +26,7 @@ from pathlib import Path
 
 from ...campaign.protocols import Job
 from .home import EXECUTION_MARK, SUPERVISOR_MARK, Home
-from .sandbox import available, namespaces
+from .sandbox import available, bubblewrap, namespaces
 from .supervisor import Supervisor, supervise
 
 _PACKAGE = str(Path(__file__).parents[3])
@@ -125,6 +125,7 @@ def serve(descriptor: int, imports: list[str]) -> None:
                 getattr(found, function)()
         except Exception:  # the job will fail with a message of its own
             traceback.print_exc()
+    bubblewrap.limits_shared_memory()  # tried once for all that are forked
     gc.freeze()  # what is there is never looked through again, so its pages stay shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the supervisors
     # Without that of the list itself, which is closed by now: its number is given to the first lock.

@@ -55,7 +55,7 @@ def probed() -> tuple[str, ...] | str:
 @cache
 def limits_shared_memory() -> bool:
     """Whether this bubblewrap (0.7) knows how much a file system in memory may hold."""
-    return not _fails(["--size", "4096", *_SHARED_MEMORY])
+    return program() is not None and not _fails(["--size", "4096", *_SHARED_MEMORY])
 
 
 @cache
