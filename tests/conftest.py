@@ -23,7 +23,9 @@ import pytest
 
 from harness.campaign.campaign import Campaign, Options, create_campaign
 from harness.campaign.idea import Idea
+from harness.execution.executors import EXECUTORS
 from harness.execution.executors.sandbox import available
+from tests.quick_executor import QUICK
 
 SMALL = Path(__file__).parent / "small"
 
@@ -136,6 +138,12 @@ def counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     file = (SHARED_MEMORY if SHARED_MEMORY.is_dir() else tmp_path) / f"{OURS}-{uuid.uuid4().hex}"
     yield file
     file.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Executions cost little (see tests/quick_executor.py)."""
+    monkeypatch.setitem(EXECUTORS, "local", QUICK)
 
 
 @pytest.fixture

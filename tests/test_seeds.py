@@ -20,15 +20,18 @@ from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import Silent
 from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
+from harness.execution.executors import EXECUTORS
 from harness.execution.measurements import Measurements
 from harness.loop import go_on, next_brief
 from harness.report.terminal.status import read_status
 from harness.report.terminal.status_page import next_steps
+from tests.quick_executor import QUICK
 from tests.waiting import HANGS
 
 ROOT = Path(__file__).parents[1]
 SMALL = ROOT / "tests" / "small"
 Make = Callable[..., Campaign]
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,7 @@ def kept_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "script.json").write_text(json.dumps({"run 1, attempt 1": DONE}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(folder / "cache"))
+        patch.setitem(EXECUTORS, "local", QUICK)
         campaign = create_campaign(
             folder / "runs",
             Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller."),
