@@ -229,7 +229,8 @@ def test_files_with_a_key_are_found_by_what_is_in_them(tmp_path: Path) -> None:
 def test_an_error_of_the_sandbox_says_so_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, sentence: str
 ) -> None:
-    home, runs, copy, own = (tmp_path / name for name in ("person", "runs", "copy", "own"))
+    home, runs = tmp_path / "person", tmp_path / "runs"
+    copy, own = (runs / "mine/.harness/executions/run_1" / name for name in ("copy", "scratch/home"))
     for path in (home / ".cache/mine/x", home / ".bashrc", home / "data/x", runs / "other/run_1/x", copy / "locked"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")

@@ -29,7 +29,7 @@ def why_refused(said: str, own: tuple[Path, ...], runs: Path, home: Path) -> str
         return ""
     if not is_missing and any(path.is_relative_to(folder) for folder in (*own, TMP)):
         return ""
-    if path.is_relative_to(runs):
+    if path.is_relative_to(runs) and persons == path:
         return f"{name} belongs to a campaign, and no execution sees what others left"
     for folder in homes():
         below = persons.relative_to(folder).parts if persons.is_relative_to(folder) else ()
