@@ -32,6 +32,7 @@ from harness.report.paper.writeup import compose
 from harness.report.terminal.record_page import record as page
 from harness.report.terminal.run_table import log
 from harness.report.terminal.status import read_status
+from harness.report.terminal.status_page import status
 from harness.results.reading import read_results
 from harness.results.sanity import check_sanity
 
@@ -302,6 +303,14 @@ def test_the_task_description_of_prompt_json_reaches_the_agent(foreign: Foreign,
     assert load_contract(folder).description == "Diffusion on räumliche data."
     (folder / "prompt.json").write_text(json.dumps({"system": "You are.", "task_description": 3}))
     assert load_contract(folder).description == ""
+
+
+def test_a_baseline_that_crashes_is_told_once_and_in_a_line_of_status(foreign: Foreign) -> None:
+    ending, said = run(campaign := foreign({"experiment.py": "raise ValueError('no data here')"}))
+    assert ending.message.splitlines()[0].startswith("the baseline crashed: exit code 1: ValueError: no data here")
+    assert not [line for line in said if "no data here" in line]
+    page = unstyle(status(read_status(campaign), "small", 300))
+    assert "no data here" in page and "Traceback" not in page
 
 
 # --- whole templates, doctor and run ---------------------------------------------------------------------------------------

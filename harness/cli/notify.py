@@ -38,7 +38,8 @@ def notify(to: str, facts: Mapping[str, Any]) -> None:
         done = subprocess.run(
             to, shell=True, input=body, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=PATIENCE
         )
-        problem = f"exit code {done.returncode}: {done.stderr.decode(errors='replace')}" if done.returncode else ""
+        said = [f"exit code {done.returncode}", done.stderr.decode(errors="replace").strip()]
+        problem = ": ".join(filter(None, said)) if done.returncode else ""
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         problem = f"{type(error).__name__}: {error}"
     if problem:

@@ -324,7 +324,7 @@ def say_ending(layout: Layout, message: str, width: int) -> None:
     name = typed(layout)
     status = read_status(layout)
     runs = [row for row in status.rows if row.attempt is None]
-    lines = ["", clean(message)]
+    lines = ["", clean(message).rstrip()]
     if runs:
         lines += ["", *run_table(runs, status.primary, width)]
         lines += naming(runs, width) if status.primary is None else []

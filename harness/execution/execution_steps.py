@@ -27,6 +27,8 @@ from .measurements import FINAL, FINAL_BASELINE, FINAL_PARENT, FRONTIER, HELD_OU
 
 SCORING_LOG = "scoring.txt"
 TAIL = 4_000  # characters of output that go back to the agent
+ENDING_STEPS = ("run_0/execute", "run_0/smoke_test")
+"""Their failure ends the campaign, which says it."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class ExecutionSteps(CampaignPart):
         self._executions.forget(what.step)
         if result["failure"] is None:
             return None
-        if fresh:
+        if fresh and what.step not in ENDING_STEPS:
             self._view.say(f"{in_words(result['failure']['status'])}: {result['failure']['why']}")
         editable = tuple(self._campaign.contract.editable)
         return AttemptFailure(**result["failure"], restored=not_kept, editable=editable)

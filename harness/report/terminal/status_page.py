@@ -207,7 +207,8 @@ def _state(status: CampaignStatus) -> str:
         return f"no process on this machine runs it; it was at: {_place(status)} ({status.since})"
     known = ("interrupted", "waiting")
     word = status.reason if status.reason in known else f"ended: {in_words(status.reason)}"
-    return f"{word}. {status.message} ({status.since})"
+    why = next(iter(status.message.splitlines()), "").rstrip(".")
+    return f"{word}. {why}. ({status.since})"
 
 
 def _place(status: CampaignStatus) -> str:
