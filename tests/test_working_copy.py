@@ -80,6 +80,7 @@ def test_all_that_is_in_the_folder_goes_along(folder: Path, execute: Execute) ->
     (folder / "out" / "plots").mkdir(parents=True)
     (folder / "data" / "link").symlink_to("a.txt")
     (folder / "data" / "a.txt").write_text("here")
+    (folder / "loop").symlink_to("loop")
     (folder / "up").symlink_to(folder / "data", target_is_directory=True)
     Path(os.fsdecode(os.fsencode(folder) + b"/donn\xe9es.csv")).write_text("1,2")
     result = execute(
@@ -92,6 +93,7 @@ def test_all_that_is_in_the_folder_goes_along(folder: Path, execute: Execute) ->
         open("data/a.txt", "w").write("its own")
         assert open("up/link").read() == "its own"
         assert open(b"donn\\xe9es.csv").read() == "1,2"
+        assert os.readlink("loop") == "loop"
         """
     )
     assert ended(result) == ("ok", "")

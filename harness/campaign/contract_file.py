@@ -67,7 +67,7 @@ def load_contract(folder: Path, out: Path | None = None, toml: Path | None = Non
     for name in contract.editable:
         _check_text(folder / name)
     for name in contract.files:
-        if out is not None and out.resolve().is_relative_to((folder / name).resolve()):
+        if out is not None and out.resolve().is_relative_to(os.path.realpath(folder / name)):
             raise InputError(
                 f"--out {out}: lies in {name}, which is copied into each campaign with all that it holds. Choose a folder "
                 f"outside it, or name the files that the experiment needs in {CONTRACT_FILE}."

@@ -99,7 +99,8 @@ def top_level(folder: Path, code: Collection[str], out: Path | None) -> list[str
         if path.name not in code
         and path.name not in _CACHES | _REPOSITORIES | {"runs"}
         and not (RUN_FOLDER.fullmatch(path.name) and path.is_dir())
-        and not (out is not None and path.resolve() == out.resolve())
+        # Not `resolve`, which fails at a link that leads to itself.
+        and not (out is not None and os.path.realpath(path) == os.path.realpath(out))
         and not (path.is_dir() and (Layout(path).options_file.exists() or layouts(path)))
     ]
 
