@@ -58,10 +58,11 @@ ALL_COMPLETED = Ending("all_completed", "The agent said ALL_COMPLETED.", 0)
 class Loop:
     """One campaign on its way. Each part does one thing with the journal between it and any crash."""
 
-    def __init__(self, opened: OpenCampaign, executor: str) -> None:
+    def __init__(self, opened: OpenCampaign) -> None:
         self.opened, self.campaign = opened, opened.campaign
         self.max_runs, self.max_attempts = opened.options.max_runs, opened.options.max_attempts
-        self.executions = executions = Executions(opened, find_executor(executor))
+        executor = find_executor(opened.options.executor, opened.options.executor_settings)
+        self.executions = executions = Executions(opened, executor)
         self.recorder = Recorder(opened, executions)
         self.attempts = Attempts(opened, executions)
         self.seeds_and_controls = SeedsAndControls(opened, executions)
@@ -216,7 +217,6 @@ def go_on(
     score: tuple[int, str] | None = None,
     hand_in: Source | None = None,
     conclude: bool = False,
-    executor: str = "local",
     jobs: int = 1,
 ) -> Ending:
     """Run `campaign` from where it stands until it ends. Raises CannotGoOn when another process runs it.
@@ -242,7 +242,7 @@ def go_on(
                 campaign = _taken_anew(campaign, journal)
             if force:
                 _force(campaign, journal, view)
-            loop = Loop(OpenCampaign.begin(campaign, journal, view, stop, jobs), executor)
+            loop = Loop(OpenCampaign.begin(campaign, journal, view, stop, jobs))
             loop.recorder.recover()
             if hand_in:
                 ending = loop.hand_in(hand_in)
@@ -307,7 +307,7 @@ def next_brief(campaign: Campaign) -> str:
 
 def _dry(campaign: Campaign, journal: DryJournal) -> Loop:
     """A loop that goes as far as the journal does and changes nothing."""
-    return Loop(OpenCampaign.begin(campaign, journal, Silent(), Stop()), "local")
+    return Loop(OpenCampaign.begin(campaign, journal, Silent(), Stop()))
 
 
 def _has_no_baseline(journal: Journal) -> bool:

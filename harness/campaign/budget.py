@@ -22,6 +22,8 @@ class Spent:
     """What each question to a model cost."""
     seconds: float
     """Of agent, experiment and reviewer."""
+    gpu_seconds: float = 0.0
+    """Of executions, times the GPUs that each had."""
 
     @property
     def usage(self) -> Usage:
@@ -51,7 +53,7 @@ class Spent:
 def spent(events: Iterable[Event]) -> Spent:
     """What the events of a journal add up to."""
     asked: list[Usage] = []
-    seconds = 0.0
+    seconds = gpu_seconds = 0.0
     for event in events:
         # A question that failed has cost something too, and the turn that it belongs to may never be done.
         if event["event"] == "turn_failed":
@@ -62,7 +64,8 @@ def spent(events: Iterable[Event]) -> Spent:
                 asked.append(Usage(**result["usage"]))
             elif "outcome" in result:
                 seconds += result["outcome"]["seconds"]
-    return Spent(tuple(asked), seconds + sum(each.seconds for each in asked))
+                gpu_seconds += result["outcome"]["seconds"] * len(result["outcome"].get("gpus") or ())
+    return Spent(tuple(asked), seconds + sum(each.seconds for each in asked), gpu_seconds)
 
 
 class Budget:
@@ -103,6 +106,7 @@ class Budget:
         self._check_hours(replace(used, seconds=used.seconds + beside * (expected or 0.0)), expected)
 
     def _check_hours(self, used: Spent, expected: float | None) -> None:
+        self._check_gpu_hours(used, expected)
         limit = self._options.max_hours
         if limit is None:
             return
@@ -114,3 +118,23 @@ class Budget:
                 f"--max-hours {limit:g}: {left / 60:.1f} min are left and the next execution is expected "
                 f"to take {expected / 60:.1f} min."
             )
+
+    def _check_gpu_hours(self, used: Spent, expected: float | None) -> None:
+        limit = self._options.max_gpu_hours
+        if limit is None:
+            return
+        left = limit * 3600 - used.gpu_seconds
+        if left <= 0:
+            raise BudgetSpent(f"--max-gpu-hours {limit:g} is reached: {used.gpu_seconds / 3600:.2f} GPU-hours are spent.")
+        takes = (expected or 0.0) * self._gpus
+        if takes > left:
+            raise BudgetSpent(
+                f"--max-gpu-hours {limit:g}: {left / 60:.1f} GPU-minutes are left and the next execution is expected "
+                f"to take {takes / 60:.1f}."
+            )
+
+    @property
+    def _gpus(self) -> int:
+        """How many the last execution had."""
+        outcomes = [e["result"]["outcome"] for e in self._journal.of("done") if "outcome" in (e["result"] or ())]
+        return len(outcomes[-1].get("gpus") or ()) if outcomes else 0

@@ -21,6 +21,7 @@ from .files import remove, write_atomically, write_files
 from .idea import Idea
 from .journal import now, read_events
 from .layout import HOLDOUT, Layout
+from .protocols import EXECUTED_ON
 from .record import RECORD_FILE, Record
 from .repository import Repository
 from .schema import SCHEMA
@@ -29,7 +30,7 @@ from .text import decoded
 ATTEMPTS = "attempts"
 PLOTTED = "plotted"
 """In a run's folder: what the experiment's plot.py drew."""
-RESERVED = frozenset({RECORD_FILE, ATTEMPTS, "seeds", "controls", "frontier", "final", PLOTTED})
+RESERVED = frozenset({RECORD_FILE, EXECUTED_ON, ATTEMPTS, "seeds", "controls", "frontier", "final", PLOTTED})
 """Names in a run's folder that belong to the harness."""
 
 
@@ -66,12 +67,16 @@ class Options(BaseModel):
     max_cost: float | None = Field(default=None, gt=0)
     max_tokens: int | None = Field(default=None, gt=0)
     max_hours: float | None = Field(default=None, gt=0)
+    max_gpu_hours: float | None = Field(default=None, gt=0)
     price: tuple[float, float] | None = None
     """Dollars per million tokens sent and received, where the agent tells no cost."""
     turn_timeout: float = Field(default=60, gt=0)
     """Minutes that one turn of the agent may take."""
     wait_for_limits: bool = False
     """Wait until a provider's limit ends, however long."""
+    executor: str = "local"
+    executor_settings: dict[str, Any] = {}
+    """Of `[executor.NAME]` and the command line, when the campaign began; what each means is the executor's to say."""
 
 
 class Campaign(Layout):

@@ -198,6 +198,7 @@ Ended = Literal[
     "aborted",  # an abort rule on the training log
     "killed",  # by a signal from outside
     "lost",  # what watched it was ended from outside, so that nothing is known of it
+    "preempted",  # its place was taken from it: nothing is known of it, and it is begun again
     "stopped",  # by the person (Ctrl-C)
     "not_started",  # the command could not be started
 ]
@@ -236,6 +237,10 @@ class WarmStart:
     folder: Path
     imports: tuple[str, ...]
     log: Path
+
+
+Part = Literal["experiment", "scorer", "prepare", "beside"]
+"""What of a run a job is. `beside`: what is executed where the harness runs, whatever the executor."""
 
 
 @dataclass(frozen=True)
@@ -280,6 +285,8 @@ class Job:
     """Without it none, where the system can hold it to that (a namespace, or a filter of system calls)."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Further variables of the environment, written nowhere."""
+    part: Part = "experiment"
+    """By which an executor with several places may choose one."""
     warm: WarmStart | None = None
     """Of a job whose command is a Python's `-c CODE ARGUMENTS`; an executor need not make use of it."""
     share: Share | None = None
@@ -305,6 +312,8 @@ class Outcome:
     not_guaranteed: tuple[str, ...] = ()
     processor_seconds: float | None = None
     """Of the whole process tree; None when unknown, or when an accelerator was used."""
+    gpus: tuple[str, ...] | None = None
+    """The models of those that it had; None where the executor does not know."""
 
 
 class Waits(str):
@@ -471,6 +480,10 @@ SERVES = "HARNESS_SERVES"
 """Tells an experiment that its code may be served."""
 SERVER = "HARNESS_SERVER"
 """Tells a scorer the folder with the socket."""
+EXECUTED_ON = "executed_on.json"
+"""The harness's own, in a run's folder: {"gpu": model}, where the executor told it. Each is a setting, OF_THE_MACHINE and
+its name; runs that differ in one are not comparable, whatever the contract says."""
+OF_THE_MACHINE = "executed_on."
 NOT_EXPORTED = "not_exported.txt"
 """A file with this name says in what is handed over that something of it is not data, and why."""
 HANDED = "handed"

@@ -13,6 +13,7 @@ from .options import (
     AGENT_LIMITS,
     BASELINE_AND_CONTROLS,
     CAMPAIGN,
+    EXECUTOR,
     IDEAS_AND_EXPERIMENT,
     MACHINE,
     SETTINGS_AND_OUT,
@@ -57,7 +58,9 @@ PATIENCE = click.option(
 @click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, sent and received.")
 @click.option("--max-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in hours.")
+@click.option("--max-gpu-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in GPU-hours of executions.")
 @AGENT_LIMITS
+@EXECUTOR
 @BASELINE_AND_CONTROLS
 @click.option(
     "--no-holdout",
@@ -82,6 +85,8 @@ def run(
     out: Path,
     notify: str | None,
     jobs: int | None,
+    executor: str | None,
+    slurm: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Take each idea through the experiment, a campaign each.
@@ -97,11 +102,13 @@ def run(
     turn), 2 wrong input, 3 a budget ended it, 4 it could not go on, 130 stopped; of several campaigns the worst. Next:
     `harness log latest`, `harness notes latest`.
     """
+    from .executor_choice import chosen
     from .running import Request, parse_setting
     from .running import run as run_campaigns
 
     given = {key: value for key, value in options.items() if value is not None}
     given["overrides"] = dict(parse_setting(text) for text in settings)
+    given |= chosen(executor, slurm)
     request = Request(ideas, names, experiment, out, python, agent, model, session, given, notify, jobs)
     sys.exit(run_campaigns(request, width()))
 
@@ -112,8 +119,10 @@ def run(
 @click.option("--max-cost", type=Finite(min=0), metavar="USD", help="New budget in dollars; 0 drops it.")
 @click.option("--max-tokens", type=click.IntRange(min=0), metavar="N", help="New budget in tokens; 0 drops it.")
 @click.option("--max-hours", type=Finite(min=0), metavar="H", help="New budget in hours; 0 drops it.")
+@click.option("--max-gpu-hours", type=Finite(min=0), metavar="H", help="New budget in GPU-hours; 0 drops it.")
 @PATIENCE
 @AGENT_LIMITS
+@EXECUTOR
 @click.option("--model", metavar="M", help="Another model; after a replayed session, the model that goes on.")
 @click.option(
     "--controls/--no-controls",
@@ -133,7 +142,15 @@ def run(
 @NOTIFY
 @MACHINE
 @click.option("--force", is_flag=True, help="Send the last rejected change of the run in hand through; recorded as forced.")
-def resume(campaign: str, force: bool, notify: str | None, jobs: int | None, **options: Any) -> None:
+def resume(
+    campaign: str,
+    force: bool,
+    notify: str | None,
+    jobs: int | None,
+    executor: str | None,
+    slurm: tuple[str, ...],
+    **options: Any,
+) -> None:
     """Go on after a crash, Ctrl-C, or a spent budget.
 
     No completed run is repeated. What a person edited in the campaign's experiment.py meanwhile is recorded as theirs.
@@ -146,11 +163,14 @@ def resume(campaign: str, force: bool, notify: str | None, jobs: int | None, **o
     """
     from ..campaign.campaign import Campaign
     from ..campaign.layout import find_layout
+    from .executor_choice import chosen
     from .running import resume as resume_campaign
 
     given = {key: value for key, value in options.items() if value is not None}
     changes = {key: value if isinstance(value, bool) else value or None for key, value in given.items()}
-    sys.exit(resume_campaign(Campaign(find_layout(campaign).root.absolute()), changes, force, width(), notify, jobs))
+    place = Campaign(find_layout(campaign).root.absolute())
+    changes |= chosen(executor, slurm, place.options())
+    sys.exit(resume_campaign(place, changes, force, width(), notify, jobs))
 
 
 @click.command(short_help="More seeds for a recorded run; judge it again.")

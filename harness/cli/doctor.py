@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from ..agents.listing import is_search
 from ..agents.outside import NOT_HELD, OUTSIDE
@@ -24,7 +26,7 @@ from ..campaign.contract import ENTRY, Contract, Setting
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.paths import cache_folder, near
-from ..campaign.protocols import CACHE, DRY_RUN
+from ..campaign.protocols import CACHE, DRY_RUN, Limits
 from ..execution.commands import filled, with_python
 from ..execution.executors.gpu import visible_cards
 from ..execution.scoring import HUB, lab_cache
@@ -33,16 +35,18 @@ from ..execution.variables import experiment_environment, not_passed_on
 from ..execution.visible import project_around
 from ..execution.working_copy import LEVELS
 from ..statistics.power import smallest_effect, smallest_effect_in_words
-from . import machine_check
+from . import machine_check, slurm_check
 from .doctor_check import Check, output
 from .model_check import ModelChecks, first_brief
 from .smoke_test import smoke_test_baseline
 
 PREPARE_SECONDS = 300.0
 NEEDS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("files", "seeds", "command", "packages", "environment", "secrets", "gpu", "search"), ("contract",)),
+    **dict.fromkeys(
+        ("files", "seeds", "command", "packages", "environment", "secrets", "gpu", "slurm", "search"), ("contract",)
+    ),
     "data": ("contract", "packages"),
-    "baseline": ("contract", "data"),
+    "baseline": ("contract", "data", "slurm"),
     **dict.fromkeys(("answer", "model", "architect", "reviewer"), ("key",)),
 }
 """What a check cannot be made without: its failure would only be told once more."""
@@ -69,9 +73,12 @@ def diagnose(
     python: str,
     runs: Path,
     overrides: Mapping[str, Setting],
+    executor: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[Check]:
-    """Every check, the fast ones first. A model is asked, once, where it is named or a command-line agent is."""
-    doctor = Doctor(experiment, profile, model, architect, reviewer, agent or "aider", python, runs, dict(overrides))
+    """Every check, the fast ones first. A model is asked, once, where it is named or a command-line agent is. `executor` has
+    the fields of `Options` that choose one."""
+    options = Options(profile=profile or "", overrides=dict(overrides), **executor)
+    doctor = Doctor(experiment, profile, model, architect, reviewer, agent or "aider", python, runs, options)
     failed: set[str] = set()
     try:
         for name, look in doctor.checks:
@@ -113,7 +120,7 @@ class Doctor:
     agent: str
     python: str
     runs: Path
-    overrides: dict[str, Setting]
+    options: Options
 
     @property
     def checks(self) -> list[tuple[str, Callable[[], Check]]]:
@@ -131,7 +138,7 @@ class Doctor:
             ("confinement", machine_check.confinement),
             ("secrets", self.secrets),
             ("agent", _driven_from_outside if self.agent == OUTSIDE else self._models.installed_agent),
-            ("gpu", self.gpu),
+            ("slurm", self.slurm) if self.options.executor == "slurm" else ("gpu", self.gpu),
             ("data", self.data),
             ("key", self._models.key),
             ("baseline", self.baseline),
@@ -176,7 +183,7 @@ class Doctor:
 
     def check_contract(self) -> Check:
         chosen, spec = self.contract.profile(self.profile)
-        unknown = [key for key in self.overrides if spec.settings and key not in spec.settings]
+        unknown = [key for key in self.options.overrides if spec.settings and key not in spec.settings]
         if unknown:
             known = ", ".join(spec.settings)
             raise InputError(f"--set {unknown[0]}: profile {chosen} has no such setting. It has: {known}.")
@@ -190,7 +197,7 @@ class Doctor:
 
     def search(self) -> Check:
         """Where a search without a model would look."""
-        options = Options(profile=self.profile or "", overrides=self.overrides)
+        options = Options(profile=self.profile or "", overrides=self.options.overrides)
         return Check("search", "ok", check_search(self.experiment, options, self.agent))
 
     def files(self) -> Check:
@@ -257,6 +264,11 @@ class Doctor:
         todo = "Where an experiment must read one, name it under readable in experiment.toml; then it goes along."
         return Check("secrets", "ok", f"hidden from experiments, for they hold a key: {names}", todo)
 
+    def slurm(self) -> Check:
+        """Whether the cluster takes what would be submitted to it; what it executes there is the baseline's check."""
+        limits = self.contract.limits_of(self.contract.profile(self.profile)[0])
+        return slurm_check.slurm(self.options.executor_settings, Limits(time=limits.time, memory=limits.memory))
+
     def gpu(self) -> Check:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         shown = "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
@@ -284,7 +296,7 @@ class Doctor:
             **{name: person[name] for name in ("HOME", *HUB) if name in person},
             CACHE: str(lab_cache()),
             "HARNESS_PROFILE": self.contract.profile(self.profile)[0],
-            "HARNESS_OVERRIDES": json.dumps(self.overrides),
+            "HARNESS_OVERRIDES": json.dumps(self.options.overrides),
         }
         try:
             said = output([*with_python(command, self.python), DRY_RUN], self.experiment, environment, PREPARE_SECONDS)
@@ -297,8 +309,7 @@ class Doctor:
 
     def baseline(self) -> Check:
         """The untouched experiment, really executed in a working copy."""
-        options = Options(profile=self.profile or "", overrides=self.overrides)
-        smoke_test = smoke_test_baseline(self.experiment, options, self.python)
+        smoke_test = smoke_test_baseline(self.experiment, self.options, self.python, self.runs)
         if smoke_test.failure is None and self.contract.smoke:
             return Check("baseline", "ok", f"the smoke test of the untouched experiment took {smoke_test.seconds:.1f} s")
         if smoke_test.failure is None and not smoke_test.is_cut:

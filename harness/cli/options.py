@@ -150,7 +150,19 @@ MACHINE = _together(
         help="Executions at once (as many as there are idle GPUs, else as fit on the cores; 1 on a login node).",
     ),
 )
-"""How much is executed at once, and where."""
+"""How much is executed at once on this machine."""
+
+EXECUTOR = _together(
+    click.option("--executor", metavar="NAME", help="Where executions run: local, slurm, or an import path (local)."),
+    click.option(
+        "--slurm",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="What jobs ask Slurm for: partition, account, qos, gres, constraint, cpus, extra=--OPTION; also in your "
+        "settings, [executor.slurm].",
+    ),
+)
+"""Where is executed."""
 
 
 def print_json(facts: Any) -> None:

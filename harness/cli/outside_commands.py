@@ -12,6 +12,7 @@ from ..campaign.errors import InputError
 from .options import (
     BASELINE_AND_CONTROLS,
     CAMPAIGN,
+    EXECUTOR,
     IDEAS_AND_EXPERIMENT,
     JSON,
     OUT,
@@ -29,6 +30,8 @@ from .terminal import width
 @click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars, which --usage tells.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, which --usage tells.")
 @click.option("--max-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in hours of executions.")
+@click.option("--max-gpu-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in GPU-hours of executions.")
+@EXECUTOR
 @BASELINE_AND_CONTROLS
 @SETTINGS_AND_OUT
 def open_(
@@ -38,6 +41,8 @@ def open_(
     python: str | None,
     settings: tuple[str, ...],
     out: Path,
+    executor: str | None,
+    slurm: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Begin a campaign that you, or a coding agent of yours, drive, and measure its baseline. No agent is asked.
@@ -51,11 +56,13 @@ def open_(
     Exit codes as of `harness run`. Next: edit the experiment in the campaign's folder, then `harness try`.
     """
     from ..agents.outside import OUTSIDE
+    from .executor_choice import chosen
     from .running import Request, parse_setting
     from .running import run as run_campaigns
 
     given = {key: value for key, value in options.items() if value is not None}
     given["overrides"] = dict(parse_setting(text) for text in settings)
+    given |= chosen(executor, slurm)
     sys.exit(run_campaigns(Request(ideas, names, experiment, out, python, OUTSIDE, None, None, given), width()))
 
 

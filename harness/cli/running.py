@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from ..report.terminal.live_view import LiveView
     from ..report.terminal.plain_view import PlainView
 
+_ON_A_CLUSTER = 32
+"""Executions in hand at once where another machine's queue has them wait."""
 SEVERITY = (0, InputError.exit_code, 3, CannotGoOn.exit_code, Interrupted.exit_code)
 """Exit codes from good to bad: the worst campaign's is that of the command."""
 
@@ -198,7 +200,8 @@ def drive(
         view = _view(primary, rows(layout.records(), [], primary), quiet)
         seen = WaitsView(view, lambda: notify(tell, state(layout, None))) if tell else view
         with stop.listen(view.notice), view:
-            return go_on(campaign, view=seen, stop=stop, jobs=_at_once(campaign, jobs, view.say), **how)
+            changed = campaign.options().model_copy(update=how.get("changes"))
+            return go_on(campaign, view=seen, stop=stop, jobs=_at_once(campaign, changed, jobs, view.say), **how)
     except KeyboardInterrupt:
         raise Interrupted(f"Stopped. `harness resume {typed(layout)}` goes on.") from None
     except HarnessError:
@@ -210,9 +213,11 @@ def drive(
         raise CannotGoOn(crash_message(error, campaign.local)) from error
 
 
-def _at_once(campaign: Campaign, asked: int | None, say: Callable[[str], None]) -> int:
+def _at_once(campaign: Campaign, options: Options, asked: int | None, say: Callable[[str], None]) -> int:
     """How many executions may be in hand at once; what that rests on is said."""
-    machine, options = this_machine(), campaign.options()
+    if options.executor != "local":
+        return asked or _ON_A_CLUSTER
+    machine = this_machine()
     if machine is None:
         return asked or 1
     one = share(campaign, options, os.environ)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..campaign.errors import InputError
+from .options import EXECUTOR
 from .terminal import width
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def install_agent(name: str) -> None:
 @click.option("--model", metavar="M", help="Model of the agent; it is asked once.")
 @click.option("--architect", metavar="M", help="Model that plans; it is asked once.")
 @click.option("--reviewer", metavar="M", help="Model that comments; it is asked once.")
+@EXECUTOR
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder.")
 def doctor(
@@ -75,6 +77,8 @@ def doctor(
     reviewer: str | None,
     settings: tuple[str, ...],
     out: Path,
+    executor: str | None,
+    slurm: tuple[str, ...],
 ) -> None:
     """Everything that can be wrong is looked at before any money is spent.
 
@@ -90,6 +94,7 @@ def doctor(
     from ..campaign.text import clean
     from ..report.terminal.columns import wrap
     from .doctor import diagnose
+    from .executor_choice import chosen
     from .running import experiment_python, parse_setting
 
     failed = False
@@ -103,6 +108,7 @@ def doctor(
         python=experiment_python(python),
         runs=out,
         overrides=dict(parse_setting(text) for text in settings),
+        executor=chosen(executor, slurm),
     ):
         failed = failed or check.state == "fail"
         colour = {"ok": "green", "warning": "yellow", "fail": "red"}[check.state]

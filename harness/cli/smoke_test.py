@@ -18,7 +18,7 @@ from ..campaign.stop import Stop
 from ..campaign.turn import AttemptFailure
 from ..execution.attempts import Attempts
 from ..execution.executions import Executions
-from ..execution.executors.local import LocalExecutor
+from ..execution.executors import find_executor
 from ..report.recorder import Recorder
 
 _IDEA = Idea(Name="smoke_test", Title="A smoke test", Experiment="The untouched experiment.")
@@ -33,17 +33,25 @@ class SmokeTest:
     is_cut: bool
 
 
-def smoke_test_baseline(experiment: Path, options: Options, python: str = sys.executable) -> SmokeTest:
-    """Execute `experiment` once for as long as a smoke test takes, with `options`' profile and overrides, in a temporary
-    folder; under HARNESS_SMOKE=1 where it honours that.
+def smoke_test_baseline(
+    experiment: Path, options: Options, python: str = sys.executable, runs: Path | None = None
+) -> SmokeTest:
+    """Execute `experiment` once for as long as a smoke test takes, with `options`' profile, overrides and executor, in a
+    temporary folder; under HARNESS_SMOKE=1 where it honours that. Where other machines execute it, they share the folder of
+    campaigns (`runs`), so the temporary one lies in that.
 
     Raises HarnessError where no campaign could begin. Ctrl-C ends the experiment before KeyboardInterrupt goes on.
     """
-    with tempfile.TemporaryDirectory(prefix="harness-smoke-test-") as folder:
+    shared = runs.absolute() if runs and options.executor != "local" else None
+    if shared:
+        shared.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="harness-smoke-test-", dir=shared) as folder:
         campaign = create_campaign(Path(folder), _IDEA, experiment, options, python=python)
         stop = Stop()
         opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), stop)
-        executions = Executions(opened, LocalExecutor(shares=False))
+        # However much others have of this machine: it is over in a moment.
+        settings = options.executor_settings | ({"shares": False} if options.executor == "local" else {})
+        executions = Executions(opened, find_executor(options.executor, settings))
         Recorder(opened, executions).start()
         attempts = Attempts(opened, executions)
         try:

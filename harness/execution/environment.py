@@ -28,10 +28,14 @@ print(json.dumps(found))
 
 
 def describe_environment(python: str, options: Options) -> dict[str, str]:
-    """What the numbers of the experiment's Python on this machine depend on. What cannot be found out is "unknown"."""
-    facts = {"host": platform.node(), "system": platform.platform(), "gpu": _gpu(), "agent": options.agent} | (
-        {"model": options.model} if options.model else {}
-    )
+    """What numbers of the experiment's Python depend on, as far as this machine tells. What is not found is "unknown"."""
+    facts = {"host": platform.node(), "system": platform.platform()}
+    if options.executor == "local":
+        facts["gpu"] = _gpu()
+    else:  # which one it was each record says
+        settings = ", ".join(f"{name} {value}" for name, value in options.executor_settings.items())
+        facts["executor"] = f"{options.executor} ({settings})" if settings else options.executor
+    facts |= {"agent": options.agent} | ({"model": options.model} if options.model else {})
     facts["sandbox"] = available().sentence
     return facts | _packages(python)
 

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from ..campaign.files import read_end, write_atomically
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
+from ..campaign.protocols import EXECUTED_ON
 from ..campaign.record import AttemptStatus
 from ..campaign.text import in_words
 from ..campaign.turn import AttemptFailure
@@ -166,6 +167,9 @@ class ExecutionSteps(CampaignPart):
         warnings = [*execution.remarks, *file_results(execution.folder, folder, scoring.scores if scoring else None)]
         beside = folder.parent if folder.name == "out" else folder
         shutil.copyfile(execution.log, beside / "log.txt")
+        if (gpus := execution.outcome.gpus) is not None:
+            models = ", ".join(dict.fromkeys(gpus)) or "none"
+            write_atomically(folder / EXECUTED_ON, json.dumps({"gpu": f"{len(gpus)} x {models}" if gpus[1:] else models}))
         if scoring and scoring.log.exists():
             shutil.copyfile(scoring.log, beside / SCORING_LOG)
         if cache_entry and not failure:

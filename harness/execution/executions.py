@@ -159,6 +159,7 @@ class Executions(CampaignPart):
             limits=replace(job.limits, time=time, silence=None),
             abort=(),
             training_log=None,
+            part="beside",
         )
 
         def begin() -> Execution:
@@ -278,6 +279,7 @@ class Executions(CampaignPart):
         )
         # Its share is the scorer's, which waits for what it answers.
         job = replace(job, command=command, limits=within, abort=(), training_log=None, network=False, share=None)
+        job = replace(job, part="beside")
         make = partial(working_copy.make, place / "copy", self._campaign, self._repository, commit)
         return ServedCode(self._executor, place, job, make, handed)
 

@@ -129,7 +129,7 @@ class Laboratory(CampaignPart):
         reads = (place / "scratch" / "reads.json").resolve()
         told = {**environment, READS: str(reads)}
         job = self._job(place, command, told, HUB, writable=(cache, *libraries), limits=Limits())
-        outcome, log = self._run(place, job)
+        outcome, log = self._run(place, replace(job, part="prepare"))
         if outcome.ended != "ok":
             raise CannotGoOn(f"the data could not be prepared: {outcome.why}\n{read_end(log, 4000)}")
         return PreparedData.read(reads)
@@ -166,6 +166,8 @@ class Laboratory(CampaignPart):
             server = serve(place.with_name(f"{place.name}.server"), handed)
         told = {**environment, SERVER: str(server.folder)} if server else environment
         job = self._scoring(place, told, limits, imports, judged)
+        if server:  # which it asks through a socket, so on the same machine
+            job = replace(job, part="beside")
         patience = 0.0
         try:
             outcome, log = self._run(place, job, empty=scores)
@@ -198,7 +200,7 @@ class Laboratory(CampaignPart):
         if OFFLINE in os.environ:
             told[OFFLINE] = os.environ[OFFLINE]
         job = self._job(place, command, told, JUDGE if judged else (), writable=(scores, evals), limits=within)
-        return replace(job, warm=self._warm_start(imports)) if imports else job
+        return replace(job, part="scorer", warm=self._warm_start(imports) if imports else None)
 
     def _job(
         self,

@@ -6,11 +6,13 @@ from typing import Any
 
 from ..campaign.errors import BaselineFailed
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
+from ..campaign.protocols import OF_THE_MACHINE
 from ..campaign.record import AttemptRecord, Record, VerdictRecord
 from ..campaign.turn import Turn, description, latest, turn_key
 from ..campaign.usage import Usage
 from ..execution.executions import Executions
 from ..execution.measurements import Measurements, compute
+from ..results.reading import Results
 from ..results.run_results import read_run
 from ..results.sanity import broken_where_known
 from ..statistics.comparability import compare_metrics, compare_settings
@@ -62,7 +64,7 @@ class RunRecords(CampaignPart):
             warnings=[*map(str, results.findings), *execution.get("warnings", []), *lost, *unread],
             seconds=self._measurements.seconds_beside(0),
             started=self._measurements.started("run_0/"),
-            environment={} if given else self._journal.result("environment"),
+            environment={} if given else self._environment(results),
             **(facts | ({"seeds": []} if given else {})),
         )
 
@@ -90,7 +92,7 @@ class RunRecords(CampaignPart):
             "models": list(dict.fromkeys(model for turn in turns for model in turn.models)),
             "agent_sandbox": latest(turn.sandbox for turn in turns),
             "started": self._measurements.started(f"run_{run}/"),
-            "environment": self._journal.result("environment"),
+            "environment": self._environment(),
             "messages": [text for turn in turns for text in turn.messages],
             "seconds": sum(attempt.seconds for attempt in attempts) + self._measurements.seconds_beside(run),
         }
@@ -100,6 +102,7 @@ class RunRecords(CampaignPart):
         execution = self._journal.result(f"{turn_key(run, last.attempt)}/execute")
         measured = self._measurements.measured_run(run)
         results, seed, baseline = measured.results, self._campaign.contract.seed, self._measurements.records[0]
+        facts["environment"] = self._environment(results)
         verdict, idle = self._measurements.judge().judge(measured), self._idle(last)
         without_effect = verdict.kind == "no_effect"
         return Record(
@@ -175,6 +178,11 @@ class RunRecords(CampaignPart):
             f"all {seeds} seeds of the baseline gave the same numbers, times aside: {read}, so no others are executed. "
             'An experiment that seeds its random numbers with int(os.environ["HARNESS_SEED"]) has its noise measured'
         )
+
+    def _environment(self, results: Results | None = None) -> dict[str, str]:
+        """What the numbers of a run depend on, with the GPU that it was executed on where no other is known."""
+        gpu = results.settings.get(f"{OF_THE_MACHINE}gpu") if results else None
+        return ({"gpu": str(gpu)} if gpu else {}) | dict(self._journal.result("environment"))
 
     def _idle(self, turn: Turn) -> list[str]:
         """What of the change the smoke test did not execute, in a sentence."""

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..campaign.protocols import EVAL_FOLDER, FACTS, FINAL_INFO, SKIPPED
+from ..campaign.protocols import EVAL_FOLDER, EXECUTED_ON, FACTS, FINAL_INFO, SKIPPED
 from ..campaign.text import decoded
 
 MAX_BYTES = 64 * 2**20
@@ -87,7 +87,7 @@ def result_files(out_dir: Path, summary: str = FINAL_INFO) -> Found:
             evaluations, problems = _evaluations(out_dir / entry)
         elif entry == EVAL_FOLDER and is_link:
             problems.append((entry, "a symbolic link, and links are not followed"))
-        elif entry.endswith(".json"):
+        elif entry.endswith(".json") and entry != EXECUTED_ON:
             beside.append((entry, out_dir / entry))
     found = [*evaluations, *beside]
     if "/" in summary:

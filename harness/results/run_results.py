@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.contract import Contract, Setting
-from ..campaign.protocols import EVAL_FOLDER, FACTS, FINAL_INFO, SCORED_WITH, SKIPPED
+from ..campaign.protocols import EVAL_FOLDER, EXECUTED_ON, FACTS, FINAL_INFO, OF_THE_MACHINE, SCORED_WITH, SKIPPED
 from .reading import Results, read_files, read_results
 from .result_files import Unusable, evaluation_files, load, summary_file
 from .values import ROUNDING, Finding, Value
@@ -27,6 +27,17 @@ def read_run(folder: Path, contract: Contract, *, scores: Path | None = None, ne
     `scores`: the folder that the scorer wrote, where it is not filed as `eval_results` yet. `newer_than`: seconds since the
     epoch; what is older was not written by this run.
     """
+    results = _read(folder, contract, scores, newer_than)
+    machine, _ = _object(folder / EXECUTED_ON)
+    told = {f"{OF_THE_MACHINE}{name}": value for name, value in machine.items() if _is_setting(value)}
+    if not told:
+        return results
+    return replace(
+        results, settings={**results.settings, **told}, sources={**results.sources, **dict.fromkeys(told, "harness")}
+    )
+
+
+def _read(folder: Path, contract: Contract, scores: Path | None, newer_than: float | None) -> Results:
     if not contract.scorer:
         return _with_the_contracts_names(read_results(folder, newer_than=newer_than), contract)
     summary, _ = summary_file(folder)

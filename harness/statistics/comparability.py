@@ -12,7 +12,7 @@ from decimal import Decimal
 from ..campaign.contract import Contract, Setting
 from ..campaign.metric_names import is_cost
 from ..campaign.numbers import setting
-from ..campaign.protocols import SCORED_WITH
+from ..campaign.protocols import OF_THE_MACHINE, SCORED_WITH
 from ..campaign.record import MetricRecord, Record, SettingRecord, VerdictRecord
 from ..results.reading import Results
 from ..results.sanity import check_sanity
@@ -49,14 +49,16 @@ def differences_of_scale(
     chosen = [name for name in [*contract.comparable, *over] if name not in varied and name not in contract.varies]
     return {
         name: f"{name} {_shown(mine.get(name))} against {_shown(theirs.get(name))}"
-        for name in [*chosen, *scored_with(mine, theirs)]
+        for name in [*chosen, *measured_with(mine, theirs)]
         if mine.get(name) != theirs.get(name)
     }
 
 
-def scored_with(*settings: Mapping[str, Setting]) -> list[str]:
-    """The names of what the scores of these runs depend on besides the runs."""
-    return list(dict.fromkeys(name for each in settings for name in each if name.startswith(SCORED_WITH)))
+def measured_with(*settings: Mapping[str, Setting]) -> list[str]:
+    """The names of what numbers of these runs depend on besides the runs: their scorer, and their GPU where all know it."""
+    names = dict.fromkeys(name for each in settings for name in each)
+    known = [name for name in names if all(each.get(name) is not None for each in settings)]
+    return [name for name in names if name.startswith(SCORED_WITH) or (name in known and name.startswith(OF_THE_MACHINE))]
 
 
 def compare_metrics(

@@ -31,7 +31,7 @@ def unlike_members(contract: Contract, by_seed: BySeed, baseline: Record | None)
     for name in varying_settings(by_seed):
         if all(results.settings.get(name) == seed for seed, results in by_seed.items()):
             continue  # the seed itself
-        verified = any(results.sources.get(name) == "artifact" for results in by_seed.values())
+        verified = any(results.sources.get(name) in ("artifact", "harness") for results in by_seed.values())
         if name in fixed or verified or not (loose or (baseline and name in baseline.varying_settings)):
             expected = reference.settings.get(name)
             seed, other = next((s, r) for s, r in others if r.settings.get(name) != expected)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 
 _QUERY = ("nvidia-smi", "--query-gpu=index,uuid,name,memory.free,memory.total", "--format=csv,noheader,nounits")
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,16 @@ def visible_cards(visible: str | None) -> list[Card]:
         return cards
     chosen = [each.strip() for each in visible.split(",")]
     return [card for card in cards if any(_is_meant(card, each) for each in chosen)]
+
+
+def models(visible: str | None) -> tuple[str, ...] | None:
+    """Of the GPUs that a process with `visible` gets, None where nobody tells; asked once, for they do not change."""
+    return _models(visible) if shutil.which(_QUERY[0]) else None
+
+
+@cache
+def _models(visible: str | None) -> tuple[str, ...]:
+    return tuple(card.name for card in visible_cards(visible))
 
 
 def _card(index: str, uuid: str, name: str, free: str, total: str) -> Card:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from .machine import Machine
 from .sandbox import Parts
 
 LOG = "log.txt"
+_BEATS_WITHIN = 60.0
+"""Seconds without a heartbeat that may pass though it lives."""
 
 EXECUTION_MARK = "HARNESS_EXECUTION"
 """In the environment of every process of an execution; its value is unique to the execution."""
@@ -49,8 +52,11 @@ class Home:
         """Removed by whoever wants the execution to end: no signal to a wrong process, and a full disk allows it."""
         self.waiting = path / "waiting"
         """For what the execution waits, where it does, in a line."""
+        self.gpu = path / "gpu"
+        """The UUID of the one that it has for itself, where it has one."""
         self.outcome = path / "outcome.json"
         self.log = path / LOG
+        self.heartbeat = path / "heartbeat"
         self.complaints = path / "supervisor.txt"
         """What the supervisor itself printed: empty unless it has a fault."""
 
@@ -60,11 +66,18 @@ class Home:
             with self.lock.open("rb") as file:
                 # Shared, so that two who ask at once do not take each other for the supervisor.
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
+        except FileNotFoundError:  # on another machine, where no lock would be seen
+            return time.time() - self.last_beat() < _BEATS_WITHIN
         except BlockingIOError:
             return True
         return False
+
+    def last_beat(self) -> float:
+        """When the last heartbeat of a supervisor on another machine was, by the file system's clock; 0 where none was."""
+        try:
+            return self.heartbeat.stat().st_mtime
+        except OSError:
+            return 0.0
 
     def write_spec(self, spec: Spec) -> None:
         """Without the job's secrets."""
@@ -111,7 +124,8 @@ class Home:
         """The outcome; None when there is none."""
         try:
             said = json.loads(self.outcome.read_text(encoding="utf-8"))
-            return Outcome(**said | {"not_guaranteed": tuple(said["not_guaranteed"])})
+            lists = {name: tuple(said[name]) for name in ("not_guaranteed", "gpus") if said.get(name) is not None}
+            return Outcome(**said | lists)
         except FileNotFoundError:
             return None
 

@@ -22,6 +22,7 @@ from typing import Any
 from ...campaign.errors import CannotGoOn
 from ...campaign.protocols import Job, Outcome, Waits
 from . import process_tree, supervisor, warm
+from .gpu import VISIBLE, models
 from .home import EXECUTION_MARK, LOG, SUPERVISOR_MARK, Home, Spec
 from .machine import this_machine
 from .output import end_of_output, join, last_line
@@ -72,7 +73,7 @@ class LocalExecutor:
                 files.wanted.touch()
                 files.complaints.touch()
                 tmp = make_tmp(parts, job.scratch.resolve())
-                files.write_spec(Spec(_absolute(job), mark, time.monotonic(), parts, tmp, machine))
+                files.write_spec(Spec(absolute(job), mark, time.monotonic(), parts, tmp, machine))
                 # With the descriptor a supervisor gets the lock: there is no moment at which nobody holds it.
                 process = self._start_supervisor(job, files, mark, lock)
             finally:
@@ -106,7 +107,7 @@ class LocalExecutor:
             self._warm_process(job)
 
     def _warm_process(self, job: Job) -> warm.WarmProcess:
-        environment = _supervisor_environment()
+        environment = supervisor_environment()
         mere = tuple(sorted(environment.items()))
         with _WARMING:
             if kind := warm.kind(job):
@@ -169,7 +170,14 @@ class LocalExecution:
                     f"{self.home}: how the execution ended cannot be written: {error.strerror}. "
                     "Make it writable, or free space there."
                 ) from error
-        return outcome
+        return replace(outcome, gpus=self._gpus())
+
+    def _gpus(self) -> tuple[str, ...] | None:
+        """The models of those that it had, None where nobody tells."""
+        job = self._files.read_spec().job
+        visible = self._files.gpu.read_text(encoding="utf-8") if self._files.gpu.exists() else job.environment.get(VISIBLE)
+        found = models(visible)
+        return () if found and job.share and job.share.gpu_memory == 0 else found
 
     def _pause(self, waited: float) -> None:
         """For a moment that grows with `waited`, or until the supervisor ends, where it is a child of this process."""
@@ -230,7 +238,7 @@ def _start_cold(files: Home, mark: str, lock: int, told: int) -> subprocess.Pope
         return subprocess.Popen(
             [sys.executable, "-P", "-m", supervisor.__name__, str(files.path)],
             cwd="/",
-            env=_supervisor_environment() | {SUPERVISOR_MARK: mark},
+            env=supervisor_environment() | {SUPERVISOR_MARK: mark},
             stdin=told,
             stdout=complaints,
             stderr=complaints,
@@ -239,7 +247,7 @@ def _start_cold(files: Home, mark: str, lock: int, told: int) -> subprocess.Pope
         )
 
 
-def _absolute(job: Job) -> Job:
+def absolute(job: Job) -> Job:
     return replace(
         job,
         folder=job.folder.resolve(),
@@ -251,7 +259,7 @@ def _absolute(job: Job) -> Job:
     )
 
 
-def _supervisor_environment() -> dict[str, str]:
+def supervisor_environment() -> dict[str, str]:
     """What Python needs to start, and nothing that the experiment should not read from a process of the same user."""
     names = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH")
     package = Path(__file__).parents[3]

@@ -15,11 +15,10 @@ from pathlib import Path
 from ...campaign.errors import InputError
 from ...campaign.paths import cache_folder
 from ...campaign.protocols import Share
-from .gpu import in_use, visible_cards
+from .gpu import VISIBLE, in_use, visible_cards
 
 CORES = "HARNESS_CORES"
 """Says how many cores executions may have, where that is not as many as there are; 0: they do not wait for each other."""
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 PARTS = 16
 """In which a GPU's memory is given to executions."""
 _OF_THE_CONTAINER = Path("/sys/fs/cgroup")

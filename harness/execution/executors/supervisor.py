@@ -26,9 +26,9 @@ from types import FrameType
 from ...campaign.files import sync
 from ...campaign.protocols import Ended, Outcome
 from . import shared_memory
+from .gpu import VISIBLE
 from .home import EXECUTION_MARK, LOG, Home
 from .limits import Broken, LimitWatch, size_in_words
-from .machine import VISIBLE
 from .output import OutputWriter, end_of_output, last_error
 from .process_tree import Process, ask_to_end, become_subreaper, descendants, die_with_parent, kill, kill_children, marked
 from .sandbox import MountPlan, Sandbox, remove_tmp
@@ -120,6 +120,9 @@ class Supervisor:
         remove_tmp(self.tmp)
         kernel_killed = _kernel_kills() > kernel_kills
         broken = self._never_began() or broken or self._judge(kernel_killed)
+        if self.asked_to_end and broken.ended in ("killed", "crashed"):
+            # Who ends a session, or a job of a cluster, ends all that is in it, and the command may be first.
+            broken = self._asked()
         why = broken.why
         if left:
             why += f"; {left} of its processes hang in the kernel and could not be ended"
@@ -139,6 +142,8 @@ class Supervisor:
             return self.home.wanted.exists() and not self.asked_to_end
 
         self.slot = take(self.machine, self.job.share, goes_on, self.home.say_waiting)
+        if self.slot and self.slot.gpu:
+            self.home.gpu.write_text(self.slot.gpu, encoding="utf-8")
         return self.slot is not None
 
     def _start(self) -> None:
@@ -221,10 +226,13 @@ class Supervisor:
             if self.exit_code is not None:
                 break
             if self.asked_to_end:
-                return Broken("lost", f"its supervisor was asked to end by {self.asked_to_end}")
+                return self._asked()
             if broken := self.limits.broken():
                 return broken
         return None
+
+    def _asked(self) -> Broken:
+        return Broken("lost", f"its supervisor was asked to end by {self.asked_to_end}")
 
     def _judge(self, kernel_killed: bool) -> Broken:
         """How the command ended that ended by itself."""

@@ -21,7 +21,7 @@ from ...campaign.layout import Layout
 from ...campaign.numbers import setting, titled
 from ...campaign.repository import Repository
 from ...campaign.text import in_words, line
-from ...statistics.comparability import scored_with
+from ...statistics.comparability import measured_with
 from .columns import Cell, Column, table, wrap
 from .difference import Difference, beside, set_with_errors, with_words
 from .record_page import NO_REFERENCE, WORD_COLOURS, differences, word
@@ -199,7 +199,7 @@ def _reasons(first: Side, side: Side) -> Iterator[str]:
     if other:
         yield f"contract: {_few(other)} differ{'s' if len(other) == 1 else ''}"
     mine, theirs = side.settings(0), first.settings(0)
-    names = dict.fromkeys([*first.contract.comparable, *side.contract.comparable, *scored_with(theirs, mine)])
+    names = dict.fromkeys([*first.contract.comparable, *side.contract.comparable, *measured_with(theirs, mine)])
     scale = [
         f"{name} {_value(mine.get(name))} against {_value(theirs.get(name))}"
         for name in names
