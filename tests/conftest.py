@@ -14,6 +14,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -50,8 +51,9 @@ os.environ.setdefault("HARNESS_LAB_CACHE", str(LABORATORY))
 SHARED_MEMORY = Path("/dev/shm")
 OURS = f"harness-tests-{os.environ['TESTS_RUN']}"
 """How names begin of what tests put where nobody's folder is: others may use such places at the same time."""
-OF_LIBRARIES = {".ses", f"torchinductor_{getpass.getuser()}"}
-"""What importing onnxruntime and torch leaves: a mark of its telemetry's session, and an empty cache."""
+OF_LIBRARIES = (".ses", f"torchinductor_{getpass.getuser()}", "*wandb-media", "*wandb-artifacts")
+"""What importing onnxruntime, torch and wandb (SAEBench does) leaves: a mark of its telemetry's session, an empty cache, and two
+folders, the latter until the process ends."""
 
 # As a terminal leaves them: nohup and a shell's background ignore some, and what is started here would inherit that.
 for _number, _handler in (
@@ -65,7 +67,8 @@ for _number, _handler in (
 
 def left_behind() -> list[Path]:
     """What this run of the suite has left on the machine, outside pytest's own folders."""
-    found = [path for path in TEMPORARY.iterdir() if path != LABORATORY and path.name not in OF_LIBRARIES]
+    made = [path for path in TEMPORARY.iterdir() if path != LABORATORY]
+    found = [path for path in made if not any(fnmatch(path.name, known) for known in OF_LIBRARIES)]
     return sorted(found) + sorted(SHARED_MEMORY.glob(f"{OURS}*"))
 
 
@@ -87,7 +90,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
 
 LONGEST_FIRST = (
     *("seeds", "served_code", "report", "report_browser", "make_run", "saebench", "resume", "planted_faults", "with_aider"),
-    "real_agents",
+    *("slurm", "real_agents"),
     *(
         "sealed_language_model",
         "aider_environment",

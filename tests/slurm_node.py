@@ -1,12 +1,13 @@
 """A real Slurm of one node, for tests: made of Debian's packages, which are unpacked beside the caches and not installed.
 
-    python -m tests.slurm_node fetch           download and unpack the packages, where that was not done
+    python -m tests.slurm_node fetch           download and unpack the packages, and see that a node starts
     python -m tests.slurm_node start FOLDER    start a node; prints what to put before PATH
     python -m tests.slurm_node stop FOLDER     end it with all that it runs, and remove FOLDER
 
 Everything of a node lies in its folder and listens on loopback: controller, daemon, and commands that know their node (`bin`),
-so that PATH alone says which cluster is meant. It has no accounting, so no `sacct`, like many clusters. Where the packages
-cannot be had, `unavailable()` says why.
+so that PATH alone says which cluster is meant. It has no accounting, so no `sacct`, like many clusters. Tests download
+nothing: where `fetch` was not called, or could not do it, `unavailable()` says so. The node of a test ends with the process
+that asked for it, however that ends.
 """
 
 from __future__ import annotations
@@ -20,20 +21,22 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
+from random import SystemRandom
 
 import psutil
 
 from harness.campaign.files import remove
 from harness.campaign.paths import cache_folder
-from tests.waiting import until
+from tests.waiting import HANGS, until
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurm-wlm-basic-plugins")
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
 NODE = "node1"
 CPUS = 8
 """What the node says it has: jobs of tests mostly wait."""
+_STARTS_WITHIN = 120.0
+"""Seconds for the first node on a machine; where it takes longer, the tests are not for this machine."""
 _CONF = """\
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
@@ -79,13 +82,17 @@ class CannotHave(Exception):
     """Why there is no Slurm to be had."""
 
 
-@cache
+def fetched() -> Path:
+    """Where the unpacked packages lie, of which a node has been started once."""
+    return cache_folder() / "slurm"
+
+
 def unavailable() -> str:
-    """Why no node can be started here, "" where one can. Fetches what it takes, once."""
-    try:
-        fetch()
-    except CannotHave as error:
-        return str(error)
+    """Why no node can be started here, "" where one can."""
+    if os.getuid() != 0:
+        return "a one-node Slurm needs root"
+    if not fetched().is_dir():
+        return f"no Slurm in {fetched()}: python -m tests.slurm_node fetch"
     return ""
 
 
@@ -93,7 +100,7 @@ def fetch() -> Path:
     """The folder with the unpacked packages. Raises CannotHave."""
     if os.getuid() != 0:
         raise CannotHave("a one-node Slurm needs root")
-    target = cache_folder() / "slurm"
+    target = fetched()
     if target.is_dir():
         return target
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
@@ -110,6 +117,11 @@ def fetch() -> Path:
         _output("apt-get", "download", "-qq", *names, cwd=debs)
         for deb in debs.glob("*.deb"):
             _output("dpkg", "-x", str(deb), str(root))
+        try:
+            with running(Path(folder, "node"), root, _STARTS_WITHIN):
+                pass
+        except (AssertionError, OSError, ValueError, subprocess.SubprocessError, StopIteration) as error:
+            raise CannotHave(f"a node of Debian's Slurm does not start here: {error!r}") from error
         with suppress(OSError):  # another was first
             root.rename(target)
     return target
@@ -135,13 +147,13 @@ def _output(*command: str, cwd: Path | None = None) -> str:
 class Node:
     """A Slurm of one node in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, packages: Path | None = None) -> None:
         self.folder = folder
         self.bin = folder / "bin"
-        self._packages = fetch()
+        self._packages = packages or fetch()
 
-    def start(self) -> None:
-        """Start controller and daemon, and wait until the node takes jobs."""
+    def start(self, within: float = HANGS) -> None:
+        """Start controller and daemon, and wait until the node takes jobs, for so many seconds."""
         for name in ("state", "spool", "bin"):
             (self.folder / name).mkdir(parents=True)
         [plugins] = {path.parent for path in self._packages.rglob("auth_none.so")}
@@ -162,14 +174,14 @@ class Node:
             (self.bin / name).chmod(0o755)
         self.start_controller()
         self.start_daemon()
-        self.become_ready()
+        self.become_ready(within)
 
     def start_controller(self) -> None:
         self._start("slurmctld", "-i")
 
-    def become_ready(self) -> None:
+    def become_ready(self, within: float = HANGS) -> None:
         """Wait until the node takes jobs."""
-        until(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%T", check=False), every=0.1)
+        until(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%T", check=False), every=0.1, within=within)
 
     def stop_controller(self) -> None:
         self._end("slurmctld")
@@ -233,25 +245,35 @@ def _parent(process: psutil.Process) -> psutil.Process | None:
 
 
 def _free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports of loopback that nobody listens on, below those that systems give to who names none: others, such as tests beside
+    this one, get theirs from there until the daemons have taken these."""
+    found: list[int] = []
+    while len(found) < number:
+        port = SystemRandom().randrange(6000, 15000)
+        with suppress(OSError), socket.socket() as tried:
+            tried.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Node]:
-    """A node for as long as the block runs."""
-    node = Node(folder)
+def running(folder: Path, packages: Path | None = None, within: float = HANGS) -> Iterator[Node]:
+    """A node for as long as the block runs, and no longer than this process."""
+    node = Node(folder, packages)
+    # The daemons and their jobs leave our process tree; what ends them waits for the end of a pipe that only we hold.
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "tests.slurm_node", "guard", folder],
+        cwd=Path(__file__).parents[1],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
-        node.start()
+        node.start(within)
         yield node
     finally:
-        node.stop()
+        assert guard.stdin
+        guard.stdin.close()
+        guard.wait()
 
 
 def main(action: str, *arguments: str) -> None:
@@ -262,8 +284,10 @@ def main(action: str, *arguments: str) -> None:
             node = Node(Path(arguments[0]).absolute())
             node.start()
             print(f'export PATH="{node.bin}:$PATH"')
-        elif action == "stop":
-            Node(Path(arguments[0]).absolute()).stop()
+        elif action in ("stop", "guard"):
+            if action == "guard":
+                sys.stdin.read()
+            Node(Path(arguments[0]).absolute(), fetched()).stop()
         else:
             sys.exit(__doc__)
     except CannotHave as error:

@@ -249,6 +249,22 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert found and wait(found).ended == "ok"
 
 
+def test_the_node_of_a_test_ends_with_the_process_that_asked_for_it(node, tmp_path):
+    folder = tmp_path / "node"
+    code = f"""
+import os, signal
+from pathlib import Path
+from tests.slurm_node import running
+with running(Path({str(folder)!r})) as node:
+    node.run("sbatch", "--wrap=sleep 1000", "--output=/dev/null")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
+    assert done.returncode == -signal.SIGKILL
+    until(lambda: not folder.exists())
+    assert not Node(folder).processes()
+
+
 def test_a_controller_that_is_away_changes_nothing(workshop, node):
     other = Workshop(workshop.folder.parents[1] / "other")
     running = submit(other, "bash", "-c", "echo $$ > pids; while [ ! -e go ]; do sleep 0.1; done")

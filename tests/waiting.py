@@ -15,9 +15,9 @@ HANGS = 1200.0
 what it waited for."""
 
 
-def until(condition: Callable[[], object], every: float = 0.01) -> None:
+def until(condition: Callable[[], object], every: float = 0.01, within: float = HANGS) -> None:
     """Wait for `condition`; fail when it does not come, which is a hang."""
-    deadline = time.monotonic() + HANGS
+    deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "waited for too long"
         time.sleep(every)
