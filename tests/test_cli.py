@@ -456,6 +456,23 @@ def test_settings_are_json_where_they_are_json():
     assert values == {"a": 1, "b": 0.5, "c": True, "d": None, "e": "x=y", "f": "NaN", "g": "1", "h": ""}
 
 
+def test_a_path_among_settings_is_the_same_file_where_an_experiment_is_executed(empty, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    (empty.folder / ".hidden").mkdir()
+    here = empty.folder.resolve()
+    for given, made in {
+        "../my models/gpt2": str(here.parent / "my models/gpt2"),
+        "./x": str(here / "x"),
+        "~/models/x": "/home/me/models/x",
+        ".hidden": str(here / ".hidden"),
+        "google/gemma-2-2b": "google/gemma-2-2b",
+        "/a/b": "/a/b",
+        ".*": ".*",
+    }.items():
+        assert parse_setting(f"model={given}") == ("model", made)
+        assert parse_setting(f'model="{given}"') == ("model", made)
+
+
 def test_init_makes_a_folder_and_says_what_to_type(empty):
     done = ask("init", "new one")
     assert done.exit_code == 0

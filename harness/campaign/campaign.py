@@ -49,6 +49,8 @@ class Options(BaseModel):
     agent_config: bool = False
     """Give a command-line agent all of the person's configuration."""
     max_runs: int = Field(default=5, ge=1)
+    time: float | None = Field(default=None, gt=0)
+    """Seconds that one execution may take, in place of the profile's limit."""
     max_attempts: int = Field(default=4, ge=1)
     baseline: Literal["given", "own"] | None = None
     """Begin with recorded results or execute the untouched experiment; None takes a `run_0` without a contract."""
@@ -245,7 +247,8 @@ def create_campaign(
     """
     contract = load_contract(experiment, out)
     profile, spec = contract.profile(options.profile or None)
-    options = options.model_copy(update={"profile": profile})
+    planned = {"max_runs": spec.max_runs} if spec.max_runs and "max_runs" not in options.model_fields_set else {}
+    options = options.model_copy(update={"profile": profile} | planned)
     for key in options.overrides:
         if spec.settings and key not in spec.settings:
             raise InputError(f"--set {key}: profile {profile} has no such setting. It has: {', '.join(spec.settings)}.")
@@ -329,7 +332,7 @@ def _fill(
         "harness": __version__,
         "created": now(),
         "options": options.model_dump(),
-        "contract": contract.of_profile(options.profile).model_dump(),
+        "contract": contract.of_profile(options.profile).timed(options.profile, options.time).model_dump(),
         "given": given is not None,
         "empty_folders": inventory.empty_folders,
         "links": inventory.links,

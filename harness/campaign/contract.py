@@ -129,6 +129,8 @@ class Profile(_Part):
     final_seeds: int = Field(default=10, ge=0)
     """How many seeds, drawn at random and never used before, a run is executed at after the last of several stages, with
     its references beside it: its verdict rests on these. 0, or one stage: on the seeds of the stages."""
+    max_runs: int | None = Field(default=None, ge=1)
+    """How many runs a campaign has besides the baseline where `--max-runs` does not say it."""
     baselines: str = ""
     """A folder of recorded results that `--baseline given` begins with: `run_0/`, and others as context."""
     frontier: dict[str, list[int | float]] = {}
@@ -355,6 +357,16 @@ class Contract(_Part):
             "scoring_memory": limits.scoring_memory or limits.memory,
         }
         return limits.model_copy(update=of_scoring)
+
+    def timed(self, profile: str, time: float | None) -> Contract:
+        """The contract with `time` seconds for an execution under `profile`, where that is given."""
+        if time is None:
+            return self
+        if profile not in self.profiles:
+            return self.model_copy(update={"limits": self.limits.model_copy(update={"time": time})})
+        own = self.profiles[profile]
+        limits = own.limits.model_copy(update={"time": time})
+        return self.model_copy(update={"profiles": {**self.profiles, profile: own.model_copy(update={"limits": limits})}})
 
     def metrics_of(self, profile: str) -> list[Metric]:
         """The metrics that a run under `profile` must have."""

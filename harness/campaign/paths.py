@@ -69,6 +69,19 @@ def without_local_paths(outcome: Outcome, log: Path, job: Job) -> Outcome:
     return replace(outcome, why=places.hide(outcome.why))
 
 
+def absolute(text: str) -> str:
+    """A path that begins where the person is or at a home (`../models/x`, `~/models/x`), from the root on: where an
+    experiment is executed both are other folders. Any other text as it is."""
+    if not text.startswith((".", "~")):
+        return text
+    try:
+        place = Path(text).expanduser()
+    except RuntimeError:  # `~name` of nobody
+        return text
+    is_path = text.startswith(("~/", "./", "../")) or place.exists()
+    return os.path.normpath(place.absolute()) if is_path else text
+
+
 def near(path: Path) -> Path:
     """`path` from the folder that the person is in, where it is below that."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

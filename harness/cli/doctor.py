@@ -175,7 +175,8 @@ class Doctor:
 
     def seeds(self) -> Check:
         """The smallest effect that could be found, which more seeds would make smaller."""
-        primary, (_, spec), runs = self.contract.primary, self.contract.profile(self.profile), Options().max_runs
+        primary, (_, spec) = self.contract.primary, self.contract.profile(self.profile)
+        runs = spec.max_runs or Options().max_runs
         if primary is None:
             return Check("seeds", "ok", "no primary metric is named, so no run is judged")
         said = smallest_effect_in_words(self.contract, spec, runs)

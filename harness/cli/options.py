@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -50,6 +51,19 @@ class Price(click.ParamType[tuple[float, float]]):
         return sent, received
 
 
+class Duration(click.ParamType[float]):
+    """`90s`, `30m`, `2h`, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        units = {"s": 1, "m": 60, "h": 3600}
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", value)
+        if not match or not float(match[1]):
+            return self.fail(f"{value}: expected a time such as 90s, 30m or 2h.", param, ctx)
+        return float(match[1]) * units[match[2]]
+
+
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -82,7 +96,15 @@ TRACK = click.option("--track", metavar="NAME", help="Tell a tracker of each run
 IDEAS_AND_EXPERIMENT = _together(
     click.argument("ideas", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IDEA.json..."),
     click.option("--idea", "names", multiple=True, metavar="NAME", help="Of a file with several ideas, this one."),
-    click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="Runs besides the baseline (5)."),
+    click.option(
+        "--max-runs",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Runs besides the baseline (5); a profile may have its own.",
+    ),
+    click.option(
+        "--time", type=Duration(), metavar="30m", help="Limit of each execution's training, in place of the profile's."
+    ),
     click.option("--profile", metavar="P", help="Scale and data of the experiment; its contract names them."),
     click.option(
         "--experiment", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder with experiment.py (.)."

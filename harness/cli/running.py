@@ -24,7 +24,7 @@ from ..campaign.contract_file import load_contract
 from ..campaign.errors import CannotGoOn, HarnessError, InputError, Interrupted
 from ..campaign.idea import Idea, load_ideas
 from ..campaign.layout import Layout, find_control
-from ..campaign.paths import near
+from ..campaign.paths import absolute, near
 from ..campaign.stop import Stop
 from ..campaign.text import clean
 from ..execution.executors.machine import default_jobs, this_machine
@@ -235,7 +235,7 @@ def worse(one: int, other: int) -> int:
 
 
 def parse_setting(text: str) -> tuple[str, Setting]:
-    """`KEY=VALUE` of `--set`: a JSON value where it is one, else text. Raises InputError."""
+    """`KEY=VALUE` of `--set`: a JSON value where it is one, else text; a path is made absolute. Raises InputError."""
     import json
 
     key, equals, value = text.partition("=")
@@ -244,12 +244,12 @@ def parse_setting(text: str) -> tuple[str, Setting]:
     try:
         parsed = json.loads(value, parse_constant=lambda name: name)
     except (ValueError, RecursionError):
-        return key, value
+        return key, absolute(value)
     if isinstance(parsed, (list, dict)):
         raise InputError(f"--set {text}: a setting is a number, a text, true, false or null.")
     if isinstance(parsed, float) and not math.isfinite(parsed):
         raise InputError(f"--set {text}: not a finite number.")
-    return key, parsed
+    return key, absolute(parsed) if isinstance(parsed, str) else parsed
 
 
 def experiment_python(chosen: str | None) -> str:

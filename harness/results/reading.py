@@ -42,7 +42,9 @@ _SETTINGS_GROUPS = ("settings", "config", "hyperparameters", "hparams", "args")
 _OF_A_DATA_SET = ("means", "stderrs", "final_info_dict")
 """The keys of AI-Scientist's blocks."""
 _SETTINGS_OF_SAE = {"d_sae": "dict_size", "d_in": "activation_dim", "hook_layer": "layer"}
-_MAY_BE_UNMEASURED = ("sparse_probing", "sparse_probing_sae_probes", "scr", "tpp")
+_SAME = (("lr", "learning_rate"), ("d_in", "activation_dim"))
+"""Names of one setting."""
+_MAY_BE_UNMEASURED = ("sparse_probing", "sparse_probing_7_sets", "sparse_probing_sae_probes", "scr", "tpp")
 """Evaluations that write null for each k or threshold that was not asked for."""
 _CORE_CAN_BE_MINUS_ONE = ("cossim",)
 
@@ -97,7 +99,16 @@ def _read(found: Found, newer_than: float | None, summary: str) -> tuple[Results
     reader.read()
     values = reader.values
     findings = [Finding(printable(name), "", problem) for name, problem in problems] + values.findings
+    findings += _said_differently(values.settings)
     return Results(values.metrics, values.settings, findings, values.rows), reader.has_summary
+
+
+def _said_differently(settings: Mapping[str, Setting]) -> Iterator[Finding]:
+    """One setting under two names, with two values: which of them was used nobody can tell."""
+    for name, other in _SAME:
+        if name in settings and other in settings and settings[name] != settings[other]:
+            problem = f"{settings[name]}, beside {other} {settings[other]}: which one was used is not certain"
+            yield Finding("", name, problem)
 
 
 def _is_evaluation(block: Any) -> bool:
