@@ -20,6 +20,12 @@ from .text import DOCSTRINGS, is_path
 TINY = "tiny-lm"
 _FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
 """What a model on the hub is downloaded of: configuration, weights and tokenizer."""
+_TOKENIZERS = ("tokenizer*.json", "vocab.*", "*.model", "*.spm", "tekken.json")
+"""Without any of these transformers makes an empty tokenizer and says nothing."""
+_EXPECTED = (
+    "Expected a folder as save_pretrained of transformers' model and tokenizer write it: config.json, weights in "
+    "safetensors, tokenizer.json."
+)
 
 
 def fetch(data: LanguageModelData, say: Say, *, weights: bool = True) -> Path:
@@ -32,9 +38,7 @@ def fetch(data: LanguageModelData, say: Say, *, weights: bool = True) -> Path:
     if is_path(data.model):
         folder = _local(data.model)
         if not (folder / "config.json").is_file():
-            raise CannotPrepare(
-                f"model {data.model}: no config.json there. Expected a folder as transformers' save_pretrained writes it."
-            )
+            raise CannotPrepare(f"model {data.model}: no config.json there. {_EXPECTED}")
         return folder
     found = _snapshot(data, weights=weights, local=True)
     if found is None:
@@ -43,6 +47,17 @@ def fetch(data: LanguageModelData, say: Say, *, weights: bool = True) -> Path:
         found = _snapshot(data, weights=weights, local=False)
     assert found is not None
     return found
+
+
+def check_local(data: LanguageModelData) -> None:
+    """Whether a model in a local folder is whole: weights and tokenizer. Raises CannotPrepare."""
+    if not is_path(data.model):
+        return
+    folder = fetch(data, print)
+    if not _is_whole(folder):
+        raise CannotPrepare(f"model {data.model}: not all weights are there in safetensors. {_EXPECTED}")
+    if not any(True for pattern in _TOKENIZERS for _ in folder.glob(pattern)):
+        raise CannotPrepare(f"model {data.model}: no tokenizer there (tokenizer.json). {_EXPECTED}")
 
 
 def identity(data: LanguageModelData) -> dict[str, str] | None:

@@ -66,9 +66,14 @@ def load_model(data: LanguageModelData, device: torch.device, say: Say = print) 
         ) from error
     except (OSError, ValueError, KeyError) as error:
         raise CannotPrepare(
-            f"model {data.model}: {folder} cannot be loaded: {error}. Expected a causal language model that transformers "
-            f"{transformers.__version__} knows: config.json, weights in safetensors, and a tokenizer."
+            f"model {data.model}: {folder} cannot be loaded: {_first_line(error)} Expected a causal language model that "
+            f"transformers {transformers.__version__} knows: config.json, weights in safetensors, and a tokenizer."
         ) from error
+    if len(tokenizer) < model.config.get_text_config().vocab_size // 2:
+        raise CannotPrepare(
+            f"model {data.model}: its tokenizer knows {len(tokenizer):,} tokens, the model "
+            f"{model.config.get_text_config().vocab_size:,}. Put the files of its tokenizer (tokenizer.json) into {folder}."
+        )
     _check_layer(data, len(decoder_layers(model)))
     return model, tokenizer
 
@@ -123,11 +128,13 @@ def outline(data: LanguageModelData, say: Say = print) -> Outline:
     transformers = _transformers()
     try:
         config = transformers.AutoConfig.from_pretrained(fetch(data, say, weights=False), local_files_only=True)
+        _check_is_decoder(data, config)
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError) as error:
         raise CannotPrepare(
-            f"model {data.model}: no causal language model that transformers {transformers.__version__} knows: {error}."
+            f"model {data.model}: no causal language model that transformers {transformers.__version__} knows: "
+            f"{_first_line(error)}"
         ) from error
     return describe(model, data)
 
@@ -137,6 +144,7 @@ def describe(model: nn.Module, data: LanguageModelData) -> Outline:
     layers = decoder_layers(model)
     _check_layer(data, len(layers))
     config: Any = model.config
+    _check_is_decoder(data, config)
     text = config.get_text_config()
     return Outline(
         layers=len(layers),
@@ -150,6 +158,22 @@ def describe(model: nn.Module, data: LanguageModelData) -> Outline:
 def _check_layer(data: LanguageModelData, layers: int) -> None:
     if data.layer >= layers:
         raise CannotPrepare(f"layer {data.layer}: {data.model} has {layers} decoder layers, 0 to {layers - 1}.")
+
+
+def _check_is_decoder(data: LanguageModelData, config: Any) -> None:
+    """transformers makes a causal language model of an encoder too, whose tokens then see those after them."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS
+
+    if config.model_type in ENCODERS and not config.is_decoder:
+        raise CannotPrepare(
+            f"model {data.model}: {config.model_type} is an encoder. Expected a causal language model, such as GPT-NeoX."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    """Of a message that may go on to list all that is known."""
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return (line if len(line) <= 300 else line[:300].rpartition(" ")[0] + " …").rstrip(".") + "."
 
 
 def _transformers() -> Any:

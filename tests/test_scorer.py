@@ -101,6 +101,20 @@ def test_what_is_handed_over_gives_the_same_codes_and_rows(handed):
     assert sealed.verified() == {"d_in": D_IN, "dict_size": D_SAE, "k": K}
 
 
+def test_a_mean_far_larger_than_its_scatter_accuses_nobody_and_hides_nobody(tmp_path):
+    sae = TopK()
+    with torch.no_grad():
+        sae.b_dec[0] = 6000.0  # as language models have it in some coordinates
+    sealed = load(hand_over(tmp_path, sae))
+    assert sealed.remarks == []
+    assert np.allclose(sealed.W_dec, sae.W_dec.detach(), atol=1e-5)
+    f = sealed.encode((rows() + sae.b_dec.detach()).numpy())
+    bent = sealed.decode(f)
+    bent[:, 1] += 0.5  # a seventh of the scatter, and a thousandth of what is there without any code
+    with pytest.raises(Refused, match="not affine"):
+        sealed.look_at_rows(bent, f, True)
+
+
 def test_the_folder_holds_data_and_nothing_else(handed):
     assert sorted(path.name for path in handed.iterdir()) == [DECODE, ENCODE, SETTINGS, WEIGHTS]
     left = json.loads((handed.parent / "final_info.json").read_text())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
-import os
 import random
 import tempfile
 from collections.abc import Iterator
@@ -14,17 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ..cache import Say, lab_cache
-from ..model_files import TINY, fetch
+from ..model_files import fetch
 from ..settings import EvalSettings, LanguageModelData, Settings
-from ..text import is_path
+from . import lens
 
 SEED = 42
 """Set before each eval, whatever the run's own seed: the same artifact gets the same score. SAEBench's own default."""
 LLM_BATCH = 32
 """Sequences that the language model computes at once. SAEBench's own for Gemma-2-2B on a GPU of 24 GB."""
-STAND_IN = "EleutherAI/pythia-70m-deduped"
-"""transformer-lens loads models by names that it knows. Of a GPT-NeoX it then reads everything from the files, so that any
-GPT-NeoX can be loaded under the name of one."""
 TEXT = "evaluation/text"
 """The data set of evaluation text, as a folder of the working directory."""
 
@@ -56,12 +51,12 @@ class Bench:
 
 
 def bench_of(settings: Settings, say: Say) -> Bench:
-    """Raises CannotPrepare where the model's files cannot be had, Skip where transformer-lens cannot load such a model."""
+    """Raises CannotPrepare where the model's files cannot be had or transformer-lens cannot load such a model."""
     data, sizes = settings.language_model, settings.evals
     if sizes is None:
         raise Skip(f"profile {settings.profile} has no language model")
     folder = fetch(data, say)
-    return Bench(data, sizes, folder, official_name(data, folder), device_of(settings))
+    return Bench(data, sizes, folder, lens.official_name(data, folder), device_of(settings))
 
 
 def device_of(settings: Settings) -> str:
@@ -70,24 +65,6 @@ def device_of(settings: Settings) -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def official_name(data: LanguageModelData, folder: Path) -> str:
-    """The name by which transformer-lens will load the model in `folder`. Raises Skip."""
-    if data.model == TINY:
-        return STAND_IN
-    if is_path(data.model) and json.loads((folder / "config.json").read_text()).get("model_type") == "gpt_neox":
-        return STAND_IN
-    from transformer_lens.loading_from_pretrained import get_official_model_name
-
-    name = folder.name if is_path(data.model) else data.model
-    for candidate in (name, name.rsplit("/", 1)[-1]):
-        with contextlib.suppress(ValueError):
-            return str(get_official_model_name(candidate))
-    raise Skip(
-        f"SAEBench loads language models through transformer-lens, which does not know {name!r}. A local folder of a known "
-        "model may carry the model's name; of a GPT-NeoX any name will do."
-    )
 
 
 @contextlib.contextmanager
@@ -100,8 +77,13 @@ def at_work(bench: Bench) -> Iterator[Path]:
     import torch
 
     gradients = torch.is_grad_enabled()
-    with tempfile.TemporaryDirectory(prefix="saebench-") as place, _hub_cache_in(Path(place)), contextlib.chdir(place):
-        link(Path(bench.official), bench.model)
+    with (
+        tempfile.TemporaryDirectory(prefix="saebench-") as place,
+        _hub_cache_in(Path(place)),
+        contextlib.chdir(place),
+        lens.from_files(bench.official, bench.model),
+    ):
+        lens.lay_out(Path(bench.official), bench.model)
         for copy in local_copies():
             link(Path(*copy.parts[-2:]), copy)
         random.seed(SEED)
@@ -124,7 +106,7 @@ def local_copies() -> list[Path]:
 
 def link(name: Path, target: Path) -> None:
     """Let `target` be found under `name` in the working directory."""
-    if name.is_symlink():
+    if name.is_symlink() or name.exists():
         return
     name.parent.mkdir(parents=True, exist_ok=True)
     name.symlink_to(target.absolute(), target_is_directory=True)
@@ -132,12 +114,10 @@ def link(name: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _hub_cache_in(place: Path) -> Iterator[None]:
-    """datasets notes what it reads, even local files, in its cache, which a scorer cannot write where it usually is."""
+    """datasets notes what it reads, even local files, in its cache. A scorer cannot write where that usually is, and cannot
+    ask whether it can: access(2) knows nothing of the sandbox."""
     datasets: Any = importlib.import_module("datasets")
     before = datasets.config.HF_DATASETS_CACHE
-    if os.access(before, os.W_OK):
-        yield
-        return
     datasets.config.HF_DATASETS_CACHE = place / "datasets"
     try:
         yield

@@ -34,6 +34,8 @@ DECODED = 4
 AGREES = 1e-3
 """The largest difference that rounding explains, as a share of the largest value of a latent (of a row, where rows are
 compared that were decoded)."""
+ROUNDS = 1e-6
+"""The share of a number that is lost where another of its size is subtracted: some of float32's last places."""
 MAY_DIFFER = 0.002
 """The share of the rows looked at that may differ for another reason than a tie."""
 MAY_TIE = 0.05
@@ -152,7 +154,8 @@ class Sealed:
     def look_at_rows(self, rows: Floats, f: Floats, finite: bool) -> None:
         """Compare some reconstructed `rows` with what the graph makes of their codes; `finite` is all. Raises Refused."""
         self._decode.check(rows.shape, len(f), finite)
-        if not _agree(self._decode.run(f), rows):
+        # What codes add is compared, without what is there anyway: a language model's mean may be far above its scatter.
+        if not _agree(self._decode.run(f) - self.b_dec, rows - self.b_dec, rounding=float(np.abs(self.b_dec).max())):
             self.object(
                 f"{DECODE}: not affine: decode(f) is not the sum of f[l] times the direction of latent l, plus a constant. "
                 "Then a latent has no direction, and nothing that rests on directions can be scored."
@@ -192,11 +195,13 @@ class Sealed:
         return Served(end, wire.ENCODE, "encode", d_in, d_sae), Served(end, wire.DECODE, "decode", d_sae, d_in)
 
     def _directions(self) -> Floats:
-        """W_dec [d_sae, d_in], what each latent adds by itself."""
+        """W_dec [d_sae, d_in], what each latent adds by itself: by a code as large as what is there without any, so that the
+        difference is not mostly rounding."""
         found = np.empty((self.d_sae, self.d_in), dtype=np.float32)
+        code = np.float32(2.0 ** max(math.ceil(math.log2(max(float(np.abs(self.b_dec).max()), 1.0))), 0))
         for start in range(0, self.d_sae, 1024):
             part = found[start : start + 1024]
-            part[:] = self._decode.run(np.eye(len(part), self.d_sae, start, dtype=np.float32)) - self.b_dec
+            part[:] = (self._decode.run(code * np.eye(len(part), self.d_sae, start, dtype=np.float32)) - self.b_dec) / code
         return found
 
     def _named(self, name: str, *shape: int) -> Floats | None:
@@ -239,8 +244,10 @@ class Sealed:
             )
 
 
-def _agree(one: Floats, other: Floats) -> bool:
-    return bool(np.abs(one - other).max(initial=0) <= AGREES * max(float(np.abs(other).max(initial=0)), 1e-6))
+def _agree(one: Floats, other: Floats, rounding: float = 0.0) -> bool:
+    """Whether two computations agree, relative to the largest value; `rounding` is the size of what was subtracted."""
+    within = AGREES * max(float(np.abs(other).max(initial=0)), 1e-6) + ROUNDS * rounding
+    return bool(np.abs(one - other).max(initial=0) <= within)
 
 
 def _compare(one: Floats, other: Floats, scale: Floats) -> tuple[int, int]:
