@@ -157,7 +157,7 @@ def _harvest(settings: Settings, what: str, beside: Path, say: Say) -> None:
         )
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(size(settings), beside.parent) from error
+            raise disk_full(size(settings), beside.parent) from error
         raise
 
 
@@ -210,6 +210,14 @@ def check_fits(model: Outline, settings: Settings) -> None:
         raise CannotPrepare(f"context {data.context}: {data.model} takes at most {model.context} tokens.")
 
 
+def check_width(harvest: Harvest, settings: Settings) -> None:
+    """Whether the rows are as wide as the settings say. Raises CannotPrepare."""
+    if harvest.width != settings.d_in:
+        raise CannotPrepare(
+            f"d_in {settings.d_in}: the harvested rows have width {harvest.width}. --set d_in={harvest.width}."
+        )
+
+
 def check_disk(settings: Settings, download: int = 0) -> None:
     """Whether there is room for a harvest, for one block more while blocks are brought into order, and for a `download`.
 
@@ -218,10 +226,11 @@ def check_disk(settings: Settings, download: int = 0) -> None:
     needed = size(settings) + min(size(settings), BLOCK_BYTES) + download
     place = next(each for each in (lab_cache(), *lab_cache().parents) if each.exists())
     if shutil.disk_usage(place).free < needed + SPARE_BYTES:
-        raise _disk_full(needed, place)
+        raise disk_full(needed, place)
 
 
-def _disk_full(needed: int, place: Path) -> CannotPrepare:
+def disk_full(needed: int, place: Path) -> CannotPrepare:
+    """The error where what is to be made has no room."""
     free = shutil.disk_usage(place).free
     return CannotPrepare(
         f"preparing takes {needed / 1e9:.1f} GB, and {place} has {free / 1e9:.1f} GB free, of which {SPARE_BYTES / 1e9:.1f} "

@@ -11,48 +11,39 @@ message for a person, with exit code 1.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import contextlib
 import json
 import os
 import sys
-import time
+import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from . import evals, harvest, model_files, text, worlds
 from .cache import MANIFEST, Say, checksums, lab_cache
 from .errors import CannotPrepare
+from .evals.requirements import missing_evals
 from .fingerprint import file_hash
-from .settings import LanguageModelData, Settings, SettingsError, load_settings
+from .plan import gpu, plan
+from .settings import CONTRACT, LanguageModelData, Settings, SettingsError, load_settings
 from .store import Harvest
-
-if TYPE_CHECKING:
-    from .models import Outline
 
 READS = "HARNESS_READS"
 """Names a file for what `reads` returns."""
 EVALS = "evals"
 """The part of the cache that scorers use, and may add to."""
-DISK_PASSES, DISK_RATE = 3, 0.5e9
-"""A harvest is written, read and written once more; bytes a second of a slow disk."""
-TRAINING_COPIES = 4
-"""Of the SAE's parameters: themselves, gradients, and Adam's two moments."""
-CODE_COPIES = 6
-"""Of a batch's dense codes, at the worst: before and after, masked, and their gradients."""
-FORWARD_BYTES = 2e9
-"""Room for what a forward pass of BATCH_TOKENS has in memory besides the weights."""
 
 
-def prepare(settings: Settings, say: Say) -> None:
-    """Make what is missing. Raises CannotPrepare, SettingsError, and OSError where the cache cannot be written."""
-    if isinstance(settings.data, LanguageModelData):
-        _check_packages(settings)
-        for line in _gpu(settings):
-            say(line)
-        harvest.ensure(settings, say)
-        evals.prepare(settings, lab_cache() / EVALS, say)
-    else:
+def prepare(settings: Settings, say: Say) -> dict[str, str]:
+    """Make what is missing. Returns why evals cannot be prepared, by name. Raises CannotPrepare, SettingsError, and OSError
+    where the cache cannot be written."""
+    if not isinstance(settings.data, LanguageModelData):
         worlds.ensure(settings, say)
+        return {}
+    for line in gpu(settings):
+        say(line)
+    harvest.check_width(harvest.ensure(settings, say), settings)
+    return evals.prepare(settings, lab_cache() / EVALS, say)
 
 
 def reads(settings: Settings) -> dict[str, str]:
@@ -88,99 +79,32 @@ def harvested(settings: Settings, say: Say) -> Harvest:
             ) from error
         found = harvest.find(settings)
         assert found is not None
-    if found.width != settings.d_in:
-        raise CannotPrepare(f"d_in {settings.d_in}: the harvested rows have width {found.width}. --set d_in={found.width}.")
+    harvest.check_width(found, settings)
     return found
 
 
-def plan(settings: Settings) -> list[str]:
-    """What `prepare` would do, a line each, with sizes and times. Raises CannotPrepare where it could not."""
+def planned(settings: Settings) -> list[str]:
+    """What `prepare` would do, a line each, with sizes and times. Raises CannotPrepare with all that is in the way."""
     if not isinstance(settings.data, LanguageModelData):
         return [worlds.plan(settings)]
-    data = settings.data
-    _check_packages(settings)
-    missing = evals.unprepared(settings, lab_cache() / EVALS)
-    scores = [f"to make: what {', '.join(missing)} need of {data.model}; up to minutes each"] if missing else []
-    if data.model == model_files.TINY and model_files.identity(data) is None:
-        harvest.check_disk(settings)
-        trained = f"to train: {data.model}, about a minute on one core"
-        return [trained, f"to harvest: {_what(settings)}, seconds", *scores]
-    lines = _gpu(settings)
-    found = harvest.find(settings)
-    if found:
-        age = harvest.spoken(time.time() - found.folder.stat().st_mtime)
-        return [*lines, f"there: {found.facts['what']}, {found.size / 1e9:.2f} GB, {age} old", *scores]
-    download = model_files.download_bytes(data)
-    harvest.check_disk(settings, download)
-    from .models import outline
-
-    model = outline(data)
-    harvest.check_fits(model, settings)
-    if next(text.documents(data.dataset, "train"), None) is None:
-        raise CannotPrepare(f"dataset {data.dataset}: it has no text for training.")
-    if download:
-        lines.append(f"to download: {data.model}, {download / 1e9:.1f} GB")
-    lines.append(f"to harvest: {_what(settings)}, about {harvest.spoken(_seconds(settings, model))}")
-    return [*lines, *scores]
+    return plan(settings, _contract(), lab_cache() / EVALS)
 
 
-def _what(settings: Settings) -> str:
-    data = settings.language_model
-    return (
-        f"{data.harvest_tokens:,} rows x {settings.d_in} of {data.model} after layer {data.layer}, "
-        f"{harvest.size(settings) / 1e9:.2f} GB in {lab_cache()}"
-    )
+def _prepare_after_a_look(settings: Settings, say: Say) -> None:
+    """What is in the way is found before hours are spent, and what a required metric needs before anything is trained."""
+    there = not isinstance(settings.data, LanguageModelData)
+    with contextlib.suppress(CannotPrepare):  # which the look says, beside all else
+        there = there or (harvest.find(settings) is not None and evals.are_made(settings, lab_cache() / EVALS))
+    if not there:
+        for line in planned(settings):
+            say(line)
+    cannot = prepare(settings, say)
+    if cannot and not settings.smoke and (missing := list(missing_evals(_contract(), settings, cannot))):
+        raise CannotPrepare("\n".join(missing))
 
 
-def _seconds(settings: Settings, model: Outline) -> float:
-    """A guess from the model's size and the speed of a matrix product here, within a factor of a few."""
-    import torch
-
-    from .models import torch_device
-
-    data = settings.language_model
-    square = torch.ones(1024, 1024, device=torch_device(settings.device), dtype=getattr(torch, data.dtype))
-    fastest = float("inf")
-    for _ in range(4):
-        begun = time.perf_counter()
-        float((square @ square)[0, 0])  # reading a number waits for the device
-        fastest = min(fastest, time.perf_counter() - begun)
-    a_second = 2 * 1024**3 / fastest / 2  # a model reaches half of what one large product does
-    operations = 2 * model.used * data.harvest_tokens
-    return operations / a_second + DISK_PASSES * harvest.size(settings) / DISK_RATE
-
-
-def _gpu(settings: Settings) -> list[str]:
-    """Whether the model, and after it the training, have room on the GPU. Raises CannotPrepare where they have not."""
-    if settings.device == "cpu":
-        return []
-    import torch
-
-    from .models import outline, torch_device
-
-    if torch_device(settings.device).type != "cuda":
-        return []
-    data = settings.language_model
-    model = outline(data).parameters * getattr(torch, data.dtype).itemsize + FORWARD_BYTES
-    parameters = 2 * settings.d_in * settings.dict_size
-    codes = settings.batch_size * settings.dict_size
-    needed = max(model, 4 * (TRAINING_COPIES * parameters + CODE_COPIES * codes))
-    free, whole = torch.cuda.mem_get_info()
-    line = f"GPU memory: about {needed / 1e9:.0f} GB needed, {free / 1e9:.0f} of {whole / 1e9:.0f} GB free"
-    if needed > free:
-        raise CannotPrepare(
-            f"{line}. End what else runs there, choose another GPU by CUDA_VISIBLE_DEVICES, or train a smaller SAE: "
-            "--set dict_size=N, --set batch_size=N."
-        )
-    return [line]
-
-
-def _check_packages(settings: Settings) -> None:
-    missing = model_files.missing_packages(settings.language_model)
-    if evals.chosen(settings) and importlib.util.find_spec("sae_bench") is None:
-        missing.append("sae-bench")
-    if missing:
-        raise CannotPrepare(f"not installed: {', '.join(missing)}. Profiles on language models need them: `make sae`.")
+def _contract() -> dict[str, Any]:
+    return tomllib.loads(Path(CONTRACT).read_text(encoding="utf-8"))
 
 
 def main() -> None:
@@ -190,9 +114,9 @@ def main() -> None:
     try:
         settings = load_settings(Path())
         if dry:
-            print("\n".join(plan(settings)))
+            print("\n".join(planned(settings)))
         else:
-            prepare(settings, lambda line: print(line, flush=True))
+            _prepare_after_a_look(settings, lambda line: print(line, flush=True))
             if wanted := os.environ.get(READS):
                 Path(wanted).write_text(json.dumps(reads(settings)), encoding="utf-8")
     except (CannotPrepare, SettingsError, OSError) as error:

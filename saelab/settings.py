@@ -96,7 +96,11 @@ class EvalSettings:
     eval_dataset: str
     """The text that scores are measured on, as `dataset`; of documents that are in both, training gets none of these."""
     eval_tokens: int
-    """Tokens that core measures reconstruction and sparsity on, and that autointerp takes its examples from."""
+    """Tokens that core measures reconstruction and sparsity on, and that autointerp takes its examples from. SAEBench:
+    4,096,000."""
+    loss_tokens: int
+    """Tokens, of these, that core measures the language model's loss on, which takes three forward passes to its end; no
+    more than eval_tokens. SAEBench: 409,600."""
     absorption_letters: int
     """First letters that the language model must know for absorption to be measured, of 26. SAEBench: 20."""
     absorption_latents: int
@@ -109,18 +113,18 @@ class EvalSettings:
     """Latents that the judge is asked about. SAEBench: 1,000."""
 
     def __post_init__(self) -> None:
-        at_least_one(self, "eval_tokens", "absorption_latents", "probing_rows", "autointerp_latents")
+        at_least_one(self, "eval_tokens", "loss_tokens", "absorption_latents", "probing_rows", "autointerp_latents")
         if not 2 <= self.absorption_letters <= 26:
             raise SettingsError(f"absorption_letters {self.absorption_letters}: expected 2 to 26")
 
     @property
     def scale(self) -> dict[str, Setting]:
         """What a score can be compared by."""
-        return {"eval_dataset": self.eval_dataset, "eval_tokens": self.eval_tokens}
+        return {"eval_dataset": self.eval_dataset, "eval_tokens": self.eval_tokens, "loss_tokens": self.loss_tokens}
 
     def cut_for_smoke(self) -> EvalSettings:
         """Core alone, on little text: the other evals only take longer."""
-        return replace(self, evals="core", eval_tokens=min(self.eval_tokens, 2048))
+        return replace(self, evals="core", eval_tokens=min(self.eval_tokens, 2048), loss_tokens=min(self.loss_tokens, 512))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 from .errors import CannotPrepare
 from .fingerprint import content_hash
+from .hub import data_set_bytes
 
 DOCSTRINGS = "docstrings"
 COLUMNS = ("text", "content", "document")
@@ -162,15 +163,13 @@ def _hub(dataset: str) -> Iterator[str]:
         raise CannotPrepare(f"dataset {dataset}: the package datasets is not installed: `make sae`.") from error
     name, _, configuration = dataset.partition(":")
     try:
+        data_set_bytes(dataset)
         stream = datasets.load_dataset(name, configuration or None, split="train", streaming=True)
         yield from _texts(stream, dataset)
     except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, CannotPrepare):
-            raise
         raise CannotPrepare(
-            f"dataset {dataset}: cannot be read from the hub: {error}\nCheck the name, the network, and for a gated data "
-            "set that its terms are accepted and `hf auth login` was done. A local copy works too: "
-            "--set dataset=/path/to/files."
+            f"data set {dataset}: cannot be read from the hub: {error}\nA local copy of .parquet, .jsonl or .txt files "
+            "works too: `--set dataset=PATH` for the text to train on, `--set eval_dataset=PATH` for that of scores."
         ) from error
 
 

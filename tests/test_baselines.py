@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import BadParameter
 
 from harness.agents.situation import recorded_columns
 from harness.campaign import recorded_baselines as baselines
@@ -21,6 +22,7 @@ from harness.campaign.journal import read_events
 from harness.campaign.numbers import number
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
+from harness.cli.options import Duration
 from harness.execution.attempts import Attempts
 from harness.loop import go_on
 
@@ -32,12 +34,38 @@ Make = Callable[..., Campaign]
 def test_what_the_readme_says_of_the_recorded_results_is_in_their_files() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", (GEMMA / "README.md").read_text(), re.MULTILINE)
     said = {name: [float(cell.replace(",", "")) for cell in cells.split(" | ")[1:]] for name, cells in rows}
-    names = ("l0", "absorption", "cosine", "mse", "sparse_probing", "unlearning")
+    names = ("l0", "absorption", "cosine", "mse", "sparse_probing_8_sets", "unlearning")
     columns = recorded_columns([GEMMA / name for name in said], load_contract(ROOT))
     for column in columns:
         values = [column.metrics[name] for name in names]
         assert said[column.label] == pytest.approx(values, rel=5e-3, abs=6e-4)
     assert list(said) == ["run_0", "topk_k320", "relu_l1"]
+
+
+def test_a_profile_says_how_many_runs_and_time_limits_each_execution(tmp_path: Path) -> None:
+    idea = Idea(Name="gemma", Title="Less absorption", Experiment="Make absorption smaller.")
+
+    def made(**options: object) -> Campaign:
+        chosen = Options(profile="gemma-2-2b", baseline="given", **options)
+        return create_campaign(tmp_path / "runs", idea, ROOT, chosen, python=sys.executable)
+
+    usual, asked = made(), made(max_runs=7, time=1800.0)
+    assert (usual.options().max_runs, usual.planned_runs) == (3, 3)
+    assert (asked.options().max_runs, asked.planned_runs) == (7, 7)
+    assert usual.contract.limits_of("gemma-2-2b").time == 6 * 3600
+    limits = asked.contract.limits_of("gemma-2-2b")
+    assert (limits.time, limits.scoring_time) == (1800, 12 * 3600)
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400)])
+def test_a_time_is_given_with_its_unit(given: str, seconds: float) -> None:
+    assert Duration().convert(given, None, None) == seconds
+
+
+@pytest.mark.parametrize("given", ["30", "0m", "-1m", "30 m", "m"])
+def test_a_time_without_a_unit_or_of_nothing_is_refused(given: str) -> None:
+    with pytest.raises(BadParameter, match="expected a time such as 90s, 30m or 2h"):
+        Duration().convert(given, None, None)
 
 
 def test_the_gemma_campaign_begins_without_a_gpu_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +77,9 @@ def test_the_gemma_campaign_begins_without_a_gpu_hour(tmp_path: Path, monkeypatc
     campaign = create_campaign(tmp_path / "runs", idea, ROOT, options, python=sys.executable, session=script)
     assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
     (baseline,) = campaign.read_records()
-    assert (baseline.given, baseline.seconds, baseline.warnings) == (True, 0.0, [])
+    (warning,) = baseline.warnings
+    assert (baseline.given, baseline.seconds) == (True, 0.0)
+    assert warning == "lr: 0.0002, beside learning_rate 0.0003: which one was used is not certain"
     assert baseline.metrics["absorption"].value == 0.1429159584016188
     assert not [e for e in read_events(campaign.journal) if "execute" in e.get("step", "") or "prepare" in e.get("step", "")]
     told = (campaign.attempt_folder(1, 1) / "brief.md").read_text()
@@ -60,7 +90,7 @@ def test_the_gemma_campaign_begins_without_a_gpu_hour(tmp_path: Path, monkeypatc
     assert "relu_l1: recorded elsewhere, no evidence here; l0 is 8896, more than 0.25 x dict_size (4096)" in told
     assert "run_0: given, not executed here" in told
     assert "llm_test_accuracy" not in told and "trainer_class" not in told  # of the code that it was recorded with
-    assert "k=40*" in told and "lr=0.0003" in told  # the profile's settings, not those of the other code
+    assert "k=40*" in told and "lr=0.0002" in told  # the profile's settings, not those of the other code
 
 
 CONTRACT = """

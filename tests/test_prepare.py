@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
-from saelab import prepare
+from saelab import plan, prepare
 from saelab.cache import sha256
 from saelab.errors import CannotPrepare
 from saelab.settings import load_settings
@@ -22,8 +25,11 @@ from .small_models import WORDS, save_model
 from .waiting import HANGS
 
 ROOT = Path(__file__).parents[1]
+CONTRACT = (ROOT / "experiment.toml").read_text()
 
 Ask = Callable[..., str]
+
+needs_sae_bench = pytest.mark.skipif(importlib.util.find_spec("sae_bench") is None, reason="sae-bench is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +125,7 @@ def test_what_cannot_be_prepared_is_found_by_the_dry_run(
 def test_a_gpu_with_too_little_memory_is_said(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     ask()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(plan, "_hours", lambda *_: [])  # which are timed on that GPU
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (5_000_000_000, 8_000_000_000))
     for arguments in (["--dry-run"], []):
         said = ask(*arguments, settings={"device": "cuda"})
@@ -159,11 +166,99 @@ def test_a_smoke_test_has_a_small_harvest_of_its_own(ask: Ask, monkeypatch: pyte
     assert "harvested 4,096 rows" in done
 
 
-@pytest.mark.skipif(importlib.util.find_spec("sae_bench") is None, reason="sae-bench is not installed")
+def spoilt(place: Path, folder: Path, what: str) -> Path:
+    """A copy of the model with one fault."""
+    shutil.copytree(place / "model", folder)
+    config = json.loads((folder / "config.json").read_text())
+    if what == "tokenizer":
+        (folder / "tokenizer.json").unlink()
+        (folder / "tokenizer_config.json").unlink()
+    elif what == "weights":
+        (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    elif what == "encoder":
+        (folder / "config.json").write_text(json.dumps({"model_type": "bert", "vocab_size": 60, "hidden_size": 16}))
+    elif what == "seq2seq":
+        (folder / "config.json").write_text(json.dumps({"model_type": "t5", "vocab_size": 60, "d_model": 16}))
+    else:
+        (folder / "config.json").write_text(json.dumps(config | {"vocab_size": 5000}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("tokenizer", "no tokenizer there (tokenizer.json)"),
+        ("weights", "not all weights are there in safetensors"),
+        ("encoder", "bert is an encoder. Expected a causal language model"),
+        ("seq2seq", "no causal language model that transformers"),
+    ],
+)
+def test_a_local_model_that_is_none_is_found_by_the_dry_run(
+    ask: Ask, place: Path, tmp_path: Path, what: str, words: str
+) -> None:
+    folder = spoilt(place, tmp_path / "spoilt", what)
+    for arguments in (["--dry-run"], []):
+        with pytest.raises(SystemExit) as ended:
+            ask(*arguments, settings={"model": str(folder)})
+        assert words in str(ended.value) and len(str(ended.value)) < 700
+
+
+def test_all_that_is_in_the_way_is_said_at_once(ask: Ask) -> None:
+    settings = {"layer": 9, "dataset": "/nowhere.txt", "evals": "core unlearning", "eval_dataset": "/no.txt"}
+    for arguments in (["--dry-run"], []):
+        with pytest.raises(SystemExit) as ended:
+            ask(*arguments, settings=settings)
+        said = str(ended.value)
+        for each in (
+            "layer 9: ",
+            "dataset /nowhere.txt: no text there",
+            "core: dataset /no.txt: no text there",
+            "(core: without it there is no explained_variance, l0, cosine, mse, ce_recovered, and no run can be judged)",
+            'absorption is not among the evals: without it there is no absorption, and no run can be judged: --set evals="',
+            "unlearning will be skipped: SAEBench asks its questions of gemma-2-2b and gemma-2-9b alone; the model is model",
+        ):
+            assert f"- {each}" in said or f"\n{each}" in said
+
+
+def test_time_and_units_are_said_before_anything_is_made(ask: Ask) -> None:
+    said = ask("--dry-run")
+    assert (
+        "lr, l1_penalty and the auxiliary loss are in the units of the activations: those of tiny-lm are for tiny-lm" in said
+    )
+    assert re.search(r"each execution: about .* of training and .* of scoring, by matrix products timed here", said)
+    assert "a campaign of 5 runs: at most 18 executions, " in said  # three baselines, five runs, five held-out pairs
+    assert "disk: about 0.0 GB to come" in said
+
+
+def test_the_width_is_compared_where_the_harvest_is_there_too(ask: Ask) -> None:
+    ask()
+    for arguments in (["--dry-run"], []):
+        with pytest.raises(SystemExit, match=r"d_in 17: the harvested rows have width 16. --set d_in=16"):
+            ask(*arguments, settings={"d_in": 17})
+
+
+@needs_sae_bench
+def test_a_model_that_cannot_be_scored_is_found_before_it_is_harvested(ask: Ask, place: Path, tmp_path: Path) -> None:
+    folder = spoilt(place, tmp_path / "my-model", "")
+    config = transformers.PhimoeConfig(
+        vocab_size=53, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=64,
+    )  # fmt: skip
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    for arguments in (["--dry-run"], []):
+        with pytest.raises(SystemExit, match=r"knows no model 'my-model' and, in a local folder, no phimoe"):
+            ask(*arguments, settings={"model": str(folder), "evals": "core"})
+    assert not (tmp_path / "lab").exists()
+
+
+@needs_sae_bench
 def test_what_will_be_read_is_said_with_checksums_and_what_was_planted_is_made_again(
     ask: Ask, tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HARNESS_READS", str(tmp_path / "reads.json"))
+    without_letters = CONTRACT.replace('sources = ["synthetic.absorption"', 'sources = ["core.kl_div_score"', 1)
+    (tmp_path / "experiment.toml").write_text(without_letters)
+    monkeypatch.chdir(tmp_path)
     model = save_model("gpt-neox", tmp_path / "neox")
     settings: dict[str, object] = {"model": str(model), "evals": "core", "eval_dataset": str(place / "text")}
     ask(settings=settings)

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from saelab import evals, text, tiny_lm
-from saelab.evals import EVALS, absorption, probing
+from saelab.errors import CannotPrepare
+from saelab.evals import EVALS, absorption, core, probing
 from saelab.evals.bench import SEED, Skip, at_work, bench_of
 from saelab.evals.result import take
 from saelab.settings import Settings, SettingsError, load_settings
@@ -115,6 +116,7 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
         patch.setenv("HARNESS_LAB_CACHE", str(root))
         import datasets
 
+        (root / "datasets-cache").mkdir()  # as whoever has ever used the library has it
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", root / "datasets-cache")
         yield Lab(root)
 
@@ -252,6 +254,18 @@ def test_a_cache_that_was_left_half_made_is_made_again(lab, first, tmp_path):
     assert not beside.exists()
 
 
+def test_scoring_writes_nothing_where_datasets_has_its_cache(lab, first):
+    """Nor can it: that folder is there, and a scorer's sandbox lets nothing be written to it."""
+    assert list((lab.root / "datasets-cache").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("context", "vocabulary", "prompts"), [(128, 50_304, 16), (64, 262_144, 8), (128, 256_000, 4), (8192, 262_144, 1)]
+)
+def test_as_many_prompts_are_a_batch_as_their_logits_have_room(context, vocabulary, prompts):
+    assert core.prompts_at_once(context, vocabulary) == prompts
+
+
 def test_evaluation_text_is_text_that_no_sae_is_trained_on(lab, first):
     place = evals._place("core", lab.settings("core"), lab.cache)
     laid_by = [json.loads(line)["text"] for line in (place / "train.jsonl").read_text().splitlines()]
@@ -340,6 +354,8 @@ def test_evals_on_texts_of_the_hub_take_local_copies_and_any_order(lab, biograph
 
     found = metrics(tmp_path / "one", "scr tpp sparse_probing")
     assert metrics(tmp_path / "two", "tpp sparse_probing") == {name: found[name] for name in ("tpp", "sparse_probing")}
+    # A mean over seven data sets is never held beside SAEBench's over eight.
+    assert result(tmp_path / "one", "sparse_probing")["eval_type_id"] == "sparse_probing_7_sets"
     assert found["sparse_probing"]["sae"]["sae_top_1_test_accuracy"] > 0.5
     assert found["tpp"]["tpp_metrics"]["tpp_threshold_50_total_metric"] is not None
     assert found["tpp"]["tpp_metrics"]["tpp_threshold_500_total_metric"] is None  # the SAE has fewer latents
@@ -451,14 +467,12 @@ def test_numbers_that_are_none_are_null_beside_those_that_are(tmp_path):
     assert found["eval_result_metrics"]["a"] == {"score": 0.5, "nan": None, "missing": None, "loss": -0.25, "flag": True}
 
 
-def test_a_model_that_transformer_lens_does_not_know_is_a_reason_for_each_eval(lab, tmp_path):
+def test_a_model_that_transformer_lens_does_not_know_is_not_scored(lab, tmp_path):
     (tmp_path / "strange").mkdir()
     (tmp_path / "strange" / "config.json").write_text('{"model_type": "strange"}')
 
-    skipped = lab.score(TopK(0), "core absorption", tmp_path / "out", model=str(tmp_path / "strange"))
-
-    assert list(skipped) == ["core", "absorption"]
-    assert "transformer-lens, which does not know 'strange'" in skipped["core"]
+    with pytest.raises(CannotPrepare, match="transformer-lens, which knows no model 'strange'"):
+        lab.score(TopK(0), "core absorption", tmp_path / "out", model=str(tmp_path / "strange"))
 
 
 def test_prepare_makes_what_scores_need_and_says_what_cannot_be_had(lab, first, tmp_path, monkeypatch):

@@ -97,7 +97,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Any:
     contract = unhurried((ROOT / "experiment.toml").read_text())
     for old, new in (
         ("smoke = true", "smoke = false"),
-        ("baseline_seeds = 3\n", "baseline_seeds = 1\n"),
+        ("baseline_seeds = 3\nrun_seeds = [1]\n", "baseline_seeds = 1\nrun_seeds = [1]\n"),
         # A model without letters: what decides is core's.
         ('sources = ["synthetic.absorption"', 'sources = ["core.kl_div_score", "synthetic.absorption"'),
     ):

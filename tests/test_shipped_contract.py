@@ -61,7 +61,7 @@ def run(folder: Path, blocks: dict, planned: int = PLANNED, **settings) -> Resul
     return read_run(folder, CONTRACT)
 
 
-MODEL_AND_TEXT = ("model", "layer", "dataset", "context", "harvest_tokens", "eval_dataset", "eval_tokens")
+MODEL_AND_TEXT = ("model", "layer", "dataset", "context", "harvest_tokens", "eval_dataset", "eval_tokens", "loss_tokens")
 
 
 def judged(found: Results, baseline: Results) -> VerdictRecord:
@@ -139,6 +139,7 @@ def test_a_recorded_run_at_another_scale_is_not_comparable(tmp_path, name, plann
         ("harvest_tokens", 1),
         ("eval_dataset", "docstrings"),
         ("eval_tokens", 2000),
+        ("loss_tokens", 2000),
     ],
 )
 def test_another_model_layer_or_text_is_another_scale(tmp_path, name, other):

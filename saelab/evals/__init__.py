@@ -29,6 +29,7 @@ from .absorption import Absorption
 from .bench import Bench, Skip, at_work, bench_of, device_of
 from .core import Core
 from .judged import AutoInterp
+from .lens import official_name
 from .probing import Removal, SaeProbes, SparseProbing
 from .result import take
 from .unlearning import Unlearning
@@ -106,14 +107,14 @@ def evaluate(sae: ScoredSAE, settings: Settings, out: Path, cache: Path, say: Sa
     return skipped
 
 
-def prepare(settings: Settings, cache: Path, say: Say) -> None:
-    """Make what the evals need besides the SAE. What cannot be had is said: those evals will be skipped.
+def prepare(settings: Settings, cache: Path, say: Say) -> dict[str, str]:
+    """Make what the evals need besides the SAE. What cannot be had is said and returned: those evals will be skipped.
 
     With everything there it loads neither torch nor SAEBench. Raises as `evaluate`.
     """
     missing = unprepared(settings, cache)
     if not missing:
-        return
+        return {}
     _quiet()
     cannot: dict[str, str] = {}
     try:
@@ -125,6 +126,19 @@ def prepare(settings: Settings, cache: Path, say: Say) -> None:
         cannot = dict.fromkeys(missing, str(skip))
     for name, why in cannot.items():
         say(f"{name} will be skipped: {why}")
+    return cannot
+
+
+def check(settings: Settings, say: Say) -> None:
+    """Whether SAEs on this language model can be scored at all, by its configuration. Raises CannotPrepare."""
+    data = settings.language_model
+    if chosen(settings) and data.model != model_files.TINY:
+        official_name(data, model_files.fetch(data, say, weights=False))
+
+
+def are_made(settings: Settings, cache: Path) -> bool:
+    """Whether all is there that the evals need besides the SAE; whether it is what was made is not looked at."""
+    return all(is_made(_place(name, settings, cache)) for name in chosen(settings))
 
 
 def unprepared(settings: Settings, cache: Path) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache import Say
-from ..settings import EvalSettings, LanguageModelData
+from ..settings import EvalSettings, LanguageModelData, Settings
+from . import lens
 from .bench import LLM_BATCH, Bench, Skip
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 F1 = 0.6
 """A letter counts if a probe on the activations finds it this well (SAEBench's own value)."""
+WORD_TOKENS = 90
+"""Of SAEBench's prompt for one word, ten examples included; fewer where the tokenizer knows English well."""
+EPOCHS = 50
+"""Of SAEBench's training of sparse probes."""
 DENSE_LATENTS = 4096
 """Up to so many latents the codes of all words are kept in memory instead of being encoded again and again."""
 
@@ -41,7 +47,7 @@ class Absorption:
         model = HookedTransformer.from_pretrained_no_processing(
             bench.official, device=bench.device, dtype=str_to_dtype(bench.data.dtype)
         )
-        with _words_in_order():
+        with _words_in_order(), lens.stopped_after(bench.data.layer):
             common.load_or_train_probe(
                 model=model,
                 base_template=config.prompt_template,
@@ -56,7 +62,7 @@ class Absorption:
 
         config = self._config(bench)
         config.precalc_k_sparse_probe_sae_acts = sae.cfg.d_sae <= DENSE_LATENTS
-        with _words_in_order(), _results_in(out, fixed):
+        with _words_in_order(), _results_in(out, fixed), lens.stopped_after(bench.data.layer):
             main.run_eval(config, [("sae", sae)], bench.device, str(out), force_rerun=True)
         letters = _letters(Path("artifacts/absorption/sae_custom_sae_k_sparse_probing.json"))
         if letters < bench.sizes.absorption_letters:
@@ -77,6 +83,21 @@ class Absorption:
             max_k_value=bench.sizes.absorption_latents,
             min_feats_for_eval=bench.sizes.absorption_letters,
         )
+
+
+def encodings(settings: Settings) -> int:
+    """How often the SAE is asked to encode each word."""
+    sizes = settings.evals
+    if sizes is None or settings.dict_size <= DENSE_LATENTS:
+        return 2
+    return EPOCHS + len(string.ascii_lowercase) * sizes.absorption_latents
+
+
+def words(tokenizer: Any) -> int:
+    """How many words of the vocabulary the probes are trained on, and each SAE is scored on."""
+    from sae_bench.evals.absorption.vocab import get_alpha_tokens
+
+    return len(get_alpha_tokens(tokenizer))
 
 
 @contextlib.contextmanager

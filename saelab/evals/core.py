@@ -10,16 +10,18 @@ from .. import text
 from ..cache import Say
 from ..settings import EvalSettings, LanguageModelData
 from .bench import TEXT, Bench, link
+from .lens import vocabulary
 
 if TYPE_CHECKING:
     from .bench_sae import BenchSAE
 
 PROMPTS = 16
-"""Sequences of a batch."""
+"""Sequences of a batch (SAEBench's own number), where their logits have room."""
+LOGITS_BYTES = 2**29
+"""Of a batch's logits in float32. SAEBench holds several such arrays at once (LOGITS_COPIES)."""
+LOGITS_COPIES = 7
 CHARS_A_TOKEN = 8
 """More than any tokenizer needs of English or code: so much text is laid by for each token that is asked for."""
-LOSS_SHARE = 4
-"""One in so many batches also measures the loss of the language model, which takes three forward passes to its end."""
 
 
 class Core:
@@ -37,12 +39,13 @@ class Core:
         from sae_bench.evals.core.main import multiple_evals
 
         link(Path(TEXT), fixed)
-        batches = max(bench.sizes.eval_tokens // (PROMPTS * bench.data.context), 1)
+        prompts = prompts_at_once(bench.data.context, vocabulary(bench.model))
+        tokens = prompts * bench.data.context
         multiple_evals(
             [("sae", sae)],
-            n_eval_reconstruction_batches=max(batches // LOSS_SHARE, 1),
-            n_eval_sparsity_variance_batches=batches,
-            eval_batch_size_prompts=PROMPTS,
+            n_eval_reconstruction_batches=max(min(bench.sizes.loss_tokens, bench.sizes.eval_tokens) // tokens, 1),
+            n_eval_sparsity_variance_batches=max(bench.sizes.eval_tokens // tokens, 1),
+            eval_batch_size_prompts=prompts,
             compute_featurewise_density_statistics=True,
             compute_featurewise_weight_based_metrics=True,
             exclude_special_tokens_from_reconstruction=True,  # no SAE is trained on them
@@ -53,6 +56,11 @@ class Core:
             device=bench.device,
             force_rerun=True,
         )
+
+
+def prompts_at_once(context: int, vocabulary: int) -> int:
+    """Sequences of a batch, by the room that their logits need."""
+    return min(PROMPTS, max(LOGITS_BYTES // (4 * context * vocabulary), 1))
 
 
 def evaluation_text(data: LanguageModelData, sizes: EvalSettings) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ TEXTS = (
     "Helsinki-NLP/europarl",
 )
 """SAEBench's data sets without codeparrot/github-code: no version of `datasets` that SAEBench works with can read that."""
+SEVEN = "sparse_probing_7_sets"
+"""What the result is called: a mean over seven data sets is not compared with SAEBench's over eight."""
 PAIRED_TEXTS = ("LabHC/bias_in_bios_class_set1", "canrager/amazon_reviews_mcauley_1and5")
 """Of these the ones that tpp and scr use."""
 TOKENS = 128
@@ -61,6 +64,9 @@ class SparseProbing:
         )
         config.dataset_names = list(TEXTS)
         main.run_eval(config, [("sae", sae)], bench.device, str(out), force_rerun=True, artifacts_path=str(fixed))
+        for file in out.rglob("*_eval_results.json"):
+            result = json.loads(file.read_text(encoding="utf-8"))
+            file.write_text(json.dumps(result | {"eval_type_id": SEVEN}), encoding="utf-8")
 
 
 class SaeProbes:
@@ -167,12 +173,16 @@ def _texts(names: tuple[str, ...], sizes: EvalSettings) -> dict[str, object]:
     return {"names": names, "rows": sizes.probing_rows, "copies": content_hash(copies)}
 
 
+def activation_tokens(classes: int, sizes: EvalSettings) -> float:
+    """Tokens of all texts of so many classes: what activations are kept of, and rows that an SAE is asked to encode."""
+    return classes * sizes.probing_rows / 2 * (1 + 1 / TEST_SHARE) * TOKENS
+
+
 def _check_disk(folder: Path, bench: Bench, width: int, classes: int) -> None:
     """Raises Skip where there is no room for the language model's activations on all tokens of all texts."""
     import torch
 
-    texts = classes * bench.sizes.probing_rows / 2 * (1 + 1 / TEST_SHARE)
-    needed = texts * TOKENS * width * getattr(torch, bench.data.dtype).itemsize
+    needed = activation_tokens(classes, bench.sizes) * width * getattr(torch, bench.data.dtype).itemsize
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise Skip(

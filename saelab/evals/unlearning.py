@@ -23,6 +23,11 @@ BATCH = LLM_BATCH // 8
 """Sequences here have 1,024 tokens instead of 128."""
 
 
+def no_corpus(folder: Path) -> str:
+    """What to do where the text to forget is not in `folder`."""
+    return f"no text to forget: accept the terms of cais/wmdp-bio-forget-corpus on the hub and put {CORPUS} into {folder}"
+
+
 class Unlearning:
     """Uses encode and decode."""
 
@@ -62,10 +67,7 @@ class Unlearning:
             raise Skip(f"SAEBench asks its questions of gemma-2-2b-it and gemma-2-9b-it alone; the model is {bench.name}")
         corpus = lab_cache() / "unlearning"
         if not (corpus / CORPUS).is_file():
-            raise Skip(
-                f"no text to forget: accept the terms of cais/wmdp-bio-forget-corpus on the hub and put {CORPUS} into "
-                f"{corpus}"
-            )
+            raise Skip(no_corpus(corpus))
         data = bench.data
         if data.model != INSTRUCTED[base]:
             data = replace(data, model=INSTRUCTED[base], revision="main")

@@ -1,0 +1,99 @@
+"""What evals need besides the language model and the SAE, looked at before anything is made: texts of the hub and disk; and
+which of them gives a metric that the contract requires."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .. import hub, model_files, text
+from ..cache import lab_cache
+from ..errors import CannotPrepare
+from ..settings import Settings
+from .bench import Skip, local_copies
+from .judged import KEY
+from .probing import PAIRED_TEXTS, TEXTS, Removal, SparseProbing, activation_tokens
+from .unlearning import CORPUS, INSTRUCTED, no_corpus
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that an eval takes of the network and, with those, of the disk."""
+
+    download: int = 0
+    disk: int = 0
+    remark: str = ""
+
+
+def need_of(name: str, settings: Settings) -> Need:
+    """What an eval still needs whose part that is the same for all SAEs is not made yet. Asks the hub. Raises Skip or
+    CannotPrepare where it cannot be had."""
+    if name in ("sparse_probing", "tpp", "scr"):
+        which = SparseProbing() if name == "sparse_probing" else Removal(scr=name == "scr")
+        return _texts(TEXTS if name == "sparse_probing" else PAIRED_TEXTS, which.classes, settings)
+    if name == "unlearning":
+        return _unlearning(settings)
+    if name == "autointerp":
+        return Need(remark=f"autointerp asks a judge, and takes its key ({KEY}) from the environment of `harness run`")
+    if name == "core" and settings.evals and next(text.documents(settings.evals.eval_dataset, "eval"), None) is None:
+        raise CannotPrepare(f"eval_dataset {settings.evals.eval_dataset}: it has no text for evaluation.")
+    return Need()
+
+
+def missing_evals(contract: Mapping[str, Any], settings: Settings, cannot: Mapping[str, str]) -> list[str]:
+    """A sentence for each eval without which a metric is missing that this profile requires: one that cannot run, for the
+    reason that `cannot` has, or that is not asked for."""
+    assert settings.evals is not None
+    known, chosen = importlib.import_module("saelab.evals").EVALS, settings.evals.evals.split()
+    spec = contract["profiles"][settings.profile]
+    metrics: dict[tuple[str, ...], list[str]] = {}
+    for metric in contract["metric"]:
+        name = metric["name"]
+        decides = spec["primary"] == name if "primary" in spec else metric.get("primary")
+        sources = {source.partition(".")[0].removesuffix("_7_sets") for source in metric.get("sources", [])} & set(known)
+        if sources and (decides or metric.get("required", True) or name in spec.get("metrics", [])):
+            metrics.setdefault(tuple(sorted(sources)), []).append(name)
+    said = []
+    for giving, names in metrics.items():
+        asked = [each for each in giving if each in chosen]
+        needed = f"without it there is no {', '.join(names)}, and no run can be judged"
+        if not asked:
+            said.append(f'{giving[0]} is not among the evals: {needed}: --set evals="{" ".join([*chosen, giving[0]])}"')
+        elif all(each in cannot for each in asked):
+            said.append("; ".join(f"{each}: {cannot[each]}" for each in asked) + f"\n({asked[0]}: {needed})")
+    return said
+
+
+def _texts(names: tuple[str, ...], classes: int, settings: Settings) -> Need:
+    import torch
+
+    data, sizes = settings.language_model, settings.evals
+    assert sizes is not None
+    copies = {"/".join(folder.parts[-2:]) for folder in local_copies()}
+    download, refused = 0, {}
+    for each in names:
+        if each not in copies:
+            try:
+                download += hub.data_set_bytes(each)
+            except CannotPrepare as error:
+                refused[each] = str(error)
+    if refused:
+        whys = "; ".join(dict.fromkeys(refused.values()))
+        place = lab_cache() / "datasets"
+        raise Skip(f"{', '.join(refused)}: {whys} Copies in {place}/OWNER/NAME are found without the hub.")
+    width = getattr(torch, data.dtype).itemsize * settings.d_in
+    return Need(download, download + int(activation_tokens(classes, sizes) * width))
+
+
+def _unlearning(settings: Settings) -> Need:
+    data = settings.language_model
+    base = data.model.rstrip("/").rpartition("/")[2].removesuffix("-it")
+    if base not in INSTRUCTED:
+        raise Skip(f"SAEBench asks its questions of {' and '.join(INSTRUCTED)} alone; the model is {base}")
+    corpus = lab_cache() / "unlearning" / CORPUS
+    if not corpus.is_file():
+        raise Skip(no_corpus(corpus.parent))
+    size = model_files.download_bytes(replace(data, model=INSTRUCTED[base], revision="main"))
+    return Need(size, size)
