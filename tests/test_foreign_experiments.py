@@ -293,6 +293,15 @@ def test_a_plot_py_that_fails_costs_nothing(foreign: Foreign, code: str, monkeyp
     assert [record.status for record in campaign.read_records()] == ["completed", "completed"]
     assert sum(text.startswith("plot.py drew nothing: ") for text in said) == 2
     assert not list(campaign.root.glob("run_*/plotted/*"))
+    assert not [text for text in run(campaign)[1] if "plot.py" in text]  # of runs that are done
+
+
+def test_a_plot_py_that_fails_after_a_picture_is_not_said_to_have_drawn_nothing(foreign: Foreign) -> None:
+    code = "open('a.png', 'wb').write(b'\\x89PNG\\r\\n\\x1a\\n')\nopen('b.png', 'wb').write(b'\\x89PNG\\r\\n\\x1a\\n')\nraise SystemExit('no')"
+    campaign = foreign({"experiment.py": WRITES.format(place="out + '/final_info.json'"), "plot.py": code})
+    _, said = run(campaign)
+    assert sum(text.startswith("plot.py failed after 2 pictures: exit code 1: no") for text in said) == 2
+    assert len(list(campaign.root.glob("run_1/plotted/*.png"))) == 2
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])

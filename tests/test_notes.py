@@ -60,7 +60,7 @@ def test_a_run_is_told_with_code_settings_and_metrics_beside_the_baseline():
     text = notes(a_run(warnings=["final_loss: null"]))
     for part in (
         "  Verdict: no effect. the same numbers as run_0\n  Status: completed\n  Warning: final_loss: null\n",
-        "  Code: 0123456789abcdef, from run 0\n  Seeds: 42\n",
+        "  Code: 0123456789abcdef, from run 0\n  Seed: 42\n",
         "  Settings that differ from the baseline's: k = 20 (baseline 40; reported by the experiment)\n",
         "  Settings as in the baseline: lr = 0.0002\n",
         "    metric      run 1  baseline  difference  better\n"

@@ -37,10 +37,12 @@ class Plots(CampaignPart):
         if not self._repository.blobs(commit, [PLOT]):
             return
         step = f"run_{run}/plot"
+        fresh = not self._journal.is_done(step)
         result = self._journal.once(step, lambda: self._drawn(step, run, commit))
         self._executions.forget(step)
-        if result["why"]:
-            self._view.say(f"{PLOT} drew nothing: {result['why']}")
+        if fresh and result["why"]:
+            drew = f"failed after {len(result['pictures'])} pictures" if result["pictures"] else "drew nothing"
+            self._view.say(f"{PLOT} {drew}: {result['why']}")
 
     def _drawn(self, step: str, run: int, commit: str) -> dict[str, Any]:
         recorded = [record.run for record in self._opened.records if record.status == "completed"]
