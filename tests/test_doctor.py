@@ -191,7 +191,9 @@ def test_an_experiment_without_a_smoke_test_is_tried_in_a_working_copy(
     )
     found = examine("baseline")["baseline"]
     assert found.state == "fail"
-    assert f"cd {experiment} && " in found.todo and found.todo.endswith("experiment.py --out_dir=/tmp/try --more")
+    assert f"mkdir -p /tmp/try && cd {experiment} && " in found.todo and found.todo.endswith(
+        "experiment.py --out_dir=/tmp/try --more"
+    )
 
 
 def test_what_looks_like_a_place_in_the_command_and_is_none_is_said(
@@ -307,6 +309,16 @@ def test_a_baseline_that_crashes_is_found_with_the_end_of_its_output(
     found = examine()["baseline"]
     assert found.state == "fail" and "no such luck" in found.detail
     assert "HARNESS_SMOKE=1" in found.todo
+
+
+def test_a_metric_that_the_baseline_does_not_write_is_told_with_those_that_there_are(
+    examine: Callable[..., dict[str, Check]], experiment: Path
+) -> None:
+    contract = experiment / "experiment.toml"
+    contract.write_text(contract.read_text().replace('name = "loss"', 'name = "los"'))
+    found = examine("baseline")["baseline"]
+    assert found.state == "fail" and "no result file has a number for los; there are loss" in found.detail
+    assert found.todo.startswith("Have it write one, or name one") and "cd " not in found.todo
 
 
 def test_a_baseline_is_executed_with_what_the_person_set(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:

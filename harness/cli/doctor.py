@@ -22,7 +22,7 @@ from ..agents.listing import is_search
 from ..agents.outside import NOT_HELD, OUTSIDE
 from ..agents.search import check_search
 from ..campaign.campaign import Options, inventory_of
-from ..campaign.contract import ENTRY, Contract, Setting
+from ..campaign.contract import CONTRACT_FILE, ENTRY, Contract, Setting
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.paths import cache_folder, near
@@ -320,9 +320,11 @@ class Doctor:
             return Check("baseline", "warning", detail, "Let it honour HARNESS_SMOKE=1, and say `smoke = true`.")
         end = "\n".join(smoke_test.failure.output_tail.splitlines()[-15:])
         detail = f"the untouched experiment fails: {smoke_test.failure.why}" + (f"\n{end}" if end else "")
+        if smoke_test.ended_well:  # what it wrote is in the way
+            return Check("baseline", "fail", detail, f"Have it write one, or name one that there is in {CONTRACT_FILE}.")
         command = with_python([filled(part, {"{out_dir}": "/tmp/try"}) for part in self.contract.command], self.python)
-        smoke = "HARNESS_SMOKE=1 " if self.contract.smoke else ""
-        todo = f"Make it run: cd {shlex.quote(str(self.experiment.resolve()))} && {smoke}{shlex.join(command)}"
+        typed = ("HARNESS_SMOKE=1 " if self.contract.smoke else "") + shlex.join(command)
+        todo = f"Make it run: mkdir -p /tmp/try && cd {shlex.quote(str(self.experiment.resolve()))} && {typed}"
         return Check("baseline", "fail", detail, todo)
 
     @cached_property

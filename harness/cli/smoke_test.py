@@ -26,11 +26,12 @@ _IDEA = Idea(Name="smoke_test", Title="A smoke test", Experiment="The untouched 
 
 @dataclass(frozen=True)
 class SmokeTest:
-    """How it went: what is in the way, or None; seconds; whether its time was over before it ended."""
+    """How it went: what is in the way, or None; seconds; whether its time was over before it ended, or it ended well."""
 
     failure: AttemptFailure | None
     seconds: float
     is_cut: bool
+    ended_well: bool
 
 
 def smoke_test_baseline(
@@ -62,4 +63,4 @@ def smoke_test_baseline(
                 attempts.try_baseline()  # finds the experiment that still runs, and ends it
             raise
         outcome = opened.journal.result("run_0/smoke_test")["outcome"]
-        return SmokeTest(failure, outcome["seconds"], outcome["ended"] == "timed_out")
+        return SmokeTest(failure, outcome["seconds"], outcome["ended"] == "timed_out", outcome["ended"] == "ok")
