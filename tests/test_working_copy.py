@@ -236,7 +236,15 @@ def test_what_the_agent_may_edit_is_never_linked(folder: Path, monkeypatch: pyte
         take_inventory(folder, ["src"], ["src/model.py"])
 
 
-@pytest.mark.parametrize("make", ["os.makedirs(out)", "os.mkdir(out)", "subprocess.run(['mkdir', out], check=True)"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        "os.makedirs(out)",
+        "os.mkdir(out)",
+        "subprocess.run(['mkdir', out], check=True)",
+        "if os.path.exists(out): raise ValueError(f'Output directory ({out}) already exists')\nos.mkdir(out)",
+    ],
+)
 def test_an_experiment_that_makes_its_out_dir_itself_works(execute: Execute, make: str) -> None:
     result = execute(make)
     assert ended(result) == ("ok", "")

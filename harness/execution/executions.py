@@ -32,6 +32,9 @@ from .scoring import Laboratory, Scoring, is_real, settings_key
 from .served_code import ServedCode
 from .visible import make_home
 
+_THERE = "(?:File|already) exists"
+"""What an experiment says whose out_dir must not be there yet."""
+
 
 @dataclass(frozen=True)
 class ExecutionResult:
@@ -191,7 +194,7 @@ class Executions(CampaignPart):
     def _makes_out_dir_itself(self, commit: str, job: Job, log: Path) -> bool:
         """Whether the experiment failed because its out_dir was there. That is remembered."""
         name, end = rf"\b{job.out_dir.name}\b", read_end(log, 10_000)
-        if self._makes_out_dir(commit) or not re.search(rf"File exists.*{name}|{name}.*File exists", end):
+        if self._makes_out_dir(commit) or not re.search(rf"{_THERE}.*{name}|{name}.*{_THERE}", end):
             return False
         self._mark_of(commit).parent.mkdir(exist_ok=True)
         self._mark_of(commit).touch()
