@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -452,8 +453,10 @@ def test_a_judges_key_goes_to_scorers_that_ask_a_judge_and_into_no_file(lab: Pat
 
     class Looking(Silent):
         def tick(self, line: str) -> None:
-            files = (path for path in made.root.rglob("*") if path.is_file())
-            kept.extend(path for path in files if KEY in path.read_text(errors="replace"))
+            for folder, _, files in os.walk(made.root):  # what goes meanwhile is passed over
+                for path in (Path(folder, name) for name in files):
+                    with suppress(OSError):
+                        kept.extend([path] if KEY in path.read_text(errors="replace") else [])
 
     looks = "import time\ntime.sleep(1)\n"
     (lab / "toylab" / "score.py").write_text(looks + TELLS + SCORER)

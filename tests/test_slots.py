@@ -224,12 +224,12 @@ def one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_slot_is_held_by_the_execution_and_free_when_it_ends_however_it_does(tmp_path: Path, one_core: None) -> None:
     first, second = Workshop(tmp_path / "first"), Workshop(tmp_path / "second")
     hold = f"import os, time; open('pids', 'w').write('1\\n'){WAITS}"
-    if os.fork() == 0:  # a harness that is gone at once
+    if (harness := os.fork()) == 0:  # it is gone at once
         try:
             first.submit_python(hold, share=Share("first", threads=1))
         finally:
             os._exit(0)
-    os.wait()
+    os.waitpid(harness, 0)
     begun(first)
     execution = second.submit_python(TOLD, share=Share("second", threads=1))
     until(lambda: "for 1 core: first has it" in Home(second.home).waits_for())
@@ -241,7 +241,9 @@ def test_a_slot_is_held_by_the_execution_and_free_when_it_ends_however_it_does(t
 
 def test_who_waits_can_be_stopped(tmp_path: Path, one_core: None) -> None:
     first, second = Workshop(tmp_path / "first"), Workshop(tmp_path / "second")
-    execution = first.submit_python(f"import os, time{WAITS}", share=Share("first", threads=1))
+    hold = f"import os, time; open('pids', 'w').write('1\\n'){WAITS}"
+    execution = first.submit_python(hold, share=Share("first", threads=1))
+    begun(first)  # two that wait come in the order in which they ask, which is not that in which they were submitted
     waiting = second.submit_python("open('ran', 'w')", share=Share("second", threads=1))
     ticks: list[str] = []
     outcome = waiting.wait(ticks.append, lambda: any("first has it" in each for each in ticks))
