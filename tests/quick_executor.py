@@ -1,8 +1,8 @@
 """A quick executor, like any other: for tests whose subject is what comes of executions and not how they are executed.
 
 One process of each worker has imported what small experiments import, and is forked for each execution, which saves the start
-of a Python, of a supervisor and of a sandbox. Nothing confines it and no limit holds it; all are said to have taken one
-second of the processor. Executions as they are: `test_executor` and all that does not ask for the fixture `quick`.
+of a Python, of a supervisor and of a sandbox. Nothing confines it and no limit holds it. Executions as they are:
+`test_executor`, and all that does not ask for the fixture `quick`.
 """
 
 from __future__ import annotations
@@ -69,17 +69,18 @@ class QuickExecution:
                 stopped = True
                 os.killpg(int(told.split()[0]), signal.SIGKILL)
         os.close(self._ended)
-        outcome = self._outcome(int(told.split()[1]), stopped)
+        code, seconds = told.split()[1:]
+        outcome = self._outcome(int(code), float(seconds), stopped)
         Home(self.home).write_outcome(outcome)
         return outcome
 
-    def _outcome(self, code: int, stopped: bool) -> Outcome:
+    def _outcome(self, code: int, processor: float, stopped: bool) -> Outcome:
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         error = last_error(end_of_output(self.home))
         why = how if code == 0 else f"{how}: {error}" if error else f"{how}, no output"
         ended: Any = "stopped" if stopped else "ok" if code == 0 else "killed" if code < 0 else "crashed"
         seconds = time.monotonic() - self._begun
-        return Outcome(ended, code, why, seconds, 10_000_000, LOG, confined=False, processor_seconds=1.0)
+        return Outcome(ended, code, why, seconds, 10_000_000, LOG, confined=False, processor_seconds=processor)
 
 
 @cache
@@ -119,10 +120,10 @@ def _watch(command: list[str], folder: str, environment: dict[str, str], output:
         os.close(told)
         _execute(command, folder, environment, output)
     os.write(told, b"%d\n" % child)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    _, status, used = os.wait4(child, 0)
     with suppress(OSError):
         os.killpg(child, signal.SIGKILL)
-    os.write(told, b"%d\n" % code)
+    os.write(told, b"%d %.3f\n" % (os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime))
     os._exit(0)
 
 

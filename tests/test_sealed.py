@@ -280,7 +280,12 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Any:
             Idea(Name="sealed", Title="Less absorption", Experiment="Make absorption smaller."),
             folder,
             Options(
-                agent="tests.scripted:ScriptedAgent", max_runs=len(ATTACKS), max_attempts=1, controls=False, overrides=WORLD
+                agent="tests.scripted:ScriptedAgent",
+                max_runs=len(ATTACKS),
+                max_attempts=1,
+                controls=False,
+                holdout=False,
+                overrides=WORLD,
             ),
             python=sys.executable,
             session=root / "script.json",

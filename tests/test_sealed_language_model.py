@@ -125,6 +125,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Any:
                 max_runs=len(ATTACKS),
                 max_attempts=1,
                 controls=False,
+                holdout=False,
                 overrides=SMALL | {"model": str(model), "dataset": str(text), "eval_dataset": str(text)},
             ),
             python=sys.executable,

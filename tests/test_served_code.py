@@ -86,7 +86,12 @@ def _campaign(root: Path, serve: str, *attempts: dict[str, Any]) -> tuple[Campai
         Idea(Name="served", Title="Less absorption", Experiment="Make absorption smaller."),
         folder,
         Options(
-            agent="tests.scripted:ScriptedAgent", max_runs=len(attempts), max_attempts=1, controls=False, overrides=SMALL
+            agent="tests.scripted:ScriptedAgent",
+            max_runs=len(attempts),
+            max_attempts=1,
+            controls=False,
+            holdout=False,
+            overrides=SMALL,
         ),
         python=sys.executable,
         session=root / "script.json",

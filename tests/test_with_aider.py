@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from harness.loop import go_on
 
 from .model_server import ModelServer, status
 
+SMALL = Path(__file__).parent / "small"
 KEY = "sk-a-very-secret-key"
 IDEA = Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller.")
 
@@ -30,74 +33,81 @@ LINE = 'settings = {"steps": 40, "rate": 0.05} | json.loads(os.environ.get("HARN
 FASTER = edit(LINE, LINE.replace("0.05", "0.1"))
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
+HALF = "\ud83d"
+"""Of a surrogate pair: no text, and no trouble."""
+
+
+@contextmanager
+def serving() -> Iterator[ModelServer]:
     aider_python(lambda line: None)
-    with ModelServer() as running:
-        monkeypatch.setenv("OPENAI_API_BASE", running.url)
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with ModelServer() as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_API_BASE", running.url)
+        patch.setenv("OPENAI_API_KEY", KEY)
         yield running
 
 
-def make(tmp_path: Path, experiment: Path, **options: object) -> Campaign:
+def make(folder: Path, **options: object) -> Campaign:
     chosen = Options.model_validate({"model": "openai/unheard-of", "max_runs": 2} | options)
-    return create_campaign(tmp_path / "runs", IDEA, experiment, chosen, python=sys.executable)
+    experiment = shutil.copytree(SMALL, folder / "experiment", ignore=shutil.ignore_patterns("__pycache__"))
+    return create_campaign(folder / "runs", IDEA, experiment, chosen, python=sys.executable)
 
 
-def test_a_campaign_with_a_model_and_a_reviewer(tmp_path: Path, experiment: Path, server: ModelServer) -> None:
-    server.says(FASTER, "Look at the noise next.", "INTERPRETATION: it fell.\nALL_COMPLETED")
-    campaign = make(tmp_path, experiment, reviewer="openai/expert")
-    ending = go_on(campaign, view=Silent(), stop=Stop())
+@pytest.fixture(scope="module")
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Campaign, ModelServer]:
+    """A campaign with a reviewer, and the server that was asked: half a surrogate pair stands in all that is said of run 1,
+    and the review of run 2 fails."""
+    with serving() as server:
+        server.says(
+            edit(LINE, f"{LINE.replace('0.05', '0.1')}  # {HALF}", f"HYPOTHESIS: the loss {HALF} falls."),
+            f"Look at the noise {HALF} next.",
+            edit("x = 5.0", "x = 4.0", f"INTERPRETATION: it {HALF} fell.\nHYPOTHESIS: nearer is sooner there."),
+            status(401, "no"),
+            "ALL_COMPLETED",
+        )
+        campaign = make(tmp_path_factory.mktemp("reviewed"), reviewer="openai/expert", max_runs=3)
+        ending = go_on(campaign, view=Silent(), stop=Stop())
     assert ending.reason == "all_completed", ending.message
+    return campaign, server
+
+
+def test_a_campaign_with_a_model_and_a_reviewer(reviewed: tuple[Campaign, ModelServer]) -> None:
+    campaign, server = reviewed
     first = campaign.read_records()[1]
     assert first.settings["rate"].value == 0.1
     assert first.usage.sent > 0
     assert first.usage.cost is None  # a model whose price nobody knows
     assert first.review is not None
-    assert (first.review.model, first.review.text) == ("openai/expert", "Look at the noise next.")
-    assert first.interpretation == "it fell."
+    assert first.review.model == "openai/expert"
     # the reviewer sees table, verdict and diff; the agent is told its advice as advice
     asked = str(server.requests[1]["messages"])
     assert '"rate": 0.1}' in asked
     assert "inconclusive" in asked
     brief = (campaign.attempt_folder(2, 1) / "brief.md").read_text()
-    assert "Look at the noise next." in brief
+    assert "Look at the noise ? next." in brief
     assert "advice" in brief.lower()
-    assert "Look at the noise next." in campaign.notes.read_text()
+    assert "Look at the noise ? next." in campaign.notes.read_text()
     assert set(server.keys) == {KEY}
 
 
-def test_halves_of_surrogate_pairs_are_no_text_and_no_trouble(tmp_path: Path, experiment: Path, server: ModelServer) -> None:
-    half = "\ud83d"
-    changed = LINE.replace("0.05", "0.1")
-    server.says(
-        edit(LINE, f"{changed}  # {half}", f"HYPOTHESIS: the loss {half} falls."),
-        f"Look at {half} next.",
-        f"INTERPRETATION: it {half} fell.\nALL_COMPLETED",
-    )
-    campaign = make(tmp_path, experiment, reviewer="openai/expert", max_runs=2)
-    ending = go_on(campaign, view=Silent(), stop=Stop())
-    assert ending.reason == "all_completed", ending.message
-    first = campaign.read_records()[1]
+def test_halves_of_surrogate_pairs_are_no_text_and_no_trouble(reviewed: tuple[Campaign, ModelServer]) -> None:
+    first = reviewed[0].read_records()[1]
     assert (first.status, first.hypothesis, first.interpretation) == ("completed", "the loss ? falls.", "it ? fell.")
     assert first.review is not None
-    assert first.review.text == "Look at ? next."
+    assert first.review.text == "Look at the noise ? next."
 
 
-def test_a_reviewer_that_fails_is_a_warning(tmp_path: Path, experiment: Path, server: ModelServer) -> None:
-    server.says(FASTER, status(401, "no"), "ALL_COMPLETED")
-    campaign = make(tmp_path, experiment, reviewer="openai/expert")
-    assert go_on(campaign, view=Silent(), stop=Stop()).reason == "all_completed"
-    first = campaign.read_records()[1]
-    assert first.status == "completed"
-    assert first.review is None
-    assert any("reviewer gave no advice" in warning for warning in first.warnings)
+def test_a_reviewer_that_fails_is_a_warning(reviewed: tuple[Campaign, ModelServer]) -> None:
+    second = reviewed[0].read_records()[2]
+    assert second.status == "completed"
+    assert second.review is None
+    assert any("reviewer gave no advice" in warning for warning in second.warnings)
 
 
-def test_a_refused_key_ends_the_campaign_and_stands_nowhere(tmp_path: Path, experiment: Path, server: ModelServer) -> None:
-    server.says(status(401, f"Incorrect API key provided: {KEY}"))
-    campaign = make(tmp_path, experiment)
-    ending = go_on(campaign, view=Silent(), stop=Stop())
+def test_a_refused_key_ends_the_campaign_and_stands_nowhere(tmp_path: Path) -> None:
+    with serving() as server:
+        server.says(status(401, f"Incorrect API key provided: {KEY}"))
+        campaign = make(tmp_path)
+        ending = go_on(campaign, view=Silent(), stop=Stop())
     assert ending.exit_code == 4
     assert KEY not in ending.message
     for file in campaign.root.rglob("*"):
@@ -105,33 +115,31 @@ def test_a_refused_key_ends_the_campaign_and_stands_nowhere(tmp_path: Path, expe
             assert KEY.encode() not in file.read_bytes(), file
 
 
-def test_the_campaigns_own_session_can_be_replayed(tmp_path: Path, experiment: Path, server: ModelServer) -> None:
-    server.says("I only thought about it.", FASTER, "ALL_COMPLETED")
-    first = make(tmp_path, experiment)
-    assert go_on(first, view=Silent(), stop=Stop()).reason == "all_completed"
+@pytest.fixture(scope="module")
+def corrected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Campaign, ModelServer]:
+    """A campaign whose model answers with a whole file first, and the server that was asked."""
+    with serving() as server:
+        whole = (SMALL / "experiment.py").read_text().replace("0.05", "0.1")
+        server.says(f"experiment.py\n```python\n{whole}```\n", FASTER, "ALL_COMPLETED")
+        campaign = make(tmp_path_factory.mktemp("corrected"))
+        assert go_on(campaign, view=Silent(), stop=Stop()).reason == "all_completed"
+    return campaign, server
+
+
+def test_the_campaigns_own_session_can_be_replayed(tmp_path: Path, corrected: tuple[Campaign, ModelServer]) -> None:
+    first = corrected[0]
     labels = [turn.label for turn in read_session(first.session)]
     assert labels == ["run 1, attempt 1", "run 1, attempt 2", "run 2, attempt 1"]
-    again = create_campaign(
-        tmp_path / "again",
-        IDEA,
-        experiment,
-        Options(agent="replay", max_runs=2),
-        python=sys.executable,
-        session=first.session,
-    )
+    options = Options(agent="replay", max_runs=2)
+    again = create_campaign(tmp_path / "again", IDEA, SMALL, options, python=sys.executable, session=first.session)
     assert go_on(again, view=Silent(), stop=Stop()).reason == "all_completed"
     one, other = first.read_records()[1], again.read_records()[1]
     assert other.metrics == one.metrics
     assert [attempt.status for attempt in other.attempts] == ["rejected", "completed"]
 
 
-def test_the_model_is_told_the_form_of_edits_and_you_of_the_option(
-    tmp_path: Path, experiment: Path, server: ModelServer
-) -> None:
-    whole = (experiment / "experiment.py").read_text().replace("0.05", "0.1")
-    server.says(f"experiment.py\n```python\n{whole}```\n", FASTER, "ALL_COMPLETED")
-    campaign = make(tmp_path, experiment)
-    assert go_on(campaign, view=Silent(), stop=Stop()).reason == "all_completed"
+def test_the_model_is_told_the_form_of_edits_and_you_of_the_option(corrected: tuple[Campaign, ModelServer]) -> None:
+    campaign, server = corrected
     assert "experiment.py\n  ```python\n  <<<<<<< SEARCH\n" in server.requests[1]["messages"][-1]["content"]
     failed, done = campaign.read_records()[1].attempts
     assert (failed.status, done.status) == ("rejected", "completed")
