@@ -161,6 +161,7 @@ def test_the_seeds_of_an_experiment_that_reads_no_seed_are_its_own(foreign: Fore
     notes = campaign.notes.read_text()
     assert "Seeds: 3 of the experiment's own (self-reported)" in notes
     text = str(compose(read_campaign_data(campaign), ""))
+    assert "experiment.py --out_dir=run_i" in text and "experiment.py --out_dir=run_i" in notes
     assert "has one seed" not in text and "With one seed" not in text
     assert "are the experiment’s own: how many there were and what each gave is self-reported" in text
 
