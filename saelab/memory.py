@@ -1,8 +1,12 @@
-"""The memory of a training process."""
+"""The memory of a process: kept for the next step, or limited to what there is."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import resource
+from collections.abc import Iterator
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
@@ -18,3 +22,33 @@ def keep_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def within_memory() -> Iterator[None]:
+    """This process gets no more memory in here than the machine has left: a few bytes of a graph can ask for any amount.
+
+    On Linux alone, and not on a GPU."""
+    available = available_memory()
+    if available is None:
+        yield
+        return
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = pages * resource.getpagesize() + available
+    soft = min([wanted, *(limit for limit in before if limit != resource.RLIM_INFINITY)])
+    resource.setrlimit(resource.RLIMIT_AS, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def available_memory() -> int | None:
+    """Bytes that can be had without taking them from anybody; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
+    return 1024 * (found.get("MemAvailable", 0) + found.get("SwapFree", 0)) or None

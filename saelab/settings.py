@@ -38,6 +38,7 @@ __all__ = [
 CONTRACT = "experiment.toml"
 
 ARCHITECTURES = ("topk", "batchtopk", "matryoshka", "standard")
+SCORING_BACKENDS = ("auto", "onnxruntime", "torch")
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,9 @@ class Settings:
     """Width of a row of activations."""
     device: str
     """Where training and scoring compute: `cpu`, `cuda`, or `auto`, a GPU where there is one."""
+    scoring_backend: str
+    """What executes an SAE in scoring: `onnxruntime`, on the CPU; `torch`, on the device; or `auto`, torch on a GPU and
+    onnxruntime on a CPU."""
     autocast: bool
     """Training's matrix products in bfloat16 (see `ops.autocast`): faster where the processor has units for it."""
 
@@ -168,6 +172,8 @@ class Settings:
             raise SettingsError(f"architecture {self.architecture!r}: expected {', '.join(ARCHITECTURES)}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise SettingsError(f"device {self.device!r}: expected auto, cpu or cuda")
+        if self.scoring_backend not in SCORING_BACKENDS:
+            raise SettingsError(f"scoring_backend {self.scoring_backend!r}: expected {', '.join(SCORING_BACKENDS)}")
         at_least_one(self, "dict_size", "k", "steps", "batch_size", "log_every", "threads", "d_in")
         not_negative(self, "l1_penalty", "lr")
         if self.k > self.dict_size:

@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import saelab
-from saelab import export
+from saelab import export, memory
 from saelab.artifact_files import ARTIFACT, DECODE, ENCODE, SETTINGS, WEIGHTS
 from saelab.scorer import graph
 from saelab.scorer.graph import LARGEST, Refused
@@ -131,8 +131,11 @@ def test_common_variants_are_written_down_without_torchs_exporter(keep, tmp_path
 
 def test_other_variants_go_through_torchs_exporter(tmp_path):
     sae = TopK("halves")
-    codes = load(hand_over(tmp_path, sae, USED | {"k": None})).encode(rows().numpy())
-    assert np.allclose(codes, sae.encode(rows()).detach(), atol=1e-5)
+    artifact = hand_over(tmp_path, sae, USED | {"k": None})
+    by_torch = Sealed(artifact, threads=1, torch_on="cpu")
+    assert by_torch.costs == []  # what is written so is executed by torch too
+    for sealed in (load(artifact), by_torch):
+        assert np.allclose(sealed.encode(rows().numpy()), sae.encode(rows()).detach(), atol=1e-5)
 
 
 def test_codes_that_depend_on_other_rows_are_explained_to_the_agent(tmp_path):
@@ -558,7 +561,7 @@ def test_a_width_beyond_all_sense_is_refused_before_anything_is_loaded(artifact)
 
 @pytest.mark.parametrize("when", ["loaded", "run"])
 def test_a_small_file_cannot_ask_for_more_memory_than_there_is(artifact, when, monkeypatch):
-    monkeypatch.setattr(graph, "available_memory", lambda: 10**9)
+    monkeypatch.setattr(memory, "available_memory", lambda: 10**9)
     size = ("size", np.array([2**29], dtype=np.int64))  # of four bytes each
     nodes = [
         helper.make_node("Shape", ["x"], ["shape"]),

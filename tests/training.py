@@ -38,8 +38,8 @@ def load(source, folder):
     return module
 
 
-def quick_settings():
-    return saelab.load_settings(ROOT, {"HARNESS_OVERRIDES": json.dumps(QUICK)})
+def quick_settings(overrides=QUICK):
+    return saelab.load_settings(ROOT, {"HARNESS_OVERRIDES": json.dumps(overrides)})
 
 
 def train(trainer, steps):

@@ -43,7 +43,6 @@ def main(artifact: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if settings.evals is None:
         sealed = _sealed(artifact, settings)
-        _check_width(sealed, settings)
         truth = worlds.truth(settings)
         name, scores = _score(sealed, settings, truth.arrays)
         sealed.compare_l0(scores["l0"])
@@ -61,7 +60,7 @@ def main(artifact: Path, out: Path) -> None:
     facts = {
         # What was scored and what it was scored on, whatever is reported.
         "verified": sealed.verified() | scored_on,
-        "scored_with": {"version": VERSION} | scored_with,
+        "scored_with": {"version": VERSION, "backend": _backend(settings)} | scored_with,
         "remarks": sealed.remarks,
         "rows": count.rows,
         "l0": count.l0,
@@ -89,13 +88,9 @@ def _versions(settings: Settings) -> dict[str, Setting]:
 def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:
     from ..cache import lab_cache
     from ..evals import evaluate
-    from .torch_sae import SealedSAE, is_cuda
+    from .torch_sae import SealedSAE
 
-    cuda = is_cuda(settings.device)
-    sealed = _sealed(artifact, settings, cuda=cuda)
-    if cuda and not sealed.on_gpu:
-        print("the SAE is computed on the CPU: this onnxruntime has no CUDA (onnxruntime-gpu, in its place, has it)")
-    _check_width(sealed, settings)
+    sealed = _sealed(artifact, settings)
     try:
         skipped = evaluate(SealedSAE(sealed), settings, out, lab_cache() / "evals", lambda line: print(line, flush=True))
     except Exception:
@@ -109,14 +104,41 @@ def _evaluate(artifact: Path, out: Path, settings: Settings) -> Sealed:
     return sealed
 
 
-def _sealed(artifact: Path, settings: Settings, *, cuda: bool = False) -> Sealed:
+def _sealed(artifact: Path, settings: Settings) -> Sealed:
     secret, server = os.environ.get(SECRET, "").encode(), os.environ.get(SERVER)
-    return Sealed(artifact, threads=settings.threads, cuda=cuda, secret=secret, server=Path(server) if server else None)
-
-
-def _check_width(sealed: Sealed, settings: Settings) -> None:
+    sealed = Sealed(
+        artifact,
+        threads=settings.threads,
+        torch_on=_torch_on(settings),
+        secret=secret,
+        server=Path(server) if server else None,
+    )
+    for line in sealed.costs:
+        print(line, flush=True)
     if sealed.d_in != settings.d_in:
         raise Refused(f"the SAE takes rows of width {sealed.d_in}; the activations of this profile have {settings.d_in}.")
+    return sealed
+
+
+def _torch_on(settings: Settings) -> str:
+    """The device on which torch executes graphs, "" where onnxruntime does."""
+    if settings.scoring_backend == "onnxruntime" or (settings.scoring_backend == "auto" and settings.device == "cpu"):
+        return ""
+    import torch
+
+    from ..models import torch_device
+
+    device = torch_device(settings.device).type
+    if device == "cpu" and settings.scoring_backend == "auto":
+        return ""
+    torch.set_num_threads(settings.threads)
+    return device
+
+
+def _backend(settings: Settings) -> str:
+    """What executes graphs, for the record: scores of two backends differ by rounding, and are not compared."""
+    device = _torch_on(settings)
+    return f"torch on {device}" if device else "onnxruntime"
 
 
 def _write(path: Path, content: Mapping[str, object]) -> None:

@@ -7,24 +7,24 @@ is not seen here: the process that runs it has limits of time and memory.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto
 
+from ..memory import within_memory
 from .row_independence import is_row_independent
+from .rows import Floats, Rows, is_finite, joined, to_array
 
-Floats = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGEST = 2**31 - 1
 """Bytes of a file: ONNX files cannot be larger."""
@@ -32,7 +32,7 @@ MOST_NODES = 10_000
 WIDEST = 2**22
 """Numbers in a row."""
 _ROWS_AT_ONCE = 4096
-_STANDARD = ("", "ai.onnx")
+STANDARD = ("", "ai.onnx")
 _OTHERWISE = frozenset(
     [
         *("Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
@@ -40,7 +40,6 @@ _OTHERWISE = frozenset(
     ]
 )
 """Standard operations that are chance or hold a graph of their own."""
-_CUDA = ("CUDAExecutionProvider", {"use_tf32": "0"})
 
 
 class Refused(Exception):
@@ -70,138 +69,110 @@ class Function(ABC):
     name: str
     width_in: int
     width_out: int
-    on_gpu: bool
     is_row_independent = False
     """Whether it is known, without running it, that a row of the result depends on that row alone."""
+    remark = cost = ""
+    """Sentences for the record and the log, where it is executed otherwise than was asked: why, and what that costs."""
 
     @abstractmethod
     def compute(self, rows: Floats) -> Floats:
         """A few thousand rows. Raises Refused."""
 
-    def run(self, rows: Floats) -> Floats:
+    def compute_tensor(self, rows: Tensor) -> Tensor:
+        """The same for a tensor, to where it is. Raises Refused."""
+        import torch
+
+        return torch.from_numpy(self.compute(to_array(rows))).to(rows.device)
+
+    def run(self, rows: Rows) -> Rows:
         """All rows, in parts. Raises Refused where it fails or answers with something else than a row each."""
         starts = range(0, max(len(rows), 1), _ROWS_AT_ONCE)
-        parts = [self._checked(rows[start : start + _ROWS_AT_ONCE]) for start in starts]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return joined([self._checked(rows[start : start + _ROWS_AT_ONCE]) for start in starts])
 
-    def _checked(self, rows: Floats) -> Floats:
-        found = self.compute(rows)
-        self.check(found.shape, len(rows), bool(np.isfinite(found).all()))
+    def _checked(self, rows: Rows) -> Rows:
+        found = self.compute(rows) if isinstance(rows, np.ndarray) else self.compute_tensor(rows)
+        self.check(tuple(found.shape), len(rows), is_finite(found))
         return found
 
     def check(self, shape: tuple[int, ...], rows: int, finite: bool) -> None:
         """Raises Refused for an answer that is none."""
-        if tuple(shape) != (rows, self.width_out):
+        if shape != (rows, self.width_out):
             raise Refused(f"{self.name}: gave {list(shape)} for {rows} rows; expected [{rows}, {self.width_out}].")
         if not finite:
             raise Refused(f"{self.name}: gave NaN or infinity; the SAE cannot be scored.")
 
 
-class Graph(Function):
-    """An ONNX graph."""
+def read_model(content: bytes, name: str) -> onnx.ModelProto:
+    """The graph in `content` of the file called `name`, after a look at all that is in it. Raises Refused."""
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:  # protobuf's own class
+        raise Refused(f"{name}: not an ONNX file.") from error
+    if model.functions or model.training_info:
+        raise Refused(f"{name}: holds functions or training information; only a plain graph is read.")
+    nodes = 0
+    for part in _parts(model):
+        if isinstance(part, TensorProto) and (part.external_data or part.data_location == TensorProto.EXTERNAL):
+            raise Refused(f"{name}: tensor {part.name!r} lies outside the file; nothing outside it is read.")
+        if isinstance(part, SparseTensorProto):
+            raise Refused(f"{name}: holds a sparse tensor; only dense ones are read.")
+        if isinstance(part, NodeProto):
+            nodes += 1
+            _inspect_node(part, name)
+    if nodes > MOST_NODES:
+        raise Refused(f"{name}: {nodes} operations; the most that is read is {MOST_NODES}.")
+    given = {tensor.name for tensor in model.graph.initializer}
+    for kind, ends in (("input", [i for i in model.graph.input if i.name not in given]), ("output", model.graph.output)):
+        shapes = [_shape(end) for end in ends]
+        if len(shapes) != 1 or shapes[0] is None:
+            raise Refused(f"{name}: expected one {kind} of float32 [n, width], n free; found {_in_words(ends)}.")
+        if shapes[0] > WIDEST:
+            verb = "takes" if kind == "input" else "gives"
+            raise Refused(f"{name}: {verb} rows of {shapes[0]:,}; the most that is read is {WIDEST:,} numbers a row.")
+    del model.metadata_props[:]  # onnxruntime can be told things there
+    return model
 
-    def __init__(self, content: bytes, name: str, *, threads: int, cuda: bool = False) -> None:
-        """`content` of the file called `name`. Raises Refused; then nothing in it was run."""
+
+def _inspect_node(node: NodeProto, name: str) -> None:
+    kind = node.op_type
+    if node.domain not in STANDARD:
+        raise Refused(f"{name}: operation {node.domain}.{kind} is not of the ONNX standard.")
+    if not onnx.defs.has(kind):
+        raise Refused(f"{name}: operation {kind} is not of the ONNX standard.")
+    if kind in _OTHERWISE or any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
+        raise Refused(f"{name}: operation {kind}: an SAE is scored as a fixed function, without chance and branches.")
+
+
+class Graph(Function):
+    """An ONNX graph, executed by onnxruntime on the CPU."""
+
+    def __init__(self, model: onnx.ModelProto, name: str, *, threads: int) -> None:
+        """`model` of the file called `name`, as `read_model` gives it. Raises Refused; then nothing in it was run."""
         self.name = name
-        try:
-            model = onnx.load_model_from_string(content)
-        except Exception as error:  # protobuf's own class
-            raise Refused(f"{name}: not an ONNX file.") from error
-        self._inspect(model)
         self.is_row_independent = is_row_independent(model)
-        del model.metadata_props[:]  # onnxruntime can be told things there
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.use_deterministic_compute = True
         options.log_severity_level = 4
-        on_gpu = cuda and _CUDA[0] in onnxruntime.get_available_providers()
-        self._limited = contextlib.nullcontext if on_gpu else within_memory  # CUDA reserves addresses, not memory
         try:
-            with self._limited():
+            with within_memory():
                 self.session = onnxruntime.InferenceSession(
-                    model.SerializeToString(), options, providers=[*([_CUDA] if on_gpu else []), "CPUExecutionProvider"]
+                    model.SerializeToString(), options, providers=["CPUExecutionProvider"]
                 )
         except Exception as error:  # onnxruntime's own classes
-            raise Refused(f"{name}: onnxruntime does not load it: {_first_line(error)}") from error
-        self.on_gpu = _CUDA[0] in self.session.get_providers()
+            raise Refused(f"{name}: onnxruntime does not load it: {first_line(error)}") from error
         (self.input,), (self.output,) = self.session.get_inputs(), self.session.get_outputs()
         self.width_in, self.width_out = int(self.input.shape[1]), int(self.output.shape[1])
 
     def compute(self, rows: Floats) -> Floats:
         try:
-            with self._limited():
+            with within_memory():
                 (found,) = self.session.run(None, {self.input.name: np.ascontiguousarray(rows, dtype=np.float32)})
         except Exception as error:  # onnxruntime's own classes
-            raise Refused(f"{self.name}: fails on {len(rows)} rows: {_first_line(error)}") from error
+            raise Refused(f"{self.name}: fails on {len(rows)} rows: {first_line(error)}") from error
         result: Floats = found
         return result
-
-    def _inspect(self, model: onnx.ModelProto) -> None:
-        if model.functions or model.training_info:
-            raise Refused(f"{self.name}: holds functions or training information; only a plain graph is read.")
-        nodes = 0
-        for part in _parts(model):
-            if isinstance(part, TensorProto) and (part.external_data or part.data_location == TensorProto.EXTERNAL):
-                raise Refused(f"{self.name}: tensor {part.name!r} lies outside the file; nothing outside it is read.")
-            if isinstance(part, SparseTensorProto):
-                raise Refused(f"{self.name}: holds a sparse tensor; only dense ones are read.")
-            if isinstance(part, NodeProto):
-                nodes += 1
-                self._inspect_node(part)
-        if nodes > MOST_NODES:
-            raise Refused(f"{self.name}: {nodes} operations; the most that is read is {MOST_NODES}.")
-        given = {tensor.name for tensor in model.graph.initializer}
-        for kind, ends in (("input", [i for i in model.graph.input if i.name not in given]), ("output", model.graph.output)):
-            shapes = [_shape(end) for end in ends]
-            if len(shapes) != 1 or shapes[0] is None:
-                raise Refused(f"{self.name}: expected one {kind} of float32 [n, width], n free; found {_in_words(ends)}.")
-            if shapes[0] > WIDEST:
-                verb = "takes" if kind == "input" else "gives"
-                raise Refused(
-                    f"{self.name}: {verb} rows of {shapes[0]:,}; the most that is read is {WIDEST:,} numbers a row."
-                )
-
-    def _inspect_node(self, node: NodeProto) -> None:
-        kind = node.op_type
-        if node.domain not in _STANDARD:
-            raise Refused(f"{self.name}: operation {node.domain}.{kind} is not of the ONNX standard.")
-        if not onnx.defs.has(kind):
-            raise Refused(f"{self.name}: operation {kind} is not of the ONNX standard.")
-        if kind in _OTHERWISE or any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in node.attribute):
-            raise Refused(
-                f"{self.name}: operation {kind}: an SAE is scored as a fixed function, without chance and branches."
-            )
-
-
-@contextlib.contextmanager
-def within_memory() -> Iterator[None]:
-    """This process gets no more memory in here than the machine has left: a few bytes of a graph can ask for any amount.
-
-    On Linux alone, and not on a GPU."""
-    available = available_memory()
-    if available is None:
-        yield
-        return
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = pages * resource.getpagesize() + available
-    soft = min([wanted, *(limit for limit in before if limit != resource.RLIM_INFINITY)])
-    resource.setrlimit(resource.RLIMIT_AS, (soft, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def available_memory() -> int | None:
-    """Bytes that can be had without taking them from anybody; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
-    return 1024 * (found.get("MemAvailable", 0) + found.get("SwapFree", 0)) or None
 
 
 def _parts(message: Any) -> Iterator[Any]:
@@ -233,5 +204,5 @@ def _in_words(ends: Any) -> str:
     return ", ".join(found) or "none"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return next(filter(None, str(error).splitlines()), type(error).__name__)[:300]

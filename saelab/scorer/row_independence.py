@@ -17,25 +17,9 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-_CONSTANT, _ROWS, _SHAPE = "constant", "rows", "shape"
+from .operations import ALONG_AN_AXIS, ELEMENTWISE, REDUCE, UNARY
 
-_UNARY = frozenset(
-    [
-        *("Abs", "Cast", "Ceil", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu"),
-        *("Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Softplus", "Sqrt", "Tanh"),
-        *("ThresholdedRelu", "IsNaN", "IsInf"),
-    ]
-)
-_ELEMENTWISE = frozenset(
-    [
-        *("Add", "And", "Clip", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod"),
-        *("Mul", "Or", "PRelu", "Pow", "Sub", "Where", "Xor"),
-    ]
-)
-"""With broadcasting, whatever the number of inputs (https://onnx.ai/onnx/repo-docs/Broadcasting.html)."""
-_ALONG_AN_AXIS = {"TopK": -1, "ArgMax": 0, "ArgMin": 0, "Softmax": -1, "LogSoftmax": -1, "Hardmax": -1}
-"""What works along one axis, and its default (opset 13 and later)."""
-_REDUCE = frozenset(f"Reduce{kind}" for kind in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSumExp"))
+_CONSTANT, _ROWS, _SHAPE = "constant", "rows", "shape"
 
 
 @dataclass(frozen=True)
@@ -93,9 +77,9 @@ def _of(node: NodeProto, values: list[_Value]) -> _Value | None:
         return _Value(_SHAPE, values[0].rank) if values[0].kind == _ROWS and not attributes else None
     if any(value.kind == _SHAPE for value in values):
         return None
-    if kind in _UNARY:
+    if kind in UNARY:
         return values[0]
-    if kind in _ELEMENTWISE:
+    if kind in ELEMENTWISE:
         return _broadcast(values)
     rule = _RULES.get(kind)
     return rule(attributes, values) if rule else None
@@ -189,11 +173,11 @@ _RULES: dict[str, _Rule] = {
     "Concat": _concat,
     "Slice": _slice,
     "Split": _along_an_axis(0),
-    **{kind: _along_an_axis(default) for kind, default in _ALONG_AN_AXIS.items()},
+    **{kind: _along_an_axis(default) for kind, default in ALONG_AN_AXIS.items()},
     "CumSum": lambda attributes, values: (
         values[0]
         if values[0].kind == _ROWS and values[1].array is not None and _is_within(int(values[1].array), values[0].rank)
         else None
     ),
-    **dict.fromkeys(_REDUCE, _reduce),
+    **dict.fromkeys(REDUCE, _reduce),
 }

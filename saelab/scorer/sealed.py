@@ -24,7 +24,8 @@ import numpy as np
 
 from .. import wire
 from ..artifact_files import DECODE, ENCODE, NOT_EXPORTED, SETTINGS, WEIGHTS
-from .graph import WIDEST, Floats, Function, Graph, Refused, read_bytes
+from .graph import WIDEST, Function, Graph, Refused, read_bytes, read_model
+from .rows import Floats, Rows, firing, is_finite, joined, largest, to_array
 from .served import Served, connect
 
 LOOKED_AT = 256
@@ -70,13 +71,14 @@ class Count:
 
 
 class Sealed:
-    """Rows [n, d_in] to codes [n, d_sae] and back, in numpy."""
+    """Rows [n, d_in] to codes [n, d_sae] and back."""
 
     def __init__(
-        self, folder: Path, *, threads: int, cuda: bool = False, secret: bytes = b"", server: Path | None = None
+        self, folder: Path, *, threads: int, torch_on: str = "", secret: bytes = b"", server: Path | None = None
     ) -> None:
-        """The artifact in `folder`. `server` is the folder of a process that serves what of it is no data. Raises Refused,
-        with file and reason."""
+        """The artifact in `folder`. `torch_on` is the device on which torch executes its graphs; without one onnxruntime
+        does, on the CPU. `server` is the folder of a process that serves what of it is no data. Raises Refused, with file
+        and reason."""
         self.settings = _settings(read_bytes(folder / SETTINGS))
         weights = read_bytes(folder / WEIGHTS)
         self.weights = _weights(weights)
@@ -91,15 +93,18 @@ class Sealed:
         else:
             encode, decode = read_bytes(folder / ENCODE), read_bytes(folder / DECODE)
             content = encode + decode
-            self._encode = Graph(encode, ENCODE, threads=threads, cuda=cuda)
-            self._decode = Graph(decode, DECODE, threads=threads, cuda=cuda)
+            self._encode = load_graph(encode, ENCODE, threads=threads, torch_on=torch_on)
+            self._decode = load_graph(decode, DECODE, threads=threads, torch_on=torch_on)
         self.d_in, self.d_sae = self._encode.width_in, self._encode.width_out
         if (self._decode.width_in, self._decode.width_out) != (self.d_sae, self.d_in):
             raise Refused(
                 f"{DECODE}: takes rows of {self._decode.width_in} and gives {self._decode.width_out}; "
                 f"{ENCODE} takes {self.d_in} and gives {self.d_sae}."
             )
-        self.on_gpu = self._encode.on_gpu
+        graphs = self._encode, self._decode
+        self.remarks += [graph.remark for graph in graphs if graph.remark]
+        self.costs = [graph.cost for graph in graphs if graph.cost]
+        """What it costs that a graph is executed otherwise than was asked: sentences for the log."""
         self.count = Count()
         self._chance = np.random.default_rng(list(hashlib.sha256(secret + content).digest()))
         self.b_dec: Floats = self._decode.run(np.zeros((1, self.d_sae), dtype=np.float32))[0]
@@ -109,8 +114,8 @@ class Sealed:
         """What the weights say, None where the codes do not obey it."""
         self._look_twice()
 
-    def encode(self, x: Floats) -> Floats:
-        """Codes [n, d_sae] of rows [n, d_in], counted and looked at. Raises Refused."""
+    def encode(self, x: Rows) -> Rows:
+        """Codes [n, d_sae] of rows [n, d_in], counted and looked at. A tensor's stay on its device. Raises Refused."""
         codes = self._encode.run(x)
         self.look_at_codes(codes, x)
         return codes
@@ -119,28 +124,30 @@ class Sealed:
         """Rows [n, d_in] of codes [n, d_sae]. Raises Refused."""
         rows: Floats = f @ self.W_dec + self.b_dec
         some = self.some(len(f))
-        self.look_at_rows(rows[some], f[some], bool(np.isfinite(rows).all()))
+        self.look_at_rows(rows[some], f[some], is_finite(rows))
         return rows
 
-    def look_at_codes(self, codes: Floats, x: Floats) -> None:
+    def look_at_codes(self, codes: Rows, x: Rows) -> None:
         """Count `codes`, and compare some of them with what their rows of `x` give by themselves. Raises Refused."""
-        if codes.min(initial=0) < 0:
+        if not len(codes):
+            return
+        if codes.min() < 0:
             self.object(
                 f"{ENCODE}: codes must be >= 0: a latent fires where its code is above 0. Negate the latent's direction "
                 "instead, or end encode with a relu."
             )
-        fires = np.count_nonzero(codes, axis=1)
+        fires = firing(codes)
         self.count.rows += len(codes)
         self.count.fired += int(fires.sum())
-        self.count.most = max(self.count.most, int(fires.max(initial=0)))
-        if self._encode.is_row_independent or not len(codes):
+        self.count.most = max(self.count.most, int(fires.max()))
+        if self._encode.is_row_independent:
             return
         some = self.some(len(codes), LOOKED_AT)
         # By themselves and in small company: a graph that looks at how many rows there are has no size left to hide in.
-        again = np.concatenate([self._encode.run(x[part]) for part in (some[:1], some[1:3], some[3:]) if len(part)])
-        scale = np.maximum(codes.max(axis=0), again.max(axis=0))
+        again = to_array(joined([self._encode.run(x[part]) for part in (some[:1], some[1:3], some[3:]) if len(part)]))
+        scale = np.maximum(largest(codes), again.max(axis=0))
         self.count.looked_at += len(some)
-        differ, tie = _compare(codes[some], again, scale)
+        differ, tie = _compare(to_array(codes[some]), again, scale)
         self.count.apart += differ
         self.count.tied += tie
         looked_at = self.count.looked_at
@@ -218,7 +225,7 @@ class Sealed:
         """Both graphs must give the same twice, and decode must be affine. What the weights say is compared with them."""
         codes = self._codes()
         x: Floats = codes @ self.W_dec + self.b_dec
-        self.look_at_rows(x, codes, bool(np.isfinite(x).all()))
+        self.look_at_rows(x, codes, is_finite(x))
         x += self._chance.standard_normal(x.shape, dtype=np.float32) * x.std()
         for graph, rows in ((self._encode, x), (self._decode, codes)):
             if not _agree(graph.run(rows), graph.run(rows)):
@@ -242,6 +249,18 @@ class Sealed:
             self.remarks.append(
                 f"W_enc and b_enc of {WEIGHTS} are not what {ENCODE} encodes with; nothing that rests on them is measured."
             )
+
+
+def load_graph(content: bytes, name: str, *, threads: int, torch_on: str = "") -> Function:
+    """The graph in `content` of the file `name`, executed by torch on the device `torch_on`, or by onnxruntime. Raises
+    Refused."""
+    model = read_model(content, name)
+    graph = Graph(model, name, threads=threads)
+    if not torch_on:
+        return graph
+    from .torch_backend.graph import on_torch
+
+    return on_torch(model, graph, torch_on)
 
 
 def _agree(one: Floats, other: Floats, rounding: float = 0.0) -> bool:

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import wire
-from .graph import Floats, Function, Refused
+from .graph import Function, Refused
+from .rows import Floats
 
 _PATIENCE = 90.0
 """Seconds in which a server has imported what it needs."""
@@ -36,7 +37,7 @@ class Served(Function):
     """One of the two functions, behind a connection."""
 
     def __init__(self, end: socket.socket, kind: int, name: str, width_in: int, width_out: int) -> None:
-        self.name, self.width_in, self.width_out, self.on_gpu = name, width_in, width_out, False
+        self.name, self.width_in, self.width_out = name, width_in, width_out
         self._end, self._kind = end, kind
 
     def compute(self, rows: Floats) -> Floats:

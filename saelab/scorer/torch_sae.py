@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .graph import Floats
+from .rows import Floats, is_finite, to_array
 from .sealed import Sealed
 
 
@@ -28,8 +28,8 @@ class SealedSAE:
         self._decoder = self.W_dec, self.b_dec  # SAEBench may change what it is given
 
     def encode(self, x: Tensor) -> Tensor:
-        codes = torch.from_numpy(self._sealed.encode(_array(x)))
-        return codes.reshape(*x.shape[:-1], -1).to(x.device, x.dtype)
+        codes = self._sealed.encode(x.detach().reshape(-1, self.d_in).float())
+        return codes.reshape(*x.shape[:-1], -1).to(x.dtype)
 
     def decode(self, f: Tensor) -> Tensor:
         """Computed where `f` is, in float32."""
@@ -38,20 +38,10 @@ class SealedSAE:
         directions, constant = self._decoder
         flat = f.detach().reshape(-1, self.d_sae).float()
         rows = flat @ directions + constant
-        some = torch.from_numpy(self._sealed.some(len(flat)))
-        self._sealed.look_at_rows(_array(rows[some]), _array(flat[some]), bool(rows.isfinite().all()))
+        some = self._sealed.some(len(flat))
+        self._sealed.look_at_rows(to_array(rows[some]), to_array(flat[some]), is_finite(rows))
         return rows.reshape(*f.shape[:-1], -1).to(f.dtype)
-
-
-def _array(rows: Tensor) -> Floats:
-    found: Floats = rows.detach().reshape(-1, rows.shape[-1]).to("cpu", torch.float32).numpy()
-    return found
 
 
 def _tensor(array: Floats | None) -> Tensor | None:
     return None if array is None else torch.from_numpy(array.copy())
-
-
-def is_cuda(device: str) -> bool:
-    """Whether the setting `device` means a GPU here."""
-    return device == "cuda" or (device == "auto" and torch.cuda.is_available())
