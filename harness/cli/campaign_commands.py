@@ -89,7 +89,7 @@ def run(
     slurm: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Take each idea through the experiment, a campaign each.
+    """Take each idea through the experiment, a campaign each, several at once.
 
     With no model configured a recorded session of the idea is replayed, which needs no key. Ctrl-C ends the step in hand
     and stops; a second one stops at once; `harness resume` goes on either way.

@@ -169,7 +169,8 @@ MACHINE = _together(
         "--jobs",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Executions at once (as many as there are idle GPUs, else as fit on the cores; 1 on a login node).",
+        help="Executions at once, of all ideas together (as many as there are idle GPUs, else as fit on the cores; 1 on a "
+        "login node).",
     ),
 )
 """How much is executed at once on this machine."""

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Where a campaign stands, also while it runs.")
-@click.argument("campaign", default="latest")
-@click.option("--all", "every", is_flag=True, help="A line for each campaign in ./runs.")
+@click.argument("campaign", required=False)
+@click.option("--all", "every", is_flag=True, help="Only a line for each campaign in ./runs.")
 @JSON
-def status(campaign: str, every: bool, as_json: bool) -> None:
-    """Where a campaign stands (the latest), also while another process runs it.
+def status(campaign: str | None, every: bool, as_json: bool) -> None:
+    """Where a campaign stands, also while another process runs it; without a name the latest, below a line for each where
+    there are several.
 
     \b
     Example:
@@ -35,7 +36,7 @@ def status(campaign: str, every: bool, as_json: bool) -> None:
     from ..report.terminal import status_page as show
     from ..report.terminal.status import read_status
 
-    if every:
+    if every or (campaign is None and not as_json and len(layouts()) > 1):
         found = [(layout, read_status(said_to_differ(layout))) for layout in layouts()]
         if as_json:
             print_json([show.status_facts(status) for _, status in found])
@@ -43,8 +44,10 @@ def status(campaign: str, every: bool, as_json: bool) -> None:
             click.echo(f"{RUNS}: no campaign yet. `harness run IDEA.json` starts one.")
         else:
             click.echo("\n".join(show.overview([status for _, status in found], width())))
-        return
-    layout = find_campaign(campaign)
+        if every:
+            return
+        click.echo()
+    layout = find_campaign(campaign or "latest")
     status = read_status(layout)
     if as_json:
         print_json(show.status_facts(status))

@@ -1,4 +1,4 @@
-"""`run` and `resume`: from what a person asked for to campaigns that end, one after the other."""
+"""`run` and `resume`: from what a person asked for to campaigns that end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ from ..trackers.tracking import find_tracker
 from .crash import crash_message
 from .model_choice import Choice, choose
 from .notify import WaitsView, notify, state
+from .several import run_several
 
 if TYPE_CHECKING:
     from ..report.terminal.live_view import LiveView
@@ -81,17 +82,17 @@ class _Planned:
 
 
 def run(request: Request, width: int) -> int:
-    """A campaign for each idea. Returns the worst exit code; raises InputError before the first one begins."""
+    """A campaign for each idea, several at once. Returns the worst exit code; raises InputError before the first one
+    begins."""
     ideas = _ideas(request.files, request.names)
     python = experiment_python(request.python)
     _check_experiment(request)
     planned = [_plan(request, idea, file) for file, idea in ideas]
-    stop, worst = Stop(), 0
-    said = ""
-    for number, each in enumerate(planned, 1):
-        if each.choice.why != said:
-            said = each.choice.why
-            click.echo(said)
+    codes, said = [0], set[str]()
+    campaigns: list[Campaign] = []
+    for each in planned:
+        if each.choice.why not in said:
+            click.echo(each.choice.why)
         try:
             campaign = create_campaign(
                 request.out.absolute(),
@@ -103,26 +104,25 @@ def run(request: Request, width: int) -> int:
                 say=click.echo,
             )
         except HarnessError as error:
-            worst = worse(worst, _fail(error))
+            codes.append(_fail(error))
             if request.notify:
                 notify(request.notify, {"name": each.idea.Name, "message": str(error), "exit_code": error.exit_code})
             continue
         spec = campaign.spec(campaign.options().profile)
         effect = smallest_effect_in_words(campaign.contract, spec, campaign.planned_runs)
-        if effect:
+        if effect and effect not in said:
             click.echo(f"Seeds: {effect}.")
+        said |= {each.choice.why, effect}
         if each.options.control:
             create_control(campaign, each.idea, request.experiment, each.options, python)
-        which = f"Campaign {number} of {len(planned)}" if len(planned) > 1 else "Campaign"
-        click.echo(f"{which}: {near(campaign.root)}")
-        code = take_on_beside_control(campaign, stop, width, request.notify, jobs=request.jobs)
-        worst = worse(worst, code)
-        if code == Interrupted.exit_code:
-            left = [later.idea.Name for later in planned[number:]]
-            if left:
-                click.echo(f"Not begun: {', '.join(left)}.")
-            break
-    return worst
+        click.echo(f"Campaign: {near(campaign.root)}")
+        campaigns.append(campaign)
+    if len(campaigns) == 1:
+        codes.append(take_on_beside_control(campaigns[0], Stop(), width, request.notify, jobs=request.jobs))
+    elif campaigns:
+        at_once = request.jobs or _at_once(campaigns[0], campaigns[0].options(), None, click.echo)
+        codes += run_several(campaigns, at_once, request.jobs, request.notify, width)
+    return reduce(worse, codes)
 
 
 def resume(

@@ -84,13 +84,19 @@ def overview(statuses: Sequence[CampaignStatus], width: int) -> list[str]:
         title = each.primary.name if each.primary else ""
         facts = {
             "name": each.name,
-            "state": in_words(each.reason) if each.state == "ended" else in_words(each.state),
+            "state": _in_short(each),
             "runs": f"{each.runs} of {each.max_runs}",
             "cost": cost(each.usage.cost),
             "best": f"run {each.best.run}: {title} {number(each.best.value)}" if each.best else "",
         }
         rows.append({name: Cell(text) for name, text in facts.items()})
     return table(columns, rows, width)
+
+
+def _in_short(status: CampaignStatus) -> str:
+    if status.state == "running":
+        return _place(status)
+    return in_words(status.reason) if status.state == "ended" else "not begun" if status.state == "new" else status.state
 
 
 def status_facts(status: CampaignStatus) -> dict[str, Any]:
