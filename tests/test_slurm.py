@@ -20,7 +20,7 @@ import pytest
 from harness.campaign.campaign import Options
 from harness.campaign.errors import CannotGoOn, InputError
 from harness.campaign.files import remove
-from harness.campaign.protocols import Execution, Limits, Outcome
+from harness.campaign.protocols import Execution, Limits, Outcome, Waits
 from harness.cli import slurm_check
 from harness.cli.doctor import diagnose
 from harness.cli.doctor_check import Check
@@ -143,7 +143,8 @@ def test_a_job_that_waits_says_why_and_one_that_is_not_wanted_never_begins(works
     told: list[str] = []
     waiting = submit(workshop, "bash", "-c", "echo never", settings={"cpus": 1})
     outcome = wait(waiting, told, lambda: any("Resources" in line for line in told))
-    assert f"waits in Slurm's queue: Resources (job {number(workshop)})" in told
+    said = f"waits in Slurm's queue: Resources (job {number(workshop)})"
+    assert isinstance(told[told.index(said)], Waits) and Home(workshop.home).waits_for() == said
     assert outcome.ended == "stopped"
     assert wait(holder, stop=lambda: True).ended == "stopped"
     assert state(node, number(workshop)) == "CANCELLED"

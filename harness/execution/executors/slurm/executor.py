@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ....campaign.errors import CannotGoOn
-from ....campaign.protocols import Execution, Job, Outcome
+from ....campaign.protocols import Execution, Job, Outcome, Waits
 from ..home import LOG, Spec
 from ..local import LocalExecutor, absolute, supervisor_environment
 from ..output import end_of_output, last_line
@@ -155,7 +155,9 @@ class SlurmExecution:
             if not written and (outcome := self._without_outcome(answer, asked_to_stop is not None)):
                 return self._write(outcome)
             if now >= next_tick:
-                tick(self._state(answer))
+                waits = self._waits_for(answer)
+                self._files.say_waiting(waits)
+                tick(waits or last_line(end_of_output(self.home, size=8192)))
                 next_tick = now + _TICK
             time.sleep(_LOOK)
 
@@ -261,17 +263,17 @@ class SlurmExecution:
         since = self._since.setdefault(what, time.monotonic())
         return time.monotonic() - since >= (self._settings.gone if seconds is None else seconds)
 
-    def _state(self, answer: Answer) -> str:
-        """A line for a person."""
+    def _waits_for(self, answer: Answer) -> Waits:
+        """For what it waits, in a line; empty once it has begun."""
         job = answer.job
-        if not self._files.is_claimed():
-            number = f" (job {job.number})" if job else ""
-            if job is None and (silence := answer.silence or self._silence):
-                return f"Slurm takes no job just now: {silence}"
-            if job is not None and job.waits:
-                return f"waits in Slurm's queue: {job.reason or job.state}{number}"
-            return f"submitted to Slurm{number}"
-        return last_line(end_of_output(self.home, size=8192))
+        if self._files.is_claimed():
+            return Waits()
+        number = f" (job {job.number})" if job else ""
+        if job is None and (silence := answer.silence or self._silence):
+            return Waits(f"Slurm takes no job just now: {silence}")
+        if job is not None and job.waits:
+            return Waits(f"waits in Slurm's queue: {job.reason or job.state}{number}")
+        return Waits(f"submitted to Slurm{number}")
 
     def _ended(self, ended: Any, why: str) -> Outcome:
         return Outcome(ended, None, why, self._files.seconds(), None, LOG, False)
