@@ -128,6 +128,9 @@ class IdeaFile:
             first = error.errors()[0]
             key = where + ".".join(str(part) for part in first["loc"])
             message = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "missing":
+                has = clip(line(", ".join(map(str, item)) or "nothing"), _LONGEST_TITLE)
+                message = f"missing. An idea needs Name, Title and Experiment; this one has {has}"
             raise InputError(f"{self.path}: {key}: {message[0].lower()}{message[1:]}.") from error
 
 
