@@ -1,7 +1,8 @@
 """A quick executor, like any other: for tests whose subject is what comes of executions and not how they are executed.
 
 One process of each worker has imported what small experiments import, and is forked for each execution, which saves the start
-of a Python, of a supervisor and of a sandbox. Nothing confines it and no limit holds it. Executions as they are:
+of a Python, of a supervisor and of a sandbox. Nothing confines it and no limit holds it; what could reach its limit of time is
+executed by the executor of this machine. Executions as they are:
 `test_executor`, and all that does not ask for the fixture `quick`.
 """
 
@@ -25,16 +26,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.campaign.protocols import Job, Outcome
+from harness.campaign.protocols import Execution, Job, Outcome
 from harness.execution.executors.home import LOG, Home
+from harness.execution.executors.local import LocalExecutor
 from harness.execution.executors.output import end_of_output, last_error, last_line
+from harness.execution.executors.sandbox import available
 
 QUICK = "tests.quick_executor:QuickExecutor"
 START = "import sys; sys.path.insert(0, sys.argv[1]); from tests.quick_executor import serve; serve(int(sys.argv[2]))"
+REACHED = 60.0
+"""Seconds that no test waits for."""
 
 
 class QuickExecutor:
-    def submit(self, job: Job, home: Path) -> QuickExecution:
+    def __init__(self) -> None:
+        self._local = LocalExecutor()
+
+    def submit(self, job: Job, home: Path) -> Execution:
+        if job.limits.time is not None and job.limits.time < REACHED:
+            return self._local.submit(job, home)
         tmp = job.scratch / "tmp"
         for folder in (home, tmp):
             folder.mkdir(parents=True)
@@ -49,7 +59,9 @@ class QuickExecutor:
     def warm_up(self, job: Job) -> None:
         pass
 
-    def attach(self, home: Path) -> QuickExecution | None:
+    def attach(self, home: Path) -> Execution | None:
+        if Home(home).spec.exists():
+            return self._local.attach(home)
         return QuickExecution(home, -1) if Home(home).read_outcome() else None
 
 
@@ -80,7 +92,10 @@ class QuickExecution:
         why = how if code == 0 else f"{how}: {error}" if error else f"{how}, no output"
         ended: Any = "stopped" if stopped else "ok" if code == 0 else "killed" if code < 0 else "crashed"
         seconds = time.monotonic() - self._begun
-        return Outcome(ended, code, why, seconds, 10_000_000, LOG, confined=False, processor_seconds=processor)
+        parts = available()  # of which it is said that they held
+        return Outcome(
+            ended, code, why, seconds, 10_000_000, LOG, parts.confined, parts.not_guaranteed, processor_seconds=processor
+        )
 
 
 @cache

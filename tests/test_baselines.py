@@ -26,6 +26,8 @@ from harness.cli.options import Duration
 from harness.execution.attempts import Attempts
 from harness.loop import go_on
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 ROOT = Path(__file__).parents[1]
 GEMMA = ROOT / "baselines" / "gemma-2-2b"
 Make = Callable[..., Campaign]

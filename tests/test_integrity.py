@@ -19,6 +19,8 @@ from harness.campaign.stop import Stop
 from harness.cli.main import cli
 from harness.loop import go_on
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 SMALL = Path(__file__).parent / "small"
 
 

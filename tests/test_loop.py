@@ -25,10 +25,13 @@ from harness.campaign.protocols import Reply, Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
 from harness.cli.running import resume
+from harness.execution.executors import EXECUTORS
 from harness.execution.executors.sandbox import available
 from harness.loop import Ending, go_on, next_brief
 from tests.scripted import ScriptedAgent
 from tests.unprivileged import unprivileged
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 Make = Callable[..., Campaign]
 
@@ -953,7 +956,8 @@ def next_brief_or_empty(campaign: Campaign) -> str:
 
 
 @pytest.mark.skipif(not available("landlock").confined, reason="the kernel has no Landlock")
-def test_an_experiment_cannot_read_what_earlier_runs_left(make_campaign: Make) -> None:
+def test_an_experiment_cannot_read_what_earlier_runs_left(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXECUTORS, "local", "harness.execution.executors.local:LocalExecutor")
     thief = edit(
         "x = 5.0\n",
         "x = json.loads((out.absolute().parents[8] / 'run_0' / 'final_info.json').read_text())['metrics']['distance']\n",

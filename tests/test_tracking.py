@@ -21,6 +21,8 @@ from harness.loop import go_on, next_brief
 from harness.trackers.tracking import find_tracker
 from harness.trackers.wandb import WandbTracker
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 Make = Callable[..., Campaign]
 FASTER = {"text": "HYPOTHESIS: the loss falls.", "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.1']]}
 DONE = {"text": "ALL_COMPLETED"}
