@@ -420,7 +420,7 @@ class TestSentence:
         one = judge(made, "run_1", [0.131, 0.135, 0.133])
         assert sentence("absorption", one, 6) == (
             "absorption 0.133 ± 0.002 against 0.143 ± 0.001 (baseline, 10 seeds; 3 here): "
-            "improved, p 0.01 after correction for 6 runs"
+            "improved, p 0.014 after correction for 6 runs"
         )
 
     def test_noise_says_how_far_it_reaches(self):
@@ -451,7 +451,7 @@ class TestSentence:
 
     def test_a_loss_has_its_p_too(self):
         assert sentence("absorption", judge(ledger(), "run_1", [0.17]), 10).endswith(
-            "worse, p 0.002 after correction for 10 runs"
+            "worse, p 0.0018 after correction for 10 runs"
         )
 
     @pytest.mark.parametrize(

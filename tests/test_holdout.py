@@ -255,7 +255,7 @@ def test_a_real_improvement_is_confirmed_in_worlds_drawn_at_the_end_and_each_pag
     assert "; when it was selected, 0." in the_end(campaign)
     shown = pages(campaign)
     assert all(headline in shown[page] for page in ("paper", "report"))
-    assert shown["paper"].count(headline) == 3  # abstract, results, conclusion
+    assert shown["paper"].count(headline) == 2  # abstract, results
     assert all("Held-out evaluation, confirmed: run 1 in 5 new worlds" in shown[page] for page in ("paper", "report"))
     assert shown["paper"].index(headline) < shown["paper"].index(
         "Introduction" if "Introduction" in shown["paper"] else "Idea"

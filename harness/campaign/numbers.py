@@ -41,8 +41,8 @@ def row(values: Sequence[float | None], digits: int = 4) -> list[str]:
 
 
 def p_in_words(p: float) -> str:
-    """A p-value with the digits that it is worth: `0.01`, `below 0.0001`."""
-    return "below 0.0001" if p < 0.0001 else f"{p:.1g}" if p < 0.095 else f"{p:.2g}"
+    """A p-value with two digits, so that 0.046 is not taken for 0.05: `0.012`, `below 0.0001`."""
+    return "below 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
 def titled(name: str, unit: str) -> str:

@@ -166,6 +166,18 @@ class CampaignData:
         return next((run.record.environment for run in self.runs if run.record.environment), {})
 
     @property
+    def metrics(self) -> list[Metric]:
+        """Those of the contract as a table lists them: the one that decides, its guards, others with a direction, the rest;
+        within each in the contract's order."""
+        return sorted(self.contract.metric, key=lambda each: (not each.primary, each.guard is None, each.better is None))
+
+    @property
+    def directed(self) -> list[Metric]:
+        """Those of `metrics` that are better in a direction, and the one that the primary metric moves with."""
+        mover = self.primary.moves_with if self.primary else None
+        return [each for each in self.metrics if each.better is not None or each.name == mover]
+
+    @property
     def context(self) -> list[Metric]:
         """What the primary metric is shown against: of the contract's others the first with a direction, and the first
         without one. The order of the contract is the order of importance. Where none is primary, what is shown instead."""

@@ -1,143 +1,101 @@
-"""The figures of a campaign, drawn with matplotlib: for the report as SVG inside the page, for a write-up as they are.
-
-The one place for plots. Colours are those of PALETTE; in a page each becomes a class, so that the style sheet gives it in
-light and in dark. Nothing is told by colour alone: shapes, line styles and labels say it too.
-"""
+"""The figures of a campaign: what each shows. `drawing` has how they look."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import matplotlib.image
-from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from PIL import Image
 
 from ..campaign.campaign import PLOTTED
 from ..campaign.metric import Metric
-from ..campaign.numbers import number, titled
+from ..campaign.numbers import number
 from ..campaign.protocols import Curve
-from ..campaign.text import clip, line
+from ..campaign.text import clip, in_words, line
 from .campaign_data import CampaignData, Run
+from .drawing import LONGEST_LABEL, PALETTE, SIZE, STYLE, Drawing, Plot, label, legend, new_figure, tried, xml
 from .references import all_references
 from .summary import TONES, is_better
-from .svg import inline_svg
+from .terminal.held_out import scope
 
-PALETTE = {
-    "ink": "#1b1f24",
-    "muted": "#57606a",
-    "other": "#848d97",
-    "faint": "#c4cbd3",
-    "accent": "#0b5cad",
-    "good": "#1a7f37",
-}
-SIZE = (4.8, 3.1)  # inches: letters of 10 points stay legible where a phone shows the figure 350 pixels wide
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "harness",
-    "pdf.fonttype": 42,
-    "text.parse_math": False,
-    "font.size": 10.5,
-    "text.color": PALETTE["ink"],
-    "axes.edgecolor": PALETTE["muted"],
-    "axes.labelcolor": PALETTE["ink"],
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.formatter.useoffset": False,
-    "grid.color": PALETTE["faint"],
-    "grid.linewidth": 0.5,
-    "xtick.color": PALETTE["muted"],
-    "ytick.color": PALETTE["muted"],
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-}
 _FAR = 1.5
 """A target further from the values than so many times their range is named at the edge instead of drawn to scale."""
-_SHORT_LEGEND = 30  # letters that fit beside each other with four symbols
 _MOST_POINTS = 150
 """Of a training curve."""
 _MOST_LABELS = 24
 _STILL = 0.05
 """A quantity that moves by less of its size while training is not drawn."""
 _SAME = 0.1
-"""Context metrics (L0) that lie so near to each other count as the same, and the axis shows them so."""
+"""Values of a metric without a better direction (L0) that lie so near to each other show nothing."""
 _MOST_IN_ALT = 15
 _MOST_CURVES = 2
 _MOST_PLOTTED = 6
-_LONGEST_LABEL = 40
-_LONGEST_ERROR = 200
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-Drawing = tuple[Figure, str, str]
-"""A figure, its caption, and in words what it shows."""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure, its caption, and in words what it shows."""
-
-    name: str
-    title: str
-    caption: str
-    alt: str
-    figure: Figure
-
-    @property
-    def legend(self) -> str:
-        """Title and caption: what stands below it on paper."""
-        return f"{self.title}. {self.caption}".strip()
-
-    def svg(self) -> str:
-        """A file of its own, in the colours of PALETTE."""
-        return _drawn(self.figure)
-
-    def pdf(self) -> bytes:
-        """A file of its own for paper; the same bytes each time."""
-        file = io.BytesIO()
-        with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # letters that matplotlib's own font lacks
-            self.figure.savefig(file, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-        return file.getvalue()
-
-    def inline(self, prefix: str) -> Markup:
-        """An element for an HTML page: colours as classes (`fill-accent`, `line-muted`), no style, and ids that begin with
-        `prefix`, which no other figure of the page may have."""
-        return inline_svg(self.svg(), prefix, f"{self.title}. {self.alt}", PALETTE)
-
-
-def plots(campaign: CampaignData) -> list[Plot]:
-    """All figures that the campaign has data for: the primary metric over the runs, its frontiers, training curves."""
+def plots(campaign: CampaignData, *, curves: int = _MOST_CURVES) -> list[Plot]:
+    """All figures that there are data for: the primary metric over the runs, its frontiers, so many training curves."""
     found: list[Plot] = []
     primary = campaign.primary
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         if primary is not None and any(run.value(primary.name) is not None for run in campaign.runs):
             title = f"{line(primary.name)} over the runs ({primary.better} is better)"
-            found.append(_tried("primary", title, partial(_over_runs, campaign, primary)))
+            found.append(tried("primary", title, partial(_over_runs, campaign, primary)))
             for other in campaign.context:
+                if other.better is None and _is_same(campaign, other):
+                    continue
                 title = f"{line(primary.name)} against {line(other.name)}"
                 found.append(
-                    _tried(f"frontier-{other.better or 'context'}", title, partial(_frontier, campaign, primary, other))
+                    tried(f"frontier-{other.better or 'context'}", title, partial(_frontier, campaign, primary, other))
                 )
-        for number, key in enumerate(_worth_drawing(campaign)):
-            title = f"{clip(line(key), _LONGEST_LABEL)} while training"
-            found.append(_tried(f"training-{number}", title, partial(_training, campaign, key)))
-        found += [_tried(f"plotted-{number}", *each) for number, each in enumerate(_plotted(campaign))]
+        for number, key in enumerate(_worth_drawing(campaign)[:curves]):
+            title = f"{clip(line(key), LONGEST_LABEL)} while training"
+            found.append(tried(f"training-{number}", title, partial(_training, campaign, key)))
+        found += [tried(f"plotted-{number}", *each) for number, each in enumerate(_plotted(campaign))]
     return found
+
+
+def held_out_plots(campaign: CampaignData) -> list[Plot]:
+    """The pairs of the held-out evaluation; none where nothing was evaluated."""
+    primary, found = campaign.primary, campaign.status.held_out
+    last = found.last if found else None
+    if primary is None or last is None or primary.name not in last["metrics"]:
+        return []
+    title = f"{line(primary.name)}, held out ({primary.better} is better)"
+    with matplotlib.rc_context(STYLE):
+        return [tried("held-out", title, partial(_pairs, last, primary))]
+
+
+def _pairs(evaluation: Mapping[str, Any], primary: Metric) -> Drawing:
+    """Each pair as a line from the reference to the run, and both means."""
+    figure, axes = new_figure()
+    both = evaluation["metrics"][primary.name]
+    pairs = list(zip(both["reference"], both["run"], strict=True))
+    for pair in pairs:
+        axes.plot((0, 1), pair, color=PALETTE["other"], linewidth=0.9, marker="o", markersize=3.5, zorder=1)
+    before, after = (sum(values) / len(values) for values in zip(*pairs, strict=True))
+    axes.plot((0, 1), (before, after), color=PALETTE["accent"], linewidth=1.8, linestyle="--", zorder=2)
+    axes.scatter(0, before, marker="D", color=PALETTE["muted"], s=40, zorder=3)
+    axes.scatter(1, after, marker="o", color=PALETTE["accent"], s=46, zorder=3)
+    reference = "baseline" if evaluation["comparison"]["reference"] == "run_0" else "control"
+    axes.set_xticks((0, 1), (reference, f"run {evaluation['run']}"))
+    axes.set_xlim(-0.4, 1.4)
+    axes.grid(visible=False, axis="x")
+    axes.set_ylabel(label(primary))
+    status = in_words(evaluation["status"]).capitalize()
+    caption = f"A thin line for each of {scope(evaluation)}; the dashed line joins the means. {status}."
+    return (
+        figure,
+        caption,
+        _listed([f"{number(a)} and {number(b)}" for a, b in pairs], [each for pair in pairs for each in pair]),
+    )
 
 
 def _plotted(campaign: CampaignData) -> Iterator[tuple[str, Callable[[], Drawing]]]:
@@ -145,7 +103,7 @@ def _plotted(campaign: CampaignData) -> Iterator[tuple[str, Callable[[], Drawing
     folders = [campaign.status.folder / f"run_{run.record.run}" / PLOTTED for run in campaign.runs]
     last = next((folder for folder in reversed(folders) if folder.is_dir()), None)
     for path in sorted(last.glob("*.png"))[:_MOST_PLOTTED] if last else ():
-        yield f"{clip(line(path.name), _LONGEST_LABEL)}, drawn by plot.py", partial(_picture, path)
+        yield f"{clip(line(path.name), LONGEST_LABEL)}, drawn by plot.py", partial(_picture, path)
 
 
 def _picture(path: Path) -> Drawing:
@@ -164,24 +122,8 @@ def _picture(path: Path) -> Drawing:
     return figure, caption, caption
 
 
-def _tried(name: str, title: str, draw: Callable[[], Drawing]) -> Plot:
-    """The figure or, where matplotlib cannot draw these numbers, one that says so."""
-    try:
-        figure, caption, alt = draw()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # as below
-            figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # everything has its place now
-    except (ValueError, ArithmeticError, RuntimeError) as error:
-        figure, axes = _figure()
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, "This figure cannot be drawn.", ha="center")
-        caption = alt = f"It cannot be drawn: {clip(line(str(error)), _LONGEST_ERROR).rstrip('.')}."
-    return Plot(name, title, caption, alt, figure)
-
-
 def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
-    figure, axes = _figure()
+    figure, axes = new_figure()
     valued = [(run, value) for run in campaign.runs if (value := run.value(primary.name)) is not None]
     baseline = campaign.baseline
     notes = []
@@ -214,8 +156,8 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
     axes.set_xlim(-0.5, max(len(campaign.runs) - 0.5, 1.5))
     axes.set_xlabel("run")
-    axes.set_ylabel(_label(primary))
-    _legend(figure)
+    axes.set_ylabel(label(primary))
+    legend(figure)
     if without:
         notes.append(f"A cross at the bottom is a run without a value ({_runs([r.run for r in without])}).")
     if any(run.values(primary.name) for run, _ in valued):
@@ -227,7 +169,7 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
 
 
 def _frontier(campaign: CampaignData, primary: Metric, other: Metric) -> Drawing:
-    figure, axes = _figure()
+    figure, axes = new_figure()
     points = [
         (run, x, y)
         for run in campaign.runs
@@ -256,12 +198,10 @@ def _frontier(campaign: CampaignData, primary: Metric, other: Metric) -> Drawing
     _points(axes, campaign, points)
     _numbered(axes, points, {run.record.run for run, _, _ in front})
     axes.margins(0.12)
-    if other.better is None:
-        _not_narrow(axes, [*(x for _, x, _ in points), *(x for x, _ in elsewhere)])
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.set_xlabel(_label(other))
-    axes.set_ylabel(_label(primary))
-    _legend(figure)
+    axes.set_xlabel(label(other))
+    axes.set_ylabel(label(primary))
+    legend(figure)
     caption = "Numbers are runs; 0 is the baseline. "
     if other.better is None:
         caption += f"{line(other.name)} has no better direction: compare runs at the same value of it."
@@ -292,7 +232,7 @@ def _worth_drawing(campaign: CampaignData) -> list[str]:
         differ = len({curve.values for curve in curves}) > 1 or len(curves) == 1
         if differ and any(_range(curve.values) > _STILL for curve in curves):
             found.append(key)
-    return found[:_MOST_CURVES]
+    return found
 
 
 def _curves(campaign: CampaignData, key: str) -> list[tuple[Run, Curve]]:
@@ -301,7 +241,7 @@ def _curves(campaign: CampaignData, key: str) -> list[tuple[Run, Curve]]:
 
 def _training(campaign: CampaignData, key: str) -> Drawing:
     curves, best = _curves(campaign, key), campaign.best
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for run, curve in sorted(curves, key=lambda pair: (pair[0] is best, pair[0].record.run == 0)):
         is_best = best is not None and run.record.run == best.record.run
         named = {0: "baseline"}.get(run.record.run, f"run {run.record.run}, the best" if is_best else "other runs")
@@ -319,19 +259,11 @@ def _training(campaign: CampaignData, key: str) -> Drawing:
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_xlabel("step")
-    axes.set_ylabel(clip(_xml(line(key)), _LONGEST_LABEL))
-    _legend(figure)
+    axes.set_ylabel(clip(xml(line(key)), LONGEST_LABEL))
+    legend(figure)
     last = [f"run {run.record.run} ends at {number(curve.values[-1])}" for run, curve in curves]
     caption = "As each run logged it: where the code of the quantity itself was changed, levels do not compare."
     return figure, caption, _listed(last, [curve.values[-1] for _, curve in curves])
-
-
-def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=SIZE, layout="constrained")
-    figure.patch.set_visible(False)
-    axes = figure.subplots()
-    axes.patch.set_visible(False)
-    return figure, axes
 
 
 def _points(axes: Axes, campaign: CampaignData, points: Sequence[tuple[Run, float, float]]) -> None:
@@ -423,26 +355,11 @@ def _range(values: Sequence[float]) -> float:
     return (max(values) - min(values)) / size if size else 0.0
 
 
-def _not_narrow(axes: Axes, values: Sequence[float]) -> None:
-    middle = (min(values) + max(values)) / 2
-    if _range(values) < _SAME and middle:
-        axes.set_xlim(middle - abs(middle) * _SAME, middle + abs(middle) * _SAME)
-
-
-def _legend(figure: Figure) -> None:
-    """One entry a label, above the axes."""
-    found: dict[str, Any] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    if len(found) > 1:
-        figure.legend(
-            found.values(), found.keys(), loc="outside upper left", ncols=4 if sum(map(len, found)) < _SHORT_LEGEND else 3
-        )
-
-
-def _label(metric: Metric) -> str:
-    return titled(clip(_xml(line(metric.name)), _LONGEST_LABEL), _xml(line(metric.unit)))
+def _is_same(campaign: CampaignData, metric: Metric) -> bool:
+    """Whether all runs, and the baseline elsewhere, have about the same value."""
+    values = [value for run in campaign.runs if (value := run.value(metric.name)) is not None]
+    values += [value for each in all_references(campaign) if (value := each.mean(metric.name)) is not None]
+    return not values or _range(values) < _SAME
 
 
 def _listed(shown: Sequence[str], values: Sequence[float]) -> str:
@@ -454,17 +371,3 @@ def _listed(shown: Sequence[str], values: Sequence[float]) -> str:
 def _runs(numbers: Sequence[int]) -> str:
     shown = ", ".join(map(str, numbers[:_MOST_IN_ALT]))
     return f"run{'s' if len(numbers) > 1 else ''} {shown}" + (" and more" if len(numbers) > _MOST_IN_ALT else "")
-
-
-def _xml(text: str) -> str:
-    """Without what no XML file may hold."""
-    return _NOT_XML.sub("\ufffd", text)
-
-
-def _drawn(figure: Figure) -> str:
-    file = io.StringIO()
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # letters that matplotlib's own font lacks: a browser has others
-        # Not by savefig, which draws everything once more for a layout that it has by now.
-        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
-    return file.getvalue()

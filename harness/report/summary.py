@@ -11,7 +11,7 @@ from ..campaign.metric import Metric
 from ..campaign.numbers import number
 from ..campaign.text import in_words, line
 from .campaign_data import CampaignData
-from .conclusion import conclude, cost
+from .conclusion import conclude
 from .control import control_line
 from .estimates import Estimates
 from .terminal.status import CampaignStatus
@@ -79,8 +79,8 @@ def state_in_words(status: CampaignStatus) -> str:
         return "Not begun."
     if status.state == "crashed":
         return f"Neither running here nor ended; it was {at}, {when(status.since)}."
-    word = "Interrupted" if status.state == "interrupted" else f"Ended: {in_words(status.reason)}"
-    return f"{word}. {status.message} {when(status.since)}."
+    word = "Interrupted" if status.state == "interrupted" else "Ended"
+    return f"{word} {when(status.since)}. {status.message or f'{in_words(status.reason)}.'.capitalize()}"
 
 
 def is_better(metric: Metric, value: float | None, other: float | None) -> bool:
@@ -100,13 +100,11 @@ def when(time: str) -> str:
 
 
 def _concluded(campaign: CampaignData) -> list[str]:
-    """The paragraphs that the notes of a campaign close with."""
+    """The paragraphs that the notes of a campaign close with, but for what it used, which has a place of its own."""
     status = campaign.status
     records = [run.record for run in campaign.runs]
-    usage = status.usage
-    spent = cost(records, usage.sent + usage.received, usage.cost, status.seconds)
     beside = control_line(Layout(status.folder), campaign.contract, records)
-    return conclude(campaign.contract, records, spent, status.held_out, beside).split("\n\n")
+    return conclude(campaign.contract, records, "", status.held_out, beside).split("\n\n")
 
 
 def target_in_words(campaign: CampaignData) -> list[str]:

@@ -36,12 +36,13 @@ from ..campaign_data import Attempt, CampaignData, Change, Detail, Run, read_cam
 from ..code import diff_html, output_html
 from ..estimates import NONE, Estimates, beside_what, counted, reference_label, with_error
 from ..estimates import compared as limits_of
-from ..figures import plots
+from ..figures import held_out_plots, plots
 from ..paper.held_out import held_out_table
 from ..paper.outcome import reference_table
 from ..reproduction import commands
 from ..summary import TONES, state_in_words, summarize, when
 from ..terminal.record_page import how_to_read
+from ..terminal.run_table import reference_in_words
 from ..terminal.status import parent_verdict
 from ..terminal.status_page import cost, tokens
 from .statements import statement_html
@@ -184,7 +185,17 @@ def _environment() -> Environment:
     environment = new_environment(autoescape=True, finalize=_cleaned)
     filters: tuple[Any, ...] = (cost, tokens, duration, in_words, line, number, when, _words, _short, _why)
     shown: tuple[Any, ...] = (
-        *(plots, summarize, how_to_read, reference_label, beside_what, reference_table, held_out_table, titled),
+        *(
+            plots,
+            held_out_plots,
+            summarize,
+            how_to_read,
+            reference_label,
+            beside_what,
+            reference_table,
+            held_out_table,
+            titled,
+        ),
         *(
             _said,
             _metrics,
@@ -204,6 +215,9 @@ def _environment() -> Environment:
         zip=zip, reference_label=reference_label, parent_verdict=parent_verdict, tone=lambda kind: TONES.get(kind, "plain")
     )
     environment.globals.update({function.__name__.removeprefix("_"): function for function in shown})
+    environment.filters.update(
+        first_sentence=_first_sentence, parent_verdict_of=lambda each: parent_verdict(each.model_dump())
+    )
     environment.globals.update(state=state_in_words, idea_text=_idea, output=output_html, reproduction=commands)
     return environment
 
@@ -254,6 +268,12 @@ def _idea(campaign: CampaignData) -> str:
     return idea_in_words(Idea.model_validate(campaign.idea))
 
 
+def _first_sentence(text: str) -> tuple[str, str]:
+    """It, and what follows it."""
+    first, end, rest = text.partition(". ")
+    return first + end.rstrip(), rest
+
+
 def _columns(campaign: CampaignData) -> list[Metric]:
     """The metrics of the table of runs: what the figures show."""
     return [metric for metric in (campaign.primary, *campaign.context) if metric is not None]
@@ -269,8 +289,8 @@ def _total(campaign: CampaignData) -> dict[str, str]:
 
 
 def _metrics(campaign: CampaignData, estimates: Estimates, run: Run, most: int) -> list[Line]:
-    """Those of the contract in its order, then others."""
-    known = {metric.name: metric for metric in campaign.contract.metric}
+    """Those of the contract, then others."""
+    known = {metric.name: metric for metric in campaign.metrics}
     names = [name for name in known if name in run.record.metrics]
     names += [name for name in run.record.metrics if name not in known][:most]
     return [_line(estimates, run, name, known.get(name)) for name in names]
@@ -351,7 +371,9 @@ def _differing_environment(campaign: CampaignData, record: Record) -> Mapping[st
 def _compared(record: Record) -> list[tuple[str, str]]:
     """The comparisons behind the verdict in numbers: with what, and what came of it."""
     found = []
-    for title, each in (("parent", record.verdict.against_parent), ("baseline", record.verdict.against_baseline)):
+    parent, baseline = record.verdict.against_parent, record.verdict.against_baseline
+    is_one = bool(parent and baseline and parent.reference == baseline.reference)
+    for each in (None if is_one else parent, baseline):
         if each is None:
             continue
         mine, theirs = (
@@ -368,5 +390,5 @@ def _compared(record: Record) -> list[tuple[str, str]]:
         said += f", p {p} after correction" if p != NONE else ""
         said += f"; {each.method}" if each.method else ""
         said += f"; {each.why}" if each.why else ""
-        found.append((f"With the {title} ({each.reference})", said))
+        found.append((f"Against {reference_in_words(line(each.reference))}", said))
     return found

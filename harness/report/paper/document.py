@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...campaign.text import clean, clip
-from ..figures import Plot
+from ..drawing import Plot
 from ..terminal.columns import len_of
 from ..terminal.diff import blocks, visible
 

@@ -18,7 +18,7 @@ def held_out_table(campaign: CampaignData) -> Table | None:
     if last is None or not last["metrics"]:
         return None
     rows = []
-    for metric in campaign.contract.metric:
+    for metric in campaign.directed:
         if both := last["metrics"].get(metric.name):
             each = beside(both["run"], both["reference"], metric.better, paired=True)
             errors = (each.reference_error, each.value_error, each.error)

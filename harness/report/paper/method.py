@@ -1,4 +1,4 @@
-"""What a campaign tests and how: the write-up's sections on the idea, the method and the set-up."""
+"""What a campaign tests and how: the write-up's sections on the idea and the method, and its appendix on details."""
 
 from __future__ import annotations
 
@@ -52,55 +52,52 @@ def idea(campaign: CampaignData) -> Section:
 
 
 def method(campaign: CampaignData) -> Section:
-    """What the agent could do, what was measured, and how runs were judged."""
-    contract, profile = campaign.contract, _profile(campaign)
+    """What the agent could do, at which scale, and how runs were judged."""
+    contract, options = campaign.contract, campaign.status.options
+    profile, name = _profile(campaign), _profile_name(campaign)
     blocks: list[Block] = []
     if contract.description:
         blocks.append(Quote(clip(contract.description, _LONGEST), "The experiment, as its contract describes it"))
-    command = " ".join(contract.command).replace("{out_dir}", "run_i")
     fixed = f", with {_list(contract.files)} beside it and out of its reach" if contract.files else ""
     blocks.append(
         Paragraph(
             f"In each run the agent edited {_list(contract.editable)}{fixed}. The harness took the change from git, ran "
-            f"{line(command)} in a working copy of its own with an empty output folder, and read the "
+            f"{line(' '.join(contract.command))} in a working copy of its own with an empty output folder, and read the "
             "numbers from the files that this execution left there. What the agent says is quoted here; nothing rests on it."
         )
     )
-    blocks += _fields(campaign.idea, _PLAN)
-    blocks += _metrics(campaign)
     blocks += [Paragraph(text, lead) for lead, text in _judged(campaign, profile)]
-    if contract.sanity:
-        rules = [rule.replace("`", "").partition(" ") for rule in rules_in_words(contract.sanity)]
-        rows = tuple((_cell(value), _cell(conditions)) for value, _, conditions in rules)
-        columns = (Column("Value"), Column("Must be", "words"))
-        blocks.append(Table("Sanity rules: a run that breaks one is invalid.", columns, rows))
+    about = f": {line(profile.description)}" if profile.description else ""
+    blocks.append(Paragraph(f"{line(name or 'none')}{about}.{_overrides(options)}", lead="Profile:"))
+    blocks.append(Paragraph(_agent(campaign), lead="Agent:"))
+    blocks.append(Paragraph(_budget(options), lead="Budget:"))
+    blocks.append(Paragraph(_limits(contract.limits_of(name)), lead="Limits of one execution:"))
     return Section("Method", tuple(blocks))
 
 
-def set_up(campaign: CampaignData) -> Section:
-    """Scale, data, model, seeds, limits, budget, machine and versions."""
-    options, profile = campaign.status.options, _profile(campaign)
-    name = str(options.get("profile", "")) or "none"
-    about = f": {line(profile.description)}" if profile.description else ""
-    blocks: list[Block] = [Paragraph(f"{line(name)}{about}.{_overrides(options)}", lead="Profile:")]
-    blocks.append(Paragraph(_agent(campaign), lead="Agent:"))
-    blocks.append(Paragraph(_budget(options), lead="Budget:"))
-    blocks.append(Paragraph(_limits(campaign.contract.limits_of(name)), lead="Limits of one execution:"))
+def details(campaign: CampaignData) -> Section:
+    """What who repeats it needs and who reads it does not: the plan, metrics, sanity rules, settings, versions."""
+    blocks: list[Block] = [*_fields(campaign.idea, _PLAN), *_metrics(campaign)]
+    if campaign.contract.sanity:
+        rules = [rule.replace("`", "").partition(" ") for rule in rules_in_words(campaign.contract.sanity)]
+        rows = tuple((_cell(value), _cell(conditions)) for value, _, conditions in rules)
+        header = (Column("Value"), Column("Must be", "words"))
+        blocks.append(Table("Sanity rules: a run that breaks one is invalid.", header, rows))
     baseline = campaign.baseline
     if baseline is not None and baseline.record.settings:
         settings = list(baseline.record.settings.items())
-        rows = tuple(
+        known = tuple(
             (_cell(key), _cell(setting(each.value)), _KNOWN_FROM[each.source]) for key, each in settings[:_MOST_SETTINGS]
         )
-        left_out = len(settings) - len(rows)
+        left_out = len(settings) - len(known)
         rest = f" {counted(left_out, 'more setting')} of it stand in its record." if left_out else ""
         columns = (Column("Setting", "words"), Column("Value", "words"), Column("Known from"))
-        blocks.append(Table(f"Settings of the baseline (run 0).{rest}", columns, rows))
+        blocks.append(Table(f"Settings of the baseline (run 0).{rest}", columns, known))
     if campaign.environment:
         found = tuple((_cell(key), clip(line(value), _LONGEST_FACT)) for key, value in campaign.environment.items())
         caption = "What the numbers depend on besides the code: machine, agent and versions."
         blocks.append(Table(caption, (Column("What"), Column("Found", "words")), found))
-    return Section("Set-up", tuple(blocks))
+    return Section("Details of the method", tuple(blocks))
 
 
 def _fields(given: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[Quote]:
@@ -122,7 +119,7 @@ def _side(metric: Metric) -> str:
 
 def _metrics(campaign: CampaignData) -> Iterator[Block]:
     """The metrics of the contract that this campaign has."""
-    expected = {metric.name for metric in campaign.contract.metrics_of(str(campaign.status.options.get("profile", "")))}
+    expected = {metric.name for metric in campaign.contract.metrics_of(_profile_name(campaign))}
     rows = [
         (
             titled(_cell(metric.name), _cell(metric.unit)),
@@ -131,7 +128,7 @@ def _metrics(campaign: CampaignData) -> Iterator[Block]:
             NONE if metric.target is None else f"{_side(metric)} {number(metric.target)}",
             NONE if metric.guard is None else number(metric.guard),
         )
-        for metric in campaign.contract.metric
+        for metric in campaign.metrics
         if metric.name in expected or any(metric.name in run.record.metrics for run in campaign.runs)
     ]
     if rows:
@@ -149,7 +146,7 @@ def _metrics(campaign: CampaignData) -> Iterator[Block]:
 def _judged(campaign: CampaignData, profile: Profile) -> Iterator[tuple[str, str]]:
     """How verdicts come about, each with its heading."""
     contract, planned = campaign.contract, campaign.planned
-    if comparable := contract.comparable_of(str(campaign.status.options.get("profile", ""))):
+    if comparable := contract.comparable_of(_profile_name(campaign)):
         fair = f"Runs are compared only where {_list(comparable)} are the same"
         if contract.varies:
             fair += f"; {_list(contract.varies)} may be varied"
@@ -185,8 +182,12 @@ def _judged(campaign: CampaignData, profile: Profile) -> Iterator[tuple[str, str
         yield "Not judged.", "; ".join(not_judged).capitalize() + "."
 
 
+def _profile_name(campaign: CampaignData) -> str:
+    return str(campaign.status.options.get("profile", ""))
+
+
 def _profile(campaign: CampaignData) -> Profile:
-    return campaign.contract.profiles.get(str(campaign.status.options.get("profile", "")), Profile())
+    return campaign.contract.profiles.get(_profile_name(campaign), Profile())
 
 
 def _overrides(options: Mapping[str, Any]) -> str:

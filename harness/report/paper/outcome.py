@@ -9,10 +9,11 @@ from ...campaign.layout import Layout
 from ...campaign.metric import Metric
 from ...campaign.numbers import setting, titled
 from ...campaign.text import clip, in_words, line
+from ...statistics.compute import compute_excess
 from ..campaign_data import CampaignData, Run
 from ..control import control_line
 from ..estimates import LEVEL, NONE, Estimates, beside_what, compared, counted, reference_label, with_error
-from ..figures import plots
+from ..figures import held_out_plots, plots
 from ..references import Reference, references_of
 from ..summary import summarize
 from ..terminal.difference import beside
@@ -44,10 +45,10 @@ def results(campaign: CampaignData, estimates: Estimates) -> Section:
     if campaign.no_baseline and campaign.output:
         shown = "\n".join(quoted_lines(campaign.output)[-_OUTPUT_LINES:])
         blocks.append(Quote(shown, "The end of its output"))
-    blocks += filter(None, [held_out_table(campaign)])
     blocks += _overview(campaign, estimates)
-    blocks += _beside_baseline(campaign, estimates)
     blocks += _pictures(campaign)
+    blocks += _beside_baseline(campaign, estimates)
+    blocks += filter(None, [held_out_table(campaign)])
     return Section("Results", tuple(blocks))
 
 
@@ -64,7 +65,7 @@ def every_run(campaign: CampaignData) -> Section:
 def all_numbers(campaign: CampaignData, estimates: Estimates) -> Section | None:
     """Every metric of every run; None where there is none."""
     valued = [run for run in campaign.runs if run.record.metrics]
-    known = [metric.name for metric in campaign.contract.metric]
+    known = [metric.name for metric in campaign.metrics]
     others = dict.fromkeys(name for run in valued for name in run.record.metrics if name not in known)
     names = [*(name for name in known if any(name in run.record.metrics for run in valued)), *others][:_MOST_METRICS]
     if not names:
@@ -81,10 +82,7 @@ def all_numbers(campaign: CampaignData, estimates: Estimates) -> Section | None:
         runs = f"{_name(shown[0])} to {_name(shown[-1])}" if len(shown) > 1 else _name(shown[0])
         tables.append(Table(f"All metrics, {runs}.", columns, rows))
     rest = f" {counted(left_out, 'more metric')} are in the records." if left_out > 0 else ""
-    return Section(
-        "All numbers",
-        (Paragraph(f"Every metric of every run that has any, in the order of the contract. {_PLUS_MINUS}{rest}"), *tables),
-    )
+    return Section("All numbers", (Paragraph(f"Every metric of every run that has any. {_PLUS_MINUS}{rest}"), *tables))
 
 
 def reference_table(campaign: CampaignData, run: Run) -> Table | None:
@@ -128,7 +126,8 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
     tested = any(run.record.verdict.against_baseline for run in campaign.runs)
     elsewhere = any(reference_label(run) != "the baseline" for run in campaign.runs)
     compute = [run.compute(campaign.runs[0]) for run in campaign.runs]
-    dear = any(each is not None and each >= _DEAR for each in compute)
+    spent = [run.record.processor_seconds for run in campaign.runs]
+    dear = any(compute_excess(each, spent[0], _DEAR) for each in spent[1:])
     steps = any(parent_verdict(run.record.verdict.model_dump()) for run in campaign.runs)
     columns = [Column("Run"), Column("Seeds", "numbers"), Column(_titled(primary), "numbers")]
     if tested:
@@ -195,7 +194,7 @@ def _beside_baseline(campaign: CampaignData, estimates: Estimates) -> Iterator[T
             estimates.mean(best, metric.name),
             estimates.difference(best, metric.name),
         )
-        for metric in campaign.contract.metric
+        for metric in campaign.directed
         if metric.name in best.record.metrics
     ]
     columns = (
@@ -213,11 +212,11 @@ def _beside_baseline(campaign: CampaignData, estimates: Estimates) -> Iterator[T
 
 
 def _pictures(campaign: CampaignData) -> Iterator[Pictures]:
-    """The first by itself, the others in pairs."""
-    shown = tuple(plots(campaign))
-    for first, last in ((0, 1), *((place, place + 2) for place in range(1, len(shown), 2))):
-        if shown[first:last]:
-            yield Pictures(shown[first:last])
+    """In pairs: runs and what was held out first, which belong together."""
+    over_runs, held_out = plots(campaign, curves=1), held_out_plots(campaign)
+    shown = [*over_runs[:1], *held_out, *over_runs[1:]]
+    for place in range(0, len(shown), 2):
+        yield Pictures(tuple(shown[place : place + 2]))
 
 
 def _run(campaign: CampaignData, run: Run, limit: int) -> Section:

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from ...campaign.text import clean, line, template, verbatim
 from ..code import diff_html
-from ..figures import Plot
+from ..drawing import Plot
 from .document import Block, Code, Document, Items, Paragraph, Pictures, Quote, Section, Table, Written
 
 _MOST = 10**9  # what is left out of code was left out before

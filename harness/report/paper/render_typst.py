@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...campaign.text import line, verbatim
-from ..figures import Plot
+from ..drawing import Plot
 from .document import Block, Code, Document, Items, Paragraph, Pictures, Quote, Section, Table, Written, pieces, quoted_lines
 
 

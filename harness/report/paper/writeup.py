@@ -64,8 +64,7 @@ def compose(campaign: CampaignData, person: str, prose: Prose | None = None) -> 
     """The whole document."""
     estimates = Estimates(campaign)
     introduction = Section("Introduction", _written(prose, "Introduction"))
-    said = [] if campaign.status.held_out is None else [Paragraph(summarize(campaign, estimates).headline)]
-    conclusion = Section("Conclusion", (*said, *_written(prose, "Conclusion")))
+    conclusion = Section("Conclusion", _written(prose, "Conclusion"))  # the abstract has the headline
     theirs = Section("A person’s words", (Quote(clip(person, _LONGEST_PERSON), "A person’s section of the notes"),))
     return Document(
         title=clip(line(str(campaign.idea.get("Title", ""))), _LONGEST_TITLE) or campaign.name,
@@ -81,19 +80,24 @@ def compose(campaign: CampaignData, person: str, prose: Prose | None = None) -> 
                 introduction if introduction.blocks else None,
                 method.idea(campaign),
                 method.method(campaign),
-                method.set_up(campaign),
                 _with(outcome.results(campaign, estimates), _written(prose, "Results")),
                 _with(outcome.every_run(campaign), _written(prose, "Every run")),
                 threats(campaign),
                 conclusion if conclusion.blocks else None,
                 theirs if person.strip() else None,
-                _spending(campaign, prose),
-                _reproduction(campaign),
             )
             if section is not None
         ),
         appendices=tuple(
-            section for section in (_change(campaign), outcome.all_numbers(campaign, estimates)) if section is not None
+            section
+            for section in (
+                method.details(campaign),
+                _change(campaign),
+                outcome.all_numbers(campaign, estimates),
+                _spending(campaign, prose),
+                _reproduction(campaign),
+            )
+            if section is not None
         ),
     )
 
@@ -135,7 +139,17 @@ def _with(section: Section, blocks: tuple[Block, ...]) -> Section:
 
 
 def _spending(campaign: CampaignData, prose: Prose | None) -> Section:
-    """Tokens, dollars and time: of each run, and in all."""
+    """Tokens, dollars and time: in all, and of each run."""
+    usage, status = campaign.status.usage, campaign.status
+    total = (
+        f"In all: {counted(status.runs, 'run')} besides the baseline, {usage.sent + usage.received:,} tokens, cost "
+        f"{cost(usage.cost)}, {duration(status.seconds)} of agent and executions."
+    )
+    if prose:
+        total += (
+            f" The text by {line(prose.model)} in this document took {prose.usage.sent + prose.usage.received:,} tokens, "
+            f"cost {cost(prose.usage.cost)}."
+        )
     rows = []
     for record in (run.record for run in campaign.runs):
         used = [record.usage, *([record.review.usage] if record.review else [])]
@@ -151,22 +165,10 @@ def _spending(campaign: CampaignData, prose: Prose | None) -> Section:
                 duration(record.seconds),
             )
         )
-    usage, status = campaign.status.usage, campaign.status
-    total = (
-        f"In all: {counted(status.runs, 'run')} besides the baseline, {usage.sent + usage.received:,} tokens, cost "
-        f"{cost(usage.cost)}, {duration(status.seconds)} of agent and executions."
-    )
-    if prose:
-        total += (
-            f" The text by {line(prose.model)} in this document took {prose.usage.sent + prose.usage.received:,} tokens, "
-            f"cost {cost(prose.usage.cost)}."
-        )
     columns = ("Attempts", "Tokens sent", "Received", "Cost", "Agent", "Executions")
-    blocks: list[Block] = [Paragraph(total)]
-    if rows:
-        header = (Column("Run"), *(Column(title, "numbers") for title in columns))
-        blocks.append(Table("What each run used; Agent is the time of agent and reviewer.", header, tuple(rows)))
-    return Section("Cost", tuple(blocks))
+    header = (Column("Run"), *(Column(title, "numbers") for title in columns))
+    caption = "What each run used; Agent is the time of agent and reviewer."
+    return Section("Cost", (Paragraph(total), *([Table(caption, header, tuple(rows))] if rows else [])))
 
 
 def _reproduction(campaign: CampaignData) -> Section:
