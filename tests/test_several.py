@@ -5,11 +5,13 @@ import signal
 import subprocess
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from harness.campaign.layout import Layout
+from harness.cli import several
 from harness.report.terminal.campaigns_view import CampaignTable
 from tests.test_cli import IDEA, SCRIPTED, Desk, ask
 from tests.waiting import HANGS, until
@@ -96,6 +98,26 @@ def test_they_end_with_who_began_them(desk, number):
     process.send_signal(number)
     assert process.wait(HANGS) == (130 if number == signal.SIGTERM else -number)
     until(lambda: {facts(name)["state"] for name in ("one", "two")} == {"interrupted"})
+
+
+@pytest.mark.parametrize(
+    ("ideas", "jobs", "shares"), [(5, 8, [1, 1, 2, 2, 2]), (2, 8, [4, 4]), (4, 2, [1, 1, 1, 1]), (2, None, [None] * 2)]
+)
+def test_as_many_executions_as_asked_for_are_shared_among_the_campaigns(monkeypatch, tmp_path, ideas, jobs, shares):
+    given = []
+
+    class Ended:
+        def __init__(self, campaign: Layout, jobs: int | None, tell: object, view: object) -> None:
+            self.layout, self.jobs = campaign, jobs or 0
+            given.append(jobs)
+
+        def ended(self) -> int:
+            return 0
+
+    monkeypatch.setattr(several, "_Process", Ended)
+    campaigns: Any = [Layout(tmp_path / str(number)) for number in range(ideas)]
+    assert several.run_several(campaigns, jobs or 8, jobs, None, 80) == [0] * ideas
+    assert given == shares
 
 
 def test_on_a_terminal_each_has_a_line_with_where_it_is_and_what_it_said_last(make_campaign):

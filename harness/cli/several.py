@@ -23,6 +23,8 @@ from ..report.terminal.campaigns_view import CampaignLines, CampaignsView, Campa
 from ..report.terminal.status_page import next_lines, next_steps, overview, typed
 
 _LOOK = 0.1
+_LAST_WORDS = 5.0
+"""Seconds in which what a process said last has been read, even where something that outlives it holds the pipe."""
 # Whose parent has ended without a word stops as by a SIGTERM.
 _START = (
     "from signal import SIGTERM; from harness.execution.executors.process_tree import die_with_parent; "
@@ -75,7 +77,7 @@ class _Process:
         if code is None:
             return None
         for reader in self._readers:
-            reader.join()
+            reader.join(_LAST_WORDS)
         if code < 0:  # a signal came before it listened to any, or it was killed
             return Interrupted.exit_code if self._told else CannotGoOn.exit_code
         return code
