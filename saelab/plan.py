@@ -34,6 +34,8 @@ FORWARD_BYTES = 2e9
 """Room for what a forward pass of BATCH_TOKENS has in memory besides the weights."""
 DISK_PASSES, DISK_RATE = 3, 0.5e9
 """A harvest is written, read and written once more; bytes a second of a slow disk."""
+TRIES, SECONDS = 20, 2.0
+"""How often a product is timed, and for how long."""
 STEP_PRODUCTS = 4
 """Products of a batch and the encoder that a training step takes as long as, optimizer included."""
 UNIT = "lr, l1_penalty and the auxiliary loss are in the units of the activations"
@@ -202,16 +204,22 @@ def _words(settings: Settings) -> int:
 
 
 def _product_seconds(settings: Settings) -> float:
+    """Of a batch and the encoder, with the threads that training has."""
     import torch
 
     from .models import torch_device
 
     dtype = torch.bfloat16 if settings.autocast else torch.float32
-    rows = min(settings.batch_size, 256)
+    rows = min(settings.batch_size, 64)
     device = torch_device(settings.device)
     x = torch.ones(rows, settings.d_in, device=device, dtype=dtype)
     encoder = torch.ones(settings.d_in, settings.dict_size, device=device, dtype=dtype)
-    return _fastest(x, encoder) * settings.batch_size / rows
+    before = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
+    try:
+        return _fastest(x, encoder) * settings.batch_size / rows
+    finally:
+        torch.set_num_threads(before)
 
 
 def _operations_a_second(settings: Settings) -> float:
@@ -227,7 +235,10 @@ def _operations_a_second(settings: Settings) -> float:
 
 def _fastest(one: Any, other: Any) -> float:
     fastest = float("inf")
-    for _ in range(4):
+    end = time.monotonic() + SECONDS
+    for number in range(TRIES):  # the first ones are slow, and on a busy machine most
+        if number and time.monotonic() > end:
+            break
         begun = time.perf_counter()
         float((one @ other)[0, 0])  # reading a number waits for the device
         fastest = min(fastest, time.perf_counter() - begun)

@@ -459,10 +459,12 @@ def test_settings_are_json_where_they_are_json():
 def test_a_path_among_settings_is_the_same_file_where_an_experiment_is_executed(empty, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     (empty.folder / ".hidden").mkdir()
+    (empty.folder / "x").mkdir()
     here = empty.folder.resolve()
     for given, made in {
         "../my models/gpt2": str(here.parent / "my models/gpt2"),
         "./x": str(here / "x"),
+        "./written": "./written",
         "~/models/x": "/home/me/models/x",
         ".hidden": str(here / ".hidden"),
         "google/gemma-2-2b": "google/gemma-2-2b",

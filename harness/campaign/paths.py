@@ -78,7 +78,7 @@ def absolute(text: str) -> str:
         place = Path(text).expanduser()
     except RuntimeError:  # `~name` of nobody
         return text
-    is_path = text.startswith(("~/", "./", "../")) or place.exists()
+    is_path = text.startswith(("~/", "../")) or place.exists()  # what is not there may be what an experiment will write
     return os.path.normpath(place.absolute()) if is_path else text
 
 
