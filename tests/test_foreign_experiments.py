@@ -161,6 +161,7 @@ def test_the_seeds_of_an_experiment_that_reads_no_seed_are_its_own(foreign: Fore
     notes = campaign.notes.read_text()
     assert "Seeds: 3 of the experiment's own (self-reported)" in notes
     text = str(compose(read_campaign_data(campaign), ""))
+    assert "experiment.py --out_dir=run_i" in text and "experiment.py --out_dir=run_i" in notes
     assert "has one seed" not in text and "With one seed" not in text
     assert "are the experiment’s own: how many there were and what each gave is self-reported" in text
 
@@ -174,6 +175,7 @@ def test_the_experiments_own_seeds_are_judged_and_marked(foreign: Foreign) -> No
     assert first.verdict.against_baseline.seeds == first.verdict.against_baseline.reference_seeds == 3
     assert baseline.ignores_seed and any("HARNESS_SEED is not read" in text for text in said)
     assert executions(campaign) == ["run_0/execute", "run_0/seed_1", "run_0/seed_2", "run_1/attempt_1/execute"]
+    assert not [text for text in said if "smallest improvement" in text or "no run can be called improved" in text]
 
 
 def test_where_the_seed_is_read_a_list_is_one_value_a_seed(foreign: Foreign) -> None:

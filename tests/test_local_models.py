@@ -22,6 +22,7 @@ if importlib.util.find_spec("sae_bench") is None:
     pytest.skip("sae-bench is not installed", allow_module_level=True)
 
 from saelab.evals import lens
+from saelab.evals.agreement import check_activations
 from saelab.evals.bench import at_work, bench_of
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +82,20 @@ def test_a_folder_is_known_by_its_models_name_or_by_its_architecture(tmp_path: P
     whole = {"hidden_size": 2048, "num_attention_heads": 32, "num_hidden_layers": 16, "intermediate_size": 8192}
     whole = {"model_type": "llama", "vocab_size": 128256, "num_key_value_heads": 8, **whole}
     assert known_as(configured(tmp_path / "copies" / "Llama-3.2-1B", **whole)) == "meta-llama/Llama-3.2-1B"
+
+
+def test_a_model_that_transformer_lens_computes_otherwise_is_not_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_model("gemma-2", tmp_path / "mine")
+    overrides = {"model": str(folder), "d_in": 16, "context": 32}
+    settings = load_settings(ROOT, {"HARNESS_PROFILE": "tiny-lm", "HARNESS_OVERRIDES": json.dumps(overrides)})
+    bench = bench_of(settings, print)
+    check_activations(bench)
+    sizes = lens._sizes
+    monkeypatch.setattr(lens, "_sizes", lambda config: {**sizes(config), "rotary_base": 3.0})
+    with pytest.raises(CannotPrepare, match=r"loads it as google/gemma-2-2b, computes other activations after layer 1"):
+        check_activations(bench)
 
 
 def test_what_cannot_be_scored_is_said_with_what_is_near_and_what_to_do(tmp_path: Path) -> None:

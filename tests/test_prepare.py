@@ -16,7 +16,7 @@ import pytest
 import torch
 import transformers
 
-from saelab import plan, prepare
+from saelab import hub, plan, prepare
 from saelab.cache import sha256
 from saelab.errors import CannotPrepare
 from saelab.settings import load_settings
@@ -132,6 +132,23 @@ def test_a_gpu_with_too_little_memory_is_said(ask: Ask, monkeypatch: pytest.Monk
         assert said.startswith("GPU memory: about 2 GB needed, 5 of 8 GB free\n")
         with pytest.raises(SystemExit, match=r"about 13 GB needed, 5 of 8 GB free. .* --set dict_size=N"):
             ask(*arguments, settings={"device": "cuda", "dict_size": 1_000_000})
+
+
+def test_a_data_set_that_only_code_of_its_authors_reads_is_refused_and_others_have_a_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import huggingface_hub
+    from huggingface_hub.hf_api import DatasetInfo
+
+    def files(self: object, name: str, **options: object) -> DatasetInfo:
+        names = {"a/scripted": ("scripted.py",), "a/plain": ("README.md", "data/1.parquet", "data/2.parquet")}[name]
+        return DatasetInfo(id=name, siblings=[{"rfilename": each, "size": 10} for each in names], tags=[])
+
+    monkeypatch.setattr(huggingface_hub, "auth_check", lambda name, **options: None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", files)
+    assert hub.data_set_bytes("a/plain:with-a-configuration") == 30
+    with pytest.raises(CannotPrepare, match="code of its authors, which is not executed here"):
+        hub.data_set_bytes("a/scripted")
 
 
 def test_packages_that_are_missing_are_named(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,4 +40,4 @@ def test_few_seeds_find_large_effects_alone_and_one_seed_each_none() -> None:
     few = smallest_effect(profile(baseline_seeds=3, final_seeds=0), 10, "loss")
     assert few == pytest.approx(4.9, abs=0.1)
     said = smallest_effect_in_words(CONTRACT, profile(baseline_seeds=1, run_seeds=[1]), 10)
-    assert said.startswith("one seed each, so no run can be called improved in loss: give the profile baseline_seeds")
+    assert said.startswith("one each, so no run can be called improved in loss unless")

@@ -92,7 +92,9 @@ class Recorder(CampaignPart):
         fresh = not self.has(0)
         record = self._once(0, self._records.baseline)
         primary, spec = self._campaign.contract.primary, self._campaign.spec(self._options.profile)
-        if fresh and primary and primary.name not in spec.noise and len(record.by_seed(primary.name)) > 1:
+        # Of seeds of its own the profile says nothing.
+        known = primary is None or primary.name in spec.noise or record.own_seeds
+        if fresh and primary and not known and len(record.by_seed(primary.name)) > 1:
             values = [*record.by_seed(primary.name).values()]  # now in the metric's unit
             self._view.say(smallest_effect_in_words(self._campaign.contract, spec, self._campaign.planned_runs, values))
         return record

@@ -22,8 +22,8 @@ def smallest_effect_in_words(contract: Contract, spec: Profile, planned: int, ba
     found = smallest_effect(spec, planned, primary.name)
     if found is None:
         return (
-            f"one seed each, so no run can be called improved in {primary.name}: give the profile baseline_seeds and "
-            f"run_seeds, such as baseline_seeds = 3 and run_seeds = [1, 3]"
+            f"one each, so no run can be called improved in {primary.name} unless the experiment reports several of its "
+            "own: give the profile baseline_seeds and run_seeds, such as baseline_seeds = 3 and run_seeds = [1, 3]"
         )
     squares, dof = squares_of(baseline) if baseline else (0.0, 0)
     sd = spec.noise[primary.name].sd if primary.name in spec.noise else math.sqrt(squares / dof) if squares else None

@@ -25,6 +25,7 @@ from .. import model_files
 from ..cache import Say, is_as_made, is_made, make_once
 from ..errors import CannotPrepare
 from ..settings import EvalSettings, LanguageModelData, Settings, SettingsError
+from ..text import is_path
 from .absorption import Absorption
 from .bench import Bench, Skip, at_work, bench_of, device_of
 from .core import Core
@@ -119,6 +120,10 @@ def prepare(settings: Settings, cache: Path, say: Say) -> dict[str, str]:
     cannot: dict[str, str] = {}
     try:
         bench = bench_of(settings, say)
+        if is_path(settings.language_model.model):
+            from .agreement import check_activations
+
+            check_activations(bench)
         for name in missing:
             with _reason_for(name, cannot):
                 _fixed(name, settings, bench, cache, say, is_as_made)

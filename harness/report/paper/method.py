@@ -58,11 +58,12 @@ def method(campaign: CampaignData) -> Section:
     blocks: list[Block] = []
     if contract.description:
         blocks.append(Quote(clip(contract.description, _LONGEST), "The experiment, as its contract describes it"))
+    command = " ".join(contract.command).replace("{out_dir}", "run_i")
     fixed = f", with {_list(contract.files)} beside it and out of its reach" if contract.files else ""
     blocks.append(
         Paragraph(
             f"In each run the agent edited {_list(contract.editable)}{fixed}. The harness took the change from git, ran "
-            f"{line(' '.join(contract.command))} in a working copy of its own with an empty output folder, and read the "
+            f"{line(command)} in a working copy of its own with an empty output folder, and read the "
             "numbers from the files that this execution left there. What the agent says is quoted here; nothing rests on it."
         )
     )
