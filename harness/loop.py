@@ -36,6 +36,7 @@ from .execution.executors import find_executor
 from .execution.holdout import Holdout
 from .execution.plots import Plots
 from .execution.rescoring import Rescoring
+from .execution.rounds import Rounds
 from .execution.seeds_and_controls import SeedsAndControls
 from .report.recorder import Recorder
 from .statistics.holdout import is_accepted
@@ -55,12 +56,44 @@ RUNS_SPENT = Ending("runs_spent", "All runs are spent.", 0)
 ALL_COMPLETED = Ending("all_completed", "The agent said ALL_COMPLETED.", 0)
 
 
+@dataclass
+class Proposal:
+    """A run that is proposed: the last turn of it, and what is in the way of that."""
+
+    run: int
+    attempt: int = 0
+    turn: Turn | None = None
+    failure: AttemptFailure | None = None
+    is_executed: bool = False
+
+    @property
+    def taken(self) -> Turn:
+        assert self.turn is not None
+        return self.turn
+
+    @property
+    def wants_no_run(self) -> bool:
+        """The agent said ALL_COMPLETED and changed nothing."""
+        return self.turn is not None and self.turn.all_completed and self.turn.commit is None
+
+    @property
+    def is_none(self) -> bool:
+        """It said so at once: there is no run."""
+        return self.wants_no_run and self.attempt == 1
+
+    @property
+    def is_ready(self) -> bool:
+        """It has passed the smoke test and is to be executed."""
+        return self.turn is not None and not (self.failure or self.wants_no_run or self.is_executed)
+
+
 class Loop:
     """One campaign on its way. Each part does one thing with the journal between it and any crash."""
 
     def __init__(self, opened: OpenCampaign) -> None:
         self.opened, self.campaign = opened, opened.campaign
         self.max_runs, self.max_attempts = opened.options.max_runs, opened.options.max_attempts
+        self.rounds = Rounds(opened)
         executor = find_executor(opened.options.executor, opened.options.executor_settings)
         self.executions = executions = Executions(opened, executor)
         self.recorder = Recorder(opened, executions)
@@ -87,23 +120,27 @@ class Loop:
         return ending
 
     def all_runs(self) -> Ending:
-        """One run after the other, until they are spent or the agent wants no more."""
-        for run in range(1, self.max_runs + 1):
-            turn = self.one_run(run)
+        """One round after the other, until the runs are spent or the agent wants no more."""
+        first = 1
+        while first <= self.max_runs:
+            proposals = self.one_round(first)
             self.tracking.track()
+            run, turn = proposals[-1].run, proposals[-1].taken
             if turn.all_completed and not (self.recorder.has(run) and self.dialogue.has_message_for(run + 1)):
                 return replace(ALL_COMPLETED, message="Ended, as you said.") if turn.submission else ALL_COMPLETED
-            if self.is_out_of_patience(run):
+            if self.is_out_of_patience(first, run):
                 patience = self.opened.options.patience
                 return Ending("patience_spent", f"No run of the last {patience} was accepted (--patience {patience}).", 0)
+            first = run + 1
         return RUNS_SPENT
 
-    def is_out_of_patience(self, run: int) -> bool:
-        """Whether as many runs in a row up to this one were not accepted as may be."""
+    def is_out_of_patience(self, first: int, last: int) -> bool:
+        """Whether as many runs in a row as may be were not accepted, nor any other of this round."""
         patience = self.opened.options.patience
-        if patience is None or run < patience or not self.recorder.has(run):
+        if patience is None or last < patience or not self.recorder.has(last):
             return False
-        return not any(is_accepted(each) for each in self.opened.records[run + 1 - patience : run + 1])
+        since = min(first, last + 1 - patience)
+        return not any(is_accepted(each) for each in self.opened.records[since : last + 1])
 
     def held_out(self) -> None:
         """What the selected run is worth where nothing was selected, once nothing more is."""
@@ -125,29 +162,49 @@ class Loop:
         self.recorder.record_baseline()
         self.tracking.track()
 
-    def one_run(self, run: int) -> Turn:
-        """Attempts, until a change has been executed well or the attempts are used up; then the record."""
-        self.recorder.put_start_code(run)
-        failure: AttemptFailure | None = None
-        for attempt in range(1, self.max_attempts + 1):
-            turn = self.dialogue.take(run, attempt, failure)
-            if turn.all_completed and turn.commit is None:
-                if attempt > 1:
-                    self.recorder.record(run)
-                    return turn
-                if not self.dialogue.has_message_for(run, attempt):
-                    return turn
-                continue
-            failure = self.attempts.pre_check(turn) or self.attempts.smoke_test(turn) or self.attempts.execute(turn)
-            if failure is None:
-                self.seeds_and_controls.execute(turn)
-                self.plots.draw(run, turn.commit or turn.base)
+    def one_round(self, first: int) -> list[Proposal]:
+        """Proposals from one parent, by default one, until each has been executed well or its attempts are used up; then the
+        records, in order. Nothing of a round decides within it: its siblings are judged by what was known before."""
+        proposals: list[Proposal] = []
+        for run in range(first, self.max_runs + 1):
+            if not self.rounds.has_room(first, run) or (proposals and proposals[-1].taken.all_completed):
                 break
-        record = self.recorder.record(run)
-        advice = self.reviewer.review(record)
+            proposals.append(self.propose(Proposal(run)))
+        runs = [each for each in proposals if not each.is_none]
+        while executable := [each for each in runs if each.is_ready]:
+            found = self.attempts.execute([each.taken for each in executable])
+            for each, failure in zip(executable, found, strict=True):
+                each.failure, each.is_executed = failure, failure is None
+            for each in executable:
+                if each.failure is not None:
+                    self.propose(each)
+        self.seeds_and_controls.execute([each.taken for each in runs if each.is_executed])
+        for each in runs:
+            self.close_run(each)
+        return proposals
+
+    def propose(self, proposal: Proposal) -> Proposal:
+        """Attempts, until a change is ready to be executed, they are used up, or the agent wants no further run."""
+        run = proposal.run
+        while proposal.attempt < self.max_attempts and not proposal.is_ready:
+            proposal.attempt += 1
+            self.recorder.put_code(run, proposal.attempt)
+            turn = proposal.turn = self.dialogue.take(run, proposal.attempt, proposal.failure)
+            if proposal.wants_no_run:
+                if proposal.attempt > 1 or not self.dialogue.has_message_for(run, proposal.attempt):
+                    break
+                continue
+            proposal.failure = self.attempts.pre_check(turn) or self.attempts.smoke_test(turn)
+        return proposal
+
+    def close_run(self, proposal: Proposal) -> None:
+        """The record of a run, and what a reviewer says of it."""
+        if proposal.is_executed:
+            self.plots.draw(proposal.run, proposal.taken.commit or proposal.taken.base)
+        record = self.recorder.record(proposal.run)
+        advice = None if proposal.wants_no_run else self.reviewer.review(record)
         if advice is not None:
             self.recorder.add_review(record, *advice)
-        return turn
 
     def hand_in(self, source: Source) -> Ending:
         """Take a change from outside as the next one, after what is in hand; one that was the last already is that one."""

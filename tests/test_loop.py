@@ -421,10 +421,10 @@ def test_a_crash_after_a_turn_and_before_its_step_leaves_the_memory_of_the_turn_
     with monkeypatch.context() as patch:
         patch.setattr(Dialogue, "_turn", crash)
         assert run(campaign).reason == "interrupted"
-    assert json.loads(campaign.history.read_text())["turn"] == "run_1/attempt_2"
+    assert json.loads(campaign.history.read_text())["run_1"]["turn"] == "run_1/attempt_2"
     assert run(campaign).reason == "all_completed"
     told = json.loads(campaign.history.read_text())
-    assert told["turn"] == "run_2/attempt_1"
+    assert told["run_2"]["turn"] == "run_2/attempt_1"
 
 
 def test_a_passing_failure_is_tried_again(make_campaign: Make, monkeypatch: pytest.MonkeyPatch) -> None:

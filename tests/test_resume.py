@@ -137,6 +137,45 @@ def test_killed_at_every_point_the_records_are_the_same(
     assert _subjects(campaign) == _subjects(undisturbed)
 
 
+ROUND = {
+    "run 1, attempt 1": {"text": "Only words."},
+    "run 1, attempt 2": {"text": "HYPOTHESIS: faster.", "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.1']]},
+    "run 2, attempt 1": {  # fails after the smoke test, when its sibling has been executed
+        "text": "HYPOTHESIS: slower.",
+        "edits": [
+            ["experiment.py", '"rate": 0.05', '"rate": 0.04'],
+            ["experiment.py", "steps = 0", "steps = 1 // (steps_ < 9)"],
+        ],
+    },
+    "run 2, attempt 2": {"text": "HYPOTHESIS: slower.", "edits": [["experiment.py", "1 // (steps_ < 9)", "0"]]},
+    "run 3, attempt 1": {
+        "text": "INTERPRETATION: faster is better.\nHYPOTHESIS: faster still.",
+        "edits": [["experiment.py", '"rate": 0.1', '"rate": 0.15']],
+    },
+}
+"""Two runs of a round, of which each is repaired once, and one that starts from the better of them."""
+
+
+@pytest.mark.parametrize("where", ["journal", "turn"])
+def test_killed_at_every_point_of_a_round_nothing_of_it_is_repeated(tmp_path: Path, where: str) -> None:
+    script = json.loads(json.dumps(ROUND).replace("steps_", 'settings[\\"steps\\"]'))
+    plain = _make(tmp_path / "plain", script, max_runs=3, width=2)
+    assert drive(plain).returncode == 0
+    runs = plain.read_records()[1:]
+    assert [(each.parent, each.round, each.siblings) for each in runs] == [(0, 1, [2]), (0, 1, [1]), (1, 2, [])]
+    assert [[each.status for each in record.attempts] for record in runs[:2]] == [
+        ["rejected", "completed"],
+        ["crashed", "completed"],
+    ]
+    campaign = _make(tmp_path / "hit", script | {"log": str(tmp_path / "asked")}, max_runs=3, width=2)
+    assert _until_it_ends(campaign, tmp_path / "seen", where) >= (40 if where == "journal" else 5)
+    assert facts(campaign) == facts(plain)
+    assert _code(campaign) == _code(plain)
+    assert _subjects(campaign) == _subjects(plain)
+    if where == "turn":
+        assert sorted((tmp_path / "asked").read_text().splitlines()) == sorted([*script, *script])
+
+
 def test_killed_inside_every_commit_nothing_is_lost_or_doubled(tmp_path: Path, undisturbed: Campaign) -> None:
     script = {"run 1, attempt 1": SCRIPT["run 1, attempt 2"], "run 2, attempt 1": SCRIPT["run 3, attempt 1"]}
     plain = _make(tmp_path / "plain", script, max_runs=5)

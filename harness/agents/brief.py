@@ -99,6 +99,9 @@ class Situation:
     best: int = 0
     person_diff: str | None = None
     notices: tuple[str, ...] = ()
+    width: int = 1
+    siblings: tuple[str, ...] = ()
+    """The other proposals of the round, a line each: they start from the same code, and nothing is known of them yet."""
     tried_with: str = ""
     """The command that hands a change in, where the campaign is driven from outside."""
 

@@ -22,6 +22,7 @@ from ..campaign.paths import PathNames
 from ..campaign.protocols import Conversation, Reply, Waits, Workspace
 from ..campaign.turn import AttemptFailure, Turn, turn_key
 from ..campaign.usage import Usage
+from ..execution.rounds import Rounds
 from . import answer as answers
 from .aider_environment import installed
 from .brief import brief, label, repair_brief, shortened
@@ -41,6 +42,7 @@ class Dialogue(CampaignPart):
     def __init__(self, opened: OpenCampaign) -> None:
         super().__init__(opened)
         self._situations = Situations(opened)
+        self._rounds = Rounds(opened)
         self._folder = WorkspaceFolder(opened.campaign.local)
         workspaces = None if opened.journal.is_dry else self._folder.begin()
         config = replace(opened.agent_config, workspaces=workspaces, turn_left=self._turn_left)
@@ -170,7 +172,7 @@ class Dialogue(CampaignPart):
             commit = base
         # With the memory before it: after a crash that comes before the journal has this turn, that one holds.
         memory = {"turn": turn_key(run, attempt), "history": reply.history, "before": remembered}
-        write_atomically(self._campaign.history, json.dumps(memory))
+        write_atomically(self._campaign.history, json.dumps({**self._memories(run), f"run_{run}": memory}))
         turn = self._turn(run, attempt, base, commit, bool(person_diff), inbox, reply, change)
         if handed is not None:
             put_back(handed, self._campaign, files)
@@ -189,7 +191,8 @@ class Dialogue(CampaignPart):
         change: Change,
     ) -> Turn:
         answer = answers.parse_all(reply.replies or (reply.text,))
-        self._keep_interpretation(run - 1, answer.interpretation)
+        if run == self._rounds.first(run):  # what it says after that of the same results, it says again
+            self._keep_interpretation(run - 1, answer.interpretation)
         refused = [f"{path}: you may not write there; nothing was written." for path in reply.refused_writes]
         return Turn(
             run=run,
@@ -276,15 +279,15 @@ class Dialogue(CampaignPart):
                     # Where it had said nothing yet, its memory may have nothing of the turn.
                     history = reply.history if reply.replies else None
                     if history is None:
-                        self._forget_conversation()
+                        self._forget_conversation(run)
                     warnings = (*reply.warnings, f"{failure.message} {said}")
                     return text, replace(reply, failure=None, history=history, warnings=warnings)
                 if failure.kind == "cut" or time.monotonic() >= self._turn_ends:
-                    return text, self._given_up(reply)
+                    return text, self._given_up(run, reply)
             self._budget.check_turn()
             if failure.kind == "context" and (shorter := next(texts, "")):
                 self._view.say(f"{failure.message}\nA new conversation begins, with a shorter brief.")
-                self._forget_conversation()
+                self._forget_conversation(run)
                 text = shorter
             else:
                 pause = patience.after(failure, time.time())  # who ends the campaign says why
@@ -316,7 +319,7 @@ class Dialogue(CampaignPart):
         step = f"{turn_key(run, attempt)}/turn"
         self._journal.append("turn_failed", step=step, kind=kind, message=message, usage=asdict(usage))
 
-    def _given_up(self, reply: Reply) -> Reply:
+    def _given_up(self, run: int, reply: Reply) -> Reply:
         """A turn that ended at its limit without an edit costs the attempt. Raises CannotGoOn at the second in a row."""
         assert reply.failure is not None
         turns = [e for e in self._journal.of("done") if e["step"].endswith("/turn")]
@@ -324,7 +327,7 @@ class Dialogue(CampaignPart):
         if turns and turns[-1]["result"]["no_answer"] and turns[-1]["step"] in failed:
             raise CannotGoOn(advice(reply.failure))
         self._view.say(reply.failure.message)
-        self._forget_conversation()
+        self._forget_conversation(run)
         return replace(reply, history=None)
 
     def _begin_turn(self) -> None:
@@ -349,16 +352,25 @@ class Dialogue(CampaignPart):
 
     def _remembered(self, run: int) -> Any:
         """The agent's memory after the last turn of this run that the journal has; None where there is none."""
+        kept = self._memories(run).get(f"run_{run}")
+        if kept is None:
+            return None
+        return kept["history"] if self._journal.is_done(f"{kept['turn']}/turn") else kept["before"]
+
+    def _memories(self, run: int) -> dict[str, Any]:
+        """Those of this run and its siblings."""
         try:
             kept = json.loads(self._campaign.history.read_text(encoding="utf-8"))
-            found = kept["history"] if self._journal.is_done(f"{kept['turn']}/turn") else kept["before"]
-        except (OSError, ValueError, KeyError):
-            return None
-        return found if kept["turn"].startswith(f"run_{run}/") else None
+        except (OSError, ValueError):
+            return {}
+        names = [f"run_{each}" for each in (run, *self._rounds.siblings(run))]
+        return {name: kept[name] for name in names if name in kept}
 
-    def _forget_conversation(self) -> None:
+    def _forget_conversation(self, run: int) -> None:
         self._end_conversation()
-        self._campaign.history.unlink(missing_ok=True)
+        memories = self._memories(run)
+        memories.pop(f"run_{run}", None)
+        write_atomically(self._campaign.history, json.dumps(memories))
 
     def _texts(
         self, run: int, attempt: int, failure: AttemptFailure | None, messages: list[str], person_diff: str | None

@@ -58,7 +58,7 @@ class Reviewer(CampaignPart):
         return AiderAgent(replace(self._config, model=model, architect=None, price=None))
 
     def _ask(self, record: Record, model: str) -> dict[str, Any]:
-        situation = self._situations.before(record.run + 1, 1)
+        situation = self._situations.before(record.run + 1, 1, known=record.run + 1)
         system, user = review_request(situation, self._diff(record))
         agent = self._agent(model)
         try:

@@ -153,7 +153,7 @@ class SearchConversation:
             record = records.get(result.run)
             outcome = self._outcome(record) if record and record.commit == result.commit else None
             # What has no record yet is executed now, but for this run's own attempts: those have failed.
-            is_running = record is None and made[0] != run and made < (run, attempt)
+            is_running = record is None and made[0] != run
             values = self._space.values(repository.files(str(result.commit), self._code), result.overrides)
             tried.append(Tried(values, outcome, is_running))
         return tried

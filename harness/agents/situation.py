@@ -11,8 +11,8 @@ from ..campaign import recorded_baselines
 from ..campaign.contract import Contract, Setting
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.record import Record
-from ..campaign.text import in_words
-from ..campaign.turn import AttemptFailure
+from ..campaign.text import in_words, line
+from ..campaign.turn import AttemptFailure, description, latest
 from ..execution.measurements import Measurements
 from ..results.run_results import read_run
 from ..results.sanity import broken_where_known
@@ -34,9 +34,12 @@ class Situations(CampaignPart):
         messages: tuple[str, ...] = (),
         person_diff: str | None = None,
         failure: AttemptFailure | None = None,
+        known: int | None = None,
     ) -> Situation:
-        """Everything that a brief is rendered from. `failure` is that of the attempt before."""
-        records = self._opened.records[:run]
+        """Everything that a brief is rendered from. `failure` is that of the attempt before; `known`: how many records are
+        told of, those from before the round of `run` where nothing else is said."""
+        rounds = self._measurements.rounds
+        records = self._opened.records[: rounds.first(run) if known is None else known]
         last = self._measurements.turns(run)[-1:] or self._measurements.turns(run - 1)[-1:]
         return Situation(
             idea=self._campaign.idea,
@@ -51,6 +54,8 @@ class Situations(CampaignPart):
             run=run,
             attempt=attempt,
             max_runs=self._options.max_runs,
+            width=self._options.width,
+            siblings=tuple(self._sibling(each) for each in rounds.siblings(run)),
             plan=self._measurements.plan(),
             messages=messages,
             advice=records[-1].review.text if records[-1].review else None,
@@ -63,6 +68,12 @@ class Situations(CampaignPart):
                 *(last[0].not_kept if last else ()),
             ),
         )
+
+    def _sibling(self, run: int) -> str:
+        """What another run of the round tests, as the agent said it."""
+        turns = self._measurements.turns(run)
+        said = latest(turn.hypothesis for turn in turns) or description(turns)
+        return f"run {run}: {line(said) or 'it gave no hypothesis'}"
 
     def _settings(self, baseline: Record) -> dict[str, Setting]:
         """As the campaign uses them: as the baseline was executed, or as the profile has them where it was not."""

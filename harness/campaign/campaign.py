@@ -52,6 +52,8 @@ class Options(BaseModel):
     time: float | None = Field(default=None, gt=0)
     """Seconds that one execution may take, in place of the profile's limit."""
     max_attempts: int = Field(default=4, ge=1)
+    width: int = Field(default=1, ge=1)
+    """How many proposals are asked for from one parent before any of them is recorded."""
     baseline: Literal["given", "own"] | None = None
     """Begin with recorded results or execute the untouched experiment; None takes a `run_0` without a contract."""
     controls: bool = True

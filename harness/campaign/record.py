@@ -213,6 +213,10 @@ class Record(_Part):
     """The commit whose code was executed."""
     parent: int | None = None
     """The run that this run's code started from."""
+    round: int | None = None
+    """Where several runs were proposed from one parent: which round that was."""
+    siblings: list[int] = []
+    """The other runs of it."""
     hypothesis: str = ""
     """As the agent stated it before the run."""
     plan: str = ""

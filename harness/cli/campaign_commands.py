@@ -36,6 +36,11 @@ PATIENCE = click.option(
 )
 
 
+WIDTH = click.option(
+    "--width", type=click.IntRange(min=1), metavar="W", help="Proposals from one parent before the first is judged (1)."
+)
+
+
 @click.command(short_help="Take each idea through the experiment.")
 @IDEAS_AND_EXPERIMENT
 @click.option("--agent", metavar="NAME", help="aider, claude, codex, replay, search:tpe, …; see `harness agents`.")
@@ -53,6 +58,7 @@ PATIENCE = click.option(
 @click.option(
     "--control", type=click.Choice(["tpe", "random"]), help="Beside it, a search without a model with as many runs."
 )
+@WIDTH
 @PATIENCE
 @TRACK
 @click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
@@ -120,6 +126,7 @@ def run(
 @click.option("--max-tokens", type=click.IntRange(min=0), metavar="N", help="New budget in tokens; 0 drops it.")
 @click.option("--max-hours", type=Finite(min=0), metavar="H", help="New budget in hours; 0 drops it.")
 @click.option("--max-gpu-hours", type=Finite(min=0), metavar="H", help="New budget in GPU-hours; 0 drops it.")
+@WIDTH
 @PATIENCE
 @AGENT_LIMITS
 @EXECUTOR

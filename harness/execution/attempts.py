@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..campaign.files import write_atomically
@@ -86,16 +87,24 @@ class Attempts(CampaignPart):
         folder = self._campaign.attempt_folder(turn.run, turn.attempt)
         step = f"{turn.key}/smoke_test"
         variant = replace(self._own, smoke=True)
-        planned = PlannedExecution(step, turn.commit or "", turn.run, turn.attempt, variant, folder, folder)
-        return self._steps.execute(planned, turn.not_kept)
+        commit, not_kept = turn.commit or "", turn.not_kept
+        return self._steps.execute(
+            PlannedExecution(step, commit, turn.run, turn.attempt, variant, folder, folder, not_kept=not_kept)
+        )
 
-    def execute(self, turn: Turn) -> AttemptFailure | None:
-        """The run itself. What it leaves is filed as the run's, or as the attempt's when it failed."""
-        folder = self._campaign.run_folder(turn.run)
-        failed = self._campaign.attempt_folder(turn.run, turn.attempt)
-        step = f"{turn.key}/execute"
-        planned = PlannedExecution(step, turn.commit or "", turn.run, turn.attempt, self._own, folder, failed / "out")
-        return self._steps.execute(planned, turn.not_kept)
+    def execute(self, turns: Sequence[Turn]) -> list[AttemptFailure | None]:
+        """The runs themselves. What one leaves is filed as the run's, or as the attempt's when it failed."""
+        planned = []
+        for turn in turns:
+            folder = self._campaign.run_folder(turn.run)
+            failed = self._campaign.attempt_folder(turn.run, turn.attempt) / "out"
+            step = f"{turn.key}/execute"
+            planned.append(
+                PlannedExecution(
+                    step, turn.commit or "", turn.run, turn.attempt, self._own, folder, failed, not_kept=turn.not_kept
+                )
+            )
+        return self._steps.execute_all(planned)
 
     def _reason_to_reject(self, turn: Turn) -> str | None:
         if turn.no_answer:

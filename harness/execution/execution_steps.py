@@ -45,6 +45,8 @@ class PlannedExecution:
     failed: Path
     cache_entry: Path | None = None
     """Where results of this code are kept for other campaigns, one entry for each content of what it reads."""
+    not_kept: tuple[str, ...] = ()
+    """What of the agent's edits did not come through: told with a failure."""
 
     @property
     def phase(self) -> str:
@@ -74,20 +76,19 @@ class ExecutionSteps(CampaignPart):
         self._beginning = threading.Lock()
         self._in_hand = 0
 
-    def execute_all(self, planned: Sequence[PlannedExecution]) -> None:
+    def execute_all(self, planned: Sequence[PlannedExecution]) -> list[AttemptFailure | None]:
         """Execute what is planned, in any order and several at once: none of them depends on another, nor on how many are in
-        hand. What stops one has no further one begin, and is raised when those in hand are at their ends."""
+        hand. What is in the way of each as evidence. What stops one has no further one begin, and is raised when those in
+        hand are at their ends."""
         if min(self._jobs, len(planned)) < 2:
-            for each in planned:
-                self.execute(each)
-            return
+            return [self.execute(each) for each in planned]
         over = threading.Event()
 
-        def take(what: PlannedExecution) -> None:
+        def take(what: PlannedExecution) -> AttemptFailure | None:
             if over.is_set():
-                return
+                return None
             try:
-                self.execute(what)
+                return self.execute(what)
             except BaseException:
                 over.set()
                 raise
@@ -99,10 +100,9 @@ class ExecutionSteps(CampaignPart):
         with self._stop.polled(), ThreadPoolExecutor(min(self._jobs, len(planned))) as pool:
             ended = [pool.submit(take, each) for each in planned]
             wait(ended)
-        for future in ended:
-            future.result()
+        return [future.result() for future in ended]
 
-    def execute(self, what: PlannedExecution, not_kept: tuple[str, ...] = ()) -> AttemptFailure | None:
+    def execute(self, what: PlannedExecution) -> AttemptFailure | None:
         """Execute what is planned, unless that is done. What is in the way of it as evidence, if anything is."""
         fresh = not self._journal.is_done(what.step)
         own = self._measurements.overrides_of(what.commit)
@@ -128,7 +128,7 @@ class ExecutionSteps(CampaignPart):
         if fresh and what.step not in ENDING_STEPS:
             self._view.say(f"{in_words(result['failure']['status'])}: {result['failure']['why']}")
         editable = tuple(self._campaign.contract.editable)
-        return AttemptFailure(**result["failure"], restored=not_kept, editable=editable)
+        return AttemptFailure(**result["failure"], restored=what.not_kept, editable=editable)
 
     def _prepare(self, what: PlannedExecution) -> None:
         """Have the laboratory prepare what an execution with these settings reads, once in a process."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..campaign.contract import Setting
 from ..campaign.journal import now
-from ..campaign.open_campaign import CampaignPart
+from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.record import ControlRecord, Record
 from ..campaign.turn import Turn, latest, turn_key
 from ..results.reading import Results
@@ -22,6 +22,7 @@ from ..statistics.judge import Judge, next_parent
 from ..statistics.references import SWITCHED_OFF, MeasuredRun, References, usable
 from ..statistics.seed_group import unlike_members, varying_settings
 from .fixed_seeds import fixed_seeds
+from .rounds import Rounds
 
 SOURCES = (".py", ".sh")
 """How files end that can read an environment variable."""
@@ -30,17 +31,27 @@ SOURCES = (".py", ".sh")
 class Measurements(CampaignPart):
     """Looks up runs of one campaign. Changes nothing."""
 
+    def __init__(self, opened: OpenCampaign, known: int | None = None) -> None:
+        """`known`: how many records there were, where it is looked up what was known earlier."""
+        super().__init__(opened)
+        self.rounds = Rounds(opened)
+        self._known = known
+
+    def at_start_of_round(self, run: int) -> Measurements:
+        """What was known when the round of `run` began: nothing of its siblings decides what is executed for it."""
+        return Measurements(self._opened, self.rounds.first(run))
+
     @property
     def records(self) -> list[Record]:
         """The records that are finished: one that a crash cut off is made again as if it were not there."""
-        return [r for r in self._opened.records if self._journal.is_done(f"run_{r.run}/record")]
+        return [r for r in self._opened.records if self._journal.is_done(f"run_{r.run}/record")][: self._known]
 
     def _read(self, folder: Path) -> Results:
         return read_run(folder, self._campaign.contract)
 
-    def judge(self) -> Judge:
-        """What judges the next run, or one that is recorded again."""
-        return Judge(self._campaign.contract, self._options.profile, self._campaign.planned_runs, self.records)
+    def judge(self, known: int | None = None) -> Judge:
+        """What judges the next run, or one that is recorded again. `known`: records that may be its references."""
+        return Judge(self._campaign.contract, self._options.profile, self._campaign.planned_runs, self.records, known)
 
     def references(self) -> References:
         """What finds the references of the next run."""
@@ -194,30 +205,20 @@ class Measurements(CampaignPart):
 
     def parent(self, run: int) -> Record:
         """The run whose code `run` started from, as that was put in place for it."""
-        number: int = self.start_of(run)["from"]
+        number: int = self.rounds.start_of(run)["from"]
         return self.records[number]
-
-    def start_of(self, run: int) -> dict[str, Any]:
-        """What put the code in place that `run` starts from: its `commit`, and the number of the run that it is `from`."""
-        steps = [
-            f"run_{run - 1}/record",
-            *(e["step"] for e in self._journal.of("done") if e["step"].startswith(start_step(run))),
-        ]
-        # In the order of the journal, so the last one says what is in place now.
-        found: dict[str, Any] = self._journal.result(steps[-1])
-        return found
 
     def start_commit(self, run: int) -> str:
         """The code that `run` started from, as it was left in place."""
-        return str(self.start_of(run)["commit"])
+        return str(self.rounds.start_of(run)["commit"])
 
     def best(self, records: list[Record]) -> Record:
         """The run whose code the next one is to start from."""
         return next_parent(records, self._wish(len(records) - 1), self._campaign.contract.primary)
 
     def _wish(self, run: int) -> str:
-        """Where the agent asked, in the turns of `run`, that the next run shall start."""
-        return latest(turn.start_from for turn in self.turns(run))
+        """Where the agent asked, in the turns of `run` and its siblings, that the next run shall start."""
+        return latest(turn.start_from for each in self.rounds.members(run) for turn in self.turns(each))
 
     @property
     def own_seeds(self) -> bool:
@@ -290,11 +291,6 @@ def processor_seconds_of_all(outcomes: Iterable[Mapping[str, Any]]) -> list[floa
     known = list(outcomes)
     found = _processor_seconds(known)
     return found if len(found) == len(known) else []
-
-
-def start_step(run: int) -> str:
-    """What the names of the steps begin with that put code in place for a run, after the record before it did."""
-    return f"start_code/run_{run}/"
 
 
 def control_name(overrides: Mapping[str, Setting]) -> str:

@@ -103,6 +103,7 @@ def _overview(contract: Contract, records: Sequence[Record]) -> str:
     found = [[record.metrics.get(name) for record in records] for name in names]
     columns = [row([value.value if value else None for value in values], 5) for values in found]
     steps = [parent_verdict(record.verdict.model_dump()) for record in records]
+    rounds = ["round"] if any(record.round for record in records) else []
     rows = [
         [
             f"{record.run}",
@@ -110,13 +111,14 @@ def _overview(contract: Contract, records: Sequence[Record]) -> str:
             *(column[place] for column in columns),
             in_words(baseline_verdict(record.verdict.model_dump(), primary.better if primary else None)),
             f"{record.parent}" if record.parent is not None else "-",
+            *([f"{record.round or '-'}"] if rounds else []),
             *([in_words(steps[place]) or "-"] if any(steps) else []),
             record.commit[:10] or "-",
         ]
         for place, record in enumerate(records)
     ]
-    against = ["against it"] if any(steps) else []
-    return aligned(["run", "status", *(names or ["no number"]), "verdict", "from run", *against, "code"], rows, "    ")
+    further = [*rounds, *(["against it"] if any(steps) else [])]
+    return aligned(["run", "status", *(names or ["no number"]), "verdict", "from run", *further, "code"], rows, "    ")
 
 
 def _metrics(contract: Contract, record: Record) -> str:

@@ -19,8 +19,10 @@ from ..campaign.notes_text import NOTES, person_section
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.record import RECORD_FILE, Record, ReviewRecord
 from ..campaign.text import in_words, line
+from ..campaign.turn import turn_key
 from ..execution.executions import Executions
-from ..execution.measurements import Measurements, start_step
+from ..execution.measurements import Measurements
+from ..execution.rounds import start_step
 from ..statistics.power import smallest_effect_in_words
 from .conclusion import conclude, cost
 from .control import control_line
@@ -108,26 +110,40 @@ class Recorder(CampaignPart):
         new = self._records.judged_again(run)
         self._opened.write_record(new)
         self._commit(CLOSE, f"Run {run}: looked at again, {in_words(new.verdict.kind)}", run, {})
-        self.put_start_code(len(self._measurements.records))
+        self.put_code(len(self._measurements.records))
         self._view.recorded(new)
         return new
 
-    def put_start_code(self, run: int) -> None:
-        """Put the code in place that `run` is to start from, where a second look has changed which that is: not where it has
-        begun, or where a person has changed the code that is there."""
-        if self._measurements.turns(run):
+    def put_code(self, run: int, attempt: int = 1) -> None:
+        """Put the code in place that this attempt starts from, where that is not there: a second look has changed which run
+        is the best, or a sibling's code is there. Not where a person has changed what is there."""
+        if self._journal.is_done(f"{turn_key(run, attempt)}/turn"):
             return
-        best = self._measurements.best(self._measurements.records)
-        if self._measurements.start_of(run)["from"] == best.run or self._opened.person_diff():
+        rounds, turns = self._measurements.rounds, self._measurements.turns(run)
+        origin = rounds.start_of(run)["from"]
+        title = f"Run {run} starts from run {origin}"
+        if run == rounds.first(run) and not rounds.has_begun(run):
+            best = self._measurements.best(self._measurements.records)
+            commit, is_there, origin = best.commit, origin == best.run, best.run
+            title = f"Run {run} starts from run {origin}"
+        else:
+            commit = (turns[-1].commit or turns[-1].base) if turns else self._measurements.start_commit(run)
+            is_there = self._journal.is_dry or not rounds.siblings(run) or self._is_in_place(commit)
+            title = f"Run {run} goes on from its attempt {len(turns)}" if turns else title
+        if is_there or self._opened.person_diff():
             return
         number = sum(e["step"].startswith(start_step(run)) for e in self._journal.of("done"))
         step = f"{start_step(run)}{number}"
-        title = f"Run {run} starts from run {best.run}"
 
         def effect() -> dict[str, Any]:
-            return {"commit": self._commit(step, title, run, self._code_of(best)), "from": best.run}
+            return {"commit": self._commit(step, title, run, self._code_at(commit)), "from": origin}
 
         self._journal.once(step, effect)
+
+    def _is_in_place(self, commit: str) -> bool:
+        """Whether the code of `commit` is what the harness wrote last."""
+        there, code = self._repository.last_of_a_step(), self._campaign.code
+        return self._repository.blobs(there, code) == self._repository.blobs(commit, code)
 
     def add_scores(self, run: int, evals: str, skipped: list[str]) -> Record:
         """Add to a run's record what a further scoring left. Its verdict stands: it rests on what all runs are scored by."""
@@ -194,7 +210,7 @@ class Recorder(CampaignPart):
             title = f"Run {run}: {record.status}, {in_words(record.verdict.kind)}"
             # Until this step is done its record is not among `records`.
             best = self._measurements.best([*self._measurements.records, record])
-            commit = self._commit(step, title, run, self._code_of(best))
+            commit = self._commit(step, title, run, self._code_at(best.commit))
             self._repository.tag(f"run_{run}", commit)
             if run % _PACKED_EVERY == 0:
                 self._repository.pack()
@@ -206,9 +222,9 @@ class Recorder(CampaignPart):
             self._view.recorded(record)
         return record
 
-    def _code_of(self, record: Record) -> dict[str, bytes | None]:
-        """The code of a run; None for a file that it has not and a later run may have made."""
-        code = self._repository.files(record.commit, self._campaign.code)
+    def _code_at(self, commit: str) -> dict[str, bytes | None]:
+        """The code of a commit; None for a file that it has not and a later run may have made."""
+        code = self._repository.files(commit, self._campaign.code)
         return {path: code.get(path) for path in self._campaign.code}
 
     def _commit(self, step: str, title: str, made: int | Path, code: Mapping[str, bytes | None]) -> str:

@@ -82,6 +82,7 @@ class RunRecords(CampaignPart):
             "commit": last.commit or last.base,
             "overrides": last.overrides,
             "parent": self._measurements.parent(run).run,
+            **self._round(run),
             "hypothesis": latest(turn.hypothesis for turn in turns),
             "plan": latest(turn.plan for turn in turns),
             "description": description(turns),
@@ -100,10 +101,11 @@ class RunRecords(CampaignPart):
             why = f"no attempt of {len(attempts)} could be executed well; the last: {attempts[-1].why}"
             return Record(status="failed", verdict=VerdictRecord(kind="failed", why=why), **facts)
         execution = self._journal.result(f"{turn_key(run, last.attempt)}/execute")
-        measured = self._measurements.measured_run(run)
+        start = self._measurements.at_start_of_round(run)
+        measured = start.measured_run(run)
         results, seed, baseline = measured.results, self._campaign.contract.seed, self._measurements.records[0]
         facts["environment"] = self._environment(results)
-        verdict, idle = self._measurements.judge().judge(measured), self._idle(last)
+        verdict, idle = self._measurements.judge(len(start.records)).judge(measured), self._idle(last)
         without_effect = verdict.kind == "no_effect"
         return Record(
             status="completed",
@@ -153,6 +155,12 @@ class RunRecords(CampaignPart):
         found = [*map(str, findings), *skipped]
         warnings = [*old.warnings, *(text for text in found if text not in old.warnings)]
         return old.model_copy(update={"metrics": metrics, "warnings": warnings})
+
+    def _round(self, run: int) -> dict[str, Any]:
+        """Of a run that was proposed with others."""
+        rounds = self._measurements.rounds
+        siblings = rounds.siblings(run)
+        return {"round": rounds.number(run), "siblings": siblings} if siblings or self._options.width > 1 else {}
 
     def _numbers(self, measured: MeasuredRun) -> dict[str, Any]:
         """What of a run's record rests on its seeds."""

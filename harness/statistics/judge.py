@@ -26,14 +26,17 @@ from .wording import as_record, sentence
 class Judge:
     """Judges the next run of a campaign, or one that is recorded again, given all records."""
 
-    def __init__(self, contract: Contract, profile: str, planned: int, records: Sequence[Record]) -> None:
-        """`planned`: the runs that were planned when the campaign began."""
+    def __init__(
+        self, contract: Contract, profile: str, planned: int, records: Sequence[Record], known: int | None = None
+    ) -> None:
+        """`planned`: the runs that were planned when the campaign began. `known`: how many of the records may be references,
+        those from before the run's round; for the noise and the error that is spent all count."""
         self._contract = contract
         self._profile = profile
         self._spec = contract.profiles.get(profile, Profile())
         self._planned = planned
         self._records = list(records)
-        self.references = References(contract, self._spec, records)
+        self.references = References(contract, self._spec, self._records[:known])
         self._ledger = self._rebuilt() if contract.primary else None
 
     def screen(self, measured: MeasuredRun) -> VerdictRecord | None:

@@ -92,6 +92,7 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     facts = {
         "commit": data["commit"][:12],
         "started from": "" if data["parent"] is None else f"run {data['parent']}",
+        "round": _round(data),
         "command": data["command"],
         "stages' seeds": ", ".join(map(str, stages)),
         "final seeds" if stages else "seed" if len(seeds) == 1 and not own else "seeds": own or ", ".join(map(str, seeds)),
@@ -300,3 +301,11 @@ def _usage(data: Mapping[str, Any]) -> str:
         return "unknown"
     dollars = "cost unknown" if usage.cost is None else cost(usage.cost)
     return f"{tokens(usage.sent)} tokens sent, {tokens(usage.received)} received, {dollars}, {duration(usage.seconds)}"
+
+
+def _round(data: Mapping[str, Any]) -> str:
+    """Which round the run belongs to and with whom, "" where runs were proposed one at a time."""
+    if data.get("round") is None:
+        return ""
+    siblings = ", ".join(map(str, data["siblings"]))
+    return f"{data['round']}" + (f", beside run{'s' * (len(data['siblings']) > 1)} {siblings}" if siblings else "")

@@ -36,7 +36,7 @@ _LONGEST_TITLE = 18
 CSV = (
     *("run", "attempt", "status", "verdict", "metric", "value", "standard_error", "seeds", "baseline", "reference"),
     *("difference", "difference_standard_error", "low", "high", "parent", "commit"),
-    *("tokens_sent", "tokens_received", "cost_usd", "seconds", "description", "parent_verdict"),
+    *("tokens_sent", "tokens_received", "cost_usd", "seconds", "description", "parent_verdict", "round"),
 )
 """The columns of `harness log --csv`, which programs rely on."""
 
@@ -52,6 +52,7 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
     others = list(dict.fromkeys(name for row in rows for name in row.metrics))
     columns = [
         Column("run", "run"),
+        *([Column("round", "round", drop=8)] if any(row.round for row in rows) else []),
         Column("outcome", "verdict"),
         Column("value", titled(primary.name[:_LONGEST_TITLE], primary.unit) if primary else "", right=True),
         *(Column(name, _end_of(name), right=True, drop=10 + place) for place, name in enumerate(others)),
@@ -74,6 +75,7 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
         cells.append(
             {
                 "run": Cell(str(row.run) if row.attempt is None else f"{row.run}.{row.attempt}"),
+                "round": Cell(f"{row.round}: from {row.parent}" if row.round else ""),
                 "outcome": Cell(in_words(name), COLOURS.get(name, OTHER), dim=row.attempt is not None),
                 "value": Cell(value),
                 **{other: Cell(texts[place]) for other, texts in numbers.items()},
@@ -156,6 +158,7 @@ def log_records(status: CampaignStatus) -> list[list[Any]]:
             *(row.baseline, row.reference, row.difference, row.difference_error, row.low, row.high),
             *(row.parent, row.commit, row.usage.sent, row.usage.received, row.usage.cost, row.seconds, row.description),
             row.parent_verdict or None,
+            row.round,
         ]
         for row in status.rows
     ]

@@ -90,6 +90,8 @@ class Row:
     parent: int | None = None
     parent_verdict: str = ""
     """Against the run that it started from, where that is not the baseline."""
+    round: int | None = None
+    """Where several runs were proposed from one parent: which round that was."""
     commit: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Where no metric is primary, those that are shown instead."""
@@ -290,6 +292,7 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
         high=compared.get("high"),
         reference=compared.get("reference", ""),
         parent=record["parent"],
+        round=record.get("round"),
         commit=record["commit"],
         metrics={name: record["metrics"][name]["value"] for name in shown if name in record["metrics"]},
         usage=usage,
@@ -326,7 +329,7 @@ def values_of(metric: Mapping[str, Any]) -> list[float]:
 
 
 def rows(records: Sequence[Mapping[str, Any]], events: Sequence[Event], primary: Primary | None) -> tuple[Row, ...]:
-    """All runs and attempts in order, with those of the run in hand, which has no record yet."""
+    """All runs and attempts in order, with those of the runs in hand, which have no record yet."""
     found: list[Row] = []
     shown = telling([record["metrics"] for record in records]) if primary is None else []
     for record in records:
@@ -342,7 +345,11 @@ def rows(records: Sequence[Mapping[str, Any]], events: Sequence[Event], primary:
             for attempt in record["attempts"]
         ]
         found.append(row(record, primary, shown))
-    return (*found, *_in_hand(len(records), events))
+    run = len(records)
+    while in_hand := _in_hand(run, events):
+        found += in_hand
+        run += 1
+    return tuple(found)
 
 
 def best(found: Sequence[Row], primary: Primary | None) -> Row | None:
