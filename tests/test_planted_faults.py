@@ -25,7 +25,9 @@ from harness.campaign.idea import Idea
 from harness.campaign.protocols import Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
+from harness.execution.executors import EXECUTORS
 from harness.loop import Ending, go_on
+from tests.quick_executor import QUICK
 
 FAULTY = Path(__file__).parent / "faulty"
 Edits = tuple[tuple[str, str], ...]
@@ -93,10 +95,13 @@ class Place:
             session=script,
         )
 
-    def run(self, edits: Edits, **facts: Any) -> tuple[Record, Record]:
-        """The records of baseline and run of a campaign that was taken to its end."""
+    def run(self, edits: Edits, *, limited: bool = False, **facts: Any) -> tuple[Record, Record]:
+        """The records of baseline and run of a campaign that was taken to its end; where it is about limits, `limited`."""
         campaign = self.campaign(edits, **facts)
-        ending = end(campaign)
+        with pytest.MonkeyPatch.context() as patch:
+            if not limited:
+                patch.setitem(EXECUTORS, "local", QUICK)
+            ending = end(campaign)
         assert ending.exit_code == 0, ending
         baseline, run = campaign.read_records()
         return baseline, run
@@ -353,6 +358,9 @@ BROKEN: dict[str, Fault] = {
     ),
 }
 
+BY_LIMITS = {"timed_out", "out_of_memory", "too_much_disk", "aborted"}
+"""How attempts end that a limit ends."""
+
 PROCESS: dict[str, Fault] = {
     "time-out after results were written": Fault(
         ((LAST, LAST + f"\n    while {IN_FULL}:\n        pass"),),  # one that is idle by then has only not exited
@@ -411,7 +419,8 @@ FAULTS = NOTHING_TO_RUN | NEVER_EXECUTED | OTHER_SCALE | LUCK | EVALUATION | BRO
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_detected(place: Place, fault: Fault) -> None:
-    baseline, run = place.run(fault.edits, profile=fault.profile, controls=fault.controls, contract=fault.contract)
+    facts = {"profile": fault.profile, "controls": fault.controls, "contract": fault.contract}
+    baseline, run = place.run(fault.edits, limited=fault.attempt in BY_LIMITS, **facts)
     why = run.verdict.why if fault.attempt == "completed" else run.attempts[0].why
     assert (run.attempts[0].status, run.verdict.kind) == (fault.attempt, fault.verdict), run.attempts[0].why
     assert fault.says in why
@@ -679,7 +688,8 @@ def test_each_fault_has_a_twin() -> None:
 
 @pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
 def test_a_clean_twin_raises_no_alarm(place: Place, twin: Twin) -> None:
-    baseline, run = place.run(twin.edits, controls=twin.controls, contract=twin.contract, toy=twin.toy)
+    limited = not BY_LIMITS.isdisjoint(FAULTS[fault].attempt for fault in twin.faults if fault in FAULTS)
+    baseline, run = place.run(twin.edits, limited=limited, controls=twin.controls, contract=twin.contract, toy=twin.toy)
     assert baseline.warnings == run.warnings == []
     assert [attempt.status for attempt in run.attempts] == ["completed"]
     assert run.attempts[0].restored == []
