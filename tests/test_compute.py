@@ -66,6 +66,7 @@ def test_compute_at_a_minority_of_the_seeds_counts_and_what_a_reference_compiled
     assert compute_excess([20.0] * 3, [90.0, 10.0, 10.0], 1.5) is not None
     assert multiple([10.0, 40.0], [10.0, 10.0]) == 2.5
     assert multiple([], [10.0]) is None and multiple([10.0], [0.0]) is None
+    assert multiple([0.9 * TOO_SHORT], [0.1]) == 1.0  # chance on a loaded machine: the paper had a column for it
 
 
 def test_the_best_of_many_trainings_inside_a_run_and_hidden_epochs_are_a_trade_off(

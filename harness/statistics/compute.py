@@ -37,11 +37,12 @@ def compute_excess(run: Sequence[float], reference: Sequence[float], tolerance: 
 
 
 def multiple(run: Sequence[float], reference: Sequence[float]) -> float | None:
-    """The run's processor seconds as a multiple of its reference's; None where one of them was not measured."""
+    """The run's processor seconds as a multiple of its reference's: 1 where they differ by less than `TOO_SHORT`, None where
+    one of them was not measured."""
     if not run or not reference or min(reference) <= 0:
         return None
     mine, theirs = _typical(run, reference)
-    return mine / theirs
+    return mine / theirs if abs(mine - theirs) >= TOO_SHORT else 1.0
 
 
 def _typical(run: Sequence[float], reference: Sequence[float]) -> tuple[float, float]:
