@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,8 @@ from harness.loop import go_on
 pytestmark = pytest.mark.usefixtures("quick")
 
 SMALL = Path(__file__).parent / "small"
+
+Edit = Callable[[list[bytes]], list[bytes]]
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,14 @@ def root(recorded: Path, tmp_path: Path) -> Path:
 
 def harness(*arguments: object) -> Result:
     return CliRunner().invoke(cli, list(map(str, arguments)))
+
+
+def git(root: Path, *arguments: str, **environment: str) -> str:
+    identity = {f"GIT_{who}_{what}": "you@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, env=os.environ | identity | environment
+    ).stdout
 
 
 def lie(file: Path) -> None:
@@ -97,7 +110,18 @@ def test_a_record_that_is_lost_or_edited_is_said_and_gits_is_used(root: Path, ho
         assert done.stdout == shown or command[0] == "status", command  # which tells how long ago
 
 
-@pytest.mark.parametrize("path", ["run_0/final_info.json", "run_1/final_info.json", "notes.txt"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "run_0/final_info.json",
+        "run_1/final_info.json",
+        "run_1/train_log.jsonl",
+        "run_1/attempts/1/session.md",
+        "notes.txt",
+        "campaign.json",
+        "idea.json",
+    ],
+)
 def test_results_and_notes_that_are_lost_are_said_and_put_back(root: Path, path: str) -> None:
     before = (root / path).read_bytes()
     (root / path).unlink()
@@ -188,3 +212,106 @@ def test_a_record_whose_id_was_edited_in_the_journal_too_is_not_believed(root: P
     subprocess.run(repair, check=True)
     assert journal.read_text() == whole
     assert f"{file} was changed since the harness wrote it" in harness("status", root).output
+
+
+def without_a_line(lines: list[bytes]) -> list[bytes]:
+    return lines[:9] + lines[10:]
+
+
+def with_a_line_twice(lines: list[bytes]) -> list[bytes]:
+    return lines[:9] + lines[8:]
+
+
+def with_another_result(lines: list[bytes]) -> list[bytes]:
+    return [line.replace(b'"status": "completed"', b'"status": "failed"') for line in lines]
+
+
+def of_an_earlier_commit(lines: list[bytes]) -> list[bytes]:
+    return lines[:9]
+
+
+def gone(lines: list[bytes]) -> list[bytes]:
+    return []
+
+
+@pytest.mark.parametrize(
+    "edit", [without_a_line, with_a_line_twice, with_another_result, sorted, of_an_earlier_commit, gone, None]
+)
+def test_a_journal_that_does_not_begin_as_git_has_it_is_said_and_nothing_is_begun_again(
+    root: Path, edit: Edit | None
+) -> None:
+    """Without a journal a campaign would begin again, and its repository would be made anew."""
+    journal = root / "journal.jsonl"
+    whole, head = journal.read_bytes(), git(root, "rev-parse", "main")
+    if edit:
+        journal.write_bytes(b"".join(edit(whole.splitlines(keepends=True))))
+    else:
+        journal.unlink()
+    for command in ("status", "log", "brief", "resume"):
+        said = harness(command, root)
+        assert said.exit_code == 4 and f"{journal}: {'is' if edit in (gone, None) else 'was'} " in said.stderr, command
+    assert git(root, "rev-parse", "main") == head
+    subprocess.run(said.stderr.split("done again: ")[1].split(), check=True)
+    assert journal.read_bytes() == whole
+    assert harness("status", root).exit_code == 0
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_a_journal_whose_lines_end_as_another_system_ends_them_is_the_same(root: Path, mark: bytes) -> None:
+    journal = root / "journal.jsonl"
+    journal.write_bytes(mark + journal.read_bytes().replace(b"\n", b"\r\n"))
+    for _ in range(2):  # the second time it is what git has
+        assert harness("log", root).exit_code == 0
+        assert go_on(Campaign(root), view=Silent(), stop=Stop()).exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", [["main~2"], ["--detach"], ["-b", "mine"], ["-b", "mine", "main~2"]])
+def test_a_campaign_in_whose_folder_something_else_is_checked_out_is_not_continued(root: Path, arguments: list[str]) -> None:
+    commits, code = git(root, "rev-list", "main"), (root / "experiment.py").read_bytes()
+    git(root, "checkout", "-q", *arguments)
+    refused = harness("resume", root)
+    said = refused.stdout + refused.stderr
+    assert refused.exit_code == 4 and "checkout main" in said
+    way_back = next(line for line in said.splitlines() if "checkout main" in line)
+    subprocess.run([*way_back[way_back.index("git -C") :].split(), "-q"], check=True)
+    assert git(root, "rev-list", "main") == commits and (root / "experiment.py").read_bytes() == code
+    assert go_on(Campaign(root), view=Silent(), stop=Stop()).exit_code == 0
+    assert harness("log", root).exit_code == 0
+
+
+def test_a_rebase_that_has_not_ended_is_told_by_how_it_is_given_up(root: Path) -> None:
+    git(root, "rebase", "-q", "-i", "--root", GIT_SEQUENCE_EDITOR="sed -i 1s/^pick/edit/")
+    said = harness("resume", root)
+    assert said.exit_code == 4 and f"git -C {root} rebase --abort" in said.stderr
+    git(root, "rebase", "--abort")
+    assert harness("log", root).exit_code == 0
+
+
+def test_report_and_paper_are_those_of_a_campaign_that_has_lost_nothing(root: Path, tmp_path: Path) -> None:
+    paper = ("writeup", root, "--format", "md", "--out", tmp_path / "paper.md")
+    assert harness(*paper).exit_code == 0
+    before = (tmp_path / "paper.md").read_text()
+    for path in ("campaign.json", "idea.json", "notes.txt", "run_1/record.json"):
+        (root / path).unlink()
+    assert harness(*paper).exit_code == 5
+    assert (tmp_path / "paper.md").read_text() == before
+    assert harness("report", root, "--out", tmp_path / "report.html").exit_code == 5
+    assert "A small idea" in (tmp_path / "report.html").read_text()
+
+
+def test_what_stands_in_the_place_of_a_record_is_kept_and_the_record_is_back(root: Path) -> None:
+    file = root / "run_1" / "record.json"
+    before = file.read_bytes()
+    file.unlink()
+    file.mkdir()
+    (file / "mine.txt").write_text("mine")
+    assert go_on(Campaign(root), view=Silent(), stop=Stop()).exit_code == 0
+    assert file.read_bytes() == before
+    assert (root / ".harness" / "edited" / "run_1" / "record.json" / "mine.txt").read_text() == "mine"
+
+
+def test_a_campaign_whose_repository_is_lost_can_be_read_and_says_so_where_it_is_continued(root: Path) -> None:
+    shutil.rmtree(root / ".git")
+    assert harness("log", root).exit_code == 0
+    said = harness("resume", root)
+    assert said.exit_code == 4 and ".git, is missing. Put it back from a copy of the campaign." in said.stdout + said.stderr

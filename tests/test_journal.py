@@ -42,7 +42,7 @@ def test_a_damaged_line_of_any_shape_is_one_sentence_with_its_number(tmp_path: P
     with path.open("a") as file:
         file.write(line + "\n")
     with pytest.raises(
-        CannotGoOn, match=f"(?s)journal.jsonl: line 2 is damaged \\(.*{what}.*checkout HEAD -- journal.jsonl"
+        CannotGoOn, match=f"(?s)journal.jsonl: line 2 is damaged \\(.*{what}.*checkout main -- journal.jsonl"
     ):
         read_events(path)
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ..campaign.campaign import SESSION
 from ..campaign.errors import CannotGoOn, SessionOver
 from ..campaign.files import write_atomically
 from ..campaign.journal import PERSON_STEP
@@ -155,7 +156,7 @@ class Dialogue(CampaignPart):
         remembered = self._remembered(run)
         text, reply = self._ask(run, attempt, self._texts(run, attempt, failure, messages, person_diff), files)
         write_atomically(folder / "reply.md", _all_of(reply))
-        write_atomically(folder / "session.md", render_turn(label(run, attempt), text, reply.replies))
+        write_atomically(folder / SESSION, render_turn(label(run, attempt), text, reply.replies))
         change = collect(self._workspace, files, self._campaign.contract)
         for name, content in change.evidence.items():
             kept = folder / "restored" / name

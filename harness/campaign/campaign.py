@@ -28,6 +28,8 @@ from .schema import SCHEMA
 from .text import decoded
 
 ATTEMPTS = "attempts"
+SESSION = "session.md"
+"""A turn of the agent as `replay` reads it, in the attempt's folder; in the campaign's, all of them."""
 PLOTTED = "plotted"
 """In a run's folder: what the experiment's plot.py drew."""
 RESERVED = frozenset({RECORD_FILE, EXECUTED_ON, ATTEMPTS, "seeds", "controls", "frontier", "final", PLOTTED})
@@ -88,7 +90,7 @@ class Campaign(Layout):
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self.session = root / "session.md"
+        self.session = root / SESSION
         """The campaign's own session, in the form that `replay` reads."""
         self.replayed = root / "replayed.md"
         """The recorded session that this campaign replays."""

@@ -76,6 +76,8 @@ class Git:
             code, out, problem = self.once(*arguments, stdin=stdin, **environment)
         if code == 0:
             return out
+        if not Path(self._environment["GIT_DIR"]).is_dir():
+            raise CannotGoOn(f"{self._root}: its git repository, .git, is missing. Put it back from a copy of the campaign.")
         raise (GitKilled if code < 0 else CannotGoOn)(
             f"{self._root}: git {arguments[0]} failed: {problem.strip() or f'exit code {code}'}"
         )

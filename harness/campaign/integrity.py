@@ -7,8 +7,9 @@ notes only the harness's own lines count.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
-import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -73,8 +74,7 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
             notes.append(event["files"][NOTES])
         elif event["event"] == "done" and _FINAL.fullmatch(event["step"]) and isinstance(event["result"], dict):
             commits[event["step"].removesuffix("/record")] = str(event["result"].get("commit", ""))
-    if START in commits:
-        _check_journal(root, events)
+    _check_journal(root)
     runs = [each for each in commits if each != START]
     expected: dict[str, str | None] = {f"{run}/record.json": None for run in runs}
     expected |= {path: blob for path, blob in written(events).items() if path.split("/")[0] in runs}
@@ -94,25 +94,30 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
     return found
 
 
-def _check_journal(root: Path, events: list[dict[str, Any]]) -> None:
-    """Raises CannotGoOn where the journal no longer says what it said of files when it was committed last: whoever edits a
-    record could have edited that too."""
+def _check_journal(root: Path) -> None:
+    """Raises CannotGoOn where the journal does not begin with what git has of it, line by line. Whoever edits a record could
+    have edited that too, and a campaign whose journal is lost would begin again."""
     from .repository import Repository
 
+    if not (root / ".git").is_dir():
+        return
+    repository, file = Repository(root, root / ".harness"), root / _JOURNAL
     try:
-        repository = Repository(root, root / ".harness")
-        committed = repository.files(repository.head or "", [_JOURNAL])[_JOURNAL] if (root / ".git").is_dir() else b""
-        said = [json.loads(line) for line in committed.split(b"\n")[:-1] if b'"wrote"' in line]
+        committed = repository.files(repository.head or "", [_JOURNAL])[_JOURNAL]
     except (CannotGoOn, KeyError, ValueError, IndexError):
-        return  # what else stands there is compared all the same
-    known = [event["files"] for event in events if event["event"] == WROTE]
-    lost = [event for event in said if event.get("event") == WROTE and event["files"] not in known]
-    if lost:
-        paths = ", ".join(sorted(lost[0]["files"])[:3])
-        raise CannotGoOn(
-            f"{root / _JOURNAL}: was edited: git's version has another id of {paths}. Put that back, then the steps after "
-            f"it are done again: git -C {root} checkout HEAD -- {_JOURNAL}"
-        )
+        return  # nothing to compare it with
+    found = _read(file)
+    if _lines(found or b"").startswith(_lines(committed)):
+        return
+    how = "was edited: lines that git has of it are gone or others" if found else f"is {_how(found)}"
+    raise CannotGoOn(
+        f"{file}: {how}. Put git's version back, then the steps after it are done again: {repository.way_back(_JOURNAL)}"
+    )
+
+
+def _lines(journal: bytes) -> bytes:
+    """The whole lines: an editor may have marked the file as UTF-8, or ended its lines as another system does."""
+    return journal[: journal.rfind(b"\n") + 1].removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
 
 
 def _read(path: Path) -> bytes | None:
@@ -164,14 +169,15 @@ def content_of(root: Path, difference: Difference) -> bytes:
 
 def put_back(root: Path, difference: Difference) -> str:
     """Write what the file is to hold; what somebody made of it is kept aside. Returns what was done, in a sentence."""
-    from .files import write_atomically
+    from .files import remove, write_atomically
 
     content, file = content_of(root, difference), root / difference.path
     kept = ""
-    if difference.how == "changed":
+    if difference.how == "changed" or os.path.lexists(file):
         aside = root / ".harness" / EDITED_FOLDER / difference.path
+        remove(aside)
         aside.parent.mkdir(parents=True, exist_ok=True)
-        file.replace(aside)
+        file.rename(aside)
         kept = f"; the edited one is {aside.relative_to(root)}"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, content)

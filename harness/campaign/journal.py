@@ -46,7 +46,7 @@ def read_events(path: Path) -> list[Event]:
         if damage:
             raise CannotGoOn(
                 f"{path}: line {number} is damaged ({damage}). Put back the version in git: "
-                f"git -C {path.parent} checkout HEAD -- {path.name}"
+                f"git -C {path.parent} checkout main -- {path.name}"
             )
         events.append(event)
     return current_events(events, str(path))

@@ -71,9 +71,14 @@ class Layout:
 
     def title(self) -> str:
         """Of the idea; "" where the folder has none."""
-        if not self.idea_file.exists():
+        try:
+            return str(self.read_idea().get("Title", ""))
+        except FileNotFoundError:
             return ""
-        return str(parse_object(self.content(self.idea_file), self.idea_file).get("Title", ""))
+
+    def read_idea(self) -> dict[str, Any]:
+        """What `idea.json` holds."""
+        return parse_object(self.content(self.idea_file), self.idea_file)
 
     def record(self, run: int) -> dict[str, Any]:
         """The record of a run, as its file holds it; git's version where that is not what the harness wrote."""
@@ -110,9 +115,9 @@ class Layout:
         """What of the campaign is lost or was edited. Nothing while a process runs the campaign: that one writes."""
         try:
             status = self.journal.stat()
+            state = (status.st_mtime_ns, status.st_size)
         except OSError:
-            return []
-        state = (status.st_mtime_ns, status.st_size)
+            state = (0, 0)
         if self.is_running():
             return []
         if self._differences is None or self._differences[0] != state:
@@ -130,14 +135,6 @@ class Layout:
         except OSError:
             return False  # no lock file, or one that cannot be read: nothing here that this process could wait for
         return False
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in `path`. Raises CannotGoOn that names the file."""
-    try:
-        return parse_object(path.read_bytes(), path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: OSError) -> CannotGoOn:
@@ -163,7 +160,7 @@ def find_layout(name: str, runs: Path = RUNS) -> Layout:
             raise InputError(f"{runs}: no campaign yet. `harness run IDEA.json` starts one.")
         return max(known, key=lambda layout: (not _control_of(layout), *_age(layout)))
     for candidate in (runs / name, Path(name)):
-        if (candidate / "campaign.json").is_file():
+        if _is_campaign(candidate):
             return Layout(candidate)
     names = ", ".join(layout.name for layout in known) or "none yet"
     raise InputError(f"{name}: no such campaign. In {runs}: {names}.")
@@ -171,7 +168,15 @@ def find_layout(name: str, runs: Path = RUNS) -> Layout:
 
 def layouts(runs: Path = RUNS) -> list[Layout]:
     """The campaigns in `runs`, by name."""
-    return [Layout(path.parent) for path in sorted(runs.glob("*/campaign.json"))] if runs.is_dir() else []
+    return [Layout(path) for path in sorted(runs.iterdir()) if _is_campaign(path)] if runs.is_dir() else []
+
+
+def _is_campaign(folder: Path) -> bool:
+    """Also where one of the two was lost: git has it."""
+    try:
+        return any((folder / name).is_file() for name in ("campaign.json", "journal.jsonl"))
+    except OSError:  # of somebody else
+        return False
 
 
 def find_control(layout: Layout) -> Layout | None:

@@ -24,7 +24,8 @@ from .git_objects import EXECUTABLE, Entry, GitObjects
 from .text import clean, commands_terminal
 
 _TRAILER = "Step: "
-_BRANCH = "refs/heads/main"
+_MAIN = "main"
+_BRANCH = f"refs/heads/{_MAIN}"
 # NTFS takes `git~1`, a dot or space at the end and a stream (`.git::$INDEX_ALLOCATION`) for `.git`, so git refuses such
 # paths on every system (core.protectNTFS); with one of them it would refuse a whole commit.
 _REPOSITORY = re.compile(r"(\.git|git~1)[. ]*([:\\].*)?", re.IGNORECASE | re.DOTALL)
@@ -52,7 +53,7 @@ class Repository:
         """An empty repository whose branch is `main`, in place of one that a crash left half made."""
         shutil.rmtree(self._root / ".git", ignore_errors=True)
         self._remove_stale_locks()
-        self._git.text("init", "--quiet", "--initial-branch=main", "--template=")
+        self._git.text("init", "--quiet", f"--initial-branch={_MAIN}", "--template=")
         exclude = self._root / ".git" / "info" / "exclude"
         exclude.parent.mkdir(exist_ok=True)
         exclude.write_text("/.harness/\n", encoding="utf-8")
@@ -197,6 +198,11 @@ class Repository:
         A person's edit of `code` made since then stays in the work tree. Only the holder of the campaign's lock may call it:
         what else is locked then was locked by a process that was killed.
         """
+        if self._is_away():
+            raise CannotGoOn(
+                f"{self._root}: another commit or branch than the campaign's, {_MAIN}, is checked out. To go back to it: "
+                f"{self.way_back('.')}"
+            )
         self._remove_stale_locks()
         if self._pending.exists():
             pending = json.loads(self._pending.read_text(encoding="utf-8"))
@@ -208,6 +214,21 @@ class Repository:
             # Asked while the head is still there: beside the commit before it the whole change would look like a person's.
             by_person = self.edited(code)
             self._check_out(before, [path for path in self.files(head, code) if path not in by_person])
+
+    def way_back(self, path: str) -> str:
+        """The command that brings the campaign's version of a file back, or all of the campaign where somebody has gone
+        elsewhere with git."""
+        git = f"git -C {self._root}"
+        if any((self._root / ".git" / name).is_dir() for name in ("rebase-merge", "rebase-apply")):
+            return f"{git} rebase --abort"
+        return f"{git} checkout {_MAIN}" if self._is_away() else f"{git} checkout {_MAIN} -- {path}"
+
+    def _is_away(self) -> bool:
+        """Whether somebody has another commit or branch in the folder."""
+        try:
+            return (self._root / ".git" / "HEAD").read_text(encoding="utf-8").strip() != f"ref: {_BRANCH}"
+        except (OSError, UnicodeDecodeError):
+            return False
 
     def step(self, commit: str) -> str | None:
         """The step of the journal that made `commit`, None where somebody else made it, whatever its message says."""

@@ -18,7 +18,7 @@ from ..campaign.contract import Contract
 from ..campaign.errors import CannotGoOn
 from ..campaign.files import read_bounded
 from ..campaign.journal import Event, read_events
-from ..campaign.layout import Layout, read_json
+from ..campaign.layout import Layout
 from ..campaign.metric import Metric
 from ..campaign.metric_names import telling
 from ..campaign.protocols import EVAL_FOLDER, Curve
@@ -215,7 +215,7 @@ def read_campaign_data(layout: Layout) -> CampaignData:
         output = end_of(layout.output(step.name))
     return CampaignData(
         status=status,
-        idea=read_json(layout.idea_file),
+        idea=layout.read_idea(),
         contract=contract,
         planned=int(facts["options"]["max_runs"]),
         created=str(facts.get("created", "")),

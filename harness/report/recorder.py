@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.budget import spent
-from ..campaign.campaign import ATTEMPTS
+from ..campaign.campaign import ATTEMPTS, SESSION
 from ..campaign.contract import CONTRACT_FILE
 from ..campaign.files import files_below, read_text, write_atomically
 from ..campaign.holdout_record import HoldoutRecord
@@ -266,9 +266,12 @@ class Recorder(CampaignPart):
 
 
 def _is_result(path: str) -> bool:
-    """Whether numbers of the record stand in the file at `path` of a run's folder, or of one of its seeds or controls."""
+    """Whether numbers of the record stand in the file at `path` of a run's folder, or of one of its seeds or controls, or
+    the words of one of its turns."""
     parts = Path(path).parts
-    return path.endswith(".json") and parts[-1] != RECORD_FILE and ATTEMPTS not in parts
+    if ATTEMPTS in parts:
+        return parts[-1] == SESSION
+    return path.endswith((".json", ".jsonl")) and parts[-1] != RECORD_FILE
 
 
 def _files_below(root: Path, path: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..campaign.campaign import ATTEMPTS, SESSION
 from ..campaign.files import write_atomically
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 
@@ -23,7 +24,7 @@ class SessionFile(CampaignPart):
             if self._turns
             else ["run_*"]
         )
-        found = [path for run in runs for path in self._campaign.root.glob(f"{run}/attempts/*/session.md")]
+        found = [path for run in runs for path in self._campaign.root.glob(f"{run}/{ATTEMPTS}/*/{SESSION}")]
         turns = sorted(set(found) - set(self._turns), key=_turn_order)
         text = "".join(path.read_text(encoding="utf-8") for path in turns)
         if self._turns:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from ... import __version__
 from ...campaign.errors import CannotGoOn
-from ...campaign.files import read_text
 from ...campaign.layout import Layout
 from ...campaign.notes_text import person_section
-from ...campaign.text import clip, duration, in_words, line
+from ...campaign.text import clip, decoded, duration, in_words, line
 from ...campaign.usage import Usage
 from ..campaign_data import CampaignData, change_between
 from ..conclusion import learnt
@@ -53,7 +52,7 @@ class Prose:
 def read_person(layout: Layout) -> str:
     """What a person wrote into the notes; empty where there are none. Raises CannotGoOn where they cannot be read."""
     try:
-        return person_section(read_text(layout.notes, "replace"))
+        return person_section(decoded(layout.content(layout.notes), "replace"))
     except FileNotFoundError:
         return ""
     except OSError as error:
