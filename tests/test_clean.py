@@ -185,3 +185,11 @@ def test_a_campaign_is_named_by_its_path_like_everywhere(runs: Path, monkeypatch
     assert kept.is_dir() and not gone.exists()
     assert [item.kind for item in usage(runs.parent / "out")] == ["campaign"]
     assert "there is no such thing" in CliRunner().invoke(cli, ["clean", "out/gone"]).output
+
+
+def test_a_campaign_that_cannot_be_locked_is_not_removed_and_it_is_said_why(runs: Path) -> None:
+    root = make_campaign(runs, "done")
+    (root / ".harness" / "lock").mkdir()
+    with pytest.raises(CannotGoOn, match=r"done: cannot be removed: .*lock: Is a directory"):
+        remove(find(runs, "campaign"))
+    assert (root / "journal.jsonl").exists()

@@ -315,3 +315,15 @@ def test_a_campaign_whose_repository_is_lost_can_be_read_and_says_so_where_it_is
     assert harness("log", root).exit_code == 0
     said = harness("resume", root)
     assert said.exit_code == 4 and ".git, is missing. Put it back from a copy of the campaign." in said.stdout + said.stderr
+
+
+def test_a_campaign_that_cannot_be_read_hides_no_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = root.parent / "runs"
+    shutil.copytree(root, runs / "whole", symlinks=True)
+    shutil.copytree(root, runs / "damaged", symlinks=True)
+    (runs / "damaged" / "journal.jsonl").write_text("{}\n")
+    monkeypatch.chdir(root.parent)
+    for arguments in (("--all",), ("--all", "--json")):
+        said = harness("status", *arguments)
+        assert said.exit_code == 5 and "damaged/journal.jsonl: line 1 is damaged" in said.stderr
+        assert "whole" in said.stdout and "damaged" not in said.stdout

@@ -112,7 +112,8 @@ class Journal:
         self._drop_unfinished_line()
 
     def append(self, event: str, **facts: Any) -> None:
-        """Write one event to the disk before returning."""
+        """Write one event to the disk before returning; of a step that was begun nobody is told, so the next event has that
+        written too."""
         record: Event = {"time": now(), "event": event, **facts}
         line = (json.dumps(record, ensure_ascii=False, default=str) + "\n").encode()
         # Unbuffered, so that the file is as long as what was written, and `truncate` cuts off exactly this line.
@@ -122,7 +123,8 @@ class Journal:
                 while line:
                     line = line[file.write(line) :]
                 # The caller acts on what is written here, and a power cut must not take it back after that.
-                os.fsync(file.fileno())
+                if event != "started":
+                    os.fsync(file.fileno())
             except OSError:
                 file.truncate(whole)  # half a line would damage what is appended next
                 raise
@@ -137,16 +139,18 @@ class Journal:
         """The result of a finished step, None when it is not finished."""
         return self._done.get(step)
 
-    def once(self, step: str, effect: Callable[[], Any]) -> Any:
+    def once(self, step: str, effect: Callable[[], Any], *, leaves_files: bool = True) -> Any:
         """The result of `step`: of an earlier time, or of `effect`, JSON-like, written down with its seconds.
 
-        An effect that was interrupted is begun again, so it must be safe to repeat.
+        An effect that was interrupted is begun again, so it must be safe to repeat. What it leaves beside its result is on
+        the disk before it is done.
         """
         if step not in self._done:
             self.append("started", step=step)
             begun = time.monotonic()
             result = effect()
-            sync(self._path.parent)
+            if leaves_files:
+                sync(self._path.parent)
             # After the effect and never before it: a crash in between repeats the effect, and nothing is lost.
             self.append("done", step=step, seconds=round(time.monotonic() - begun, 3), result=result)
         return self._done[step]
@@ -186,7 +190,7 @@ class DryJournal(Journal):
     def append(self, event: str, **facts: Any) -> None:
         raise NotDone(event)
 
-    def once(self, step: str, effect: Callable[[], Any]) -> Any:
+    def once(self, step: str, effect: Callable[[], Any], *, leaves_files: bool = True) -> Any:
         if not self.is_done(step):
             raise NotDone(step)
         return self.result(step)

@@ -77,13 +77,22 @@ def remove(item: Item) -> None:
     """Remove `item`. Raises CannotGoOn when it is in use, or cannot be removed; then what is left stays listed."""
     if reason := item.in_use:
         raise CannotGoOn(f"{item.path}: not removed: {reason}.")
+    try:
+        why = _remove_locked(item)
+    except OSError as error:
+        why = f"{error.filename}: {error.strerror}"
+    if why:
+        raise CannotGoOn(f"{item.path}: cannot be removed: {why}")
+
+
+def _remove_locked(item: Item) -> str:
+    """Returns why it could not be removed."""
     with locked(Layout(item.path).lock):
         # A campaign's options go last: what is left of it stays listed.
         is_campaign = item.kind == "campaign"
         parts = item.parts
         first = [each for each in item.path.iterdir() if each.name != "campaign.json"] if is_campaign else []
-        if why := folders.remove(*first) or folders.remove(*parts):
-            raise CannotGoOn(f"{item.path}: cannot be removed: {why}")
+        return folders.remove(*first) or folders.remove(*parts)
 
 
 def _working_copies(root: Path) -> list[Path]:

@@ -239,12 +239,16 @@ def said_to_differ(layout: Layout) -> Layout:
     """`layout`, after what of it was lost or edited is said."""
     found = layout.differences()
     for each in found[:_MOST_SAID]:
-        click.echo(f"{layout.name}: {each}", err=True)
+        differs(f"{layout.name}: {each}")
     if found[_MOST_SAID:]:
-        click.echo(f"{layout.name}: and {len(found) - _MOST_SAID} more.", err=True)
-    if found:
-        click.get_current_context().find_root().meta[DIFFERS_KEY] = True
+        differs(f"{layout.name}: and {len(found) - _MOST_SAID} more.")
     return layout
+
+
+def differs(sentence: str) -> None:
+    """Say what of a campaign is lost or was edited; the command ends with exit code DIFFERS."""
+    click.echo(sentence, err=True)
+    click.get_current_context().find_root().meta[DIFFERS_KEY] = True
 
 
 def only_one(as_json: bool, as_csv: bool) -> None:

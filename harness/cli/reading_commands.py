@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..campaign.errors import InputError
+from ..campaign.errors import HarnessError, InputError
 from ..campaign.files import read_text
-from .options import CAMPAIGN, CSV, JSON, find_campaign, only_one, print_csv, print_json, recorded, said_to_differ
+from .options import CAMPAIGN, CSV, JSON, differs, find_campaign, only_one, print_csv, print_json, recorded, said_to_differ
 from .terminal import width
 
 if TYPE_CHECKING:
+    from ..campaign.layout import Layout
     from ..claims.check import Finding
+    from ..report.terminal.status import CampaignStatus
 
 
 @click.command(short_help="Where a campaign stands, also while it runs.")
@@ -36,14 +38,15 @@ def status(campaign: str | None, every: bool, as_json: bool) -> None:
     from ..report.terminal import status_page as show
     from ..report.terminal.status import read_status
 
-    if every or (campaign is None and not as_json and len(layouts()) > 1):
-        found = [(layout, read_status(said_to_differ(layout))) for layout in layouts()]
+    places = layouts()
+    if every or (campaign is None and not as_json and len(places) > 1):
+        found = [status for layout in places if (status := _readable(layout))]
         if as_json:
-            print_json([show.status_facts(status) for _, status in found])
-        elif not found:
+            print_json([show.status_facts(status) for status in found])
+        elif not places:
             click.echo(f"{RUNS}: no campaign yet. `harness run IDEA.json` starts one.")
-        else:
-            click.echo("\n".join(show.overview([status for _, status in found], width())))
+        elif found:
+            click.echo("\n".join(show.overview(found, width())))
         if every:
             return
         click.echo()
@@ -53,6 +56,17 @@ def status(campaign: str | None, every: bool, as_json: bool) -> None:
         print_json(show.status_facts(status))
     else:
         click.echo(show.status(status, show.typed(layout), width()))
+
+
+def _readable(layout: Layout) -> CampaignStatus | None:
+    """Where a campaign stands; None for one that cannot be read, of which it is said why: it hides no other."""
+    from ..report.terminal.status import read_status
+
+    try:
+        return read_status(said_to_differ(layout))
+    except HarnessError as error:
+        differs(str(error))
+        return None
 
 
 @click.command(short_help="One line a run.")

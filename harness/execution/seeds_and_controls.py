@@ -98,7 +98,7 @@ class SeedsAndControls(CampaignPart):
             measured, judge = known.measured_run(run), known.judge()
             return wanted(measured, judge) if judge.screen(measured) is None else []
 
-        found: list[T] = self._journal.once(decision_step(run, what), decision)
+        found: list[T] = self._journal.once(decision_step(run, what), decision, leaves_files=False)
         return found
 
     def _further_seeds(self, measured: MeasuredRun, judge: Judge) -> list[int]:
