@@ -49,6 +49,15 @@ def test_a_damaged_line_of_any_shape_is_one_sentence_with_its_number(tmp_path: P
 
 def test_what_the_journal_writes_it_reads(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
-    for result in (None, [], [1], {"usage": {"cost": None}}, {"outcome": {"seconds": 1.5}}, "text", True):
+    for result in (
+        None,
+        [],
+        [1],
+        {"usage": {"cost": None}},
+        {"outcome": {"seconds": 1.5}},
+        "text",
+        True,
+        {"name": "\udcff.json"},
+    ):
         journal.once(f"step {json.dumps(result)}", lambda result=result: result)
     assert read_events(tmp_path / "journal.jsonl") == journal.events

@@ -115,7 +115,7 @@ class Journal:
         """Write one event to the disk before returning; of a step that was begun nobody is told, so the next event has that
         written too."""
         record: Event = {"time": now(), "event": event, **facts}
-        line = (json.dumps(record, ensure_ascii=False, default=str) + "\n").encode()
+        line = _line(record)
         # Unbuffered, so that the file is as long as what was written, and `truncate` cuts off exactly this line.
         with self._writing, self._path.open("ab", buffering=0) as file:
             whole = file.tell()
@@ -172,6 +172,13 @@ class Journal:
             if whole != len(data):
                 with self._path.open("r+b") as file:
                     file.truncate(whole)
+
+
+def _line(record: Event) -> bytes:
+    try:
+        return json.dumps(record, ensure_ascii=False, default=str).encode() + b"\n"
+    except UnicodeEncodeError:  # an experiment can give a file a name that is no text
+        return json.dumps(record, default=str).encode() + b"\n"
 
 
 class NotDone(Exception):

@@ -234,7 +234,8 @@ class Recorder(CampaignPart):
         root = campaign.root
         folder = made if isinstance(made, Path) else campaign.run_folder(made)
         paths = [p for p in _files_below(root, folder) if (root / p).stat().st_size <= IN_GIT]
-        own = [campaign.notes, campaign.session, campaign.journal]
+        # A run's turns are in the folders of its attempts: all of them again for each run would take most of the disk.
+        own = [campaign.notes, campaign.journal, *([campaign.session] if step == CLOSE else [])]
         own += [campaign.record_file(made - 1)] if isinstance(made, int) else []
         known = written(self._journal.events)
         ids = {
