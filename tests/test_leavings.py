@@ -30,11 +30,7 @@ LEFT = {
     "a name with a newline": ('(out / "new\\nline \\\\").write_text("x")', "completed", "new\nline \\"),
     "a name that ends in a carriage return": ('(out / "name\\r").write_text("x")', "completed", "name\r"),
     "a name that is no text": ('open(os.fsencode(out) + b"/\\xff\\xfe", "w")', "completed", "\udcff\udcfe"),
-    "results in a file whose name is no text": (
-        'open(os.fsencode(out) + b"/\\xff.json", "w")',
-        "completed",
-        "\udcff.json",
-    ),
+    "results in a file whose name is no text": ('open(os.fsencode(out) + b"/\\xff.json", "w")', "completed", "\udcff.json"),
     "a repository": ('(out / ".git").mkdir(); (out / ".git" / "HEAD").write_text("x")', "completed", ".git/HEAD"),
     "what some systems take for a repository": (
         '(out / "a" / "GIT~1").mkdir(parents=True); (out / "a" / "GIT~1" / "HEAD").write_text("x")',

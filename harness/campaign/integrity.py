@@ -103,7 +103,8 @@ def _check_journal(root: Path) -> None:
         return
     repository, file = Repository(root, root / ".harness"), root / _JOURNAL
     try:
-        committed = repository.files(repository.head or "", [_JOURNAL])[_JOURNAL]
+        head = repository.head
+        committed = repository.files(head, [_JOURNAL])[_JOURNAL] if head else b""
     except (CannotGoOn, KeyError, ValueError, IndexError):
         return  # nothing to compare it with
     found = _read(file)
