@@ -115,13 +115,14 @@ class Loop:
         self.baseline()
         if fresh and installs:  # which takes minutes, while a baseline may fail in a second
             self.prepare()
+        self.recorder.record_given()
         ending = self.all_runs()
         self.held_out()
         return ending
 
     def all_runs(self) -> Ending:
         """One round after the other, until the runs are spent or the agent wants no more."""
-        first = 1
+        first = self.opened.options.observed + 1
         while first <= self.max_runs:
             proposals = self.one_round(first)
             self.tracking.track()

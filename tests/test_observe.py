@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from harness.campaign.campaign import Campaign
 from harness.campaign.errors import CannotGoOn
 from harness.campaign.git import Git
+from harness.campaign.journal import Journal
 from harness.cli.main import cli
 from harness.results.observed import observe
 from harness.statistics.noise import prediction_interval
@@ -27,6 +30,17 @@ Explained the loop.
 ## Run 2: A larger rate
 The rate is doubled, which lowers the loss.
 """
+
+
+METRIC = '[[metric]]\nsources = ["*.loss"]'
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Campaigns are made in the folder that it is typed in."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
 
 
 @pytest.fixture
@@ -65,47 +79,115 @@ def type_(*arguments: object) -> Result:
 
 
 def look(*arguments: object) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(type_(*arguments, "--json").stdout)
+    done = type_(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def test_an_ai_scientist_folder_is_read_and_what_repeats_itself_is_found(theirs: Path) -> None:
+def test_an_ai_scientist_folder_becomes_a_campaign_and_what_repeats_itself_is_found(theirs: Path, template: Path) -> None:
     found = look(theirs, "--metric", "quadratic.loss", "--lower")
     runs = {run["name"]: run for run in found["runs"]}
-    assert len(runs) == 6
-    assert runs["run_1"]["same_numbers_as"] == "run_0"
-    assert runs["run_3"]["same_numbers_as"] == "run_2"
+    assert [run["run"] for run in found["runs"]] == [1, 2, 3, 4, 5]
+    assert [run["same_numbers_as"] for run in found["runs"]] == [0, None, 2, None, None]
     assert (runs["run_3"]["code"], runs["run_4"]["code"]) == ("unknown", "known")
     assert runs["run_2"]["claim"] == "The rate is doubled, which lowers the loss."
-    assert found["claimed_best"] == "run_2"
-    page = type_(theirs, "--metric", "quadratic.loss", "--lower").stdout
-    assert "5 runs beside the baseline, given and not executed here" in page
-    assert "the same numbers as run_2" in page
-    assert "--metric NAME" in type_(theirs).stdout
+    assert found["claimed_best"] == 2
+    assert [run["same_code_as"] for run in found["runs"]] == [None] * 5  # what their baseline's code was they do not say
+    known = look(theirs, "--metric", "quadratic.loss", "--lower", "--experiment", without_contract(template))
+    assert [run["same_code_as"] for run in known["runs"]] == [0, None, None, None, None]
+    assert [run["verdict"] for run in known["runs"]] == ["no_effect", "given", "given", "given", "given"]
 
 
-def test_its_claimed_best_is_executed_with_seeds_and_judged(
-    theirs: Path, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+def without_contract(template: Path) -> Path:
+    (template / "experiment.toml").unlink()
+    shutil.copy(SMALL / "experiment.py", template)
+    return template
+
+
+def test_given_runs_are_marked_as_such_wherever_they_are_read(theirs: Path) -> None:
+    done = type_(theirs, "--metric", "quadratic.loss", "--lower")
+    assert done.exit_code == 0, done.output
+    name = "20240801_rates-observed"
+    assert "5 runs of a loop that was observed, given and not executed here" in " ".join(done.stdout.split())
+
+    def typed(*arguments: str) -> str:
+        done = CliRunner().invoke(cli, list(arguments))
+        assert done.exit_code == 0, done.output
+        return " ".join(done.stdout.split())
+
+    log = CliRunner().invoke(cli, ["log", name]).stdout
+    assert len(re.findall(r"^\d +(?:given|baseline) .* given(?: |$)", log, re.MULTILINE)) == 6
+    assert "unknown unknown given The rate is doubled" in " ".join(log.split())
+    shown = typed("show", name, "3")
+    assert "not executed here" in shown and "no: given, run_3 of the loop in 20240801_rates; its code is not known" in shown
+    assert "+# The loop left no code of run_3." in typed("diff", name, "3")
+    assert "no run with evidence yet" in typed("status", name)
+    assert "Status: completed (given, not executed here)" in typed("notes", name)
+    typed("end", name)
+    assert "Inconclusive: no valid, comparable run." in typed("notes", name)
+    typed("report", name)
+    typed("writeup", name, "--format", "md")
+    html = Path(f"runs/{name}-report.html").read_text()
+    assert html.count('<span class="tag open">given</span>') >= 5 and html.count(">given</td>") == 6
+    paper = " ".join(Path(f"runs/{name}-writeup.md").read_text().split())
+    assert "Given: runs 1, 2, 3, 4 and 5; a loop that was observed made them, they were not executed here" in paper
+    assert "a coding agent edited the code" not in paper and "| 2 | – | 0.000201 | given | 1 |" in paper
+    records = Campaign(Path("runs") / name).read_records()
+    assert all(record.given and record.verdict.error_share == 0 for record in records)
+
+
+def test_its_claimed_best_is_executed_with_seeds_and_judged(theirs: Path, template: Path) -> None:
     for file in theirs.glob("run_*.py"):
         file.write_text(file.read_text().replace('"metrics": {"loss": x * x', '"metrics": {"quadratic.loss": x * x'))
     done = type_(theirs, "--experiment", template, "--confirm-best", "--json")
     assert done.exit_code == 0, (done.stdout, done.stderr)
     found = json.loads(done.stdout)
     confirmed = found["confirmed"]
-    assert (confirmed["outcome"], confirmed["run"]) == ("judged", 1)
+    assert (confirmed["outcome"], confirmed["run"], found["claimed_best"]) == ("judged", 6, 2)
     against = confirmed["against_baseline"]
     assert (against["seeds"], against["tested"], against["mean"] < against["reference_mean"]) == (3, True, True)
     spread = found["spread"]
     assert (spread["baseline_seeds"], spread["kept"], spread["within"]) == (3, 5, 5)
-    assert {run["name"]: run["same_code_as"] for run in found["runs"]}["run_1"] == "run_0"
+    assert [run["same_code_as"] for run in found["runs"]] == [0, None, None, None, None]
+    assert [run["same_numbers_as"] for run in found["runs"]] == [0, None, 2, None, None]
+    assert "5 of its 5 kept changes are within the spread of 3 baseline seeds" in " ".join(found["said"])
+    campaign = Campaign(Path("runs/20240801_rates-observed"))
+    records = campaign.read_records()
+    assert [record.given for record in records] == [False, True, True, True, True, True, False]
+    assert (records[6].parent, campaign.planned_runs) == (0, 1)
+    assert records[6].agent == "the loop in 20240801_rates"
+    # The same numbers as what was claimed would confirm it, and not say that the change has no effect.
+    assert records[6].verdict.kind != "no_effect"
+
+
+def test_what_is_cut_off_while_runs_are_taken_in_goes_on(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = Journal.append
+
+    def cut(journal: Journal, event: str, **facts: Any) -> None:
+        append(journal, event, **facts)
+        if event == "done" and facts["step"] == "run_3/given":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "append", cut)
+    assert type_(theirs, "--metric", "quadratic.loss", "--lower").exit_code == 130
+    monkeypatch.setattr(Journal, "append", append)
+    assert CliRunner().invoke(cli, ["resume", "latest"]).exit_code == 0
+    assert len(Campaign(Path("runs/20240801_rates-observed")).read_records()) == 6
+
+
+def test_names_of_the_contract_are_found_in_what_they_left(theirs: Path, template: Path) -> None:
+    contract = template / "experiment.toml"
+    contract.write_text(contract.read_text().replace('"quadratic.loss"', '"loss"').replace("[[metric]]", METRIC, 1))
+    found = look(theirs, "--experiment", template)
+    assert (found["metric"], found["claimed_best"]) == ("loss", 2)
 
 
 def test_without_a_contract_nothing_is_executed(theirs: Path) -> None:
     done = type_(theirs, "--metric", "quadratic.loss", "--lower", "--confirm-best")
     assert (done.exit_code, "--experiment DIR names a folder" in done.stderr) == (2, True)
+    assert not Path("runs").exists()
+    assert "--metric NAME" in type_(theirs).stdout
 
 
 def test_an_autoresearch_repository_is_read_by_its_table_and_commits(tmp_path: Path) -> None:
@@ -126,10 +208,11 @@ def test_an_autoresearch_repository_is_read_by_its_table_and_commits(tmp_path: P
     (tmp_path / "results.tsv").write_text("\n".join(rows) + "\n")
     found = look(tmp_path)
     runs = found["runs"]
-    assert (found["metric"], found["better"], found["claimed_best"]) == ("val_bpb", "lower", runs[2]["name"])
-    assert runs[2]["same_code_as"] == runs[1]["name"]
-    assert runs[3]["metrics"] == {}
-    assert (runs[4]["kept"], runs[4]["code"]) == (False, "unknown")
+    assert (found["metric"], found["better"], found["claimed_best"]) == ("val_bpb", "lower", 2)
+    assert runs[1]["same_code_as"] == 1
+    assert (runs[2]["verdict"], runs[2]["metrics"]) == ("failed", {})
+    assert (runs[3]["kept"], runs[3]["code"]) == (False, "unknown")
+    assert CliRunner().invoke(cli, ["diff", "latest", "1"]).stdout.count("+lr = 0.2") == 1
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from harness.agents.answer import composed, parse
 from harness.agents.outside import NOT_CONFINED
 from harness.campaign.campaign import Campaign
 from harness.campaign.journal import Journal, locked
 from harness.cli.main import cli
+from harness.report.terminal.live_view import LiveView
+from harness.report.terminal.status import read_status
 from tests.waiting import HANGS
 
 SMALL = Path(__file__).parent / "small"
@@ -272,6 +278,40 @@ def test_a_budget_of_tokens_asks_for_what_a_change_cost(campaign: Campaign) -> N
     edit(campaign, ("x = 5.0", "x = 4.0"))
     assert try_("--usage", '{"sent": 1}', hypothesis="nearer")[0] == 3
     assert try_("--usage", '{"sent": true}', hypothesis="nearer")[0] == 2
+
+
+def test_tokens_that_nobody_told_are_unknown_in_every_total_and_those_that_were_told_a_part(campaign: Campaign) -> None:
+    def pages() -> list[str]:
+        for command in (["report", "small"], ["writeup", "small", "--format", "md"]):
+            assert type_(*command).exit_code == 0
+        files = [
+            next(campaign.root.parent.glob(f"small-{kind}.{suffix}"))
+            for kind, suffix in (("report", "html"), ("writeup", "md"))
+        ]
+        view, status = LiveView(None, [], Console()), read_status(campaign)
+        return [
+            *(file.read_text() for file in files),
+            view._spent([row for row in status.rows if row.attempt is None]),
+            type_("status", "small").stdout,
+        ]
+
+    edit(campaign, FASTER)
+    assert try_()[0] == 0
+    for page in pages():
+        assert "tokens unknown" in page and "unknown tokens" not in page and not re.search(r"\b0 tokens", page)
+    edit(campaign, ("x = 5.0", "x = 4.0"))
+    assert try_("--usage", '{"sent": 900, "received": 200, "cost": 0.1}', hypothesis="start nearer")[0] == 0
+    for page in pages():
+        assert re.search(r"at least (1,100|1.1k) tokens", page), page
+    rows = csv.DictReader(StringIO(type_("log", "small", "--csv").stdout))
+    assert [row["tokens_sent"] for row in rows if not row["attempt"]] == ["0", "", "900"]
+
+
+def test_the_end_of_a_campaign_costs_nothing_that_nobody_told(campaign: Campaign) -> None:
+    edit(campaign, FASTER)
+    assert try_("--usage", '{"sent": 900, "received": 200, "cost": 0.1}')[0] == 0
+    assert type_("end", "small").exit_code == 0
+    assert "1,100 tokens, cost $0.1000" in " ".join(campaign.notes.read_text().split())
 
 
 def test_words_of_a_change_are_words_whatever_lines_they_hold() -> None:

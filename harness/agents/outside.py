@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.protocols import AgentConfig, Reply, Workspace
+from ..campaign.usage import Usage
 from .submission import Submission, Waiting
 
 OUTSIDE = "outside"
@@ -52,7 +53,9 @@ class _Handover:
             file.write_bytes(content)
         words = submission.words
         said = words.text
-        return Reply(said, words.usage, replies=(said,), agent=words.driver or OUTSIDE, sandbox=NOT_CONFINED)
+        # Saying that it is over costs nothing that anybody could tell.
+        used = Usage() if words.ends else words.usage
+        return Reply(said, used, replies=(said,), agent=words.driver or OUTSIDE, sandbox=NOT_CONFINED)
 
     def close(self) -> None:
         """There is no conversation."""

@@ -32,7 +32,7 @@ class Spent:
 
     @property
     def tokens(self) -> int:
-        return self.usage.sent + self.usage.received
+        return self.usage.tokens
 
     @property
     def is_priced(self) -> bool:

@@ -12,12 +12,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .. import __version__
-from . import recorded_baselines
+from . import given_runs, recorded_baselines
 from .contract import CONTRACT_FILE, Contract, Profile, Setting
 from .contract_file import load_contract
 from .errors import CannotGoOn, InputError
 from .experiment_folder import Inventory, put_links, take_inventory
 from .files import remove, write_atomically, write_files
+from .given_runs import GivenRuns
 from .idea import Idea
 from .journal import now, read_events
 from .layout import HOLDOUT, Layout
@@ -68,6 +69,8 @@ class Options(BaseModel):
     """The name of the campaign that this one is the control of."""
     patience: int | None = Field(default=None, ge=1)
     """How many runs in a row may not be accepted before the campaign ends."""
+    observed: int = Field(default=0, ge=0)
+    """How many runs of a loop that was observed it begins with; they are given, not executed."""
     track: str | None = None
     """The tracker that is told of each run."""
     max_cost: float | None = Field(default=None, gt=0)
@@ -96,6 +99,7 @@ class Campaign(Layout):
         """The recorded session that this campaign replays."""
         self.given = root / "given"
         """Recorded baselines that are context for the agent."""
+        self.given_runs_file = root / given_runs.FILE
         self.machine_file = self.local / "machine.json"
         self.inbox = self.local / "inbox"
         """What people told the agent and no brief has carried yet."""
@@ -158,8 +162,9 @@ class Campaign(Layout):
 
     @property
     def planned_runs(self) -> int:
-        """The runs that were planned when the campaign began: what its error is shared among."""
-        return Options.model_validate(self._facts["options"]).max_runs
+        """The runs that were planned when the campaign began: what its error is shared among. Given ones take none."""
+        options = Options.model_validate(self._facts["options"])
+        return max(1, options.max_runs - options.observed)
 
     def spec(self, profile: str) -> Profile:
         return self.contract.profiles.get(profile, Profile())
@@ -243,11 +248,13 @@ def create_campaign(
     python: str,
     session: Path | None = None,
     name: str = "",
+    loop: GivenRuns | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Campaign:
     """A new campaign folder in `out`, called `name` or after the idea: the idea, the options and a copy of the experiment.
 
-    `say` gets a line for a person where not all of the experiment goes along.
+    `say` gets a line for a person where not all of the experiment goes along. It begins with the runs of `loop`, which was
+    observed; where `options.baseline` is "given" with its baseline too.
     """
     contract = load_contract(experiment, out)
     profile, spec = contract.profile(options.profile or None)
@@ -256,7 +263,7 @@ def create_campaign(
     for key in options.overrides:
         if spec.settings and key not in spec.settings:
             raise InputError(f"--set {key}: profile {profile} has no such setting. It has: {', '.join(spec.settings)}.")
-    given = recorded_baselines.find(experiment, contract, profile, options.baseline)
+    given = None if loop else recorded_baselines.find(experiment, contract, profile, options.baseline)
     if shutil.which("git") is None:
         raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.")
     inventory = inventory_of(experiment, contract)
@@ -270,6 +277,8 @@ def create_campaign(
             shutil.copyfile(session, campaign.replayed)
         write_atomically(campaign.idea_file, idea.model_dump_json(indent=1, exclude_none=True) + "\n")
         _fill(campaign, experiment, contract, options, inventory, given, python)
+        if loop is not None:
+            _take_in(campaign, loop, options)
     except BaseException as error:
         if root is not None:
             remove(root)
@@ -282,6 +291,16 @@ def create_campaign(
     return campaign
 
 
+def _take_in(campaign: Campaign, loop: GivenRuns, options: Options) -> None:
+    """Put what the runs of a loop left into the campaign that begins with them."""
+    loop.write(campaign.root)
+    for number, run in enumerate(loop.runs):
+        own = number > 0 or options.baseline == "given"
+        goal = campaign.run_folder(number) if own else campaign.given / given_runs.THEIR_BASELINE
+        if run.results is not None:
+            recorded_baselines.copy(run.results, goal)
+
+
 def take_anew(root: Path) -> Campaign:
     """The campaign in `root` with the experiment and its contract as they are in their own folder now, where this machine
     has it. A file that was changed in the campaign stays as it is there. What the failed baseline left becomes an attempt.
@@ -292,8 +311,9 @@ def take_anew(root: Path) -> Campaign:
     repository = Repository(root, campaign.local)
     given, experiment = campaign.has_given_baseline, campaign.experiment
     left = [path for path in campaign.run_folder(0).glob("*") if path.name != ATTEMPTS]
+    options = campaign.options()
     if given:
-        remove(*left)  # copies of what lies in the experiment's folder
+        remove(*([] if options.observed else left))  # copies of what lies in the experiment's folder
     elif left:
         number = len(list((campaign.run_folder(0) / ATTEMPTS).glob("*"))) + 1
         campaign.attempt_folder(0, number).mkdir(parents=True)
@@ -303,9 +323,9 @@ def take_anew(root: Path) -> Campaign:
         return campaign
     edited = repository.edited(repository.blobs(repository.head or "HEAD", campaign.experiment_files))
     toml = root / CONTRACT_FILE if CONTRACT_FILE in edited else None
-    contract, options = load_contract(experiment, root.parent, toml), campaign.options()
+    contract = load_contract(experiment, root.parent, toml)
     profile, _ = contract.profile(options.profile or None)
-    results = recorded_baselines.find(experiment, contract, profile, options.baseline)
+    results = None if options.observed else recorded_baselines.find(experiment, contract, profile, options.baseline)
     _fill(campaign, experiment, contract, options, inventory_of(experiment, contract), results, campaign.machine()["python"])
     write_files(root, edited)
     return Campaign(root)
@@ -337,7 +357,7 @@ def _fill(
         "created": now(),
         "options": options.model_dump(),
         "contract": contract.of_profile(options.profile).timed(options.profile, options.time).model_dump(),
-        "given": given is not None,
+        "given": given is not None or (options.observed > 0 and options.baseline == "given"),
         "empty_folders": inventory.empty_folders,
         "links": inventory.links,
     }

@@ -51,6 +51,7 @@ VerdictKind = Literal[
     "no_effect",
     "invalid",
     "failed",
+    "given",  # by a loop that was observed; not executed here, so nothing is judged
 ]
 
 
@@ -203,6 +204,22 @@ class ReviewRecord(_Part):
     usage: Usage = Usage()
 
 
+class ObservedRecord(_Part):
+    """What is known of a run that a loop of somebody else made, besides what it left."""
+
+    loop: str
+    name: str
+    """As its loop calls it."""
+    kept: bool
+    """The loop went on from it, where it says so."""
+    has_code: bool
+    """Its code is known; otherwise its commit holds a line that says so."""
+    same_code_as: int | None = None
+    """An earlier run that can behave no differently."""
+    same_numbers_as: int | None = None
+    """An earlier run with the same numbers, times aside."""
+
+
 class Record(_Part):
     """Everything about one run."""
 
@@ -226,7 +243,8 @@ class Record(_Part):
     """The agent's words about this run's results, after it."""
     command: str = ""
     given: bool = False
-    """A baseline that was given with the experiment, not executed here."""
+    """A baseline that was given with the experiment, or a run of a loop that was observed: not executed here."""
+    observed: ObservedRecord | None = None
     seed: int | None = None
     """That of the run itself; None where it is unknown."""
     seeds: list[int] = []

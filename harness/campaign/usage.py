@@ -16,11 +16,25 @@ class Usage:
     requests: int = 0
     lost: int = 0
     """Requests of which no answer came back: what they cost is not known."""
+    untold: int = 0
+    """Of a sum: turns of which nobody said what they used."""
 
     @property
     def is_unknown(self) -> bool:
         """Nobody said what it was."""
         return self.cost is None and not (self.sent or self.received or self.lost)
+
+    @property
+    def tokens(self) -> int:
+        return self.sent + self.received
+
+    def counted(self, count: str) -> str:
+        """`count`, of its tokens, as far as somebody said it: unknown is never 0."""
+        return "unknown" if self.is_unknown else f"at least {count}" if self.untold else count
+
+    def in_tokens(self, count: str) -> str:
+        """The same with the unit, for a sentence."""
+        return "tokens unknown" if self.is_unknown else f"{self.counted(count)} tokens"
 
     def __add__(self, other: Usage) -> Usage:
         cost = None if self.cost is None or other.cost is None else self.cost + other.cost
@@ -31,4 +45,5 @@ class Usage:
             self.seconds + other.seconds,
             self.requests + other.requests,
             self.lost + other.lost,
+            sum(each.untold or each.is_unknown for each in (self, other)),
         )

@@ -1,11 +1,12 @@
-"""`harness observe`: a look at what a loop of somebody else left, and its claimed best executed and judged."""
+"""`harness observe`: what a loop of somebody else left becomes a campaign, and its claimed best is executed and judged."""
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,147 +15,225 @@ import click
 from ..agents.outside import OUTSIDE
 from ..agents.submission import Source, Words
 from ..campaign.campaign import Campaign, Options, create_campaign
-from ..campaign.contract import CONTRACT_FILE, ENTRY
+from ..campaign.contract import CONTRACT_FILE, ENTRY, Contract
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import InputError
+from ..campaign.given_runs import GivenRun, GivenRuns
 from ..campaign.idea import Idea
 from ..campaign.numbers import number
+from ..campaign.protocols import FINAL_INFO
+from ..campaign.record import Record
 from ..campaign.stop import Stop
-from ..campaign.text import clip, line
-from ..execution.precheck import code_differs
+from ..campaign.text import clip, in_words, line
+from ..loop import Ending
+from ..report.first_look import claimed_best, first_look, given, spread
 from ..report.terminal.columns import Cell, Column, table, wrap
 from ..report.terminal.outcome import try_facts
-from ..results.observed import TABLE, observe, same_numbers
-from ..statistics.noise import prediction_interval
+from ..report.terminal.status_page import typed
+from ..results.observed import TABLE, ObservedRun, observe
 from .running import drive, experiment_python
 
-SPENT = 1
-"""Runs of a campaign in which one is judged."""
+_JUDGED = 1
+"""Runs that are left after the given ones: one in which the claimed best is judged."""
+_CODE_OF_TABLES = "train.py"
 
 
-def look(folder: Path, experiment: Path | None, metric: str | None, better: str | None) -> dict[str, Any]:
-    """What a loop left: its runs, what repeats an earlier one, and the best by its own numbers."""
-    contract = load_contract(experiment, None) if experiment and (experiment / CONTRACT_FILE).exists() else None
-    primary = contract.primary if contract else None
-    is_table = (folder / TABLE).is_file()
-    code_file = contract.editable[0] if contract else "train.py" if is_table else ENTRY
-    runs = observe(folder, code_file)
-    if runs[0].code is None and experiment is not None and (experiment / code_file).is_file():
-        runs[0] = replace(runs[0], code=(experiment / code_file).read_bytes())
-    if metric is None:
-        metric = primary.name if primary else next(iter(runs[0].metrics), None) if is_table else None
-    better = better or (primary.better if primary and primary.name == metric else "lower" if is_table else None)
-    if metric is not None and not any(metric in run.metrics for run in runs):
-        known = ", ".join(dict.fromkeys(name for run in runs for name in run.metrics))
-        raise InputError(f"--metric {metric}: no run has it. They have: {known}.")
-    facts: dict[str, Any] = {"folder": str(folder), "metric": metric, "better": better, "runs": []}
-    for place, run in enumerate(runs):
-        twin = same_numbers(run, runs[:place])
-        codes = [each for each in runs[:place] if each.code is not None]
-        same = next((each for each in codes if run.code is not None and not code_differs(each.code or b"", run.code)), None)
-        facts["runs"].append(
-            {
-                "name": run.name,
-                "kept": run.kept,
-                "metrics": run.metrics,
-                "claim": clip(line(run.claim), 300),
-                "same_code_as": same.name if same else None,
-                "same_numbers_as": twin.name if twin else None,
-                "code": "known" if run.code is not None else "unknown",
-            }
-        )
-    valued = [run for run in runs[1:] if metric in run.metrics]
-    if metric is not None and better is not None and valued:
-        sign = 1 if better == "lower" else -1
-        facts["claimed_best"] = min(valued, key=lambda run: sign * run.metrics[metric]).name
-    return facts
+@dataclass(frozen=True)
+class Wanted:
+    """What was typed."""
+
+    folder: Path
+    experiment: Path | None
+    metric: str | None
+    better: str | None
+    executes_baseline: bool
+    confirms_best: bool
+    out: Path
+    python: str | None
 
 
-def confirm_best(facts: dict[str, Any], folder: Path, experiment: Path | None, out: Path, python: str | None) -> int:
-    """Execute baseline and claimed best as a campaign of their own, and add what came of it. Returns the exit code."""
-    if experiment is None or not (experiment / CONTRACT_FILE).exists() or load_contract(experiment, out).primary is None:
-        raise InputError(
-            f"--confirm-best: --experiment DIR names a folder with the code of the baseline and an {CONTRACT_FILE} that "
-            "names a primary metric and seeds (baseline_seeds, run_seeds). `harness init DIR` makes one to begin with."
-        )
-    contract = load_contract(experiment, out)
-    best = next((run for run in observe(folder, contract.editable[0]) if run.name == facts.get("claimed_best")), None)
-    if best is None or best.code is None:
-        raise InputError("--confirm-best: " + ("its code is not there." if best else "no run has the primary metric."))
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", folder.resolve().name)[:50].strip("-._") or "loop"
-    idea = Idea(Name=f"{name}-observed", Title=f"The best of {name}, executed here", Experiment=best.claim or best.name)
-    options = Options(agent=OUTSIDE, max_runs=SPENT, baseline="own")
-    python = experiment_python(python)
-    campaign = create_campaign(
-        out.absolute(), idea, experiment, options, python=python, say=lambda text: click.echo(text, err=True)
-    )
-    hypothesis = f"{best.name} is better than the baseline, as its loop says. {clip(best.claim, 1000)}".strip()
+def look(wanted: Wanted) -> tuple[dict[str, Any], int]:
+    """Make a campaign of what a loop left. Returns what was found, and the exit code."""
+    contract = _contract(wanted)
+    runs = observe(wanted.folder, _code_file(wanted, contract))
     with tempfile.TemporaryDirectory(prefix="harness-observed-") as place:
-        (Path(place) / contract.editable[0]).parent.mkdir(parents=True, exist_ok=True)
-        (Path(place) / contract.editable[0]).write_bytes(best.code)
-        source = Source(Words(hypothesis, driver="a loop that was observed"), Path(place))
-        ending = drive(campaign, Stop(), quiet=True, hand_in=source)
-    facts["confirmed"] = try_facts(campaign, ending.message, ending.exit_code)
-    facts |= _spread(facts, campaign)
-    return int(facts["confirmed"]["exit_code"])
+        campaign = _campaign(wanted, contract, runs, Path(place))
+    ending = drive(campaign, Stop(), quiet=True)
+    facts = _facts(wanted, campaign)
+    if ending.exit_code or not wanted.confirms_best:
+        return facts | ({"message": ending.message} if ending.exit_code else {}), ending.exit_code
+    ending = _judge_best(campaign)
+    facts = _facts(wanted, campaign) | {"confirmed": try_facts(campaign, ending.message, ending.exit_code)}
+    return facts, int(facts["confirmed"]["exit_code"])
 
 
-def _spread(facts: Mapping[str, Any], campaign: Campaign) -> dict[str, Any]:
-    """How many of the kept changes are where a further seed of the baseline would be too."""
-    baseline = campaign.read_records()[:1]
-    metric = facts["metric"]
-    values = [*baseline[0].by_seed(metric).values()] if baseline and metric in baseline[0].metrics else []
-    limits = prediction_interval(values)
-    if limits is None:
-        return {}
-    kept = [run["metrics"][metric] for run in facts["runs"][1:] if run["kept"] and metric in run["metrics"]]
-    inside = sum(limits[0] <= value <= limits[1] for value in kept)
+def _contract(wanted: Wanted) -> Contract | None:
+    """Of the experiment that was named, where it has one. Raises InputError for what does not go together."""
+    has_one = wanted.experiment is not None and (wanted.experiment / CONTRACT_FILE).exists()
+    contract = load_contract(wanted.experiment, wanted.out) if has_one and wanted.experiment else None
+    primary = contract.primary if contract else None
+    if (wanted.executes_baseline or wanted.confirms_best) and primary is None:
+        raise InputError(
+            f"To execute something, --experiment DIR names a folder with the code of the baseline and an {CONTRACT_FILE} "
+            "that names a primary metric and seeds (baseline_seeds, run_seeds). `harness init DIR` makes one to begin with."
+        )
+    if contract and wanted.metric and (primary is None or primary.name != wanted.metric):
+        decides = f"{primary.name} decides" if primary else "no metric is primary"
+        raise InputError(
+            f"--metric {wanted.metric}: in {wanted.experiment}/{CONTRACT_FILE} {decides}. Change it there, or leave one out."
+        )
+    return contract
+
+
+def _code_file(wanted: Wanted, contract: Contract | None) -> str:
+    return contract.editable[0] if contract else _CODE_OF_TABLES if (wanted.folder / TABLE).is_file() else ENTRY
+
+
+def _campaign(wanted: Wanted, contract: Contract | None, runs: Sequence[ObservedRun], place: Path) -> Campaign:
+    """A campaign that begins with these runs; `place` is for what it is made of."""
+    executes = wanted.executes_baseline or wanted.confirms_best
+    if not runs[0].metrics and not executes:
+        raise InputError(f"{wanted.folder}: {runs[0].name}, the baseline, has no number, so nothing stands beside it.")
+    code_file = _code_file(wanted, contract)
+    loop = wanted.folder.resolve().name
+    taken = GivenRuns(loop, code_file, tuple(_given(run, place / "runs" / str(n)) for n, run in enumerate(runs)))
+    experiment = wanted.experiment if contract and wanted.experiment else _made_up(wanted, taken, runs, place / "experiment")
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", loop)[:50].strip("-._") or "loop"
+    said = f"{len(runs) - 1} runs that another loop made, in {loop}: what they repeat, and what their best is worth."
+    options = Options(
+        agent=OUTSIDE, observed=len(runs) - 1, max_runs=len(runs) - 1 + _JUDGED, baseline="own" if executes else "given"
+    )
+    idea = Idea(Name=f"{name}-observed", Title=f"The runs of {loop}, observed", Experiment=said)
+    return create_campaign(
+        wanted.out.absolute(),
+        idea,
+        experiment,
+        options,
+        python=experiment_python(wanted.python),
+        loop=taken,
+        say=lambda text: click.echo(text, err=True),
+    )
+
+
+def _given(run: ObservedRun, place: Path) -> GivenRun:
+    """A run with a folder of what it left; where that is a row of a table, one is made in `place`."""
+    folder = run.folder
+    if folder is None and run.metrics:
+        place.mkdir(parents=True)
+        (place / FINAL_INFO).write_text(json.dumps({"settings": {}, "metrics": run.metrics}))
+        folder = place
+    return GivenRun(run.name, run.kept, run.claim, run.code, bool(run.metrics), folder)
+
+
+def _made_up(wanted: Wanted, taken: GivenRuns, runs: Sequence[ObservedRun], folder: Path) -> Path:
+    """An experiment for a loop of which no contract is known: the code of its baseline, and the metric that decides."""
+    folder.mkdir(parents=True)
+    code, own = taken.code_of(0), wanted.experiment / taken.code_file if wanted.experiment else None
+    if taken.runs[0].code is None and own is not None and own.is_file():
+        code = own.read_bytes()
+    (folder / taken.code_file).write_bytes(code)
+    known = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    is_table = (wanted.folder / TABLE).is_file()
+    metric = wanted.metric or (known[0] if is_table and known else None)
+    if metric is not None and metric not in known:
+        raise InputError(f"--metric {metric}: no run has it. They have: {', '.join(known)}.")
+    lines = [f"command = {json.dumps(['python', taken.code_file, '--out_dir={out_dir}'])}"]
+    lines += [f"editable = {json.dumps([taken.code_file])}"]
+    better = wanted.better or ("lower" if is_table else None)
+    if metric is not None and better is None:
+        raise InputError(f"--metric {metric}: --lower or --higher says which way is better.")
+    if metric is not None:
+        lines += ["[[metric]]", f"name = {json.dumps(metric)}", f'better = "{better}"', "primary = true", "required = false"]
+    (folder / CONTRACT_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def _judge_best(campaign: Campaign) -> Ending:
+    """Hand the claimed best in as the next change."""
+    best = claimed_best(campaign.read_records(), campaign.contract.primary)
+    taken = GivenRuns.read(campaign.root)
+    code = taken.runs[best.run].code if best else None
+    if best is None or code is None:
+        why = f"the code of {_name(best)} is not there" if best else "no run has a number of the primary metric"
+        raise InputError(f"--confirm-best: {why}.")
+    said = f"{_name(best)} is better than the baseline, as its loop says. {clip(best.description, 1000)}".strip()
+    with tempfile.TemporaryDirectory(prefix="harness-observed-") as place:
+        file = Path(place) / taken.code_file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(code)
+        words = Words(said, driver=f"the loop in {taken.loop}")
+        return drive(campaign, Stop(), quiet=True, hand_in=Source(words, Path(place)))
+
+
+def _name(record: Record) -> str:
+    return record.observed.name if record.observed else f"run {record.run}"
+
+
+def _facts(wanted: Wanted, campaign: Campaign) -> dict[str, Any]:
+    records, primary = campaign.read_records(), campaign.contract.primary
+    best, found = claimed_best(records, primary), spread(records, primary)
+    runs = [
+        {
+            "run": record.run,
+            "name": record.observed.name,
+            "kept": record.observed.kept,
+            "verdict": record.verdict.kind,
+            "metrics": {name: metric.value for name, metric in record.metrics.items()},
+            "claim": clip(line(record.description), 300),
+            "same_code_as": record.observed.same_code_as,
+            "same_numbers_as": record.observed.same_numbers_as,
+            "code": "known" if record.observed.has_code else "unknown",
+        }
+        for record in given(records)
+        if record.observed
+    ]
+    baseline = {name: metric.value for name, metric in records[0].metrics.items()} if records else {}
     return {
-        "spread": {"baseline_seeds": len(values), "low": limits[0], "high": limits[1], "kept": len(kept), "within": inside}
+        "campaign": typed(campaign),
+        "folder": str(wanted.folder),
+        "metric": primary.name if primary else None,
+        "better": primary.better if primary else None,
+        "baseline": {"metrics": baseline, "given": bool(records and records[0].given)},
+        "runs": runs,
+        "claimed_best": best.run if best else None,
+        **({"spread": asdict(found)} if found else {}),
+        "said": first_look(campaign.contract, records),
     }
 
 
 def page(facts: Mapping[str, Any], width: int) -> str:
     """The same as text."""
-    metric, runs = facts["metric"], facts["runs"]
-    names = [metric] if metric else list(dict.fromkeys(name for run in runs for name in run["metrics"]))[:4]
+    metric, runs, name = facts["metric"], facts["runs"], facts["campaign"]
+    measured = [facts["baseline"]["metrics"], *(run["metrics"] for run in runs)]
+    names = [metric] if metric else list(dict.fromkeys(name for each in measured for name in each))[:4]
     columns = [
-        Column("name", "run"),
+        Column("run", "run", right=True),
+        Column("name", "theirs"),
         *(Column(name, name, right=True) for name in names),
         Column("found", "found", least=12),
     ]
-    rows = []
+    how = "given" if facts["baseline"]["given"] else "executed"
+    rows = [{"run": Cell("0"), "name": Cell("baseline"), "found": Cell(how)}]
     for run in runs:
-        repeats = {"same_code_as": "no-op: the code of", "same_numbers_as": "the same numbers as"}
-        found = [f"{said} {run[key]}" for key, said in repeats.items() if run[key]]
+        repeats = {"same_code_as": "no-op: the code of run", "same_numbers_as": "the numbers of run"}
+        found = [f"{said} {run[key]}" for key, said in repeats.items() if run[key] is not None]
+        found += [run["verdict"]] if run["verdict"] in ("failed", "invalid") else []
         found += [] if run["kept"] else ["not kept"]
-        found += ["claimed best"] if run["name"] == facts.get("claimed_best") else []
-        values = {name: Cell(number(run["metrics"][name]) if name in run["metrics"] else "–") for name in names}
-        rows.append({"name": Cell(line(run["name"])), "found": Cell("; ".join(found))} | values)
-    lines = table(columns, rows, width)
-    said = [f"{len(runs) - 1} runs beside the baseline, given and not executed here: {_repeats(runs)}."]
-    if "spread" in facts:
-        spread = facts["spread"]
-        said.append(
-            f"{spread['within']} of its {spread['kept']} kept changes are within the spread of {spread['baseline_seeds']} "
-            f"baseline seeds: 95 % of further seeds would have {metric} {number(spread['low'])} to {number(spread['high'])}."
-        )
+        found += ["claimed best"] if run["run"] == facts["claimed_best"] else []
+        rows.append({"run": Cell(str(run["run"])), "name": Cell(line(run["name"])), "found": Cell("; ".join(found))})
+    for row, values in zip(rows, measured, strict=True):
+        row |= {each: Cell(number(values[each]) if each in values else "–") for each in names}
+    said = [*facts["said"], *([facts["message"]] if "message" in facts else [])]
+    steps = [f"harness log {name}"]
     if "confirmed" in facts:
         done = facts["confirmed"]
-        said.append(
-            f"{facts['claimed_best']}, executed here: {done.get('verdict') or done['outcome']}. {done.get('why', '')}"
-        )
-        said.append(f"All of it: harness show {done['campaign']} 1")
+        verdict = in_words(done.get("verdict") or done["outcome"])
+        said.append(f"Run {facts['claimed_best']}, executed here: {verdict}. {done.get('why', '')}")
+        steps.append(f"harness show {name} {done.get('run', len(runs) + 1)}")
     elif metric is None:
         said.append("--metric NAME with --lower or --higher says what is better; then the claimed best is named.")
-    elif "claimed_best" in facts:
+    elif facts["claimed_best"] is not None:
         said.append("--confirm-best --experiment DIR executes it beside the baseline, with seeds, and judges it.")
-    return "\n".join([*lines, "", *(row for each in said for row in wrap(line(each), width, "", "  "))])
-
-
-def _repeats(runs: Sequence[Mapping[str, Any]]) -> str:
-    same = sum(bool(run["same_code_as"]) for run in runs)
-    twins = sum(bool(run["same_numbers_as"]) for run in runs)
-    unknown = sum(run["code"] == "unknown" for run in runs[1:])
-    no_ops = f"{same} no-op{'' if same == 1 else 's'}"
-    return f"{no_ops}, {twins} with the numbers of an earlier run, {unknown} whose code is not known"
+    lines = [*table(columns, rows, width), "", *(row for each in said for row in wrap(line(each), width, "", "  "))]
+    steps.append(f"harness report {name} --open")
+    return "\n".join([*lines, "", f"campaign  {name}", "next", *(f"  {each}" for each in steps)])

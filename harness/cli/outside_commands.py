@@ -174,10 +174,11 @@ def skill(agent: str, install: bool) -> None:
         click.echo(skills.skill(agent), nl=False)
 
 
-@click.command("observe", short_help="Look at what another loop left; judge its best.")
+@click.command("observe", short_help="Make a campaign of what another loop left; judge its best.")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="FOLDER")
 @click.option("--metric", metavar="NAME", help="The metric that decides; that of the contract, or of results.tsv.")
 @click.option("--lower/--higher", "lower", default=None, help="Which way is better.")
+@click.option("--execute-baseline", is_flag=True, help="Execute the baseline with its seeds: what is within its spread.")
 @click.option("--confirm-best", is_flag=True, help="Execute baseline and claimed best with seeds, and judge it.")
 @click.option(
     "--experiment",
@@ -192,17 +193,19 @@ def observe(
     folder: Path,
     metric: str | None,
     lower: bool | None,
+    execute_baseline: bool,
     confirm_best: bool,
     experiment: Path | None,
     python: str | None,
     out: Path,
     as_json: bool,
 ) -> None:
-    """Look at what a loop of somebody else left: an AI-Scientist results folder, or an autoresearch repository.
+    """Make a campaign of what a loop of somebody else left: an AI-Scientist results folder, or an autoresearch repository.
 
-    Its runs are read and not executed: which have the code or the numbers of an earlier one, and which is its claimed best.
-    With --confirm-best that one is executed beside the baseline, as a campaign of its own, and judged like any change; then
-    it is also said how many of the kept changes are within the spread of the baseline's seeds.
+    Its runs become records that are given, not executed, and marked so on every page: which have the code or the numbers of
+    an earlier one, and which is the claimed best. With --execute-baseline the baseline of --experiment is executed with its
+    seeds, and it is said how many of the kept changes are within their spread. With --confirm-best the claimed best is
+    executed beside it, too, and judged like any change.
 
     \b
     Example:
@@ -214,8 +217,8 @@ def observe(
     from .options import print_json
 
     better = None if lower is None else "lower" if lower else "higher"
-    facts = observing.look(folder, experiment, metric, better)
-    code = observing.confirm_best(facts, folder, experiment, out, python) if confirm_best else 0
+    wanted = observing.Wanted(folder, experiment, metric, better, execute_baseline, confirm_best, out, python)
+    facts, code = observing.look(wanted)
     if as_json:
         print_json(facts)
     else:

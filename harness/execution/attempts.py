@@ -57,7 +57,7 @@ class Attempts(CampaignPart):
             findings = "; ".join(map(str, results.findings)) or "final_info.json: empty"
             why = f"the given results in run_0 hold no number: {findings}. `--baseline own` executes the baseline"
             return AttemptFailure("left_no_result", why)
-        return self.try_baseline()
+        return None if self._options.observed else self.try_baseline()  # of an observed loop nothing is executed unasked
 
     def try_baseline(self) -> AttemptFailure | None:
         """Execute the untouched experiment for as long as a smoke test takes, whether it has one or not."""

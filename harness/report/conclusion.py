@@ -12,10 +12,12 @@ from ..campaign.metric_names import how_to_name, telling
 from ..campaign.numbers import number
 from ..campaign.record import Record
 from ..campaign.text import duration, in_words, line
+from ..campaign.usage import Usage
 from ..statistics.holdout import is_accepted
 from ..statistics.wording import is_better
 from .estimates import LEVEL, NONE, with_error
 from .estimates import compared as in_numbers
+from .first_look import first_look
 from .terminal.held_out import HeldOut, numbers, scope, sentences
 from .terminal.run_table import reference_in_words
 from .terminal.status import NO_EVIDENCE, baseline_verdict
@@ -33,7 +35,8 @@ def conclude(
     evaluated = sentences(held_out, primary.name) if primary else []
     if held_out and held_out.last and held_out.last["status"] != "not_evaluated":
         evaluated = evaluated[1:]  # the first is the headline
-    said = (_headline(contract, runs, held_out), *evaluated, control, learnt(contract, runs), _first(contract, runs), spent)
+    beside = (control, " ".join(first_look(contract, records)))
+    said = (_headline(contract, runs, held_out), *evaluated, *beside, learnt(contract, runs), _first(contract, runs), spent)
     return "\n\n".join(filter(None, said))
 
 
@@ -160,18 +163,20 @@ def _first(contract: Contract, runs: Sequence[Record]) -> str:
     """Where a person should look first: what was found, what it cost elsewhere, what looks broken."""
     if contract.primary is None:
         return ""
-    order = ("improved", "trade_off", "inconclusive", "worse", "invalid", "no_effect", "not_comparable", "failed")
+    order = ("improved", "trade_off", "inconclusive", "worse", "invalid", "no_effect", "not_comparable", "failed", "given")
     kinds = [(_verdict(contract, record), record) for record in runs]
     chosen = [(kind, record) for wanted in order for kind, record in kinds if kind == wanted][:3]
     names = ", ".join(f"run {record.run} ({in_words(kind)})" for kind, record in chosen)
     return f"Look first at: {names}." if names else ""
 
 
-def cost(runs: Sequence[Record], tokens: int, dollars: float | None, seconds: float) -> str:
+def cost(runs: Sequence[Record], used: Usage, seconds: float) -> str:
     """What the campaign used."""
     attempts = sum(len(record.attempts) for record in runs)
-    money = "unknown" if dollars is None else f"${dollars:.4f}"
+    money = "unknown" if used.cost is None else f"${used.cost:.4f}"
+    given = sum(record.observed is not None for record in runs)
+    also = f" besides {given} that were given" if given else ""
     return (
-        f"Used: {len(runs) - 1} runs in {attempts} attempts, {tokens:,} tokens, cost {money}, "
-        f"{duration(seconds)} of agent and experiments."
+        f"Used: {len(runs) - 1 - given} runs{also} in {attempts} attempts, {used.in_tokens(f'{used.tokens:,}')}, "
+        f"cost {money}, {duration(seconds)} of agent and experiments."
     )

@@ -94,7 +94,8 @@ def _usage(usage: Usage) -> str:
     if usage.is_unknown:
         return "tokens and cost unknown"
     cost = "unknown" if usage.cost is None else f"${usage.cost:.4f}"
-    return f"{usage.sent:,} tokens sent, {usage.received:,} received, cost {cost}, {duration(usage.seconds)}"
+    sent = usage.counted(f"{usage.sent:,}")
+    return f"{sent} tokens sent, {usage.received:,} received, cost {cost}, {duration(usage.seconds)}"
 
 
 def _overview(contract: Contract, records: Sequence[Record]) -> str:

@@ -11,6 +11,7 @@ from ..campaign.budget import spent
 from ..campaign.campaign import ATTEMPTS, SESSION
 from ..campaign.contract import CONTRACT_FILE
 from ..campaign.files import files_below, read_text, write_atomically
+from ..campaign.given_runs import GivenRuns
 from ..campaign.holdout_record import HoldoutRecord
 from ..campaign.integrity import WROTE, blob_id, differences, put_back, written
 from ..campaign.journal import BEGUN_ANEW, CLOSE
@@ -62,12 +63,12 @@ class Recorder(CampaignPart):
                 self._repository.create()
             root = self._campaign.root
             campaign = self._campaign
-            own = (campaign.idea_file, campaign.options_file, campaign.replayed, campaign.given)
+            own = (campaign.idea_file, campaign.options_file, campaign.replayed, campaign.given, campaign.given_runs_file)
             names = [*campaign.experiment_files, *(path.name for path in own)]
             on_disk = [path for name in names for path in _files_below(root, root / name)]
             code = {path: (root / path).read_bytes() for path in on_disk if path in self._campaign.code}
             others = [path for path in on_disk if path not in code]
-            begun_with = (campaign.idea_file, campaign.options_file, root / CONTRACT_FILE)
+            begun_with = (campaign.idea_file, campaign.options_file, campaign.given_runs_file, root / CONTRACT_FILE)
             frozen = [file for file in begun_with if file.is_file()]
             self._journal.append(WROTE, files={file.name: self._repository.store(file.read_bytes()) for file in frozen})
             commit = self._repository.commit("start", f"Start: {line(self._campaign.idea.Title)}", code, others)
@@ -100,6 +101,20 @@ class Recorder(CampaignPart):
             values = [*record.by_seed(primary.name).values()]  # now in the metric's unit
             self._view.say(smallest_effect_in_words(self._campaign.contract, spec, self._campaign.planned_runs, values))
         return record
+
+    def record_given(self) -> None:
+        """The records of the runs that the campaign begins with: those of a loop that was observed."""
+        missing = [run for run in range(1, self._options.observed + 1) if not self.has(run)]
+        if not missing:
+            return
+        given = GivenRuns.read(self._campaign.root)
+        for run in missing:
+            step = f"run_{run}/given"
+            self._campaign.run_folder(run).mkdir(exist_ok=True)  # of one that left nothing there is none
+            title = f"Run {run}, given: {line(given.runs[run].name)}"
+            code = {given.code_file: given.code_of(run)}
+            made = self._journal.once(step, lambda: {"commit": self._repository.commit(step, title, code)})  # noqa: B023
+            self._once(run, lambda: self._records.given(run, given, made["commit"]))  # noqa: B023
 
     def record(self, run: int) -> Record:
         """The record of `run`, from what its attempts left."""
@@ -191,7 +206,7 @@ class Recorder(CampaignPart):
             return
         records = self._opened.records
         used = spent(self._journal.events)
-        words = cost(records, used.tokens, used.usage.cost, used.seconds)
+        words = cost(records, used.usage, used.seconds)
         facts, options = self._campaign.facts(), self._options.model_dump()
         found = held_out(facts, options, self._campaign.holdouts(), records[-1].run)
         control = control_line(self._campaign, self._campaign.contract, records)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..campaign.errors import BaselineFailed
+from ..campaign.given_runs import THEIR_BASELINE, GivenRuns, earlier_kept
+from ..campaign.metric_names import is_cost
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.protocols import OF_THE_MACHINE
-from ..campaign.record import AttemptRecord, Record, VerdictRecord
+from ..campaign.record import AttemptRecord, MetricRecord, ObservedRecord, Record, VerdictKind, VerdictRecord
 from ..campaign.turn import Turn, description, latest, turn_key
 from ..campaign.usage import Usage
 from ..execution.executions import Executions
 from ..execution.measurements import Measurements, compute
+from ..execution.precheck import code_differs
 from ..results.reading import Results
 from ..results.run_results import read_run
 from ..results.sanity import broken_where_known
@@ -126,6 +130,66 @@ class RunRecords(CampaignPart):
             **(facts | self._numbers(measured)),
         )
 
+    def given(self, run: int, given: GivenRuns, commit: str) -> Record:
+        """That of a run of a loop that was observed: what it left and says, and what it repeats. Nothing is judged."""
+        each, contract = given.runs[run], self._campaign.contract
+        records = self._measurements.records
+        results = read_run(self._campaign.run_folder(run), contract)
+        metrics = compare_metrics([results], records[0])
+        same_code = self._same_code(given, run, records)
+        theirs = [self._metrics_of_their_baseline(), *(other.metrics for other in records[1:])]
+        same_numbers = next((number for number, other in enumerate(theirs) if _same_numbers(metrics, other)), None)
+        observed = ObservedRecord(
+            loop=given.loop,
+            name=each.name,
+            kept=each.kept,
+            has_code=each.code is not None,
+            same_code_as=same_code,
+            same_numbers_as=same_numbers,
+        )
+        broken = broken_where_known(contract, results.numbers, results.settings) if metrics else []
+        why = "Given by the loop that was observed, not executed here"
+        if same_numbers is not None:
+            why += f"; its numbers are those of run {same_numbers}"
+        kind: VerdictKind = "given"
+        if not metrics or not each.completed:
+            kind, why = "failed", "Given, not executed here: its loop has no result of it"
+        elif broken:
+            kind, why = "invalid", f"{'; '.join(broken)}. {why}"
+        elif same_code is not None:
+            kind, why = "no_effect", f"a no-op: the code of run {same_code}, apart from comments and layout. {why}"
+        return Record(
+            run=run,
+            status="failed" if kind == "failed" else "completed",
+            verdict=VerdictRecord(kind=kind, why=f"{why}."),
+            commit=commit,
+            parent=earlier_kept(given.runs, run),
+            description=each.claim,
+            given=True,
+            observed=observed,
+            settings={name: each for name, each in compare_settings(results, records[0]).items() if each.value is not None},
+            metrics=metrics,
+            warnings=[*map(str, results.findings)] if metrics else [],
+            usage=Usage(cost=None),
+            agent=f"the loop in {given.loop}",
+        )
+
+    def _metrics_of_their_baseline(self) -> Mapping[str, MetricRecord]:
+        """As the loop left it, also where it was executed here too."""
+        baseline = self._measurements.records[0]
+        if baseline.given:
+            return baseline.metrics
+        return compare_metrics([read_run(self._campaign.given / THEIR_BASELINE, self._campaign.contract)], None)
+
+    def _same_code(self, given: GivenRuns, run: int, records: list[Record]) -> int | None:
+        """An earlier run whose code can behave no differently; of the baseline that is what was begun with."""
+        mine = given.runs[run].code
+        if mine is None:
+            return None
+        begun_with = self._repository.files(records[0].commit, [given.code_file]).get(given.code_file)
+        known = [(0, begun_with), *((number, each.code) for number, each in enumerate(given.runs[:run]))]
+        return next((number for number, code in known if code is not None and not code_differs(code, mine)), None)
+
     def judged_again(self, run: int) -> Record:
         """That of a recorded run with the seeds that it has now."""
         old = self._measurements.records[run]
@@ -228,6 +292,13 @@ class RunRecords(CampaignPart):
             usage=turn.usage,
             seconds=round(seconds, 3),
         )
+
+
+def _same_numbers(metrics: Mapping[str, MetricRecord], other: Mapping[str, MetricRecord]) -> bool:
+    """Whether all numbers that both have are the same, times aside. Whole numbers agree without meaning it."""
+    shared = [name for name in metrics if name in other and not is_cost(name)]
+    telling = any(not metrics[name].value.is_integer() for name in shared)
+    return telling and all(metrics[name].value == other[name].value for name in shared)
 
 
 def _rests_on(verdict: VerdictRecord) -> list[Any]:

@@ -24,6 +24,7 @@ TONES: dict[str, Tone] = {
     "inconclusive": "open",
     "not_comparable": "open",
     "no_effect": "open",
+    "given": "open",
     "worse": "bad",
     "invalid": "bad",
     "failed": "bad",

@@ -1,4 +1,4 @@
-"""What a loop of somebody else left: its runs, read and not executed, what it says of them, and what repeats what.
+"""What a loop of somebody else left: its runs, read and not executed, and what it says of them.
 
 Two shapes are read: an AI-Scientist results folder (`run_0/` to `run_5/` with `run_1.py` to `run_5.py` beside them), and an
 autoresearch repository (`results.tsv`, whose rows name commits). Nothing that it left is believed to be more than its claim.
@@ -11,7 +11,7 @@ import math
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -20,7 +20,6 @@ from ..campaign.errors import InputError
 from ..campaign.experiment_folder import RUN_FOLDER
 from ..campaign.files import read_bounded
 from ..campaign.git import NO_FETCH
-from ..campaign.metric_names import is_cost
 from ..campaign.text import decoded
 from .reading import read_results
 
@@ -42,6 +41,8 @@ class ObservedRun:
     kept: bool
     """The loop went on from it, where it says so."""
     claim: str
+    folder: Path | None = None
+    """Of what it left, where there is one."""
 
 
 def observe(folder: Path, code_file: str) -> list[ObservedRun]:
@@ -66,7 +67,7 @@ def _ai_scientist(folder: Path) -> Iterator[ObservedRun]:
         said = re.search(_OF_A_RUN.format(number=int(path.name[4:])), notes, re.DOTALL | re.MULTILINE)
         metrics = {name: value.value for name, value in read_results(path).metrics.items()}
         claim = " ".join(said[1].split()) if said else ""
-        yield ObservedRun(path.name, metrics, code, True, claim)
+        yield ObservedRun(path.name, metrics, code, True, claim, path)
 
 
 def _content(file: Path) -> bytes | None:
@@ -112,13 +113,3 @@ def _shown(folder: Path, commit: str, file: str) -> bytes | None:
     except OSError:
         return None
     return done.stdout if done.returncode == 0 else None
-
-
-def same_numbers(run: ObservedRun, earlier: Sequence[ObservedRun]) -> ObservedRun | None:
-    """An earlier run with the same numbers, times aside. Whole numbers agree without meaning it."""
-    for other in earlier:
-        shared = [name for name in run.metrics if name in other.metrics and not is_cost(name)]
-        telling = [name for name in shared if not run.metrics[name].is_integer()]
-        if telling and all(run.metrics[name] == other.metrics[name] for name in shared):
-            return other
-    return None

@@ -282,7 +282,7 @@ def _columns(campaign: CampaignData) -> list[Metric]:
 def _total(campaign: CampaignData) -> dict[str, str]:
     usage = campaign.status.usage
     return {
-        "tokens": tokens(usage.sent + usage.received),
+        "tokens": usage.in_tokens(tokens(usage.tokens)),
         "cost": cost(usage.cost),
         "time": duration(campaign.status.seconds),
     }

@@ -19,6 +19,7 @@ _OPEN = {
     "inconclusive": "no verdict could be given",
     "not_comparable": "the number stands beside no other",
     "invalid": "the result is no evidence",
+    "given": "a loop that was observed made them, they were not executed here, and nothing is judged by them",
     "no_effect": "the change did not reach the results",
     "trade_off": "another metric got worse by more than it may",
 }
@@ -63,7 +64,8 @@ def _caveats(campaign: CampaignData) -> Iterator[str]:
 
 
 def _seeds(campaign: CampaignData) -> Iterator[str]:
-    single = [run.record.run for run in campaign.runs if run.record.metrics and run.record.seed_count < 2]
+    executed = [run.record for run in campaign.runs if run.record.observed is None]
+    single = [record.run for record in executed if record.metrics and record.seed_count < 2]
     own = [run.record.run for run in campaign.runs if run.record.own_seeds]
     if own:
         yield f"The seeds of {_runs(own)} are the experiment’s own: how many there were and what each gave is self-reported."

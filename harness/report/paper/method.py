@@ -60,10 +60,12 @@ def method(campaign: CampaignData) -> Section:
         blocks.append(Quote(clip(contract.description, _LONGEST), "The experiment, as its contract describes it"))
     command = " ".join(contract.command).replace("{out_dir}", "run_i")
     fixed = f", with {_list(contract.files)} beside it and out of its reach" if contract.files else ""
+    given = any(run.record.observed for run in campaign.runs)
+    executed = " that was executed here" if given else ""
     blocks.append(
         Paragraph(
-            f"In each run the agent edited {_list(contract.editable)}{fixed}. The harness took the change from git, ran "
-            f"{line(command)} in a working copy of its own with an empty output folder, and read the "
+            f"In each run{executed} the agent edited {_list(contract.editable)}{fixed}. The harness took the change from "
+            f"git, ran {line(command)} in a working copy of its own with an empty output folder, and read the "
             "numbers from the files that this execution left there. What the agent says is quoted here; nothing rests on it."
         )
     )

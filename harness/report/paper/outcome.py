@@ -140,7 +140,7 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
         record = run.record
         cells = [
             "baseline" if record.run == 0 else str(record.run),
-            str(record.seed_count or 1) if record.metrics else NONE,
+            str(record.seed_count or 1) if record.metrics and not record.given else NONE,
             estimates.mean(run, primary.name),
         ]
         if tested and elsewhere:

@@ -10,14 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ... import __version__
+from ...agents.outside import NOT_CONFINED
 from ...campaign.errors import CannotGoOn
 from ...campaign.layout import Layout
 from ...campaign.notes_text import person_section
+from ...campaign.record import Record
 from ...campaign.text import clip, decoded, duration, in_words, line
 from ...campaign.usage import Usage
 from ..campaign_data import CampaignData, change_between
 from ..conclusion import learnt
 from ..estimates import NONE, Estimates, counted
+from ..first_look import first_look
 from ..reproduction import commands
 from ..summary import state_in_words, summarize, target_in_words, when
 from ..terminal.status_page import cost, tokens
@@ -105,10 +108,9 @@ def _abstract(campaign: CampaignData, estimates: Estimates, prose: Prose | None)
     records = [run.record for run in campaign.runs[1:]]
     sentences = [summarize(campaign, estimates).headline]
     if records:
-        tried = counted(len(records), "run")
         sentences = [
-            f"An idea was taken through {tried} of an experiment; in each, a coding agent edited the code, and the harness "
-            "ran and measured it.",
+            *first_look(campaign.contract, [run.record for run in campaign.runs]),
+            *_tried([record for record in records if record.observed is None]),
             *sentences,
             *target_in_words(campaign),
             learnt(campaign.contract, records),
@@ -123,6 +125,16 @@ def _abstract(campaign: CampaignData, estimates: Estimates, prose: Prose | None)
             f"written by {line(prose.model)}; it typed no number of a result: these are filled in from the records."
         )
     return Paragraph(" ".join(sentences)), Paragraph(reading)
+
+
+def _tried(executed: Sequence[Record]) -> list[str]:
+    """What was done, in a sentence; none where nothing was executed here but the baseline."""
+    if not executed:
+        return []
+    driven = all(record.agent_sandbox == NOT_CONFINED for record in executed)
+    editor = "the code was edited from outside" if driven else "a coding agent edited the code"
+    tried = counted(len(executed), "run")
+    return [f"An idea was taken through {tried} of an experiment; in each, {editor}, and the harness ran and measured it."]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -141,26 +153,25 @@ def _spending(campaign: CampaignData, prose: Prose | None) -> Section:
     """Tokens, dollars and time: in all, and of each run."""
     usage, status = campaign.status.usage, campaign.status
     total = (
-        f"In all: {counted(status.runs, 'run')} besides the baseline, {usage.sent + usage.received:,} tokens, cost "
+        f"In all: {counted(status.runs, 'run')} besides the baseline, {usage.in_tokens(f'{usage.tokens:,}')}, cost "
         f"{cost(usage.cost)}, {duration(status.seconds)} of agent and executions."
     )
     if prose:
         total += (
-            f" The text by {line(prose.model)} in this document took {prose.usage.sent + prose.usage.received:,} tokens, "
+            f" The text by {line(prose.model)} in this document took {prose.usage.in_tokens(f'{prose.usage.tokens:,}')}, "
             f"cost {cost(prose.usage.cost)}."
         )
     rows = []
     for record in (run.record for run in campaign.runs):
-        used = [record.usage, *([record.review.usage] if record.review else [])]
-        costs = [each.cost for each in used if each.cost is not None]
+        used = sum([record.usage, *([record.review.usage] if record.review else [])], Usage())
         rows.append(
             (
                 "baseline" if record.run == 0 else str(record.run),
                 str(len(record.attempts)) if record.run else NONE,
-                tokens(sum(each.sent for each in used)),
-                tokens(sum(each.received for each in used)),
-                cost(sum(costs) if len(costs) == len(used) else None),
-                duration(sum(each.seconds for each in used)),
+                used.counted(tokens(used.sent)),
+                used.counted(tokens(used.received)),
+                cost(used.cost),
+                duration(used.seconds),
                 duration(record.seconds),
             )
         )

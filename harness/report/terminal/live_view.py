@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ...campaign.record import Record
 from ...campaign.text import clean, duration, line
+from ...campaign.usage import Usage
 from .columns import cut
 from .run_table import run_table
 from .status import PHASES, Primary, Row, row
@@ -137,8 +138,7 @@ class LiveView:
         return Text(f" {mark} {phase.name:<10} {seconds}{about}", style=style)
 
     def _spent(self, rows: Sequence[Row]) -> str:
-        known = [each.usage.cost for each in rows]
-        dollars = None if None in known else sum(each for each in known if each is not None)
-        used = sum(each.usage.sent + each.usage.received for each in rows)
-        words = f"cost {cost(dollars)}" if dollars is None else cost(dollars)
-        return f"recorded so far: {tokens(used)} tokens, {words}, {duration(round(sum(r.seconds for r in rows), 1))}"
+        used = sum((each.usage for each in rows), Usage())
+        words = f"cost {cost(used.cost)}" if used.cost is None else cost(used.cost)
+        seconds = duration(round(sum(each.seconds for each in rows), 1))
+        return f"recorded so far: {used.in_tokens(tokens(used.tokens))}, {words}, {seconds}"

@@ -25,7 +25,7 @@ CSV = (
 )
 """The columns of `harness show --csv`, which programs rely on."""
 WORD_COLOURS = {"better": "green", "worse": "red"}
-NO_REFERENCE = frozenset({"baseline", "not_comparable", "no_effect", "invalid", "failed"})
+NO_REFERENCE = frozenset({"baseline", "not_comparable", "no_effect", "invalid", "failed", "given"})
 """Verdicts of runs whose numbers may not be called better or worse than another's."""
 
 
@@ -97,7 +97,7 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
         "stages' seeds": ", ".join(map(str, stages)),
         "final seeds" if stages else "seed" if len(seeds) == 1 and not own else "seeds": own or ", ".join(map(str, seeds)),
         "begun": data["started"],
-        "executed": duration(data["seconds"]) if not data["given"] else "no: given with the experiment",
+        "executed": duration(data["seconds"]) if not data["given"] else _given(data),
         "compute": compute_in_words(data),
         "agent": answered_by(data.get("agent", ""), data.get("models", [])),
         "its sandbox": data.get("agent_sandbox", ""),
@@ -120,7 +120,9 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
             lines += _attempt(attempt, width)
     lines += _list("Warnings", data["warnings"], width)
     lines += _list("Advice", data.get("advice", []), width)
-    lines += _section("The agent's description", data["description"], width)
+    lines += _section(
+        "What its loop says of it" if data.get("observed") else "The agent's description", data["description"], width
+    )
     lines += _section("The agent's interpretation of the results", data["interpretation"], width)
     lines += _section("The agent's plan", data["plan"], width)
     if data["review"]:
@@ -295,12 +297,23 @@ def _wrapped(text: str, width: int, margin: str = "") -> list[str]:
     return lines
 
 
+def _given(data: Mapping[str, Any]) -> str:
+    """Where results come from that were not executed here."""
+    observed = data.get("observed")
+    if not observed:
+        return "no: given with the experiment"
+    kept = "" if observed["kept"] else ", which did not keep it"
+    code = "" if observed["has_code"] else "; its code is not known"
+    return f"no: given, {line(observed['name'])} of the loop in {line(observed['loop'])}{kept}{code}"
+
+
 def _usage(data: Mapping[str, Any]) -> str:
     usage = Usage(**data)
     if usage.is_unknown:
         return "unknown"
     dollars = "cost unknown" if usage.cost is None else cost(usage.cost)
-    return f"{tokens(usage.sent)} tokens sent, {tokens(usage.received)} received, {dollars}, {duration(usage.seconds)}"
+    sent = usage.counted(tokens(usage.sent))
+    return f"{sent} tokens sent, {tokens(usage.received)} received, {dollars}, {duration(usage.seconds)}"
 
 
 def _round(data: Mapping[str, Any]) -> str:

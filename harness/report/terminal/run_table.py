@@ -85,9 +85,9 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
                     COLOURS.get(row.parent_verdict, OTHER) if row.parent_verdict else None,
                 ),
                 "seeds": Cell(str(row.seeds) if row.seeds else ""),
-                "tokens": Cell("unknown" if row.usage.is_unknown else tokens(row.usage.sent + row.usage.received)),
+                "tokens": Cell(row.usage.counted(tokens(row.usage.tokens))),
                 "cost": Cell(cost(row.usage.cost)),
-                "time": Cell(short_duration(row.seconds)),
+                "time": Cell("given" if row.given else short_duration(row.seconds)),
                 "description": Cell(row.description),
             }
         )
@@ -156,9 +156,9 @@ def log_records(status: CampaignStatus) -> list[list[Any]]:
         [
             *(row.run, row.attempt, row.status, row.verdict, metric, row.value, row.error, row.seeds or None),
             *(row.baseline, row.reference, row.difference, row.difference_error, row.low, row.high),
-            *(row.parent, row.commit, row.usage.sent, row.usage.received, row.usage.cost, row.seconds, row.description),
-            row.parent_verdict or None,
-            row.round,
+            *(row.parent, row.commit),
+            *((None, None) if row.usage.is_unknown else (row.usage.sent, row.usage.received)),
+            *(row.usage.cost, row.seconds, row.description, row.parent_verdict or None, row.round),
         ]
         for row in status.rows
     ]

@@ -44,7 +44,7 @@ PHASES = {
 }
 """What people call the steps of the journal."""
 
-NO_EVIDENCE = ("baseline", "invalid", "not_comparable", "no_effect", "failed")
+NO_EVIDENCE = ("baseline", "invalid", "not_comparable", "no_effect", "failed", "given")
 """Verdicts of runs that cannot be the best one."""
 
 _TAIL = 4096  # bytes of an output in which its last line is looked for
@@ -93,6 +93,8 @@ class Row:
     round: int | None = None
     """Where several runs were proposed from one parent: which round that was."""
     commit: str = ""
+    given: bool = False
+    """It was not executed here."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Where no metric is primary, those that are shown instead."""
 
@@ -285,7 +287,8 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
         value=metric["value"] if metric else None,
         baseline=metric["baseline"] if metric else None,
         error=error,
-        seeds=len(values),
+        seeds=0 if record["given"] else len(values),
+        given=record["given"],
         difference=compared["mean"] - compared["reference_mean"] if compared else None,
         difference_error=compared.get("error") or between,
         low=compared.get("low"),
@@ -297,8 +300,13 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
         metrics={name: record["metrics"][name]["value"] for name in shown if name in record["metrics"]},
         usage=usage,
         seconds=record["seconds"] + usage.seconds,
-        description="the untouched experiment" if record["verdict"]["kind"] == "baseline" else record["hypothesis"],
+        description="the untouched experiment" if record["verdict"]["kind"] == "baseline" else tested(record),
     )
+
+
+def tested(record: Mapping[str, Any]) -> str:
+    """What a run tested: its hypothesis, or what the loop that made it says."""
+    return str(record["hypothesis"] or (record["description"] if record["given"] else ""))
 
 
 def baseline_verdict(verdict: Mapping[str, Any], better: str | None) -> str:

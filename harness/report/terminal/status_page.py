@@ -113,10 +113,8 @@ def status_facts(status: CampaignStatus) -> dict[str, Any]:
 def spent(status: CampaignStatus) -> str:
     """Tokens, dollars and hours, each with its limit where there is one."""
     used, limits = status.usage, status.options
-    count = used.sent + used.received
     parts = [
-        ("tokens unknown" if used.is_unknown else f"{tokens(count)} tokens")
-        + _of(limits["max_tokens"] and tokens(limits["max_tokens"])),
+        used.in_tokens(tokens(used.tokens)) + _of(limits["max_tokens"] and tokens(limits["max_tokens"])),
         (f"cost {cost(used.cost)}" if used.cost is None else cost(used.cost))
         + _of(limits["max_cost"] and cost(limits["max_cost"])),
         _hours(status.seconds, limits["max_hours"]) if limits["max_hours"] else duration(status.seconds),
