@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from harness.agents.answer import composed, parse
-from harness.agents.outside import NOT_CONFINED
+from harness.agents.not_confined import NOT_CONFINED
 from harness.campaign.campaign import Campaign
 from harness.campaign.journal import Journal, locked
 from harness.cli.main import cli
@@ -89,7 +89,7 @@ def test_what_was_edited_in_the_campaign_is_taken_to_a_verdict(campaign: Campaig
     # Who drove is in no sandbox, and what it cost is unknown: show, notes and paper say so.
     assert record.agent_sandbox == NOT_CONFINED
     shown = type_("show", "small", "1").stdout
-    assert "none: driven from outside" in shown and "used          unknown" in shown
+    assert "none: driven from outside" in shown and "Weaker here" in shown and "used          unknown" in shown
     assert "Ada: tokens and cost unknown" in campaign.notes.read_text()
     assert "handed in from outside: whoever made the changes" in type_(
         "writeup", "small", "--format", "md"
@@ -139,6 +139,60 @@ def test_a_change_may_come_from_a_folder_or_a_patch(campaign: Campaign, tmp_path
     assert status == 2
     assert "does not apply to the code that is in place" in found["said"]
     assert len(campaign.read_records()) == 3
+
+
+LINK = "diff --git a/new.py b/new.py\nnew file mode 120000\n--- /dev/null\n+++ b/new.py\n@@ -0,0 +1 @@\n+/etc/passwd\n"
+
+
+def test_what_cannot_be_a_change_is_refused_and_costs_no_attempt(campaign: Campaign, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "experiment.py").symlink_to(SMALL / "experiment.py")
+    (tmp_path / "outside.patch").write_text("--- a/../../x.py\n+++ b/../../x.py\n@@ -0,0 +1 @@\n+x = 1\n")
+    (tmp_path / "link.patch").write_text(LINK)
+    (tmp_path / "nothing.patch").write_text("")
+
+    def refused(*arguments: str, why: str) -> None:
+        status, found = try_(*arguments)
+        assert (status, why in found["said"]) == (2, True), found
+
+    refused(why="nothing differs from the code that is in place")
+    refused("--from", str(SMALL), why="nothing differs from the code that is in place")
+    refused("--from", str(tmp_path / "empty"), why="holds no experiment.py")
+    refused("--from", str(tmp_path / "nowhere"), why="no such folder")
+    refused("--from", str(tmp_path / "link"), why="holds no experiment.py")
+    refused("--patch", str(tmp_path / "nowhere"), why="cannot be read")
+    refused("--patch", str(tmp_path / "outside.patch"), why="invalid path '../../x.py'")
+    refused("--patch", str(tmp_path / "link.patch"), why="makes a link, new.py")
+    refused("--patch", str(tmp_path / "nothing.patch"), why="does not apply")
+    refused("--from", ".", "--patch", "x", why="choose one")
+    (campaign.root / "experiment.py").rename(tmp_path / "moved.py")
+    refused(why="experiment.py: is gone. `git -C")
+    (campaign.root / "experiment.py").symlink_to(tmp_path / "moved.py")
+    refused(why="experiment.py: a link. Put the file itself there")
+    assert type_("try", "small").exit_code == 2  # no hypothesis
+    assert json.loads(type_("brief", "small", "--json").stdout)["left"] == {"runs": 3, "attempts_at_next_run": 4}
+    assert not (tmp_path / "x.py").exists() and not campaign.submission.exists()
+
+
+def test_what_is_no_text_is_rejected_and_other_ends_of_lines_are_a_change_like_any_other(
+    campaign: Campaign, tmp_path: Path
+) -> None:
+    (tmp_path / "experiment.py").write_bytes(b"\xff\x00" * 99)
+    status, found = try_("--from", str(tmp_path))
+    assert (status, "not UTF-8 text" in found["why"]) == (6, True)
+    text = (SMALL / "experiment.py").read_text().replace(*FASTER).replace("\n", "\r\n")
+    (tmp_path / "experiment.py").write_bytes(text.encode())
+    status, found = try_("--from", str(tmp_path), "--start-from", "1")
+    assert (status, found["outcome"]) == (0, "judged")
+    assert subprocess.check_output(["git", "-C", campaign.root, "show", "run_1:experiment.py"]).count(b"\r\n") > 20
+
+
+def test_a_campaign_that_an_agent_drives_takes_no_change_from_outside(campaign: Campaign) -> None:
+    Journal(campaign.journal).append("options", changes={"agent": "aider"})
+    edit(campaign, FASTER)
+    status, found = try_()
+    assert (status, "aider makes its changes. `harness open IDEA.json`" in found["said"]) == (2, True)
 
 
 def test_what_is_edited_in_place_is_not_lost_to_a_change_from_elsewhere(campaign: Campaign, tmp_path: Path) -> None:
@@ -299,6 +353,8 @@ def test_tokens_that_nobody_told_are_unknown_in_every_total_and_those_that_were_
     assert try_()[0] == 0
     for page in pages():
         assert "tokens unknown" in page and "unknown tokens" not in page and not re.search(r"\b0 tokens", page)
+    html, paper, *_ = pages()
+    assert all("whoever made the changes was not in the sandbox" in " ".join(page.split()) for page in (html, paper))
     edit(campaign, ("x = 5.0", "x = 4.0"))
     assert try_("--usage", '{"sent": 900, "received": 200, "cost": 0.1}', hypothesis="start nearer")[0] == 0
     for page in pages():

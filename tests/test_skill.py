@@ -13,10 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
 import pytest
+from click.testing import CliRunner
 
-from harness.campaign.campaign import Campaign
+from harness.campaign.campaign import Campaign, inventory_of
+from harness.campaign.contract_file import load_contract
 from harness.campaign.errors import InputError
 from harness.cli.init import create_experiment
 from harness.cli.main import cli
@@ -79,13 +80,34 @@ def test_three_commands_of_the_readme_take_an_own_change_to_a_verdict(folder: Pa
     assert "attempts at the next; spent: tokens unknown, cost unknown" in done.stdout
 
 
-def test_every_command_that_it_names_is_one_with_these_options() -> None:
-    named = [each for each in re.findall(r"`(harness [^`]+)`", skill("agents")) if "--patch FILE" not in each]
-    assert len(named) > 8
-    for each in named:
-        name, *arguments = shlex.split(each)[1:]
-        command = cli.commands[name]
-        command.make_parser(click.Context(command)).parse_args(arguments)
+def test_every_command_that_it_names_works(quick: Path, tmp_path: Path) -> None:
+    def typed(*arguments: str) -> None:
+        done = CliRunner().invoke(cli, list(arguments))
+        assert done.exit_code == 0, (arguments, done.output)
+
+    file, patch, code = quick / "runs/first/experiment.py", tmp_path / "a.patch", (quick / "experiment.py").read_text()
+    typed("open", "ideas/first.json", "--max-runs", "5")
+    file.write_text(code.replace("x = 5.0", "x = 4.9"))
+    typed("try", "first", "--hypothesis", "It starts nearer.")
+    # `--patch FILE` stands beside the command that it is an option of.
+    named = re.findall(r"`((?:harness|--patch) [^`]+)`", skill("agents"))
+    assert len(named) > 10
+    for number, each in enumerate(filter("harness try".__ne__, named)):
+        words = shlex.split(each.removeprefix("harness ").replace("--patch", "try first --patch"))
+        if words[0] == "try":
+            changed = code.replace("x = 5.0", f"x = {4 - number / 100}")
+            words = [{"DIR": str(tmp_path), "FILE": str(patch)}.get(word, word) for word in words]
+            if "--patch" in words:
+                (tmp_path / "experiment.py").write_text(changed)
+                pair = ["git", "diff", "--no-index", file, tmp_path / "experiment.py"]
+                text = subprocess.run(pair, capture_output=True, text=True, check=False).stdout
+                patch.write_text(
+                    re.sub(r"^(---|\+\+\+) .*", r"\1 a/experiment.py", text, flags=re.MULTILINE).split("\n", 2)[2]
+                )
+            else:
+                (tmp_path if "--from" in words else file.parent).joinpath("experiment.py").write_text(changed)
+            words += ["--hypothesis", f"It starts nearer: {number}."]
+        typed(*words)
 
 
 def test_it_is_written_where_an_agent_looks_and_nothing_else_is_changed(tmp_path: Path) -> None:
@@ -100,6 +122,15 @@ def test_it_is_written_where_an_agent_looks_and_nothing_else_is_changed(tmp_path
     (tmp_path / PLACES["claude"]).write_text("Somebody else's.")
     with pytest.raises(InputError, match="Move it away"):
         install("claude", tmp_path)
+
+
+def test_an_experiment_stays_what_it_is_when_a_skill_is_installed_beside_it(folder: Path) -> None:
+    before = load_contract(folder).files
+    for name in PLACES:
+        install(name, folder)
+    contract = load_contract(folder)
+    assert contract.files == before
+    assert inventory_of(folder, contract).sentences == []
 
 
 CYCLE = (

@@ -11,16 +11,10 @@ from typing import Any
 
 from ..campaign.protocols import AgentConfig, Reply, Workspace
 from ..campaign.usage import Usage
+from .not_confined import NOT_CONFINED
 from .submission import Submission, Waiting
 
 OUTSIDE = "outside"
-NOT_CONFINED = "none: driven from outside"
-"""The sandbox of an agent that the harness does not run."""
-NOT_HELD = (
-    "whoever made the changes was not in the sandbox (records are still compared with their commits, scores sealed, and the "
-    "truth kept apart), and its tokens and cost are unknown where it did not tell them"
-)
-"""What is weaker then."""
 
 
 class OutsideAgent:

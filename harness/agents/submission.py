@@ -125,6 +125,7 @@ def submission(source: Source, identity: str, campaign: Campaign, repository: Re
         files = _patched(before, source.patch)
     else:
         files = _found(source.folder or campaign.root, known)
+        _check_files(source, campaign, before)
     changed = {path: content for path, content in files.items() if content != before.get(path)}
     if source.folder or source.patch:
         own = {path for path, content in repository.edited(campaign.code).items() if content != changed.get(path)}
@@ -133,7 +134,21 @@ def submission(source: Source, identity: str, campaign: Campaign, repository: Re
                 f"{', '.join(sorted(own))} in {campaign.root} was edited too, and would be lost. Hand that in first "
                 f"(without --from and --patch), or put it back: git -C {campaign.root} checkout {' '.join(sorted(own))}"
             )
+    if not changed:
+        place = source.patch or source.folder or campaign.root
+        editable = ", ".join(campaign.contract.editable)
+        raise InputError(f"{place}: nothing differs from the code that is in place ({editable}), so nothing was tried.")
     return Submission(identity, source.words, changed)
+
+
+def _check_files(source: Source, campaign: Campaign, before: Mapping[str, bytes]) -> None:
+    """Raises InputError for what would be taken for no change: a link, and in the campaign a file that is gone."""
+    root = source.folder or campaign.root
+    for path in campaign.code:
+        if (root / path).is_symlink():
+            raise InputError(f"{root / path}: a link. Put the file itself there.")
+        if source.folder is None and path in before and not (root / path).is_file():
+            raise InputError(f"{root / path}: is gone. `git -C {root} checkout {path}` puts it back.")
 
 
 def put_back(submission: Submission, campaign: Campaign, before: Mapping[str, bytes]) -> None:
@@ -194,4 +209,7 @@ def _patched(before: Mapping[str, bytes], patch: Path) -> dict[str, bytes]:
                 f"--patch {patch}: does not apply to the code that is in place: {said}. Its paths are those of the "
                 f"experiment's folder ({', '.join(list(before)[:3])}); --from DIR takes whole files instead."
             )
+        links = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink()]
+        if links:
+            raise InputError(f"--patch {patch}: makes a link, {', '.join(links)}. Put the file itself there.")
         return {str(path.relative_to(folder)): path.read_bytes() for path in files_below(folder)}

@@ -27,6 +27,8 @@ RUN_FOLDER = re.compile(r"run_\d+")
 _CACHES = frozenset(
     {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", ".cache", ".DS_Store"}
 )
+_FOR_AGENTS = frozenset({"AGENTS.md", "CLAUDE.md", "GEMINI.md", ".agents", ".claude"})
+"""What tells a coding agent how to work in the folder: no number depends on it."""
 _REPOSITORIES = frozenset({".git", ".hg", ".svn"})
 _SECRET = re.compile(
     r"\.env(\..*)?|\.envrc|\.netrc|\.pypirc|\.npmrc|\.git-credentials|\.aider.*|\.ssh|\.aws|\.azure|\.gnupg|\.docker|\.kube"
@@ -92,12 +94,13 @@ def put_links(target: Path, empty_folders: Iterable[str], links: dict[str, str])
 
 
 def top_level(folder: Path, code: Collection[str], out: Path | None) -> list[str]:
-    """The names in `folder` that go along where nobody named any: all but `code`, runs, campaigns, `out`, caches."""
+    """The names in `folder` that go along where nobody named any: all but `code`, runs, campaigns, `out`, caches, and what
+    is there for coding agents."""
     return [
         path.name
         for path in sorted(folder.iterdir())
         if path.name not in code
-        and path.name not in _CACHES | _REPOSITORIES | {"runs"}
+        and path.name not in _CACHES | _REPOSITORIES | _FOR_AGENTS | {"runs"}
         and not (RUN_FOLDER.fullmatch(path.name) and path.is_dir())
         # Not `resolve`, which fails at a link that leads to itself.
         and not (out is not None and os.path.realpath(path) == os.path.realpath(out))

@@ -19,7 +19,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ..agents.listing import is_search
-from ..agents.outside import NOT_HELD, OUTSIDE
+from ..agents.not_confined import NOT_HELD
+from ..agents.outside import OUTSIDE
 from ..agents.search import check_search
 from ..campaign.campaign import Options, inventory_of
 from ..campaign.contract import CONTRACT_FILE, ENTRY, Contract, Setting

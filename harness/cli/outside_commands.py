@@ -111,7 +111,8 @@ def try_(
       harness try latest --hypothesis "A smaller penalty lowers absorption."
 
     Exit codes: 0 judged, 6 rejected (by the pre-check or the smoke test), 7 executed and failed, 3 a budget is spent or no
-    run is left, 2 wrong input, 4 it could not go on, 130 stopped. Next: `harness show latest 1`, `harness brief latest`.
+    run is left, 2 wrong input or nothing edited, 4 it could not go on, 130 stopped. Next: `harness show latest 1`,
+    `harness brief latest`.
     """
     from ..agents.submission import Source, Words
     from . import outside

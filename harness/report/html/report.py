@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from ... import __version__
 from ...agents.brief import idea_in_words
+from ...agents.not_confined import weaker
 from ...campaign.contract import Setting
 from ...campaign.errors import InputError
 from ...campaign.files import write_atomically
@@ -183,7 +184,7 @@ def _state(layout: Layout) -> Any:
 @cache
 def _environment() -> Environment:
     environment = new_environment(autoescape=True, finalize=_cleaned)
-    filters: tuple[Any, ...] = (cost, tokens, duration, in_words, line, number, when, _words, _short, _why)
+    filters: tuple[Any, ...] = (cost, tokens, duration, in_words, line, number, when, weaker, _words, _short, _why)
     shown: tuple[Any, ...] = (
         *(
             plots,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ...agents.outside import NOT_CONFINED, NOT_HELD
+from ...agents.not_confined import NOT_CONFINED, NOT_HELD
 from ...campaign.record import Record
 from ...campaign.text import clip, in_words, line
 from ..campaign_data import CampaignData

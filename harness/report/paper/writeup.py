@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ... import __version__
-from ...agents.outside import NOT_CONFINED
+from ...agents.not_confined import NOT_CONFINED
 from ...campaign.errors import CannotGoOn
 from ...campaign.layout import Layout
 from ...campaign.notes_text import person_section

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ...agents.not_confined import weaker
 from ...campaign.numbers import number, titled
 from ...campaign.text import answered_by, clean, duration, in_words, line
 from ...campaign.usage import Usage
@@ -119,6 +120,7 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
         for attempt in data["attempts"]:
             lines += _attempt(attempt, width)
     lines += _list("Warnings", data["warnings"], width)
+    lines += _list("Weaker here", [each] if (each := weaker(data.get("agent_sandbox", ""))) else [], width)
     lines += _list("Advice", data.get("advice", []), width)
     lines += _section(
         "What its loop says of it" if data.get("observed") else "The agent's description", data["description"], width

@@ -1,0 +1,15 @@
+"""What is weaker where the harness does not run who makes the changes."""
+
+from __future__ import annotations
+
+NOT_CONFINED = "none: driven from outside"
+"""The sandbox of an agent that the harness does not run."""
+NOT_HELD = (
+    "whoever made the changes was not in the sandbox (records are still compared with their commits, scores sealed, and the "
+    "truth kept apart), and its tokens and cost are unknown where it did not tell them"
+)
+
+
+def weaker(sandbox: str) -> str:
+    """In a sentence, what is weaker of a run whose agent had this sandbox; "" where nothing is."""
+    return f"Handed in from outside: {NOT_HELD}." if sandbox == NOT_CONFINED else ""
