@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -95,9 +96,18 @@ def _is_stopping(desk: Desk, name: str) -> bool:
 def test_they_end_with_who_began_them(desk, number):
     process = begin(desk, "one", "two")
     until(lambda: asked(desk) == 2)
+    own = psutil.Process(process.pid).children()
     process.send_signal(number)
     assert process.wait(HANGS) == (130 if number == signal.SIGTERM else -number)
-    until(lambda: {facts(name)["state"] for name in ("one", "two")} == {"interrupted"})
+    until(lambda: all(map(_has_ended, own)))  # and has removed what it had made
+    assert {facts(name)["state"] for name in ("one", "two")} == {"interrupted"}
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @pytest.mark.parametrize(
