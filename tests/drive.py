@@ -114,7 +114,7 @@ if __name__ == "__main__":
             os._exit(main(Path(sys.argv[1]), confirm))
         status = os.waitpid(child, 0)[1]
         if confirm and os.WIFSIGNALED(status):
-            shutil.copytree(sys.argv[1], Path(sys.argv[6]) / str(killed))
+            shutil.copytree(sys.argv[1], Path(sys.argv[6]) / str(killed), symlinks=True)
         if not os.WIFSIGNALED(status):
             print(killed)
             sys.exit(os.waitstatus_to_exitcode(status))

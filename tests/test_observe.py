@@ -105,7 +105,8 @@ def without_contract(template: Path) -> Path:
     return template
 
 
-def test_given_runs_are_marked_as_such_wherever_they_are_read(theirs: Path) -> None:
+def test_given_runs_are_marked_as_such_wherever_they_are_read(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # xdist's workers have 80
     done = type_(theirs, "--metric", "quadratic.loss", "--lower")
     assert done.exit_code == 0, done.output
     name = "20240801_rates-observed"

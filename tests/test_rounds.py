@@ -36,8 +36,9 @@ def brief_of(campaign: Campaign, run: int) -> str:
 
 
 def test_the_runs_of_a_round_start_from_one_parent_and_the_next_round_from_the_best(
-    make_campaign: Make, tmp_path: Path
+    make_campaign: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "120")  # xdist's workers have 80
     script = {"1": rate("0.05", "0.06"), "2": rate("0.05", "0.07"), "3": rate("0.07", "0.08"), "4": rate("0.07", "0.09")}
     script = {f"run {number}, attempt 1": turn for number, turn in script.items()}
     campaign = make_campaign(script, max_runs=4, width=2)

@@ -127,7 +127,7 @@ def brief(situation: Situation) -> str:
         unmarked=[name for name in comparable if name not in situation.settings or "." in name],
         command=" ".join(contract.command).replace("{out_dir}", "run_i"),
         metrics=metrics_in_words(situation.contract.metrics_of(situation.profile)),
-        sanity=rules_in_words(contract.sanity),
+        sanity=rules_in_words(_concerned(contract.sanity, situation.columns)),
         here=situation,
         label=label(situation.run, situation.attempt),
         **_runs_so_far(situation),
@@ -243,16 +243,34 @@ def metrics_in_words(metrics: Iterable[Metric]) -> list[str]:
     return [f"{way}: {', '.join(names)}" for way, names in ways.items() if names]
 
 
+def _concerned(rules: Iterable[SanityRule], columns: Iterable[Column]) -> list[SanityRule]:
+    """Without those on a number of an evaluation (its name has a dot) that no run has: it belongs to another profile."""
+    known = {name for column in columns for name in (*column.metrics, *column.settings)}
+    return [rule for rule in rules if rule.present or "." not in rule.value or rule.value in known]
+
+
 def rules_in_words(rules: Iterable[SanityRule]) -> list[str]:
     """The sanity rules, a line for each value they are about. Why a rule is there is told when it fails."""
-    lines: dict[str, list[str]] = {}
+    lines: dict[str, dict[str, list[str]]] = {}
     for rule in rules:
         where = " and ".join(f"{key} = {setting(value)}" for key, value in rule.when.items())
         for condition in _conditions(rule):
-            conditions = lines.setdefault(rule.value, [])
-            if (text := condition + (f" where {where}" if where else "")) not in conditions:
-                conditions.append(text)
-    return [f"`{value}` {', '.join(conditions)}" for value, conditions in lines.items()]
+            cases = lines.setdefault(rule.value, {}).setdefault(condition, [])
+            if where not in cases:
+                cases.append(where)
+    return [
+        f"`{value}` {', '.join(condition + _where(cases) for condition, cases in conditions.items())}"
+        for value, conditions in lines.items()
+    ]
+
+
+def _where(cases: Sequence[str]) -> str:
+    """` where architecture = batchtopk or matryoshka`; nothing where one of the cases is all of them."""
+    if "" in cases:
+        return ""
+    key, _, first = cases[0].partition(" = ")
+    others = [each.removeprefix(f"{key} = ") if " and " not in cases[0] + each else each for each in cases[1:]]
+    return f" where {' or '.join([f'{key} = {first}', *others])}"
 
 
 def _conditions(rule: SanityRule) -> Iterator[str]:
