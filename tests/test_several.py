@@ -92,12 +92,13 @@ def _is_stopping(desk: Desk, name: str) -> bool:
     return any("Ctrl-C again stops at once" in line for line in lines)
 
 
-def test_they_end_with_who_began_them(desk):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_they_end_with_who_began_them(desk, number):
     process = begin(desk, "one", "two")
     until(lambda: asked(desk) == 2)
     own = psutil.Process(process.pid).children()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(HANGS) == 130
+    process.send_signal(number)
+    assert process.wait(HANGS) == (130 if number == signal.SIGTERM else -number)
     until(lambda: all(map(_has_ended, own)))  # and has removed what it had made
     assert {facts(name)["state"] for name in ("one", "two")} == {"interrupted"}
 

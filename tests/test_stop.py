@@ -72,6 +72,20 @@ def test_the_end_of_the_session_stops_at_once(number):
     assert stop.at_once
 
 
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_come_together_stop_once_and_what_ends_in_order_is_not_interrupted(second):
+    stop, tidied = Stop(), []
+    with stop.listen(lambda text: None), pytest.raises(KeyboardInterrupt):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(HANGS)
+        finally:
+            os.kill(os.getpid(), second)
+            time.sleep(0.01)  # a handler of Python's runs between two of its instructions
+            tidied.append(True)
+    assert tidied == [True]
+
+
 def test_handlers_and_mask_are_as_before_afterwards():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())

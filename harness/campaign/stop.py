@@ -5,10 +5,12 @@ The first Ctrl-C lets the step in hand end; the second, a SIGTERM or a SIGHUP in
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +21,9 @@ from .errors import Interrupted
 NOTICE = "Stopping after the step in hand; Ctrl-C again stops at once."
 
 _AT_ONCE = (signal.SIGTERM, signal.SIGHUP)
+_AS_ONE = 5.0
+"""Seconds in which further signals say nothing new. The kernel tells the end of a parent once for each of its threads, and
+the end of a session is a SIGTERM and a SIGHUP: raised again, they would cut off what ends in order."""
 
 
 class Stop:
@@ -49,8 +54,8 @@ class Stop:
     def listen(self, notice: Callable[[str], None]) -> Iterator[None]:
         """Heed signals while the block runs, in the main thread. A signal that is ignored stays so (nohup).
 
-        A stop at once is raised there as KeyboardInterrupt, unless it is `polled`. `notice` gets one line for the person,
-        in another thread.
+        A stop at once is raised there as KeyboardInterrupt, once, unless it is `polled`. `notice` gets one line for the
+        person, in another thread.
 
         A terminal sends Ctrl-C to every process in the foreground, so a git or a pre-check at work would die of it in the
         middle of the step that is to end cleanly. Therefore SIGINT is blocked in this thread, which children inherit,
@@ -58,11 +63,15 @@ class Stop:
         block it), so what is read is the interpreter's wakeup descriptor, which hears of it wherever it arrives.
         """
 
+        raised = -math.inf
+
         def end(number: int, frame: FrameType | None) -> None:
+            nonlocal raised
             self.soon = self.at_once = True
             if number == signal.SIGHUP:
                 _let_go_of(terminals)
-            if not self._is_polled:
+            if not self._is_polled and time.monotonic() - raised > _AS_ONE:
+                raised = time.monotonic()
                 raise KeyboardInterrupt
 
         def heed() -> None:
