@@ -9,7 +9,6 @@ from ...campaign.layout import Layout
 from ...campaign.metric import Metric
 from ...campaign.numbers import setting, titled
 from ...campaign.text import clip, in_words, line
-from ...statistics.compute import compute_excess
 from ..campaign_data import CampaignData, Run
 from ..control import control_line
 from ..estimates import LEVEL, NONE, Estimates, beside_what, compared, counted, reference_label, with_error
@@ -126,8 +125,7 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
     tested = any(run.record.verdict.against_baseline for run in campaign.runs)
     elsewhere = any(reference_label(run) != "the baseline" for run in campaign.runs)
     compute = [run.compute(campaign.runs[0]) for run in campaign.runs]
-    spent = [run.record.processor_seconds for run in campaign.runs]
-    dear = any(compute_excess(each, spent[0], _DEAR) for each in spent[1:])
+    dear = any(each is not None and each >= _DEAR for each in compute)
     steps = any(parent_verdict(run.record.verdict.model_dump()) for run in campaign.runs)
     columns = [Column("Run"), Column("Seeds", "numbers"), Column(_titled(primary), "numbers")]
     if tested:

@@ -7,13 +7,13 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console, Group
-from rich.live import Live
 from rich.text import Text
 
 from ...campaign.errors import HarnessError
 from ...campaign.layout import Layout
 from ...campaign.text import clean
 from .columns import cut
+from .live_view import Redrawn
 from .status import CampaignStatus, read_status
 from .status_page import overview
 
@@ -74,26 +74,14 @@ class CampaignLines:
                 self._deaf = True
 
 
-class CampaignTable:
+class CampaignTable(Redrawn):
     """On a terminal: a line a campaign, redrawn once a second; what is wrong with one is printed above it."""
 
     def __init__(self, layouts: Callable[[], Sequence[Layout]], console: Console) -> None:
         self._layouts = layouts
-        self._console = console
         self._notice = ""
         self._last: dict[str, str] = {}
-        self._live = Live(
-            console=console, get_renderable=self._render, refresh_per_second=1, transient=True, vertical_overflow="crop"
-        )
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._live.stop()
+        super().__init__(console, 1)
 
     def said(self, name: str, line: str, is_error: bool) -> None:
         if is_error:

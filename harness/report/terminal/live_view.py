@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -37,20 +38,18 @@ class _Phase:
     last_line: str = ""
 
 
-class LiveView:
-    """Redraws the end of the terminal a few times a second; what is worth keeping is printed above it."""
+class Redrawn(ABC):
+    """The end of a terminal, drawn again so many times a second while the block runs."""
 
-    def __init__(self, primary: Primary | None, rows: Sequence[Row], console: Console) -> None:
-        """`rows` are the runs that are recorded already."""
-        self._primary = primary
-        self._rows = {each.run: each for each in rows if each.attempt is None}
+    def __init__(self, console: Console, times_a_second: float) -> None:
+        """Draws at once: what `_render` needs is there before."""
         self._console = console
-        self._title = ""
-        self._phases: list[_Phase] = []
-        self._telling = threading.Lock()
-        self._notice = ""
         self._live = Live(
-            console=console, get_renderable=self._render, refresh_per_second=4, transient=True, vertical_overflow="crop"
+            console=console,
+            get_renderable=self._render,
+            refresh_per_second=times_a_second,
+            transient=True,
+            vertical_overflow="crop",
         )
 
     def __enter__(self) -> Self:
@@ -61,6 +60,23 @@ class LiveView:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._live.stop()
+
+    @abstractmethod
+    def _render(self) -> Group: ...
+
+
+class LiveView(Redrawn):
+    """One campaign; what is worth keeping is printed above what is redrawn."""
+
+    def __init__(self, primary: Primary | None, rows: Sequence[Row], console: Console) -> None:
+        """`rows` are the runs that are recorded already."""
+        self._primary = primary
+        self._rows = {each.run: each for each in rows if each.attempt is None}
+        self._title = ""
+        self._phases: list[_Phase] = []
+        self._telling = threading.Lock()
+        self._notice = ""
+        super().__init__(console, 4)
 
     def begin(self, run: int, max_runs: int, attempt: int, phase: str, expected: float | None = None) -> None:
         title = f"run {run} of {max_runs}" if run else "run 0, the baseline"
