@@ -15,7 +15,7 @@ from ..campaign.text import duration, in_words, line
 from ..campaign.usage import Usage
 from ..statistics.holdout import is_accepted
 from ..statistics.wording import is_better
-from .estimates import LEVEL, NONE, with_error
+from .estimates import LEVEL, NONE, counted, with_error
 from .estimates import compared as in_numbers
 from .first_look import first_look
 from .terminal.held_out import HeldOut, numbers, scope, sentences
@@ -176,7 +176,5 @@ def cost(runs: Sequence[Record], used: Usage, seconds: float) -> str:
     money = "unknown" if used.cost is None else f"${used.cost:.4f}"
     given = sum(record.observed is not None for record in runs)
     also = f" besides {given} that were given" if given else ""
-    return (
-        f"Used: {len(runs) - 1 - given} runs{also} in {attempts} attempts, {used.in_tokens(f'{used.tokens:,}')}, "
-        f"cost {money}, {duration(seconds)} of agent and experiments."
-    )
+    done = f"{counted(len(runs) - 1 - given, 'run')}{also} in {counted(attempts, 'attempt')}"
+    return f"Used: {done}, {used.in_tokens(f'{used.tokens:,}')}, cost {money}, {duration(seconds)} of agent and experiments."
