@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+LIMIT = "HARNESS_MEMORY"
+"""Bytes that a scorer may use, where its contract limits them."""
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 
@@ -52,3 +55,12 @@ def available_memory() -> int | None:
         return None
     found = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
     return 1024 * (found.get("MemAvailable", 0) + found.get("SwapFree", 0)) or None
+
+
+def room() -> int | None:
+    """As `available_memory`, within what this process may use."""
+    available = available_memory()
+    if available is None or LIMIT not in os.environ:
+        return available
+    in_memory = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    return min(available, max(int(os.environ[LIMIT]) - in_memory, 0))

@@ -176,7 +176,7 @@ def _hours(settings: Settings, contract: Mapping[str, Any], model: Outline) -> l
         tokens += (sizes.eval_tokens + 4 * min(sizes.loss_tokens, sizes.eval_tokens)) * model.parameters
     words = ""
     if "absorption" in chosen and (count := _words(settings)):
-        rows += count * absorption.encodings(settings)
+        rows += count * absorption.encodings(settings, count)
         prepared = count * absorption.WORD_TOKENS * 2 * model.used / _operations_a_second(settings)
         words = (
             f"absorption asks for {count:,} words of the vocabulary: its preparation takes about {harvest.spoken(prepared)}"

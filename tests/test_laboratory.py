@@ -439,6 +439,7 @@ TELLS = """
 import os
 from pathlib import Path
 told = {name: os.environ.get(name) for name in ("OPENAI_API_KEY", "HTTPS_PROXY", "HF_TOKEN", "HARNESS_SECRET")}
+assert os.environ["HARNESS_MEMORY"] == "4000000000"
 with open(Path(os.environ["HARNESS_LAB_CACHE"]) / "evals" / "told.txt", "a") as log:
     print(os.environ.get("HARNESS_OVERRIDES"), told, file=log)
 """
@@ -448,7 +449,8 @@ def test_a_judges_key_goes_to_scorers_that_ask_a_judge_and_into_no_file(lab: Pat
     for name in ("OPENAI_API_KEY", "HF_TOKEN"):
         monkeypatch.setenv(name, KEY)
     monkeypatch.setenv("HTTPS_PROXY", f"http://person:{KEY}@localhost:9")
-    (lab / "experiment.toml").write_text('judged = ["wide"]\n' + PREPARED + CONTRACT + 'warm = ["colorsys"]\n')
+    limited = CONTRACT.replace('disk = "1MB"', 'disk = "1MB", scoring_memory = "4GB"')
+    (lab / "experiment.toml").write_text('judged = ["wide"]\n' + PREPARED + limited + 'warm = ["colorsys"]\n')
     kept: list[Path] = []
 
     class Looking(Silent):

@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from saelab import evals, text, tiny_lm
+from saelab import evals, memory, text, tiny_lm
 from saelab.errors import CannotPrepare
 from saelab.evals import EVALS, absorption, core, probing
 from saelab.evals.bench import SEED, Skip, at_work, bench_of
@@ -241,6 +241,39 @@ def test_what_is_made_once_is_kept_by_model_layer_and_sizes(lab, first, tmp_path
         assert not evals._place(name, deeper, lab.cache).exists()
     assert not evals._place("core", lab.settings(CHEAP, eval_tokens=1024), lab.cache).exists()
     assert evals._place("absorption", lab.settings(CHEAP, eval_tokens=1024), lab.cache).exists()
+
+
+def test_codes_of_all_words_are_kept_where_there_is_memory_for_them(lab, first, monkeypatch):
+    settings = lab.settings(CHEAP)
+    words = absorption._trained_on(evals._place("absorption", settings, lab.cache))
+    assert words > 100
+    twice = 2 * words * settings.dict_size * 4  # its parts, and what they are put together to
+    for available, kept in ((2 * twice, True), (2 * twice - 1, False), (None, False)):
+        monkeypatch.setattr(absorption, "room", lambda available=available: available)
+        assert absorption.codes_fit(words, settings.dict_size, "float32") is kept
+        assert (absorption.encodings(settings, words) == 2) is kept
+
+
+def test_memory_that_a_scorer_may_not_use_is_no_room_for_codes(monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda: 10**15)
+    assert memory.room() == 10**15
+    monkeypatch.setenv(memory.LIMIT, str(10**14))
+    assert 0 < memory.room() < 10**14  # without what this process has already
+    monkeypatch.setenv(memory.LIMIT, "1")
+    assert memory.room() == 0
+
+
+def test_absorption_scores_the_same_whether_codes_are_kept_or_made_again(lab, first, tmp_path, monkeypatch):
+    asked = []
+    encode = TopK.encode
+    monkeypatch.setattr(TopK, "encode", lambda sae, x: asked.append(len(x)) or encode(sae, x))
+    monkeypatch.setattr(absorption, "room", lambda: None)
+    assert lab.score(TopK(0), "absorption", tmp_path / "again") == {}
+
+    words = absorption._trained_on(evals._place("absorption", lab.settings(CHEAP), lab.cache))
+    assert sum(asked) > absorption.EPOCHS * words  # so they were made again and again
+    kept, again = (metrics(folder, "absorption")["absorption"]["mean"] for folder in (first, tmp_path / "again"))
+    assert again == pytest.approx(kept, abs=1e-4)
 
 
 def test_a_cache_that_was_left_half_made_is_made_again(lab, first, tmp_path):

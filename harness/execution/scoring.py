@@ -27,6 +27,7 @@ from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import cache_folder, without_local_paths
 from ..campaign.protocols import (
     CACHE,
+    MEMORY,
     NOT_EXPORTED,
     OF_THE_SCORERS,
     READS,
@@ -199,6 +200,8 @@ class Laboratory(CampaignPart):
         told = {**environment, SECRET: self._secret()}
         if OFFLINE in os.environ:
             told[OFFLINE] = os.environ[OFFLINE]
+        if within.memory is not None:
+            told[MEMORY] = str(within.memory)
         job = self._job(place, command, told, JUDGE if judged else (), writable=(scores, evals), limits=within)
         return replace(job, part="scorer", warm=self._warm_start(imports) if imports else None)
 

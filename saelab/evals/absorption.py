@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache import Say
+from ..memory import room
 from ..settings import EvalSettings, LanguageModelData, Settings
 from . import lens
 from .bench import LLM_BATCH, Bench, Skip
@@ -24,8 +25,10 @@ WORD_TOKENS = 90
 """Of SAEBench's prompt for one word, ten examples included; fewer where the tokenizer knows English well."""
 EPOCHS = 50
 """Of SAEBench's training of sparse probes."""
-DENSE_LATENTS = 4096
-"""Up to so many latents the codes of all words are kept in memory instead of being encoded again and again."""
+CODES_SHARE = 0.5
+"""Of the memory there is, what the codes of all words may take, where they are kept and not made again and again."""
+NUMBER = {"float32": 4, "bfloat16": 2}
+"""Bytes of a code."""
 
 
 class Absorption:
@@ -61,7 +64,7 @@ class Absorption:
         from sae_bench.evals.absorption import main
 
         config = self._config(bench)
-        config.precalc_k_sparse_probe_sae_acts = sae.cfg.d_sae <= DENSE_LATENTS
+        config.precalc_k_sparse_probe_sae_acts = codes_fit(_trained_on(fixed), sae.cfg.d_sae, bench.data.dtype)
         with _words_in_order(), _results_in(out, fixed), lens.stopped_after(bench.data.layer):
             main.run_eval(config, [("sae", sae)], bench.device, str(out), force_rerun=True)
         letters = _letters(Path("artifacts/absorption/sae_custom_sae_k_sparse_probing.json"))
@@ -85,10 +88,25 @@ class Absorption:
         )
 
 
-def encodings(settings: Settings) -> int:
-    """How often the SAE is asked to encode each word."""
+def codes_fit(words: int, d_sae: int, dtype: str) -> bool:
+    """Whether there is memory for the codes of so many words: SAEBench puts them together of parts, so it is taken twice."""
+    available = room()
+    return available is not None and 2 * words * d_sae * NUMBER[dtype] <= CODES_SHARE * available
+
+
+def _trained_on(fixed: Path) -> int:
+    """How many words the probes that `fill` made were trained on."""
+    import numpy as np
+
+    (made,) = fixed.rglob("data.npz")
+    with np.load(made) as found:
+        return len(found["y_train"])
+
+
+def encodings(settings: Settings, words: int) -> int:
+    """How often the SAE is asked to encode each of so many words."""
     sizes = settings.evals
-    if sizes is None or settings.dict_size <= DENSE_LATENTS:
+    if sizes is None or codes_fit(words, settings.dict_size, settings.language_model.dtype):
         return 2
     return EPOCHS + len(string.ascii_lowercase) * sizes.absorption_latents
 
