@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..campaign.bibliography import without_citations
 from ..campaign.contract import ENTRY, Contract, Profile, SanityRule, Setting
 from ..campaign.idea import SCORES, Idea
 from ..campaign.metric import Metric
@@ -119,6 +120,7 @@ def brief(situation: Situation) -> str:
         "brief.j2",
         idea=idea_in_words(situation.idea),
         contract=contract,
+        description=without_citations(contract.description),
         limits=contract.limits_of(situation.profile),
         profile=situation.profile,
         about_profile=contract.profiles.get(situation.profile, Profile()).description,

@@ -21,7 +21,7 @@ from .files import remove, write_atomically, write_files
 from .given_runs import GivenRuns
 from .idea import Idea
 from .journal import now, read_events
-from .layout import HOLDOUT, Layout
+from .layout import BIBLIOGRAPHY, HOLDOUT, Layout
 from .protocols import EXECUTED_ON
 from .record import RECORD_FILE, Record
 from .repository import Repository
@@ -247,14 +247,15 @@ def create_campaign(
     *,
     python: str,
     session: Path | None = None,
+    bibliography: Path | None = None,
     name: str = "",
     loop: GivenRuns | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Campaign:
     """A new campaign folder in `out`, called `name` or after the idea: the idea, the options and a copy of the experiment.
 
-    `say` gets a line for a person where not all of the experiment goes along. It begins with the runs of `loop`, which was
-    observed; where `options.baseline` is "given" with its baseline too.
+    `bibliography` has the works that the idea cites. `say` gets a line where not all of the experiment goes along. It begins
+    with the runs of `loop`, which was observed; where `options.baseline` is "given" with its baseline too.
     """
     contract = load_contract(experiment, out)
     profile, spec = contract.profile(options.profile or None)
@@ -275,6 +276,8 @@ def create_campaign(
         campaign.local.mkdir()
         if session is not None:
             shutil.copyfile(session, campaign.replayed)
+        if bibliography is not None:
+            shutil.copyfile(bibliography, campaign.bibliographies[0])
         write_atomically(campaign.idea_file, idea.model_dump_json(indent=1, exclude_none=True) + "\n")
         _fill(campaign, experiment, contract, options, inventory, given, python)
         if loop is not None:
@@ -333,7 +336,7 @@ def take_anew(root: Path) -> Campaign:
 
 def inventory_of(experiment: Path, contract: Contract) -> Inventory:
     """What goes along into a campaign of the experiment, and what does not."""
-    return take_inventory(experiment, [*contract.code, *contract.files, CONTRACT_FILE], contract.code)
+    return take_inventory(experiment, [*contract.code, *contract.files, CONTRACT_FILE, BIBLIOGRAPHY], contract.code)
 
 
 def _fill(

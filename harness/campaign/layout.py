@@ -21,6 +21,8 @@ from .text import decoded
 
 RUNS = Path("runs")
 """Where campaigns are, in the folder that a command is typed in."""
+BIBLIOGRAPHY = "experiment.bib"
+"""Beside an experiment's contract."""
 HOLDOUT = "holdout_"
 """What the folders of held-out evaluations are called, before their number; so are the steps that make them."""
 
@@ -41,6 +43,8 @@ class Layout:
         self.journal = root / "journal.jsonl"
         self.options_file = root / "campaign.json"
         self.idea_file = root / "idea.json"
+        self.bibliographies = (root / "idea.bib", root / BIBLIOGRAPHY)
+        """Works that the idea and the experiment cite, where these have any; where both have a key it is the idea's."""
         self.notes = root / NOTES
         self.local = root / ".harness"
         """State of this machine only: locks, working copies, running executions. Never in git."""

@@ -75,6 +75,7 @@ def writeup(campaign: str, form: Any, prose: str | None, text: str | None, out: 
 
     Next: `harness notes latest`, whose section of yours is part of it.
     """
+    from ..campaign.bibliography import read_works, unknown
     from ..campaign.text import clean
     from ..report.campaign_data import read_campaign_data
     from ..report.paper.publication import default_file, publish
@@ -87,12 +88,15 @@ def writeup(campaign: str, form: Any, prose: str | None, text: str | None, out: 
             raise InputError("--file fills in a text of yours, and --prose has a model write: give one of them.")
         click.echo(_filled(data, Path(text), out or layout.root.resolve().parent / f"{layout.name}-{Path(text).name}"))
         return
-    document = compose(data, person)
+    if missing := unknown(data.idea, *layout.bibliographies):
+        click.echo(clean(missing), err=True)
+    works = read_works(*layout.bibliographies)
+    document = compose(data, person, works=works)
     if prose:
         from ..report.paper.prose import write
 
         written = write(data, document, prose, lambda said: click.echo(clean(said), err=True))
-        document = compose(data, person, written)
+        document = compose(data, person, written, works)
         for each in written.dropped:
             click.echo(clean(f"left out: {each}"), err=True)
     for file in publish(document, form, out or default_file(layout, form)):

@@ -18,12 +18,13 @@ from ..agents.aider import EDIT_FORMATS
 from ..agents.listing import SEARCH, find_agent, is_search
 from ..agents.outside import OUTSIDE
 from ..agents.search import check_search
+from ..campaign import bibliography
 from ..campaign.campaign import Campaign, Options, create_campaign
 from ..campaign.contract import CONTRACT_FILE, ENTRY, Setting
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import CannotGoOn, HarnessError, InputError, Interrupted
 from ..campaign.idea import Idea, load_ideas
-from ..campaign.layout import Layout, find_control
+from ..campaign.layout import BIBLIOGRAPHY, Layout, find_control
 from ..campaign.paths import absolute, near
 from ..campaign.stop import Stop
 from ..campaign.text import clean
@@ -77,6 +78,7 @@ class Request:
 @dataclass(frozen=True)
 class _Planned:
     idea: Idea
+    bibliography: Path | None
     choice: Choice
     options: Options
 
@@ -101,6 +103,7 @@ def run(request: Request, width: int) -> int:
                 each.options,
                 python=python,
                 session=each.choice.session,
+                bibliography=each.bibliography,
                 say=click.echo,
             )
         except HarnessError as error:
@@ -289,6 +292,9 @@ def _check_experiment(request: Request) -> None:
 
 
 def _plan(request: Request, idea: Idea, file: Path) -> _Planned:
+    files = (file.with_suffix(".bib"), request.experiment / BIBLIOGRAPHY)
+    if missing := bibliography.unknown(idea.model_dump(), *files):
+        click.echo(missing)
     choice = choose(idea.Name, file, os.environ, agent=request.agent, model=request.model, session=request.session)
     options = Options(**request.options, agent=choice.agent, model=choice.model)
     if options.architect and choice.agent != "aider":
@@ -304,7 +310,7 @@ def _plan(request: Request, idea: Idea, file: Path) -> _Planned:
         check_search(request.experiment, options, f"{SEARCH}{options.control}", request.out)
     if options.track is not None:
         find_tracker(options.track)().check()
-    return _Planned(idea, choice, options)
+    return _Planned(idea, files[0] if files[0].is_file() else None, choice, options)
 
 
 def _view(primary: Primary | None, recorded: Sequence[Row], quiet: bool) -> LiveView | PlainView:

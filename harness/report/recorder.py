@@ -64,7 +64,7 @@ class Recorder(CampaignPart):
             root = self._campaign.root
             campaign = self._campaign
             own = (campaign.idea_file, campaign.options_file, campaign.replayed, campaign.given, campaign.given_runs_file)
-            names = [*campaign.experiment_files, *(path.name for path in own)]
+            names = dict.fromkeys([*campaign.experiment_files, *(path.name for path in (*own, *campaign.bibliographies))])
             on_disk = [path for name in names for path in _files_below(root, root / name)]
             code = {path: (root / path).read_bytes() for path in on_disk if path in self._campaign.code}
             others = [path for path in on_disk if path not in code]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ...agents.brief import field_in_words, rules_in_words
 from ...campaign.contract import Profile
+from ...campaign.idea import SCORES
 from ...campaign.limits_spec import LimitsSpec
 from ...campaign.metric import Metric
 from ...campaign.numbers import number, setting, titled
@@ -19,7 +20,6 @@ from ..estimates import NONE, counted
 from .document import Block, Column, Paragraph, Quote, Section, Table
 
 _IDEA = ("Abstract", "Experiment", "Expected_Research_Impact")
-_PLAN = ("Technical_Details", "Implementation_Plan")
 _LONGEST = 6000  # characters of one field of the idea
 _LONGEST_CELL = 200
 _LONGEST_FACT = 1_000
@@ -80,7 +80,11 @@ def method(campaign: CampaignData) -> Section:
 
 def details(campaign: CampaignData) -> Section:
     """What who repeats it needs and who reads it does not: the plan, metrics, sanity rules, settings, versions."""
-    blocks: list[Block] = [*_fields(campaign.idea, _PLAN), *_metrics(campaign)]
+    told = {"Name", "Title", "novel", *_IDEA, *SCORES, *(f"{score}_Evaluation" for score in SCORES)}
+    blocks: list[Block] = [
+        *_fields(campaign.idea, [name for name in campaign.idea if name not in told]),
+        *_metrics(campaign),
+    ]
     if campaign.contract.sanity:
         rules = [rule.replace("`", "").partition(" ") for rule in rules_in_words(campaign.contract.sanity)]
         rows = tuple((_cell(value), _cell(conditions)) for value, _, conditions in rules)
@@ -103,7 +107,7 @@ def details(campaign: CampaignData) -> Section:
     return Section("Details of the method", tuple(blocks))
 
 
-def _fields(given: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[Quote]:
+def _fields(given: Mapping[str, Any], names: Iterable[str]) -> Iterator[Quote]:
     for name in names:
         if value := given.get(name):
             yield Quote(

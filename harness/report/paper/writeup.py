@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ... import __version__
 from ...agents.not_confined import NOT_CONFINED
+from ...campaign.bibliography import Work
 from ...campaign.errors import CannotGoOn
 from ...campaign.layout import Layout
 from ...campaign.notes_text import person_section
@@ -26,6 +27,7 @@ from ..summary import state_in_words, summarize, target_in_words, when
 from ..terminal.status_page import cost, tokens
 from . import method, outcome
 from .caveats import threats
+from .citations import cited
 from .document import Block, Code, Column, Document, Paragraph, Quote, Section, Table, Written
 
 _LONGEST_TITLE = 300
@@ -62,13 +64,15 @@ def read_person(layout: Layout) -> str:
         raise CannotGoOn(f"{layout.notes}: cannot be read: {error.strerror}.") from error
 
 
-def compose(campaign: CampaignData, person: str, prose: Prose | None = None) -> Document:
-    """The whole document."""
+def compose(
+    campaign: CampaignData, person: str, prose: Prose | None = None, works: Mapping[str, Work] | None = None
+) -> Document:
+    """The whole document. `works` can be cited in it."""
     estimates = Estimates(campaign)
     introduction = Section("Introduction", _written(prose, "Introduction"))
     conclusion = Section("Conclusion", _written(prose, "Conclusion"))  # the abstract has the headline
     theirs = Section("A person’s words", (Quote(clip(person, _LONGEST_PERSON), "A person’s section of the notes"),))
-    return Document(
+    document = Document(
         title=clip(line(str(campaign.idea.get("Title", ""))), _LONGEST_TITLE) or campaign.name,
         about=(
             f"Campaign {campaign.name}, begun {when(campaign.created)}. {state_in_words(campaign.status)} Rendered from its "
@@ -102,6 +106,7 @@ def compose(campaign: CampaignData, person: str, prose: Prose | None = None) -> 
             if section is not None
         ),
     )
+    return cited(document, works or {})
 
 
 def _abstract(campaign: CampaignData, estimates: Estimates, prose: Prose | None) -> tuple[Block, ...]:
