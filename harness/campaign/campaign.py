@@ -22,6 +22,7 @@ from .given_runs import GivenRuns
 from .idea import Idea
 from .journal import now, read_events
 from .layout import BIBLIOGRAPHY, HOLDOUT, Layout
+from .new_folder import new_folder
 from .protocols import EXECUTED_ON
 from .record import RECORD_FILE, Record
 from .repository import Repository
@@ -268,25 +269,18 @@ def create_campaign(
     if shutil.which("git") is None:
         raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.")
     inventory = inventory_of(experiment, contract)
-    root: Path | None = None
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        root = _new_folder(out, name or idea.Name)
-        campaign = Campaign(root)
-        campaign.local.mkdir()
-        if session is not None:
-            shutil.copyfile(session, campaign.replayed)
-        if bibliography is not None:
-            shutil.copyfile(bibliography, campaign.bibliographies[0])
-        write_atomically(campaign.idea_file, idea.model_dump_json(indent=1, exclude_none=True) + "\n")
-        _fill(campaign, experiment, contract, options, inventory, given, python)
-        if loop is not None:
-            _take_in(campaign, loop, options)
-    except BaseException as error:
-        if root is not None:
-            remove(root)
-        if not isinstance(error, OSError):
-            raise
+        with new_folder(out, name or idea.Name) as root:
+            campaign = Campaign(root)
+            if session is not None:
+                shutil.copyfile(session, campaign.replayed)
+            if bibliography is not None:
+                shutil.copyfile(bibliography, campaign.bibliographies[0])
+            write_atomically(campaign.idea_file, idea.model_dump_json(indent=1, exclude_none=True) + "\n")
+            if loop is not None:
+                _take_in(campaign, loop, options)
+            _fill(campaign, experiment, contract, options, inventory, given, python)
+    except OSError as error:
         problem = f"{error.filename or out}: cannot be written: {error.strerror}."
         raise CannotGoOn(f"{problem} `--out DIR` names another folder for campaigns.") from error
     for sentence in [*inventory.sentences, *recorded_baselines.unused(experiment, contract, profile, options.baseline)]:
@@ -368,14 +362,3 @@ def _fill(
     # In letters that every encoding has: a name may be any bytes.
     write_atomically(campaign.machine_file, json.dumps(machine) + "\n")
     write_atomically(campaign.options_file, json.dumps(facts, indent=1) + "\n")
-
-
-def _new_folder(out: Path, name: str) -> Path:
-    number = 1
-    while True:
-        root = out / (name if number == 1 else f"{name}-{number}")
-        try:
-            root.mkdir()
-            return root
-        except FileExistsError:
-            number += 1

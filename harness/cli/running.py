@@ -23,6 +23,7 @@ from ..campaign.campaign import Campaign, Options, create_campaign
 from ..campaign.contract import CONTRACT_FILE, ENTRY, Setting
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import CannotGoOn, HarnessError, InputError, Interrupted
+from ..campaign.files import remove
 from ..campaign.idea import Idea, load_ideas
 from ..campaign.layout import BIBLIOGRAPHY, Layout, find_control
 from ..campaign.paths import absolute, near
@@ -106,6 +107,8 @@ def run(request: Request, width: int) -> int:
                 bibliography=each.bibliography,
                 say=click.echo,
             )
+            if each.options.control:
+                create_control(campaign, each.idea, request.experiment, each.options, python)
         except HarnessError as error:
             codes.append(_fail(error))
             if request.notify:
@@ -116,8 +119,6 @@ def run(request: Request, width: int) -> int:
         if effect and effect not in said:
             click.echo(f"Seeds: {effect}.")
         said |= {each.choice.why, effect}
-        if each.options.control:
-            create_control(campaign, each.idea, request.experiment, each.options, python)
         click.echo(f"Campaign: {near(campaign.root)}")
         campaigns.append(campaign)
     if len(campaigns) == 1:
@@ -150,7 +151,11 @@ def create_control(campaign: Campaign, idea: Idea, experiment: Path, options: Op
     nothing = ("model", "architect", "reviewer", "patience", "max_cost", "max_tokens", "price")
     options = options.model_copy(update=own | dict.fromkeys(nothing))
     name = f"{campaign.name}-{own['agent'].removeprefix(SEARCH)}"
-    control = create_campaign(campaign.root.parent, idea, experiment, options, python=python, name=name)
+    try:
+        control = create_campaign(campaign.root.parent, idea, experiment, options, python=python, name=name)
+    except BaseException:
+        remove(campaign.root)  # neither has begun
+        raise
     click.echo(f"Control: {near(control.root)}, with as many runs when the campaign has ended.")
 
 

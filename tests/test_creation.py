@@ -1,0 +1,144 @@
+"""A campaign that could not begin leaves nothing, whatever was in its way."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.given_runs import GivenRun, GivenRuns
+from harness.campaign.idea import Idea
+from harness.cli.running import create_control
+
+IDEA = Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller.")
+WRITES = {"os.mkdir", "os.rename", "os.symlink", "os.link", "os.chmod", "shutil.copyfile"}
+
+
+def in_a_child(act: Callable[[], None]) -> int:
+    """Perform `act` in a process of its own. Returns the signal that ended it, or its exit code."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    return -os.waitstatus_to_exitcode(status)
+
+
+class Hindrance:
+    """Has a process do something at its n-th writing below a folder."""
+
+    def __init__(self, folder: Path, number: int, does: Callable[[], None]) -> None:
+        self._folder, self._left, self._does = os.fsencode(folder), number, does
+        sys.addaudithook(self._hear)  # for as long as the process lives
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        writes = event in WRITES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & 3)
+        paths = [each for each in arguments if isinstance(each, (str, bytes, os.PathLike))] if writes else []
+        if any(os.fsencode(each).startswith(self._folder) for each in paths):
+            self._left -= 1
+            if self._left == 0:
+                self._does()
+
+
+@pytest.fixture
+def create(experiment: Path, tmp_path: Path) -> Callable[[], Campaign]:
+    """Makes a campaign of an experiment with a baseline, a folder without files and links, from a loop that was observed."""
+    session = tmp_path / "script.json"
+    session.write_text(json.dumps({}))
+    (experiment / "empty").mkdir()
+    (experiment / "more").mkdir()
+    (experiment / "more" / "data.txt").write_text("data")
+    (experiment / "link.txt").symlink_to("more/data.txt")
+    left = tmp_path / "left"
+    left.mkdir()
+    (left / "final_info.json").write_text('{"loss": 1.0}')
+    runs = tuple(GivenRun(name, True, "", b"x = 1\n", True, left) for name in ("the baseline", "another"))
+    options = Options(agent="tests.scripted:ScriptedAgent", max_runs=3, observed=1, baseline="given")
+
+    def make() -> Campaign:
+        loop = GivenRuns("loop", "experiment.py", runs)
+        out = tmp_path / "new" / "runs"
+        return create_campaign(out, IDEA, experiment, options, python=sys.executable, session=session, loop=loop)
+
+    return make
+
+
+def full() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def pressed() -> None:
+    raise KeyboardInterrupt
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def writings(create: Callable[[], Campaign], tmp_path: Path, does: Callable[[], None], left: Callable[[], object]) -> int:
+    """Create a campaign while `does` hinders it at the first writing, the second, and so on until none is left. What
+    there is after each must be nothing as `left` says it. Returns how many there were."""
+    for number in range(1, 200):
+
+        def hindered(number: int = number) -> None:
+            Hindrance(tmp_path / "new", number, does)
+            create()
+
+        if in_a_child(hindered) == 0:
+            return number - 1
+        assert not left(), number
+    raise AssertionError("it wrote without end")
+
+
+@pytest.mark.parametrize("does", [full, pressed])
+def test_a_campaign_that_could_not_begin_leaves_nothing(
+    create: Callable[[], Campaign], tmp_path: Path, does: Callable[[], None]
+) -> None:
+    assert writings(create, tmp_path, does, (tmp_path / "new").exists) > 12
+
+
+def test_what_a_process_left_that_was_killed_while_it_made_a_campaign_is_in_nobodys_way(
+    create: Callable[[], Campaign], tmp_path: Path
+) -> None:
+    runs = tmp_path / "new" / "runs"
+    runs.mkdir(parents=True)
+    assert writings(create, tmp_path, killed, lambda: len(list(runs.iterdir())) > 1) > 12
+    assert (runs / "small" / "campaign.json").exists()
+    assert [path.name for path in (runs / "small").glob("**/*.new")] == []
+
+
+def test_a_campaign_whose_control_cannot_be_made_leaves_nothing(
+    make_campaign: Callable[..., Campaign], tmp_path: Path, experiment: Path
+) -> None:
+    campaign = make_campaign({}, control="tpe")
+    options = campaign.options()
+
+    def hindered() -> None:
+        Hindrance(tmp_path / "runs" / "small-tpe", 3, full)
+        create_control(campaign, IDEA, experiment, options, sys.executable)
+
+    assert in_a_child(hindered) != 0
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_what_stands_where_a_campaign_would_be_and_is_none_stays(
+    make_campaign: Callable[..., Campaign], tmp_path: Path
+) -> None:
+    mine = tmp_path / "runs" / "small" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    (tmp_path / "runs" / "small-2").write_text("mine")
+    assert make_campaign({}).name == "small-3"
+    assert mine.read_text() == "mine"
