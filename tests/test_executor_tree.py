@@ -72,7 +72,7 @@ def test_a_time_out_ends_a_grandchild_that_ignores_the_request(workshop):
 
 @linux
 @pytest.mark.parametrize("environment", ["marked", "bare"])
-def test_a_process_that_left_session_and_parents_is_ended_too(workshop, environment):
+def test_a_process_that_left_session_and_parents_is_ended_too(workshop, environment, sandboxed):
     execution = workshop.submit(sys.executable, "-c", DAEMON + WAIT_FOR_IT + FOREVER, environment)
     begun(workshop)
     (pid,) = workshop.pids()

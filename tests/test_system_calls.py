@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.campaign.protocols import Limits
+from harness.execution.executors.open_files import opened
 from harness.execution.executors.sandbox import available, seccomp
+from harness.execution.executors.shared_files import SharedFiles
 
+from .conftest import OURS, SHARED_MEMORY
 from .executing import Workshop
+from .waiting import HANGS
 
 confined = pytest.mark.skipif(
     not available("landlock").confined or not seccomp.available(), reason="no Landlock or no filter of system calls here"
@@ -21,6 +27,15 @@ confined = pytest.mark.skipif(
 def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     monkeypatch.setenv("HARNESS_SANDBOX", "landlock")
     return Workshop(tmp_path)
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Iterator[list[Path]]:
+    """In /dev/shm, which an execution shares here with everybody."""
+    found = [SHARED_MEMORY / f"{OURS}-{tmp_path.name}-{number}" for number in range(3)]
+    yield found
+    for path in found:
+        path.unlink(missing_ok=True)
 
 
 ATTACKS = """
@@ -113,3 +128,54 @@ print([each for each in range(41) if int(effective, 16) >> each & 1 and each not
 """
     assert workshop.run_python(code).ended == "ok"
     assert workshop.log == b"[]\n"
+
+
+KEEPS = """
+import mmap, sys, time
+closed, mapped = sys.argv[1:]
+with open(closed, "wb") as file:
+    file.write(bytes(120_000_000))
+while True:  # one of the two at a time: that both are there only who remembers them knows
+    with open(closed, "rb"):
+        time.sleep(0.1)
+    with open(mapped, "ab+") as file:
+        file.truncate(60_000_000)
+        memory = mmap.mmap(file.fileno(), 0)
+    for place in range(0, len(memory), 4096):
+        memory[place] = 1
+    time.sleep(0.1)
+    memory.close()
+"""
+
+
+@confined
+def test_a_file_in_shared_memory_counts_when_it_is_closed_too_and_is_gone_afterwards(
+    workshop: Workshop, places: list[Path]
+) -> None:
+    theirs, closed, mapped = places
+    theirs.write_bytes(b"of another program")
+    outcome = workshop.run("python3", "-c", KEEPS, str(closed), str(mapped), limits=Limits(time=HANGS, memory=150_000_000))
+    assert outcome.ended == "out_of_memory", (outcome, workshop.log)
+    assert theirs.read_bytes() == b"of another program"
+    assert not closed.exists() and not mapped.exists()
+
+
+@confined
+def test_no_file_in_shared_memory_is_removed_that_another_program_made_or_holds(tmp_path: Path, places: list[Path]) -> None:
+    before, theirs, mine = places
+    before.touch()
+    files = SharedFiles()
+    for path in (theirs, mine):
+        path.write_bytes(b"x")
+    with mine.open() as one, before.open() as another, theirs.open() as held:
+        assert sorted(files.look([], opened(["/proc/self"])).values())[-2:] == [4096, 4096]
+        one.close(), another.close()
+        files.remove()
+        assert held.read() == "x"
+    assert before.exists() and theirs.exists() and not mine.exists()
+
+
+@confined
+def test_a_memory_file_that_no_process_maps_counts(workshop: Workshop) -> None:
+    code = "import os, time; f = os.memfd_create('x')\nfor _ in range(20): os.write(f, b'x' * 10_000_000)\ntime.sleep(1200)"
+    assert workshop.run_python(code, limits=Limits(time=HANGS, memory=150_000_000)).ended == "out_of_memory"

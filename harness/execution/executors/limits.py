@@ -20,6 +20,7 @@ from .open_files import places, without_name
 from .output import OutputWriter
 from .process_tree import Process, descendants
 from .processor_time import ProcessorTime
+from .shared_files import SharedFiles
 
 _EXITS_WITHIN = 2.0
 """Seconds that a process may take to end after its last work."""
@@ -37,8 +38,9 @@ class Broken(NamedTuple):
 class LimitWatch:
     """Watches the descendants of this process."""
 
-    def __init__(self, job: Job, home: Home, tmp: Path, output: OutputWriter) -> None:
+    def __init__(self, job: Job, home: Home, tmp: Path, output: OutputWriter, shared: SharedFiles | None) -> None:
         self.peak_memory = 0
+        self._shared = shared
         self.processor = ProcessorTime()
         self._job, self._home, self._tmp, self._output = job, home, tmp, output
         self._training = TrainingLog(job.out_dir, job.training_log, job.abort) if job.training_log else None
@@ -117,7 +119,7 @@ class LimitWatch:
     def _memory(self) -> Broken | None:
         limit = self._job.limits.memory
         self.processor.look(self._processes)
-        used = memory(self._processes, limit)
+        used = memory(self._processes, limit, self._shared)
         self.peak_memory = max(self.peak_memory, used)
         if limit is not None and used > limit:
             return Broken(

@@ -1,7 +1,8 @@
 """How much memory processes have together: what they changed or share, and never pages of files, which can be read again.
 
 Each page once, however many processes share it. A memory file (memfd) counts as long as one of them has it open or mapped,
-and so does a file of the machine's /dev/shm; where they have a /dev/shm of their own, all that is in it.
+and a file of the machine's /dev/shm that they made as long as it is there; where they have a /dev/shm of their own, all that
+is in it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from .open_files import Inode, opened, places, read
 from .process_tree import Process
+from .shared_files import SharedFiles
 
 _IN_MEMORY = re.compile(rb"^\d+ \d+ (\d+):(\d+) /\S* (\S+) .* - (?:tmpfs|ramfs) ", re.M)
 _INODE = 1024
@@ -27,15 +29,18 @@ _MAPPING = re.compile(
 )
 
 
-def memory(processes: Collection[Process], limit: int | None) -> int:
-    """Bytes that all processes have together.
+def memory(processes: Collection[Process], limit: int | None, shared: SharedFiles | None = None) -> int:
+    """Bytes that all processes have together. `shared` are what they made in the machine's /dev/shm.
 
     What several share is counted for each, which is quick; where that makes more than `limit`, it is counted once.
     """
     if sys.platform != "linux":
         return sum(_resident(process) for process in processes)
     told = places(processes)
-    files = {inode: status.st_blocks * 512 for inode, status in opened(told).items() if inode.device in _devices()}
+    in_memory = {inode: status for inode, status in opened(told).items() if inode.device in _devices()}
+    files = {inode: status.st_blocks * 512 for inode, status in in_memory.items()}
+    if shared is not None:
+        files |= shared.look(told, in_memory)
     private = _private_file_systems(told)
     quick = sum(map(_all_of, told)) + sum(files.values()) + private
     if limit is None or quick <= limit:

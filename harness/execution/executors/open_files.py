@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from .process_tree import Process
@@ -57,6 +58,17 @@ def without_name(places: Collection[str], elsewhere: Collection[int | None]) -> 
         else:
             found.pop(inode, None)
     return {inode: size for inode, size in found.items() if inode.device not in elsewhere}
+
+
+def mapped_below(folder: Path, places: Collection[str]) -> set[Inode]:
+    """The files of a folder that one of the processes has mapped: many close what they have mapped."""
+    below = re.compile(rb"^\S+ \S+ \S+ ([0-9a-f]+):([0-9a-f]+) (\d+) +%b/" % re.escape(os.fsencode(folder)), re.M)
+    found: set[Inode] = set()
+    for place in places:
+        with suppress(OSError):
+            for major, minor, number in below.findall(read(f"{place}/maps")):
+                found.add(Inode(os.makedev(int(major, 16), int(minor, 16)), int(number)))
+    return found
 
 
 def read(path: str) -> bytes:

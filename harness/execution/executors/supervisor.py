@@ -32,6 +32,7 @@ from .limits import Broken, LimitWatch, size_in_words
 from .output import OutputWriter, end_of_output, last_error
 from .process_tree import Process, ask_to_end, become_subreaper, descendants, die_with_parent, kill, kill_children, marked
 from .sandbox import MountPlan, Sandbox, remove_tmp
+from .shared_files import SharedFiles
 from .slots import Slot, take
 
 GRACE = 1.0
@@ -70,7 +71,8 @@ class Supervisor:
         plan = MountPlan(job.folder, own, readable, job.hidden, spec.tmp, job.network, shared_memory.size(job.limits.memory))
         self.sandbox = Sandbox(plan, spec.parts, executes=self.executes)
         self.output = OutputWriter(home)
-        self.limits = LimitWatch(job, self.home, spec.tmp, self.output)
+        self.shared = None if spec.parts.namespaces else SharedFiles()
+        self.limits = LimitWatch(job, self.home, spec.tmp, self.output, self.shared)
         self.command = -1
         self.exit_code: int | None = None
         self.confined = False
@@ -118,6 +120,8 @@ class Supervisor:
                 break
         self.output.close()
         remove_tmp(self.tmp)
+        if self.shared:
+            self.shared.remove()
         kernel_killed = _kernel_kills() > kernel_kills
         broken = self._never_began() or broken or self._judge(kernel_killed)
         if self.asked_to_end and broken.ended in ("killed", "crashed"):
