@@ -29,7 +29,6 @@ from harness.execution.executors.sandbox.plan import Mount
 from harness.execution.executors.shared_memory import why_full
 from harness.execution.jobs import Jobs, Variant
 from harness.execution.scoring import sealed_folders
-from harness.execution.visible import interpreter
 
 from .conftest import OURS
 from .executing import Workshop, begun, supervisor_of, wait
@@ -395,29 +394,6 @@ def test_of_two_entries_of_a_plan_the_longer_path_decides(tmp_path: Path) -> Non
         Mount("readable", home / ".cache/hub", home / ".cache/hub"),
         Mount("unreadable", home / ".cache/hub/token", home / ".cache/hub/token"),
     ]
-
-
-@pytest.mark.parametrize("layout", [".local/share/uv/python", ".pyenv/versions", ".conda/envs", ".local/pipx/venvs"])
-def test_an_interpreter_in_a_hidden_folder_starts(
-    layout: str, sandboxed: str, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An environment in it, named by a link of a link, with an editable package beside and nothing else of the folder."""
-    home = tmp_path / "person"
-    place = home / layout / "cpython-3"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--symlinks", place], check=True)
-    (home / ".local" / "bin").mkdir(parents=True, exist_ok=True)
-    (home / layout / "current").symlink_to("cpython-3")
-    (home / ".local" / "bin" / "python").symlink_to(f"../../{layout}/current/bin/python")
-    (home / ".src" / "package").mkdir(parents=True)
-    (home / ".src" / "package" / "mine.py").write_text("x = 1")
-    (site,) = place.glob("lib/python3*/site-packages")
-    (site / "editable.pth").write_text(f"{home}/.src/package\n")
-    (home / layout / "key").write_text("secret")
-    monkeypatch.setenv("HOME", str(home))
-    python = str(home / layout / "current" / "bin" / "python")
-    code = f"import mine, os, sys; print(mine.x, os.path.exists({str(home / layout / 'key')!r}) and open({str(home / layout / 'key')!r}))"
-    outcome = workshop.run(python, "-c", code, readable=interpreter(python).paths, hidden=(home,))
-    assert (outcome.ended, workshop.log) == ("ok", b"1 False\n") or b"PermissionError" in workshop.log
 
 
 def test_a_bubblewrap_in_a_relative_folder_of_the_path_is_that_of_the_person_and_not_one_of_the_workspace(

@@ -31,6 +31,7 @@ from ..campaign.stop import Stop
 from ..campaign.text import clean
 from ..execution.executors.machine import default_jobs, this_machine
 from ..execution.shares import share
+from ..execution.visible import interpreter
 from ..loop import Ending, go_on
 from ..report.control import control_line
 from ..report.terminal.columns import wrap
@@ -269,8 +270,9 @@ def experiment_python(chosen: str | None) -> str:
         raise InputError(
             f"--python {chosen}: no such program. Give the Python of the environment with the experiment's packages."
         )
-    # Not resolved: an environment's Python is a link, and what it links to does not have its packages.
-    return str(Path(found).absolute())
+    # Not resolved: an environment's Python is a link, and what it links to does not have its packages. But asked: a shim
+    # (pyenv's, asdf's) finds the one that it starts by files that an execution does not see.
+    return interpreter(str(Path(found).absolute())).program
 
 
 def _ideas(files: Sequence[Path], names: Sequence[str]) -> list[tuple[Path, Idea]]:

@@ -34,8 +34,10 @@ _ANSWERS_WITHIN = 60
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python: what it reads, links on the way among it, and where packages of its user lie ("" for one without)."""
+    """A Python: its own program, which a script may start, what it reads, links on the way among it, and where packages of
+    its user lie ("" for one without)."""
 
+    program: str
     paths: tuple[Path, ...]
     user_base: str
 
@@ -52,7 +54,7 @@ def interpreter(python: str) -> Interpreter:
     except (OSError, ValueError, subprocess.SubprocessError):
         found, user_base = [python], ""
     paths = dict.fromkeys(path for each in found if Path(each).is_absolute() for path in way_to(Path(each)))
-    return Interpreter(tuple(path for path in paths if not _holds_a_home(path)), user_base)
+    return Interpreter(found[0] or python, tuple(path for path in paths if not _holds_a_home(path)), user_base)
 
 
 def needed(python: str, environment: Mapping[str, str]) -> tuple[Path, ...]:
