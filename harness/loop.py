@@ -12,12 +12,17 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from . import __version__
 from .agents.brief import label
 from .agents.dialogue import Dialogue
+from .agents.joining import waiting
+from .agents.outside import OUTSIDE
 from .agents.reviewer import Reviewer
 from .agents.submission import Source, Waiting, identity
 from .campaign.campaign import Campaign, take_anew
@@ -50,6 +55,8 @@ class Ending:
     reason: str
     message: str
     exit_code: int
+    change: str = ""
+    """What tells the change that was handed in from others."""
 
 
 RUNS_SPENT = Ending("runs_spent", "All runs are spent.", 0)
@@ -65,6 +72,8 @@ class Proposal:
     turn: Turn | None = None
     failure: AttemptFailure | None = None
     is_executed: bool = False
+    is_measured: bool = False
+    """Executed at further seeds, with its controls."""
 
     @property
     def taken(self) -> Turn:
@@ -86,6 +95,11 @@ class Proposal:
         """It has passed the smoke test and is to be executed."""
         return self.turn is not None and not (self.failure or self.wants_no_run or self.is_executed)
 
+    @property
+    def is_open(self) -> bool:
+        """It has failed so far."""
+        return self.failure is not None and not self.is_executed
+
 
 class Loop:
     """One campaign on its way. Each part does one thing with the journal between it and any crash."""
@@ -105,6 +119,10 @@ class Loop:
         self.dialogue = Dialogue(opened)
         self.reviewer = Reviewer(opened)
         self.tracking = Tracking(opened)
+        self.round: list[Proposal] = []
+        """What is proposed in the round in hand."""
+        if opened.options.agent == OUTSIDE and opened.jobs > 1 and not opened.journal.is_dry:
+            executions.meanwhile = self.take_in
 
     def run(self) -> Ending:
         """Take the campaign from wherever it is to its end."""
@@ -166,33 +184,67 @@ class Loop:
     def one_round(self, first: int) -> list[Proposal]:
         """Proposals from one parent, by default one, until each has been executed well or its attempts are used up; then the
         records, in order. Nothing of a round decides within it: its siblings are judged by what was known before."""
-        proposals: list[Proposal] = []
+        proposals = self.round = []
         for run in range(first, self.max_runs + 1):
             if not self.rounds.has_room(first, run) or (proposals and proposals[-1].taken.all_completed):
                 break
-            proposals.append(self.propose(Proposal(run)))
-        runs = [each for each in proposals if not each.is_none]
-        while executable := [each for each in runs if each.is_ready]:
-            found = self.attempts.execute([each.taken for each in executable])
-            for each, failure in zip(executable, found, strict=True):
-                each.failure, each.is_executed = failure, failure is None
-            for each in executable:
-                if each.failure is not None:
-                    self.propose(each)
-        self.seeds_and_controls.execute([each.taken for each in runs if each.is_executed])
-        for each in runs:
+            proposals.append(self.propose(Proposal(run), beside=bool(proposals)))
+        while True:
+            runs = [each for each in proposals if not each.is_none]
+            if executable := [each for each in runs if each.is_ready]:
+                found = self.attempts.execute([each.taken for each in executable])
+                for each, failure in zip(executable, found, strict=True):
+                    each.failure, each.is_executed = failure, failure is None
+                for each in executable:
+                    if each.failure is not None:
+                        self.propose(each, beside=len(runs) > 1)
+            elif executed := [each for each in runs if each.is_executed and not each.is_measured]:
+                self.seeds_and_controls.execute([each.taken for each in executed])
+                for each in executed:
+                    each.is_measured = True
+            else:
+                break
+        self.round = []
+        is_open = runs and runs[-1].is_open and runs[-1].attempt < self.max_attempts  # it joined, and was rejected
+        for each in runs[:-1] if is_open else runs:
             self.close_run(each)
+        if is_open:
+            self.propose(runs[-1])
+            return self.one_round(first)
         return proposals
 
-    def propose(self, proposal: Proposal) -> Proposal:
-        """Attempts, until a change is ready to be executed, they are used up, or the agent wants no further run."""
+    def take_in(self) -> list[Callable[[], None]]:
+        """Have what others hand in meanwhile join the round in hand, as its next run, or as the next attempt at its last one
+        where that was rejected. Returns their first executions."""
+        joined: list[Callable[[], None]] = []
+        while self.round and not self.opened.stop.soon:
+            last = self.round[-1]
+            new = not last.is_open or last.attempt == self.max_attempts
+            run, beside = last.run + new, len(self.round) - (not new)
+            if run > self.max_runs or not self.dialogue.joins(beside):
+                break
+            proposal = Proposal(run) if new else last
+            if new:
+                self.round.append(proposal)
+            with suppress(BudgetSpent):  # its maker is told, and has it in hand then
+                self.propose(proposal, beside=True)
+            if proposal.is_ready:
+                joined.append(partial(self.attempts.execute_beside, proposal.taken))
+        return joined
+
+    def propose(self, proposal: Proposal, beside: bool = False) -> Proposal:
+        """Attempts, until a change is ready to be executed, they are used up, or the agent wants no further run; `beside`
+        other runs of the round, until nobody is there to ask."""
         run = proposal.run
         while proposal.attempt < self.max_attempts and not proposal.is_ready:
-            proposal.attempt += 1
-            self.recorder.put_code(run, proposal.attempt)
-            turn = proposal.turn = self.dialogue.take(run, proposal.attempt, proposal.failure)
+            attempt = proposal.attempt + 1
+            if not self.dialogue.is_asked(run, attempt, beside):
+                break
+            self.recorder.put_code(run, attempt, self.dialogue.base_of_next())
+            turn = proposal.turn = self.dialogue.take(run, attempt, proposal.failure)
+            proposal.attempt = attempt
             if proposal.wants_no_run:
-                if proposal.attempt > 1 or not self.dialogue.has_message_for(run, proposal.attempt):
+                if attempt > 1 or not self.dialogue.has_message_for(run, attempt):
                     break
                 continue
             proposal.failure = self.attempts.pre_check(turn) or self.attempts.smoke_test(turn)
@@ -207,19 +259,20 @@ class Loop:
         if advice is not None:
             self.recorder.add_review(record, *advice)
 
-    def hand_in(self, source: Source) -> Ending:
-        """Take a change from outside as the next one, after what is in hand; one that was the last already is that one."""
+    def hand_in(self, source: Source, name: str) -> Ending:
+        """Take a change from outside as the next one, after what is in hand; one that was tried already is that one."""
         try:
-            name = identity(source, self.campaign)
             ending = self._until_it_waits()
-            if self.dialogue.was_last(source, name):
-                self.opened.view.say("this change is the last one that was handed in; what came of it:")
+            if self.dialogue.was_tried(source, name):
+                self.opened.view.say("this change was handed in already; what came of it:")
                 return ending
             if ending.reason == RUNS_SPENT.reason and not source.words.ends:
+                self.dialogue.withdraw(name)
                 said = f"All {self.max_runs} runs are spent, so nothing was tried."
                 return Ending(RUNS_SPENT.reason, said, BudgetSpent.exit_code)
             if ending.reason != RUNS_SPENT.reason:
-                self.dialogue.hand_in(source, name)
+                if not self.dialogue.receive(name):
+                    self.dialogue.hand_in(source, name)
                 ending = self._until_it_waits()
         except InputError as error:
             return Ending(Waiting.reason, str(error), error.exit_code)
@@ -282,11 +335,13 @@ def go_on(
     `changes` are options that a person changed on resuming. `force` sends the last rejected change of the run in hand
     through. `confirm`, a run and a number of seeds, adds seeds to a run that is recorded, and does nothing else; `score`, a
     run and names of evals, adds scores to it. `hand_in` is a change from outside; where another process runs the campaign,
-    it is waited for. `conclude` only writes the notes of an ended campaign again. Up to `jobs` executions that do not
-    need each other are in hand at once.
+    it is waited for, or given the change, and Tried is raised when that has tried it. `conclude` only writes the notes of an
+    ended campaign again. Up to `jobs` executions that do not need each other are in hand at once.
     """
     campaign.check_can_go_on()
-    with locked(campaign.lock, _Waits(view, stop) if hand_in else None):
+    change = identity(hand_in, campaign) if hand_in else ""
+    waits = waiting(campaign, hand_in, change, view, stop) if hand_in else None
+    with locked(campaign.lock, waits):
         # Read under the lock only: until it was free another process may have gone on writing.
         journal = Journal(campaign.journal)
         # The first event of a journal says in which schema all of it is to be read.
@@ -303,10 +358,11 @@ def go_on(
             loop = Loop(OpenCampaign.begin(campaign, journal, view, stop, jobs))
             loop.recorder.recover()
             if hand_in:
-                ending = loop.hand_in(hand_in)
+                ending = loop.hand_in(hand_in, change)
             elif conclude:
                 ending = loop.conclude()
             else:
+                loop.dialogue.takes_all = True
                 ending = loop.confirm(*confirm) if confirm else loop.score(*score) if score else loop.run()
         except HarnessError as error:
             ending = Ending(error.reason, str(error), error.exit_code)
@@ -329,20 +385,7 @@ def go_on(
             view.say(f"{campaign.name}: {error}")
             if ending.exit_code == 0:  # what came after the last record is not committed
                 ending = Ending(CannotGoOn.reason, str(error), CannotGoOn.exit_code)
-        return ending
-
-
-class _Waits:
-    """Says once for whom, and lets a person stop waiting."""
-
-    def __init__(self, view: View, stop: Stop) -> None:
-        self._view, self._stop, self._said = view, stop, False
-
-    def __call__(self, holder: str) -> None:
-        if not self._said:
-            self._view.say(f"waits for another process (pid {holder}), which runs this campaign")
-        self._said = True
-        self._stop.check()
+        return replace(ending, change=change)
 
 
 def _full(campaign: Path) -> Path:

@@ -28,11 +28,12 @@ from . import answer as answers
 from .aider_environment import installed
 from .brief import brief, label, repair_brief, shortened
 from .chat_history import render_turn
+from .joining import HandedIn, turn_of
 from .listing import find_agent
 from .outside import OUTSIDE
 from .patience import Patience, advice
 from .situation import Situations
-from .submission import Source, Submission, Waiting, put_back, same_words, submission
+from .submission import Base, Source, Submission, Waiting, put_back, same_words, submission
 from .workspace import Change, collect, make_workspace, restore
 from .workspace_folder import WorkspaceFolder
 
@@ -58,6 +59,9 @@ class Dialogue(CampaignPart):
         self._conversation_run = 0
         self._workspace = Workspace(opened.campaign.local, ())
         self._pending: tuple[int, int, AttemptFailure | None] | None = None
+        self._others = HandedIn(opened.campaign)
+        self.takes_all = False
+        """Whether what others handed in is taken up one after the other, with nobody waiting for a change of their own."""
 
     def take(self, run: int, attempt: int, failure: AttemptFailure | None) -> Turn:
         """The turn of this attempt, taken now or earlier."""
@@ -85,12 +89,47 @@ class Dialogue(CampaignPart):
         """Have the next turn take up this change."""
         submission(source, identity, self._campaign, self._repository).write(self._campaign.submission)
 
-    def was_last(self, source: Source, identity: str) -> bool:
-        """Whether the last turn took up this very change; also where its code was put away since, and nothing was edited."""
+    def receive(self, name: str = "") -> bool:
+        """Have the next turn take up what was handed in to another process: the change of that name, or the oldest."""
+        if self._handed_in() is not None:
+            return False
+        while (found := self._others.oldest()) and turn_of(self._journal, found.id):  # typed twice, tried already
+            self._others.withdraw(found.id)
+        return self._others.move(self._campaign.submission, name)
+
+    def joins(self, beside: int) -> bool:
+        """Have the next turn take up the oldest change that others handed in, where it joins a round of so many."""
+        found = None if self._journal.is_dry else self._others.oldest()
+        return found is not None and found.width > beside and self.receive()
+
+    def withdraw(self, name: str) -> None:
+        """Nothing can come of a change that was handed in."""
+        self._others.withdraw(name)
+
+    def base_of_next(self) -> Base | None:
+        """The code that the next change was edited from, where that was another than is in place."""
+        if not self._is_outside or self._journal.is_dry:
+            return None
+        if self.takes_all:
+            self.receive()
+        handed = self._handed_in()
+        return handed.base if handed else None
+
+    def is_asked(self, run: int, attempt: int, beside: bool) -> bool:
+        """Whether there is, or was, somebody to ask for this attempt. `Beside` other runs of its round nobody is waited for
+        who has not handed a change in."""
+        if not (self._is_outside and beside) or self._journal.is_done(f"{turn_key(run, attempt)}/turn"):
+            return True
+        return self._handed_in() is not None
+
+    def was_tried(self, source: Source, identity: str) -> bool:
+        """Whether a turn took up this very change; also where its code was put away since, and nothing was edited."""
+        if turn_of(self._journal, identity):
+            return True
         turns = [e["result"] for e in self._journal.of("done") if e["step"].endswith("/turn")]
         last = str(turns[-1].get("submission", "")) if turns else ""
-        if not last or last == identity:
-            return bool(last)
+        if not last:
+            return False
         in_place = source.folder is None and source.patch is None
         return in_place and same_words(last, identity) and not self._repository.edited(self._campaign.code)
 
@@ -403,9 +442,10 @@ class Dialogue(CampaignPart):
     def _check_handed_in(self) -> None:
         """Raises Waiting where somebody else is to make the next change, and has not."""
         if self._is_outside and self._handed_in() is None:
+            others = f" Handed in and not tried yet: {len(self._others)}; `harness resume {self._campaign.name}` does."
             raise Waiting(
                 f"Waits for a change: edit {' or '.join(self._campaign.contract.editable)}, then "
-                f'`harness try {self._campaign.name} --hypothesis "..."`.'
+                f'`harness try {self._campaign.name} --hypothesis "..."`.{others if len(self._others) else ""}'
             )
 
     def _inbox(self) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +66,33 @@ class Source:
     words: Words
     folder: Path | None = None
     patch: Path | None = None
+    width: int = 1
+    """Of how many changes at once a round may be that this one joins; 1: it joins none."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The code that a change was edited from, where that is not what is in place when it is taken up."""
+
+    commit: str
+    run: int
+    """Whose code it is."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A change as it was handed in. `files` are those that differ from the code in place, whoever may edit them."""
+    """A change as it was handed in. `files` are those that differ from the code before it, whoever may edit them."""
 
     id: str
     words: Words
     files: dict[str, bytes] = field(default_factory=dict)
+    base: Base | None = None
+    width: int = 1
+    """Of how many changes the round may be that takes it in."""
 
     def write(self, file: Path) -> None:
         files = {path: base64.b64encode(content).decode() for path, content in self.files.items()}
-        write_atomically(file, json.dumps({"id": self.id, "words": asdict(self.words), "files": files}))
+        write_atomically(file, json.dumps(asdict(replace(self, files={})) | {"files": files}))
 
     @classmethod
     def read(cls, file: Path) -> Submission | None:
@@ -89,7 +103,8 @@ class Submission:
             return None
         words: dict[str, Any] = data["words"]
         words |= {"varies": tuple(words["varies"]), "usage": Usage(**words["usage"])}
-        return cls(data["id"], Words(**words), {path: base64.b64decode(text) for path, text in data["files"].items()})
+        files = {path: base64.b64decode(text) for path, text in data["files"].items()}
+        return cls(data["id"], Words(**words), files, Base(**data["base"]) if data["base"] else None, data["width"])
 
 
 def identity(source: Source, campaign: Campaign) -> str:
@@ -115,11 +130,13 @@ def same_words(one: str, other: str) -> bool:
     return one.partition(".")[0] == other.partition(".")[0]
 
 
-def submission(source: Source, identity: str, campaign: Campaign, repository: Repository) -> Submission:
-    """What is handed in beside the code that is in place. Raises InputError."""
+def submission(
+    source: Source, identity: str, campaign: Campaign, repository: Repository, base: Base | None = None
+) -> Submission:
+    """What is handed in, beside the code that is in place or that of `base`. Raises InputError."""
     if source.words.ends:
         return Submission(identity, source.words)
-    before = repository.files(repository.last_of_a_step(), campaign.experiment_files)
+    before = repository.files(base.commit if base else repository.last_of_a_step(), campaign.experiment_files)
     known = dict.fromkeys([*campaign.code, *before])
     if source.patch is not None:
         files = _patched(before, source.patch)
@@ -127,7 +144,7 @@ def submission(source: Source, identity: str, campaign: Campaign, repository: Re
         files = _found(source.folder or campaign.root, known)
         _check_files(source, campaign, before)
     changed = {path: content for path, content in files.items() if content != before.get(path)}
-    if source.folder or source.patch:
+    if (source.folder or source.patch) and base is None:
         own = {path for path, content in repository.edited(campaign.code).items() if content != changed.get(path)}
         if own:
             raise InputError(
@@ -138,7 +155,7 @@ def submission(source: Source, identity: str, campaign: Campaign, repository: Re
         place = source.patch or source.folder or campaign.root
         editable = ", ".join(campaign.contract.editable)
         raise InputError(f"{place}: nothing differs from the code that is in place ({editable}), so nothing was tried.")
-    return Submission(identity, source.words, changed)
+    return Submission(identity, source.words, changed, base, source.width)
 
 
 def _check_files(source: Source, campaign: Campaign, before: Mapping[str, bytes]) -> None:

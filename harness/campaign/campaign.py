@@ -106,6 +106,8 @@ class Campaign(Layout):
         """What people told the agent and no brief has carried yet."""
         self.submission = self.local / "submission.json"
         """The change that was handed in from outside and that no turn has taken up yet."""
+        self.handed_in = self.local / "handed_in"
+        """Those that were handed in while another process ran the campaign."""
         self.agent_home = self.local / "agent_home"
         """Where a command-line agent has its configuration and its conversations."""
         self.history = self.local / "history.json"

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..agents.joining import Tried
 from ..agents.outside import OUTSIDE
 from ..agents.submission import UNKNOWN, Source
 from ..campaign.campaign import Campaign
@@ -18,27 +19,30 @@ from ..campaign.layout import find_layout
 from ..campaign.stop import Stop
 from ..campaign.text import clean
 from ..campaign.usage import Usage
+from ..loop import Ending
 from ..report.conclusion import supported
 from ..report.terminal.outcome import try_facts, try_page
 from .options import print_json
 from .running import drive, say_ending
 
 
-def hand_in(name: str, source: Source, as_json: bool, width: int) -> int:
+def hand_in(name: str, source: Source, as_json: bool, width: int, jobs: int | None = None) -> int:
     """Hand a change in, wait for what comes of it, and say it. Returns the exit code."""
     layout = find_layout(name)
     campaign = Campaign(layout.root.absolute())
     _check(campaign, source)
     try:
-        ending = drive(campaign, Stop(), quiet=as_json, hand_in=source)
-        message, code = ending.message, ending.exit_code
-        if code == InputError.exit_code:
-            raise InputError(message)
+        ending = drive(campaign, Stop(), quiet=as_json, jobs=jobs, hand_in=source)
+    except Tried as tried:
+        ending = Ending(tried.reason, "", tried.exit_code, change=str(tried))
     except InputError:
         raise
     except HarnessError as error:
-        message, code = str(error), error.exit_code
-    facts = try_facts(layout, message, code)
+        ending = Ending(error.reason, str(error), error.exit_code)
+    message, code = ending.message, ending.exit_code
+    if code == InputError.exit_code:
+        raise InputError(message)
+    facts = try_facts(layout, message, code, ending.change)
     if source.words.ends and code == 0:
         facts |= {"outcome": "ended", "conclusion": supported(campaign.contract, campaign.read_records()[1:])}
     if as_json:

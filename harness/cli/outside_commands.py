@@ -85,6 +85,13 @@ def open_(
     "--usage", metavar="JSON", help='What the change cost, {"sent": 12000, "received": 800, "cost": 0.1}; else unknown.'
 )
 @click.option("--by", "driver", metavar="NAME", default="", help="Who made the change, for the record: a name, a model.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Executions at once (as for `harness run`), and tries: beside another one that is under way, a change of --from or "
+    "--patch is tried from the same code, in a round of up to N.",
+)
 @JSON
 def try_(
     campaign: str,
@@ -97,14 +104,15 @@ def try_(
     varies: tuple[str, ...],
     usage: str | None,
     driver: str,
+    jobs: int | None,
     as_json: bool,
 ) -> None:
     """Hand in what you edited as the next change: pre-check, smoke test, executions, verdict, record, commit.
 
     The change is what differs in the experiment's files in the campaign's folder; with --from in DIR, with --patch in a
     patch of them. A rejected change costs an attempt and no run, and stays in place to be mended. Afterwards the files stand
-    at the code that the next try starts from. Where another try is under way, it is waited for. Ctrl-C stops after the step
-    in hand; the same command, or `harness resume`, goes on.
+    at the code that the next try starts from. Where another try is under way, it is waited for, or with --jobs joined.
+    Ctrl-C stops after the step in hand; the same command, or `harness resume`, goes on.
 
     \b
     Example:
@@ -129,7 +137,7 @@ def try_(
         usage=outside.usage_of(usage),
         driver=outside.text_of(driver, None, ""),
     )
-    sys.exit(outside.hand_in(campaign, Source(words, folder, patch), as_json, width()))
+    sys.exit(outside.hand_in(campaign, Source(words, folder, patch, jobs or 1), as_json, width(), jobs))
 
 
 @click.command("end", short_help="End a campaign that you drive.")

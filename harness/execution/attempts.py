@@ -94,17 +94,18 @@ class Attempts(CampaignPart):
 
     def execute(self, turns: Sequence[Turn]) -> list[AttemptFailure | None]:
         """The runs themselves. What one leaves is filed as the run's, or as the attempt's when it failed."""
-        planned = []
-        for turn in turns:
-            folder = self._campaign.run_folder(turn.run)
-            failed = self._campaign.attempt_folder(turn.run, turn.attempt) / "out"
-            step = f"{turn.key}/execute"
-            planned.append(
-                PlannedExecution(
-                    step, turn.commit or "", turn.run, turn.attempt, self._own, folder, failed, not_kept=turn.not_kept
-                )
-            )
-        return self._steps.execute_all(planned)
+        return self._steps.execute_all([self._planned(turn) for turn in turns])
+
+    def execute_beside(self, turn: Turn) -> None:
+        """The same of one, beside what is in hand, in a thread of that: `execute` then says how it ended."""
+        self._steps.execute(self._planned(turn))
+
+    def _planned(self, turn: Turn) -> PlannedExecution:
+        """The first execution of a run."""
+        folder = self._campaign.run_folder(turn.run)
+        failed = self._campaign.attempt_folder(turn.run, turn.attempt) / "out"
+        step, commit = f"{turn.key}/execute", turn.commit or ""
+        return PlannedExecution(step, commit, turn.run, turn.attempt, self._own, folder, failed, not_kept=turn.not_kept)
 
     def _reason_to_reject(self, turn: Turn) -> str | None:
         if turn.no_answer:

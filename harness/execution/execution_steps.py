@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,6 +29,8 @@ from .measurements import FINAL, FINAL_BASELINE, FINAL_PARENT, FRONTIER, HELD_OU
 
 SCORING_LOG = "scoring.txt"
 TAIL = 4_000  # characters of output that go back to the agent
+_LOOKS = 0.5
+"""Seconds after which it is asked again what else is to be executed."""
 ENDING_STEPS = ("run_0/execute", "run_0/smoke_test")
 """Their failure ends the campaign, which says it."""
 
@@ -79,16 +82,18 @@ class ExecutionSteps(CampaignPart):
     def execute_all(self, planned: Sequence[PlannedExecution]) -> list[AttemptFailure | None]:
         """Execute what is planned, in any order and several at once: none of them depends on another, nor on how many are in
         hand. What is in the way of each as evidence. What stops one has no further one begin, and is raised when those in
-        hand are at their ends."""
-        if min(self._jobs, len(planned)) < 2:
+        hand are at their ends. Meanwhile others may have more executed beside them."""
+        further = self._executions.meanwhile
+        at_once = self._jobs if further else min(self._jobs, len(planned))
+        if at_once < 2 or not planned:
             return [self.execute(each) for each in planned]
         over = threading.Event()
 
-        def take(what: PlannedExecution) -> AttemptFailure | None:
+        def take(execute: Callable[[], Any]) -> Any:
             if over.is_set():
                 return None
             try:
-                return self.execute(what)
+                return execute()
             except BaseException:
                 over.set()
                 raise
@@ -97,10 +102,15 @@ class ExecutionSteps(CampaignPart):
 
         self._view.end()
         # Stopped at once, the threads end what they have in hand, and this one waits for them.
-        with self._stop.polled(), ThreadPoolExecutor(min(self._jobs, len(planned))) as pool:
-            ended = [pool.submit(take, each) for each in planned]
-            wait(ended)
-        return [future.result() for future in ended]
+        with self._stop.polled(), ThreadPoolExecutor(at_once) as pool:
+            ended = [pool.submit(take, partial(self.execute, each)) for each in planned]
+            try:
+                while wait(ended, _LOOKS if further else None).not_done:
+                    ended += [pool.submit(take, each) for each in further()] if further else []
+            except BaseException:
+                over.set()
+                raise
+        return [future.result() for future in ended][: len(planned)]
 
     def execute(self, what: PlannedExecution) -> AttemptFailure | None:
         """Execute what is planned, unless that is done. What is in the way of it as evidence, if anything is."""

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -67,6 +67,8 @@ class Executions(CampaignPart):
         self._inputs: dict[str, PreparedData] = {}
         """What was prepared by this process, by the settings that it was prepared for."""
         self._preparing = threading.Lock()
+        self.meanwhile: Callable[[], Sequence[Callable[[], object]]] | None = None
+        """Asked again and again, while some are in hand, for what is to be done beside them."""
 
     @property
     def python(self) -> str:

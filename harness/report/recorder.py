@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..agents.submission import Base
 from ..campaign.budget import spent
 from ..campaign.campaign import ATTEMPTS, SESSION
 from ..campaign.contract import CONTRACT_FILE
@@ -129,15 +130,20 @@ class Recorder(CampaignPart):
         self._view.recorded(new)
         return new
 
-    def put_code(self, run: int, attempt: int = 1) -> None:
+    def put_code(self, run: int, attempt: int = 1, base: Base | None = None) -> None:
         """Put the code in place that this attempt starts from, where that is not there: a second look has changed which run
-        is the best, or a sibling's code is there. Not where a person has changed what is there."""
+        is the best, a sibling's code is there, or the change was edited from other code, its `base`. What a person has
+        changed of what is there stays, and without a `base` all that is there does."""
         if self._journal.is_done(f"{turn_key(run, attempt)}/turn"):
             return
         rounds, turns = self._measurements.rounds, self._measurements.turns(run)
         origin = rounds.start_of(run)["from"]
         title = f"Run {run} starts from run {origin}"
-        if run == rounds.first(run) and not rounds.has_begun(run):
+        if base:
+            commit, is_there = base.commit, origin == base.run and self._is_in_place(base.commit)
+            origin = base.run
+            title = f"Run {run} starts from run {origin}"
+        elif run == rounds.first(run) and not rounds.has_begun(run):
             best = self._measurements.best(self._measurements.records)
             commit, is_there, origin = best.commit, origin == best.run, best.run
             title = f"Run {run} starts from run {origin}"
@@ -145,13 +151,15 @@ class Recorder(CampaignPart):
             commit = (turns[-1].commit or turns[-1].base) if turns else self._measurements.start_commit(run)
             is_there = self._journal.is_dry or not rounds.siblings(run) or self._is_in_place(commit)
             title = f"Run {run} goes on from its attempt {len(turns)}" if turns else title
-        if is_there or self._opened.person_diff():
+        if is_there or (base is None and self._opened.person_diff()):
             return
         number = sum(e["step"].startswith(start_step(run)) for e in self._journal.of("done"))
         step = f"{start_step(run)}{number}"
 
         def effect() -> dict[str, Any]:
-            return {"commit": self._commit(step, title, run, self._code_at(commit)), "from": origin}
+            # Not the journal: in a round others write it meanwhile.
+            code = self._code_at(commit)
+            return {"commit": self._repository.commit(step, title, code, keep=self._repository.edited(code)), "from": origin}
 
         self._journal.once(step, effect)
 

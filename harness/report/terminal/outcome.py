@@ -40,14 +40,14 @@ _COMPARED = (
 _BASELINE = {0: ", the baseline"}
 
 
-def try_facts(layout: Layout, message: str, exit_code: int) -> dict[str, Any]:
-    """What came of the last change of a campaign, and where the campaign stands then; `message` and `exit_code` are how the
-    loop ended."""
+def try_facts(layout: Layout, message: str, exit_code: int, change: str = "") -> dict[str, Any]:
+    """What came of a change, or of the last one of a campaign, and where the campaign stands then; `message` and `exit_code`
+    are how the loop ended."""
     status, events = read_status(layout), read_events(layout.journal)
     turns = [(match, e["result"]) for e in events if e["event"] == "done" and (match := _TURN.fullmatch(e["step"]))]
     found: dict[str, Any] = {}
     if turns and not (exit_code == 3 and status.reason == "runs_spent"):
-        match, turn = turns[-1]
+        match, turn = next((each for each in reversed(turns) if change == each[1].get("submission", "")), turns[-1])
         run, attempt = int(match[1]), int(match[2])
         row = next(each for each in status.rows if (each.run, each.attempt) == (run, attempt))
         found = {"run": run, "attempt": attempt, "put_back": turn["restored"]}
