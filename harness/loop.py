@@ -97,8 +97,8 @@ class Proposal:
 
     @property
     def is_open(self) -> bool:
-        """It has failed so far."""
-        return self.failure is not None and not self.is_executed
+        """It has failed so far, and a further attempt may mend it."""
+        return self.failure is not None and not (self.is_executed or self.wants_no_run)
 
 
 class Loop:
