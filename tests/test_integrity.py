@@ -64,6 +64,18 @@ def git(root: Path, *arguments: str, **environment: str) -> str:
     ).stdout
 
 
+def goes_on(root: Path) -> list[str]:
+    """What is said while the campaign is continued."""
+    said: list[str] = []
+
+    class Listens(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    assert go_on(Campaign(root), view=Listens(), stop=Stop()).exit_code == 0
+    return said
+
+
 def lie(file: Path) -> None:
     record = json.loads(file.read_text())
     record["verdict"]["kind"] = "improved"
@@ -136,16 +148,40 @@ def test_an_edited_record_is_put_back_on_resume_and_the_edited_one_is_kept(root:
     file = root / "run_1" / "record.json"
     before = file.read_bytes()
     lie(file)
-    edited, said = file.read_bytes(), list[str]()
-
-    class Listens(Silent):
-        def say(self, text: str) -> None:
-            said.append(text)
-
-    assert go_on(Campaign(root), view=Listens(), stop=Stop()).exit_code == 0
+    edited = file.read_bytes()
+    said = goes_on(root)
     assert file.read_bytes() == before
     assert (root / ".harness" / "edited" / "run_1" / "record.json").read_bytes() == edited
     assert any(each.startswith("run_1/record.json was changed") for each in said)
+    file.write_text("another edit")
+    goes_on(root)
+    assert (root / ".harness" / "edited" / "run_1" / "record.json").read_bytes() == edited
+    assert (root / ".harness" / "edited" / "run_1" / "record.json.2").read_text() == "another edit"
+
+
+@pytest.mark.parametrize("edited", ["mine\n", "{}mine\n", "mine\n{}", None])
+def test_an_edited_session_is_kept_and_said_and_one_that_is_lost_is_back(root: Path, edited: str | None) -> None:
+    session = root / "session.md"
+    before = session.read_text()
+    if edited is None:
+        session.unlink()
+    else:
+        session.write_text(edited.replace("{}", before))
+    said = [each for each in goes_on(root) if each.startswith("session.md was changed")]
+    assert session.read_text() == before
+    assert len(said) == (edited is not None)
+    if edited is not None:
+        assert ".harness/edited/session.md" in said[0]
+        assert (root / ".harness" / "edited" / "session.md").read_text() == edited.replace("{}", before)
+    assert not [each for each in goes_on(root) if "session.md" in each]
+
+
+def test_a_session_that_a_killed_process_left_shorter_is_nobodys_edit(root: Path) -> None:
+    session = root / "session.md"
+    before = session.read_text()
+    session.write_text(before[: len(before) // 2])
+    assert not [each for each in goes_on(root) if "session.md" in each]
+    assert session.read_text() == before
 
 
 def test_a_persons_part_of_the_notes_is_no_difference(root: Path) -> None:
@@ -277,6 +313,42 @@ def test_a_campaign_in_whose_folder_something_else_is_checked_out_is_not_continu
     assert git(root, "rev-list", "main") == commits and (root / "experiment.py").read_bytes() == code
     assert go_on(Campaign(root), view=Silent(), stop=Stop()).exit_code == 0
     assert harness("log", root).exit_code == 0
+
+
+@pytest.mark.parametrize("how", ["--hard", "--mixed", "--soft"])
+@pytest.mark.parametrize("to", ["tags/run_0", "main~2", "start"])
+def test_a_campaign_that_somebody_set_back_with_git_says_which_runs_are_gone_and_how_they_come_back(
+    root: Path, how: str, to: str
+) -> None:
+    """Set back to its first commit, where git has no journal, it would begin again and make its repository anew."""
+    last, code = git(root, "rev-parse", "main").strip(), (root / "experiment.py").read_bytes()
+    shown = harness("log", root).stdout
+    git(root, "reset", "-q", how, git(root, "rev-list", "--max-parents=0", "main").strip() if to == "start" else to)
+    gone = {"tags/run_0": "run 1", "main~2": "run 1", "start": "runs 0, 1"}[to]
+    for command in ("status", "log", "resume"):
+        refused = harness(command, root)
+        assert refused.exit_code == 4 and f"is without {gone}" in refused.stderr, (command, refused.output)
+    assert git(root, "rev-parse", "refs/harness/last").strip() == last
+    subprocess.run(refused.stderr.split("bring them back: ")[1].split(". ")[0].split(), check=True)
+    assert git(root, "rev-parse", "main").strip() == last and (root / "experiment.py").read_bytes() == code
+    assert harness("log", root).stdout == shown
+    assert go_on(Campaign(root), view=Silent(), stop=Stop()).exit_code == 0
+    assert git(root, "status", "--porcelain") == ""
+
+
+def test_what_you_committed_after_you_set_a_campaign_back_is_kept_and_its_runs_come_back(root: Path) -> None:
+    records = [file.read_bytes() for file in sorted(root.glob("run_?/record.json"))]
+    git(root, "reset", "-q", "--hard", "tags/run_0")
+    (root / "mine.txt").write_text("mine")
+    git(root, "add", "mine.txt")
+    git(root, "commit", "-qm", "Mine")
+    refused = harness("resume", root)
+    assert refused.exit_code == 4 and "journal.jsonl: was edited" in refused.stderr
+    subprocess.run(refused.stderr.split("done again: ")[1].split(), check=True, capture_output=True)
+    assert "run_1/record.json is missing" in harness("log", root).stderr
+    assert go_on(Campaign(root), view=Silent(), stop=Stop()).exit_code == 0
+    assert [file.read_bytes() for file in sorted(root.glob("run_?/record.json"))] == records
+    assert (root / "mine.txt").read_text() == "mine" and "Mine" in git(root, "log", "--format=%s")
 
 
 def test_a_rebase_that_has_not_ended_is_told_by_how_it_is_given_up(root: Path) -> None:

@@ -74,7 +74,7 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
             notes.append(event["files"][NOTES])
         elif event["event"] == "done" and _FINAL.fullmatch(event["step"]) and isinstance(event["result"], dict):
             commits[event["step"].removesuffix("/record")] = str(event["result"].get("commit", ""))
-    _check_journal(root)
+    check_not_set_back(root)
     runs = [each for each in commits if each != START]
     expected: dict[str, str | None] = {f"{run}/record.json": None for run in runs}
     expected |= {path: blob for path, blob in written(events).items() if path.split("/")[0] in runs}
@@ -94,26 +94,37 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
     return found
 
 
-def _check_journal(root: Path) -> None:
-    """Raises CannotGoOn where the journal does not begin with what git has of it, line by line. Whoever edits a record could
-    have edited that too, and a campaign whose journal is lost would begin again."""
+def check_not_set_back(root: Path) -> None:
+    """Raises CannotGoOn where somebody has set the campaign's branch back, or where the journal does not begin with what git
+    has of it, line by line: else a campaign would do again in silence what is done, and tell of fewer runs. Whoever edits a
+    record could have edited the journal too, and a campaign whose journal is lost would begin again."""
     from .repository import Repository
 
     if not (root / ".git").is_dir():
         return
     repository, file = Repository(root, root / ".harness"), root / _JOURNAL
     try:
-        head = repository.head
-        committed = repository.files(head, [_JOURNAL])[_JOURNAL] if head else b""
+        head, last = repository.head, repository.last
+        committed = repository.files(last, [_JOURNAL]).get(_JOURNAL, b"") if last else b""
+        set_back = repository.is_set_back()
+        gone = sorted(repository.recorded(last) - repository.recorded(head)) if set_back and head and last else []
     except (CannotGoOn, KeyError, ValueError, IndexError):
         return  # nothing to compare it with
     found = _read(file)
-    if _lines(found or b"").startswith(_lines(committed)):
-        return
-    how = "was edited: lines that git has of it are gone or others" if found else f"is {_how(found)}"
-    raise CannotGoOn(
-        f"{file}: {how}. Put git's version back, then the steps after it are done again: {repository.way_back(_JOURNAL)}"
-    )
+    is_whole = _lines(found or b"").startswith(_lines(committed))
+    if set_back and head and last:
+        lacks = f"run{'s' * (len(gone) > 1)} {', '.join(map(str, gone))}" if gone else "the last steps"
+        # Where the files are those of the last commit, moving the branch is all, and it touches nothing of a person's.
+        how = "soft" if is_whole else "keep"
+        raise CannotGoOn(
+            f"{root}: somebody has set main back with git from {last[:10]} to {head[:10]}, which is without {lacks}. "
+            "Nothing is lost, and nothing is told of the campaign without them. To bring them back: "
+            f"git -C {root} reset --{how} {last[:10]}. To try something else from an earlier run, begin a new campaign."
+        )
+    if not is_whole:
+        how = "was edited: lines that git has of it are gone or others" if found else f"is {_how(found)}"
+        way = repository.way_back(_JOURNAL, "main" if head == last else str(last)[:10])
+        raise CannotGoOn(f"{file}: {how}. Put git's version back, then the steps after it are done again: {way}")
 
 
 def _lines(journal: bytes) -> bytes:
@@ -170,17 +181,23 @@ def content_of(root: Path, difference: Difference) -> bytes:
 
 def put_back(root: Path, difference: Difference) -> str:
     """Write what the file is to hold; what somebody made of it is kept aside. Returns what was done, in a sentence."""
-    from .files import remove, write_atomically
+    from .files import write_atomically
 
     content, file = content_of(root, difference), root / difference.path
-    kept = ""
-    if difference.how == "changed" or os.path.lexists(file):
-        aside = root / ".harness" / EDITED_FOLDER / difference.path
-        remove(aside)
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        file.rename(aside)
-        kept = f"; the edited one is {aside.relative_to(root)}"
+    kept = put_aside(root, difference.path) if difference.how == "changed" or os.path.lexists(file) else ""
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, content)
     said = "was changed since the harness wrote it" if difference.how == "changed" else f"was {difference.how}"
     return f"{difference.path} {said}: git's version is back{kept}."
+
+
+def put_aside(root: Path, path: str) -> str:
+    """Keep what somebody made of a file, beside what was kept before. Returns where, as the end of a sentence."""
+    first = aside = root / ".harness" / EDITED_FOLDER / path
+    number = 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = first.with_name(f"{first.name}.{number}")
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    (root / path).rename(aside)
+    return f"; the edited one is {aside.relative_to(root)}"

@@ -26,6 +26,9 @@ from .text import clean, commands_terminal
 _TRAILER = "Step: "
 _MAIN = "main"
 _BRANCH = f"refs/heads/{_MAIN}"
+_LAST = "refs/harness/last"
+"""The last commit of ours: where main lacks it, somebody has set main back, and what it holds is not lost for that."""
+_RECORD = re.compile(r"run_(\d+)")
 # NTFS takes `git~1`, a dot or space at the end and a stream (`.git::$INDEX_ALLOCATION`) for `.git`, so git refuses such
 # paths on every system (core.protectNTFS); with one of them it would refuse a whole commit.
 _REPOSITORY = re.compile(r"(\.git|git~1)[. ]*([:\\].*)?", re.IGNORECASE | re.DOTALL)
@@ -61,11 +64,19 @@ class Repository:
     @property
     def head(self) -> str | None:
         """The id of the last commit, None before the first."""
+        return self._named(_BRANCH)
+
+    @property
+    def last(self) -> str | None:
+        """The id of the last commit of ours, whatever somebody has done to the branch since."""
+        return self._named(_LAST) or self.head
+
+    def _named(self, reference: str) -> str | None:
         with suppress(OSError, UnicodeDecodeError):
-            name = (self._root / ".git" / _BRANCH).read_text(encoding="ascii").strip()
+            name = (self._root / ".git" / reference).read_text(encoding="ascii").strip()
             if _ID.fullmatch(name):
                 return name
-        return self._git.text("for-each-ref", "--format=%(objectname)", _BRANCH) or None  # packed, or not there
+        return self._git.text("for-each-ref", "--format=%(objectname)", reference) or None  # packed, or not there
 
     def commit(
         self,
@@ -215,13 +226,27 @@ class Repository:
             by_person = self.edited(code)
             self._check_out(before, [path for path in self.files(head, code) if path not in by_person])
 
-    def way_back(self, path: str) -> str:
+    def is_set_back(self) -> bool:
+        """Whether somebody has set main back to a commit before the last of ours."""
+        head, last = self.head, self.last
+        if head is None or last is None or head == last or self._pending.exists():  # the last: a checkout was cut off
+            return False
+        return not self._git.output("rev-list", "--max-count=1", f"{last}..{head}")
+
+    def recorded(self, commit: str) -> set[int]:
+        """The runs whose records a commit holds."""
+        folders = self._objects.folder(self._objects.header(commit)["tree"][0])
+        runs = {name: int(found[1]) for name in folders if (found := _RECORD.fullmatch(name))}
+        records = self._objects.entries(commit, [f"{name}/record.json" for name in runs])
+        return {runs[path.split("/")[0]] for path in records}
+
+    def way_back(self, path: str, commit: str = _MAIN) -> str:
         """The command that brings the campaign's version of a file back, or all of the campaign where somebody has gone
         elsewhere with git."""
         git = f"git -C {self._root}"
         if any((self._root / ".git" / name).is_dir() for name in ("rebase-merge", "rebase-apply")):
             return f"{git} rebase --abort"
-        return f"{git} checkout {_MAIN}" if self._is_away() else f"{git} checkout {_MAIN} -- {path}"
+        return f"{git} checkout {_MAIN}" if self._is_away() else f"{git} checkout {commit} -- {path}"
 
     def _is_away(self) -> bool:
         """Whether somebody has another commit or branch in the folder."""
@@ -244,7 +269,7 @@ class Repository:
         sync(self._root)  # a branch must never name what a power cut can still take
         # Before the branch moves: from then on, until all is written, the work tree looks as if a person had edited it.
         write_atomically(self._pending, json.dumps({"commit": commit, "paths": paths}))
-        self._git.text("update-ref", _BRANCH, commit)
+        self._git.output("update-ref", "--stdin", stdin="".join(f"update {each} {commit}\n" for each in (_BRANCH, _LAST)))
         contents = self.files(commit, paths)
         for path in paths:
             if path not in contents:

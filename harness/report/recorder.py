@@ -14,7 +14,7 @@ from ..campaign.contract import CONTRACT_FILE
 from ..campaign.files import files_below, read_text, write_atomically
 from ..campaign.given_runs import GivenRuns
 from ..campaign.holdout_record import HoldoutRecord
-from ..campaign.integrity import WROTE, blob_id, differences, put_back, written
+from ..campaign.integrity import WROTE, blob_id, check_not_set_back, differences, put_back, written
 from ..campaign.journal import BEGUN_ANEW, CLOSE
 from ..campaign.layout import HOLDOUT
 from ..campaign.notes_text import NOTES, person_section
@@ -50,6 +50,7 @@ class Recorder(CampaignPart):
 
     def recover(self) -> None:
         """Undo what a crash left half done in the repository."""
+        check_not_set_back(self._campaign.root)  # first: what is undone then could be a run that somebody's git has undone
         if self._journal.is_done("start"):
             kept = self._journal.is_done
             self._repository.recover(lambda step: step == CLOSE or kept(step), self._campaign.code)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..campaign.campaign import ATTEMPTS, SESSION
-from ..campaign.files import write_atomically
+from ..campaign.files import read_text, write_atomically
+from ..campaign.integrity import put_aside
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 
 
@@ -31,8 +33,20 @@ class SessionFile(CampaignPart):
             with self._campaign.session.open("a", encoding="utf-8") as file:
                 file.write(text)
         else:
+            self._keep_edited(text)
             write_atomically(self._campaign.session, text)
         self._turns += turns
+
+    def _keep_edited(self, text: str) -> None:
+        """What somebody made of the file that an earlier process wrote is kept aside."""
+        file = self._campaign.session
+        try:
+            is_ours = text.startswith(read_text(file, "replace"))
+        except OSError:
+            is_ours = not os.path.lexists(file)
+        if not is_ours:
+            kept = put_aside(self._campaign.root, file.name)
+            self._view.say(f"{file.name} was changed since the harness wrote it: its turns are back{kept}.")
 
 
 def _turn_order(path: Path) -> tuple[int, int]:
