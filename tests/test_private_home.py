@@ -221,5 +221,5 @@ def test_codex_tells_its_model_in_the_record_of_the_conversation(tmp_path):
 
 def test_opencode_may_edit_the_editable_files_and_nothing_else(tmp_path):
     said = json.loads(OPENCODE.permissions(Workspace(tmp_path, ("experiment.py",)))["OPENCODE_PERMISSION"])
-    assert said["edit"] == {"*": "deny", "experiment.py": "allow"}
+    assert said["edit"] == {"*": "deny", "experiment.py": "allow", f"{tmp_path}/experiment.py"[1:]: "allow"}
     assert said["external_directory"] == said["bash"] == "deny"

@@ -76,7 +76,7 @@ class CommandAgent:
                 [program, "--version"],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                env=self.environment(),
+                env=self.environment() | {"TMPDIR": str(self.home.root)},  # opencode leaves a folder there
                 timeout=60,
                 check=True,
             )

@@ -79,7 +79,9 @@ def _model_of_codex(home: Path, session: str) -> str:
 def _permissions_of_opencode(workspace: Workspace) -> dict[str, str]:
     # What it would ask about ends its turn: nobody answers.
     denied = dict.fromkeys(("bash", "webfetch", "websearch", "external_directory"), "deny")
-    edit = {"*": "deny"} | dict.fromkeys(workspace.editable, "allow")
+    # It names a file as it lies in a repository, and where there is none, as in a workspace, as it lies below /.
+    places = (place for name in workspace.editable for place in (name, str(workspace.root.resolve() / name).lstrip("/")))
+    edit = {"*": "deny"} | dict.fromkeys(places, "allow")
     return {"OPENCODE_PERMISSION": json.dumps({**denied, "edit": edit})}
 
 
