@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +20,16 @@ from harness.campaign.errors import BudgetSpent
 from harness.campaign.journal import Journal
 from harness.campaign.protocols import EXECUTED_ON, Silent
 from harness.campaign.stop import Stop
+from harness.execution.environment import describe_environment
 from harness.execution.executors import gpu
+from harness.execution.executors.sandbox import MountPlan, plan
+from harness.execution.executors.sandbox.plan import Mount
 from harness.loop import go_on
 from harness.results.run_results import read_run
 from harness.statistics.comparability import differences_of_scale
 from harness.statistics.seed_group import unlike_members
+
+from .executing import Workshop
 
 SMI = "#!/bin/sh\necho '0, GPU-1, {}, 140000, 143771'\n"
 
@@ -96,3 +105,66 @@ def test_the_record_of_a_run_says_its_gpu(make_campaign: Callable[..., Campaign]
         setting = record.settings["executed_on.gpu"]
         assert (setting.value, setting.source) == ("NVIDIA H200", "harness")
         assert "NVIDIA H200" in record.environment["gpu"]
+
+
+LIBCUDA = """
+#include <fcntl.h>
+#include <stdlib.h>
+int cuInit(unsigned flags) { open(getenv("MAKES"), O_CREAT, 0600); return 0; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
+def test_cuda_is_touched_once_outside_of_the_sandbox_where_its_driver_has_not_made_all_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices, node = tmp_path / "dev", tmp_path / "dev" / "nvidia-uvm"
+    devices.mkdir()
+    (tmp_path / "cuda.c").write_text(LIBCUDA)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "libcuda.so.1", "cuda.c"], cwd=tmp_path, check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setenv("MAKES", str(node))
+    monkeypatch.setattr(gpu, "DEV", devices)
+    gpu.make_devices()
+    assert not node.exists()  # there is no card
+    (devices / "nvidiactl").touch()
+    gpu.make_devices()
+    assert node.exists()
+    monkeypatch.setenv("MAKES", str(tmp_path / "again"))
+    gpu.make_devices()
+    assert not (tmp_path / "again").exists()
+
+
+def test_the_sandbox_has_the_devices_of_accelerators_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("nvidia0", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-caps", "kfd", "dri", "infiniband")
+    for name in (*names, "sda", "kmsg", "mem", "fuse"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(plan, "DEV", tmp_path)
+    mounts = MountPlan(Path("/"), tmp=Path("/var/tmp")).mounts()
+    assert {each for each in mounts if each.target.parent == tmp_path} == {
+        Mount("writable", tmp_path / name, tmp_path / name) for name in names
+    }
+
+
+def test_an_mps_daemon_is_reached_from_the_sandbox_and_recorded(
+    sandboxed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It listens on a socket beside the pipe that it is known by; in the sandbox /tmp is another one."""
+    pipes = tmp_path / "nvidia-mps"
+    pipes.mkdir()
+    monkeypatch.chdir(pipes)
+    monkeypatch.setattr(gpu, "TMP", tmp_path)
+    assert gpu.mps({}) is None
+    os.mkfifo("control")
+    assert gpu.mps({}) == pipes
+    environment = {"CUDA_MPS_PIPE_DIRECTORY": str(pipes)}
+    workshop = Workshop(tmp_path / "execution")
+    code = "import os, socket; os.chdir(os.environ['CUDA_MPS_PIPE_DIRECTORY']); open('log', 'w').close()\n"
+    code += "socket.socket(socket.AF_UNIX).connect('listens'); print('connected')"
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind("listens")
+        daemon.listen()
+        outcome = workshop.run_python(code, environment=workshop.job("x").environment | environment)
+    assert (outcome.ended, workshop.log) == ("ok", b"connected\n")
+    monkeypatch.setenv(*environment.popitem())
+    assert describe_environment("no-python", Options())["mps"] == str(pipes)

@@ -29,7 +29,7 @@ from ..campaign.errors import HarnessError, InputError
 from ..campaign.paths import cache_folder, near
 from ..campaign.protocols import CACHE, DRY_RUN, Limits
 from ..execution.commands import filled, with_python
-from ..execution.executors.gpu import visible_cards
+from ..execution.executors.gpu import mps, visible_cards
 from ..execution.scoring import HUB, lab_cache
 from ..execution.secret_files import secrets_around
 from ..execution.variables import experiment_environment, not_passed_on
@@ -278,6 +278,8 @@ class Doctor:
         if not cards:
             return Check("gpu", "ok", f"no GPU{shown}: the experiment runs on the CPU")
         detail = "; ".join(map(str, cards)) + shown
+        if daemon := mps(os.environ):
+            detail += f"; shared by an MPS daemon ({daemon})"
         if "torch" in self._imports:
             found = json.loads(self._in_experiment(_PROBE_CUDA))
             if not found["devices"]:

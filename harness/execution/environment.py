@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 from functools import cache
 
 from ..campaign.campaign import Options
+from .executors.gpu import mps
 from .executors.sandbox import available
 
 _NAMED = (
@@ -32,6 +34,8 @@ def describe_environment(python: str, options: Options) -> dict[str, str]:
     facts = {"host": platform.node(), "system": platform.platform()}
     if options.executor == "local":
         facts["gpu"] = _gpu()
+        if daemon := mps(os.environ):
+            facts["mps"] = str(daemon)
     else:  # which one it was each record says
         settings = ", ".join(f"{name} {value}" for name, value in options.executor_settings.items())
         facts["executor"] = f"{options.executor} ({settings})" if settings else options.executor

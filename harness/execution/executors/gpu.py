@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+
+from .sandbox.plan import DEV, TMP
 
 _QUERY = ("nvidia-smi", "--query-gpu=index,uuid,name,memory.free,memory.total", "--format=csv,noheader,nounits")
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+_PIPES = "CUDA_MPS_PIPE_DIRECTORY"
+_TOUCH = "import ctypes; ctypes.CDLL('libcuda.so.1').cuInit(0)"
 
 
 @dataclass(frozen=True)
@@ -77,3 +85,19 @@ def in_use() -> set[str]:
     except (OSError, subprocess.SubprocessError):
         said = ""
     return {each.strip() for each in said.splitlines()} | {card.uuid for card in visible_cards(None) if card.is_busy}
+
+
+def make_devices() -> None:
+    """Have CUDA touched once outside of any sandbox: its driver makes some of its devices at the first use, by a program with
+    root's rights, which nothing in a sandbox may start."""
+    if (DEV / "nvidiactl").exists() and not (DEV / "nvidia-uvm").exists():
+        subprocess.run(
+            [sys.executable, "-c", _TOUCH], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+        )
+
+
+def mps(environment: Mapping[str, str]) -> Path | None:
+    """The folder by which a process with this environment finds the daemon of CUDA's Multi-Process Service, where one runs:
+    several processes then share a GPU."""
+    folder = Path(environment.get(_PIPES) or TMP / "nvidia-mps")
+    return folder if (folder / "control").exists() else None

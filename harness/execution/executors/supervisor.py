@@ -26,7 +26,7 @@ from types import FrameType
 from ...campaign.files import sync
 from ...campaign.protocols import Ended, Outcome
 from . import shared_memory
-from .gpu import VISIBLE
+from .gpu import VISIBLE, make_devices, mps
 from .home import EXECUTION_MARK, LOG, Home
 from .limits import Broken, LimitWatch, size_in_words
 from .output import OutputWriter, end_of_output, last_error
@@ -66,7 +66,9 @@ class Supervisor:
         self.tmp = spec.tmp
         self.machine = spec.machine
         self.slot: Slot | None = None
-        own = (job.folder, job.scratch, *job.writable)
+        make_devices()
+        daemon = mps(job.environment)
+        own = (job.folder, job.scratch, *job.writable, *([daemon] if daemon else []))
         readable = (*job.readable, *([job.warm.folder] if job.warm else []))
         plan = MountPlan(job.folder, own, readable, job.hidden, spec.tmp, job.network, shared_memory.size(job.limits.memory))
         self.sandbox = Sandbox(plan, spec.parts, executes=self.executes)
