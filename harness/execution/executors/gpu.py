@@ -88,9 +88,11 @@ def in_use() -> set[str]:
 
 
 def make_devices() -> None:
-    """Have CUDA touched once outside of any sandbox: its driver makes some of its devices at the first use, by a program with
-    root's rights, which nothing in a sandbox may start."""
-    if (DEV / "nvidiactl").exists() and not (DEV / "nvidia-uvm").exists():
+    """Have CUDA touched once outside of any sandbox: its driver makes some of its devices at the first use, by a program
+    with root's rights, which nothing in a sandbox may start."""
+    if not (DEV / "nvidiactl").exists() or (DEV / "nvidia-uvm").exists():
+        return
+    with suppress(OSError, subprocess.SubprocessError):
         subprocess.run(
             [sys.executable, "-c", _TOUCH], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
         )
