@@ -14,6 +14,7 @@ from .world_settings import (
     PUBLIC,
     Setting,
     SettingsError,
+    StreamedData,
     SyntheticData,
     SynthSAEData,
     WorldData,
@@ -29,6 +30,7 @@ __all__ = [
     "Setting",
     "Settings",
     "SettingsError",
+    "StreamedData",
     "SynthSAEData",
     "SyntheticData",
     "WorldData",
@@ -181,6 +183,11 @@ class Settings:
         if self.batch_size > self.data.rows:
             name = "train_rows" if isinstance(self.data, WorldData) else "harvest_tokens"
             raise SettingsError(f"batch_size {self.batch_size}: larger than {name} {self.data.rows}")
+        if isinstance(self.data, StreamedData) and self.steps * self.batch_size > self.data.rows:
+            raise SettingsError(
+                f"steps {self.steps}, batch_size {self.batch_size}: more rows than train_rows {self.data.rows}, each of "
+                "which is made once"
+            )
 
     @property
     def known(self) -> WorldData:
@@ -248,6 +255,8 @@ def _overrides(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _checked(values: dict[str, Any]) -> Settings:
     parts: dict[str, type] = {"data": SynthSAEData if "features" in values else SyntheticData}
+    if "public_model" in values:
+        parts = {"data": StreamedData}
     if "model" in values:
         parts = {"data": LanguageModelData, "evals": EvalSettings}
     owner = {field.name: part for part in (Settings, *parts.values()) for field in fields(part)}

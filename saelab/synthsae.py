@@ -11,6 +11,7 @@ bits of the world, and every few thousand rows have a seed of their own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,13 +22,14 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from sae_lens.synthetic import SyntheticModel
+    from torch import Tensor
 
 ZIPF_EXPONENT = 0.5
 CORRELATION_RANK, CORRELATION_SCALE = 25, 0.1
 FIRST_MAGNITUDE, LAST_MAGNITUDE = 5.0, 4.0
 SPREAD_MEAN, SPREAD_DEVIATION = 0.5, 0.5
 ORTHOGONAL_STEPS, ORTHOGONAL_RATE = 100, 3e-4
-_STREAMS = {"world": 0, "train": 1, "eval": 2}
+_STREAMS = {"world": 0, "train": 1, "eval": 2, "stream": 3}
 _ROWS_AT_ONCE = 8192
 
 Floats = npt.NDArray[np.float32]
@@ -36,9 +38,24 @@ Floats = npt.NDArray[np.float32]
 def truth(settings: Settings, bits: str) -> dict[str, npt.NDArray[Any]]:
     """What scores are measured against: unit `directions` [F, d_in], and `magnitudes` [eval_rows, F], 0 where a feature does
     not fire."""
-    model = build_model(settings, bits)
+    return truth_of(build_model(settings, bits), settings, bits)
+
+
+def generator_of(settings: Settings) -> Any:
+    """`sae_lens.synthetic`. Raises CannotPrepare where it is not installed."""
+    try:
+        from sae_lens import synthetic
+    except ImportError as error:
+        raise CannotPrepare(
+            f"profile {settings.profile}: sae-lens, whose generator makes its activations, is not installed: `make sae`."
+        ) from error
+    return synthetic
+
+
+def truth_of(model: SyntheticModel, settings: Settings, bits: str) -> dict[str, npt.NDArray[Any]]:
+    """Of a world's generator."""
     return {
-        "directions": model.feature_dict.feature_vectors.detach().numpy(),
+        "directions": model.feature_dict.feature_vectors.detach().cpu().numpy(),
         "magnitudes": _magnitudes(model, settings, "eval", settings.synthsae.eval_rows, bits),
     }
 
@@ -51,24 +68,19 @@ def training_rows(settings: Settings, bits: str) -> Floats:
     return rows
 
 
-def build_model(settings: Settings, bits: str) -> SyntheticModel:
-    """The generator of a profile's world, drawn from `data_seed` and `bits` (hexadecimal; a public world has none). Raises
-    CannotPrepare where sae-lens is not installed."""
-    try:
-        from sae_lens import synthetic
-    except ImportError as error:
-        raise CannotPrepare(
-            f"profile {settings.profile}: sae-lens, whose generator makes its activations, is not installed: `make sae`."
-        ) from error
+def build_model(settings: Settings, bits: str, device: str = "cpu") -> SyntheticModel:
+    """The generator of a profile's world, drawn from `data_seed` and `bits` (hexadecimal; a public world has none), and on
+    `device`. Raises CannotPrepare where sae-lens is not installed."""
+    synthetic = generator_of(settings)
     import torch
 
     data = settings.synthsae
     seeds = _seeds(settings, "world", bits)
     directions = np.random.default_rng(seeds).standard_normal((data.features, settings.d_in), dtype=np.float32)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    dictionary = synthetic.FeatureDictionary(data.features, settings.d_in, initializer=None)
+    dictionary = synthetic.FeatureDictionary(data.features, settings.d_in, initializer=None, device=device)
     dictionary.feature_vectors.data = synthetic.orthogonalize_embeddings(
-        torch.from_numpy(directions), num_steps=ORTHOGONAL_STEPS, lr=ORTHOGONAL_RATE, show_progress=False
+        torch.from_numpy(directions).to(device), num_steps=ORTHOGONAL_STEPS, lr=ORTHOGONAL_RATE, show_progress=False
     )
     config = synthetic.SyntheticModelConfig(
         num_features=data.features,
@@ -87,7 +99,7 @@ def build_model(settings: Settings, bits: str) -> SyntheticModel:
         bias=False,
         seed=int(seeds.generate_state(1)[0]),
     )
-    return synthetic.SyntheticModel(config, feature_dict=dictionary)
+    return synthetic.SyntheticModel(config, feature_dict=dictionary, device=device)
 
 
 def _magnitudes(model: SyntheticModel, settings: Settings, split: str, rows: int, bits: str) -> Floats:
@@ -99,10 +111,21 @@ def _magnitudes(model: SyntheticModel, settings: Settings, split: str, rows: int
     with torch.random.fork_rng(devices=[]):
         for start, seed in zip(starts, seeds, strict=True):
             torch.manual_seed(int(seed))
-            parts.append(model.activation_generator.sample(min(_ROWS_AT_ONCE, rows - start)).numpy())
+            parts.append(model.activation_generator.sample(min(_ROWS_AT_ONCE, rows - start)).cpu().numpy())
     return np.concatenate(parts)
 
 
-def _seeds(settings: Settings, stream: str, bits: str) -> np.random.SeedSequence:
+def stream(model: SyntheticModel, settings: Settings, bits: str, sizes: Iterable[int]) -> Iterator[Tensor]:
+    """Training rows [size, d_in], where the model is, for each of `sizes`. The run's seed decides which are drawn."""
+    import torch
+
+    sizes = list(sizes)
+    seeds = _seeds(settings, "stream", bits, settings.seed).generate_state(len(sizes))
+    for size, seed in zip(sizes, seeds, strict=True):
+        torch.manual_seed(int(seed))
+        yield model.sample(size)
+
+
+def _seeds(settings: Settings, stream: str, bits: str, *more: int) -> np.random.SeedSequence:
     secret = [int(bits, 16)] if bits else []
-    return np.random.SeedSequence([*secret, settings.synthsae.data_seed, _STREAMS[stream]])
+    return np.random.SeedSequence([*secret, settings.synthsae.data_seed, _STREAMS[stream], *more])

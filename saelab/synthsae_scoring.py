@@ -44,10 +44,12 @@ class _Stored:
         return self._magnitudes
 
 
-def score_rows(sae: SAE, directions: Floats, magnitudes: Floats) -> dict[str, float]:
-    """The metrics of `sae` on rows of a world: directions [F, d_in] and magnitudes [n, F]. Raises ValueError for codes that
-    cannot be scored."""
+def score_rows(sae: SAE, directions: Floats, magnitudes: Floats, bias: Floats | None = None) -> dict[str, float]:
+    """The metrics of `sae` on rows of a world: directions [F, d_in], magnitudes [n, F], and what is added to each row,
+    [d_in]. Raises ValueError for codes that cannot be scored."""
     dictionary = dictionary_of(directions)
+    if bias is not None:
+        dictionary.bias.data = torch.from_numpy(bias)
     rows: Floats = dictionary(torch.from_numpy(magnitudes)).numpy()
     codes = sae.encode(rows)
     if not np.isfinite(codes).all():

@@ -110,6 +110,15 @@ class SynthSAEData(WorldData):
             )
 
 
+@dataclass(frozen=True)
+class StreamedData(SynthSAEData):
+    """The same generator, whose training rows are made while it trains and never stored (see `feed`): `train_rows` is the
+    most that there are, and each comes once."""
+
+    public_model: str
+    """A world that is public, as the hub names it: the world `public` is that one where the hub has it."""
+
+
 def at_least_one(part: object, *names: str) -> None:
     for name in names:
         if getattr(part, name) < 1:

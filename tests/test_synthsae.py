@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +19,13 @@ import torch
 
 import saelab
 from harness.campaign.contract_file import load_contract
-from saelab import hand_over, synthsae, worlds
+from saelab import feed, hand_over, synthsae, worlds
 from saelab.errors import CannotPrepare
+from saelab.ring import Reader
 from saelab.scorer import __main__ as scorer
 from saelab.settings import Settings, SettingsError
 
-from .waiting import HANGS
+from .waiting import HANGS, until
 
 ROOT = Path(__file__).parents[1]
 SMALL = {
@@ -37,6 +44,9 @@ SMALL = {
 }
 
 
+STREAMED = {**SMALL, "steps": 30, "train_rows": 4096, "least_firing": 0.01, "device": "cpu", "threads": 1, "autocast": False}
+
+
 @pytest.fixture(scope="module")
 def bench():
     """sae_lens.synthetic, which takes ten seconds to import."""
@@ -53,6 +63,12 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def settings(**changed: object) -> Settings:
     given = {"HARNESS_PROFILE": "synthsae", "HARNESS_OVERRIDES": json.dumps(SMALL | changed)}
     return saelab.load_settings(ROOT, given)
+
+
+def streamed(seed: int = 0, **changed: object) -> Settings:
+    """The profile synthsaebench-16k but for size and device."""
+    given = {"HARNESS_PROFILE": "synthsaebench-16k", "HARNESS_OVERRIDES": json.dumps(STREAMED | changed)}
+    return saelab.load_settings(ROOT, given | {"HARNESS_SEED": str(seed)})
 
 
 def experiment():
@@ -200,3 +216,99 @@ def test_f1_decides_and_explained_variance_guards_nothing() -> None:
         "ce_recovered": 0.01,
     }
     assert "absorption" not in [metric.name for metric in contract.metrics_of("synthsae")]
+
+
+# --- streamed worlds: the profile synthsaebench-16k, small ---
+
+
+def batches(given: Settings, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """All that an execution is given to train on, by a generator in a thread."""
+    counted: list[int] = []
+
+    @contextlib.contextmanager
+    def reader(asked: Settings) -> Iterator[Reader]:
+        mine, its = socket.socketpair()
+        with mine, ThreadPoolExecutor(1) as pool:
+            made = pool.submit(feed._feed, asked, its, counted.append)
+            yield feed._connected(mine)
+            mine.close()
+            made.result()
+
+    monkeypatch.setattr(feed, "reader", reader)
+    found = list(saelab.activations(given))
+    assert counted[-1] == 30 * 128
+    return found
+
+
+def test_rows_are_made_while_it_trains_as_many_as_planned_and_others_for_each_seed(bench, lab: Path, monkeypatch) -> None:
+    mine = streamed(world="mine")
+    monkeypatch.setattr("secrets.token_hex", lambda size: "07" * size)
+    worlds.ensure(mine, print)
+    assert not (lab / "rows").exists()
+    monkeypatch.setattr(feed, "_ROWS_AT_ONCE", 1000)  # seven batches in a slot, and so five slots
+    one, other = (batches(streamed(seed, world="mine"), monkeypatch) for seed in (0, 1))
+    assert [tuple(x.shape) for x in one] == [(128, 16)] * 30
+    rows = torch.cat(one)
+    assert len(rows[rows.any(dim=1)].unique(dim=0)) == len(rows[rows.any(dim=1)])
+    assert not torch.equal(rows, torch.cat(other))
+    assert torch.equal(rows, torch.cat(batches(mine, monkeypatch)))
+
+    truth = worlds.truth(mine)
+    magnitudes, directions = (torch.from_numpy(truth.arrays[name]) for name in ("magnitudes", "directions"))
+    evaluated = magnitudes @ directions + torch.from_numpy(truth.arrays["bias"])
+    assert rows.mean(dim=0).numpy() == pytest.approx(evaluated.mean(dim=0).numpy(), abs=0.25)
+    assert float(rows.var(dim=0).sum()) == pytest.approx(float(evaluated.var(dim=0).sum()), rel=0.1)
+    assert truth.known == "is in this machine's cache alone"
+
+
+def test_the_public_world_is_the_hubs_where_it_has_it_and_the_record_says_so(bench, tmp_path: Path, monkeypatch) -> None:
+    public, said = streamed(), []
+    synthsae.build_model(public, "07").save(tmp_path / "hub")
+    copy = lambda name, local_dir, **_: shutil.copytree(tmp_path / "hub", local_dir)  # noqa: E731
+    monkeypatch.setattr("huggingface_hub.snapshot_download", copy)
+    worlds.ensure(public, said.append)
+    truth = worlds.truth(public)
+    assert "is public on the hub (decoderesearch/synth-sae-bench-16k-v1)" in worlds.told(public, truth)["truth"]
+    assert np.array_equal(truth.arrays["directions"], synthsae.truth(public, "07")["directions"])
+    assert said == []
+
+    other = streamed(features=41)
+    with pytest.raises(CannotPrepare, match="the public model has 40 features in 16 dimensions"):
+        worlds.ensure(other, said.append)
+
+
+def test_a_hub_that_does_not_have_it_is_said_and_a_private_world_is_drawn(bench, monkeypatch) -> None:
+    def absent(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", absent)
+    public, said = streamed(), []
+    worlds.ensure(public, said.append)
+    assert said == [
+        "decoderesearch/synth-sae-bench-16k-v1 cannot be had (ConnectionError): a world of the same configuration is drawn on "
+        "this machine"
+    ]
+    assert worlds.told(public, worlds.truth(public))["truth"] == "is in this machine's cache alone"
+
+
+def test_more_rows_than_there_are_is_refused_before_anything_is_made() -> None:
+    with pytest.raises(SettingsError, match=r"steps 40, batch_size 128: more rows than train_rows 4096, each of which"):
+        streamed(steps=40)
+
+
+def test_only_who_asks_first_has_the_rows(tmp_path: Path) -> None:
+    """And while nobody asks nothing of the generator is imported: this takes no time."""
+    told = {"HARNESS_PROFILE": "synthsaebench-16k", "HARNESS_OVERRIDES": json.dumps(STREAMED)}
+    for name in ("experiment.toml", "saelab"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    process = subprocess.Popen([sys.executable, "-m", "saelab.feed"], cwd=tmp_path, env={**os.environ, **told})
+    try:
+        with feed._connection(tmp_path):
+            until((tmp_path / "fed.json").exists)
+            assert json.loads((tmp_path / "fed.json").read_text()) == {"rows": 0, "planned": 30 * 128}
+            with pytest.raises(CannotPrepare, match=r"does not answer.*to who asks first"), feed._connection(tmp_path):
+                pass
+        assert process.wait() == 0  # it was told nothing, and found the other end closed
+    finally:
+        process.kill()
+        process.wait()

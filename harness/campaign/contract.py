@@ -114,6 +114,10 @@ class Profile(_Part):
     warm: list[str] = []
     """Modules that the scorer takes long to import, or `module:function` to call: imported once, by a process that scorers
     are forked from."""
+    feed: list[str] = []
+    """Makes rows while an execution trains, from what only the scorer may see: a command that runs beside it, from the
+    campaign's first commit, in the folder that $HARNESS_FEED names to the execution. How many it has handed over it writes
+    there, in `fed.json`: {"rows": N, "planned": N}. With the executor `local` alone."""
     metrics: list[str] = []
     """Metrics that this profile has, of those that are not required everywhere."""
     primary: str = ""

@@ -25,6 +25,8 @@ from . import caches, coverage, working_copy
 from .commands import filled, with_python
 from .environment import describe_environment
 from .executors import RepeatedExecution
+from .feed import Feed
+from .feed import said as said_of_rows
 from .jobs import Jobs, Variant
 from .prepared_data import PreparedData
 from .refusals import why_refused
@@ -113,7 +115,7 @@ class Executions(CampaignPart):
                 spoiled = f"{out_dir.name}: the out_dir was replaced by a link or a file, so nothing in it is the run's."
             out_dir = place / "nothing"
             out_dir.mkdir(exist_ok=True)
-        remarks = self._take_in(job.folder, out_dir, commit, begun)
+        remarks = (*self._take_in(job.folder, out_dir, commit, begun), *said_of_rows(place))
         scoring = None
         if outcome.ended == "ok" and not spoiled and self._campaign.contract.scorer:
             scoring = self._score(place / "scoring", commit, out_dir, variant, inputs)
@@ -124,11 +126,13 @@ class Executions(CampaignPart):
     ) -> Outcome:
         """How `job` ended, executed now or already being executed."""
         place = self._campaign.execution(step)
-        home = place / "job"
+        home, feed = place / "job", self._feed(place, variant)
 
         def begin() -> Execution:
             self.forget(step)
             working_copy.make(place / "copy", self._campaign, self._repository, commit)
+            if feed:
+                feed.begin()
             if not self._makes_out_dir(commit):
                 job.out_dir.mkdir()
             make_home(job.scratch / "home")
@@ -145,10 +149,24 @@ class Executions(CampaignPart):
         if self._campaign.contract.scorer:
             self._laboratory.warm_up(place / "scoring", self._jobs.environment(variant), self._jobs.limits, self._jobs.warm)
         outcome = execution.wait(self._view.tick, lambda: self._stop.at_once)
+        outcome = feed.end(place, outcome) if feed else outcome
         if outcome.ended == "stopped":
             self.forget(step)
             raise Interrupted("stopped")
         return outcome
+
+    def _feed(self, place: Path, variant: Variant) -> Feed | None:
+        """What makes rows beside the execution in `place`."""
+        jobs = self._jobs
+        if not jobs.feed:
+            return None
+        if self._options.executor != "local":
+            raise CannotGoOn(
+                f"--executor {self._options.executor}: under the profile {self._options.profile} a process beside each "
+                "execution makes its rows, which only --executor local starts on the same machine. Begin the campaign in "
+                "a job of its own."
+            )
+        return self._laboratory.feed(jobs.feed_folder(place), jobs.feed, jobs.environment(variant), jobs.limits)
 
     def execute_beside(
         self, step: str, commit: str, command: Sequence[str], results: Mapping[str, Mapping[str, Path]], time: float

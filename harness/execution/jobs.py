@@ -14,7 +14,7 @@ from ..campaign.contract import Setting
 from ..campaign.layout import is_report, layouts
 from ..campaign.limits_spec import LimitsSpec
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
-from ..campaign.protocols import CACHE, FINAL_INFO, FOLLOWS, SERVES, AbortRule, Job, Limits
+from ..campaign.protocols import CACHE, FEED, FINAL_INFO, FOLLOWS, SERVES, AbortRule, Job, Limits
 from . import caches, shares, working_copy
 from .commands import filled, with_python
 from .executors.sandbox import control_sockets
@@ -67,6 +67,7 @@ class Jobs(CampaignPart):
             **({"PYTHONUSERBASE": own.user_base} if own.user_base else {}),
             **({FOLLOWS: "1"} if contract.scorer else {}),
             **({SERVES: "1"} if contract.serve else {}),
+            **({FEED: str(self.feed_folder(place))} if self.feed else {}),
         }
         limits = self.limits
         return Job(
@@ -87,7 +88,7 @@ class Jobs(CampaignPart):
             results=FINAL_INFO,
             abort=tuple(AbortRule(rule.key, rule.steps) for rule in contract.abort),
             training_log=contract.training_log,
-            readable=(place / "copy", *self._readable(variant)),
+            readable=(place / "copy", *([self.feed_folder(place)] if self.feed else []), *self._readable(variant)),
             hidden=self._hidden(),
             network=contract.network,
             share=shares.share(self._campaign, self._options, environment, place),
@@ -111,6 +112,15 @@ class Jobs(CampaignPart):
     @property
     def limits(self) -> LimitsSpec:
         return self._campaign.contract.limits_of(self._options.profile)
+
+    @property
+    def feed(self) -> list[str]:
+        """What makes rows beside an execution, "" where nothing does."""
+        return self._campaign.spec(self._options.profile).feed
+
+    def feed_folder(self, place: Path) -> Path:
+        """Where that runs, beside the execution in `place`."""
+        return (place.with_name(f"{place.name}.feed") / "copy").resolve()
 
     @property
     def warm(self) -> list[str]:

@@ -47,6 +47,7 @@ from .commands import PYTHON, filled
 from .executors import RepeatedExecution
 from .executors.machine import all_slots
 from .executors.sandbox import control_sockets
+from .feed import Feed
 from .prepared_data import PreparedData
 from .secret_files import secret_paths
 from .served_code import ServedCode
@@ -134,6 +135,20 @@ class Laboratory(CampaignPart):
         if outcome.ended != "ok":
             raise CannotGoOn(f"the data could not be prepared: {outcome.why}\n{read_end(log, 4000)}")
         return PreparedData.read(reads)
+
+    def feed(self, folder: Path, command: Sequence[str], environment: Mapping[str, str], limits: LimitsSpec) -> Feed:
+        """What makes rows by `command` in `folder`, beside an execution with this environment."""
+        place = folder.parent
+        within = Limits(memory=limits.memory, output=limits.output, disk=limits.disk, processes=limits.processes)
+        # Its share of the machine is the execution's, which waits for what it makes.
+        job = self._job(place, command, environment, (), writable=(folder,), limits=within)
+        job = replace(job, part="beside", share=None, network=False)
+
+        def make() -> None:
+            write_files(folder, self._files())
+            (place / "scratch" / "home").mkdir(parents=True)
+
+        return Feed(self._executor, place, job, make)
 
     def score(
         self,

@@ -76,7 +76,7 @@ def _score(sealed: Sealed, settings: Settings, truth: Mapping[str, Any]) -> tupl
         return "synthetic", scoring.score_rows(sealed, world, truth["magnitudes"], truth["activations"])
     from .. import synthsae_scoring  # what it imports takes ten seconds
 
-    return "synthsae", synthsae_scoring.score_rows(sealed, truth["directions"], truth["magnitudes"])
+    return "synthsae", synthsae_scoring.score_rows(sealed, truth["directions"], truth["magnitudes"], truth.get("bias"))
 
 
 def _versions(settings: Settings) -> dict[str, Setting]:
