@@ -2,10 +2,8 @@
 
     python experiment.py --out_dir=run_0
 
-`AutoEncoderTopK` keeps the k largest latents of each row, `BatchTopK` k a row on average, also with Matryoshka losses;
-`CustomSAE` is the standard SAE (ReLU, L1 penalty). The setting `architecture` chooses.
-
-Data, files and scores are the laboratory's (`saelab`). Shapes: x [batch, d_in], f [batch, d_sae].
+The setting `architecture` chooses the SAE. Data, files and scores are the laboratory's (`saelab`). Shapes: x [batch, d_in],
+f [batch, d_sae].
 """
 
 import argparse
@@ -20,7 +18,7 @@ from saelab import ops
 
 
 class BaseSAE(nn.Module):
-    """What both SAEs share: parameters, decoder, and the constraint of unit norm on the decoder's rows."""
+    """What all share. The decoder's rows have unit norm."""
 
     def __init__(self, d_in: int, d_sae: int) -> None:
         super().__init__()
@@ -28,10 +26,10 @@ class BaseSAE(nn.Module):
         self.b_enc = nn.Parameter(torch.zeros(d_sae))
         self.b_dec = nn.Parameter(torch.zeros(d_in))
         self.set_decoder_norm_to_unit_norm()
-        self.W_enc = nn.Parameter(self.W_dec.detach().clone().T)  # [d_in, d_sae], a latent's weights side by side
+        self.W_enc = nn.Parameter(self.W_dec.detach().clone().T)  # [d_in, d_sae]
 
     def pre_activations(self, x: Tensor) -> Tensor:
-        """(x - b_dec) @ W_enc + b_enc, [batch, d_sae], before anything is made sparse."""
+        """(x - b_dec) @ W_enc + b_enc, [batch, d_sae]."""
         return ops.encoder(x, self.W_enc, self.b_enc, self.b_dec)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -50,20 +48,20 @@ class BaseSAE(nn.Module):
 
     @torch.no_grad()
     def remove_gradient_parallel_to_decoder_directions(self) -> None:
-        """Called before each step: the part of the gradient that the normalisation would undo."""
+        """Called before each step: what the normalisation would undo."""
         if self.W_dec.grad is not None:
             ops.remove_parallel_(self.W_dec.grad, self.W_dec)
 
 
 class AutoEncoderTopK(BaseSAE):
-    """f = TopK(ReLU(pre_activations)): at most k latents of a row fire."""
+    """f = TopK(ReLU(pre_activations))."""
 
     def __init__(self, d_in: int, d_sae: int, k: int) -> None:
         super().__init__(d_in, d_sae)
         self.k = k
 
     def top_k(self, pre: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and indices, [batch, k] each, of the latents that are kept."""
+        """Values and indices, [batch, k] each."""
         return ops.top_k(pre, self.k)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -71,12 +69,12 @@ class AutoEncoderTopK(BaseSAE):
         return ops.dense(*self.top_k(pre), pre)
 
     def sparse_decode(self, values: Tensor, indices: Tensor) -> Tensor:
-        """As decode(dense codes), from the k that are kept."""
+        """As decode(dense codes)."""
         return ops.sparse_decode(values, indices, self.W_dec) + self.b_dec
 
 
 class BatchTopK(AutoEncoderTopK):
-    """Training keeps the k x rows largest of a batch; by itself a row keeps what is above the threshold of that."""
+    """Training keeps the k x rows largest of a batch; by itself a row keeps what is above their threshold."""
 
     threshold: Tensor
 
@@ -85,7 +83,7 @@ class BatchTopK(AutoEncoderTopK):
         self.register_buffer("threshold", torch.zeros(()))
 
     def batch_top_k(self, pre: Tensor) -> Tensor:
-        """Codes [batch, d_sae] of a batch in training."""
+        """Codes [batch, d_sae] in training."""
         lowest = pre.flatten().topk(self.k * len(pre)).values[-1].detach().float()
         return torch.relu(pre.masked_fill(pre < lowest, 0.0))
 
@@ -110,20 +108,22 @@ class TrainerConfig:
     """What the profile's settings leave open."""
 
     decay_share: float = 0.2
-    """The last share of the steps in which the learning rate falls linearly to 0."""
+    """The last share of the steps, in which the learning rate falls to 0."""
     grad_clip: float = 1.0
     dead_share: float = 0.1
-    """A latent that has not fired in this share of the training's rows counts as dead."""
+    """A latent is dead that has not fired in this share of all rows."""
     threshold_share: float = 0.02
-    """How far BatchTopK's threshold moves towards that of the last batch; all the way at first."""
+    """How far BatchTopK's threshold follows that of a batch."""
     nested_shares: tuple[float, ...] = (1 / 8, 1 / 4, 1 / 2, 1.0)
-    """Shares of the latents, from the first one on, that Matryoshka's losses reconstruct with."""
+    """Shares of the latents that Matryoshka's losses reconstruct with."""
     auxk_weight: float = 1 / 32
     """Weight of the TopK SAE's auxiliary loss: dead latents reconstruct what the others leave."""
 
 
 class Trainer:
     """One step of training; subclasses say what the loss is."""
+
+    architecture: str
 
     def __init__(self, sae: BaseSAE, settings: saelab.Settings, config: TrainerConfig) -> None:
         self.sae, self.settings, self.config = sae, settings, config
@@ -140,7 +140,7 @@ class Trainer:
         return max(min(warm, decay, 1.0), 0.0)
 
     def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss to minimise (a scalar), and in how many rows each latent fired ([d_sae])."""
+        """A scalar, and in how many rows each latent fired ([d_sae])."""
         raise NotImplementedError
 
     def reconstruction_loss(self, x: Tensor, x_hat: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class Trainer:
         return self.rows_since_fired >= self.dead_after_rows
 
     def update(self, x: Tensor) -> dict[str, float | Tensor]:
-        """Train on one batch; returns what the training log gets."""
+        """Train on one batch; returns what is logged."""
         if self.step == 0:
             self.sae.b_dec.data = x.mean(dim=0)
         with ops.autocast(x, self.settings.autocast):
@@ -174,6 +174,7 @@ class Trainer:
 class TrainerTopK(Trainer):
     """Reconstruction, and the auxiliary loss that revives dead latents."""
 
+    architecture = "topk"
     sae: AutoEncoderTopK
 
     def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,7 +185,7 @@ class TrainerTopK(Trainer):
         return loss, ops.firing(values, indices, pre.shape[1])
 
     def auxk_loss(self, residual: Tensor, pre: Tensor) -> Tensor:
-        """Squared error of the residual as the most active dead latents reconstruct it; 0 while none is dead."""
+        """Squared error of the residual as the most active dead latents reconstruct it."""
         dead = self.dead.nonzero().flatten()
         if len(dead) == 0:
             return residual.new_zeros(())
@@ -196,6 +197,7 @@ class TrainerTopK(Trainer):
 class TrainerBatchTopK(TrainerTopK):
     """The same with the largest codes of the batch."""
 
+    architecture = "batchtopk"
     sae: BatchTopK
 
     def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -207,12 +209,14 @@ class TrainerBatchTopK(TrainerTopK):
         return nested + self.config.auxk_weight * self.auxk_loss(x - x_hats[-1], pre), (f > 0).sum(dim=0)
 
     def reconstructions(self, f: Tensor) -> list[Tensor]:
-        """What is to come close to x, [batch, d_in] each; the last one by all latents."""
+        """What is to come close to x; the last one by all latents."""
         return [self.sae.decode(f)]
 
 
 class TrainerMatryoshka(TrainerBatchTopK):
-    """Each of several nested dictionaries, the first latents, has to reconstruct by itself; the mean of their losses."""
+    """Each of several nested dictionaries, the first latents, reconstructs by itself; the mean of their losses."""
+
+    architecture = "matryoshka"
 
     def reconstructions(self, f: Tensor) -> list[Tensor]:
         sizes = [max(round(share * f.shape[1]), 1) for share in self.config.nested_shares]
@@ -224,7 +228,9 @@ class TrainerMatryoshka(TrainerBatchTopK):
 
 
 class CustomTrainer(Trainer):
-    """Reconstruction and an L1 penalty on the codes, which is warmed up with the learning rate."""
+    """Reconstruction and an L1 penalty on the codes, which is warmed up."""
+
+    architecture = "standard"
 
     def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
         f = self.sae.encode(x)
@@ -242,13 +248,6 @@ def build(settings: saelab.Settings) -> Trainer:
         return CustomTrainer(CustomSAE(settings.d_in, settings.dict_size), settings, config)
     trainer = TrainerMatryoshka if settings.architecture == "matryoshka" else TrainerBatchTopK
     return trainer(BatchTopK(settings.d_in, settings.dict_size, settings.k), settings, config)
-
-
-def architecture(trainer: Trainer) -> str:
-    """What was trained, by what it is made of."""
-    if isinstance(trainer.sae, BatchTopK):
-        return "matryoshka" if isinstance(trainer, TrainerMatryoshka) else "batchtopk"
-    return "topk" if isinstance(trainer.sae, AutoEncoderTopK) else "standard"
 
 
 def main(out_dir: Path) -> None:
@@ -271,8 +270,8 @@ def main(out_dir: Path) -> None:
 
     metrics = {"final_loss": float(report["loss"]), "train_seconds": seconds}
     metrics["step_ms"] = 1000 * seconds / trainer.step
-    used = {  # read back from what was trained, so that a setting that was not obeyed shows
-        "architecture": architecture(trainer),
+    used = {  # read back from what was trained
+        "architecture": trainer.architecture,
         "d_in": sae.W_dec.shape[1],
         "dict_size": sae.W_dec.shape[0],
         "k": sae.k if isinstance(sae, AutoEncoderTopK) else None,

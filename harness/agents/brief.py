@@ -26,7 +26,7 @@ from ..statistics.noise import decimals
 
 MAX_OTHERS = 30
 """Rows of a table beyond the contract's metrics: an experiment may measure a number for each latent."""
-RECENT = 3
+RECENT = 2
 """Runs told in full because they are the last ones; the baseline, the parent and the best are so too."""
 MAX_LINES = 10
 """Runs told in a line each; of those before them their verdicts are counted."""
@@ -129,7 +129,7 @@ def brief(situation: Situation) -> str:
         unmarked=[name for name in comparable if name not in situation.settings or "." in name],
         command=" ".join(contract.command).replace("{out_dir}", "run_i"),
         metrics=metrics_in_words(situation.contract.metrics_of(situation.profile)),
-        sanity=rules_in_words(_concerned(contract.sanity, situation.columns)),
+        sanity=rules_in_words(_concerned(contract.sanity, situation, comparable)),
         here=situation,
         label=label(situation.run, situation.attempt),
         **_runs_so_far(situation),
@@ -245,10 +245,17 @@ def metrics_in_words(metrics: Iterable[Metric]) -> list[str]:
     return [f"{way}: {', '.join(names)}" for way, names in ways.items() if names]
 
 
-def _concerned(rules: Iterable[SanityRule], columns: Iterable[Column]) -> list[SanityRule]:
-    """Without those on a number of an evaluation (its name has a dot) that no run has: it belongs to another profile."""
-    known = {name for column in columns for name in (*column.metrics, *column.settings)}
-    return [rule for rule in rules if rule.present or "." not in rule.value or rule.value in known]
+def _concerned(rules: Iterable[SanityRule], situation: Situation, comparable: Iterable[str]) -> list[SanityRule]:
+    """Without those on a number of an evaluation (its name has a dot) that no run has: it belongs to another profile; and
+    those of another value of a setting that is to stay as it is."""
+    known = {name for column in situation.columns for name in (*column.metrics, *column.settings)}
+    fixed = {name: situation.settings[name] for name in comparable if name in situation.settings}
+    return [
+        rule
+        for rule in rules
+        if (rule.present or "." not in rule.value or rule.value in known)
+        and all(fixed.get(name, value) == value for name, value in rule.when.items())
+    ]
 
 
 def rules_in_words(rules: Iterable[SanityRule]) -> list[str]:
