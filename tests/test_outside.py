@@ -245,6 +245,7 @@ def test_an_interrupted_try_goes_on_with_the_same_command_and_is_not_tried_twice
     monkeypatch.setattr(Journal, "append", cut)
     status, found = try_()
     assert (status, found["outcome"], found["run"]) == (130, "interrupted", 1)
+    assert (found["code"]["in_hand"], found["code"]["with_failed_attempt"]) == (True, False)
     monkeypatch.undo()
     monkeypatch.chdir(campaign.root.parents[1])
     for _ in range(2):

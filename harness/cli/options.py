@@ -157,14 +157,16 @@ AGENT_LIMITS = _together(
 )
 """What the agent may take."""
 
+GPUS = click.option(
+    "--gpus",
+    metavar="0,2,3",
+    callback=_choose_gpus,
+    expose_value=False,
+    help="GPUs to use, as nvidia-smi numbers them (those that are idle).",
+)
+
 MACHINE = _together(
-    click.option(
-        "--gpus",
-        metavar="0,2,3",
-        callback=_choose_gpus,
-        expose_value=False,
-        help="GPUs to use, as nvidia-smi numbers them (those that are idle).",
-    ),
+    GPUS,
     click.option(
         "--jobs",
         type=click.IntRange(min=1),

@@ -13,8 +13,10 @@ from .options import (
     BASELINE_AND_CONTROLS,
     CAMPAIGN,
     EXECUTOR,
+    GPUS,
     IDEAS_AND_EXPERIMENT,
     JSON,
+    MACHINE,
     OUT,
     PYTHON,
     SETTINGS_AND_OUT,
@@ -34,6 +36,7 @@ from .terminal import width
 @EXECUTOR
 @BASELINE_AND_CONTROLS
 @SETTINGS_AND_OUT
+@MACHINE
 def open_(
     ideas: tuple[Path, ...],
     names: tuple[str, ...],
@@ -43,6 +46,7 @@ def open_(
     out: Path,
     executor: str | None,
     slurm: tuple[str, ...],
+    jobs: int | None,
     **options: Any,
 ) -> None:
     """Begin a campaign that you, or a coding agent of yours, drive, and measure its baseline. No agent is asked.
@@ -63,7 +67,7 @@ def open_(
     given = {key: value for key, value in options.items() if value is not None}
     given["overrides"] = dict(parse_setting(text) for text in settings)
     given |= chosen(executor, slurm)
-    sys.exit(run_campaigns(Request(ideas, names, experiment, out, python, OUTSIDE, None, None, given), width()))
+    sys.exit(run_campaigns(Request(ideas, names, experiment, out, python, OUTSIDE, None, None, given, None, jobs), width()))
 
 
 @click.command("try", short_help="Hand in a change: it is executed and judged.")
@@ -85,6 +89,7 @@ def open_(
     "--usage", metavar="JSON", help='What the change cost, {"sent": 12000, "received": 800, "cost": 0.1}; else unknown.'
 )
 @click.option("--by", "driver", metavar="NAME", default="", help="Who made the change, for the record: a name, a model.")
+@GPUS
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),

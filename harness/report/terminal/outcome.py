@@ -68,13 +68,15 @@ def standing(layout: Layout) -> dict[str, Any]:
     done = {e["step"]: e["result"] for e in events if e["event"] == "done"}
     following, most = len(layout.records()), status.options["max_attempts"]
     tried = [done[step] for number in range(1, most + 1) if (step := f"run_{following}/attempt_{number}/turn") in done]
+    in_hand = any(row.run == following and row.status == "in_hand" for row in status.rows)
     moved = [result["from"] for step, result in done.items() if step.startswith(f"start_code/run_{following}/")]
     return {
         "folder": str(layout.root.resolve()),
         "code": {
             "files": layout.facts()["contract"]["editable"],
             "of_run": [(done.get(f"run_{following - 1}/record") or {}).get("from", 0), *moved][-1],
-            "with_failed_attempt": any(turn["commit"] for turn in tried),
+            "with_failed_attempt": not in_hand and any(turn["commit"] for turn in tried),
+            "in_hand": in_hand,
         },
         "left": {"runs": max(0, status.max_runs - following + 1), "attempts_at_next_run": most - len(tried)},
         "spent": spent(status),
@@ -100,7 +102,10 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
     said += [("put back", each) for each in facts.get("put_back", [])]
     code, left = facts["code"], facts["left"]
     of_run = f"that of run {code['of_run']}{_BASELINE.get(code['of_run'], '')}"
-    stands = "as you handed it in; mend it there" if code["with_failed_attempt"] else of_run
+    handed_in = (
+        f"as you handed it in; {'it is in hand, and the same command goes on' if code['in_hand'] else 'mend it there'}"
+    )
+    stands = handed_in if code["in_hand"] or code["with_failed_attempt"] else of_run
     said.append(("code", f"{', '.join(code['files'])} in the campaign's folder: {stands}"))
     attempts = f", {_counted(left['attempts_at_next_run'], 'attempt')} at the next" if left["runs"] else ""
     said.append(("left", f"{_counted(left['runs'], 'run')}{attempts}; spent: {facts['spent']}"))
