@@ -8,9 +8,9 @@ that fails in the smoke test and that crashes, a run that looks better with one 
 While one is at work something of it gets SIGKILL at random moments: the harness, a git, the supervisor of an execution (once
 an execution: a second time is taken for the experiment's doing), or the harness with all of its process group. It is taken
 up again each time. At the end records, seeds, executions, commits, tags and code must be those of a campaign that was left
-alone. "Lost" are executions that were submitted and never ended, "repeated" those that had ended and were executed again;
-"differs" is anything else, and "stuck" a campaign that ended with an error twice in a row. The last line of the output is
-one JSON object.
+alone, and no temporary file is left. "Lost" are executions that were submitted and never ended, "repeated" those that had
+ended and were executed again; "differs" is anything else, and "stuck" a campaign that ended with an error twice in a row.
+The last line of the output is one JSON object.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ from harness.execution.executors.process_tree import carrying  # noqa: E402
 from harness.execution.executors.sandbox import available  # noqa: E402
 from harness.loop import go_on  # noqa: E402
 
+TEMPORARY = "temporary"
+"""In a campaign's folder: its TMPDIR."""
 KINDS = ("harness", "git", "supervisor", "process group")
 BASELINE, LUCKY, BETTER = {0: 1.0, 1: 1.03, 2: 0.97}, {0: 0.9, 1: 1.1, 2: 0.95}, {0: 0.5, 1: 0.52, 2: 0.49}
 RESULTS = """
@@ -81,6 +83,7 @@ SCRIPT = {
 def make(folder: Path) -> Campaign:
     """A new campaign in `folder`, with a cache of its own."""
     experiment = folder / "experiment"
+    (folder / TEMPORARY).mkdir()
     shutil.copytree(ROOT / "tests" / "small", experiment, ignore=shutil.ignore_patterns("__pycache__"))
     with (experiment / "experiment.py").open("a") as code:
         code.write(RESULTS.format(BASELINE))
@@ -130,6 +133,8 @@ def start(campaign: Campaign, folder: Path) -> int:
     code = 70
     try:
         os.setsid()
+        os.environ["TMPDIR"] = str(folder / TEMPORARY)
+        tempfile.tempdir = None
         with (folder / "said").open("ab") as said:
             os.dup2(said.fileno(), 1)
             os.dup2(said.fileno(), 2)
@@ -259,8 +264,16 @@ def facts(campaign: Campaign, folder: Path) -> dict[str, Any]:
         "tags": {tag: git("rev-parse", f"{tag}:experiment.py") for tag in tags},
         "work tree": git("status", "--porcelain", "--untracked-files=no"),
         "code": (campaign.root / "experiment.py").read_text(),
-        "left": sorted(path.name for path in campaign.local.glob("executions/*")),
+        "left": sorted(str(path.relative_to(folder)) for path in left(campaign, folder)),
     }
+
+
+def left(campaign: Campaign, folder: Path) -> list[Path]:
+    """Temporary files: working copies, what is written beside a file to take its place, and all in the folder for them."""
+    beside = [
+        path for path in folder.rglob("*") if path.name.endswith((".new", ".lock")) or path.name.startswith("tmp_obj_")
+    ]
+    return [*campaign.local.glob("executions/*"), *beside, *(folder / TEMPORARY).iterdir()]
 
 
 def executions(folder: Path) -> tuple[int, int]:

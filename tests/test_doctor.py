@@ -436,7 +436,7 @@ def test_ctrl_c_in_the_baseline_leaves_nothing_running(experiment: Path, tmp_pat
     ) as process:
 
         def printed() -> str:
-            logs = tmp_path.glob("harness-smoke-test-*/*/.harness/executions/*/job/log.txt*")
+            logs = tmp_path.glob("harness-temporary-*/*/.harness/executions/*/job/log.txt*")
             return "".join(log.read_text() for log in logs)
 
         until(lambda: printed().endswith("\n"))
@@ -445,4 +445,4 @@ def test_ctrl_c_in_the_baseline_leaves_nothing_running(experiment: Path, tmp_pat
         said, _ = process.communicate(timeout=HANGS)
     assert said == "interrupted\n"
     assert not running(tmp_path)
-    assert list(tmp_path.glob("harness-smoke-test-*")) == []
+    assert list(tmp_path.glob("harness-temporary-*")) == []

@@ -12,6 +12,7 @@ import pytest
 
 from harness.campaign.git import GitKilled
 from harness.campaign.repository import Repository
+from tests.hindrance import Hindrance, in_a_child, killed
 
 PERSON = ("-c", "user.name=Me", "-c", "user.email=me@here")
 
@@ -185,3 +186,35 @@ def test_what_git_has_packed_is_read_as_before(root: Path, repository: Repositor
     assert repository.files(repository.head, ["run_7", "run_8"]) == {"run_8/data.json": b"8"}
     git(root, "fsck", "--strict")
     assert git(root, "status", "--porcelain") == ""
+
+
+def test_nothing_that_a_killed_process_was_writing_is_left_after_the_next_start(root: Path, repository: Repository) -> None:
+    left, number = set[str](), 0
+    ended = -1
+    while ended:
+        number += 1
+
+        def commit(number: int = number) -> None:
+            Hindrance(root, number, killed)
+            Repository(root, root / ".harness").commit("run_1/record", "Run 1", {"experiment.py": b"rate = %d\n" % number})
+
+        ended = in_a_child(commit)
+        left |= {path.name[:7] for path in _being_written(root)}
+        repository.recover(lambda step: step == "start", ["experiment.py"])
+        assert _being_written(root) == [], number
+        assert (root / "experiment.py").read_text() == "rate = 1\n"
+        assert git(root, "status", "--porcelain") == ""
+    assert number > 12 and left == {"tmp_obj", ".experi", "checkou"}  # of each kind of writing one was cut off
+
+
+def test_what_a_killed_git_was_packing_is_gone_after_the_next_start(root: Path, repository: Repository) -> None:
+    packs = root / ".git" / "objects" / "pack"
+    packs.mkdir(exist_ok=True)
+    for name in ("tmp_pack_x", "tmp_idx_x", ".tmp-7-pack-x.pack"):
+        (packs / name).write_text("half")
+    repository.recover(lambda step: True, ["experiment.py"])
+    assert list(packs.iterdir()) == []
+
+
+def _being_written(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.name.startswith("tmp_obj_") or path.name.endswith(".new")]

@@ -24,6 +24,7 @@ import psutil
 
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.protocols import AgentConfig, Failure, Reply, Workspace
+from ..campaign.temporary import TemporaryFolder
 from ..campaign.text import duration, encodable
 from ..campaign.usage import Usage
 from ..execution.executors import process_tree
@@ -56,7 +57,7 @@ class CommandAgent:
     def __init__(self, config: AgentConfig) -> None:
         self.config = config
         self._own: OwnSandbox | None = None
-        self._temporary = None if config.home else tempfile.TemporaryDirectory(prefix="harness-agent-home-")
+        self._temporary = None if config.home else TemporaryFolder()
         home = config.home or Path(self._temporary.name if self._temporary else "")
         self.home = PrivateHome(home.resolve(), self.command.configuration, whole=config.persons_configuration)
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..campaign.campaign import Campaign
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.files import files_below, write_atomically
 from ..campaign.repository import Repository
+from ..campaign.temporary import TemporaryFolder
 from ..campaign.usage import Usage
 from .answer import COMPLETED, composed
 from .workspace import MAX_EDITED
@@ -201,7 +201,7 @@ def _read(file: Path) -> bytes:
 def _patched(before: Mapping[str, bytes], patch: Path) -> dict[str, bytes]:
     """The code in place with a patch applied to it."""
     content = _read(patch)
-    with tempfile.TemporaryDirectory(prefix="harness-patch-") as place:
+    with TemporaryFolder() as place:
         folder = Path(place)
         for path, held in before.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -75,6 +75,11 @@ class GitObjects:
             raise
         return digest.hexdigest()
 
+    def remove_unfinished(self) -> None:
+        """Remove what a process was writing that was killed: this one, or a git that packed."""
+        for left in (*self._folder.glob("tmp_obj_*"), *self._folder.glob("pack/tmp_*"), *self._folder.glob("pack/.tmp-*")):
+            left.unlink(missing_ok=True)
+
     def read(self, name: str) -> bytes:
         """The content of an object, by its id or another name that git knows it by."""
         if _ID.fullmatch(name):

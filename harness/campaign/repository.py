@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from .errors import CannotGoOn
 from .files import sync, write_atomically
 from .git import EMAIL, NAME, Git, GitKilled
 from .git_objects import EXECUTABLE, Entry, GitObjects
+from .temporary import TemporaryFolder
 from .text import clean, commands_terminal
 
 _TRAILER = "Step: "
@@ -180,7 +180,7 @@ class Repository:
         plain = self.patch(old, new, [path])
         if not commands_terminal(plain):
             return plain
-        with tempfile.TemporaryDirectory() as place:
+        with TemporaryFolder() as place:
             Path(place, ".gitattributes").write_text("* -diff\n", encoding="ascii")
             options = ["--no-color", "--no-ext-diff", "--no-renames", "--binary"]
             command = ("-C", place, "-c", "core.quotePath=true", "diff", *options, old, new, "--", path)
@@ -215,6 +215,9 @@ class Repository:
                 f"{self.way_back('.')}"
             )
         self._remove_stale_locks()
+        self._objects.remove_unfinished()
+        for left in self._pending.parent.glob("*.new"):
+            left.unlink(missing_ok=True)
         if self._pending.exists():
             pending = json.loads(self._pending.read_text(encoding="utf-8"))
             self._check_out(pending["commit"], pending["paths"])

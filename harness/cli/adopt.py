@@ -21,6 +21,7 @@ from ..campaign.campaign import Campaign
 from ..campaign.errors import CannotGoOn, InputError
 from ..campaign.layout import Layout
 from ..campaign.repository import Repository
+from ..campaign.temporary import TemporaryFolder
 
 _SHOWN = 12  # lines of a conflict
 _GIT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C"}
@@ -50,7 +51,7 @@ class Adoption:
 
     def patch(self) -> bytes:
         """The change of the person's files, as git shows it."""
-        with tempfile.TemporaryDirectory() as place:
+        with TemporaryFolder() as place:
             for file in self.changed:
                 for side, content in (("a", file.before), ("b", file.after)):
                     target = Path(place, side, file.path)
@@ -173,7 +174,7 @@ def _with_ends_of(mine: bytes, other: bytes) -> bytes:
 
 def _three_ways(mine: bytes, base: bytes, theirs: bytes, target: Path, run: int) -> bytes:
     """What `theirs` changes of `base`, in `mine`. Raises InputError where both change the same lines."""
-    with tempfile.TemporaryDirectory() as place:
+    with TemporaryFolder() as place:
         contents: Mapping[str, bytes] = {"yours": mine, "baseline": base, "run": theirs}
         for name, content in contents.items():
             Path(place, name).write_bytes(content)

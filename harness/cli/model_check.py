@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from ..campaign.contract import ENTRY, Contract
 from ..campaign.errors import InputError
 from ..campaign.idea import Idea
 from ..campaign.protocols import AgentConfig, Failure, Reply, Workspace
+from ..campaign.temporary import TemporaryFolder
 from ..campaign.text import duration
 from .doctor_check import Check
 from .model_choice import HOW_TO, choose
@@ -142,7 +142,7 @@ def _answered(name: str, who: str, reply: Reply) -> Check:
 
 def ask_command(agent: str, model: str | None, architect: str | None) -> Reply:
     """The answer of a command-line agent to a tiny question, with the login that a campaign would use."""
-    with tempfile.TemporaryDirectory(prefix="harness-doctor-") as folder:
+    with TemporaryFolder() as folder:
         root = Path(folder).resolve() / "workspace"
         root.mkdir()
         (root / ENTRY).write_text("")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from ..campaign.numbers import number
 from ..campaign.protocols import FINAL_INFO
 from ..campaign.record import Record
 from ..campaign.stop import Stop
+from ..campaign.temporary import TemporaryFolder
 from ..campaign.text import clip, in_words, line
 from ..loop import Ending
 from ..report.first_look import claimed_best, first_look, given, spread
@@ -56,7 +56,7 @@ def look(wanted: Wanted) -> tuple[dict[str, Any], int]:
     """Make a campaign of what a loop left. Returns what was found, and the exit code."""
     contract = _contract(wanted)
     runs = observe(wanted.folder, _code_file(wanted, contract))
-    with tempfile.TemporaryDirectory(prefix="harness-observed-") as place:
+    with TemporaryFolder() as place:
         campaign = _campaign(wanted, contract, runs, Path(place))
     ending = drive(campaign, Stop(), quiet=True)
     facts = _facts(wanted, campaign)
@@ -157,7 +157,7 @@ def _judge_best(campaign: Campaign) -> Ending:
         why = f"the code of {_name(best)} is not there" if best else "no run has a number of the primary metric"
         raise InputError(f"--confirm-best: {why}.")
     said = f"{_name(best)} is better than the baseline, as its loop says. {clip(best.description, 1000)}".strip()
-    with tempfile.TemporaryDirectory(prefix="harness-observed-") as place:
+    with TemporaryFolder() as place:
         file = Path(place) / taken.code_file
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(code)

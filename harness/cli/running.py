@@ -28,6 +28,7 @@ from ..campaign.idea import Idea, load_ideas
 from ..campaign.layout import BIBLIOGRAPHY, Layout, find_control
 from ..campaign.paths import absolute, near
 from ..campaign.stop import Stop
+from ..campaign.temporary import remove_left
 from ..campaign.text import clean
 from ..execution.executors.machine import default_jobs, this_machine
 from ..execution.shares import share
@@ -203,6 +204,7 @@ def drive(
     """Run `campaign` until it ends, with up to `jobs` executions at once, and show it; `quiet` leaves standard output to who
     called, and `tell` is told where it waits. Raises HarnessError for what is in the way, whatever it was."""
     layout = Layout(campaign.root)
+    remove_left()
     try:
         facts = layout.facts()
         primary = primary_metric(facts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..campaign.journal import Journal
 from ..campaign.open_campaign import OpenCampaign
 from ..campaign.protocols import Silent
 from ..campaign.stop import Stop
+from ..campaign.temporary import TemporaryFolder, remove_left
 from ..campaign.turn import AttemptFailure
 from ..execution.attempts import Attempts
 from ..execution.executions import Executions
@@ -46,7 +46,8 @@ def smoke_test_baseline(
     shared = runs.absolute() if runs and options.executor != "local" else None
     if shared:
         shared.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="harness-smoke-test-", dir=shared) as folder:
+        remove_left(shared)
+    with TemporaryFolder(shared) as folder:
         campaign = create_campaign(Path(folder), _IDEA, experiment, options, python=python)
         stop = Stop()
         opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal
 from ...campaign.errors import CannotGoOn, InputError
 from ...campaign.files import write_atomically
 from ...campaign.layout import Layout
+from ...campaign.temporary import TemporaryFolder
 from .document import Document
 from .render_html import render_html
 from .render_md import render_md
@@ -53,7 +53,7 @@ def make_pdf(document: Document) -> bytes:
         made = datetime.fromisoformat(document.made)
     except ValueError:
         made = datetime.fromtimestamp(0, UTC)
-    with tempfile.TemporaryDirectory(prefix="harness-writeup-") as name:
+    with TemporaryFolder() as name:
         folder = Path(name)
         for plot in document.pictures:
             (folder / f"{plot.name}.pdf").write_bytes(plot.pdf())

@@ -1,0 +1,37 @@
+"""No folder for temporary files stays for good, however its process ended."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.campaign.temporary import TemporaryFolder, remove_left
+from tests.hindrance import in_a_child, killed
+
+
+def age(folder: Path) -> None:
+    os.utime(folder, (0, 0))
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(tmp_path: Path) -> None:
+    def is_killed() -> None:
+        with TemporaryFolder(tmp_path) as folder:
+            Path(folder, "file").write_text("x")
+            killed()
+
+    in_a_child(is_killed)
+    (left,) = tmp_path.iterdir()
+    with TemporaryFolder(tmp_path) as mine:
+        for folder in tmp_path.iterdir():
+            age(folder)
+        remove_left(tmp_path)
+        assert not left.exists() and Path(mine).is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_only_just_made_and_what_is_no_folder_of_the_harness_stay(tmp_path: Path) -> None:
+    for name in ("harness-temporary-made", "harness-other", "harness-temporary-link"):
+        (tmp_path / name).mkdir() if "link" not in name else (tmp_path / name).symlink_to("harness-other")
+    age(tmp_path / "harness-other")
+    remove_left(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
