@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +107,11 @@ def tables():
     again = datasets.load_dataset("json", data_files="pairs.json", split="train")
     return len(table), len(again.map(lambda row: {"b": row["a"]}, num_proc=2))
 
+def cached():
+    import datasets
+    table = datasets.load_dataset("json", data_files=PERSON + "/data/pairs.json", split="train")
+    return len(table), pathlib.Path(table.cache_files[0]["filename"]).resolve().is_relative_to(PERSON)
+
 def ranks():
     pathlib.Path("ranks.py").write_text(
         "import torch, torch.distributed as d\\n"
@@ -124,6 +132,7 @@ def main():
         tried("ranks", ranks)
     if DATASETS:
         tried("tables", tables)
+        tried("cached", cached)
 
 if __name__ == "__main__":
     import multiprocessing, pathlib, subprocess, sys
@@ -131,13 +140,28 @@ if __name__ == "__main__":
 """
 
 
-def test_honest_programs_live_in_it(
-    sandboxed: str, tmp_path: Path, make_campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    person = tmp_path / "person"
-    for path, text in (("data/x", "data"), (".cache/mine/x", "cached"), (".bashrc", "export ANTHROPIC_API_KEY=secret")):
+CACHES = "import datasets, sys; datasets.load_dataset('json', data_files=sys.argv[1])"
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Somebody's home folder, with a key and, where datasets are installed, a cached one."""
+    person = tmp_path_factory.mktemp("person").resolve()
+    texts = {"data/x": "data", ".cache/mine/x": "cached", ".bashrc": "export ANTHROPIC_API_KEY=secret"}
+    for path, text in (texts | {"data/pairs.json": '[{"a": 1}, {"a": 2}]'}).items():
         (person / path).parent.mkdir(parents=True, exist_ok=True)
         (person / path).write_text(text)
+    if importlib.util.find_spec("datasets"):
+        told = {"HF_HOME": str(person / ".cache/huggingface"), "HF_HUB_OFFLINE": "1", "PATH": os.environ["PATH"]}
+        subprocess.run(
+            [sys.executable, "-c", CACHES, str(person / "data/pairs.json")], env=told, capture_output=True, check=True
+        )
+    return person
+
+
+def test_honest_programs_live_in_it(
+    sandboxed: str, tmp_path: Path, make_campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch, person: Path
+) -> None:
     monkeypatch.setenv("HOME", str(person))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     for name in ("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "HF_DATASETS_CACHE", "HF_HUB_CACHE"):
@@ -152,6 +176,6 @@ def test_honest_programs_live_in_it(
     assert go_on(made, view=Silent(), stop=Stop()).exit_code == 0
     said = (made.run_folder(0) / "log.txt").read_text()
     wanted = ["manager 1", "python True", "data datadata", "cache cached"]
-    wanted += ["loader 8", "ranks 2"] * names["TORCH"] + ["tables (2, 2)"] * names["DATASETS"]
+    wanted += ["loader 8", "ranks 2"] * names["TORCH"] + ["tables (2, 2)", "cached (2, True)"] * names["DATASETS"]
     assert set(wanted) <= set(said.splitlines()), said
     assert "secret" not in said

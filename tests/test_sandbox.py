@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,10 +22,11 @@ from harness.campaign.journal import Journal
 from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import Limits, Silent
 from harness.campaign.stop import Stop
+from harness.cli import machine_check
 from harness.execution import holdout_uses
 from harness.execution.executors.local import LocalExecutor
 from harness.execution.executors.machine import all_slots
-from harness.execution.executors.sandbox import MountPlan, available, bubblewrap, control_sockets, seccomp
+from harness.execution.executors.sandbox import MountPlan, Parts, available, bubblewrap, control_sockets, seccomp
 from harness.execution.executors.sandbox.plan import Mount
 from harness.execution.executors.shared_memory import why_full
 from harness.execution.jobs import Jobs, Variant
@@ -369,6 +371,68 @@ def test_files_that_it_makes_belong_to_who_started_it(sandboxed: str, workshop: 
     workshop.run("bash", "-c", "echo x > made; chmod 600 made")
     assert (workshop.folder / "made").stat().st_uid == os.geteuid()
     assert (workshop.folder / "made").stat().st_gid == os.getegid()
+
+
+# What this system has
+
+LACKING = {
+    ("bubblewrap", ("mount", "user", "pid", "ipc", "uts", "net", "syscalls", "sockets")): (),
+    ("bubblewrap", ("mount", "pid", "ipc", "uts", "net", "syscalls", "sockets")): (),  # root needs no user namespace
+    ("bubblewrap", ("mount", "user", "ipc", "uts", "net", "syscalls", "sockets")): ("it sees the other processes",),
+    ("bubblewrap", ("mount", "user", "pid", "uts", "net", "syscalls", "sockets")): ("it shares System V IPC",),
+    ("bubblewrap", ("mount", "user", "pid", "ipc", "uts")): (
+        "keys of your session's keyring",
+        "abstract sockets",
+        "the network away",
+    ),
+    ("landlock", ("files", "truncate", "signal", "syscalls")): (
+        "shares /tmp",
+        "sees the other processes",
+        "System V",
+        "modes and times",
+    ),
+    ("landlock", ("files", "truncate", "syscalls")): (
+        "send signals to your",
+        "shares /tmp",
+        "sees the other",
+        "System V",
+        "modes and",
+    ),
+    ("landlock", ("files", "signal", "syscalls")): (
+        "could empty files",
+        "shares /tmp",
+        "sees the other",
+        "System V",
+        "modes and",
+    ),
+    ("landlock", ("files", "truncate", "signal")): (
+        "end your processes by limits",
+        "shares /tmp",
+        "sees",
+        "System V",
+        "modes and",
+    ),
+    ("none", ()): ("it can read and write whatever you can",),
+}
+
+
+@pytest.mark.parametrize(
+    ("system", "lacking"), LACKING.items(), ids=lambda each: "-".join(map(str, each[1:])) if each else ""
+)
+def test_for_each_part_that_a_system_lacks_it_is_said_what_is_not_guaranteed(
+    system: tuple[str, tuple[str, ...]], lacking: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = Parts(*(system[0], system[0], system[1]), why="a reason")
+    assert len(parts.not_guaranteed) == len(lacking)
+    assert all(any(word in said for said in parts.not_guaranteed) for word in lacking)
+    monkeypatch.setattr(machine_check, "available", lambda: parts)
+    check = machine_check.confinement()
+    assert (check.state, check.detail) == ("warning" if lacking else "ok", parts.sentence)
+    if lacking:
+        assert all(word in check.detail for word in (*lacking, "(a reason)"))
+        # How to have more: never by lowering the system's guard.
+        assert "apt install bubblewrap" in check.todo and "AppArmor profile" in check.todo
+        assert not re.search(r"sysctl|apparmor_restrict|disable|privileged", check.todo)
 
 
 # The plan
