@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.agents.search import RandomAgent, Tried, check_search, propose
+from harness.agents.search import RandomAgent, Tried, check_search, propose, study_of
 from harness.agents.search_values import SearchSpace
 from harness.campaign.campaign import Campaign, Options
 from harness.campaign.contract import Contract
@@ -214,6 +214,24 @@ def test_tpe_goes_by_results_and_random_does_not() -> None:
     assert sum(abs(value - 0.7) < 0.15 for value in near) > 14
     spread = [propose(specs, tried, "random", 2, seed, True) for seed in range(20)]
     assert spread == [propose(specs, [], "random", 2, seed, True) for seed in range(20)]
+
+
+def test_what_breaks_a_guard_is_never_the_best_and_no_place_to_go() -> None:
+    specs = {"rate": SearchSpec(low=0.0, high=1.0)}
+    tried = [Tried({"rate": i / 20}, i / 20, broken=int(i < 10)) for i in range(20)]
+    assert study_of(specs, tried, "tpe", 2, 0, True).best_params == {"rate": 0.5}
+    near = [float(propose(specs, tried, "tpe", 2, seed, True)["rate"]) for seed in range(20)]
+    assert sum(value > 0.4 for value in near) > 14
+
+
+def test_a_run_that_breaks_a_guard_is_told_to_the_search_as_one(searched: Callable[..., Campaign], experiment: Path) -> None:
+    contract = experiment / "experiment.toml"
+    contract.write_text(contract.read_text().replace('name = "distance"\n', 'name = "distance"\nguard = 1e-9\n'))
+    campaign = searched("\n[search]\nrate = { choices = [0.05, 0.01] }\n", agent="search:random", max_runs=1)
+    run(campaign)
+    assert campaign.read_records()[1].verdict.guard_violations
+    conversation = RandomAgent(AgentConfig(campaign=campaign.root)).open(None)  # type: ignore[arg-type]
+    assert [(each.values["rate"], each.broken) for each in conversation._tried(2, 1)] == [(0.05, 0), (0.01, 1)]
 
 
 def test_what_is_executed_now_is_no_gap_for_the_next_proposal() -> None:

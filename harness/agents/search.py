@@ -55,6 +55,8 @@ class Tried:
     values: dict[str, Value]
     outcome: float | None
     is_running: bool = False
+    broken: int = 0
+    """Guard metrics that fell too far: it is no solution, whatever its primary metric."""
 
 
 class SearchAgent:
@@ -155,7 +157,8 @@ class SearchConversation:
             # What has no record yet is executed now, but for this run's own attempts: those have failed.
             is_running = record is None and made[0] != run
             values = self._space.values(repository.files(str(result.commit), self._code), result.overrides)
-            tried.append(Tried(values, outcome, is_running))
+            broken = len(record.verdict.guard_violations) if record and outcome is not None else 0
+            tried.append(Tried(values, outcome, is_running, broken))
         return tried
 
     def _outcome(self, record: Record) -> float | None:
@@ -215,6 +218,15 @@ def propose(
     specs: Mapping[str, SearchSpec], before: list[Tried], sampler: str, startup: int, seed: int, is_lower_better: bool
 ) -> dict[str, Value]:
     """The values that a sampler of Optuna proposes next, after all that was tried before."""
+    study = study_of(specs, before, sampler, startup, seed, is_lower_better)
+    proposed = study.ask({name: _distribution(spec) for name, spec in specs.items()}).params
+    return {name: _rounded(specs[name], value) for name, value in proposed.items()}
+
+
+def study_of(
+    specs: Mapping[str, SearchSpec], before: list[Tried], sampler: str, startup: int, seed: int, is_lower_better: bool
+) -> optuna.Study:
+    """What was tried as a study of Optuna's, with guards as its constraints."""
     import optuna
 
     with warnings.catch_warnings():
@@ -225,10 +237,8 @@ def propose(
         }
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=samplers[sampler], direction="minimize" if is_lower_better else "maximize")
-    distributions = {name: _distribution(spec) for name, spec in specs.items()}
-    study.add_trials(list(_trials(before, distributions)))
-    proposed = study.ask(distributions).params
-    return {name: _rounded(specs[name], value) for name, value in proposed.items()}
+    study.add_trials(list(_trials(before, {name: _distribution(spec) for name, spec in specs.items()})))
+    return study
 
 
 def _trials(
@@ -243,7 +253,13 @@ def _trials(
         if not inside:
             continue  # the baseline may lie outside
         state = TrialState.RUNNING if each.is_running else TrialState.FAIL if each.outcome is None else TrialState.COMPLETE
-        yield create_trial(state=state, value=each.outcome, params=each.values, distributions=dict(distributions))
+        yield create_trial(
+            state=state,
+            value=each.outcome,
+            params=each.values,
+            distributions=dict(distributions),
+            constraints={} if each.outcome is None else {"guards": float(each.broken)},
+        )
 
 
 def _distribution(spec: SearchSpec) -> optuna.distributions.BaseDistribution:
