@@ -2,10 +2,12 @@
 
     python bench/verdicts.py            a few minutes on one core
     python bench/verdicts.py --quick    4 campaigns of each kind
+    python bench/verdicts.py --rounds   those in rounds alone
 
 A campaign has ten runs, its baseline ten seeds. `harness.statistics.ledger.Ledger` decides, as it does in the loop, how many
 seeds a run gets, whether it is executed at final seeds, and what the verdict is. The agent builds each run on the one that
-looks best so far, lucky or not. Three rules stand beside each other:
+looks best so far, lucky or not; in rounds (width 4) it proposes four runs from that one before the first of them is judged.
+Three rules stand beside each other:
 
 - final: stages of 1 and 3 seeds, then 10 final seeds with baseline and parent beside (the default);
 - ten: stages of 1, 3 and 10 seeds at which all runs and the baseline are executed, unpaired (`final_seeds = 0`);
@@ -50,6 +52,8 @@ Shape = Callable[[Floats], Floats]
 DATA = Path(__file__).resolve().parent / "data" / "synthetic_seeds.json"
 METRIC = "absorption"
 RUNS, BASELINE_SEEDS, FINAL_SEEDS = 10, 10, 10
+ROUND = 4
+"""Runs of a round, where they are proposed in rounds."""
 RULES: dict[str, tuple[int, ...]] = {"final": (1, 3), "ten": (1, 3, 10), "three": (1, 3)}
 """The stages of each rule."""
 LIMIT = 0.055
@@ -104,6 +108,8 @@ class Kind:
     correlation: float = 0.0
     better: Direction = "higher"
     widened: float = 1.0
+    width: int = 1
+    """Runs of a round: all from the run that looks best when it begins."""
 
 
 @dataclass
@@ -160,30 +166,36 @@ class _Campaign:
         tally.executions += BASELINE_SEEDS
         runs = [_Run("run_0", 0.0, shared, sum(baseline) / len(baseline))]
         false = found = older = False
-        for number in range(1, RUNS + 1):
+        for first in range(1, RUNS + 1, self.kind.width):
             parent = max(runs, key=lambda run: self._sign * run.looks)
-            effect = self._sign * self.kind.effect if number - 1 == self.place else 0.0
-            run = _Run(f"run_{number}", parent.level + effect, self._own(parent, BASELINE_SEEDS), 0.0)
-            values = self._values(shared, run.own, run.level)
-            older |= not run.level and self._sign * values[0] > self._sign * baseline[0]
-            judgement = self._judge(run, parent, dict(enumerate(values)))
-            tally.steady += isinstance(judgement.against_parent, Uncompared)
-            improved = judgement.kind == "improved"
-            worth = isinstance(judgement.against_baseline, Comparison) and judgement.against_baseline.is_better
-            better = bool(judgement.error_share) and worth
-            false |= (improved and not effect) or (better and not run.level)
-            if effect and (improved or better):
-                found = True
-                self._report(judgement, effect)
-            runs.append(run)
+            begun = [self._begin(number, parent, shared) for number in range(first, min(first + self.kind.width, RUNS + 1))]
+            # What is executed for a run of a round was decided before any of them was judged.
+            for run, values, got, final in begun:
+                older |= not run.level and self._sign * values[0] > self._sign * baseline[0]
+                judgement = self._judge(run, parent, got, final)
+                tally.steady += isinstance(judgement.against_parent, Uncompared)
+                improved, effect = judgement.kind == "improved", run.level - parent.level
+                worth = isinstance(judgement.against_baseline, Comparison) and judgement.against_baseline.is_better
+                better = bool(judgement.error_share) and worth
+                false |= (improved and not effect) or (better and not run.level)
+                if effect and (improved or better):
+                    found = True
+                    self._report(judgement, effect)
+                runs.append(run)
         tally.false += false
         tally.found += found
         tally.older_false += older
 
-    def _judge(self, run: _Run, parent: _Run, values: Seeds) -> Judgement:
+    def _begin(
+        self, number: int, parent: _Run, shared: Floats
+    ) -> tuple[_Run, list[float], dict[int, float], FinalSeeds | None]:
+        """A run, its values at the shared seeds, and those of them that it is executed at, with its final seeds."""
+        effect = self._sign * self.kind.effect if number - 1 == self.place else 0.0
+        run = _Run(f"run_{number}", parent.level + effect, self._own(parent, BASELINE_SEEDS), 0.0)
+        values = self._values(shared, run.own, run.level)
         got: dict[int, float] = {}
         while (wanted := self.ledger.seeds_wanted(run.name, got, parent.name, "run_0")) > len(got):
-            got = {seed: values[seed] for seed in range(wanted)}
+            got = dict(enumerate(values[:wanted]))
         self.tally.executions += len(got)
         final = None
         if (
@@ -193,6 +205,9 @@ class _Campaign:
         ):
             final = self._final_seeds(run, parent)
             self.tally.executions += FINAL_SEEDS * (1 + len(final.beside))
+        return run, values, got, final
+
+    def _judge(self, run: _Run, parent: _Run, got: Seeds, final: FinalSeeds | None) -> Judgement:
         shown = [*(final.values if final else got).values()]
         run.looks = sum(shown) / len(shown)
         judgement = self.ledger.judge(run.name, got, parent=parent.name, baseline="run_0", final=final)
@@ -239,7 +254,8 @@ class _Campaign:
 
 def simulate(kind: Kind, rule: str, campaigns: int) -> Tally:
     """`campaigns` campaigns with one run of `kind.effect` at a random place, or none where it is 0."""
-    rng = np.random.default_rng([int(10 * kind.effect), int(10 * kind.kept), int(10 * kind.correlation)])
+    of_rounds = [kind.width] if kind.width > 1 else []
+    rng = np.random.default_rng([int(10 * kind.effect), int(10 * kind.kept), int(10 * kind.correlation), *of_rounds])
     tally = Tally(campaigns)
     for place in rng.integers(0, RUNS, campaigns).tolist():
         _Campaign(kind, rule, _normals(rng), place if kind.effect else None, tally).play()
@@ -267,26 +283,33 @@ def kinds(seeds: Floats) -> list[Kind]:
         for kept in some
         for correlation in some
     ]
-    return found + [
+    found += [
         Kind(noise, shape, effect, 0.5, correlation, better)
         for noise, shape, better, _ in shapes[:2]
         for effect in (1.0, 2.0, 3.0)
         for correlation in some
     ]
+    in_rounds = [
+        Kind(noise, shape, 0.0, kept, correlation, better, widened, ROUND)
+        for noise, shape, better, widened in shapes
+        for kept, correlation in ((0.0, 0.0), (0.5, 0.5), (0.9, 0.9))
+    ]
+    with_effect = [Kind("gaussian", gaussian, effect, 0.5, 0.5, width=ROUND) for effect in (1.0, 2.0, 3.0)]
+    return found + in_rounds + with_effect
 
 
-def main(quick: bool) -> None:
+def main(quick: bool, rounds: bool) -> None:
     started = time.monotonic()
     seeds = measured_seeds()
     profile = NoiseProfile.of(seeds.tolist())
     print(f"{len(seeds)} measured seeds: {METRIC} {seeds.mean():.4f}, sd {profile.sd:.4f}, skew {profile.skew:.2f}")
     print()
-    print("                               corre-         false improved (limit)    older         found         executions")
-    print(
-        "noise                   kept  lation effect  final          ten  three    way   final   ten three final  ten three"
-    )
+    print(f"{'':31}corre-{'':15}false improved (limit)   older         found        executions")
+    print(f"{'noise':<24}kept  lation effect width  final          ten  three    way   final   ten three final  ten three")
     rows: list[dict[str, Any]] = []
     for kind in kinds(seeds):
+        if rounds and kind.width == 1:
+            continue
         tallies = {
             rule: simulate(kind, rule, QUICK if quick else CAMPAIGNS // (1 if rule == "final" else 4)) for rule in RULES
         }
@@ -344,7 +367,7 @@ def _line(row: dict[str, Any]) -> str:
     found = " ".join("    -" if row[rule]["found"] is None else f"{row[rule]['found']:>5.0%}" for rule in RULES)
     spent = " ".join(f"{row[rule]['executions']:>5.0f}" for rule in RULES)
     return (
-        f"{row['noise']:<24}{row['kept']:>4} {row['correlation']:>7} {row['effect']:>6.0f} {false}"
+        f"{row['noise']:<24}{row['kept']:>4} {row['correlation']:>7} {row['effect']:>6.0f} {row['width']:>5} {false}"
         f" {row['final']['older_false']:>6.0%}   {found} {spent}"
     )
 
@@ -352,4 +375,5 @@ def _line(row: dict[str, Any]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="4 campaigns of each kind")
-    main(parser.parse_args().quick)
+    parser.add_argument("--rounds", action="store_true", help="those in rounds alone")
+    main(**vars(parser.parse_args()))

@@ -549,6 +549,12 @@ class TestSimulation:
         assert tally.older_false / tally.campaigns > 0.85
         assert tally.executions / tally.campaigns < 65
 
+    def test_an_agent_that_proposes_four_from_the_best_looking_run_rarely_gets_one_called_improved(self):
+        kind = verdicts.Kind("gaussian", verdicts.gaussian, kept=0.9, correlation=0.5, width=4)
+        tally = verdicts.simulate(kind, "final", 250)
+        assert tally.share_false < 0.06
+        assert tally.tested > tally.campaigns / 3
+
     def test_shared_seeds_find_what_unpaired_seeds_do_not(self):
         kind = verdicts.Kind("gaussian", verdicts.gaussian, effect=1.0, kept=0.5, correlation=0.9)
         final, ten = (verdicts.simulate(kind, rule, 60) for rule in ("final", "ten"))
@@ -579,4 +585,5 @@ class TestSimulation:
         assert figures["measured_seeds"] >= 50
         without_effect = [row for row in figures["rows"] if not row["effect"]]
         assert {(row["kept"], row["correlation"]) for row in without_effect} == {(a, b) for a in SOME for b in SOME}
+        assert {row["width"] for row in without_effect} == {1, 4}
         assert {row["noise"] for row in without_effect} >= {"gaussian", "measured", "heavy-tailed", "widened"}
