@@ -38,7 +38,7 @@ def brief_of(campaign: Campaign, run: int) -> str:
 def test_the_runs_of_a_round_start_from_one_parent_and_the_next_round_from_the_best(
     make_campaign: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "120")  # xdist's workers have 80
+    monkeypatch.setenv("COLUMNS", "80")
     script = {"1": rate("0.05", "0.06"), "2": rate("0.05", "0.07"), "3": rate("0.07", "0.08"), "4": rate("0.07", "0.09")}
     script = {f"run {number}, attempt 1": turn for number, turn in script.items()}
     campaign = make_campaign(script, max_runs=4, width=2)
@@ -54,8 +54,11 @@ def test_the_runs_of_a_round_start_from_one_parent_and_the_next_round_from_the_b
     assert "up to 2 proposals from this code" in first and "Proposed beside" not in first
     assert "- run 1: rate 0.06." in second and "run_1" not in second  # its hypothesis, and no result
     assert "run_1" in third and "run_2" in third and "The code is that of run 2" in third
-    shown = CliRunner().invoke(cli, ["log", str(campaign.root)]).output
-    assert "2: from 2" in shown
+    shown = CliRunner().invoke(cli, ["log", str(campaign.root)]).output.splitlines()
+    tree = [
+        line.split()[0] if line[0].isdigit() else line for line in shown[1:] if line[:1].isdigit() or line[:5] == "round"
+    ]
+    assert tree == ["0", "round 1, from run 0", "1", "2", "round 2, from run 2", "3", "4"]
     assert "beside run 4" in CliRunner().invoke(cli, ["show", str(campaign.root), "3"]).output
     write_report([Layout(campaign.root)], tmp_path / "report.html")
     assert "2, from run 2" in (tmp_path / "report.html").read_text()

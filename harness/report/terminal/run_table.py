@@ -47,12 +47,12 @@ def outcome(row: Row) -> str:
 
 
 def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[str]:
-    """A header and a line for each run, and for each attempt that was none. A line is no wider than `width`."""
+    """A header and a line for each run, and for each attempt that was none, below what its round started from where
+    there are rounds. A line is no wider than `width`."""
     rows = [row for row in rows if row.attempt is None or row.status != "completed"]
     others = list(dict.fromkeys(name for row in rows for name in row.metrics))
     columns = [
         Column("run", "run"),
-        *([Column("round", "round", drop=8)] if any(row.round for row in rows) else []),
         Column("outcome", "verdict"),
         Column("value", titled(primary.name[:_LONGEST_TITLE], primary.unit) if primary else "", right=True),
         *(Column(name, _end_of(name), right=True, drop=10 + place) for place, name in enumerate(others)),
@@ -69,13 +69,18 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
     description = [decided(row, primary) for row in rows]
     differences = with_words(differences, description)
     numbers = {name: numbers_of([row.metrics.get(name) for row in rows]) for name in others}
-    cells = []
+    cells: list[dict[str, Cell]] = []
+    rounds = {row.run: f"round {row.round}, from run {row.parent}" for row in rows if row.round}
+    before = ""
     for place, (row, value, difference, word) in enumerate(zip(rows, values, differences, description, strict=True)):
+        now = rounds.get(row.run, "round in hand" if before else "")
+        if now != before:
+            cells.append({"": Cell(now)})
+            before = now
         name, colour = outcome(row), {"better": "green", "worse": "red"}.get(word)
         cells.append(
             {
                 "run": Cell(str(row.run) if row.attempt is None else f"{row.run}.{row.attempt}"),
-                "round": Cell(f"{row.round}: from {row.parent}" if row.round else ""),
                 "outcome": Cell(in_words(name), COLOURS.get(name, OTHER), dim=row.attempt is not None),
                 "value": Cell(value),
                 **{other: Cell(texts[place]) for other, texts in numbers.items()},
