@@ -9,7 +9,7 @@ from harness.execution.precheck import reject
 from harness.results.run_results import read_run
 from harness.results.sanity import check_sanity
 
-from .training import CONTRACT, ROOT, execute, load, quick_settings, train, turns
+from .training import CONTRACT, ROOT, SOURCE, execute, load, quick_settings, train, turns
 
 __all__ = ["execute"]
 
@@ -18,6 +18,9 @@ FAILING = {"hierarchy": {"run 2, attempt 1": "Only comments", "run 3, attempt 1"
 """What goes back to the agent on purpose."""
 ASKS_FOR = {"synthsae": {"architecture": "matryoshka", "steps": 160}}
 """Settings of the profile that a session is for, where its edits need them."""
+
+FIRST_ROUND = {"": ["run 1, attempt 1"], "training": [f"run {i}, attempt 1" for i in range(1, 5)]}
+"""Turns that are taken before there is a result to interpret."""
 
 
 def labelled(session):
@@ -53,7 +56,7 @@ def test_each_first_answer_of_a_run_has_its_parts(session):
             assert turn.answer.plan, turn.label
             assert turn.answer.description, turn.label
             assert any(metric.name in turn.answer.hypothesis for metric in CONTRACT.metric), turn.label
-        if turn.label.endswith("attempt 1") and not turn.label.startswith("run 1,"):
+        if turn.label.endswith("attempt 1") and turn.label not in FIRST_ROUND.get(session, FIRST_ROUND[""]):
             assert turn.answer.interpretation, turn.label
 
 
@@ -82,6 +85,19 @@ def test_each_claim_is_evidence_and_differs_from_all_others(execute):
             assert all(metrics["f1"] != other["f1"] for _, other in seen)
             seen.append((settings, metrics))
     assert len(seen) == 7
+
+
+# --- training: a round ---------------------------------------------------------------------------------------------------
+
+
+def test_the_proposals_of_the_round_are_independent_of_each_other_and_change_the_results(execute):
+    seen = [execute({"steps": 160})]
+    for turn in turns("training"):
+        if not turn.answer.all_completed:
+            assert turn.parent == SOURCE and turn.answer.start_from == "baseline"
+            seen.append(execute({"steps": 160}, source=turn.code))
+    found = [metrics["explained_variance"] for _, metrics in seen]
+    assert len({*found}) == len(found) == 5
 
 
 # --- hierarchy -----------------------------------------------------------------------------------------------------------
