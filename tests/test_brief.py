@@ -8,6 +8,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from bench import brief_tokens
+from harness.agents.aider import count_tokens
 from harness.agents.aider_environment import aider_python
 from harness.agents.brief import (
     _ENDED,
@@ -28,9 +29,10 @@ from harness.agents.brief import (
 from harness.campaign.contract import Contract, Profile, SanityRule
 from harness.campaign.idea import Idea
 from harness.campaign.limits_spec import LimitsSpec
+from harness.campaign.memory import Trial, told
 from harness.campaign.metric import Metric
 from harness.campaign.numbers import compact, number, row
-from harness.campaign.record import AttemptRecord, AttemptStatus, Record, VerdictRecord
+from harness.campaign.record import AttemptRecord, AttemptStatus, Record, VerdictKind, VerdictRecord
 from harness.campaign.text import fence, template
 from harness.campaign.turn import AttemptFailure
 
@@ -405,6 +407,20 @@ def test_the_first_brief_is_as_short_as_the_benchmark_says():
     tokens = brief_tokens.measure()
     assert tokens["brief"] <= brief_tokens.GOAL < tokens["pasted"] / 6
     assert tokens["shipped"] <= 2_500
+
+
+def test_what_other_campaigns_tried_takes_some_hundred_tokens_however_much_it_is():
+    aider_python(lambda line: None)
+    longest = "why not " * 99
+    kinds = get_args(VerdictKind)
+    trials = [
+        Trial("campaign-" * 4, "other", i, kinds[i % len(kinds)], "absorption", 0.1234, 0.2345, longest)
+        for i in range(5_000)
+    ]
+    text = brief(situation(memory=tuple(told(trials, "synthetic"))))
+    assert "## Tried in other campaigns of this experiment\nbaseline (and 452 more):\n- campaign-" in text
+    tokens = [count_tokens(each, brief_tokens.MODEL) for each in (text, brief(situation()))]
+    assert tokens[0] - tokens[1] < 900
 
 
 def test_the_reviewer_gets_idea_table_plan_and_diff():

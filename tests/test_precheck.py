@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.campaign.code_identity import code_differs
 from harness.campaign.contract import Contract
 from harness.campaign.errors import CannotGoOn
 from harness.execution import precheck
-from harness.execution.precheck import code_differs, reject
+from harness.execution.precheck import reject
 
 CONTRACT = Contract(editable=["experiment.py", "settings.yaml"], auxiliary=["plot.py"])
 PARENT = {

@@ -103,6 +103,8 @@ class Situation:
     width: int = 1
     siblings: tuple[str, ...] = ()
     """The other proposals of the round, a line each: they start from the same code, and nothing is known of them yet."""
+    memory: tuple[str, ...] = ()
+    """What other campaigns of the experiment tried, by outcome, a line each."""
     tried_with: str = ""
     """The command that hands a change in, where the campaign is driven from outside."""
 
@@ -144,6 +146,7 @@ def shortened(situation: Situation) -> Situation:
         records=situation.records[-1:],
         advice=None,
         person_diff=None,
+        memory=(),
     )
 
 

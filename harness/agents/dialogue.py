@@ -238,7 +238,7 @@ class Dialogue(CampaignPart):
             run=run,
             attempt=attempt,
             base=base,
-            commit=commit,
+            commit=commit or (base if self._stands_by(run, attempt, answer.all_completed, change, reply) else None),
             by_person=by_person,
             restored=[*change.restored, *refused],
             notices=list(reply.warnings),
@@ -254,6 +254,11 @@ class Dialogue(CampaignPart):
             models=reply.models,
             sandbox=reply.sandbox,
         )
+
+    def _stands_by(self, run: int, attempt: int, wants_no_run: bool, change: Change, reply: Reply) -> bool:
+        """The agent was told what came of the same code before, and leaves it as it is: it is to be executed."""
+        before = self._journal.result(f"{turn_key(run, attempt - 1)}/pre_check") or {}
+        return bool(before.get("told")) and not (wants_no_run or change.problems or reply.refused_writes or reply.failure)
 
     def _keep_interpretation(self, run: int, words: str) -> None:
         """Add the agent's words on a run's results to its record."""

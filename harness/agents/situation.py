@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..campaign import recorded_baselines
 from ..campaign.contract import Contract, Setting
+from ..campaign.memory import read_memory, told
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.record import Record
 from ..campaign.text import in_words, line
@@ -26,6 +27,7 @@ class Situations(CampaignPart):
     def __init__(self, opened: OpenCampaign) -> None:
         super().__init__(opened)
         self._measurements = Measurements(opened)
+        self._memory = read_memory(opened.campaign)
 
     def before(
         self,
@@ -62,6 +64,7 @@ class Situations(CampaignPart):
             parent=self._measurements.parent(run).run,
             best=self._measurements.best(records).run,
             person_diff=person_diff,
+            memory=tuple(told(self._memory, self._options.profile)),
             tried_with=f"harness try {self._campaign.name}" if self._options.agent == OUTSIDE else "",
             notices=(
                 *([f"The attempt before this one: {in_words(failure.status)}: {failure.why}"] if failure else []),

@@ -101,6 +101,8 @@ class Campaign(Layout):
         self.given = root / "given"
         """Recorded baselines that are context for the agent."""
         self.given_runs_file = root / given_runs.FILE
+        self.memory_file = root / "memory.json"
+        """What other campaigns of the experiment had tried when this one began."""
         self.machine_file = self.local / "machine.json"
         self.inbox = self.local / "inbox"
         """What people told the agent and no brief has carried yet."""

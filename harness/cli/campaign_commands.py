@@ -16,6 +16,7 @@ from .options import (
     EXECUTOR,
     IDEAS_AND_EXPERIMENT,
     MACHINE,
+    MEMORY,
     SETTINGS_AND_OUT,
     TRACK,
     Finite,
@@ -60,6 +61,7 @@ WIDTH = click.option(
 )
 @WIDTH
 @PATIENCE
+@MEMORY
 @TRACK
 @click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, sent and received.")
@@ -93,6 +95,7 @@ def run(
     jobs: int | None,
     executor: str | None,
     slurm: tuple[str, ...],
+    memory: str | None,
     **options: Any,
 ) -> None:
     """Take each idea through the experiment, a campaign each, several at once.
@@ -115,7 +118,7 @@ def run(
     given = {key: value for key, value in options.items() if value is not None}
     given["overrides"] = dict(parse_setting(text) for text in settings)
     given |= chosen(executor, slurm)
-    request = Request(ideas, names, experiment, out, python, agent, model, session, given, notify, jobs)
+    request = Request(ideas, names, experiment, out, python, agent, model, session, given, notify, jobs, memory)
     sys.exit(run_campaigns(request, width()))
 
 

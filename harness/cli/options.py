@@ -91,6 +91,11 @@ PYTHON = click.option(
 OUT = click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder (runs)."
 )
+MEMORY = click.option(
+    "--memory",
+    metavar="FOLDER",
+    help="Tell the agent what other campaigns of this experiment tried: those in FOLDER (by default --out's), or none.",
+)
 TRACK = click.option("--track", metavar="NAME", help="Tell a tracker of each run: wandb, or an import path.")
 
 IDEAS_AND_EXPERIMENT = _together(

@@ -17,6 +17,7 @@ from .options import (
     IDEAS_AND_EXPERIMENT,
     JSON,
     MACHINE,
+    MEMORY,
     OUT,
     PYTHON,
     SETTINGS_AND_OUT,
@@ -28,6 +29,7 @@ from .terminal import width
 
 @click.command("open", short_help="Begin a campaign that you drive: measure the baseline.")
 @IDEAS_AND_EXPERIMENT
+@MEMORY
 @TRACK
 @click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars, which --usage tells.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, which --usage tells.")
@@ -47,6 +49,7 @@ def open_(
     executor: str | None,
     slurm: tuple[str, ...],
     jobs: int | None,
+    memory: str | None,
     **options: Any,
 ) -> None:
     """Begin a campaign that you, or a coding agent of yours, drive, and measure its baseline. No agent is asked.
@@ -67,7 +70,8 @@ def open_(
     given = {key: value for key, value in options.items() if value is not None}
     given["overrides"] = dict(parse_setting(text) for text in settings)
     given |= chosen(executor, slurm)
-    sys.exit(run_campaigns(Request(ideas, names, experiment, out, python, OUTSIDE, None, None, given, None, jobs), width()))
+    request = Request(ideas, names, experiment, out, python, OUTSIDE, None, None, given, None, jobs, memory)
+    sys.exit(run_campaigns(request, width()))
 
 
 @click.command("try", short_help="Hand in a change: it is executed and judged.")

@@ -26,6 +26,7 @@ from ..campaign.errors import CannotGoOn, HarnessError, InputError, Interrupted
 from ..campaign.files import remove
 from ..campaign.idea import Idea, load_ideas
 from ..campaign.layout import BIBLIOGRAPHY, Layout, find_control
+from ..campaign.memory import remember
 from ..campaign.paths import absolute, near
 from ..campaign.stop import Stop
 from ..campaign.temporary import remove_left
@@ -35,6 +36,7 @@ from ..execution.shares import share
 from ..execution.visible import interpreter
 from ..loop import Ending, go_on
 from ..report.control import control_line
+from ..report.estimates import counted
 from ..report.terminal.columns import wrap
 from ..report.terminal.held_out import sentences
 from ..report.terminal.run_table import naming, run_table
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from ..report.terminal.live_view import LiveView
     from ..report.terminal.plain_view import PlainView
 
+NO_MEMORY = "none"
 _ON_A_CLUSTER = 32
 """Executions in hand at once where another machine's queue has them wait."""
 SEVERITY = (0, InputError.exit_code, 3, CannotGoOn.exit_code, Interrupted.exit_code)
@@ -76,6 +79,8 @@ class Request:
     """A command or an address that is told how each campaign ended."""
     jobs: int | None = None
     """Executions at once."""
+    memory: str | None = None
+    """The folder of campaigns that the agent is told of, by default that of the new ones; NO_MEMORY: of none."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ def run(request: Request, width: int) -> int:
                 bibliography=each.bibliography,
                 say=click.echo,
             )
+            _remember(campaign, request.memory)
             if each.options.control:
                 create_control(campaign, each.idea, request.experiment, each.options, python)
         except HarnessError as error:
@@ -129,6 +135,19 @@ def run(request: Request, width: int) -> int:
         at_once = request.jobs or _at_once(campaigns[0], campaigns[0].options(), None, click.echo)
         codes += run_several(campaigns, at_once, request.jobs, request.notify, width)
     return reduce(worse, codes)
+
+
+def _remember(campaign: Campaign, folder: str | None) -> None:
+    """Have the campaign know what others of its experiment tried, where its agent reads what it is told."""
+    agent = campaign.options().agent
+    if folder == NO_MEMORY or agent == "replay" or is_search(agent):
+        return
+    place = Path(folder) if folder else campaign.root.parent
+    known = remember(campaign, place)
+    if known:
+        click.echo(f"Memory: the agent is told of {counted(known, 'run')} of this experiment in {near(place)}.")
+    elif folder:
+        click.echo(f"--memory {folder}: no run of this experiment there.")
 
 
 def resume(

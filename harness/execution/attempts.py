@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..campaign.files import write_atomically
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.turn import AttemptFailure, Turn, turn_key
 from ..results.run_results import read_run
 from . import baseline_cache, precheck
+from .earlier_proposals import EarlierProposals, Known
 from .execution_steps import ExecutionSteps, PlannedExecution
 from .executions import Executions
 from .jobs import Variant
@@ -22,6 +24,7 @@ class Attempts(CampaignPart):
     def __init__(self, opened: OpenCampaign, executions: Executions) -> None:
         super().__init__(opened)
         self._measurements = Measurements(opened)
+        self._earlier = EarlierProposals(opened)
         self._steps = ExecutionSteps(opened, executions)
         self._python = executions.python
         self._own = Variant(opened.campaign.contract.seed)
@@ -71,7 +74,7 @@ class Attempts(CampaignPart):
         """Reject what would be no run: no answer, no change, a change that cannot run."""
         step = f"{turn.key}/pre_check"
         fresh = not self._journal.is_done(step)
-        result = self._journal.once(step, lambda: {"rejected": self._reason_to_reject(turn)})
+        result = self._journal.once(step, lambda: self._pre_checked(turn))
         if result["rejected"] is None:
             return None
         if turn.no_answer:
@@ -107,11 +110,31 @@ class Attempts(CampaignPart):
         step, commit = f"{turn.key}/execute", turn.commit or ""
         return PlannedExecution(step, commit, turn.run, turn.attempt, self._own, folder, failed, not_kept=turn.not_kept)
 
+    def _pre_checked(self, turn: Turn) -> dict[str, Any]:
+        """Why it is `rejected`, if it is; what tells its `code` from others; whether that has `told` the agent what came of
+        the same code before, and may stand by it."""
+        before = self._journal.result(f"{turn_key(turn.run, turn.attempt - 1)}/pre_check")
+        own = self._earlier.fingerprint(turn)
+        reason, known = turn.no_answer or None, None
+        stands_by_it = bool(before and before.get("told") and before["code"] == own)
+        if not (reason or turn.forced or stands_by_it):
+            known = self._earlier.same(turn, own)
+            reason = self._same_as(known, turn) if known else self._reason_to_reject(turn)
+        if reason is not None and not turn.no_answer:
+            write_atomically(self._campaign.attempt_folder(turn.run, turn.attempt) / "rejected.txt", reason + "\n")
+        return {"rejected": reason, "code": own, "told": known is not None and not known.is_measured}
+
+    def _same_as(self, known: Known, turn: Turn) -> str:
+        if known.is_measured:
+            return (
+                f"This is the code of {known.said}. It would give the same numbers, so nothing was run. Test something else."
+            )
+        all_the_same = "answer without an edit, and it is executed all the same"
+        if turn.submission:
+            all_the_same = f"`harness resume {self._campaign.name} --force` executes it all the same"
+        return f"This is the code of {known.said}. Test something else; or {all_the_same}."
+
     def _reason_to_reject(self, turn: Turn) -> str | None:
-        if turn.no_answer:
-            return turn.no_answer
-        if turn.forced:
-            return None
         code = self._campaign.code
         parent = self._repository.files(self._measurements.start_commit(turn.run), code)
         after = self._repository.files(turn.commit or turn.base, code)
@@ -131,9 +154,6 @@ class Attempts(CampaignPart):
             reason = (
                 f"Nothing changed in this attempt, so nothing was run. Edit {' or '.join(self._campaign.contract.editable)}."
             )
-        if reason is not None:
-            folder = self._campaign.attempt_folder(turn.run, turn.attempt)
-            write_atomically(folder / "rejected.txt", reason + "\n")
         return reason
 
     def _last_failed(self, turn: Turn) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from ruff.__main__ import find_ruff_bin  # type: ignore[import-untyped]
 
+from ..campaign.code_identity import code_differs
 from ..campaign.contract import Contract
 from ..campaign.errors import CannotGoOn
 
@@ -80,38 +81,12 @@ def reject(
     return _lost_option(after, parent, contract)
 
 
-def code_differs(a: bytes, b: bytes) -> bool:
-    """Whether two Python sources can behave differently: their syntax trees differ apart from docstrings and other
-    statements that do nothing. Sources that do not parse are compared as text."""
-    if a == b:
-        return False
-    try:
-        return _tree(a) != _tree(b)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return True
-
-
 def _differ(a: Mapping[str, bytes], b: Mapping[str, bytes], paths: Iterable[str], as_text: bool = False) -> bool:
     for path in paths:
         old, new = a.get(path, b""), b.get(path, b"")
         if old != new and (as_text or not path.endswith(".py") or code_differs(old, new)):
             return True
     return False
-
-
-def _tree(source: bytes) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        for name, value in ast.iter_fields(node):
-            if isinstance(value, list):
-                setattr(node, name, [item for item in value if not _does_nothing(item)])
-        if isinstance(node, ast.Constant):
-            node.kind = None  # u"x" is "x"
-    return ast.dump(tree)
-
-
-def _does_nothing(node: Any) -> bool:
-    return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 
 @dataclass(frozen=True)

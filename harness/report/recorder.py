@@ -65,13 +65,13 @@ class Recorder(CampaignPart):
                 self._repository.create()
             root = self._campaign.root
             campaign = self._campaign
-            own = (campaign.idea_file, campaign.options_file, campaign.replayed, campaign.given, campaign.given_runs_file)
+            told = (campaign.idea_file, campaign.options_file, campaign.given_runs_file, campaign.memory_file)
+            own = (*told, campaign.replayed, campaign.given)
             names = dict.fromkeys([*campaign.experiment_files, *(path.name for path in (*own, *campaign.bibliographies))])
             on_disk = [path for name in names for path in _files_below(root, root / name)]
             code = {path: (root / path).read_bytes() for path in on_disk if path in self._campaign.code}
             others = [path for path in on_disk if path not in code]
-            begun_with = (campaign.idea_file, campaign.options_file, campaign.given_runs_file, root / CONTRACT_FILE)
-            frozen = [file for file in begun_with if file.is_file()]
+            frozen = [file for file in (*told, root / CONTRACT_FILE) if file.is_file()]
             self._journal.append(WROTE, files={file.name: self._repository.store(file.read_bytes()) for file in frozen})
             commit = self._repository.commit("start", f"Start: {line(self._campaign.idea.Title)}", code, others)
             return {"commit": commit, "given": self._campaign.has_given_baseline}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..campaign.code_identity import code_differs
 from ..campaign.errors import BaselineFailed
 from ..campaign.given_runs import THEIR_BASELINE, GivenRuns, earlier_kept
 from ..campaign.metric_names import is_cost
@@ -15,7 +16,6 @@ from ..campaign.turn import Turn, description, latest, turn_key
 from ..campaign.usage import Usage
 from ..execution.executions import Executions
 from ..execution.measurements import Measurements, compute
-from ..execution.precheck import code_differs
 from ..results.reading import Results
 from ..results.run_results import read_run
 from ..results.sanity import broken_where_known
