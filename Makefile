@@ -1,6 +1,6 @@
 # Everything here sets up .venv in this checkout first, where that has not been done (setup.sh).
 
-.PHONY: run sae test lint docs
+.PHONY: run sae test lint docs gpu
 
 # One idea through real training, without a key: a recorded session stands in for the model.
 run:
@@ -31,3 +31,7 @@ lint:
 docs:
 	@./setup.sh dev
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+
+# What a GPU does here, in less than four minutes, without set-up and network: bench/gpu.py says what it needs.
+gpu:
+	@$(or $(wildcard .venv/bin/python),python3) bench/gpu.py $(ARGS)

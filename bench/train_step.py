@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHAPES = {  # d_in, d_sae, k, batch
     "small": (128, 1024, 16, 1024),
     "medium": (512, 8192, 32, 2048),
+    "synthsaebench": (768, 4096, 25, 1024),
     "large": (2304, 16384, 40, 2048),
 }
 NEVER_DEAD = 1_000_000
@@ -116,8 +117,18 @@ CONTENDERS: dict[str, tuple[str, dict[str, bool]]] = {
     "dl* with bf16 autocast": ("dl", {"autocast": True, "mended": True}),
     "dl as shipped": ("dl", {"autocast": False, "mended": False}),
     "sae-lens": ("sae-lens", {"autocast": False}),
+    "sae-lens, bf16 autocast": ("sae-lens", {"autocast": True}),
 }
-ON_GPU = ("ours", "ours, bf16 encoder", "dl*", "dl* with bf16 autocast")
+ON_GPU = tuple(name for name in CONTENDERS if name != "dl as shipped")
+
+
+def made(kind: str, shape: tuple[int, int, int, int], device: str, folder: str, options: dict[str, bool]) -> Step:
+    """A contender of CONTENDERS."""
+    if kind == "ours":
+        return ours(shape, device, **options)
+    if kind == "dl":
+        return dictionary_learning(shape, device, **options, folder=folder)
+    return sae_lens(shape, device, **options)
 
 
 def contend(name: str, shape_name: str, device: str, threads: int, folder: str) -> None:
@@ -128,12 +139,7 @@ def contend(name: str, shape_name: str, device: str, threads: int, folder: str) 
     torch.manual_seed(0)
     kind, options = CONTENDERS[name]
     shape = SHAPES[shape_name]
-    if kind == "ours":
-        step = ours(shape, device, **options)
-    elif kind == "dl":
-        step = dictionary_learning(shape, device, **options, folder=folder)
-    else:
-        step = sae_lens(shape, device, **options)
+    step = made(kind, shape, device, folder, options)
     d_in, _, _, batch = shape
     x = torch.randn(batch, d_in, device=device)
     answer = os.fdopen(os.dup(1), "w")
@@ -275,7 +281,7 @@ if __name__ == "__main__":
     parser.add_argument("--dictionary-learning", metavar="FOLDER", help="where pip put dictionary-learning")
     parser.add_argument("--contend", choices=CONTENDERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    arguments.shapes = arguments.shapes or (["large"] if arguments.device == "cuda" else list(SHAPES))
+    arguments.shapes = arguments.shapes or (["large"] if arguments.device == "cuda" else ["small", "medium", "large"])
     if arguments.contend:
         folder = arguments.dictionary_learning
         contend(arguments.contend, arguments.shapes[0], arguments.device, arguments.threads, folder)

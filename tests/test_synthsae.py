@@ -21,7 +21,7 @@ import saelab
 from harness.campaign.contract_file import load_contract
 from saelab import feed, hand_over, synthsae, worlds
 from saelab.errors import CannotPrepare
-from saelab.ring import Reader
+from saelab.ring import Reader, ReaderGone
 from saelab.scorer import __main__ as scorer
 from saelab.settings import Settings, SettingsError
 
@@ -221,8 +221,9 @@ def test_f1_decides_and_explained_variance_guards_nothing() -> None:
 # --- streamed worlds: the profile synthsaebench-16k, small ---
 
 
-def batches(given: Settings, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """All that an execution is given to train on, by a generator in a thread."""
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows are made by a generator in a thread, which counts them here: a process would import sae-lens once more."""
     counted: list[int] = []
 
     @contextlib.contextmanager
@@ -232,26 +233,28 @@ def batches(given: Settings, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tens
             made = pool.submit(feed._feed, asked, its, counted.append)
             yield feed._connected(mine)
             mine.close()
-            made.result()
+            with contextlib.suppress(ReaderGone):  # where not all is taken
+                made.result()
 
     monkeypatch.setattr(feed, "reader", reader)
-    found = list(saelab.activations(given))
-    assert counted[-1] == 30 * 128
-    return found
+    return counted
 
 
-def test_rows_are_made_while_it_trains_as_many_as_planned_and_others_for_each_seed(bench, lab: Path, monkeypatch) -> None:
+def test_rows_are_made_while_it_trains_as_many_as_planned_and_others_for_each_seed(
+    bench, lab: Path, counted: list[int], monkeypatch
+) -> None:
     mine = streamed(world="mine")
     monkeypatch.setattr("secrets.token_hex", lambda size: "07" * size)
     worlds.ensure(mine, print)
     assert not (lab / "rows").exists()
     monkeypatch.setattr(feed, "_ROWS_AT_ONCE", 1000)  # seven batches in a slot, and so five slots
-    one, other = (batches(streamed(seed, world="mine"), monkeypatch) for seed in (0, 1))
+    one, other = (list(saelab.activations(streamed(seed, world="mine"))) for seed in (0, 1))
+    assert counted == 2 * [896, 1792, 2688, 3584, 30 * 128]
     assert [tuple(x.shape) for x in one] == [(128, 16)] * 30
     rows = torch.cat(one)
     assert len(rows[rows.any(dim=1)].unique(dim=0)) == len(rows[rows.any(dim=1)])
     assert not torch.equal(rows, torch.cat(other))
-    assert torch.equal(rows, torch.cat(batches(mine, monkeypatch)))
+    assert torch.equal(rows, torch.cat(list(saelab.activations(mine))))
 
     truth = worlds.truth(mine)
     magnitudes, directions = (torch.from_numpy(truth.arrays[name]) for name in ("magnitudes", "directions"))
@@ -312,3 +315,27 @@ def test_only_who_asks_first_has_the_rows(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_what_is_measured_on_a_gpu_runs_small_on_a_cpu(bench, counted: list[int], monkeypatch, capsys) -> None:
+    for name in ("HARNESS_PROFILE", "HARNESS_OVERRIDES", "HARNESS_LAB_CACHE", "HARNESS_SCORER_FOLLOWS"):
+        monkeypatch.setenv(name, "")  # put back afterwards
+    monkeypatch.setitem(sys.modules, "dictionary_learning", None)
+    monkeypatch.setattr(sys, "path", [str(ROOT / "bench"), *sys.path])
+    monkeypatch.setattr(saelab, "keep_memory", lambda: None)  # which is for a process that ends
+    import gpu
+
+    monkeypatch.setattr(gpu, "tests", lambda given: {"exit_code": 0})  # a whole pytest, which finds no GPU
+    assert gpu.main(gpu.arguments(["--small"])) == 0
+    *table, last = capsys.readouterr().out.splitlines()
+    found = json.loads(last)
+    assert found["device"] == "cpu" and found["failed"] == []
+    assert list(found["steps"]["16x64"]) == ["ours", "ours, bf16 encoder", "sae-lens", "sae-lens, bf16 autocast"]
+    assert all(figure["tokens_per_second"] > 0 for figure in found["steps"]["16x64"].values())
+    assert 0 < found["worlds"]["rows"] <= 29 * 128 and counted[-1] <= 30 * 128
+    assert found["scoring"]["share_of_rows_that_differ"] == 0 and found["scoring"]["executed_otherwise"] == []
+    assert len([line for line in table if "tokens/s" in line]) == 4
+
+    assert gpu.main(gpu.arguments(["--small", "--parts", "steps", "scoring", "--dictionary-learning", "/nowhere"])) == 1
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["failed"] == ["steps"] and found["scoring"]["rows_per_second_torch"] > 0  # the others go on
