@@ -216,6 +216,16 @@ def test_files_that_are_not_to_be_edited_are_put_back(campaign: Campaign) -> Non
     assert (campaign.root / "experiment.toml").read_text() == contract
 
 
+def test_a_run_or_a_setting_that_is_not_there_is_refused_before_anything_is_executed(campaign: Campaign) -> None:
+    edit(campaign, FASTER)
+    status, found = try_("--start-from", "2")
+    assert (status, "There are 0 to 1" in found["said"]) == (2, True)
+    status, found = try_("--varies", "rate")
+    assert (status, "It is one of steps" in found["said"]) == (2, True)
+    assert len(campaign.read_records()) == 1
+    assert try_("--start-from", "1", "--varies", "steps")[0] == 0
+
+
 def test_the_next_try_starts_where_the_last_one_said(campaign: Campaign) -> None:
     edit(campaign, FASTER)
     _, found = try_("--start-from", "baseline")

@@ -65,6 +65,13 @@ def _check(campaign: Campaign, source: Source) -> None:
     used = source.words.usage
     if source.words.ends:
         return
+    runs = len(campaign.records())
+    if int(source.words.start_from.partition("run_")[2] or 0) > runs:  # of this change's own run, too
+        raise InputError(f"--start-from {source.words.start_from}: no such run. There are 0 to {runs}, this one included.")
+    settings = campaign.contract.comparable_of(options.profile)
+    if unknown := [name for name in source.words.varies if name not in settings]:
+        known = f"It is one of {', '.join(settings)}." if settings else "The contract names none (comparable)."
+        raise InputError(f"--varies {unknown[0]}: no setting that decides comparability. {known}")
     if options.max_cost is not None and used.cost is None:
         raise InputError("--max-cost cannot be held without what the change cost: --usage '{\"cost\": 0.12}'.")
     if options.max_tokens is not None and not used.sent + used.received:
