@@ -184,6 +184,19 @@ def test_names_of_the_contract_are_found_in_what_they_left(theirs: Path, templat
     assert (found["metric"], found["claimed_best"]) == ("loss", 2)
 
 
+def test_a_metric_that_none_of_their_runs_has_is_refused_before_anything_is_executed(theirs: Path, template: Path) -> None:
+    contract = template / "experiment.toml"
+    contract.write_text(contract.read_text().replace('"quadratic.loss"', '"error"'))
+    done = type_(theirs, "--experiment", template, "--confirm-best")
+    assert (done.exit_code, 'They have quadratic.loss; in that metric, `sources = ["quadratic.loss"]`' in done.stderr) == (
+        2,
+        True,
+    )
+    assert not Path("runs").exists()
+    contract.write_text(contract.read_text().replace("[[metric]]", '[[metric]]\nsources = ["quadratic.loss"]', 1))
+    assert look(theirs, "--experiment", template)["claimed_best"] == 2
+
+
 def test_without_a_contract_nothing_is_executed(theirs: Path) -> None:
     done = type_(theirs, "--metric", "quadratic.loss", "--lower", "--confirm-best")
     assert (done.exit_code, "--experiment DIR names a folder" in done.stderr) == (2, True)

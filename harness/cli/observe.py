@@ -31,6 +31,7 @@ from ..report.terminal.columns import Cell, Column, table, wrap
 from ..report.terminal.outcome import try_facts
 from ..report.terminal.status_page import typed
 from ..results.observed import TABLE, ObservedRun, observe
+from ..results.run_results import read_run
 from .running import drive, experiment_python
 
 _JUDGED = 1
@@ -56,6 +57,8 @@ def look(wanted: Wanted) -> tuple[dict[str, Any], int]:
     """Make a campaign of what a loop left. Returns what was found, and the exit code."""
     contract = _contract(wanted)
     runs = observe(wanted.folder, _code_file(wanted, contract))
+    if contract and contract.primary:
+        _check_metric(wanted, contract, contract.primary.name, runs)
     with TemporaryFolder() as place:
         campaign = _campaign(wanted, contract, runs, Path(place))
     ending = drive(campaign, Stop(), quiet=True)
@@ -83,6 +86,22 @@ def _contract(wanted: Wanted) -> Contract | None:
             f"--metric {wanted.metric}: in {wanted.experiment}/{CONTRACT_FILE} {decides}. Change it there, or leave one out."
         )
     return contract
+
+
+def _check_metric(wanted: Wanted, contract: Contract, primary: str, runs: Sequence[ObservedRun]) -> None:
+    """Raises InputError where no run has the number that decides, before anything is executed."""
+    measured = [read_run(run.folder, contract).metrics if run.folder else run.metrics for run in runs]
+    if any(primary in metrics for metrics in measured):
+        return
+    known = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    raise InputError(
+        f"{wanted.experiment}/{CONTRACT_FILE}: {primary} decides, and no run of {wanted.folder} has it. "
+        + (
+            f"They have {', '.join(known)}; in that metric, `sources = {json.dumps(known[:1])}` names theirs."
+            if known
+            else ""
+        )
+    )
 
 
 def _code_file(wanted: Wanted, contract: Contract | None) -> str:
