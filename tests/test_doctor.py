@@ -245,6 +245,25 @@ def test_what_the_experiment_would_prepare_is_said_and_what_it_cannot(
     assert found["baseline"].detail == "not looked at, because of data"
 
 
+def test_files_with_a_key_and_variables_that_are_not_passed_on_are_listed(
+    examine: Callable[..., dict[str, Check]], experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no file of the project holds a key" in examine("secrets")["secrets"].detail
+    (experiment / ".env").write_text("OPENAI_API_KEY=sk-proj-0123456789abcdef\n")
+    monkeypatch.setenv("MY_DATA", "/data")
+    code = experiment / "experiment.py"
+    code.write_text("import os\nDATA = os.environ.get('MY_DATA')\n" + code.read_text())
+    found = examine("secrets", "environment")
+    assert found["secrets"].detail.startswith("hidden from experiments, for they hold a key: ")
+    assert found["secrets"].detail.endswith(".env") and "readable" in found["secrets"].todo
+    assert "MY_DATA" in found["environment"].detail and "environment =" in found["environment"].todo
+    contract = experiment / "experiment.toml"
+    contract.write_text('readable = [".env"]\nenvironment = ["MY_DATA"]\n' + contract.read_text())
+    found = examine("secrets", "environment")
+    assert "no file of the project holds a key" in found["secrets"].detail
+    assert "MY_DATA" not in found["environment"].detail
+
+
 def test_code_that_is_not_python_is_found(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:
     (experiment / "experiment.py").write_text("def (--out_dir\n")
     assert "experiment.py: is not Python" in examine("packages")["packages"].detail

@@ -214,6 +214,28 @@ def test_files_with_a_key_are_found_by_what_is_in_them(tmp_path: Path) -> None:
     assert {path.name for path in found} == {".env", ".env.local", "deploy"}
 
 
+def test_what_the_contract_names_is_read_though_it_holds_a_key(
+    sandboxed: str, make_campaign: Callable[..., Campaign], experiment: Path
+) -> None:
+    (experiment / ".env").write_text("OPENAI_API_KEY=sk-proj-0123456789abcdef\n")
+    (experiment / "other.env").write_text("OPENAI_API_KEY=sk-proj-of-the-other-0\n")
+    contract = experiment / "experiment.toml"
+    contract.write_text('readable = [".env"]\n' + contract.read_text())
+    code = experiment / "experiment.py"
+    looks = f"""
+for name in ('.env', {str(experiment / "other.env")!r}):
+    try:
+        print("read", open(name).read())
+    except OSError as error:
+        print(error)
+"""
+    code.write_text(looks + code.read_text())
+    made = make_campaign({"run 1, attempt 1": {"text": "ALL_COMPLETED"}}, max_runs=1)
+    assert go_on(made, view=Silent(), stop=Stop()).exit_code == 0
+    said = (made.run_folder(0) / "log.txt").read_text()
+    assert said.count("read ") == 1 and "of-the-other" not in said, said
+
+
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [

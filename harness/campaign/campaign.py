@@ -334,7 +334,8 @@ def take_anew(root: Path) -> Campaign:
 
 def inventory_of(experiment: Path, contract: Contract) -> Inventory:
     """What goes along into a campaign of the experiment, and what does not."""
-    return take_inventory(experiment, [*contract.code, *contract.files, CONTRACT_FILE, BIBLIOGRAPHY], contract.code)
+    names = [*contract.code, *contract.files, CONTRACT_FILE, BIBLIOGRAPHY]
+    return take_inventory(experiment, names, contract.code, contract.readable)
 
 
 def _fill(

@@ -108,9 +108,12 @@ def top_level(folder: Path, code: Collection[str], out: Path | None) -> list[str
     ]
 
 
-def take_inventory(folder: Path, names: Iterable[str], code: Collection[str] = ()) -> Inventory:
-    """What goes along of what is called `names` in `folder`. A file named in `code` is copied whatever its size."""
-    return _Walk(folder.resolve(), frozenset(code)).inventory(dict.fromkeys(names))
+def take_inventory(
+    folder: Path, names: Iterable[str], code: Collection[str] = (), wanted: Collection[str] = ()
+) -> Inventory:
+    """What goes along of what is called `names` in `folder`. A file named in `code` is copied whatever its size, and one
+    named in `wanted` too whatever it is called."""
+    return _Walk(folder.resolve(), frozenset(code), frozenset(wanted)).inventory(dict.fromkeys(names))
 
 
 @dataclass
@@ -124,8 +127,8 @@ class _Part:
 
 
 class _Walk:
-    def __init__(self, folder: Path, code: frozenset[str]) -> None:
-        self._folder, self._code = folder, code
+    def __init__(self, folder: Path, code: frozenset[str], wanted: frozenset[str]) -> None:
+        self._folder, self._code, self._named = folder, code, code | wanted
 
     def inventory(self, names: Iterable[str]) -> Inventory:
         named = [name for name in names if os.path.lexists(self._folder / name)]
@@ -149,7 +152,7 @@ class _Walk:
         last = path.name
         if last in _CACHES | _REPOSITORIES:
             return None
-        if _SECRET.fullmatch(last) and name not in self._code:
+        if _SECRET.fullmatch(last) and name not in self._named:
             return _left_out(name, SECRETS)
         try:
             status = path.lstat()

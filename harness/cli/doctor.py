@@ -263,7 +263,7 @@ class Doctor:
         if not found:
             return Check("secrets", "ok", "no file of the project holds a key")
         names = ", ".join(str(near(path)) for path in found[:10]) + (f" and {len(found) - 10} more" if found[10:] else "")
-        todo = "Where an experiment must read one, name it under readable in experiment.toml; then it goes along."
+        todo = "An experiment that must read one has it under readable in experiment.toml; then the agent is shown it, too."
         return Check("secrets", "ok", f"hidden from experiments, for they hold a key: {names}", todo)
 
     def slurm(self) -> Check:
