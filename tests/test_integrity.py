@@ -176,6 +176,12 @@ def test_an_edited_session_is_kept_and_said_and_one_that_is_lost_is_back(root: P
     assert not [each for each in goes_on(root) if "session.md" in each]
 
 
+def test_a_turn_of_no_run_that_somebody_made_no_text_of_ends_no_campaign(root: Path) -> None:
+    (root / "run_2" / "attempts" / "1" / "session.md").write_bytes(b"\xff\x00")
+    goes_on(root)
+    assert "\ufffd" in (root / "session.md").read_text()
+
+
 def test_a_session_that_a_killed_process_left_shorter_is_nobodys_edit(root: Path) -> None:
     session = root / "session.md"
     before = session.read_text()

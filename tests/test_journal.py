@@ -61,3 +61,11 @@ def test_what_the_journal_writes_it_reads(tmp_path: Path) -> None:
     ):
         journal.once(f"step {json.dumps(result)}", lambda result=result: result)
     assert read_events(tmp_path / "journal.jsonl") == journal.events
+
+
+def test_a_journal_that_cannot_be_read_is_one_sentence_too(tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").mkdir()
+    with pytest.raises(
+        CannotGoOn, match=r"journal.jsonl: cannot be read: Is a directory\. .*checkout main -- journal.jsonl"
+    ):
+        read_events(tmp_path / "journal.jsonl")

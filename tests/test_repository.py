@@ -90,7 +90,7 @@ def test_locks_that_a_killed_git_left_are_gone_when_the_campaign_is_opened_again
         (root / lock).parent.mkdir(exist_ok=True)
         (root / lock).touch()
     repository.recover(lambda step: True, ["experiment.py"])
-    repository.tag("run_0", repository.commit("run_0/record", "Run 0", {"experiment.py": b"rate = 2\n"}))
+    repository.commit("run_0/record", "Run 0", {"experiment.py": b"rate = 2\n"}, tag="run_0")
     assert git(root, "status", "--porcelain") == ""
     assert git(root, "rev-parse", "HEAD", "run_0").split() == [repository.head] * 2
 
@@ -179,9 +179,7 @@ def test_what_git_has_packed_is_read_as_before(root: Path, repository: Repositor
     assert len(list((root / ".git" / "objects").glob("??/*"))) < 10
     assert repository.files(commit, ["run_7", "experiment.py"]) == {"run_7/data.json": b"7", "experiment.py": b"rate = 1\n"}
     assert (repository.step(commit), repository.step(old)) == ("run_1/record", "start")
-    repository.tag(
-        "run_1", repository.commit("run_2/record", "Run 2", {"run_7/data.json": None, "experiment.py": b"rate = 2\n"})
-    )
+    repository.commit("run_2/record", "Run 2", {"run_7/data.json": None, "experiment.py": b"rate = 2\n"}, tag="run_1")
     assert repository.head == repository.commit_of("run_1") and repository.edited(["experiment.py"]) == {}
     assert repository.files(repository.head, ["run_7", "run_8"]) == {"run_8/data.json": b"8"}
     git(root, "fsck", "--strict")

@@ -36,6 +36,8 @@ def read_events(path: Path) -> list[Event]:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise CannotGoOn(f"{path}: cannot be read: {error.strerror}. {_put_back(path)}") from error
     events: list[Event] = []
     for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was never finished
         try:
@@ -44,12 +46,13 @@ def read_events(path: Path) -> list[Event]:
         except (ValueError, RecursionError) as error:
             damage = str(error)
         if damage:
-            raise CannotGoOn(
-                f"{path}: line {number} is damaged ({damage}). Put back the version in git: "
-                f"git -C {path.parent} checkout main -- {path.name}"
-            )
+            raise CannotGoOn(f"{path}: line {number} is damaged ({damage}). {_put_back(path)}")
         events.append(event)
     return current_events(events, str(path))
+
+
+def _put_back(path: Path) -> str:
+    return f"Put back the version in git: git -C {path.parent} checkout main -- {path.name}"
 
 
 _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {

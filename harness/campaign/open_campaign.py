@@ -79,6 +79,8 @@ class OpenCampaign:
         start = self.repository.before(
             self.repository.head or "", lambda step: step in (None, CLOSE) or step.startswith(PERSON_STEP)
         )
+        if self.repository.is_in_place(start, self.campaign.code):  # as nearly always, and it takes no git
+            return None
         return self.repository.diff(start, None, self.campaign.code) or None
 
 

@@ -35,7 +35,7 @@ _REPOSITORY = re.compile(r"(\.git|git~1)[. ]*([:\\].*)?", re.IGNORECASE | re.DOT
 _DEEPEST = 200
 """Folders in each other that git's objects are written for."""
 _AS_TEXT = ("--no-color", "--no-ext-diff", "--no-textconv")
-_LOOSE = 500
+_LOOSE = 100
 """Objects from which on they are packed."""
 _ID = re.compile(r"[0-9a-f]{40}")
 
@@ -85,9 +85,10 @@ class Repository:
         files: Mapping[str, bytes | None],
         on_disk: Iterable[str] = (),
         keep: Container[str] = (),
+        tag: str = "",
     ) -> str:
         """Commit `files` (content, written to the work tree too but for those in `keep`; None removes a file) and the files
-        `on_disk` (paths). Returns the id.
+        `on_disk` (paths), as `tag` where one is given. Returns the id.
 
         Of those on the disk what git does not take is left out: see `takes`, and what cannot be read.
         """
@@ -108,7 +109,8 @@ class Repository:
             f"{clean(message)}\n\n{_TRAILER}{step}\n",
         )
         # Until then no branch names the commit: a crash leaves objects that nothing refers to.
-        self._check_out(new, [path for path in files if path not in keep and (files[path] is not None or path in before)])
+        written = [path for path in files if path not in keep and (files[path] is not None or path in before)]
+        self._check_out(new, written, [f"refs/tags/{tag}"] if tag else [])
         return new
 
     def _entry(self, path: str, blob: str, before: Entry | None) -> Entry:
@@ -119,14 +121,15 @@ class Repository:
         return Entry(before.mode if before else "100644", blob)
 
     def pack(self) -> None:
-        """Pack what was written since, where that is much: a loose object takes a block of the disk, however small it is."""
-        settings = {"gc.auto": _LOOSE, "gc.autoDetach": "false", "core.fsync": "default"}  # synced, before the loose ones go
+        """Pack what was written since, where that is much: a loose object takes a block of the disk, however small it is,
+        and has notes and journal whole, of which a pack keeps what is new."""
+        if sum(1 for _ in (self._root / ".git" / "objects").glob("??/*")) < _LOOSE:
+            return
+        settings = {"gc.autoDetach": "false", "core.fsync": "default"}  # synced, before the loose ones go
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         with suppress(CannotGoOn):  # the next time
-            self._git.output(*options, "gc", "--auto", "--quiet", pauses=())
-
-    def tag(self, name: str, commit: str) -> None:
-        self._git.text("update-ref", f"refs/tags/{name}", commit)
+            self._git.output(*options, "repack", "-d", "-l", "-q", pauses=())
+            self._git.output(*options, "gc", "--auto", "--quiet", pauses=())  # of many packs it makes one
 
     def commit_of(self, name: str) -> str:
         """The commit that a tag or an abbreviation names."""
@@ -192,6 +195,11 @@ class Repository:
         ours = self.files(self.last_of_a_step(), paths)
         on_disk = {path: _content(self._root / path) for path in ours}
         return {path: data for path, data in on_disk.items() if data is not None and data != ours[path]}
+
+    def is_in_place(self, commit: str, paths: Iterable[str]) -> bool:
+        """Whether the work tree has the files `paths` as they are at a commit, and no other of them."""
+        wanted, there = self.files(commit, paths), [path for path in paths if os.path.lexists(self._root / path)]
+        return set(there) <= set(wanted) and all(_content(self._root / path) == data for path, data in wanted.items())
 
     def last_of_a_step(self) -> str:
         """The last commit that is the harness's own."""
@@ -267,12 +275,13 @@ class Repository:
     def _parent(self, commit: str) -> str | None:
         return next(iter(self._objects.header(commit).get("parent", [])), None)
 
-    def _check_out(self, commit: str, paths: list[str]) -> None:
+    def _check_out(self, commit: str, paths: list[str], tags: Iterable[str] = ()) -> None:
         """Make `commit` the head and write `paths` to the work tree. `recover` finishes it after a crash."""
         sync(self._root)  # a branch must never name what a power cut can still take
         # Before the branch moves: from then on, until all is written, the work tree looks as if a person had edited it.
         write_atomically(self._pending, json.dumps({"commit": commit, "paths": paths}))
-        self._git.output("update-ref", "--stdin", stdin="".join(f"update {each} {commit}\n" for each in (_BRANCH, _LAST)))
+        moved = "".join(f"update {each} {commit}\n" for each in (_BRANCH, _LAST, *tags))
+        self._git.output("update-ref", "--stdin", stdin=moved)
         contents = self.files(commit, paths)
         for path in paths:
             if path not in contents:

@@ -7,22 +7,41 @@ time each run is a round of its own.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+import threading
+from typing import Any, NamedTuple
 
-from ..campaign.journal import Event
-from ..campaign.open_campaign import CampaignPart
+from ..campaign.journal import BEGUN_ANEW, Event
+from ..campaign.open_campaign import CampaignPart, OpenCampaign
+
+_OF_A_RUN = re.compile(r"run_(\d+)/(.*)", re.DOTALL)
+
+
+class _Begin(NamedTuple):
+    """What there was when a run began: steps that were done, and records among them."""
+
+    steps: int
+    records: int
 
 
 class Rounds(CampaignPart):
     """Looks up rounds of one campaign. Changes nothing."""
 
+    def __init__(self, opened: OpenCampaign) -> None:
+        super().__init__(opened)
+        self._looking = threading.Lock()
+        self._seen = self._records = 0
+        self._done: list[Event] = []
+        self._begun: dict[int, _Begin] = {}
+
     def has_begun(self, run: int) -> bool:
         """Whether the agent has proposed something for `run`."""
-        return self._before(run)[1]
+        self._look()
+        return run in self._begun
 
     def first(self, run: int) -> int:
         """The first run of the round of `run`; of the round that it would belong to, where it has not begun."""
-        return sum(e["step"].startswith("run_") and e["step"].endswith("/record") for e in self._before(run)[0])
+        return self._begin(run).records
 
     def members(self, run: int) -> list[int]:
         """The runs of the round of `run` that have begun, in order."""
@@ -48,20 +67,36 @@ class Rounds(CampaignPart):
 
     def start_of(self, run: int) -> dict[str, Any]:
         """What put the code in place that `run` starts from: its `commit`, and the number of the run that it is `from`."""
-        before, _ = self._before(run)
-        parents = f"run_{self.first(run) - 1}/record"
+        begin = self._begin(run)
+        parents = f"run_{begin.records - 1}/record"
         # In the order of the journal, so the last one says what was in place when the run began.
-        found: dict[str, Any] = [e for e in before if e["step"] == parents or e["step"].startswith(start_step(run))][-1]
+        before = reversed(self._done[: begin.steps])
+        found: dict[str, Any] = next(e for e in before if e["step"] == parents or e["step"].startswith(start_step(run)))
         return dict(found["result"])
 
-    def _before(self, run: int) -> tuple[list[Event], bool]:
-        """The steps that were done before `run` began, and whether it has: to say that no run is wanted is no beginning."""
-        done = [*self._journal.of("done")]
-        for place, event in enumerate(done):
-            own, _, what = event["step"].partition("/")
-            if own == f"run_{run}" and (what == "record" or (what.endswith("/turn") and _proposes(event["result"]))):
-                return done[:place], True
-        return done, False
+    def _begin(self, run: int) -> _Begin:
+        """As it was when `run` began, or is, where it has not."""
+        self._look()
+        return self._begun.get(run) or _Begin(len(self._done), self._records)
+
+    def _look(self) -> None:
+        """Take in what was done since the last look: who read all of it again for each run would take longer with each."""
+        with self._looking:
+            new = self._journal.events[self._seen :]
+            self._seen += len(new)
+            for event in new:
+                if event["event"] == BEGUN_ANEW:
+                    self._done, self._begun, self._records = [], {}, 0
+                elif event["event"] == "done":
+                    self._take(event)
+
+    def _take(self, event: Event) -> None:
+        """To say that no run is wanted is no beginning."""
+        found = _OF_A_RUN.fullmatch(event["step"])
+        if found and (found[2] == "record" or (found[2].endswith("/turn") and _proposes(event["result"]))):
+            self._begun.setdefault(int(found[1]), _Begin(len(self._done), self._records))
+        self._records += bool(found) and event["step"].endswith("/record")
+        self._done.append(event)
 
 
 def _proposes(turn: dict[str, Any]) -> bool:

@@ -234,8 +234,7 @@ class Recorder(CampaignPart):
             title = f"Run {run}: {record.status}, {in_words(record.verdict.kind)}"
             # Until this step is done its record is not among `records`.
             best = self._measurements.best([*self._measurements.records, record])
-            commit = self._commit(step, title, run, self._code_at(best.commit))
-            self._repository.tag(f"run_{run}", commit)
+            commit = self._commit(step, title, run, self._code_at(best.commit), tag=f"run_{run}")
             if run % _PACKED_EVERY == 0:
                 self._repository.pack()
             return {"commit": commit, "status": record.status, "verdict": record.verdict.kind, "from": best.run}
@@ -251,7 +250,7 @@ class Recorder(CampaignPart):
         code = self._repository.files(commit, self._campaign.code)
         return {path: code.get(path) for path in self._campaign.code}
 
-    def _commit(self, step: str, title: str, made: int | Path, code: Mapping[str, bytes | None]) -> str:
+    def _commit(self, step: str, title: str, made: int | Path, code: Mapping[str, bytes | None], tag: str = "") -> str:
         """Results and records of what was `made`, a run or the folder of something else, notes and journal, with `code` put
         in place; what a person edited meanwhile stays."""
         campaign = self._campaign
@@ -270,7 +269,7 @@ class Recorder(CampaignPart):
         if new := {path: blob for path, blob in ids.items() if known.get(path) != blob}:
             self._journal.append(WROTE, files=new)
         paths += [str(path.relative_to(root)) for path in own if path.is_file()]
-        return self._repository.commit(step, title, code, paths, keep=self._repository.edited(code))
+        return self._repository.commit(step, title, code, paths, keep=self._repository.edited(code), tag=tag)
 
     def _write_notes(self, closing: str = "") -> None:
         campaign = self._campaign

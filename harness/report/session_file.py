@@ -28,7 +28,7 @@ class SessionFile(CampaignPart):
         )
         found = [path for run in runs for path in self._campaign.root.glob(f"{run}/{ATTEMPTS}/*/{SESSION}")]
         turns = sorted(set(found) - set(self._turns), key=_turn_order)
-        text = "".join(path.read_text(encoding="utf-8") for path in turns)
+        text = "".join(read_text(path, "replace") for path in turns)
         if self._turns:
             with self._campaign.session.open("a", encoding="utf-8") as file:
                 file.write(text)
