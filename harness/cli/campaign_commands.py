@@ -38,7 +38,10 @@ PATIENCE = click.option(
 
 
 WIDTH = click.option(
-    "--width", type=click.IntRange(min=1), metavar="W", help="Proposals from one parent before the first is judged (1)."
+    "--width",
+    type=click.IntRange(min=1),
+    metavar="W",
+    help="Proposals from one parent before the first is judged (1); as many as there are slots, up to 8, is recommended.",
 )
 
 
