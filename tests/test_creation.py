@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -96,3 +98,15 @@ def test_what_stands_where_a_campaign_would_be_and_is_none_stays(
     (tmp_path / "runs" / "small-2").write_text("mine")
     assert make_campaign({}).name == "small-3"
     assert mine.read_text() == "mine"
+
+
+def test_who_holds_the_lock_of_the_folder_for_campaigns_is_in_nobodys_way(
+    make_campaign: Callable[..., Campaign], tmp_path: Path
+) -> None:
+    (tmp_path / "runs").mkdir()
+    descriptor = os.open(tmp_path / "runs", os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert make_campaign({}).options_file.exists()
+    finally:
+        os.close(descriptor)

@@ -455,7 +455,7 @@ def test_ctrl_c_in_the_baseline_leaves_nothing_running(experiment: Path, tmp_pat
     ) as process:
 
         def printed() -> str:
-            logs = tmp_path.glob("harness-temporary-*/*/.harness/executions/*/job/log.txt*")
+            logs = tmp_path.glob("harness-temporary-*/*/*/.harness/executions/*/job/log.txt*")
             return "".join(log.read_text() for log in logs)
 
         until(lambda: printed().endswith("\n"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from .files import remove
 from .journal import locked
 from .layout import Layout
+
+_TRIES = 100
+"""With a hundredth of a second between them."""
 
 
 @contextmanager
@@ -40,11 +44,18 @@ def new_folder(out: Path, name: str) -> Iterator[Path]:
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """While the block runs nobody else begins a folder in `out`, where its file system has locks."""
+    """While the block runs, an instant, nobody else begins a folder in `out`, where its file system has locks. For somebody
+    who holds that lock for longer nobody waits: it is no campaign of ours that is begun."""
     descriptor = os.open(out, os.O_RDONLY)
     try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.01)
+            except OSError:
+                break
         yield
     finally:
         os.close(descriptor)

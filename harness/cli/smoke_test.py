@@ -48,7 +48,7 @@ def smoke_test_baseline(
         shared.mkdir(parents=True, exist_ok=True)
         remove_left(shared)
     with TemporaryFolder(shared) as folder:
-        campaign = create_campaign(Path(folder), _IDEA, experiment, options, python=python)
+        campaign = create_campaign(Path(folder, "runs"), _IDEA, experiment, options, python=python)
         stop = Stop()
         opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), stop)
         # However much others have of this machine: it is over in a moment.
