@@ -44,6 +44,7 @@ from harness.report.figures import plots
 from harness.report.html.report import default_file, render, watch, write_report
 from harness.report.html.statements import statement_html
 from harness.report.notes import render_notes
+from harness.report.paper.outcome import behind_means
 from harness.report.paper.publication import make_pdf
 from harness.report.paper.render_md import render_md
 from harness.report.paper.writeup import compose
@@ -710,6 +711,20 @@ def test_what_lies_behind_a_mean_is_shown_beside_the_baseline(recorded: Callable
     text = page(campaign).text
     assert "Behind the means of letters" in text
     assert "a 0.25 (0.5) b 0.75 (0.6)" in text
+    (table,) = behind_means(data_of(campaign))  # in the paper's appendix
+    assert table.caption == "Behind the means of letters, Run 1; in brackets the baseline."
+    assert table.rows == (("a", "0.25 (0.5)"), ("b", "0.75 (0.6)"))
+
+
+def test_what_a_run_logs_and_the_baseline_does_not_is_drawn(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(1)
+    for run in (0, 1):
+        lines = [{"step": step, "loss": step + run, "l0": step * 2 + run, "dead": step * 3 + run} for step in range(3)]
+        if run:
+            lines = [line | {"tau": 1 / (1 + line["step"])} for line in lines]
+        (campaign.run_folder(run) / "train_log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    text = page(campaign).text
+    assert "tau while training" in text and "dead while training" not in text
 
 
 def test_what_an_experiment_writes_itself_is_not_behind_the_means_of_a_scorer(

@@ -21,6 +21,7 @@ from ..campaign.journal import Event, read_events
 from ..campaign.layout import Layout
 from ..campaign.metric import Metric
 from ..campaign.metric_names import telling
+from ..campaign.numbers import number
 from ..campaign.protocols import EVAL_FOLDER, Curve
 from ..campaign.record import AttemptRecord, Record
 from ..campaign.repository import Repository
@@ -63,6 +64,12 @@ class Detail:
     evaluation: str
     columns: tuple[str, ...]
     rows: Mapping[str, Mapping[str, float]]
+
+    def cell(self, label: str, column: str, other: Detail | None) -> str:
+        """A number, with that of `other` in brackets."""
+        mine = self.rows[label].get(column)
+        theirs = other.rows.get(label, {}).get(column) if other else None
+        return number(mine) + (f" ({number(theirs)})" if theirs is not None else "")
 
 
 @dataclass(frozen=True)

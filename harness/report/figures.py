@@ -223,9 +223,12 @@ def _frontier(campaign: CampaignData, primary: Metric, other: Metric) -> Drawing
 
 
 def _worth_drawing(campaign: CampaignData) -> list[str]:
-    """Of the quantities in the training logs those that the abort rules watch, then the others that differ between runs."""
+    """Of the quantities in the training logs those that the abort rules watch, then what a run logs and the baseline does
+    not, which its idea is about, then the others that differ between runs."""
     watched = [rule.key for rule in campaign.contract.abort]
-    keys = dict.fromkeys([*watched, *(key for run in campaign.runs for key in run.curves)])
+    logged = [key for run in campaign.runs for key in run.curves]
+    of_ideas = [key for key in logged if key not in campaign.runs[0].curves]
+    keys = dict.fromkeys([*watched, *of_ideas, *logged])
     found = []
     for key in keys:
         curves = [curve for _, curve in _curves(campaign, key)]

@@ -33,7 +33,7 @@ from ...campaign.metric import Metric
 from ...campaign.numbers import number, setting, titled
 from ...campaign.record import Record
 from ...campaign.text import clean, clip, duration, in_words, line, new_environment
-from ..campaign_data import Attempt, CampaignData, Change, Detail, Run, read_campaign_data
+from ..campaign_data import Attempt, CampaignData, Change, Run, read_campaign_data
 from ..code import diff_html, output_html
 from ..estimates import NONE, Estimates, beside_what, counted, reference_label, with_error
 from ..estimates import compared as limits_of
@@ -350,17 +350,11 @@ def _details(campaign: CampaignData, run: Run, most: int) -> list[tuple[str, lis
     for detail in run.details:
         columns, labels = detail.columns[:_MOST_COLUMNS], list(detail.rows)[:most]
         other = baseline.get(detail.evaluation)
-        rows = [(label, [_beside(detail, other, label, name) for name in columns]) for label in labels]
+        rows = [(label, [detail.cell(label, name, other) for name in columns]) for label in labels]
         cut = [(len(detail.rows) - len(labels), "row"), (len(detail.columns) - len(columns), "column")]
         left_out = " and ".join(counted(count, noun) for count, noun in cut if count)
         found.append((detail.evaluation, list(columns), rows, left_out))
     return found
-
-
-def _beside(detail: Detail, other: Detail | None, label: str, name: str) -> str:
-    mine = detail.rows[label].get(name)
-    theirs = other.rows.get(label, {}).get(name) if other else None
-    return number(mine) + (f" ({number(theirs)})" if theirs is not None else "")
 
 
 def _differing_environment(campaign: CampaignData, record: Record) -> Mapping[str, str]:

@@ -32,6 +32,8 @@ _DEAR = 1.2
 _BESIDE = 5
 """Runs whose numbers stand beside each other in one table."""
 _MOST_METRICS = 80
+_MOST_COLUMNS, _MOST_ROWS = 4, 30
+"""Of what lies behind the means of an evaluation."""
 _OUTPUT_LINES = 30
 _PLUS_MINUS = "± is the standard error of a mean over seeds; it is missing where no spread between seeds was measured."
 
@@ -81,7 +83,26 @@ def all_numbers(campaign: CampaignData, estimates: Estimates) -> Section | None:
         runs = f"{_name(shown[0])} to {_name(shown[-1])}" if len(shown) > 1 else _name(shown[0])
         tables.append(Table(f"All metrics, {runs}.", columns, rows))
     rest = f" {counted(left_out, 'more metric')} are in the records." if left_out > 0 else ""
-    return Section("All numbers", (Paragraph(f"Every metric of every run that has any. {_PLUS_MINUS}{rest}"), *tables))
+    opening = Paragraph(f"Every metric of every run that has any. {_PLUS_MINUS}{rest}")
+    return Section("All numbers", (opening, *tables, *behind_means(campaign)))
+
+
+def behind_means(campaign: CampaignData) -> list[Table]:
+    """Each letter, data set or feature of the best run's evaluations, beside the baseline's."""
+    run = campaign.best or campaign.runs[0]
+    baseline = {each.evaluation: each for each in campaign.runs[0].details} if run.record.run else {}
+    beside = "; in brackets the baseline" if baseline else ""
+    found = []
+    for each in run.details:
+        shown, other = each.columns[:_MOST_COLUMNS], baseline.get(each.evaluation)
+        columns = (Column("", "words"), *(Column(_short(name), "numbers") for name in shown))
+        labels = list(each.rows)[:_MOST_ROWS]
+        rows = tuple((_short(label), *(each.cell(label, name, other) for name in shown)) for label in labels)
+        cut = [(len(each.rows) - len(rows), "row"), (len(each.columns) - len(shown), "column")]
+        left_out = " and ".join(counted(count, noun) for count, noun in cut if count)
+        rest = f" {left_out} more in its files." if left_out else ""
+        found.append(Table(f"Behind the means of {each.evaluation}, {_name(run)}{beside}.{rest}", columns, rows))
+    return found
 
 
 def reference_table(campaign: CampaignData, run: Run) -> Table | None:
