@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from harness.campaign.temporary import TemporaryFolder, remove_left
+from harness.execution import baseline_cache
 from tests.hindrance import in_a_child, killed
 
 
@@ -35,3 +36,11 @@ def test_a_folder_that_was_only_just_made_and_what_is_no_folder_of_the_harness_s
     age(tmp_path / "harness-other")
     remove_left(tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_results_of_a_baseline_that_a_killed_process_was_keeping_are_gone_when_the_next_are_kept(tmp_path: Path) -> None:
+    results, place = tmp_path / "results", tmp_path / "kept"
+    for folder in (results, place / f"0.{os.getppid()}.new", place / f"1.{2**22 + 1}.new"):  # no process has that number
+        folder.mkdir(parents=True)
+    baseline_cache.store(place, 1, results)
+    assert sorted(path.name for path in place.iterdir()) == [f"0.{os.getppid()}.new", "1"]

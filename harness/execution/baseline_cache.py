@@ -13,6 +13,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
+
 from ..campaign.campaign import Options
 from ..campaign.contract import Contract
 from ..campaign.experiment_folder import fingerprint
@@ -64,13 +66,19 @@ def store(place: Path, seed: int | None, results: Path) -> None:
     """Keep the results of `seed`: copied beside and renamed, so they are there whole or not at all."""
     # With the process's id, because two campaigns may keep the same seed at the same time.
     target, beside = place / str(seed), place / f"{seed}.{os.getpid()}.new"
-    remove(beside)
+    remove(beside, *(left for left in place.glob("*.new") if _is_nobodys(left)))
     try:
         shutil.copytree(results, beside, ignore=_too_large)
         sync(beside)
         beside.rename(target)
     except (OSError, RecursionError):  # a full or read-only cache, another campaign was first, folders without end: the
         remove(beside)  # results are in this campaign anyway
+
+
+def _is_nobodys(left: Path) -> bool:
+    """Whether the process that was copying has ended."""
+    number = left.stem.rpartition(".")[2]
+    return number.isdecimal() and not psutil.pid_exists(int(number))
 
 
 def _too_large(folder: str, names: list[str]) -> list[str]:
