@@ -9,6 +9,7 @@ executed by the executor of this machine. Executions as they are:
 from __future__ import annotations
 
 import atexit
+import importlib
 import json
 import os
 import runpy
@@ -33,12 +34,17 @@ from harness.execution.executors.output import end_of_output, last_error, last_l
 from harness.execution.executors.sandbox import available
 
 QUICK = "tests.quick_executor:QuickExecutor"
-START = "import sys; sys.path.insert(0, sys.argv[1]); from tests.quick_executor import serve; serve(int(sys.argv[2]))"
+QUICK_WITH_TORCH = "tests.quick_executor:QuickExecutorWithTorch"
+"""For the shipped experiment and its scorer, of whose time the most goes to importing torch."""
+START = "import sys; sys.path.insert(0, sys.argv[1]); from tests.quick_executor import serve; serve(int(sys.argv[2]), *sys.argv[3:])"
 REACHED = 60.0
 """Seconds that no test waits for."""
 
 
 class QuickExecutor:
+    imported: tuple[str, ...] = ()
+    """What is imported before the first execution, and no part of an experiment."""
+
     def __init__(self) -> None:
         self._local = LocalExecutor()
 
@@ -52,7 +58,7 @@ class QuickExecutor:
         said = json.dumps([job.command, str(job.folder), environment]).encode()
         ended, end = os.pipe()
         with (home / LOG).open("wb") as log:
-            socket.send_fds(_forked(), [said], [log.fileno(), end])
+            socket.send_fds(_forked(*self.imported), [said], [log.fileno(), end])
         os.close(end)
         return QuickExecution(home, ended)
 
@@ -63,6 +69,10 @@ class QuickExecutor:
         if Home(home).spec.exists():
             return self._local.attach(home)
         return QuickExecution(home, -1) if Home(home).read_outcome() else None
+
+
+class QuickExecutorWithTorch(QuickExecutor):
+    imported = ("torch", "onnx", "onnxruntime", "safetensors.torch")
 
 
 class QuickExecution:
@@ -99,12 +109,13 @@ class QuickExecution:
 
 
 @cache
-def _forked() -> socket.socket:
+def _forked(*imported: str) -> socket.socket:
     """The harness's end of the process that is forked."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         root, number = Path(__file__).parents[1], theirs.fileno()
-        process = subprocess.Popen([sys.executable, "-c", START, str(root), str(number)], cwd="/", pass_fds=(number,))
+        command = [sys.executable, "-c", START, str(root), str(number), *imported]
+        process = subprocess.Popen(command, cwd="/", pass_fds=(number,))
 
     def end() -> None:
         ours.close()
@@ -114,7 +125,9 @@ def _forked() -> socket.socket:
     return ours
 
 
-def serve(descriptor: int) -> None:
+def serve(descriptor: int, *imported: str) -> None:
+    for module in imported:
+        importlib.import_module(module)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(fileno=descriptor) as end:
         while True:
@@ -153,13 +166,13 @@ def _execute(command: list[str], folder: str, environment: dict[str, str], outpu
         os.close(output)
         os.environ.clear()
         os.environ.update(environment)
-        if command[0] != sys.executable or not command[1].endswith(".py"):
+        if command[0] != sys.executable or not (command[1] == "-m" or command[1].endswith(".py")):
             os.execvp(command[0], command)
         sys.argv = command[1:]
         sys.path[:] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path[1:]]
         with suppress(ImportError):
             __import__("sitecustomize")
-        code = _run(command[1])
+        code = _run(command[1:])
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
     finally:
@@ -167,10 +180,15 @@ def _execute(command: list[str], folder: str, environment: dict[str, str], outpu
         os._exit(code)
 
 
-def _run(script: str) -> int:
+def _run(arguments: list[str]) -> int:
     """The exit code that Python would have."""
+    script = arguments[0]
     try:
-        runpy.run_path(script, run_name="__main__")
+        if script == "-m":
+            sys.argv = arguments[1:]
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(script, run_name="__main__")
     except SystemExit as ending:
         if ending.code is None or isinstance(ending.code, int):
             return ending.code or 0

@@ -1,4 +1,6 @@
-"""What `make run` does, on a scale of seconds: the shipped idea, experiment and session, the real aider, the real scorer."""
+"""What `make run` does, on a scale of seconds: the shipped idea, experiment and session, the real aider, the real scorer.
+
+Twenty executions, each of which would import torch for as long as it then takes: they are forked from a process that has."""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from click.testing import CliRunner
 from harness.campaign.campaign import Campaign
 from harness.cli.main import cli
 from harness.execution import baseline_cache as kept
+from harness.execution.executors import EXECUTORS
 
+from .quick_executor import QUICK_WITH_TORCH
 from .training import QUICK, ROOT
 from .waiting import unhurried
 
@@ -35,6 +39,7 @@ def test_the_shipped_session_takes_its_idea_through_the_shipped_experiment(
     settings = [part for name, value in QUICK.items() for part in ("--set", f"{name}={value}")]
     monkeypatch.setenv("HARNESS_LAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(kept, "root", lambda: tmp_path / "baselines")
+    monkeypatch.setitem(EXECUTORS, "local", QUICK_WITH_TORCH)
     for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "DEEPSEEK_API_KEY", "OPENROUTER_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     idea, out = str(ROOT / "ideas" / "hierarchy.json"), str(tmp_path / "runs")
