@@ -5,6 +5,7 @@ And the house rules of the whole suite: which threads it may start, and that it 
 
 from __future__ import annotations
 
+import gc
 import getpass
 import json
 import os
@@ -33,6 +34,10 @@ SMALL = Path(__file__).parent / "small"
 # Each worker has one core at best. Threads beyond that only wait for each other, and libraries have them wait busily.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+# Images of containers often set this: each of the suite's thousands of processes would compile this project again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Tests that run at the same time do not wait for each other; those of slots say how many there are.
 os.environ.setdefault("HARNESS_CORES", "0")
@@ -104,6 +109,12 @@ LONGEST_FIRST = (
     ),
 )
 """Files that take longest. A worker that begins one of these last has the others wait for it."""
+
+
+def pytest_collection_finish() -> None:
+    """What is there for all tests is not looked through again for each of them."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
