@@ -68,7 +68,7 @@ def standing(layout: Layout) -> dict[str, Any]:
     done = {e["step"]: e["result"] for e in events if e["event"] == "done"}
     following, most = len(layout.records()), status.options["max_attempts"]
     tried = [done[step] for number in range(1, most + 1) if (step := f"run_{following}/attempt_{number}/turn") in done]
-    in_hand = any(row.run == following and row.status == "in_hand" for row in status.rows)
+    in_hand = any(row.run == following and row.status in ("in_hand", "completed") for row in status.rows)
     moved = [result["from"] for step, result in done.items() if step.startswith(f"start_code/run_{following}/")]
     return {
         "folder": str(layout.root.resolve()),
