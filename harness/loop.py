@@ -367,7 +367,7 @@ def go_on(
         except HarnessError as error:
             ending = Ending(error.reason, str(error), error.exit_code)
         except KeyboardInterrupt:
-            ending = Ending(Interrupted.reason, "Stopped by a person.", Interrupted.exit_code)
+            ending = Ending(Interrupted.reason, "Stopped by you.", Interrupted.exit_code)
         except OSError as error:
             problem = f"{error.filename or _full(campaign.root)}: {error.strerror or error}. Mend it, then `harness resume`."
             ending = Ending(CannotGoOn.reason, problem, CannotGoOn.exit_code)

@@ -48,7 +48,7 @@ def fill(campaign: Campaign, runs: int, *, seeds: int = 1, hostile: str = "", li
     record = Record(
         run=0,
         status="completed",
-        verdict=VerdictRecord(kind="baseline", why="The untouched experiment."),
+        verdict=VerdictRecord(kind="baseline", why="The unmodified experiment."),
         commit=parent,
         command="python experiment.py --out_dir=run_0",
         seed=0,

@@ -187,7 +187,7 @@ def test_a_merge_that_is_no_python_any_more_is_refused(make_campaign, mine):
 
 @pytest.mark.parametrize(
     ("run", "said"),
-    [(0, "untouched experiment"), (2, "run 2 failed"), (3, "nothing to adopt"), (4, "no record of it"), (-1, "")],
+    [(0, "unmodified experiment"), (2, "run 2 failed"), (3, "nothing to adopt"), (4, "no record of it"), (-1, "")],
 )
 def test_a_run_without_a_change_that_was_executed_well_is_refused(campaign, mine, run, said):
     refused(adopt(campaign, mine, run), mine, state(mine), said)

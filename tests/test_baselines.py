@@ -89,7 +89,7 @@ def test_the_gemma_campaign_begins_without_a_gpu_hour(tmp_path: Path, monkeypatc
     assert header.split("|") == ["metric", "relu_l1", "topk_k320", "run_0"]
     (row,) = re.findall(r"^absorption\|.*$", told, re.MULTILINE)
     assert row.split("|")[1:] == [number(value) for value in (0.016138604243358595, 0.02959233779334607, 0.1429159584016188)]
-    assert "relu_l1: recorded elsewhere, no evidence here; l0 is 8896, more than 0.25 x dict_size (4096)" in told
+    assert "relu_l1: recorded elsewhere, context only; l0 is 8896, more than 0.25 x dict_size (4096)" in told
     assert "run_0: given, not executed here" in told
     assert "llm_test_accuracy" not in told and "trainer_class" not in told  # of the code that it was recorded with
     assert "k=40*" in told and "lr=0.0002" in told  # the profile's settings, not those of the other code
@@ -160,8 +160,8 @@ def test_recorded_baselines_are_context_in_each_brief(recorded: Path, make_campa
     go_on(campaign, view=Silent(), stop=Stop())
     told = (campaign.attempt_folder(1, 1) / "brief.md").read_text()
     assert re.search(r"^metric\|broken\|wider\|run_0$", told, re.MULTILINE)
-    assert "broken: recorded elsewhere, no evidence here; loss is 90, more than 25" in told
-    assert "wider: recorded elsewhere, no evidence here\n" in told
+    assert "broken: recorded elsewhere, context only; loss is 90, more than 25" in told
+    assert "wider: recorded elsewhere, context only\n" in told
     assert campaign.given.is_dir() and not (campaign.given / "notes").exists()
 
 
@@ -192,7 +192,7 @@ def test_baselines_that_are_not_there_are_said_with_what_to_do(
     with pytest.raises(InputError) as error:
         make_campaign({}, profile=profile, baseline="given")
     assert says in str(error.value)
-    assert "without --baseline the untouched experiment is executed" in str(error.value)
+    assert "without --baseline the unmodified experiment is executed" in str(error.value)
     assert not list((recorded.parent / "runs").glob("*"))
 
 

@@ -68,7 +68,7 @@ def test_each_thing_is_listed_with_what_it_is_and_its_size(cache: Path) -> None:
     found = {item.name: item.what for item in cached()}
     assert found == {
         "aider-1.0-py3.11": "an agent's packages",
-        "baselines/ffffffffffff": "results of an untouched experiment, 2 seeds",
+        "baselines/ffffffffffff": "results of an unmodified experiment, 2 seeds",
         "corpus": "not made by the harness",
         "evals/core-1": "activations of a model",
         "harvests/killed.new": "unfinished; nothing reads it",

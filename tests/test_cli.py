@@ -175,7 +175,7 @@ def test_diff_is_against_the_run_that_it_started_from_or_between_two(desk):
     two = ask("diff", "latest", "0", "2").output
     assert "+x = 4.0" in two
     assert '"rate": 0.1}' in two
-    assert "untouched" in ask("diff", "latest", "0").stderr
+    assert "unmodified" in ask("diff", "latest", "0").stderr
     assert "No difference" in ask("diff", "latest", "1", "1").output
 
 

@@ -15,7 +15,7 @@ from bench import verdicts
 from harness.campaign.contract_file import load_contract
 from harness.statistics.comparison import Comparison, Uncompared, compare, compare_paired, guard_violation
 from harness.statistics.ledger import ALPHA, FinalSeeds, Ledger
-from harness.statistics.noise import Noise, NoiseProfile, NoiseUnknown, decimals, pool, scatters_more, signed, squares_of
+from harness.statistics.noise import Noise, NoiseProfile, NoiseUnknown, decimals, pool, rounded, scatters_more, squares_of
 from harness.statistics.wording import sentence
 from tests.waiting import HANGS
 
@@ -243,7 +243,7 @@ class TestPickedWinners:
 class TestGuards:
     def test_a_fall_beyond_the_limit_is_named_with_both(self):
         fall = guard_violation("explained variance", [0.86, 0.88], [0.91, 0.91], 0.01, better="higher")
-        assert str(fall) == "explained variance -0.04 (limit -0.01)"
+        assert str(fall) == "explained variance −0.04 (limit −0.01)"
 
     def test_a_fall_within_the_limit_and_a_rise_are_none(self):
         assert guard_violation("ev", [0.905], [0.91], 0.01, better="higher") is None
@@ -419,15 +419,15 @@ class TestSentence:
         made = ledger(runs=6)
         one = judge(made, "run_1", [0.131, 0.135, 0.133])
         assert sentence("absorption", one, 6) == (
-            "absorption 0.133 ± 0.002 against 0.143 ± 0.001 (baseline, 10 seeds; 3 here): "
+            "absorption 0.1330 ± 0.0024 against 0.1430 ± 0.0013 (baseline, 10 seeds; 3 here): "
             "improved, p 0.014 after correction for 6 runs"
         )
 
     def test_noise_says_how_far_it_reaches(self):
         one = judge(ledger(), "run_1", [0.145])
         assert sentence("absorption", one, 10) == (
-            "absorption 0.145 ± 0.005 against 0.143 ± 0.001 (baseline, 10 seeds; 1 here): "
-            "not significant, a difference of 0.016 could be chance"
+            "absorption 0.1450 ± 0.0046 against 0.1430 ± 0.0014 (baseline, 10 seeds; 1 here): "
+            "not significant (90 % CI half-width 0.016)"
         )
 
     def test_a_parent_is_named_and_a_trade_shows_what_fell(self):
@@ -438,7 +438,7 @@ class TestSentence:
             "absorption", judge(made, "run_2", [0.10, 0.098, 0.099], parent="run_1", guard_violations=[fall]), 10
         )
         assert "(run_1, 3 seeds; 3 here): trade-off, p " in said
-        assert said.endswith("; explained variance -0.04 (limit -0.01)")
+        assert said.endswith("; explained variance −0.04 (limit −0.01)")
 
     def test_undecided_says_why(self):
         made = Ledger("lower", 10)
@@ -455,14 +455,15 @@ class TestSentence:
         )
 
     @pytest.mark.parametrize(
-        ("noise", "places"), [(0.008, 3), (0.012, 2), (0.0098, 2), (0.25, 1), (1.4, 0), (140.0, 0), (0.0, 4)]
+        ("noise", "places"),
+        [(0.008, 3), (0.012, 3), (0.047, 3), (0.0098, 3), (0.25, 2), (0.53, 1), (1.4, 1), (9.6, 0), (140.0, 0), (0.0, 4)],
     )
     def test_numbers_have_the_decimals_that_their_noise_leaves(self, noise, places):
         assert decimals(noise) == places
 
-    @pytest.mark.parametrize(("value", "said"), [(-0.0035, "0.00"), (0.0035, "0.00"), (-0.006, "-0.01"), (0.02, "+0.02")])
+    @pytest.mark.parametrize(("value", "said"), [(-0.0035, "0.00"), (0.0035, "0.00"), (-0.006, "−0.01"), (0.02, "+0.02")])
     def test_what_is_rounded_to_nothing_has_no_sign(self, value, said):
-        assert signed(value, 2) == said
+        assert rounded(value, 2, "+") == said
 
 
 class TestFinalSeeds:

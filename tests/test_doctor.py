@@ -86,7 +86,7 @@ def test_a_sound_experiment_has_no_failed_check(examine: Callable[..., dict[str,
     found = examine()
     assert list(found) == [*FAST, "baseline"]
     assert [check for check in found.values() if check.state == "fail"] == []
-    assert "smoke test of the untouched experiment took" in found["baseline"].detail
+    assert "smoke test of the unmodified experiment took" in found["baseline"].detail
     assert not (tmp_path / "runs").exists()
 
 
@@ -151,7 +151,7 @@ def test_what_a_contract_leaves_unjudged_is_said(examine: Callable[..., dict[str
     assert found["contract"].state == "warning"
     for what in ("no primary metric", "no sanity rules", "no smoke test"):
         assert what in found["contract"].detail
-    assert found["baseline"].state == "ok" and "the untouched experiment took" in found["baseline"].detail
+    assert found["baseline"].state == "ok" and "the unmodified experiment took" in found["baseline"].detail
 
 
 def test_an_unknown_profile_or_setting_is_found(examine: Callable[..., dict[str, Check]]) -> None:
@@ -181,7 +181,7 @@ def test_an_experiment_without_a_smoke_test_is_tried_in_a_working_copy(
 ) -> None:
     contract = experiment / "experiment.toml"
     contract.write_text(contract.read_text().replace("smoke = true", "smoke = false"))
-    assert "the untouched experiment took" in examine("baseline")["baseline"].detail
+    assert "the unmodified experiment took" in examine("baseline")["baseline"].detail
     code = experiment / "experiment.py"
     code.write_text(code.read_text().replace('print("done"', 'open("no/data")\nprint("done"'))
     contract.write_text(

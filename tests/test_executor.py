@@ -598,7 +598,7 @@ def test_a_traceback_long_before_the_end_is_not_how_it_ended():
 def test_stop_ends_it(workshop):
     execution = workshop.submit_python(FOREVER)
     outcome = execution.wait(lambda line: None, lambda: True)
-    assert (outcome.ended, outcome.why) == ("stopped", "stopped by the person")
+    assert (outcome.ended, outcome.why) == ("stopped", "stopped by you")
     assert LocalExecutor().attach(workshop.home).wait(lambda line: None, lambda: False) == outcome
 
 

@@ -274,7 +274,7 @@ def test_without_a_frontier_around_it_a_run_is_not_comparable(
 def test_guards_are_held_against_the_frontier_too() -> None:
     assert judge(case(4.0, 0.2, ev=0.74, frontier=FRONTIER)).kind == "improved"  # 0.75 on the line
     traded = judge(case(4.0, 0.2, ev=0.72, frontier=FRONTIER))
-    assert (traded.kind, traded.guard_violations) == ("trade_off", ["ev -0.03 (limit -0.02)"])
+    assert (traded.kind, traded.guard_violations) == ("trade_off", ["ev −0.03 (limit −0.02)"])
 
 
 def recorded(which: MeasuredRun, verdict: VerdictRecord) -> Record:

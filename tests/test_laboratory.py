@@ -179,7 +179,7 @@ def test_a_metric_of_the_scorers_is_no_evidence_when_only_reported(lab: Path) ->
     assert end(made).exit_code == 0
     run = made.read_records()[1]
     assert {"width", "wide.width"}.isdisjoint(run.metrics)
-    assert "metrics.width: the experiment reports 1; the scorer did not measure it, so it is no evidence" in "; ".join(
+    assert "metrics.width: the experiment reports 1; the scorer did not measure it, so it does not count" in "; ".join(
         run.warnings
     )
 

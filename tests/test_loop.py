@@ -520,7 +520,7 @@ def test_a_persons_edit_of_a_paused_campaign_is_recorded_as_theirs(make_campaign
     second = campaign.read_records()[2]
     assert second.attempts[0].by_person
     assert "+x = 4.0" in brief_of(campaign, 2, 1)
-    assert "Change by a person" in git(campaign, "log", "--format=%s")
+    assert "Your change" in git(campaign, "log", "--format=%s")
     code_at_run = git(campaign, "show", f"{second.commit}:experiment.py")
     assert "x = 4.0" in code_at_run
     assert "gradient = 3 * x" in code_at_run

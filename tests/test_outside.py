@@ -378,7 +378,7 @@ def test_the_end_of_a_campaign_costs_nothing_that_nobody_told(campaign: Campaign
     edit(campaign, FASTER)
     assert try_("--usage", '{"sent": 900, "received": 200, "cost": 0.1}')[0] == 0
     assert type_("end", "small").exit_code == 0
-    assert "1,100 tokens, cost $0.1000" in " ".join(campaign.notes.read_text().split())
+    assert "1,100 tokens, cost $0.10" in " ".join(campaign.notes.read_text().split())
 
 
 def test_words_of_a_change_are_words_whatever_lines_they_hold() -> None:

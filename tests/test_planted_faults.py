@@ -139,13 +139,13 @@ NEVER_EXECUTED: dict[str, Fault] = {
     "code that is never called": Fault(
         (("def main(", "def orthogonalise(sae):\n    sae.absorbed = [0.0] * 8\n\n\ndef main("),),
         "no_effect",
-        "same numbers as run_0: your change is not on the execution path",
+        "metrics identical to run_0: your change is not on the execution path",
         warns="these changed lines never ran in the smoke test: experiment.py 44",
     ),
     "flag that stays off": Fault(
         (("PULL = 0.6", "PULL = 0.6\nGATED = False"), (START, START + "    if GATED:\n        sae.absorbed = [0.5] * 8\n")),
         "no_effect",
-        "same numbers as run_0",
+        "metrics identical to run_0",
         warns="these changed lines never ran in the smoke test: experiment.py 49",
     ),
 }
@@ -210,7 +210,7 @@ LUCK: dict[str, Fault] = {
     "other seed": Fault(
         ((LOADED, LOADED + '    settings["seed"] += 100\n'),),
         "not_significant",
-        "could be chance",
+        "not significant",
         flatters="lab.absorption",
     ),
     "seed fixed in code": Fault(
@@ -227,7 +227,7 @@ LUCK: dict[str, Fault] = {
         warns="random.Random(17) is a fixed seed",
         flatters="lab.absorption",
     ),
-    "loss scaled": Fault((("/ len(x)\n", "/ len(x) / 100\n"),), "not_significant", "could be chance", flatters="final_loss"),
+    "loss scaled": Fault((("/ len(x)\n", "/ len(x) / 100\n"),), "not_significant", "not significant", flatters="final_loss"),
 }
 
 EVALUATION: dict[str, Fault] = {
@@ -442,7 +442,7 @@ def test_results_of_another_run_are_recognised(place: Place, tmp_path: Path) -> 
     late = f"    if {IN_FULL}:\n    " + copy.replace("\n    ", "\n        ").rstrip(" ")
     _, run = place.run((BETTER, (LAST, late + LAST)), profile="once")
     assert (run.attempts[0].status, run.verdict.kind) == ("completed", "no_effect")
-    assert "same numbers as run_0" in run.verdict.why
+    assert "metrics identical to run_0" in run.verdict.why
 
 
 def test_a_warm_start_finds_nothing_of_an_earlier_execution(place: Place, tmp_path: Path) -> None:
@@ -482,7 +482,7 @@ BROKEN_BASELINES: dict[str, tuple[tuple[str, str], str]] = {
     ),
     "a baseline that is invalid": (
         (ENCODED, "        return [0.0] * 32\n"),
-        "the baseline is no evidence, so nothing could be compared with it: lab.l0",
+        "the baseline is invalid, so nothing could be compared with it: lab.l0",
     ),
 }
 

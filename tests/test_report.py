@@ -40,6 +40,7 @@ from harness.loop import go_on
 from harness.report import figures
 from harness.report.campaign_data import CampaignData, read_campaign_data
 from harness.report.code import MAX_COLUMNS, diff_html, output_html
+from harness.report.estimates import Estimates
 from harness.report.figures import plots
 from harness.report.html.report import default_file, render, watch, write_report
 from harness.report.html.statements import statement_html
@@ -48,6 +49,7 @@ from harness.report.paper.outcome import behind_means
 from harness.report.paper.publication import make_pdf
 from harness.report.paper.render_md import render_md
 from harness.report.paper.writeup import compose
+from harness.report.summary import summarize
 from harness.results.curves import read_curves
 from tests.synthetic import HOSTILE, fill, forget
 
@@ -424,7 +426,7 @@ def test_a_run_at_other_settings_is_held_against_its_control_everywhere(recorded
     text = page(campaign).text
     assert "significantly improve loss; run 1 has 0.79 ± 0.01 against" in text
     assert "against 0.60 ± 0.01 of the control steps=80" in text
-    assert "loss 0.79 ± 0.01 0.60 ± 0.01 +0.19 ± 0.01 worse lower, decides" in text
+    assert "loss 0.79 ± 0.01 0.60 ± 0.01 +0.19 ± 0.01 worse lower (primary)" in text
     assert "0.79 ± 0.01 control steps=80 +0.19 ± 0.01 worse" in text, "in the table of all runs"
     assert "Metrics beside the control steps=80." in text
     assert "control steps=80 steps = 80 4 0.60 ± 0.01" in text, "what was executed for it"
@@ -459,7 +461,7 @@ def test_a_place_on_the_frontier_answers_for_the_primary_metric_alone(recorded: 
     )
     text = page(campaign).text
     assert f"Supported: run 1 improves loss, 0.79 ± 0.01 against 0.95 ± 0.01 of the {place} (difference" in text
-    assert "loss 0.79 ± 0.01 0.95 ± 0.01 −0.16 ± 0.01 better lower, decides" in text
+    assert "loss 0.79 ± 0.01 0.95 ± 0.01 −0.16 ± 0.01 better lower (primary)" in text
     assert f"Metrics beside the {place}, for loss alone." in text
     assert "distance 0.65 ± 0.01 – – lower" in text, "nothing was measured there"
 
@@ -483,7 +485,7 @@ def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Calla
     for run, kind in ((1, "trade_off"), (2, "not_significant")):
         answered(campaign, run, None, mean=0.88 if run == 2 else 0.79, reference_mean=1.0, **better)
         record = Record.read(campaign.run_folder(run))
-        facts = {"kind": kind, "why": "loss 0.88 against 0.79 (run_1)", "guard_violations": ["speed -1.0 (limit -0.5)"]}
+        facts = {"kind": kind, "why": "loss 0.88 against 0.79 (run_1)", "guard_violations": ["speed −1 (limit −0.5)"]}
         parent = beside if run == 2 else record.verdict.against_baseline
         verdict = record.verdict.model_copy(update=facts | {"against_parent": parent})
         record.model_copy(update={"verdict": verdict, "parent": run - 1}).write(campaign.run_folder(run))
@@ -527,7 +529,7 @@ def test_advice_of_the_harness_is_shown_as_no_evidence(recorded: Callable[..., C
     Record.read(campaign.run_folder(1)).model_copy(update={"advice": ["the GPU <b> was shared"]}).write(
         campaign.run_folder(1)
     )
-    assert "and is no evidence: the GPU <b> was shared" in page(campaign).text
+    assert "(not tested): the GPU <b> was shared" in page(campaign).text
     said = [getattr(block, "items", ()) for block in compose(data_of(campaign), "").walk()]
     assert ("the GPU <b> was shared",) in said
 
@@ -645,7 +647,7 @@ def test_the_run_in_hand_is_shown_while_its_seeds_are_executed(recorded: Callabl
     ("line", "why"),
     [
         ('raise SystemExit("no <b>disk</b> left")', "it crashed: exit code 1"),
-        ('print("no <b>disk</b> left"); x = 9', "the baseline is no evidence, so nothing could be compared with it: "),
+        ('print("no <b>disk</b> left"); x = 9', "the baseline is invalid, so nothing could be compared with it: "),
     ],
 )
 def test_a_baseline_that_failed_is_the_headline_with_the_end_of_its_output(
@@ -825,3 +827,15 @@ def _templates() -> str:
         "".join(path.read_text() for path in (Path(__file__).parents[1] / "templates" / "report").glob("*.j2"))
         + "<h2<h3<h4<h5"
     )
+
+
+def test_of_many_improved_runs_the_best_has_its_numbers_and_some_are_named(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(14)
+    for run in range(1, 15):
+        record = Record.read(campaign.run_folder(run))
+        verdict = record.verdict.model_copy(update={"kind": "improved", "guard_violations": [], "caveats": []})
+        record.model_copy(update={"verdict": verdict, "status": "completed"}).write(campaign.run_folder(run))
+    said = summarize(data_of(campaign), Estimates(data_of(campaign))).headline
+    assert re.fullmatch(
+        r"Supported: run \d+ improves loss, [^;]*; so do runs (\d+, ){8}and \d more\.", said.replace(" and", ", and")
+    ), said

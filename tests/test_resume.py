@@ -254,7 +254,7 @@ def test_a_commit_that_git_could_not_end_is_nobody_elses(
     assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
     (attempt,) = campaign.read_records()[1].attempts
     assert attempt.status == "completed" and attempt.commit and not attempt.by_person
-    assert "Change by a person" not in _subjects(campaign)
+    assert "Your change" not in _subjects(campaign)
 
 
 def _moved_to(named: dict[str, Any]) -> str:

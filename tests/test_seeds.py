@@ -127,7 +127,7 @@ def test_an_improvement_that_costs_too_much_is_traded_off(noisy: Path, make_camp
     _, first, second = run(campaign)
     assert "Trade-off: run 1 improves loss" in " ".join(campaign.notes.read_text().split())
     assert first.verdict.kind == "trade_off"
-    assert first.verdict.guard_violations == ["speed -1.0 (limit -0.5)"]
+    assert first.verdict.guard_violations == ["speed −1 (limit −0.5)"]
     assert second.parent == 0  # not accepted, so not built upon
 
 
@@ -539,8 +539,8 @@ def test_small_falls_of_a_guard_do_not_add_up_unseen(noisy: Path, make_campaign:
     further = edit("0.8 + rng.gauss(0, 0.02), 4.6", "0.6 + rng.gauss(0, 0.02), 4.2")
     _, first, second = run(make_campaign({"run 1, attempt 1": step, "run 2, attempt 1": further}))
     assert (first.verdict.kind, first.verdict.guard_violations, second.parent) == ("improved", [], 1)
-    assert (second.verdict.kind, second.verdict.guard_violations) == ("trade_off", ["speed -0.8 against run_0 (limit -0.5)"])
-    assert "speed -0.8 against run_0 (limit -0.5)" in second.verdict.why
+    assert (second.verdict.kind, second.verdict.guard_violations) == ("trade_off", ["speed −0.8 against run_0 (limit −0.5)"])
+    assert "speed −0.8 against run_0 (limit −0.5)" in second.verdict.why
 
 
 def test_what_a_run_gave_away_is_not_free_for_the_one_that_starts_from_it(noisy: Path, make_campaign: Make) -> None:
@@ -549,7 +549,7 @@ def test_what_a_run_gave_away_is_not_free_for_the_one_that_starts_from_it(noisy:
     campaign = make_campaign({"run 1, attempt 1": paid, "run 2, attempt 1": further})
     _, first, second = run(campaign)
     assert (first.verdict.kind, second.parent) == ("trade_off", 1)
-    assert (second.verdict.kind, second.verdict.guard_violations) == ("trade_off", ["speed -1.0 against run_0 (limit -0.5)"])
+    assert (second.verdict.kind, second.verdict.guard_violations) == ("trade_off", ["speed −1 against run_0 (limit −0.5)"])
     assert "Trade-off: run " in the_end(campaign)
 
 

@@ -111,7 +111,10 @@ def test_the_recorded_run_that_changed_nothing_is_no_effect(tmp_path):
     assert as_left.kind == "invalid"
     assert as_left.why.startswith("absorption is missing: no result file has it; there are core.")
     in_full = judged(run(tmp_path / "2", numbers_of(K40) | numbers_of(RUN_2)), baseline)
-    assert (in_full.kind, in_full.why) == ("no_effect", "same numbers as run_0: your change is not on the execution path")
+    assert (in_full.kind, in_full.why) == (
+        "no_effect",
+        "metrics identical to run_0: your change is not on the execution path",
+    )
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_attempts_come_before_their_run_and_the_run_in_hand_from_the_journal(cam
     status = read_status(Layout(campaign.root))
     shown = [(row.run, row.attempt, row.status, row.description) for row in status.rows]
     assert shown == [
-        (0, None, "completed", "the untouched experiment"),
+        (0, None, "completed", "the unmodified experiment"),
         (1, 1, "rejected", "no change"),
         (1, 2, "completed", "idea 1"),
         (1, None, "completed", "idea 1"),

@@ -62,7 +62,9 @@ def test_the_recorded_run_that_changed_nothing_is_no_effect(tmp_path):
     run_1, run_2 = recorded(tmp_path / "1", RUN_1), recorded(tmp_path / "2", RUN_2)
     earlier = [baseline, record(run_1, 1, baseline)]
     found = judge(contract(), "core", run_2, baseline, earlier, seed=42)
-    assert found == VerdictRecord(kind="no_effect", why="same numbers as run_0: your change is not on the execution path")
+    assert found == VerdictRecord(
+        kind="no_effect", why="metrics identical to run_0: your change is not on the execution path"
+    )
     assert "absorption.mean_absorption_score" in baseline.metrics and "absorption.mean_absorption_score" not in run_2.metrics
 
 
@@ -91,12 +93,14 @@ def test_equal_numbers_name_the_earlier_run(tmp_path):
     baseline = record(results(tmp_path / "0"))
     first = record(results(tmp_path / "1", mse=2.1234567), 1, baseline)
     found = verdict(results(tmp_path / "2", mse=2.1234567), baseline, baseline, first)
-    assert found == VerdictRecord(kind="no_effect", why="same numbers as run_1: your change is not on the execution path")
+    assert found == VerdictRecord(
+        kind="no_effect", why="metrics identical to run_1: your change is not on the execution path"
+    )
 
 
 def test_equal_numbers_of_a_given_baseline_say_that_it_was_given(tmp_path):
     found = verdict(results(tmp_path / "1"), record(results(tmp_path / "0"), given=True))
-    assert found.why.startswith("same numbers as run_0, given with the experiment:")
+    assert found.why.startswith("metrics identical to run_0, given with the experiment:")
 
 
 def test_no_effect_comes_before_not_comparable(tmp_path):

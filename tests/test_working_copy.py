@@ -53,7 +53,7 @@ def create(folder: Path, said: list[str] | None = None) -> Campaign:
 
 @pytest.fixture
 def execute(folder: Path) -> Execute:
-    """Executes the untouched experiment, as run 0 or another."""
+    """Executes the unmodified experiment, as run 0 or another."""
 
     def execute(code: str = "", end: str = END, run: int = 0, name: str = "run_0/execute") -> ExecutionResult:
         write(folder, code, end)

@@ -22,7 +22,7 @@ from ..campaign.numbers import MISSING, compact, number, row, setting
 from ..campaign.record import AttemptStatus, Record
 from ..campaign.text import clean, clip, in_words, line, template
 from ..campaign.turn import AttemptFailure
-from ..statistics.noise import decimals
+from ..statistics.noise import with_noise
 
 MAX_OTHERS = 30
 """Rows of a table beyond the contract's metrics: an experiment may measure a number for each latent."""
@@ -337,7 +337,7 @@ def _with_errors(cells: Sequence[tuple[float | None, float | None]]) -> list[str
     """`0.221±0.014`: what follows ± is a standard error over seeds."""
     plain = row([value for value, _ in cells])
     return [
-        f"{value:.{decimals(error)}f}±{error:.{decimals(error)}f}" if value is not None and error else text
+        with_noise(value, error).replace(" ", "") if value is not None and error else text
         for (value, error), text in zip(cells, plain, strict=True)
     ]
 

@@ -268,7 +268,7 @@ class Dialogue(CampaignPart):
     def _forced(self, run: int, attempt: int, forced: dict[str, Any]) -> Turn:
         origin = Turn.model_validate(self._journal.result(f"{forced['origin']}/turn"))
         files = self._repository.files(forced["commit"], self._campaign.code)
-        title = f"Run {run}, attempt {attempt}: the change of {forced['origin']}, forced by a person"
+        title = f"Run {run}, attempt {attempt}: the change of {forced['origin']}, forced by you"
         commit = self._repository.commit(f"{turn_key(run, attempt)}/turn", title, files)
         return origin.model_copy(
             update={
@@ -435,7 +435,7 @@ class Dialogue(CampaignPart):
         if edited:
             number = sum(e["step"].startswith(PERSON_STEP) for e in self._journal.of("done"))
             step = f"{PERSON_STEP}{number}"
-            self._journal.once(step, lambda: {"commit": self._repository.commit(step, "Change by a person", edited)})
+            self._journal.once(step, lambda: {"commit": self._repository.commit(step, "Your change", edited)})
 
     @property
     def _is_outside(self) -> bool:

@@ -90,7 +90,7 @@ def recorded_columns(folders: list[Path], contract: Contract) -> Iterator[Column
     for folder in folders:
         results = read_run(folder, contract)
         broken = broken_where_known(contract, results.numbers, results.settings)
-        note = "; ".join(["recorded elsewhere, no evidence here", *broken])
+        note = "; ".join(["recorded elsewhere, context only", *broken])
         yield _recorded_column(folder.name, results.numbers, results.settings, contract, note)
 
 

@@ -138,7 +138,7 @@ class Profile(_Part):
     baselines: str = ""
     """A folder of recorded results that `--baseline given` begins with: `run_0/`, and others as context."""
     frontier: dict[str, list[int | float]] = {}
-    """Settings along which the untouched experiment trades what moves the primary metric for it, and values at which it is
+    """Settings along which the unmodified experiment trades what moves the primary metric for it, and values at which it is
     executed where a run needs a reference between them. Without values controls that were executed anyway have to do."""
     noise: dict[str, NoiseSpec] = {}
     """Stored noise profiles, by metric."""
@@ -202,14 +202,14 @@ class Contract(_Part):
     readable: list[str] = []
     """Of `files`, those that are shown to the agent in full."""
     judged: list[str] = []
-    """Of the names in the setting `evals`, those that ask a language model to judge: only a scorer of one of them gets the
-    person's key (OPENAI_API_KEY, OPENAI_BASE_URL), which is written nowhere."""
+    """Of the names in the setting `evals`, those that ask a language model to judge: only a scorer of one of them gets your
+    key (OPENAI_API_KEY, OPENAI_BASE_URL), which is written nowhere."""
     interface: str = ""
     """What the agent needs to know of `files`, shown in the brief."""
     environment: list[str] = []
-    """Names of the person's environment variables that the experiment gets. Never keys."""
+    """Names of environment variables of yours that the experiment gets. Never keys."""
     caches: list[str] = []
-    """Names of folders in the person's cache folder (`~/.cache`) that the experiment reads, besides those of Hugging Face
+    """Names of folders in your cache folder (`~/.cache`) that the experiment reads, besides those of Hugging Face
     and torch. What it writes there is its own and gone afterwards."""
     network: bool = True
     """Without it the experiment has none, but for its own processes'; `prepare` and the agent have it all the same."""

@@ -36,7 +36,7 @@ class Metric(_Part):
     primary: bool = False
     """It decides which run is better: one metric has this."""
     required: bool = True
-    """A run without it has no evidence. Metrics that only some profiles have are not required."""
+    """A run without it is invalid. Metrics that only some profiles have are not required."""
     minimum: float | None = None
     """The least that the number can be; below it is not a number but a mistake."""
     maximum: float | None = None
@@ -69,7 +69,7 @@ class Metric(_Part):
 
 
 class NoiseSpec(_Part):
-    """The spread of a metric between seeds of the untouched experiment, as once measured."""
+    """The spread of a metric between seeds of the unmodified experiment, as once measured."""
 
     sd: float = Field(gt=0, allow_inf_nan=False)
     """The standard deviation between seeds."""

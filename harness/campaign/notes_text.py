@@ -11,10 +11,15 @@ from collections import Counter
 
 NOTES = "notes.txt"
 TITLE = "=== Notes of the campaign "
-BEGIN = "=== The person's words: what stands between this line and the next one is kept "
-END = "=== End of the person's words "
+BEGIN = "=== Your notes: what stands between this line and the next one is kept "
+END = "=== End of your notes "
+_BEFORE = {
+    BEGIN: "=== The person's words: what stands between this line and the next one is kept ",
+    END: "=== End of the person's words ",
+}
+"""What these headings were in campaigns of before."""
 _GENERATED = re.compile(r"=== (?:Notes of the campaign |The campaign =|Run \d+ =|The end =)")
-_MARKER = re.compile(r"=== (?:The|End of the) person's words\b")
+_MARKER = re.compile(r"=== (?:(?:The|End of the) person's words|(?:Your|End of your) notes)\b")
 
 
 def person_section(text: str) -> str:
@@ -82,5 +87,6 @@ def _strays(lines: list[str]) -> list[str]:
     return found
 
 
-def _is_heading(text: str, start: str) -> bool:
-    return text.startswith(start.rstrip()) and not text.removeprefix(start.rstrip()).strip("= ")
+def _is_heading(text: str, heading: str) -> bool:
+    starts = (heading.rstrip(), _BEFORE[heading].rstrip())
+    return any(text.startswith(each) and not text.removeprefix(each).strip("= ") for each in starts)

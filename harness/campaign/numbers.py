@@ -40,6 +40,11 @@ def row(values: Sequence[float | None], digits: int = 4) -> list[str]:
     return shown
 
 
+def percent(share: float) -> str:
+    """`90 %`."""
+    return f"{100 * share:.0f} %"
+
+
 def p_in_words(p: float) -> str:
     """A p-value with two digits, so that 0.046 is not taken for 0.05: `0.012`, `below 0.0001`."""
     return "below 0.0001" if p < 0.0001 else f"{p:.2g}"
@@ -85,4 +90,4 @@ def _cells(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[st
 
 
 def _is_number(cell: str) -> bool:
-    return cell == MISSING or cell.lstrip("+-")[:1].isdigit() or cell in ("inf", "-inf", "nan")
+    return cell == MISSING or cell.lstrip("+-−")[:1].isdigit() or cell in ("inf", "-inf", "nan")

@@ -1,4 +1,4 @@
-"""Recorded baselines: results that a campaign begins with, in place of executing the untouched experiment.
+"""Recorded baselines: results that a campaign begins with, in place of executing the unmodified experiment.
 
 A folder of baselines holds `run_0/`, which stands as run 0, and perhaps more, each a folder as a run leaves it: context for
 the agent. The experiment's own folder may be one. No verdict of "improved" rests on them.
@@ -35,7 +35,7 @@ def find(experiment: Path, contract: Contract, profile: str, asked: str | None) 
         known = f" These profiles do: {', '.join(others)}." if others else ""
         raise InputError(
             f"--baseline given: {where}.{known} `baselines` of a profile in {CONTRACT_FILE} names a folder with {RUN_0}/; "
-            "without --baseline the untouched experiment is executed."
+            "without --baseline the unmodified experiment is executed."
         )
     if asked == "given" or (asked is None and there and not (experiment / CONTRACT_FILE).exists()):
         return folder

@@ -39,7 +39,7 @@ class Stop:
     def check(self) -> None:
         """Raises Interrupted when a person wants to stop; for the moment between two steps."""
         if self.soon:
-            raise Interrupted("Stopped by a person.")
+            raise Interrupted("Stopped by you.")
 
     @contextmanager
     def polled(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """Adoption: what a run changed in the code, brought into the person's own experiment, cleanly or not at all.
 
-The change is the run's code against the campaign's untouched experiment. Where the person's file is not that experiment any
+The change is the run's code against the campaign's unmodified experiment. Where the person's file is not that experiment any
 more, the two are merged three ways; where both touch the same lines nothing is written. Only files that the contract lets
 the agent edit are ever written.
 """
@@ -35,7 +35,7 @@ class Adopted:
     before: bytes | None
     after: bytes
     merged: bool
-    """The person's file was not the campaign's untouched one."""
+    """The person's file was not the campaign's unmodified one."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def adopt(layout: Layout, run: int, folder: Path) -> Adoption:
     """
     record = layout.record(run)
     if run == 0:
-        raise InputError("run 0 is the untouched experiment, so there is nothing to adopt.")
+        raise InputError("run 0 is the unmodified experiment, so there is nothing to adopt.")
     if record["status"] != "completed":
         raise InputError(
             f"run {run} {record['status']}: no change of it was executed well, so none is adopted. "
@@ -113,7 +113,7 @@ def adopt(layout: Layout, run: int, folder: Path) -> Adoption:
     theirs = repository.files(record["commit"], campaign.code)
     paths = [path for path in theirs if theirs[path] != base.get(path)]
     if not paths:
-        raise InputError(f"run {run}: its code is that of the untouched experiment, so there is nothing to adopt.")
+        raise InputError(f"run {run}: its code is that of the unmodified experiment, so there is nothing to adopt.")
     return Adoption(folder, tuple(_merged(folder, path, base.get(path), theirs[path], run) for path in paths))
 
 

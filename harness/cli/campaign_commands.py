@@ -1,4 +1,4 @@
-"""Commands that take a campaign on, and a person's word into it."""
+"""Commands that take a campaign on, and your word into it."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def resume(
 ) -> None:
     """Go on after a crash, Ctrl-C, or a spent budget.
 
-    No completed run is repeated. What a person edited in the campaign's experiment.py meanwhile is recorded as theirs.
+    No completed run is repeated. What you edited in the campaign's experiment.py meanwhile is recorded as yours.
 
     \b
     Example:
@@ -197,7 +197,7 @@ def confirm(campaign: str, run: str, seeds: int, yes: bool, jobs: int | None) ->
 
     For a run that is inconclusive, or whose effect somebody wants to be sure of. RUN 0 is the baseline. Where the profile
     has final seeds, fresh ones are added, at which baseline and parent are executed too. What it will take is said before
-    it begins, and above 10 minutes a person at a terminal is asked. Ctrl-C stops it, and what was executed stays.
+    it begins, and above 10 minutes you are asked at a terminal. Ctrl-C stops it, and what was executed stays.
 
     \b
     Example:

@@ -61,7 +61,7 @@ def diff(
         old, new = first["commit"], layout.record(recorded(layout, b))["commit"]
         where = f"between run {first['run']} and run {b.removeprefix('run_')}"
     elif first["parent"] is None:
-        raise InputError("run 0 is the untouched experiment, so it has no change.")
+        raise InputError("run 0 is the unmodified experiment, so it has no change.")
     else:
         old, new = layout.record(first["parent"])["commit"], first["commit"]
         where = f"from run {first['parent']} to run {first['run']}"
@@ -95,7 +95,7 @@ def diff(
 def adopt(campaign: str, run: str, into: Path, yes: bool) -> None:
     """Bring the code of a run into your own experiment: shown as a patch first, then applied cleanly or not at all.
 
-    The change is that of the run's code against the untouched experiment, of the files that the agent may edit and of
+    The change is that of the run's code against the unmodified experiment, of the files that the agent may edit and of
     nothing else. Where you went on with your file meanwhile the two are merged; where both touch the same lines nothing is
     written.
 
@@ -130,7 +130,7 @@ def adopt(campaign: str, run: str, into: Path, yes: bool) -> None:
     show_paged("\n" + in_colours(adoption.patch().decode(errors="replace")) + "\n", has_colours())
     merged = [shown(file.path) for file in adoption.changed if file.merged]
     if merged:
-        said = f"{', '.join(merged)}: not the campaign's untouched version any more; the change is merged with yours."
+        said = f"{', '.join(merged)}: not the campaign's unmodified version any more; the change is merged with yours."
         click.echo("\n".join(wrap(said, width(), "", "  ")))
     if not yes:
         click.confirm(f"Change {names} in {into.resolve()}?", abort=True)

@@ -312,17 +312,17 @@ class Doctor:
         return Check("data", "ok", said.strip())
 
     def baseline(self) -> Check:
-        """The untouched experiment, really executed in a working copy."""
+        """The unmodified experiment, really executed in a working copy."""
         smoke_test = smoke_test_baseline(self.experiment, self.options, self.python, self.runs)
         if smoke_test.failure is None and self.contract.smoke:
-            return Check("baseline", "ok", f"the smoke test of the untouched experiment took {smoke_test.seconds:.1f} s")
+            return Check("baseline", "ok", f"the smoke test of the unmodified experiment took {smoke_test.seconds:.1f} s")
         if smoke_test.failure is None and not smoke_test.is_cut:
-            return Check("baseline", "ok", f"the untouched experiment took {smoke_test.seconds:.1f} s")
+            return Check("baseline", "ok", f"the unmodified experiment took {smoke_test.seconds:.1f} s")
         if smoke_test.failure is None:
             detail = f"no failure in {smoke_test.seconds:.0f} s; without a smoke test only the full run shows the rest"
             return Check("baseline", "warning", detail, "Let it honour HARNESS_SMOKE=1, and say `smoke = true`.")
         end = "\n".join(smoke_test.failure.output_tail.splitlines()[-15:])
-        detail = f"the untouched experiment fails: {smoke_test.failure.why}" + (f"\n{end}" if end else "")
+        detail = f"the unmodified experiment fails: {smoke_test.failure.why}" + (f"\n{end}" if end else "")
         if smoke_test.ended_well:  # what it wrote is in the way
             return Check("baseline", "fail", detail, f"Have it write one, or name one that there is in {CONTRACT_FILE}.")
         command = with_python([filled(part, {"{out_dir}": "/tmp/try"}) for part in self.contract.command], self.python)

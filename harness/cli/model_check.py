@@ -24,6 +24,7 @@ from ..campaign.idea import Idea
 from ..campaign.protocols import AgentConfig, Failure, Reply, Workspace
 from ..campaign.temporary import TemporaryFolder
 from ..campaign.text import duration
+from ..report.terminal.status_page import cost as dollars
 from .doctor_check import Check
 from .model_choice import HOW_TO, choose
 
@@ -131,7 +132,7 @@ class ModelChecks:
 
 def _answered(name: str, who: str, reply: Reply) -> Check:
     usage = reply.usage
-    cost = "at unknown cost" if usage.cost is None else f"for ${usage.cost:.4f}"
+    cost = "at unknown cost" if usage.cost is None else f"for {dollars(usage.cost)}"
     if reply.failure:
         spent = f" (spent: {usage.sent + usage.received} tokens {cost})" if usage.sent else ""
         todo = advice(reply.failure, Options().turn_timeout * 60 / 3)

@@ -122,7 +122,7 @@ BASELINE_AND_CONTROLS = _together(
     click.option(
         "--baseline",
         type=click.Choice(["own", "given"]),
-        help="Execute the untouched experiment, or begin with recorded results (as context: no run is called improved by "
+        help="Execute the unmodified experiment, or begin with recorded results (as context: no run is called improved by "
         "them).",
     ),
     click.option(

@@ -192,7 +192,7 @@ def brief(campaign: str, as_json: bool) -> None:
     Example:
       harness brief latest
 
-    Next: `harness tell latest "..."` adds a person's word to it.
+    Next: `harness tell latest "..."` adds your word to it.
     """
     from ..agents.aider import count_tokens
     from ..campaign.campaign import Campaign

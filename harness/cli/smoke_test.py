@@ -1,4 +1,4 @@
-"""One smoke test of the untouched experiment, by the very code that runs a campaign, and nothing kept of it."""
+"""One smoke test of the unmodified experiment, by the very code that runs a campaign, and nothing kept of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..execution.executions import Executions
 from ..execution.executors import find_executor
 from ..report.recorder import Recorder
 
-_IDEA = Idea(Name="smoke_test", Title="A smoke test", Experiment="The untouched experiment.")
+_IDEA = Idea(Name="smoke_test", Title="A smoke test", Experiment="The unmodified experiment.")
 
 
 @dataclass(frozen=True)

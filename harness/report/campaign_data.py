@@ -327,7 +327,7 @@ class _Reader:
 
     def _change_of(self, record: Record) -> Change:
         if record.parent is None:
-            return Change(missing="The untouched experiment: it has no change.")
+            return Change(missing="The unmodified experiment: it has no change.")
         if record.status != "completed":
             return Change(missing="No change could be executed; what was tried is below.")
         parent = next((each for each in self._records if each.run == record.parent), None)

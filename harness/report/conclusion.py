@@ -21,6 +21,10 @@ from .first_look import first_look
 from .terminal.held_out import HeldOut, numbers, scope, sentences
 from .terminal.run_table import reference_in_words
 from .terminal.status import NO_EVIDENCE, baseline_verdict
+from .terminal.status_page import cost as dollars
+
+_IN_FULL, _NAMED = 1, 8
+"""Of improved runs besides the best: so many are told with their numbers; where there are more, so many are named."""
 
 
 def conclude(
@@ -53,13 +57,18 @@ def _headline(contract: Contract, runs: Sequence[Record], held_out: HeldOut | No
     run = next(each for each in runs if each.run == last["run"])
     there = f"in {scope(last)}, {numbers(last)}" if last["metrics"] else f"in {scope(last)}: {line(last['why'])}"
     guards = f", but {'; '.join(last['guard_violations'])}" if last["guard_violations"] else ""
-    here = f"when it was selected, {_evidence(run, primary.name)}"
+    # No correction for selection: what was measured where nothing was selected stands before it.
+    here = f"when it was selected, {_evidence(run, primary.name, corrected=False)}"
     if not last["accepted"]:
         if last["status"] == "confirmed":
             return f"Inconclusive: run {run.run} improves {primary.name} {there}; not significantly {here}."
         return f"{on_selection} It is {in_words(last['status'])} {there}{guards}."
-    also = [str(each.run) for each in runs if each is not run and is_accepted(each)]
-    others = f" Improved when selected, and not evaluated: run {' and '.join(also)}." if also else ""
+    also = [each for each in runs if each is not run and is_accepted(each)]
+    others = (
+        f" Improved when selected, and not evaluated: {_some(also) if len(also) > 1 else f'run {also[0].run}'}."
+        if also
+        else ""
+    )
     if last["status"] == "confirmed":
         return f"Supported: run {run.run} improves {primary.name} {there}; {here}.{others}"
     says = "improves" if last["guard_violations"] else "does not significantly improve"
@@ -77,9 +86,15 @@ def supported(contract: Contract, runs: Sequence[Record]) -> str:
     for kind, opening in (("improved", "Supported"), ("trade_off", "Trade-off"), ("doubted", "Inconclusive")):
         found = [run for run in valued if kinds[run.run] == kind]
         if found:
-            first, *others = (f"run {run.run}{{}}{_evidence(run, primary.name)}" for run in found)
-            said = [first.format(f" improves {primary.name}, "), *(f"so does {each.format(', ')}" for each in others)]
-            but = "; ".join(each for run in found for each in (run.verdict.caveats or run.verdict.guard_violations))
+            first, *others = found
+            said = [f"run {first.run} improves {primary.name}, {_evidence(first, primary.name)}"]
+            if len(others) <= _IN_FULL:
+                said += [f"so does run {run.run}, {_evidence(run, primary.name)}" for run in others]
+            else:
+                said.append(f"so do {_some(others)}")
+            but = "; ".join(
+                each for run in found[: 1 + _IN_FULL] for each in (run.verdict.caveats or run.verdict.guard_violations)
+            )
             return f"{opening}: {'; '.join(said)}{f', but {but}' if but and kind != 'improved' else ''}."
     if not valued:
         return "Inconclusive: no valid, comparable run."
@@ -92,6 +107,12 @@ def supported(contract: Contract, runs: Sequence[Record]) -> str:
     none = f"none of {len(valued)} valid runs significantly improves"
     none = "the only valid run does not significantly improve" if alone else none
     return f"Not supported: {none} {primary.name}; {subject} has {_evidence(best, primary.name)}."
+
+
+def _some(runs: Sequence[Record]) -> str:
+    """`runs 4, 5, 7 and 12 more`."""
+    shown, rest = [str(run.run) for run in runs[:_NAMED]], len(runs) - _NAMED
+    return f"runs {', '.join(shown)} and {rest} more" if rest > 0 else f"runs {', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def best_valid(contract: Contract, runs: Sequence[Record]) -> Record | None:
@@ -121,15 +142,20 @@ def _difference(run: Record, metric: str) -> float:
     return found.mean - found.reference_mean if found else run.metrics[metric].difference or run.metrics[metric].value
 
 
-def _evidence(run: Record, metric: str) -> str:
-    """`0.79 ± 0.01 against 0.90 ± 0.01 of the baseline (difference −0.11, …)`."""
+def _evidence(run: Record, metric: str, corrected: bool = True) -> str:
+    """`0.79 ± 0.01 against 0.90 ± 0.01 of the baseline (difference −0.11, …)`. `corrected`: with the effect that is left
+    when one allows for the run having been selected by its number."""
     compared = run.verdict.against_baseline
     difference, limits, p = in_numbers(compared)
-    if difference == NONE:
+    if difference == NONE or compared is None:
         return _numbers(run, metric)
-    # The winner's curse: a run that was picked for its number owes a part of it to luck.
-    shrunk = in_numbers(compared.model_copy(update={"difference": compared.estimate}))[0] if compared else NONE
-    picked = f", {shrunk} after correcting for selection" if shrunk not in (NONE, difference) else ""
+    shrunk = difference
+    if corrected and compared.estimate is not None and compared.low is not None and compared.high is not None:
+        # Just beyond its threshold the estimate is 0, though the interval, which holds for a selected run too, is not: the
+        # hybrid of both (Andrews, Kitagawa and McCloskey, Inference on Winners, 2024) stays inside.
+        kept = min(max(compared.estimate, compared.low), compared.high)
+        shrunk = in_numbers(compared.model_copy(update={"difference": kept}))[0]
+    picked = f", {shrunk} when corrected for selection" if shrunk != difference else ""
     inside = f"difference {difference}{picked}, {LEVEL} simultaneous CI {limits}, adjusted p = {p}".replace("= below", "<")
     return f"{_numbers(run, metric)} ({inside})"
 
@@ -142,7 +168,7 @@ def _numbers(run: Record, metric: str) -> str:
     mine = None if found.sd is None else found.sd / math.sqrt(found.seeds)
     theirs = None if found.reference_sd is None else found.reference_sd / math.sqrt(found.reference_seeds)
     of = reference_in_words(found.reference)
-    return f"{with_error(found.mean, mine, theirs)} against {with_error(found.reference_mean, theirs, mine)} of {of}"
+    return f"{with_error(found.mean, mine)} against {with_error(found.reference_mean, theirs)} of {of}"
 
 
 def learnt(contract: Contract, runs: Sequence[Record]) -> str:
@@ -173,8 +199,8 @@ def _first(contract: Contract, runs: Sequence[Record]) -> str:
 def cost(runs: Sequence[Record], used: Usage, seconds: float) -> str:
     """What the campaign used."""
     attempts = sum(len(record.attempts) for record in runs)
-    money = "unknown" if used.cost is None else f"${used.cost:.4f}"
     given = sum(record.observed is not None for record in runs)
     also = f" besides {given} that were given" if given else ""
     done = f"{counted(len(runs) - 1 - given, 'run')}{also} in {counted(attempts, 'attempt')}"
-    return f"Used: {done}, {used.in_tokens(f'{used.tokens:,}')}, cost {money}, {duration(seconds)} of agent and experiments."
+    spent = f"{used.in_tokens(f'{used.tokens:,}')}, cost {dollars(used.cost)}, {duration(seconds)}"
+    return f"Used: {done}, {spent} of agent and experiments."

@@ -13,9 +13,9 @@ from ..campaign.layout import Layout, find_control
 from ..campaign.metric import Metric
 from ..campaign.record import Record
 from ..campaign.text import line
-from ..statistics.noise import decimals
+from ..statistics.noise import with_noise
 from .conclusion import best_valid
-from .estimates import counted, rounded, signed, with_error
+from .estimates import counted, signed, with_error
 
 NAMES = {"tpe": "TPE", "random": "Random search"}
 
@@ -52,8 +52,7 @@ def control_line(layout: Layout, contract: Contract, records: Sequence[Record]) 
     difference, errors = other.value - one.value, (one.error, other.error)
     in_words = signed(difference)
     if one.error and other.error:
-        error = math.hypot(*filter(None, errors))
-        in_words = f"{rounded(difference, decimals(error), '+')} ± {rounded(error, decimals(error))}"
+        in_words = with_noise(difference, math.hypot(*filter(None, errors)), "+")
     return (
         f"{said}: {line(primary.name)} {_in_words(one)}; the agent's best: {_in_words(other)}; difference {in_words} (the "
         f"agent's minus the search's), on {where}. One campaign each: this says nothing of agents in general."

@@ -7,21 +7,19 @@ nothing follows.
 
 from __future__ import annotations
 
-from ..campaign.numbers import number, p_in_words, row
-from ..campaign.record import ComparisonRecord
+from ..campaign.numbers import number, p_in_words, percent, row
+from ..campaign.record import ComparisonRecord, MetricRecord
 from ..campaign.text import line
 from ..statistics.ledger import ALPHA
-from ..statistics.noise import decimals
+from ..statistics.noise import decimals, rounded, with_noise
 from .campaign_data import CampaignData, Run
 from .terminal.difference import Difference, beside
 from .terminal.record_page import differences, word
 from .terminal.run_table import reference_in_words
 
 NONE = "–"
-LEVEL = f"{1 - 2 * ALPHA:.0%}".replace("%", " %")
+LEVEL = percent(1 - 2 * ALPHA)
 """Of the limits of a difference: those of all runs hold together in so many campaigns."""
-_HUGE = 1e12
-"""From here on a number is written with a power of ten."""
 _STANDARD_ERRORS = 6.0  # that the limits of a difference lie apart, about: enough to say how many digits it is worth
 
 
@@ -45,20 +43,13 @@ class Estimates:
 
     def mean(self, run: Run, metric: str) -> str:
         """`0.112 ± 0.008`, `0.1124` where the noise is unknown, a dash where there is no number."""
-        found, own = self.beside(run, metric), run.record.metrics.get(metric)
-        if own is None:
-            return NONE
-        values = own.values or [own.value]
-        return with_error(own.value, (found or beside(values, values, None)).value_error)
+        own = run.record.metrics.get(metric)
+        return NONE if own is None else mean_in_words(own, self.beside(run, metric))
 
     def reference(self, run: Run, metric: str) -> str:
         """What the run's number is held against, in the same way."""
         found = self.beside(run, metric)
-        if found is None:
-            return NONE
-        if not found.reference_error:
-            return row([found.value, found.reference])[1].replace("-", "−")
-        return with_error(found.reference, found.reference_error)
+        return NONE if found is None else reference_in_numbers(found)
 
     def difference(self, run: Run, metric: str) -> str:
         """From what it is held against."""
@@ -66,12 +57,22 @@ class Estimates:
         return NONE if found is None else difference_in_words(found)
 
 
-def difference_in_words(found: Difference, *beside: float | None) -> str:
-    """`−0.03 ± 0.01`, or without an error where the noise is unknown; with the decimals of the numbers `beside` it."""
-    if not found.error:
-        return signed(found.difference)
-    places = decimals(min(filter(None, (found.error, *beside))))
-    return f"{rounded(found.difference, places, '+')} ± {rounded(found.error, places)}"
+def mean_in_words(own: MetricRecord, found: Difference | None) -> str:
+    """A run's number; `found` is it beside its reference, where it has one."""
+    values = own.values or [own.value]
+    return with_error(own.value, (found or beside(values, values, None)).value_error)
+
+
+def reference_in_numbers(found: Difference) -> str:
+    """The reference's number: where its noise is unknown, with as many digits as tell it from the run's."""
+    if found.reference_error:
+        return with_error(found.reference, found.reference_error)
+    return row([found.value, found.reference])[1].replace("-", "−")
+
+
+def difference_in_words(found: Difference) -> str:
+    """`−0.03 ± 0.01`, or without an error where the noise is unknown."""
+    return with_noise(found.difference, found.error, "+") if found.error else signed(found.difference)
 
 
 def counted(count: int, noun: str) -> str:
@@ -91,18 +92,9 @@ def beside_what(run: Run, primary: str) -> str:
     return f"{reference_label(run)}, for {primary} alone" if found and found.frontier else reference_label(run)
 
 
-def with_error(value: float, error: float | None, *beside: float | None) -> str:
-    """A number and its standard error, with as many decimals as the least noisy of the numbers `beside` it has."""
-    if not error:
-        return number(value).replace("-", "−")
-    places = decimals(min(filter(None, (error, *beside))))
-    return f"{rounded(value, places)} ± {rounded(error, places)}"
-
-
-def rounded(value: float, places: int, sign: str = "-") -> str:
-    """With so many decimals and a minus that is one; what is rounded to nothing has no sign."""
-    text = f"{value:{sign}.{places}f}" if abs(value) < _HUGE else f"{value:{sign}.4g}"
-    return (text if text.strip("+-0.") else text.lstrip("+-")).replace("-", "−")
+def with_error(value: float, error: float | None) -> str:
+    """A number and its standard error where that is known."""
+    return with_noise(value, error) if error else number(value).replace("-", "−")
 
 
 def signed(difference: float) -> str:
@@ -114,7 +106,7 @@ def compared(found: ComparisonRecord | None) -> tuple[str, str, str]:
     """Difference, its limits, and p: as they are on record, with the digits that they are worth."""
     if found is None or found.difference is None or found.low is None or found.high is None:
         return NONE, NONE, NONE
-    places = decimals((found.high - found.low) / _STANDARD_ERRORS)
+    places = decimals(found.error or (found.high - found.low) / _STANDARD_ERRORS)
     difference, low, high = (rounded(value, places, "+") for value in (found.difference, found.low, found.high))
     p = NONE if found.p_adjusted is None else p_in_words(found.p_adjusted)
     return difference, f"{low} to {high}", p

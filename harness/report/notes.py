@@ -14,12 +14,15 @@ from ..campaign.contract import Contract
 from ..campaign.idea import Idea
 from ..campaign.metric_names import telling
 from ..campaign.notes_text import BEGIN, END, TITLE
-from ..campaign.numbers import aligned, number, row, setting
-from ..campaign.record import MetricRecord, Record
+from ..campaign.numbers import MISSING, aligned, setting
+from ..campaign.record import Record
 from ..campaign.text import WIDTH, duration, in_words, template
 from ..campaign.usage import Usage
-from .estimates import compared
+from .estimates import compared, difference_in_words, mean_in_words, reference_in_numbers
+from .terminal.difference import Difference
+from .terminal.record_page import differences
 from .terminal.status import baseline_verdict, parent_verdict
+from .terminal.status_page import cost
 
 
 def render_notes(
@@ -39,7 +42,7 @@ def render_notes(
 
     def section(record: Record) -> str:
         if known.get(record.run, (None,))[0] is not record:
-            known[record.run] = (record, _section(contract, record))
+            known[record.run] = (record, _section(contract, records[0], record))
         return known[record.run][1]
 
     return template("notes.txt.j2").render(
@@ -60,13 +63,13 @@ def render_notes(
     )
 
 
-def _section(contract: Contract, record: Record) -> str:
+def _section(contract: Contract, baseline: Record, record: Record) -> str:
     text = template("notes_run.txt.j2").render(
         record=record,
         heading=_heading,
         usage=_usage,
         verdicts=lambda record: _verdicts(contract, record),
-        metrics=lambda record: _metrics(contract, record),
+        metrics=lambda record: _metrics(contract, baseline, record),
         settings=_settings,
     )
     return text.removesuffix("\n")
@@ -93,16 +96,21 @@ def _verdicts(contract: Contract, record: Record) -> list[str]:
 def _usage(usage: Usage) -> str:
     if usage.is_unknown:
         return "tokens and cost unknown"
-    cost = "unknown" if usage.cost is None else f"${usage.cost:.4f}"
     sent = usage.counted(f"{usage.sent:,}")
-    return f"{sent} tokens sent, {usage.received:,} received, cost {cost}, {duration(usage.seconds)}"
+    return f"{sent} tokens sent, {usage.received:,} received, cost {cost(usage.cost)}, {duration(usage.seconds)}"
 
 
 def _overview(contract: Contract, records: Sequence[Record]) -> str:
     primary = contract.primary
     names = [primary.name] if primary else telling([record.metrics for record in records])
-    found = [[record.metrics.get(name) for record in records] for name in names]
-    columns = [row([value.value if value else None for value in values], 5) for values in found]
+    beside = [_beside(contract, records[0], record) for record in records]
+    columns = [
+        [
+            mean_in_words(own, found.get(name)) if (own := record.metrics.get(name)) else MISSING
+            for record, found in zip(records, beside, strict=True)
+        ]
+        for name in names
+    ]
     steps = [parent_verdict(record.verdict.model_dump()) for record in records]
     rounds = ["round"] if any(record.round for record in records) else []
     rows = [
@@ -122,28 +130,26 @@ def _overview(contract: Contract, records: Sequence[Record]) -> str:
     return aligned(["run", "status", *(names or ["no number"]), "verdict", "from run", *further, "code"], rows, "    ")
 
 
-def _metrics(contract: Contract, record: Record) -> str:
-    """The run's metrics beside the baseline's, those of the contract first."""
+def _metrics(contract: Contract, baseline: Record, record: Record) -> str:
+    """The run's metrics beside those of its reference, those of the contract first."""
     known = {metric.name: metric for metric in contract.metric}
     names = sorted(record.metrics, key=lambda name: list(known).index(name) if name in known else len(known))
     if not names:
         return ""
-    beside = any(record.metrics[name].baseline is not None for name in names)
-    header = ["metric", f"run {record.run}", *(["baseline", "difference"] if beside else []), "better"]
+    found = _beside(contract, baseline, record)
+    beside = any(found.values())
+    header = ["metric", f"run {record.run}", *(["reference", "difference"] if beside else []), "better"]
     rows = []
     for name in names:
-        metric = known.get(name)
-        better = (metric.better or "-") + (", decides" if metric.primary else "") if metric else "-"
-        rows.append([name, *_numbers(record.metrics[name], beside), better])
+        metric, other = known.get(name), found.get(name)
+        better = (metric.better or MISSING) + (" (primary)" if metric.primary else "") if metric else MISSING
+        numbers = [reference_in_numbers(other), difference_in_words(other)] if other else [MISSING, MISSING]
+        rows.append([name, mean_in_words(record.metrics[name], other), *(numbers if beside else []), better])
     return aligned(header, rows, "    ")
 
 
-def _numbers(metric: MetricRecord, beside: bool) -> list[str]:
-    if not beside:
-        return [number(metric.value, 6)]
-    difference = number(metric.difference, 4)
-    sign = "+" if metric.difference is not None and metric.difference > 0 else ""
-    return [*row([metric.value, metric.baseline], 6), f"{sign}{difference}"]
+def _beside(contract: Contract, baseline: Record, record: Record) -> dict[str, Difference | None]:
+    return differences(record.model_dump(), baseline.model_dump(), contract.model_dump()) if record.run else {}
 
 
 def _settings(record: Record) -> tuple[str, str]:
@@ -158,4 +164,4 @@ def _settings(record: Record) -> tuple[str, str]:
 
 
 def _source(source: str) -> str:
-    return "reported by the experiment" if source == "reported" else f"known from the {source}"
+    return "reported by the experiment" if source == "reported" else f"source: {source}"

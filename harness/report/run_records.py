@@ -43,7 +43,7 @@ class RunRecords(CampaignPart):
             broken = self._measurements.problems(dict(zip(seeds, by_seed, strict=True)), None)
         if broken:
             raise BaselineFailed(
-                "the baseline is no evidence, so nothing could be compared with it: "
+                "the baseline is invalid, so nothing could be compared with it: "
                 + "; ".join(broken)
                 + f". Mend the experiment or its contract; what it left is in {folder}."
             )
@@ -58,7 +58,7 @@ class RunRecords(CampaignPart):
             run=0,
             status="completed",
             verdict=VerdictRecord(
-                kind="baseline", why="Given, not executed here." if given else "The untouched experiment."
+                kind="baseline", why="Given, not executed here." if given else "The unmodified experiment."
             ),
             commit=self._journal.result("start")["commit"],
             command=self._executions.command(0),

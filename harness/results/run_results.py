@@ -123,7 +123,7 @@ def _apart(reported: Results, scored: Results, contract: Contract) -> tuple[dict
             continue
         measured = scored.metrics.get(of_scorer[name])
         if measured is None:
-            problem = f"the experiment reports {value.value:.6g}; the scorer did not measure it, so it is no evidence"
+            problem = f"the experiment reports {value.value:.6g}; the scorer did not measure it, so it does not count"
         elif math.isclose(measured.value, value.value, rel_tol=ROUNDING, abs_tol=1e-9):
             continue
         else:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from .noise import Noise, NoiseUnknown, decimals, mean, pool
+from ..campaign.numbers import number
+from .noise import Noise, NoiseUnknown, mean, pool
 
 Direction = Literal["lower", "higher"]
 _ROUNDING = 1e-9
@@ -271,10 +272,9 @@ class GuardViolation:
     """What it fell from, where that is not said otherwise."""
 
     def __str__(self) -> str:
-        digits = decimals(self.limit or abs(self.change))
         against = f" against {self.against}" if self.against else ""
-        limit = math.copysign(self.limit, self.change)
-        return f"{self.metric} {self.change:+.{digits}f}{against} (limit {limit:+.{digits}f})"
+        sign = "+" if self.change > 0 else "−"
+        return f"{self.metric} {sign}{number(abs(self.change), 2)}{against} (limit {sign}{number(self.limit)})"
 
 
 def guard_violation(

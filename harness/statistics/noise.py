@@ -13,6 +13,8 @@ PROFILE_DOF = 20
 """A stored spread counts as no more degrees of freedom than this, so that the campaign's own seeds soon outweigh it. With
 59, a spread stored 20 % too small makes 11 % of campaigns without any effect say "improved"; with 20, 7.5 %."""
 DRIFT_LEVEL = 0.01
+_HUGE = 1e12
+"""From here on a number is written with a power of ten."""
 _SKEW_STANDARD_ERRORS = 1.64  # a skew that chance gives to one profile in ten is not used
 
 
@@ -145,15 +147,26 @@ def _f_above(ratio: float, dof: float, other_dof: float) -> float:
 
 
 def decimals(noise: float) -> int:
-    """How many decimals a number with this noise is worth: as many as leave the noise one digit, 4 where it is 0."""
-    # Rounded first: 0.0098 is 0.01, with two decimals.
-    return max(0, -math.floor(math.log10(float(f"{noise:.0e}")))) if noise > 0 else 4
+    """How many decimals a number with this noise has on every page, 4 where the noise is 0: as many as leave the noise one
+    digit, or two where it begins with 1 to 4, so that rounding changes it by a tenth at most."""
+    if noise <= 0:
+        return 4
+    leading, _, power = f"{noise:.1e}".partition("e")  # rounded first: 0.0098 begins with 1
+    if float(leading) >= 9.5:
+        leading, power = "1.0", str(int(power) + 1)
+    return max(0, (1 if float(leading) < 5 else 0) - int(power))
 
 
-def signed(value: float, places: int) -> str:
-    """`value` with its sign and so many decimals; what is rounded to nothing has no sign."""
-    text = f"{value:+.{places}f}"
-    return text if text.strip("+-0.") else text[1:]
+def rounded(value: float, places: int, sign: str = "-") -> str:
+    """With so many decimals and a minus that is one; what is rounded to nothing has no sign."""
+    text = f"{value:{sign}.{places}f}" if abs(value) < _HUGE else f"{value:{sign}.4g}"
+    return (text if text.strip("+-0.") else text.lstrip("+-")).replace("-", "−")
+
+
+def with_noise(value: float, noise: float, sign: str = "-") -> str:
+    """`0.112 ± 0.008`: a number and its standard error, with the decimals that this is worth."""
+    places = decimals(noise)
+    return f"{rounded(value, places, sign)} ± {rounded(noise, places)}"
 
 
 def prediction_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:

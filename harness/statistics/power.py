@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..campaign.contract import Contract, Profile
-from ..campaign.numbers import number
+from ..campaign.numbers import number, percent
 from .ledger import ALPHA, PAIRS, RESERVE, planned_tests
 from .noise import PROFILE_DOF, squares_of
 
@@ -30,7 +30,7 @@ def smallest_effect_in_words(contract: Contract, spec: Profile, planned: int, ba
     how = f"{spec.final_seeds} final seeds" if spec.has_final_seeds else f"{_count(spec.run_seeds[-1])} a run"
     size = f"{found:.2g} standard deviations between seeds" if sd is None else number(found * sd, 2)
     return (
-        f"the smallest improvement of {primary.name} that is found in {POWER:.0%} of cases, with {how} and "
+        f"the smallest improvement of {primary.name} that is found in {percent(POWER)} of cases, with {how} and "
         f"{planned} planned run{'s' if planned > 1 else ''}: about {size}"
     )
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 
-from ..campaign.numbers import p_in_words
+from ..campaign.numbers import p_in_words, row
 from ..campaign.record import ComparisonRecord
 from ..campaign.text import in_words
 from .comparison import Comparison, Uncompared
 from .ledger import ALPHA, Judgement
-from .noise import decimals
+from .noise import with_noise
 
 
 def as_record(found: Comparison | Uncompared, reference: str) -> ComparisonRecord:
@@ -63,7 +63,7 @@ def sentence(metric: str, judgement: Judgement, runs: int) -> str:
     if judgement.kind == "not_significant":
         # About half of the interval: a difference of more than that would leave 0 outside.
         reach = max(map(abs, compared.interval)) - abs(compared.difference)
-        return f"{head}: not significant, a difference of {reach:.2g} could be chance"
+        return f"{head}: not significant (90 % CI half-width {reach:.2g})"
     if judgement.kind == "inconclusive":
         return f"{head}: inconclusive, better so far, in too few seeds to say so"
     p = compared.p_adjusted if judgement.kind != "worse" else compared.p_worse * compared.alpha / compared.level
@@ -74,13 +74,10 @@ def sentence(metric: str, judgement: Judgement, runs: int) -> str:
 def beside(metric: str, found: ComparisonRecord, reference: str) -> str:
     """The two means, with their standard errors where these are known."""
     if found.sd is None or found.reference_sd is None:
-        places = decimals(abs(found.mean - found.reference_mean)) + 1
-        here, there = f"{found.mean:.{places}f}", f"{found.reference_mean:.{places}f}"
+        here, there = (text.replace("-", "−") for text in row([found.mean, found.reference_mean]))
     else:
         mine, theirs = found.sd / math.sqrt(found.seeds), found.reference_sd / math.sqrt(found.reference_seeds)
-        places = decimals(min(mine, theirs))
-        here = f"{found.mean:.{places}f} ± {mine:.{places}f}"
-        there = f"{found.reference_mean:.{places}f} ± {theirs:.{places}f}"
+        here, there = with_noise(found.mean, mine), with_noise(found.reference_mean, theirs)
     if found.paired:
         return f"{metric} {here} against {there} ({reference}; {_seeds(found.seeds)}, paired)"
     return f"{metric} {here} against {there} ({reference}, {_seeds(found.reference_seeds)}; {found.seeds} here)"

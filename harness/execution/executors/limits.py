@@ -108,7 +108,7 @@ class LimitWatch:
         return None
 
     def _is_wanted(self) -> Broken | None:
-        return None if self._home.wanted.exists() else Broken("stopped", "stopped by the person")
+        return None if self._home.wanted.exists() else Broken("stopped", "stopped by you")
 
     def _number(self) -> Broken | None:
         limit = self._job.limits.processes

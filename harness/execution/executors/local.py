@@ -200,7 +200,7 @@ class LocalExecution:
         # Where the machine was started anew, this clock can stand before the time that was written down.
         seconds = max(0.0, time.monotonic() - self._files.read_spec().submitted)
         if stopped:
-            return Outcome("stopped", None, f"stopped by the person; {why}", seconds, None, LOG, False)
+            return Outcome("stopped", None, f"stopped by you; {why}", seconds, None, LOG, False)
         return Outcome("lost", None, why, seconds, None, LOG, False)
 
     def _end_what_is_left(self) -> None:

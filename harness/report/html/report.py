@@ -38,6 +38,7 @@ from ..code import diff_html, output_html
 from ..estimates import NONE, Estimates, beside_what, counted, reference_label, with_error
 from ..estimates import compared as limits_of
 from ..figures import held_out_plots, plots
+from ..inline import html as spans
 from ..paper.held_out import held_out_table
 from ..paper.outcome import reference_table
 from ..reproduction import commands
@@ -213,7 +214,11 @@ def _environment() -> Environment:
     )
     environment.filters.update({function.__name__.removeprefix("_"): function for function in filters})
     environment.filters.update(
-        zip=zip, reference_label=reference_label, parent_verdict=parent_verdict, tone=lambda kind: TONES.get(kind, "plain")
+        zip=zip,
+        spans=spans,
+        reference_label=reference_label,
+        parent_verdict=parent_verdict,
+        tone=lambda kind: TONES.get(kind, "plain"),
     )
     environment.globals.update({function.__name__.removeprefix("_"): function for function in shown})
     environment.filters.update(
@@ -224,9 +229,9 @@ def _environment() -> Environment:
 
 
 @pass_context
-def _words(context: Context, text: str) -> str:
+def _words(context: Context, text: str) -> Markup:
     """Somebody's words, as they stand there."""
-    return clip(clean(text).strip(), context["limits"].words)
+    return spans(clip(clean(text).strip(), context["limits"].words))
 
 
 @pass_context
@@ -311,7 +316,7 @@ def _line(estimates: Estimates, run: Run, name: str, metric: Metric | None) -> L
         reference=estimates.reference(run, name),
         difference=estimates.difference(run, name),
         word=estimates.word(run, name),
-        better=f"{better}, decides" if metric and metric.primary else str(better or NONE),
+        better=f"{better} (primary)" if metric and metric.primary else str(better or NONE),
         source=f"{line(found.file)}: {line(found.key)}" if found.file else "",
     )
 

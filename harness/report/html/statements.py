@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ...campaign.record import Record
 from ...claims.check import check_field
 from ..campaign_data import CampaignData
+from ..inline import html as with_spans
 
 MARKS = {"matches": "✓", "contradicts": "✗"}
 
@@ -17,10 +18,10 @@ def statement_html(text: str, campaign: CampaignData, record: Record, name: str)
     html, place = Markup(""), 0
     for finding in check_field(name, text, record.run, records, campaign.contract):
         start, end = finding.span
-        html += escape(text[place:start]) + Markup('<span class="checked {}" title="{}">{}<sup>{}</sup></span>').format(
+        html += with_spans(text[place:start]) + Markup('<span class="checked {}" title="{}">{}<sup>{}</sup></span>').format(
             finding.verdict, finding.why, text[start:end], MARKS[finding.verdict]
         )
         if finding.verdict == "contradicts":
             html += Markup(' <span class="checked contradicts">[contradicts {}]</span>').format(finding.why)
         place = end
-    return html + escape(text[place:])
+    return html + with_spans(text[place:])

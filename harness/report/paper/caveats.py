@@ -18,7 +18,7 @@ _OPEN = {
     "not_significant": "an effect smaller than the limits of the difference would not have been seen",
     "inconclusive": "no verdict could be given",
     "not_comparable": "the number stands beside no other",
-    "invalid": "the result is no evidence",
+    "invalid": "the result breaks a sanity rule",
     "given": "a loop that was observed made them, they were not executed here, and nothing is judged by them",
     "no_effect": "the change did not reach the results",
     "trade_off": "another metric got worse by more than it may",
@@ -74,10 +74,7 @@ def _seeds(campaign: CampaignData) -> Iterator[str]:
     if not any(run.record.seed_count > 1 for run in campaign.runs):
         yield "Every run has one seed, so the noise is unknown and no difference can be told from it."
     else:
-        yield (
-            f"With one seed each: {_runs(single)}. What other seeds would give there is known from the spread of other runs "
-            "alone."
-        )
+        yield (f"One seed each: {_runs(single)}. The standard deviation used there is pooled over the other runs.")
 
 
 def _from_outside(records: Sequence[Record]) -> Iterator[str]:
@@ -90,11 +87,11 @@ def _by_people(records: Sequence[Record]) -> Iterator[str]:
     forced = [record.run for record in records if any(attempt.forced for attempt in record.attempts)]
     told = [record.run for record in records if record.messages]
     if changed:
-        yield f"A person changed the code of {_runs(changed)}."
+        yield f"The user changed the code of {_runs(changed)}."
     if forced:
-        yield f"A person forced a change past the pre-check in {_runs(forced)}."
+        yield f"The user forced a change past the pre-check in {_runs(forced)}."
     if told:
-        yield f"A person told the agent something before {_runs(told)}."
+        yield f"The user told the agent something before {_runs(told)}."
 
 
 def _warnings(record: Record) -> Iterator[str]:

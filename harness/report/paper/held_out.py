@@ -21,19 +21,18 @@ def held_out_table(campaign: CampaignData) -> Table | None:
     for metric in campaign.directed:
         if both := last["metrics"].get(metric.name):
             each = beside(both["run"], both["reference"], metric.better, paired=True)
-            errors = (each.reference_error, each.value_error, each.error)
             rows.append(
                 (
                     titled(line(metric.name), line(metric.unit)),
                     metric.better or NONE,
-                    with_error(each.reference, each.reference_error, *errors),
-                    with_error(each.value, each.value_error, *errors),
-                    difference_in_words(each, *errors),
+                    with_error(each.reference, each.reference_error),
+                    with_error(each.value, each.value_error),
+                    difference_in_words(each),
                 )
             )
     columns = (
         Column("Metric", "words"),
-        Column("Better"),
+        Column("Direction"),
         Column("Baseline" if last["comparison"]["reference"] == "run_0" else "Control", "numbers"),
         Column(f"Run {last['run']}", "numbers"),
         Column("Difference", "numbers"),

@@ -10,7 +10,7 @@ from ...campaign.contract import Profile
 from ...campaign.idea import SCORES
 from ...campaign.limits_spec import LimitsSpec
 from ...campaign.metric import Metric
-from ...campaign.numbers import number, setting, titled
+from ...campaign.numbers import number, percent, setting, titled
 from ...campaign.text import clip, duration, line
 from ...statistics.frontier import NEAR
 from ...statistics.judge import tests_at_final_seeds
@@ -24,11 +24,11 @@ _LONGEST = 6000  # characters of one field of the idea
 _LONGEST_CELL = 200
 _LONGEST_FACT = 1_000
 _MOST_SETTINGS = 60
-_KNOWN_FROM = {
-    "reported": "the experiment",
-    "artifact": "what the run left",
-    "scorer": "the scorer",
-    "harness": "the harness",
+_SOURCES = {
+    "reported": "self-reported",
+    "artifact": "verified: artifact",
+    "scorer": "verified: scorer",
+    "harness": "set by the harness",
 }
 
 
@@ -42,8 +42,7 @@ def idea(campaign: CampaignData) -> Section:
         target = f" The target is a value {_side(primary)} {number(primary.target)}." if primary.target is not None else ""
         blocks.append(
             Paragraph(
-                f"The idea is worth something if {_named(primary)} becomes {primary.better} than in the untouched "
-                f"experiment, by more than the noise between seeds.{target}",
+                f"The idea makes {_named(primary)} significantly {primary.better} than in the unmodified baseline.{target}",
                 lead="Hypothesis.",
             )
         )
@@ -94,15 +93,15 @@ def details(campaign: CampaignData) -> Section:
     if baseline is not None and baseline.record.settings:
         settings = list(baseline.record.settings.items())
         known = tuple(
-            (_cell(key), _cell(setting(each.value)), _KNOWN_FROM[each.source]) for key, each in settings[:_MOST_SETTINGS]
+            (_cell(key), _cell(setting(each.value)), _SOURCES[each.source]) for key, each in settings[:_MOST_SETTINGS]
         )
         left_out = len(settings) - len(known)
         rest = f" {counted(left_out, 'more setting')} of it stand in its record." if left_out else ""
-        columns = (Column("Setting", "words"), Column("Value", "words"), Column("Known from"))
+        columns = (Column("Setting", "words"), Column("Value", "words"), Column("Source"))
         blocks.append(Table(f"Settings of the baseline (run 0).{rest}", columns, known))
     if campaign.environment:
         found = tuple((_cell(key), clip(line(value), _LONGEST_FACT)) for key, value in campaign.environment.items())
-        caption = "What the numbers depend on besides the code: machine, agent and versions."
+        caption = "Environment: machine, agent and versions."
         blocks.append(Table(caption, (Column("What"), Column("Found", "words")), found))
     return Section("Details of the method", tuple(blocks))
 
@@ -131,7 +130,7 @@ def _metrics(campaign: CampaignData) -> Iterator[Block]:
         (
             titled(_cell(metric.name), _cell(metric.unit)),
             _cell(metric.label) or NONE,
-            f"{metric.better or NONE}{', decides' if metric.primary else ''}",
+            f"{metric.better or NONE}{' (primary)' if metric.primary else ''}",
             NONE if metric.target is None else f"{_side(metric)} {number(metric.target)}",
             NONE if metric.guard is None else number(metric.guard),
         )
@@ -142,11 +141,11 @@ def _metrics(campaign: CampaignData) -> Iterator[Block]:
         columns = (
             Column("Metric", "words"),
             Column("What it is", "words"),
-            Column("Better"),
-            Column("Good"),
-            Column("May worsen by", "numbers"),
+            Column("Direction"),
+            Column("Target"),
+            Column("Tolerance", "numbers"),
         )
-        caption = "What is measured. A run that makes a metric worse by more than it may is not called improved."
+        caption = "Metrics. A run that exceeds the tolerance of a guard metric does not count as an improvement."
         yield Table(caption, columns, tuple(rows))
 
 
@@ -161,8 +160,8 @@ def _judged(campaign: CampaignData, profile: Profile) -> Iterator[tuple[str, str
         if contract.primary and contract.primary.moves_with:
             moved, mover = line(contract.primary.name), line(contract.primary.moves_with)
             fair += (
-                f" {moved} moves with {mover}: where that differs by more than {NEAR:.0%}, a run is held against what the "
-                "baseline’s code reaches at the same value, read between executions at several settings, or not at all."
+                f" {moved} moves with {mover}: where that differs by more than {percent(NEAR)}, a run is held against what "
+                "the baseline’s code reaches at the same value, read between executions at several settings, or not at all."
             )
         yield "Fair comparison.", fair
     if contract.primary is not None:
@@ -181,8 +180,8 @@ def _judged(campaign: CampaignData, profile: Profile) -> Iterator[tuple[str, str
         yield (
             "Verdicts.",
             f"A run is compared with the run that its code started from and with the baseline, by {how}. The chance that a "
-            f"campaign without any effect calls a run improved is held to {ALPHA:.0%}, shared out over {shared}, with "
-            f"{RESERVE:.0%} of it kept for {'further tests and ' if has_final_seeds else ''}second looks.",
+            f"campaign without any effect calls a run improved is held to {percent(ALPHA)}, shared out over {shared}, with "
+            f"{percent(RESERVE)} of it kept for {'further tests and ' if has_final_seeds else ''}second looks.",
         )
     not_judged = contract.not_judged
     if not_judged:

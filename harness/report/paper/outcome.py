@@ -218,7 +218,7 @@ def _beside_baseline(campaign: CampaignData, estimates: Estimates) -> Iterator[T
     ]
     columns = (
         Column("Metric", "words"),
-        Column("Better"),
+        Column("Direction"),
         Column("Baseline" if reference_label(best) == "the baseline" else "Reference", "numbers"),
         Column(_name(best), "numbers"),
         Column("Difference", "numbers"),
@@ -256,7 +256,7 @@ def _run(campaign: CampaignData, run: Run, limit: int) -> Section:
     if references := reference_table(campaign, run):
         blocks.append(references)
     if record.advice:
-        blocks.append(Paragraph("What may help to explain the results, and is no evidence:"))
+        blocks.append(Paragraph("What may help to explain the results (not tested):"))
         blocks.append(Items(tuple(clip(line(each), _WHY) for each in record.advice)))
     if record.interpretation:
         blocks.append(Quote(clip(record.interpretation, limit), "The agent’s interpretation, after the run (unverified)"))

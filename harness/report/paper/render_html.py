@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 from ...campaign.text import clean, line, template, verbatim
 from ..code import diff_html
 from ..drawing import Plot
+from ..inline import html
 from .document import Block, Code, Document, Items, Paragraph, Pictures, Quote, Section, Table, Written
 
 _MOST = 10**9  # what is left out of code was left out before
@@ -66,9 +67,9 @@ class _Page:
                 yield Markup("<ul>\n{}</ul>").format(rows)
             case Quote(text, source):
                 yield Markup('<p class="whose">{}:</p>').format(_text(source))
-                yield Markup('<blockquote class="said">{}</blockquote>').format(escape(clean(text).strip("\n")))
+                yield Markup('<blockquote class="said">{}</blockquote>').format(html(clean(text).strip("\n")))
             case Written(text, model):
-                yield Markup('<p class="written">{} <small>({})</small></p>').format(_text(text), _text(model))
+                yield Markup('<p class="written">{} <small>({})</small></p>').format(html(line(text)), _text(model))
             case Table():
                 self._tables += 1
                 yield _table(block, self._tables)

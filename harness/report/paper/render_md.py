@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from ...campaign.text import fence, line
+from .. import inline
 from .document import Block, Code, Document, Items, Paragraph, Pictures, Quote, Section, Table, Written, quoted_lines
 
 _MARKUP = re.compile(r"[\\`*\[\]<>&~^$|]|(?<![^\W_])_|_(?![^\W_])")
@@ -20,13 +21,28 @@ def render_md(document: Document, figures: str) -> str:
 
 def escape(text: str) -> str:
     """One line in which every character is shown as it is."""
-    text = _MARKUP.sub(r"\\\g<0>", line(text))
-    text = _LINK.sub(r"\\\g<0>", text)
+    return _beginning(_escaped(line(text)))
+
+
+def _escaped(text: str) -> str:
+    return _LINK.sub(r"\\\g<0>", _MARKUP.sub(r"\\\g<0>", text))
+
+
+def _beginning(text: str) -> str:
     first = _AT_BEGINNING.match(text)
     if first is None:
         return text
     # "1." would begin a list, "#" a heading
     return f"\\{text}" if not first[0][0].isdigit() else f"{first[0]}\\{text[first.end() :]}"
+
+
+def spans(text: str) -> str:
+    """One line of somebody's words, with code as such; a formula as it was written, for CommonMark has none."""
+    parts = [
+        _escaped(span) if isinstance(span, str) else f"`{span.text if isinstance(span, inline.Code) else span.ascii}`"
+        for span in inline.spans(line(text))
+    ]
+    return _beginning("".join(parts))
 
 
 class _Markdown:
@@ -63,7 +79,7 @@ class _Markdown:
                 yield f"{escape(source)}:"
                 yield _quoted(text)
             case Written(text, model):
-                yield f"> {escape(text)}\n>\n> — *written by {escape(model)}*"
+                yield f"> {spans(text)}\n>\n> — *written by {escape(model)}*"
             case Table():
                 self._tables += 1
                 yield f"**Table {self._tables}.** {escape(block.caption)}"
@@ -85,7 +101,7 @@ def _quoted(text: str) -> str:
     rows = []
     for row in quoted_lines(text):
         indent = len(row) - len(row.lstrip())
-        rows.append("\u00a0" * indent + escape(row) if row else "")
+        rows.append("\u00a0" * indent + spans(row) if row else "")
     return "\n".join(
         f"> {row}\\" if row and after else f"> {row}".rstrip() for row, after in zip(rows, [*rows[1:], ""], strict=True)
     )

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ...campaign.text import line, verbatim
+from .. import inline
 from .document import Block, Code, Document, Items, Paragraph, Pictures, Quote, Section, Table, Written, pieces, quoted_lines
 
 _ESCAPES = {
@@ -65,7 +66,31 @@ def render_tex(document: Document, figures: str) -> str:
 
 def escape(text: str) -> str:
     """One line in which every character is shown as it is; long words may break."""
-    return r"\allowbreak{}".join(_plain(piece) for piece in pieces(line(text)))
+    return _broken(line(text))
+
+
+def spans(text: str) -> str:
+    """One line of somebody's words, its code and formulas set as such."""
+    return "".join(map(_span, inline.spans(line(text))))
+
+
+def _span(span: inline.Span) -> str:
+    match span:
+        case inline.Code(text):
+            return _command("texttt", _broken(text))
+        case inline.Formula(base, below, above):
+            ends = "".join(f"{sign}{{{_mathematics(part)}}}" for sign, part in (("_", below), ("^", above)) if part)
+            return _command("ensuremath", _mathematics(base) + ends)
+        case str():
+            return _broken(span)
+
+
+def _mathematics(part: str) -> str:
+    return part.replace("−", "-") if len(part) == 1 or "−" in part else _command("mathrm", part)
+
+
+def _broken(text: str) -> str:
+    return r"\allowbreak{}".join(map(_plain, pieces(text)))
 
 
 def _plain(text: str) -> str:
@@ -122,7 +147,7 @@ def _block(block: Block, figures: str) -> str:
         case Quote(text, source):
             return f"{_command('source', escape(source))}\n\n{_quoted(quoted_lines(text))}"
         case Written(text, model):
-            return _between("written", f"{escape(text)} {_command('writer', escape(model))}")
+            return _between("written", f"{spans(text)} {_command('writer', escape(model))}")
         case Table():
             return _table(block)
         case Pictures(plots):
@@ -139,7 +164,7 @@ def _quoted(lines: Sequence[str]) -> str:
     rows = []
     for each in lines:
         indent = len(each) - len(each.lstrip())
-        rows.append(_command("wordsline", f"{indent / 2:g}em", escape(each)) if each else "\\medskip")
+        rows.append(_command("wordsline", f"{indent / 2:g}em", spans(each)) if each else "\\medskip")
     return _between("words", *rows)
 
 

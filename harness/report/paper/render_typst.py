@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...campaign.text import line, verbatim
+from .. import inline
 from ..drawing import Plot
 from .document import Block, Code, Document, Items, Paragraph, Pictures, Quote, Section, Table, Written, pieces, quoted_lines
 
@@ -25,6 +26,26 @@ def literal(text: str) -> str:
 def escape(text: str) -> str:
     """One line of text as an expression; long words may break."""
     return "(" + " + h(0pt) + ".join(literal(piece) for piece in pieces(line(text)) or [""]) + ")"
+
+
+def spans(text: str) -> str:
+    """One line of somebody's words as an expression, its code and formulas set as such."""
+    return "(" + " + ".join(map(_span, inline.spans(line(text)))) + ")" if line(text) else literal("")
+
+
+def _span(span: inline.Span) -> str:
+    match span:
+        case inline.Code(text):
+            return f"mono({' + h(0pt) + '.join(map(literal, pieces(text)))})"
+        case inline.Formula(base, below, above):
+            ends = "".join(f", {end}: {_mathematics(part)}" for end, part in (("b", below), ("t", above)) if part)
+            return f"math.equation(math.attach({_mathematics(base)}{ends}))"
+        case str():
+            return " + h(0pt) + ".join(map(literal, pieces(span)))
+
+
+def _mathematics(part: str) -> str:
+    return f"math.{'italic' if len(part) == 1 else 'upright'}({literal(part)})"
 
 
 def _document(document: Document) -> Iterator[str]:
@@ -59,7 +80,7 @@ def _block(block: Block) -> str:
         case Quote(text, source):
             return f"quoted({escape(source)}, {_quoted(quoted_lines(text))})"
         case Written(text, model):
-            return f"written({escape(model)}, {escape(text)})"
+            return f"written({escape(model)}, {spans(text)})"
         case Table():
             return _table(block)
         case Pictures(plots):
@@ -83,7 +104,7 @@ def _quoted(lines: Sequence[str]) -> str:
     rows = []
     for each in lines:
         indent = len(each) - len(each.lstrip())
-        rows.append(f"h({indent / 2:g}em) + {escape(each)}" if indent else escape(each))
+        rows.append(f"h({indent / 2:g}em) + {spans(each)}" if indent else spans(each))
     return " + linebreak() + ".join(rows)
 
 

@@ -71,7 +71,7 @@ def compose(
     estimates = Estimates(campaign)
     introduction = Section("Introduction", _written(prose, "Introduction"))
     conclusion = Section("Conclusion", _written(prose, "Conclusion"))  # the abstract has the headline
-    theirs = Section("A person’s words", (Quote(clip(person, _LONGEST_PERSON), "A person’s section of the notes"),))
+    theirs = Section("Notes of the user", (Quote(clip(person, _LONGEST_PERSON), "The user’s section of the notes"),))
     document = Document(
         title=clip(line(str(campaign.idea.get("Title", ""))), _LONGEST_TITLE) or campaign.name,
         about=(
@@ -115,7 +115,7 @@ def _abstract(campaign: CampaignData, estimates: Estimates, prose: Prose | None)
     if records:
         sentences = [
             *first_look(campaign.contract, [run.record for run in campaign.runs]),
-            *_tried([record for record in records if record.observed is None]),
+            *_tried(campaign, [record for record in records if record.observed is None]),
             *sentences,
             *target_in_words(campaign),
             learnt(campaign.contract, records),
@@ -132,14 +132,19 @@ def _abstract(campaign: CampaignData, estimates: Estimates, prose: Prose | None)
     return Paragraph(" ".join(sentences)), Paragraph(reading)
 
 
-def _tried(executed: Sequence[Record]) -> list[str]:
-    """What was done, in a sentence; none where nothing was executed here but the baseline."""
+def _tried(campaign: CampaignData, executed: Sequence[Record]) -> list[str]:
+    """Idea and test, in a sentence; none where nothing was executed here but the baseline."""
     if not executed:
         return []
     driven = all(record.agent_sandbox == NOT_CONFINED for record in executed)
     editor = "the code was edited from outside" if driven else "a coding agent edited the code"
-    tried = counted(len(executed), "run")
-    return [f"An idea was taken through {tried} of an experiment; in each, {editor}, and the harness ran and measured it."]
+    tried, primary = counted(len(executed), "run"), campaign.primary
+    test = f" The test: is {line(primary.name)} {primary.better} than in the unmodified baseline?" if primary else ""
+    title = clip(line(str(campaign.idea.get("Title", ""))), _LONGEST_TITLE)
+    return [
+        f"The idea “{title}” was taken through {tried} of an experiment; in each, {editor}, and the harness executed and "
+        f"measured it.{test}"
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:

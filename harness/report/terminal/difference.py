@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...campaign.numbers import row
-from ...statistics.noise import Noise, combine, decimals, mean, signed, squares_of
+from ...statistics.noise import Noise, combine, mean, squares_of, with_noise
 
 LEVEL = 0.05
 """Above this chance of so large a difference without any effect (two-sided t test), a difference has no word."""
-
-_MOST_DECIMALS = 8
 
 Word = Literal["", "same", "better", "worse", "better?", "worse?", "not significant"]
 
@@ -121,25 +119,22 @@ def beside(values: Sequence[float], reference: Sequence[float], better: str | No
 def set_with_errors(values: Sequence[float | None], errors: Sequence[float | None], *, signs: bool = False) -> list[str]:
     """Numbers and their standard errors, `0.24 ± 0.03`, set so that aligned to the right they stand below each other.
 
-    Rounded by the noise, as in the notes. Where no error is known, four digits, and more where numbers that differ would
-    look the same. None is empty.
+    Each is rounded by its own noise, as on every other page. Where that is not known, four digits, and more where numbers
+    that differ would look the same. None is empty.
     """
-    known = [error for error in errors if error]
-    places = decimals(min(known)) if known else None
-    if places is None or places > _MOST_DECIMALS:
-        shown = row(values)
-        numbers = [
-            "" if value is None else ("+" if signs and value > 0 else "") + text
-            for value, text in zip(values, shown, strict=True)
-        ]
-        behind = ["" if error is None else f"{error:.1g}" for error in errors]
-    else:
-        numbers = ["" if v is None else signed(v, places) if signs else f"{v:.{places}f}" for v in values]
-        behind = ["" if error is None else f"{error:.{places}f}" for error in errors]
-    room = max(map(len, behind), default=0)
+    shown = []
+    for value, error, plain in zip(values, errors, row(values), strict=True):
+        if value is None:
+            shown.append(("", ""))
+        elif error:
+            number, _, behind = with_noise(value, error, "+" if signs else "-").partition(" ± ")
+            shown.append((number, behind))
+        else:
+            shown.append((("+" if signs and value > 0 else "") + plain.replace("-", "−"), ""))
+    room = max(len(behind) for _, behind in shown) if shown else 0
     return [
-        "" if not number else f"{number} ± {error:>{room}}" if error else number + " " * (room + 3 if room else 0)
-        for number, error in zip(numbers, behind, strict=True)
+        f"{number} ± {behind:<{room}}" if behind else number + " " * (room + 3 if room and number else 0)
+        for number, behind in shown
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...campaign.numbers import number, p_in_words, setting
 from ...campaign.text import in_words, line
-from ...statistics.noise import decimals, signed
+from ...statistics.noise import decimals, rounded, with_noise
 
 NAME = "Held-out evaluation"
 _Facts = Mapping[str, Any]
@@ -74,12 +74,11 @@ def numbers(record: _Facts) -> str:
         return f"{number(found['mean'])} against {number(found['reference_mean'])} of {whose}"
     root = math.sqrt(found["seeds"])
     mine, theirs, error = found["sd"] / root, found["reference_sd"] / root, found["error"]
-    places = decimals(min(mine, theirs, error))
-    here, there = f"{found['mean']:.{places}f} ± {mine:.{places}f}", f"{found['reference_mean']:.{places}f}"
-    low, high = (_minus(signed(found[end], places)) for end in ("low", "high"))
-    inside = f"difference {_minus(signed(found['difference'], places))} ± {error:.{places}f}, 90 % CI {low} to {high}"
+    here, there = with_noise(found["mean"], mine), with_noise(found["reference_mean"], theirs)
+    low, high = (rounded(found[end], decimals(error), "+") for end in ("low", "high"))
+    inside = f"difference {with_noise(found['difference'], error, '+')}, 90 % CI {low} to {high}"
     inside += f", one-sided paired p = {p_in_words(found['p'])}".replace("= below", "<")
-    return f"{here} against {there} ± {theirs:.{places}f} of {whose} ({inside})"
+    return f"{here} against {there} of {whose} ({inside})"
 
 
 def scope(record: _Facts) -> str:
@@ -92,10 +91,6 @@ def scope(record: _Facts) -> str:
         if name != unit:
             fixed.append(f"one {name} ({values[0]})" if len(values) == 1 else f"{name} {', '.join(values)}")
     return ", ".join([drawn, *fixed]) if fixed or unit != "seed" else f"{drawn}, all else as in the runs"
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
 
 
 def _begun_small(text: str) -> str:

@@ -129,7 +129,7 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     lines += _section("The agent's plan", data["plan"], width)
     if data["review"]:
         lines += _section(f"Advice of the reviewer ({line(data['review']['model'])})", data["review"]["text"], width)
-    lines += _list("Told by a person", data["messages"], width)
+    lines += _list("Told by you", data["messages"], width)
     lines += _list("Environment", [f"{key}: {value}" for key, value in data["environment"].items()], width)
     return "\n".join(lines)
 

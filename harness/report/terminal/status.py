@@ -300,7 +300,7 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
         metrics={name: record["metrics"][name]["value"] for name in shown if name in record["metrics"]},
         usage=usage,
         seconds=record["seconds"] + usage.seconds,
-        description="the untouched experiment" if record["verdict"]["kind"] == "baseline" else tested(record),
+        description="the unmodified experiment" if record["verdict"]["kind"] == "baseline" else tested(record),
     )
 
 

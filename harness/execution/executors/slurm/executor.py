@@ -148,7 +148,7 @@ class SlurmExecution:
             if asked_to_stop is None and stop():
                 asked_to_stop = now
                 if self._cancel():
-                    return self._write(self._ended("stopped", "stopped by the person before it began"))
+                    return self._write(self._ended("stopped", "stopped by you before it began"))
             if asked_to_stop is not None and now - asked_to_stop > _ANSWERS_WITHIN:
                 self._scancel()
                 asked_to_stop = now
