@@ -148,7 +148,7 @@ def test_a_run_that_improved_stands_before_one_with_a_better_number(recorded: Ca
     first = Record.read(campaign.run_folder(2))
     first.model_copy(update={"verdict": first.verdict.model_copy(update={"kind": "improved"})}).write(campaign.run_folder(2))
     assert (
-        "Supported: run 2 improves loss, 0.88 against 1 of the baseline (difference −0.12, 90 % sim" in page(campaign).text
+        "Supported: run 2 improves loss, 0.88 against 1 of the baseline (difference −0.120, 90 % sim" in page(campaign).text
     )
 
 
@@ -175,7 +175,7 @@ def test_nothing_from_an_agent_or_an_experiment_is_markup(recorded: Callable[...
         "rect",
         "tspan",
     }
-    assert {tag for tag, _ in found.elements} - {"defs", "i", "sup"} <= known
+    assert {tag for tag, _ in found.elements} - {"defs", "i", "sub", "sup"} <= known
     assert len(found.all("script")) == len(found.all("style")) == 1
     assert "pwned" not in "".join(found.inside["script"]) + "".join(found.inside["style"])
     for tag, attributes in found.elements:
@@ -296,7 +296,7 @@ def test_noise_is_drawn_where_there_are_seeds_and_missed_where_not(recorded: Cal
     low, high = band.get_extents().transformed(primary.figure.axes[0].transData.inverted()).intervaly
     assert (low + high) / 2 == pytest.approx(1.0)
     assert (high - low) / 2 == pytest.approx(0.0316, abs=1e-3)
-    assert "1.00 ± 0.01" in page(campaign).text, "the standard error, as everywhere else"
+    assert "1.000 ± 0.014" in page(campaign).text, "the standard error, as everywhere else"
 
 
 def test_one_seed_has_no_noise_band(recorded: Callable[..., Campaign]) -> None:
@@ -424,12 +424,12 @@ def test_a_run_at_other_settings_is_held_against_its_control_everywhere(recorded
     campaign = recorded(1, seeds=4)
     answered(campaign, 1, CONTROL, reference_mean=0.6, difference=0.19, low=0.1, high=0.28)
     text = page(campaign).text
-    assert "significantly improve loss; run 1 has 0.79 ± 0.01 against" in text
-    assert "against 0.60 ± 0.01 of the control steps=80" in text
-    assert "loss 0.79 ± 0.01 0.60 ± 0.01 +0.19 ± 0.01 worse lower (primary)" in text
-    assert "0.79 ± 0.01 control steps=80 +0.19 ± 0.01 worse" in text, "in the table of all runs"
+    assert "significantly improve loss; run 1 has 0.790 ± 0.010 against" in text
+    assert "against 0.600 ± 0.010 of the control steps=80" in text
+    assert "loss 0.790 ± 0.010 0.600 ± 0.010 +0.190 ± 0.014 worse lower (primary)" in text
+    assert "0.790 ± 0.010 control steps=80 +0.190 ± 0.014 worse" in text, "in the table of all runs"
     assert "Metrics beside the control steps=80." in text
-    assert "control steps=80 steps = 80 4 0.60 ± 0.01" in text, "what was executed for it"
+    assert "control steps=80 steps = 80 4 0.600 ± 0.013" in text, "what was executed for it"
     assert "better" not in text.partition("All runs Runs in order")[2].partition("Hypothesis 0 ")[2].partition("Each run")[0]
 
 
@@ -440,8 +440,8 @@ def test_the_best_run_is_the_best_beside_its_reference(recorded: Callable[..., C
     found = data_of(campaign)
     assert found.best is found.runs[2], "though the number of run 1 is lower"
     assert (
-        "none of 2 valid runs significantly improves loss; the best valid run, run 2, has 0.88 ± 0.01 against 1.00 ± 0.01 of the "
-        "baseline (difference −0.12, 90 % simultaneous CI" in page(campaign).text
+        "none of 2 valid runs significantly improves loss; the best valid run, run 2, has 0.880 ± 0.010 against 1.000 ± 0.010 of the "
+        "baseline (difference −0.120, 90 % simultaneous CI" in page(campaign).text
     )
 
 
@@ -460,10 +460,10 @@ def test_a_place_on_the_frontier_answers_for_the_primary_metric_alone(recorded: 
         campaign.run_folder(1)
     )
     text = page(campaign).text
-    assert f"Supported: run 1 improves loss, 0.79 ± 0.01 against 0.95 ± 0.01 of the {place} (difference" in text
-    assert "loss 0.79 ± 0.01 0.95 ± 0.01 −0.16 ± 0.01 better lower (primary)" in text
+    assert f"Supported: run 1 improves loss, 0.790 ± 0.010 against 0.950 ± 0.010 of the {place} (difference" in text
+    assert "loss 0.790 ± 0.010 0.950 ± 0.010 −0.160 ± 0.014 better lower (primary)" in text
     assert f"Metrics beside the {place}, for loss alone." in text
-    assert "distance 0.65 ± 0.01 – – lower" in text, "nothing was measured there"
+    assert "distance 0.650 ± 0.013 – – lower" in text, "nothing was measured there"
 
 
 def test_all_improved_runs_are_named(recorded: Callable[..., Campaign]) -> None:
@@ -490,11 +490,11 @@ def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Calla
         verdict = record.verdict.model_copy(update=facts | {"against_parent": parent})
         record.model_copy(update={"verdict": verdict, "parent": run - 1}).write(campaign.run_folder(run))
     found = data_of(campaign)
-    headline = "Trade-off: run 1 improves loss, 0.79 ± 0.01 against 1.00 ± 0.01 of the baseline (difference −0.12, 90 % simultaneous"
+    headline = "Trade-off: run 1 improves loss, 0.790 ± 0.010 against 1.000 ± 0.010 of the baseline (difference −0.120, 90 % simultaneous"
     text = page(campaign).text
-    assert headline in text and text.count("0.79 ± 0.01 against 1.00 ± 0.01 of the baseline") == 1
+    assert headline in text and text.count("0.790 ± 0.010 against 1.000 ± 0.010 of the baseline") == 1
     assert "Trade-off against the baseline. Not significant against run 1: loss 0.88 against 0.79 (run_1)" in text
-    assert re.search(r"0\.88 ± 0\.01 −0\.12 ± 0\.01 better trade-off run 1: not significant", text)
+    assert re.search(r"0\.880 ± 0\.010 −0\.120 ± 0\.014 better trade-off run 1: not significant", text)
     paper = " ".join(render_md(compose(found, ""), "figures").split())
     assert headline in paper and paper.count("Trade-off: run 1 improves") == 2, "abstract and results"
     assert re.search(r"\| 0\.88 ± 0\.01 \| −0\.12 \| [^|]+ \| 0\.005 \| trade-off \| 1 \| not significant \|", paper)
@@ -511,7 +511,7 @@ def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Calla
     assert "trade-off against the baseline, not significant against run 1:" in said
     records = [run.record for run in found.runs]
     notes = " ".join(render_notes(campaign.idea, found.contract, "", records, used=Usage(), person="").split())
-    assert "Verdict against the baseline: trade-off. loss: difference −0.12, −0.20 to −0.04, adjusted p 0.005" in notes
+    assert "Verdict against the baseline: trade-off. loss: difference −0.120, −0.200 to −0.040, adjusted p 0.005" in notes
     assert "Verdict against run 1: not significant. loss 0.88 against 0.79 (run_1)" in notes
 
 
