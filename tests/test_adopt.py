@@ -76,7 +76,7 @@ def test_the_patch_is_shown_before_anybody_is_asked_and_no_means_that_nothing_is
     done = adopt(campaign, mine, input="n\n")
     assert done.exit_code == 130
     assert "not significant. why 1" in done.output
-    assert "Against the baseline: loss -0.20 ± 0.05, better." in done.output
+    assert "Against the baseline: loss −0.20 ± 0.05, better." in done.output
     assert done.output.index("+added = 1") < done.output.index("Change experiment.py in")
     assert state(mine) == before
 

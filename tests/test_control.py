@@ -71,8 +71,8 @@ def test_a_control_has_as_many_runs_and_one_line_beside_the_agents_best(
 
     monkeypatch.setattr(Layout, "holdouts", held_out)
     line = control_line(campaign, campaign.contract, ours)
-    assert "0.25 ± 0.01 (run 1, 9 held-out executions); the agent's best: 0.20 ± 0.01" in line
-    assert "difference −0.05 ± 0.01 (the agent's minus the search's), on held-out values" in line
+    assert "0.250 ± 0.010 (run 1, 9 held-out executions); the agent's best: 0.200 ± 0.010" in line
+    assert "difference −0.050 ± 0.014 (the agent's minus the search's), on held-out values" in line
 
 
 def test_a_control_that_has_not_ended_is_said_to_have_not(asked: Request) -> None:

@@ -13,6 +13,7 @@ PROFILE_DOF = 20
 """A stored spread counts as no more degrees of freedom than this, so that the campaign's own seeds soon outweigh it. With
 59, a spread stored 20 % too small makes 11 % of campaigns without any effect say "improved"; with 20, 7.5 %."""
 DRIFT_LEVEL = 0.01
+_MOST_DECIMALS = 8
 _HUGE = 1e12
 """From here on a number is written with a power of ten."""
 _SKEW_STANDARD_ERRORS = 1.64  # a skew that chance gives to one profile in ten is not used
@@ -166,6 +167,8 @@ def rounded(value: float, places: int, sign: str = "-") -> str:
 def with_noise(value: float, noise: float, sign: str = "-") -> str:
     """`0.112 ± 0.008`: a number and its standard error, with the decimals that this is worth."""
     places = decimals(noise)
+    if places > _MOST_DECIMALS:
+        return f"{value:{sign}.4g} ± {noise:.1g}"
     return f"{rounded(value, places, sign)} ± {rounded(noise, places)}"
 
 
