@@ -33,6 +33,6 @@ def check_activations(bench: Bench) -> None:
     if not apart <= AGREES[data.dtype]:
         raise CannotPrepare(
             f"model {data.model}: transformer-lens, through which SAEBench loads it as {bench.official}, computes other "
-            f"activations after layer {data.layer} than transformers (they differ by {100 * apart:.1f} % of their deviation), so "
-            'its scores would be of another model. --set evals="" trains without scores.'
+            f"activations after layer {data.layer} than transformers (they differ by {100 * apart:.1f} % of their "
+            'deviation), so its scores would be of another model. --set evals="" trains without scores.'
         )
