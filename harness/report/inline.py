@@ -60,7 +60,7 @@ def spans(text: str) -> Iterator[Span]:
             yield Code(match["code"] or match["name"])
         elif match["base"]:
             below = match["sub"] or match["alone"] or ""
-            yield Formula(*map(_letter, (match["base"], below, match["sup"] or "")), match[0])
+            yield Formula(_letter(match["base"]), _letter(below), _letter(match["sup"] or ""), match[0])
         else:
             name = match["greek"]
             yield _OPERATORS[match["operator"]] if name is None else _GREEK[name] if name in symbols else name
