@@ -224,7 +224,7 @@ def test_metrics_that_begin_alike_share_their_beginning():
 def test_the_table_has_standard_errors_and_seeds_where_they_are_known():
     measured = Column("run_0", {"loss": 1.01324, "l0": 5.0}, {}, errors={"loss": 0.0098}, seeds=10)
     assert results_table((measured, Column("run_1", {"loss": 0.9123, "l0": 5.0}, {}, seeds=1))) == (
-        "metric|run_0|run_1\nseeds|10|1\nloss|1.01±0.01|0.9123\nl0|5|5"
+        "metric|run_0|run_1\nseeds|10|1\nloss|1.013±0.010|0.9123\nl0|5|5"
     )
 
 

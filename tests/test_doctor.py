@@ -374,7 +374,7 @@ def test_a_command_line_agent_is_asked_and_says_in_its_words_what_is_missing(
     version = '[ "$1" = --version ] && { echo 2.1.197; exit; }'
     program("claude", f"{version}\necho '{said % ('false', 'ready')}'")
     found = examine(agent="claude")["answer"]
-    assert found.state == "ok" and "900 tokens sent, 2 received, for $0.0100" in found.detail
+    assert found.state == "ok" and "900 tokens sent, 2 received, for $0.01" in found.detail
     program("claude", f"{version}\necho '{said % ('true', 'Not logged in · Please run /login')}'; exit 1")
     found = examine(agent="claude")["answer"]
     assert found.state == "fail" and "Not logged in" in found.detail

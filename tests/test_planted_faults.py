@@ -347,7 +347,7 @@ BROKEN: dict[str, Fault] = {
     "reconstruction ruined": Fault(
         (("PULL = 0.6", "PULL = 0.1"), ("        return x\n", "        return [0.7 * v for v in x]\n")),
         "trade_off",
-        "lab.explained_variance -",
+        "lab.explained_variance −",
         flatters="lab.absorption",
     ),
     "metric at its bound": Fault(

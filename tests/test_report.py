@@ -497,7 +497,7 @@ def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Calla
     assert re.search(r"0\.880 ± 0\.010 −0\.120 ± 0\.014 better trade-off run 1: not significant", text)
     paper = " ".join(render_md(compose(found, ""), "figures").split())
     assert headline in paper and paper.count("Trade-off: run 1 improves") == 2, "abstract and results"
-    assert re.search(r"\| 0\.88 ± 0\.01 \| −0\.12 \| [^|]+ \| 0\.005 \| trade-off \| 1 \| not significant \|", paper)
+    assert re.search(r"\| 0\.880 ± 0\.010 \| −0\.120 \| [^|]+ \| 0\.005 \| trade-off \| 1 \| not significant \|", paper)
     assert (
         "**Verdict against run 1:** loss 0.88 against 0.79" in paper
         and "**Verdict against the baseline:** trade-off" in paper
@@ -505,7 +505,7 @@ def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Calla
     wide = {"COLUMNS": "120"}
     shown = {each: CliRunner(env=wide).invoke(cli, [*each.split(), str(campaign.root)]).output for each in ("log", "status")}
     row = next(row for row in shown["log"].split("\n") if row.startswith("2 "))
-    assert re.search(r"trade-off .*0\.88 ± 0\.01 +-0\.12 ± 0\.01 better +1: not significant", row)
+    assert re.search(r"trade-off .*0\.880 ± 0\.010 +−0\.120 ± 0\.014 better +1: not significant", row)
     assert re.search(r"best so far +run 1: loss 0\.79, baseline 1 .*; trade-off", shown["status"])
     said = CliRunner().invoke(cli, ["show", str(campaign.root), "2"]).output
     assert "trade-off against the baseline, not significant against run 1:" in said

@@ -130,7 +130,7 @@ def set_with_errors(values: Sequence[float | None], errors: Sequence[float | Non
             number, _, behind = with_noise(value, error, "+" if signs else "-").partition(" ± ")
             shown.append((number, behind))
         else:
-            shown.append((("+" if signs and value > 0 else "") + plain.replace("-", "−"), ""))
+            shown.append(("−" + plain[1:] if value < 0 else "+" * (signs and value > 0) + plain, ""))
     room = max(len(behind) for _, behind in shown) if shown else 0
     return [
         f"{number} ± {behind:<{room}}" if behind else number + " " * (room + 3 if room and number else 0)
