@@ -95,7 +95,7 @@ def test_one_paired_one_sided_test_at_five_percent_decides() -> None:
         ([left(loss - 1) for loss in THERE], ["no"] * 6, "not_evaluated", "its reference failed in 6 of 6 pairs: no"),
         ([left(loss - 0.1 * i, l0=6.0) for i, loss in enumerate(THERE)], None, "not_evaluated", "l0 6 against 5"),
         ([left(loss - 0.1 * i, k=9) for i, loss in enumerate(THERE)], None, "not_evaluated", "k 9 against 5"),
-        ([left(loss - 0.5 - 0.1 * i, speed=2.0) for i, loss in enumerate(THERE)], None, "not_confirmed", "speed -1.0"),
+        ([left(loss - 0.5 - 0.1 * i, speed=2.0) for i, loss in enumerate(THERE)], None, "not_confirmed", "speed −1 "),
         ([left(loss - 0.1 * i, speed=None) for i, loss in enumerate(THERE)], None, "not_confirmed", "speed is missing"),
         ([left(loss) for loss in THERE], None, "not_evaluated", "same difference"),
     ],
