@@ -5,6 +5,7 @@ And the house rules of the whole suite: which threads it may start, and that it 
 
 from __future__ import annotations
 
+import compileall
 import gc
 import getpass
 import json
@@ -35,8 +36,10 @@ SMALL = Path(__file__).parent / "small"
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-# Images of containers often set this: each of the suite's thousands of processes would compile this project again.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Images of containers often forbid Python to keep what it compiles: each of the suite's thousands of processes would compile
+# this project again. It is compiled once; tests are while they are collected. What tests write and import is not kept:
+# two sources of one size and second would be taken for each other.
+COMPILED = not sys.dont_write_bytecode
 sys.dont_write_bytecode = False
 
 # Tests that run at the same time do not wait for each other; those of slots say how many there are.
@@ -45,6 +48,8 @@ os.environ.setdefault("HARNESS_CORES", "0")
 # What makes temporary files makes them in a folder of this run of the suite, so that what is left there is the suite's.
 # pytest's own folders stay where they are looked for. Workers find both in their environment.
 if "TESTS_RUN" not in os.environ:
+    for _name in ("harness", "saelab"):
+        compileall.compile_dir(Path(__file__).parents[1] / _name, quiet=2)
     os.environ["TESTS_RUN"] = uuid.uuid4().hex
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="harness-tests-")
@@ -113,6 +118,7 @@ LONGEST_FIRST = (
 
 def pytest_collection_finish() -> None:
     """What is there for all tests is not looked through again for each of them."""
+    sys.dont_write_bytecode = not COMPILED
     gc.collect()
     gc.freeze()
 

@@ -345,7 +345,10 @@ def test_a_smoke_test_is_small_and_keeps_the_shapes():
         ({"HARNESS_OVERRIDES": '{"seed": 3}'}, "seed: not a setting of a profile"),
         ({"HARNESS_OVERRIDES": "{"}, "HARNESS_OVERRIDES: not JSON"),
         ({"HARNESS_OVERRIDES": "[1]"}, "expected a JSON object"),
-        ({"HARNESS_PROFILE": "gemma"}, "HARNESS_PROFILE gemma: experiment.toml has synthetic, synthsae, tiny-lm"),
+        (
+            {"HARNESS_PROFILE": "gemma"},
+            "HARNESS_PROFILE gemma: experiment.toml has synthetic, synthsae, synthsaebench-16k, tiny-lm",
+        ),
         ({"HARNESS_SEED": "one"}, "HARNESS_SEED 'one'"),
         ({"HARNESS_SEED": "-1"}, "HARNESS_SEED '-1'"),
     ],

@@ -58,8 +58,9 @@ def test_a_campaign_that_nobody_began_is_new(campaign):
 
 def test_a_held_lock_means_running_and_a_read_leaves_no_trace(campaign):
     layout = Layout(campaign.root)
+    before = sorted(campaign.root.rglob("*"))
     assert not layout.is_running()
-    assert not campaign.lock.exists()
+    assert sorted(campaign.root.rglob("*")) == before
     with locked(campaign.lock):
         assert read_status(layout).state == "running"
     assert read_status(layout).state == "new"
