@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.errors import CannotGoOn
 from harness.campaign.given_runs import GivenRun, GivenRuns
 from harness.campaign.idea import Idea
 from harness.cli.running import create_control
@@ -63,6 +64,15 @@ def test_a_campaign_that_could_not_begin_leaves_nothing(
     create: Callable[[], Campaign], tmp_path: Path, does: Callable[[], None]
 ) -> None:
     assert writings(create, tmp_path, does, (tmp_path / "new").exists) > 12
+
+
+def test_a_campaign_without_git_leaves_nothing(
+    create: Callable[[], Campaign], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CannotGoOn, match="git is not installed"):
+        create()
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_a_process_left_that_was_killed_while_it_made_a_campaign_is_in_nobodys_way(

@@ -171,6 +171,19 @@ def test_an_index_whose_git_is_killed_each_time_is_written_after_the_next_start(
     assert (root / "experiment.py").read_text() == "rate = 3\n"
 
 
+def test_a_git_that_is_killed_when_it_is_first_looked_for_is_tried_again(root: Path, tmp_path: Path) -> None:
+    """GitPython calls git when it is imported, before any call of ours: in a process of its own, which has not."""
+    wrapper = tmp_path / "bin" / "git"
+    wrapper.parent.mkdir()
+    git, count = shutil.which("git"), tmp_path / "count"
+    wrapper.write_text(f'#!/bin/sh\necho >> {count}\n[ $(wc -l < {count}) -lt 2 ] && kill -9 $$\nexec {git} "$@"\n')
+    wrapper.chmod(0o755)
+    code = "import sys; from pathlib import Path; from harness.campaign.git import Git; print(Git(Path(sys.argv[1])).text('version'))"
+    environment = os.environ | {"PATH": f"{wrapper.parent}:{os.environ['PATH']}"}
+    done = subprocess.run([sys.executable, "-c", code, root], env=environment, capture_output=True, text=True)
+    assert done.stdout.startswith("git version"), done.stderr
+
+
 def test_what_git_has_packed_is_read_as_before(root: Path, repository: Repository) -> None:
     data = {f"run_{number}/data.json": b"%d" % number for number in range(600)}
     old = repository.head or ""

@@ -202,6 +202,9 @@ metrics = {{"loss": loss, "distance": x}}
 BASELINE = {0: 1.0, 1: 1.03, 2: 0.97}
 LUCKY = {0: 0.9, 1: 1.1, 2: 0.95}
 """Losses by seed: those of a run that looks better with one seed and not with two."""
+LARGE = {0: 1.0, 1: 1.03, 2: 0.97, 3: 1.01, 4: 0.98}
+BETTER = {0: 0.8, 1: 0.81, 2: 0.79, 3: 1.2, 4: 1.3}
+"""Those of a run that looks better with three and not with five."""
 
 
 class StopsAt(Silent):
@@ -214,21 +217,31 @@ class StopsAt(Silent):
         self.stop.soon |= (run, phase) == self.at
 
 
+@pytest.mark.parametrize(
+    ("stages", "stopped", "baseline", "run"), [([1, 3], 1, BASELINE, LUCKY), ([1, 3, 5], 3, LARGE, BETTER)]
+)
 def test_an_interruption_between_two_seeds_changes_nothing(
-    tmp_path: Path, make_campaign: Callable[..., Campaign], experiment: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_campaign: Callable[..., Campaign],
+    experiment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stages: list[int],
+    stopped: int,
+    baseline: dict[int, float],
+    run: dict[int, float],
 ) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     with (experiment / "experiment.py").open("a") as code:
-        code.write(NOISE.format(BASELINE))
+        code.write(NOISE.format(baseline))
     with (experiment / "experiment.toml").open("a") as contract:
-        contract.write("baseline_seeds = 3\nrun_seeds = [1, 3]\nfinal_seeds = 1\n")
-    lucky = {"text": "HYPOTHESIS: less.", "edits": [["experiment.py", str(BASELINE), str(LUCKY)]]}
+        contract.write(f"baseline_seeds = {stages[-1]}\nrun_seeds = {stages}\nfinal_seeds = 1\n")
+    lucky = {"text": "HYPOTHESIS: less.", "edits": [["experiment.py", str(baseline), str(run)]]}
     campaign = make_campaign({"run 1, attempt 1": lucky}, max_runs=1)
     stop = Stop()
-    assert go_on(campaign, view=StopsAt(stop, 1, "seed 1"), stop=stop).reason == "interrupted"
-    assert not campaign.seed_folder(1, 2).exists()
+    assert go_on(campaign, view=StopsAt(stop, 1, f"seed {stopped}"), stop=stop).reason == "interrupted"
+    assert not campaign.seed_folder(1, stopped + 1).exists()
     assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
-    assert campaign.read_records()[1].seeds == [0, 1, 2]
+    assert campaign.read_records()[1].seeds == list(range(stages[-1]))
     assert not list((campaign.local / "executions").iterdir())
 
 

@@ -97,8 +97,12 @@ class Git:
         """A command, tried once: its exit code, what it printed and what it complained of."""
         # Here, because it takes longer to import than a command may take that looks at a campaign and needs no git.
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # without git the message is ours, not a traceback on import
-        import git
-
+        try:
+            import git
+        except ModuleNotFoundError:
+            raise
+        except ImportError as error:  # it calls git once when it is imported, and that one can be killed like any other
+            return 1, b"", str(error)
         # A person's hook, editor or shell may have set more of them than can be named, for another repository than this one.
         foreign = [name for name in os.environ if name.startswith("GIT_") and name not in self._environment]
         without = ["env", *(part for name in foreign for part in ("-u", name))] if foreign else []
