@@ -99,6 +99,18 @@ def test_an_ai_scientist_folder_becomes_a_campaign_and_what_repeats_itself_is_fo
     assert [run["verdict"] for run in known["runs"]] == ["no_effect", "given", "given", "given", "given"]
 
 
+def test_a_metric_of_one_data_set_needs_no_name_of_it(theirs: Path) -> None:
+    found = look(theirs, "--metric", "loss", "--lower")
+    assert (found["metric"], found["claimed_best"]) == ("quadratic.loss", 2)
+    info = {"quadratic": {"means": {"loss": 1.0}}, "cubic": {"means": {"loss": 2.0}}}
+    (theirs / "run_1" / "final_info.json").write_text(json.dumps(info))
+    done = type_(theirs, "--metric", "loss", "--lower")
+    assert done.exit_code == 2
+    assert "--metric loss: more than one data set has it. They have: quadratic.loss, cubic.loss." in " ".join(
+        done.output.split()
+    )
+
+
 def without_contract(template: Path) -> Path:
     (template / "experiment.toml").unlink()
     shutil.copy(SMALL / "experiment.py", template)

@@ -133,7 +133,9 @@ def test_a_change_may_come_from_a_folder_or_a_patch(campaign: Campaign, tmp_path
         [*diff, campaign.root / "experiment.py", tmp_path / "experiment.py"], capture_output=True, check=False
     )
     patch.write_bytes(done.stdout)
-    status, found = try_("--patch", str(patch), hypothesis="start nearer")
+    said = ["try", "small", "--json", "--hypothesis", "start nearer", "--patch", "-"]
+    piped = CliRunner().invoke(cli, said, input=done.stdout)
+    status, found = piped.exit_code, json.loads(piped.stdout)
     assert (status, found["run"], found["parent"]) == (0, 2, 1)
     status, found = try_("--patch", str(patch), hypothesis="once more")
     assert status == 2

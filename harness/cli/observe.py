@@ -155,7 +155,11 @@ def _made_up(wanted: Wanted, taken: GivenRuns, runs: Sequence[ObservedRun], fold
     is_table = (wanted.folder / TABLE).is_file()
     metric = wanted.metric or (known[0] if is_table and known else None)
     if metric is not None and metric not in known:
-        raise InputError(f"--metric {metric}: no run has it. They have: {', '.join(known)}.")
+        of_data_sets = [name for name in known if name.endswith(f".{metric}")]
+        if len(of_data_sets) != 1:
+            what = "more than one data set has it" if of_data_sets else "no run has it"
+            raise InputError(f"--metric {metric}: {what}. They have: {', '.join(known)}.")
+        [metric] = of_data_sets
     lines = [f"command = {json.dumps(['python', taken.code_file, '--out_dir={out_dir}'])}"]
     lines += [f"editable = {json.dumps([taken.code_file])}"]
     better = wanted.better or ("lower" if is_table else None)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from ..campaign.campaign import Campaign
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.layout import find_layout
 from ..campaign.stop import Stop
+from ..campaign.temporary import TemporaryFolder
 from ..campaign.text import clean
 from ..campaign.usage import Usage
 from ..loop import Ending
@@ -114,3 +118,15 @@ def text_of(words: str, file: Path | None, option: str) -> str:
         return clean("\n\n".join(filter(None, [words, file.read_text(encoding="utf-8", errors="replace").strip()])))
     except OSError as error:
         raise InputError(f"{option} {file}: cannot be read: {error.strerror}.") from error
+
+
+@contextmanager
+def patch_file(patch: Path | None) -> Iterator[Path | None]:
+    """The patch as a file that can be read more than once: `-` is standard input, and a pipe is read once."""
+    if patch is None or not (str(patch) == "-" or patch.is_fifo()):
+        yield patch
+        return
+    with TemporaryFolder() as place:
+        file = Path(place) / "change.patch"
+        file.write_bytes(sys.stdin.buffer.read() if str(patch) == "-" else patch.read_bytes())
+        yield file

@@ -82,7 +82,9 @@ def open_(
 @click.option(
     "--from", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Take the edited files from this folder."
 )
-@click.option("--patch", type=click.Path(path_type=Path), metavar="FILE", help="Take the change from a patch.")
+@click.option(
+    "--patch", type=click.Path(path_type=Path), metavar="FILE", help="Take the change from a patch; - is standard input."
+)
 @click.option(
     "--start-from", metavar="RUN", help="Where the try after this one starts: best (the default), baseline, or a run."
 )
@@ -146,7 +148,9 @@ def try_(
         usage=outside.usage_of(usage),
         driver=outside.text_of(driver, None, ""),
     )
-    sys.exit(outside.hand_in(campaign, Source(words, folder, patch, jobs or 1), as_json, width(), jobs))
+    with outside.patch_file(patch) as file:
+        code = outside.hand_in(campaign, Source(words, folder, file, jobs or 1), as_json, width(), jobs)
+    sys.exit(code)
 
 
 @click.command("end", short_help="End a campaign that you drive.")
