@@ -55,7 +55,8 @@ class Machine:
         """What there is, and what of it one takes."""
         gpus, cores = len(self.gpus), len(self.cores)
         there = f"{cores} core{'s' * (cores > 1)}" + (f", {gpus} GPU{'s' * (gpus > 1)}" if self.takes_gpu(share) else "")
-        why = ", as its time is measured" if share.alone else "" if share.threads else ", as no `threads` are set"
+        unknown = "" if share.threads else ", as the settings of the profile name no `threads`"
+        why = ", as its time is measured" if share.alone else unknown
         return f"{there}; an execution takes {self.cores_of(share)}{why}"
 
     def takes_gpu(self, share: Share) -> bool:

@@ -78,7 +78,8 @@ def standing(layout: Layout) -> dict[str, Any]:
             "with_failed_attempt": not in_hand and any(turn["commit"] for turn in tried),
             "in_hand": in_hand,
         },
-        "left": {"runs": max(0, status.max_runs - following + 1), "attempts_at_next_run": most - len(tried)},
+        # The baseline is none of them, which `following` may be.
+        "left": {"runs": max(0, status.max_runs - max(following, 1) + 1), "attempts_at_next_run": most - len(tried)},
         "spent": spent(status),
         "execution_seconds": (done.get("run_0/execute") or {}).get("outcome", {}).get("seconds"),
         "next": [command for command, _ in next_steps(status, typed(layout))],
