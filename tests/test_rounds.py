@@ -140,3 +140,23 @@ def test_patience_counts_a_whole_round(make_campaign: Make) -> None:
     campaign = make_campaign(script, max_runs=6, width=3, patience=2)
     assert run(campaign).reason == "patience_spent"
     assert len(campaign.read_records()) == 4
+
+
+def test_the_session_of_a_round_has_every_turn_and_is_nobodys_edit_in_whatever_order_they_came(make_campaign: Make) -> None:
+    """The second attempt at run 1 comes after the first at run 2, and a process that ended in between has not seen it."""
+    broken = rate("0.05", "None")
+    script = {"run 1, attempt 1": broken, "run 2, attempt 1": rate("0.05", "0.07"), "run 1, attempt 2": rate("None", "0.06")}
+    campaign = make_campaign(script, max_runs=2, width=2)
+    assert run(campaign).reason == "runs_spent"
+    held = campaign.session.read_text()
+    found = [held.index(f"# {turn}") for turn in ("run 1, attempt 1", "run 1, attempt 2", "run 2, attempt 1")]
+    assert found == sorted(found)
+
+    class Listening(Silent):
+        def say(self, text: str) -> None:
+            assert "session.md was changed" not in text
+
+    turn = (campaign.attempt_folder(1, 2) / "session.md").read_text()
+    campaign.session.write_text(held.replace(turn, ""))
+    go_on(campaign, view=Listening(), stop=Stop())
+    assert campaign.session.read_text() == held

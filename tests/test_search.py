@@ -207,6 +207,24 @@ def test_what_is_missing_for_a_search_is_said_before_a_campaign_is_made(experime
         check_search(experiment, Options(), "search:tpe")
 
 
+def test_numbers_for_what_is_none_are_refused_before_a_campaign_is_made(experiment: Path) -> None:
+    source = experiment / "experiment.py"
+    source.write_text(source.read_text() + 'KIND = "sgd"\n')
+    contract = experiment / "experiment.toml"
+    contract.write_text(contract.read_text() + "\n[search]\nKIND = { low = 1, high = 3 }\n")
+    with pytest.raises(
+        InputError, match=r"\[search\] KIND: low and high are numbers, and KIND is sgd. Name `choices` for it."
+    ):
+        check_search(experiment, Options(), "search:tpe")
+
+
+def test_a_baseline_whose_value_is_no_choice_lies_outside_like_one_beyond_a_range() -> None:
+    specs = {"kind": SearchSpec(choices=["adam", "lion"])}
+    for outside in ("sgd", 3):
+        tried = [Tried({"kind": outside}, 1.0), Tried({"kind": "adam"}, 0.5)]
+        assert len(study_of(specs, tried, "tpe", 2, 0, True).trials) == 1
+
+
 def test_tpe_goes_by_results_and_random_does_not() -> None:
     specs = {"rate": SearchSpec(low=0.0, high=1.0)}
     tried = [Tried({"rate": i / 20}, abs(i / 20 - 0.7)) for i in range(20)]

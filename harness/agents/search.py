@@ -171,12 +171,17 @@ class SearchConversation:
         """Values that were not tried before; None where all were."""
         known = [each.values for each in before]
         for repeat in range(REPEATS):
-            seed = _seed(self._campaign.created, run, attempt, repeat)
+            seed = _seed(*self._begun, run, attempt, repeat)
             values = propose(self._space.specs, before, self._sampler, self._startup, seed, self._is_lower_better)
             if values not in known:
                 return values
         left = [values for values in _combinations(self._space.specs) if values not in known]
-        return Random(_seed(self._campaign.created, run, attempt)).choice(left) if left else None
+        return Random(_seed(*self._begun, run, attempt)).choice(left) if left else None
+
+    @property
+    def _begun(self) -> tuple[str, str]:
+        """What tells campaigns apart, several of one second too, and does not change when their folder is moved."""
+        return str(self._campaign.created), self._campaign.idea.Name
 
     @property
     def _is_lower_better(self) -> bool:
@@ -211,7 +216,15 @@ def check_search(experiment: Path, options: Options, agent: str, out: Path | Non
     space = search_space(contract.of_profile(profile), profile, {**spec.settings, **options.overrides}, agent)
     files = {path: (experiment / path).read_bytes() for path in contract.editable if (experiment / path).is_file()}
     values = space.values(files, options.overrides)
+    for name, value in values.items():
+        _check_kind(name, space.specs[name], value)
     return ", ".join(f"{name} ({space.specs[name]}; now {_shown(value)})" for name, value in values.items())
+
+
+def _check_kind(name: str, spec: SearchSpec, value: Value) -> None:
+    """Raises InputError where numbers are proposed for what is none."""
+    if spec.low is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise InputError(f"[search] {name}: low and high are numbers, and {name} is {_shown(value)}. Name `choices` for it.")
 
 
 def propose(
@@ -247,10 +260,7 @@ def _trials(
     from optuna.trial import TrialState, create_trial
 
     for each in before:
-        inside = all(
-            distributions[name]._contains(distributions[name].to_internal_repr(value)) for name, value in each.values.items()
-        )
-        if not inside:
+        if not all(_holds(distributions[name], value) for name, value in each.values.items()):
             continue  # the baseline may lie outside
         state = TrialState.RUNNING if each.is_running else TrialState.FAIL if each.outcome is None else TrialState.COMPLETE
         yield create_trial(
@@ -260,6 +270,13 @@ def _trials(
             distributions=dict(distributions),
             constraints={} if each.outcome is None else {"guards": float(each.broken)},
         )
+
+
+def _holds(distribution: optuna.distributions.BaseDistribution, value: Value) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:  # no choice, or no number
+        return False
 
 
 def _distribution(spec: SearchSpec) -> optuna.distributions.BaseDistribution:
