@@ -252,6 +252,14 @@ def test_a_run_that_breaks_a_guard_is_told_to_the_search_as_one(searched: Callab
     assert [(each.values["rate"], each.broken) for each in conversation._tried(2, 1)] == [(0.05, 0), (0.01, 1)]
 
 
+def test_where_it_failed_tpe_does_not_go_on() -> None:
+    specs = {"depth": SearchSpec(low=1, high=8)}
+    tried = [Tried({"depth": depth}, 1.0 / depth) for depth in (1, 2, 3, 4, 5)]
+    tried += [Tried({"depth": depth}, None) for depth in (7, 8, 8, 7)]
+    found = [propose(specs, tried, "tpe", 2, seed, True)["depth"] for seed in range(30)]
+    assert sum(depth in (7, 8) for depth in found) < 6, found
+
+
 def test_what_is_executed_now_is_no_gap_for_the_next_proposal() -> None:
     specs = {"rate": SearchSpec(low=0.0, high=1.0)}
     known = [Tried({"rate": i / 10}, abs(i / 10 - 0.7)) for i in range(11)]

@@ -38,11 +38,13 @@ if TYPE_CHECKING:  # half a second, which only a proposal needs
     import optuna
 
 NO_VALUE = ("invalid", "not_comparable", "failed")
-"""Verdicts of runs whose number the search must not go by; they are told to it as failed."""
+"""Verdicts of runs whose number the search must not go by; they are told to it as the worst there is."""
 REPEATS = 20
 """Proposals in a row that were tried before, until one is drawn from what is left of the space."""
 DIGITS = 4
 """Significant digits of a proposed number: it stands in code that people read."""
+_MOST_BROKEN = 1_000
+"""More guards than any run breaks."""
 _TURN = re.compile(r"run_(\d+)/attempt_(\d+)/turn")
 _LABEL = re.compile(r"run (\d+), attempt (\d+)")
 
@@ -250,25 +252,27 @@ def study_of(
         }
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=samplers[sampler], direction="minimize" if is_lower_better else "maximize")
-    study.add_trials(list(_trials(before, {name: _distribution(spec) for name, spec in specs.items()})))
+    study.add_trials(list(_trials(before, {name: _distribution(spec) for name, spec in specs.items()}, is_lower_better)))
     return study
 
 
 def _trials(
-    before: list[Tried], distributions: Mapping[str, optuna.distributions.BaseDistribution]
+    before: list[Tried], distributions: Mapping[str, optuna.distributions.BaseDistribution], is_lower_better: bool
 ) -> Iterator[optuna.trial.FrozenTrial]:
     from optuna.trial import TrialState, create_trial
 
+    outcomes = [each.outcome for each in before if each.outcome is not None]
     for each in before:
         if not all(_holds(distributions[name], value) for name, value in each.values.items()):
             continue  # the baseline may lie outside
-        state = TrialState.RUNNING if each.is_running else TrialState.FAIL if each.outcome is None else TrialState.COMPLETE
+        # What failed is told as the worst and as breaking more than any guard: Optuna's TPE learns nothing of failed trials.
+        failed = each.outcome is None and not each.is_running
         yield create_trial(
-            state=state,
-            value=each.outcome,
+            state=TrialState.RUNNING if each.is_running else TrialState.COMPLETE,
+            value=(max if is_lower_better else min)(outcomes, default=0.0) if failed else each.outcome,
             params=each.values,
             distributions=dict(distributions),
-            constraints={} if each.outcome is None else {"guards": float(each.broken)},
+            constraints={} if each.is_running else {"guards": float(_MOST_BROKEN if failed else each.broken)},
         )
 
 
