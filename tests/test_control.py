@@ -54,7 +54,9 @@ def test_a_control_has_as_many_runs_and_one_line_beside_the_agents_best(
     assert len(ours) == len(theirs) == 2 and ours[0].metrics["loss"].value == theirs[0].metrics["loss"].value
     assert theirs[1].agent.startswith("search:tpe") and theirs[1].usage.requests == 0
     line = control_line(campaign, campaign.contract, ours)
-    assert line.startswith("TPE with as many runs (1): loss ") and "(run 1, 1 seed); the agent's best: " in line
+    assert (
+        line.startswith("TPE with as many runs (1): loss ") and "(run 1, inconclusive, 1 seed); the agent's best: " in line
+    )
     assert f"{theirs[1].metrics['loss'].value:.4g} (run 1" in line and f"{ours[1].metrics['loss'].value:.4g} (run 1" in line
     assert "on the seeds of the runs, of which the best of each campaign was picked" in line
     assert line.endswith("One campaign each: this says nothing of agents in general.")

@@ -12,7 +12,7 @@ from ..campaign.journal import read_events
 from ..campaign.layout import Layout, find_control
 from ..campaign.metric import Metric
 from ..campaign.record import Record
-from ..campaign.text import line
+from ..campaign.text import in_words, line
 from ..statistics.noise import with_noise
 from .conclusion import best_valid
 from .estimates import counted, signed, with_error
@@ -47,19 +47,19 @@ def control_line(layout: Layout, contract: Contract, records: Sequence[Record]) 
     where = "held-out values" if all(held_out) else "the seeds of the runs, of which the best of each campaign was picked"
     one, other = found
     if one is None or other is None:
-        nobody = f"{said} has no valid run" if one is None else f"{said}: {_in_words(one)}; the agent has no valid run"
+        nobody = f"{said} has no valid run" if one is None else f"{said}: {_said(one)}; the agent has no valid run"
         return f"{nobody} to compare."
     difference, errors = other.value - one.value, (one.error, other.error)
-    in_words = signed(difference)
+    apart = signed(difference)
     if one.error and other.error:
-        in_words = with_noise(difference, math.hypot(*filter(None, errors)), "+")
+        apart = with_noise(difference, math.hypot(*filter(None, errors)), "+")
     return (
-        f"{said}: {line(primary.name)} {_in_words(one)}; the agent's best: {_in_words(other)}; difference {in_words} (the "
+        f"{said}: {line(primary.name)} {_said(one)}; the agent's best: {_said(other)}; difference {apart} (the "
         f"agent's minus the search's), on {where}. One campaign each: this says nothing of agents in general."
     )
 
 
-def _in_words(best: _Best) -> str:
+def _said(best: _Best) -> str:
     return f"{with_error(best.value, best.error)} ({best.rests_on})"
 
 
@@ -71,7 +71,7 @@ def _selected(contract: Contract, primary: Metric, records: Sequence[Record]) ->
     value = found.mean if found else best.metrics[primary.name].value
     error = found.sd / math.sqrt(found.seeds) if found and found.sd is not None else None
     seeds = counted(best.seed_count, "final seed" if best.stage_seeds else "seed")
-    return _Best(value, error, f"run {best.run}, {seeds}")
+    return _Best(value, error, f"run {best.run}, {in_words(best.verdict.kind)}, {seeds}")
 
 
 def _held_out(layout: Layout) -> _Best | None:
