@@ -114,7 +114,8 @@ def test_it_is_written_where_an_agent_looks_and_nothing_else_is_changed(tmp_path
     (tmp_path / "AGENTS.md").write_text("# Mine\nBe brief.\n")
     for name, place in PLACES.items():
         assert install(name, tmp_path) == tmp_path / place
-        once = (tmp_path / place).read_text()
+        once = (tmp_path / place).read_text() + "\nUse run names of mine.\n"
+        (tmp_path / place).write_text(once)
         install(name, tmp_path)
         assert (tmp_path / place).read_text() == once
         assert "harness try" in once

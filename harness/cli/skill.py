@@ -45,9 +45,11 @@ def install(name: str, folder: Path) -> Path:
         old = read_text(file) if file.exists() else ""
         before, begun, rest = old.partition(_BEGIN)
         _, ended, after = rest.partition(_END)
-        if name == "agents":
-            new = f"{before}{text.rstrip()}{after}" if begun and ended else "\n".join(filter(None, [old, text]))
-        elif old and not (begun and ended):
+        if begun and ended:
+            new = f"{before}{skill('agents').rstrip()}{after}"
+        elif name == "agents":
+            new = "\n".join(filter(None, [old, text]))
+        elif old:
             raise InputError(f"{file}: there is one that `harness skill` did not write. Move it away first.")
         else:
             new = text
