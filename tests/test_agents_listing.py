@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.agents.aider_environment import PYTHONS, REQUIREMENT
-from harness.agents.listing import AGENTS, agents, install
+from harness.agents.listing import AGENTS, agents, find_agent, install
 from harness.campaign.errors import InputError
 
 
@@ -47,3 +47,8 @@ def test_what_only_a_person_can_install_is_said(tmp_path: Path, monkeypatch: pyt
         install("codex", print)
     with pytest.raises(InputError, match=r"unknown agent\. Known: aider"):
         install("cursor", print)
+
+
+def test_a_search_that_there_is_not_is_told_which_there_are() -> None:
+    with pytest.raises(InputError, match=r"--agent search:foo: unknown agent\. Known: .*search:tpe, search:random"):
+        find_agent("search:foo")

@@ -436,7 +436,7 @@ def find_class(kind: str, option: str, name: str, known: Mapping[str, str]) -> A
     """
     path = known.get(name, name)
     module_name, _, attribute = path.partition(":")
-    if not attribute:
+    if not attribute or any(each.startswith(f"{module_name}:") for each in known):
         raise InputError(
             f"{option} {name}: unknown {kind}. Known: {', '.join(known)}; or an import path such as package.module:Class."
         )
