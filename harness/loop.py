@@ -34,12 +34,13 @@ from .campaign.protocols import Silent, View
 from .campaign.schema import SCHEMA
 from .campaign.stop import Stop
 from .campaign.text import in_words
-from .campaign.turn import AttemptFailure, Turn, turn_key
+from .campaign.turn import turn_key
 from .execution.attempts import Attempts
 from .execution.executions import Executions
 from .execution.executors import find_executor
 from .execution.holdout import Holdout
 from .execution.plots import Plots
+from .execution.proposal import Proposal
 from .execution.rescoring import Rescoring
 from .execution.rounds import Rounds
 from .execution.seeds_and_controls import SeedsAndControls
@@ -61,44 +62,6 @@ class Ending:
 
 RUNS_SPENT = Ending("runs_spent", "All runs are spent.", 0)
 ALL_COMPLETED = Ending("all_completed", "The agent said ALL_COMPLETED.", 0)
-
-
-@dataclass
-class Proposal:
-    """A run that is proposed: the last turn of it, and what is in the way of that."""
-
-    run: int
-    attempt: int = 0
-    turn: Turn | None = None
-    failure: AttemptFailure | None = None
-    is_executed: bool = False
-    is_measured: bool = False
-    """Executed at further seeds, with its controls."""
-
-    @property
-    def taken(self) -> Turn:
-        assert self.turn is not None
-        return self.turn
-
-    @property
-    def wants_no_run(self) -> bool:
-        """The agent said ALL_COMPLETED and changed nothing."""
-        return self.turn is not None and self.turn.all_completed and self.turn.commit is None
-
-    @property
-    def is_none(self) -> bool:
-        """It said so at once: there is no run."""
-        return self.wants_no_run and self.attempt == 1
-
-    @property
-    def is_ready(self) -> bool:
-        """It has passed the smoke test and is to be executed."""
-        return self.turn is not None and not (self.failure or self.wants_no_run or self.is_executed)
-
-    @property
-    def is_open(self) -> bool:
-        """It has failed so far, and a further attempt may mend it."""
-        return self.failure is not None and not (self.is_executed or self.wants_no_run)
 
 
 class Loop:

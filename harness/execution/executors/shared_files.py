@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from ...campaign.files import files_below
 from .open_files import Inode, mapped_below, opened
 from .sandbox.plan import SHARED_MEMORY
 
@@ -43,16 +43,7 @@ class SharedFiles:
                     path.unlink()
 
     def _there(self) -> Iterator[tuple[Inode, Path, os.stat_result]]:
-        folders = [str(self._folder)]
-        for folder in folders:
-            try:
-                members = list(os.scandir(folder))
-            except OSError:
-                continue
-            for each in members:
-                with suppress(OSError):
-                    status = each.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(status.st_mode):
-                        folders.append(each.path)
-                    elif stat.S_ISREG(status.st_mode):
-                        yield Inode(status.st_dev, status.st_ino), Path(each), status
+        for path in files_below(self._folder):
+            with suppress(OSError):
+                status = path.stat(follow_symlinks=False)
+                yield Inode(status.st_dev, status.st_ino), path, status
