@@ -73,15 +73,13 @@ class Plot:
     caption: str
     alt: str
     figure: Figure
+    svg: str
+    """A file of its own, in the colours of PALETTE."""
 
     @property
     def legend(self) -> str:
         """Title and caption: what stands below it on paper."""
         return f"{self.title}. {self.caption}".strip()
-
-    def svg(self) -> str:
-        """A file of its own, in the colours of PALETTE."""
-        return _drawn(self.figure)
 
     def pdf(self) -> bytes:
         """A file of its own for paper; the same bytes each time."""
@@ -94,23 +92,21 @@ class Plot:
     def inline(self, prefix: str) -> Markup:
         """An element for an HTML page: colours as classes (`fill-accent`, `line-muted`), no style, and ids that begin with
         `prefix`, which no other figure of the page may have."""
-        return inline_svg(self.svg(), prefix, f"{self.title}. {self.alt}", PALETTE)
+        return inline_svg(self.svg, prefix, f"{self.title}. {self.alt}", PALETTE)
 
 
 def tried(name: str, title: str, draw: Callable[[], Drawing]) -> Plot:
     """The figure or, where matplotlib cannot draw these numbers, one that says so."""
     try:
         figure, caption, alt = draw()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # as below
-            figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # everything has its place now
+        svg = _drawn(figure)
     except (ValueError, ArithmeticError, RuntimeError) as error:
         figure, axes = new_figure()
         axes.set_axis_off()
         axes.text(0.5, 0.5, "This figure cannot be drawn.", ha="center")
         caption = alt = f"It cannot be drawn: {clip(line(str(error)), _LONGEST_ERROR).rstrip('.')}."
-    return Plot(name, title, caption, alt, figure)
+        svg = _drawn(figure)
+    return Plot(name, title, caption, alt, figure, svg)
 
 
 def new_figure() -> tuple[Figure, Axes]:
@@ -146,6 +142,7 @@ def _drawn(figure: Figure) -> str:
     file = io.StringIO()
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that matplotlib's own font lacks: a browser has others
-        # Not by savefig, which draws everything once more for a layout that it has by now.
+        # Not by savefig, which draws everything once before for the layout alone.
         FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+    figure.set_layout_engine("none")  # everything has its place now
     return file.getvalue()

@@ -33,7 +33,7 @@ def publish(document: Document, form: Format, file: Path) -> list[Path]:
     match form:
         case "md":
             content: str | bytes = render_md(document, beside)
-            parts = {f"{plot.name}.svg": plot.svg() for plot in document.pictures}
+            parts = {f"{plot.name}.svg": plot.svg for plot in document.pictures}
         case "tex":
             content = render_tex(document, beside)
             parts = {f"{plot.name}.pdf": plot.pdf() for plot in document.pictures}
