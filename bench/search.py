@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.agents.search import Tried, propose
+from harness.agents.search_study import Tried, propose
 from harness.campaign.search_space import SearchSpec
 from harness.statistics.ledger import FinalSeeds, Ledger, Seeds
 

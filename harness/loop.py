@@ -61,7 +61,6 @@ class Ending:
 
 
 RUNS_SPENT = Ending("runs_spent", "All runs are spent.", 0)
-ALL_COMPLETED = Ending("all_completed", "The agent said ALL_COMPLETED.", 0)
 
 
 class Loop:
@@ -109,7 +108,7 @@ class Loop:
             self.tracking.track()
             run, turn = proposals[-1].run, proposals[-1].taken
             if turn.all_completed and not (self.recorder.has(run) and self.dialogue.has_message_for(run + 1)):
-                return replace(ALL_COMPLETED, message="Ended, as you said.") if turn.submission else ALL_COMPLETED
+                return Ending("all_completed", self.dialogue.why_no_more(turn), 0)
             if self.is_out_of_patience(first, run):
                 patience = self.opened.options.patience
                 return Ending("patience_spent", f"No run of the last {patience} was accepted (--patience {patience}).", 0)
@@ -366,7 +365,7 @@ def next_brief(campaign: Campaign) -> str:
         if pending.step.endswith("/turn"):
             return loop.dialogue.pending_brief()
         raise HarnessError(f"Not known yet: {pending.step} comes before the next turn of the agent.") from None
-    raise HarnessError("The campaign has ended; the agent is told nothing more.")
+    raise HarnessError("The campaign has ended; nothing more is asked.")
 
 
 def _dry(campaign: Campaign, journal: DryJournal) -> Loop:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.agents.search import optuna_version
 from harness.campaign.campaign import Campaign
 from harness.campaign.errors import InputError
 from harness.campaign.layout import Layout, find_control, find_layout
@@ -52,7 +54,8 @@ def test_a_control_has_as_many_runs_and_one_line_beside_the_agents_best(
     control = Campaign(found.root)
     ours, theirs = campaign.read_records(), control.read_records()
     assert len(ours) == len(theirs) == 2 and ours[0].metrics["loss"].value == theirs[0].metrics["loss"].value
-    assert theirs[1].agent.startswith("search:tpe") and theirs[1].usage.requests == 0
+    seed = control.options().search_seed
+    assert theirs[1].agent == f"search:tpe ({optuna_version()}, seed {seed})" and theirs[1].usage.requests == 0
     line = control_line(campaign, campaign.contract, ours)
     assert (
         line.startswith("TPE with as many runs (1): loss ") and "(run 1, inconclusive, 1 seed); the agent's best: " in line
@@ -89,8 +92,11 @@ def test_a_control_that_has_not_ended_is_said_to_have_not(asked: Request) -> Non
 
 
 def test_a_search_is_no_control_of_a_search(asked: Request) -> None:
-    request = Request(**{**vars(asked), "agent": "search:random", "session": None})
+    request = replace(asked, agent="search:random", session=None)
     with pytest.raises(InputError, match="--control tpe: search:random asks no model either"):
+        run(request, 120)
+    request = replace(asked, options={"search_seed": 3})
+    with pytest.raises(InputError, match="--search-seed 3: nothing is searched; --agent search:tpe or --control tpe does"):
         run(request, 120)
     (request.experiment / "experiment.toml").write_text("smoke = false\n")
     with pytest.raises(InputError, match=r"--agent search:tpe: experiment\.toml has no search space"):

@@ -15,7 +15,7 @@ from harness.campaign.campaign import Campaign, Options, create_campaign
 from harness.campaign.errors import CannotGoOn
 from harness.campaign.given_runs import GivenRun, GivenRuns
 from harness.campaign.idea import Idea
-from harness.cli.running import create_control
+from harness.cli.control import create_control
 from tests.hindrance import Hindrance, full, in_a_child, killed, pressed
 
 IDEA = Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller.")

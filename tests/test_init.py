@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from jsonschema import ValidationError, validate
 
+from harness.agents.search import check_search
 from harness.campaign.campaign import Options, create_campaign
 from harness.campaign.contract_file import load_contract
 from harness.campaign.errors import CannotGoOn, InputError
@@ -48,6 +49,13 @@ def test_the_experiment_runs_with_the_standard_library_and_passes_its_contract(f
     assert contract.not_judged == []
     assert results.findings == []
     assert set(contract.comparable) <= set(results.settings)
+
+
+def test_the_search_space_in_the_contract_is_one_where_its_marks_are_taken_away(folder: Path) -> None:
+    contract = folder / "experiment.toml"
+    before, there, after = contract.read_text().partition("# [profiles.small.search]\n# ")
+    contract.write_text(before + there.replace("# ", "") + after)
+    assert check_search(folder, Options(), "search:tpe") == "lr (0.01 to 0.3 (log); now 0.1)"
 
 
 def test_the_experiment_honours_what_the_harness_asks(folder: Path) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from harness.campaign.campaign import Campaign
+from harness.campaign.errors import InputError
 from harness.campaign.journal import Journal
 from harness.campaign.memory import LINES, Trial, read_memory, remember, told
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
-from harness.cli.running import NO_MEMORY, Request, run
+from harness.cli.memory import NO_MEMORY
+from harness.cli.running import Request, run
 from harness.loop import go_on
 from tests.test_earlier_proposals import CODE, proposal
 
@@ -89,15 +91,22 @@ def test_run_tells_an_agent_and_no_search_and_nobody_where_you_say_so(
 
     def begin(agent: str = "tests.scripted:ScriptedAgent", memory: str | None = None) -> str:
         session = script if agent.startswith("tests") else None
-        options: dict[str, Any] = {"max_runs": 1}
+        options: dict[str, Any] = {"max_runs": 1, "width": 4}
         request = Request((idea,), (), experiment, tmp_path / "runs", None, agent, None, session, options, memory=memory)
         assert run(request, 120) == 0
         return capsys.readouterr().out
 
-    assert "Memory: the agent is told of 2 runs of this experiment in " in begin()
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(InputError, match=f"--memory {nowhere}: no such folder. Name one that holds campaigns"):
+        begin(memory=str(nowhere))
+    assert len([*first.root.parent.iterdir()]) == 1  # nothing was made
+    said = begin()
+    assert "Memory: the agent is told of 2 runs of this experiment in " in said
+    assert "--width 4: a round has at most the 1 run of the campaign (--max-runs)." in said
     assert "Memory: " not in begin(memory=NO_MEMORY)
     assert f"--memory {experiment}: no run of this experiment there." in begin(memory=str(experiment))
-    assert "Memory: " not in begin(agent="search:random")
+    said = begin(agent="search:random", memory=str(experiment))
+    assert "Memory: " not in said and f"--memory {experiment}: search:random asks no model, so nobody is told of it." in said
 
 
 def many(count: int) -> list[Trial]:

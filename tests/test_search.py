@@ -10,18 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from harness.agents.search import RandomAgent, Tried, check_search, propose, study_of
+from harness.agents.search import EXHAUSTED, Search, check_search
+from harness.agents.search_study import Tried, propose, study_of
 from harness.agents.search_values import SearchSpace
 from harness.campaign.campaign import Campaign, Options
 from harness.campaign.contract import Contract
 from harness.campaign.errors import InputError
 from harness.campaign.journal import Journal
-from harness.campaign.protocols import AgentConfig, Silent
+from harness.campaign.layout import Layout
+from harness.campaign.protocols import Silent
 from harness.campaign.record import Record
 from harness.campaign.search_space import SearchSpec
 from harness.campaign.stop import Stop
-from harness.loop import go_on
+from harness.cli.main import cli
+from harness.cli.model_choice import choose
+from harness.cli.running import resume
+from harness.loop import go_on, next_brief
+from harness.report.html.report import write_report
+from harness.report.terminal.run_table import log_columns, log_facts, log_records
+from harness.report.terminal.status import read_status
+from harness.report.terminal.status_page import next_steps
 
 SPACE = """
 [search]
@@ -90,27 +100,54 @@ def test_a_resumed_campaign_proposes_what_an_undisturbed_one_does(searched: Call
     undisturbed = searched(max_runs=3)
     copy = Campaign(shutil.copytree(undisturbed.root, tmp_path / "copy" / "interrupted"))
     assert run(undisturbed) == "runs_spent"
-    ends = [go_on(copy, view=StopsOften(), stop=Stop()).reason for _ in range(4)]
+    ends = [go_on(copy, view=StopsOften(), stop=Stop()).reason for _ in range(2)]
+    known = next_brief(copy)
+    ends += [go_on(copy, view=StopsOften(), stop=Stop()).reason for _ in range(2)]
     assert ends == ["interrupted"] * 4 and len(proposals(copy)) == 2
     assert run(copy) == "runs_spent"
     assert proposals(copy) == proposals(undisturbed)
     assert len({str(each) for each in proposals(undisturbed)}) == 3
+    assert known.startswith("No agent is asked: search:tpe (Optuna ") and "\n- run 0: rate = 0.05, x = 5: loss " in known
+    assert proposals(undisturbed)[1][0] in known and "\n- run 1: " in known
+
+
+def test_a_seed_proposes_the_same_again_and_another_something_else(searched: Callable[..., Campaign]) -> None:
+    first = searched(search_seed=7)
+    assert go_on(first, view=StopsOften(), stop=Stop()).reason == "interrupted"
+    copy = Campaign(shutil.copytree(first.root, first.root.parent / "copy"))
+
+    def proposed(seed: int) -> str:
+        Journal(copy.journal).append("options", changes={"search_seed": seed})
+        return str(Search(copy, "tpe").proposal(1, 1))
+
+    assert proposed(8) != str(Search(first, "tpe").proposal(1, 1)) == proposed(7)
 
 
 def test_what_failed_is_told_as_failed_and_another_value_is_tried(searched: Callable[..., Campaign]) -> None:
     """Far above this rate the loss grows without end, which is invalid; the third choice does not run at all."""
     campaign = searched('\n[search]\nrate = { choices = [0.05, 1.5, "fast"] }\n', agent="search:random", max_runs=5)
     ending = go_on(campaign, view=Silent(), stop=Stop())
-    assert ending.reason == "all_completed", ending
+    assert (ending.reason, ending.message) == ("all_completed", EXHAUSTED)
     completed = [each for each in campaign.read_records()[1:] if each.status == "completed"]
     assert [(each.overrides, each.verdict.kind) for each in completed] == [({"rate": 1.5}, "invalid")]
-    conversation = RandomAgent(AgentConfig(campaign=campaign.root)).open(None)  # type: ignore[arg-type]
-    tried = conversation._tried(6, 1)
+    tried = Search(campaign, "random").tried(6, 1)
     assert {(str(each.values["rate"]), each.outcome is None) for each in tried} >= {
         ("0.05", False),
         ("1.5", True),
         ("fast", True),
     }
+    layout = Layout(campaign.root)
+    status = read_status(layout)
+    assert not any("harness tell" in command for command, _ in next_steps(status, "small"))
+    by_row = {(row["run"], row["attempt"]): row["searched"] for row in log_facts(status)}
+    failed = next(each for each in campaign.read_records() if each.attempts and each.attempts[0].status == "crashed")
+    assert by_row[(0, None)] == {"rate": 0.05} and by_row[(failed.run, 1)] == {"rate": "fast"}
+    assert [header for header in log_columns(status) if header.startswith("searched.")] == ["searched.rate"]
+    write_report([layout], report := campaign.root / "report.html")
+    page = report.read_text()
+    assert '<th scope="col" class="number">rate</th>' in page and f'data-value="1.5">{1.5}</td>' in page
+    assert "<p>Proposed: rate fast.</p>" in page
+    assert sorted({str(row[-1]) for row in log_records(status)} - {"None"}) == ["0.05", "1.5", "fast"]
 
 
 def test_overrides_alone_are_a_proposal_and_go_with_every_execution_of_the_run(
@@ -165,7 +202,10 @@ def test_every_kind_of_constant_is_found_and_replaced_where_it_stands() -> None:
     [
         ("rate = 1\nrate = 2\n", "assigned more than once"),
         ("rate = compute()\n", "is `compute\\(\\)` and no literal"),
-        ("def f():\n    rate = 1\n", "neither a setting of the profile nor assigned"),
+        ("def f():\n    rate = 1\n", "neither a setting of the profile nor a constant that experiment.py .* There is none"),
+        ("class Config:\n    rate = 1\n", 'Did you mean "Config.rate"'),
+        ("rte = 1\ny = 2\n", r"Did you mean rte\?"),
+        ("y = 2\n", "There are y."),
         ("rate =\n", "does not parse"),
     ],
 )
@@ -218,6 +258,35 @@ def test_numbers_for_what_is_none_are_refused_before_a_campaign_is_made(experime
         check_search(experiment, Options(), "search:tpe")
 
 
+@pytest.mark.parametrize(
+    ("value", "spec", "said"),
+    [
+        (
+            "4",
+            "{ low = 1.5, high = 8 }",
+            "it is the whole number 4, .* lie fractions. Write two whole numbers, such as low = 2, or",
+        ),
+        ("4", "{ low = 1.0, high = 8.0 }", "such as low = 1, or 4.0 where DEPTH stands"),
+        ("0.5", "{ low = 0, high = 1 }", r"it is 0.5, .* only whole numbers are proposed. Write low = 0.0, high = 1.0\."),
+    ],
+)
+def test_limits_of_another_kind_than_the_value_are_refused(experiment: Path, value: str, spec: str, said: str) -> None:
+    source = experiment / "experiment.py"
+    source.write_text(source.read_text() + f"DEPTH = {value}\n")
+    contract = experiment / "experiment.toml"
+    contract.write_text(contract.read_text() + f"\n[search]\nDEPTH = {spec}\n")
+    with pytest.raises(InputError, match=said):
+        check_search(experiment, Options(), "search:tpe")
+
+
+@pytest.mark.parametrize("where", ["search", "profiles.small.search"])
+def test_a_name_with_a_dot_outside_quotes_is_told_how_it_is_written(where: str) -> None:
+    space: dict[str, Any] = {"Cfg": {"adam": {"decay": {"low": 0.0, "high": 1.0}}}}
+    data = {"search": space} if where == "search" else {"profiles": {"small": {"search": space}}}
+    with pytest.raises(ValueError, match=rf'{where}\n.*stands in quotes in TOML: "Cfg.adam.decay" = {{ ... }}'):
+        Contract.model_validate(data)
+
+
 def test_a_baseline_whose_value_is_no_choice_lies_outside_like_one_beyond_a_range() -> None:
     specs = {"kind": SearchSpec(choices=["adam", "lion"])}
     for outside in ("sgd", 3):
@@ -248,8 +317,7 @@ def test_a_run_that_breaks_a_guard_is_told_to_the_search_as_one(searched: Callab
     campaign = searched("\n[search]\nrate = { choices = [0.05, 0.01] }\n", agent="search:random", max_runs=1)
     run(campaign)
     assert campaign.read_records()[1].verdict.guard_violations
-    conversation = RandomAgent(AgentConfig(campaign=campaign.root)).open(None)  # type: ignore[arg-type]
-    assert [(each.values["rate"], each.broken) for each in conversation._tried(2, 1)] == [(0.05, 0), (0.01, 1)]
+    assert [(each.values["rate"], each.broken) for each in Search(campaign, "random").tried(2, 1)] == [(0.05, 0), (0.01, 1)]
 
 
 def test_where_it_failed_tpe_does_not_go_on() -> None:
@@ -279,9 +347,22 @@ def test_whole_numbers_and_steps_stay_what_they_are() -> None:
         assert round(float(values["share"]) * 10, 9) == round(float(values["share"]) * 10)
 
 
-def test_a_model_makes_no_sense_with_a_search() -> None:
-    with pytest.raises(InputError, match="a search asks no model"):
-        RandomAgent(AgentConfig(model="sonnet"))
+def test_a_model_makes_no_sense_with_a_search_and_is_refused_before_anything_is_made_or_changed(
+    searched: Callable[..., Campaign],
+) -> None:
+    with pytest.raises(InputError, match="--model sonnet: search:random asks no model; leave it out"):
+        choose("small", Path("small.json"), {}, agent="search:random", model="sonnet")
+    campaign = searched()
+    with pytest.raises(InputError, match="--model sonnet: search:tpe asks no model"):
+        resume(campaign, {"model": "sonnet"}, False, 120)
+    assert campaign.options().model is None and not campaign.journal.exists()
+
+
+def test_words_for_a_search_are_refused_since_nobody_reads_them(searched: Callable[..., Campaign]) -> None:
+    campaign = searched()
+    said = CliRunner().invoke(cli, ["tell", str(campaign.root), "Try 3."])
+    assert said.exit_code == 2 and "search:tpe goes by results alone" in said.output
+    assert not campaign.inbox.exists()
 
 
 def test_a_constant_behind_a_byte_order_mark_is_replaced_where_it_stands() -> None:

@@ -29,9 +29,10 @@ from .aider_environment import installed
 from .brief import brief, label, repair_brief, shortened
 from .chat_history import render_turn
 from .joining import HandedIn, turn_of
-from .listing import find_agent
+from .listing import find_agent, is_search
 from .outside import OUTSIDE
 from .patience import Patience, advice
+from .search import EXHAUSTED, search_of
 from .situation import Situations
 from .submission import Base, Source, Submission, Waiting, put_back, same_words, submission
 from .workspace import Change, collect, make_workspace, restore
@@ -134,10 +135,18 @@ class Dialogue(CampaignPart):
         return in_place and same_words(last, identity) and not self._repository.edited(self._campaign.code)
 
     def pending_brief(self) -> str:
-        """The text of the turn that comes next."""
+        """The text of the turn that comes next; of a search, which reads none, what it proposes."""
         assert self._pending is not None
+        if search := search_of(self._campaign):
+            return search.in_words(*self._pending[:2])
         person_diff = None if self._is_outside else self._opened.person_diff()
         return next(self._texts(*self._pending, [text for _, text in self._inbox()], person_diff))
+
+    def why_no_more(self, turn: Turn) -> str:
+        """Why whoever proposes wants no further run."""
+        if turn.submission:
+            return "Ended, as you said."
+        return EXHAUSTED if is_search(self._options.agent) else "The agent said ALL_COMPLETED."
 
     def has_message_for(self, run: int, attempt: int = 0) -> bool:
         """The agent has said ALL_COMPLETED, in this attempt or before this run, and a person has said something since."""
@@ -248,6 +257,7 @@ class Dialogue(CampaignPart):
             message_files=[name for name, _ in inbox],
             **asdict(answer),
             overrides=dict(reply.overrides),
+            searched=dict(reply.searched),
             no_answer=reply.failure.message if reply.failure else "",
             usage=reply.usage,
             agent=reply.agent,

@@ -10,8 +10,9 @@ import ast
 import operator
 import re
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from ..campaign.contract import Setting
 from ..campaign.errors import InputError
@@ -21,11 +22,13 @@ Value = bool | int | float | str
 
 _ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 """What a literal may be made of: `1 / 32`."""
+_NAMED = 8
+"""Of what could be searched, so many are named in a message."""
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """`specs` by name; those in `settings` are settings of the profile, with their values, the others constants of code."""
+    """`specs` by name; those among `settings`, the profile's with their values, are such, the others constants of code."""
 
     specs: Mapping[str, SearchSpec]
     settings: Mapping[str, Setting]
@@ -38,9 +41,10 @@ class SearchSpace:
         """The values that this code has when it is executed with `overrides`. Raises InputError where one is not found."""
         found: dict[str, Value] = {}
         for name in self.specs:
-            value = {**self.settings, **overrides}[name] if name in self.settings else _constant(files, name).value
+            is_setting = name in self.settings
+            value = {**self.settings, **overrides}[name] if is_setting else _constant(files, name, self.settings).value
             if value is None:
-                raise InputError(f"search: the setting {name} has no value to begin with; give it one in the profile.")
+                raise InputError(f"[search] {name}: the setting has no value to begin with; give it one in the profile.")
             found[name] = value
         return found
 
@@ -69,30 +73,31 @@ class _Constant:
     end: int
 
 
-def _constant(files: Mapping[str, bytes], name: str) -> _Constant:
-    """The only literal called `name`. Raises InputError."""
-    found: list[tuple[str, ast.expr]] = []
+def _constant(files: Mapping[str, bytes], name: str, settings: Iterable[str] = ()) -> _Constant:
+    """The only literal called `name`. Raises InputError, which names what is meant, also of `settings`."""
+    there: list[tuple[str, str, ast.expr]] = []
     for file, source in files.items():
         if file.endswith(".py"):
             try:
-                found += [(file, node) for known, node in _assigned(ast.parse(source).body) if known == name]
+                there += [(known, file, node) for known, node in _assigned(ast.parse(source).body)]
             except (SyntaxError, ValueError, RecursionError) as error:
                 raise InputError(f"{file}: does not parse, so its constants cannot be searched: {error}.") from error
-    where = " and ".join(files)
+    found = [(file, node) for known, file, node in there if known == name]
     if not found:
+        literals = [known for known, _, node in there if _value(node) is not None]
         raise InputError(
-            f"search: {name} is neither a setting of the profile nor assigned at the top level of {where}, or in a class "
-            "there. Name one that is."
+            f"[search] {name}: neither a setting of the profile nor a constant that {' or '.join(files)} assigns at its top "
+            f"level or in a class. {_names(name, [*literals, *settings])}"
         )
     if len(found) > 1:
         lines = ", ".join(f"{file}, line {node.lineno}" for file, node in found)
-        raise InputError(f"search: {name} is assigned more than once ({lines}). Name a constant that has one value.")
+        raise InputError(f"[search] {name}: assigned more than once ({lines}). Name a constant that has one value.")
     file, node = found[0]
     value = _value(node)
     if value is None:
         raise InputError(
-            f"search: {name} in {file}, line {node.lineno}, is `{ast.unparse(node)}` and no literal. Assign it a number, a "
-            "text, True or False."
+            f"[search] {name}: in {file}, line {node.lineno}, it is `{ast.unparse(node)}` and no literal. "
+            "Assign it a number, a text, True or False."
         )
     # The parser counts from behind a byte order mark.
     starts = [
@@ -102,6 +107,16 @@ def _constant(files: Mapping[str, bytes], name: str) -> _Constant:
     assert node.end_lineno is not None and node.end_col_offset is not None
     start, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
     return _Constant(file, value, start, end)
+
+
+def _names(name: str, known: list[str]) -> str:
+    """What to name instead, as it is written in TOML."""
+    last = [each for each in known if each.rpartition(".")[2] == name.rpartition(".")[2]]
+    near = dict.fromkeys([*last, *get_close_matches(name, known)])
+    shown = [f'"{each}"' if "." in each else each for each in near or known][:_NAMED]
+    if not shown:
+        return "There is none: give what is to be searched a name."
+    return f"Did you mean {' or '.join(shown)}?" if near else f"There are {', '.join(shown)}."
 
 
 def _assigned(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, ast.expr]]:

@@ -66,6 +66,8 @@ class Options(BaseModel):
     """Evaluate the selected run where the contract holds something out."""
     control: Literal["tpe", "random"] | None = None
     """The search without a model that is made beside the campaign, with as many runs."""
+    search_seed: int = Field(default=0, ge=0)
+    """What a search draws with: with the same seed it proposes the same after the same results."""
     control_of: str = ""
     """The name of the campaign that this one is the control of."""
     patience: int | None = Field(default=None, ge=1)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 from .errors import InputError
 from .limits_spec import AbortSpec, Bytes, LimitsSpec
 from .metric import Metric, NoiseSpec
-from .search_space import SearchSpec
+from .search_space import SearchSpec, SearchSpecs
 
 CONTRACT_FILE = "experiment.toml"
 ENTRY = "experiment.py"
@@ -142,7 +142,7 @@ class Profile(_Part):
     executed where a run needs a reference between them. Without values controls that were executed anyway have to do."""
     noise: dict[str, NoiseSpec] = {}
     """Stored noise profiles, by metric."""
-    search: dict[str, SearchSpec] = {}
+    search: SearchSpecs = {}
     """What a search without a model may choose under this profile, besides what the contract's `search` names."""
     holdout: HoldoutSpec | None = None
     """The held-out evaluation of this profile."""
@@ -231,7 +231,7 @@ class Contract(_Part):
     """Settings that decide scale: runs that differ in one are not comparable."""
     varies: list[str] = []
     """Comparable settings that the experiment's ideas are meant to vary: they make no run incomparable."""
-    search: dict[str, SearchSpec] = {}
+    search: SearchSpecs = {}
     """What a search without a model (`--agent search:tpe`) may choose, by name: a setting of the profile, or a constant of
     an editable file: `RATE`, `Config.rate` of a class, `config.rate` of a dict or of a call's keywords."""
     default_profile: str = ""

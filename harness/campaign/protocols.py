@@ -83,6 +83,8 @@ class Reply:
     """Those that answered, as the provider or the agent's own tool names them."""
     overrides: Mapping[str, Setting] = field(default_factory=dict)
     """Settings of the experiment with which the run is to be executed, on top of those of the campaign."""
+    searched: Mapping[str, Setting] = field(default_factory=dict)
+    """Of a search without a model: what it proposes, by name, settings and constants of the code."""
 
     def __post_init__(self) -> None:
         for name in ("text", "notes"):

@@ -96,6 +96,8 @@ class AttemptRecord(_Part):
     status: AttemptStatus
     why: str = ""
     commit: str | None = None
+    searched: dict[str, Setting] = {}
+    """What a search without a model proposed, by name."""
     by_person: bool = False
     forced: bool = False
     restored: list[str] = []
@@ -261,6 +263,9 @@ class Record(_Part):
     """Its earlier verdicts; `harness confirm` adds seeds and looks again."""
     overrides: dict[str, Setting] = {}
     """Settings that its code is executed with, on top of those of the campaign."""
+    searched: dict[str, Setting] = {}
+    """Where a search without a model proposes: its values of the search space, settings and constants of the code; of the
+    baseline those to begin with."""
     control: ControlRecord | None = None
     frontier: list[ControlRecord] = []
     """Controls at other settings, executed for this run so that it has a reference at its L0."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 
 class SearchSpec(BaseModel):
@@ -48,3 +50,17 @@ class SearchSpec(BaseModel):
         if self.choices:
             return ", ".join(map(str, self.choices))
         return f"{self.low} to {self.high}{' (log)' if self.log else ''}{f' by {self.step}' if self.step else ''}"
+
+
+def _in_quotes(specs: Any) -> Any:
+    """Raises ValueError for a name with a dot that TOML has read as a table in a table."""
+    for name, inner in specs.items() if isinstance(specs, dict) else ():
+        while isinstance(inner, dict) and (tables := [key for key, each in inner.items() if isinstance(each, dict)]):
+            name, inner = f"{name}.{tables[0]}", inner[tables[0]]
+        if name not in specs:
+            raise ValueError(f'a name with a dot stands in quotes in TOML: "{name}" = {{ ... }}')
+    return specs
+
+
+SearchSpecs = Annotated[dict[str, SearchSpec], BeforeValidator(_in_quotes)]
+"""A search space, by name."""

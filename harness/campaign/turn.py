@@ -60,6 +60,8 @@ class Turn(BaseModel):
     varies: tuple[str, ...] = ()
     overrides: dict[str, Setting] = {}
     """Settings of the experiment that the code of `commit` is executed with, on top of those of the campaign."""
+    searched: dict[str, Setting] = {}
+    """What a search without a model proposed, by name."""
     no_answer: str = ""
     """Why there is no answer (the conversation outgrew the model)."""
     usage: Usage = Usage()

@@ -62,6 +62,12 @@ WIDTH = click.option(
 @click.option(
     "--control", type=click.Choice(["tpe", "random"]), help="Beside it, a search without a model with as many runs."
 )
+@click.option(
+    "--search-seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Of a search: with the same seed it proposes the same after the same results (drawn, and recorded).",
+)
 @WIDTH
 @PATIENCE
 @MEMORY
@@ -267,6 +273,7 @@ def tell(campaign: str, words: tuple[str, ...]) -> None:
     import secrets
     import time
 
+    from ..agents.listing import is_search
     from ..campaign.campaign import Campaign
     from ..campaign.files import write_atomically
     from ..campaign.layout import find_layout
@@ -278,6 +285,8 @@ def tell(campaign: str, words: tuple[str, ...]) -> None:
     layout = find_layout(campaign)
     addressed = Campaign(layout.root)
     addressed.check_can_go_on()
+    if is_search(agent := addressed.options().agent):
+        raise InputError(f"{layout.name}: {agent} goes by results alone, so nobody would read it. Write it into notes.txt.")
     inbox = addressed.inbox
     try:
         inbox.mkdir(parents=True, exist_ok=True)

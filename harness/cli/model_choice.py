@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..agents.listing import AGENTS, is_search
 from ..agents.outside import OUTSIDE
+from ..agents.search import check_no_model
 from ..campaign.errors import InputError
 from ..campaign.paths import near
 
@@ -56,7 +57,8 @@ def choose(
     if agent == OUTSIDE:
         return Choice(OUTSIDE, None, None, "No agent is asked: you, or an agent of yours, hand in each change.")
     if is_search(agent):
-        return Choice(str(agent), model, session, f"Agent: {agent}, which asks no model.")
+        check_no_model(str(agent), model)
+        return Choice(str(agent), None, session, f"Agent: {agent}, which asks no model.")
     if agent not in (None, "aider"):
         named = f"model {model}" if model else "its own model"
         return Choice(agent, model, session, f"Agent: {agent} with {named}.")

@@ -77,7 +77,7 @@ def log(campaign: str, as_json: bool, as_csv: bool) -> None:
     """One line a run: verdict, primary metric, difference from the baseline with its noise, cost, time, hypothesis.
 
     2.1 is the first attempt at run 2, which was no run. Columns that do not fit the terminal are left out; --json and --csv
-    have them all.
+    have them all, of a search without a model each searched value too.
 
     \b
     Example:
@@ -93,7 +93,7 @@ def log(campaign: str, as_json: bool, as_csv: bool) -> None:
     if as_json:
         print_json(run_table.log_facts(status))
     elif as_csv:
-        print_csv(run_table.CSV, run_table.log_records(status))
+        print_csv(run_table.log_columns(status), run_table.log_records(status))
     else:
         click.echo(run_table.log(status, width()))
 
@@ -183,7 +183,8 @@ def notes(campaign: str) -> None:
 @CAMPAIGN
 @JSON
 def brief(campaign: str, as_json: bool) -> None:
-    """Exactly what the agent would be told next; its number of tokens goes to standard error.
+    """Exactly what the agent would be told next; its number of tokens goes to standard error. Of a search without a model,
+    what it would propose next, and what it goes by.
 
     --json is for a coding agent that drives a campaign (`harness open`): the brief, the folder and the files to edit, whose
     code they hold, how long an execution takes, and what is left.
@@ -195,6 +196,7 @@ def brief(campaign: str, as_json: bool) -> None:
     Next: `harness tell latest "..."` adds your word to it.
     """
     from ..agents.aider import count_tokens
+    from ..agents.listing import is_search
     from ..campaign.campaign import Campaign
     from ..campaign.text import clean
     from ..loop import next_brief
@@ -208,6 +210,8 @@ def brief(campaign: str, as_json: bool) -> None:
         print_json({"campaign": layout.name, **standing(layout), "brief": clean(text)})
         return
     click.echo(clean(text))
+    if is_search(place.options().agent):
+        return
     count = count_tokens(text, place.options().model)
     said = f"{count:,} tokens" if count is not None else f"about {len(text) // 4:,} tokens (four characters each)"
     click.echo(said, err=True)

@@ -17,16 +17,14 @@ import click
 from ..agents.aider import EDIT_FORMATS
 from ..agents.listing import SEARCH, find_agent, is_search
 from ..agents.outside import OUTSIDE
-from ..agents.search import check_search
+from ..agents.search import check_no_model, check_search
 from ..campaign import bibliography
 from ..campaign.campaign import Campaign, Options, create_campaign
 from ..campaign.contract import CONTRACT_FILE, ENTRY, Setting
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import CannotGoOn, HarnessError, InputError, Interrupted
-from ..campaign.files import remove
 from ..campaign.idea import Idea, load_ideas
 from ..campaign.layout import BIBLIOGRAPHY, Layout, find_control
-from ..campaign.memory import remember
 from ..campaign.paths import absolute, near
 from ..campaign.stop import Stop
 from ..campaign.temporary import remove_left
@@ -44,7 +42,9 @@ from ..report.terminal.status import Primary, Row, primary_metric, read_status, 
 from ..report.terminal.status_page import next_lines, next_steps, typed
 from ..statistics.power import smallest_effect_in_words
 from ..trackers.tracking import find_tracker
+from .control import create_control, seeded
 from .crash import crash_message
+from .memory import check_memory, remember_others
 from .model_choice import Choice, choose
 from .notify import WaitsView, notify, state
 from .several import run_several
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from ..report.terminal.live_view import LiveView
     from ..report.terminal.plain_view import PlainView
 
-NO_MEMORY = "none"
 _ON_A_CLUSTER = 32
 """Executions in hand at once where another machine's queue has them wait."""
 SEVERITY = (0, InputError.exit_code, 3, CannotGoOn.exit_code, Interrupted.exit_code)
@@ -80,7 +79,7 @@ class Request:
     jobs: int | None = None
     """Executions at once."""
     memory: str | None = None
-    """The folder of campaigns that the agent is told of, by default that of the new ones; NO_MEMORY: of none."""
+    """The folder of campaigns that the agent is told of, by default that of the new ones; `none`: of none."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,7 @@ def run(request: Request, width: int) -> int:
     ideas = _ideas(request.files, request.names)
     python = experiment_python(request.python)
     _check_experiment(request)
+    check_memory(request.memory)
     planned = [_plan(request, idea, file) for file, idea in ideas]
     codes, said = [0], set[str]()
     campaigns: list[Campaign] = []
@@ -114,7 +114,7 @@ def run(request: Request, width: int) -> int:
                 bibliography=each.bibliography,
                 say=click.echo,
             )
-            _remember(campaign, request.memory)
+            remember_others(campaign, request.memory)
             if each.options.control:
                 create_control(campaign, each.idea, request.experiment, each.options, python)
         except HarnessError as error:
@@ -122,7 +122,11 @@ def run(request: Request, width: int) -> int:
             if request.notify:
                 notify(request.notify, {"name": each.idea.Name, "message": str(error), "exit_code": error.exit_code})
             continue
-        spec = campaign.spec(campaign.options().profile)
+        made = campaign.options()
+        if made.width > made.max_runs:
+            runs = counted(made.max_runs, "run")
+            click.echo(f"--width {made.width}: a round has at most the {runs} of the campaign (--max-runs).")
+        spec = campaign.spec(made.profile)
         effect = smallest_effect_in_words(campaign.contract, spec, campaign.planned_runs)
         if effect and effect not in said:
             click.echo(f"Seeds: {effect}.")
@@ -137,25 +141,14 @@ def run(request: Request, width: int) -> int:
     return reduce(worse, codes)
 
 
-def _remember(campaign: Campaign, folder: str | None) -> None:
-    """Have the campaign know what others of its experiment tried, where its agent reads what it is told."""
-    agent = campaign.options().agent
-    if folder == NO_MEMORY or agent == "replay" or is_search(agent):
-        return
-    place = Path(folder) if folder else campaign.root.parent
-    known = remember(campaign, place)
-    if known:
-        click.echo(f"Memory: the agent is told of {counted(known, 'run')} of this experiment in {near(place)}.")
-    elif folder:
-        click.echo(f"--memory {folder}: no run of this experiment there.")
-
-
 def resume(
     campaign: Campaign, changes: Mapping[str, Any], force: bool, width: int, tell: str | None = None, jobs: int | None = None
 ) -> int:
     """Go on with a campaign. `changes` are fields of `Options`. Returns the exit code."""
     options = campaign.options()
     new = dict(changes)
+    if is_search(options.agent):
+        check_no_model(options.agent, new.get("model"))
     if "baseline" in new and campaign.record_file(0).exists():
         raise InputError(
             f"--baseline {new['baseline']}: run 0 is recorded, and what it is stays. `harness run` begins anew."
@@ -164,20 +157,6 @@ def resume(
         new["agent"] = "aider"  # a model goes on from where the recorded session, or you, led
     changed = {k: v for k, v in new.items() if getattr(options, k) != v}
     return take_on_beside_control(campaign, Stop(), width, tell, changes=changed, force=force, jobs=jobs)
-
-
-def create_control(campaign: Campaign, idea: Idea, experiment: Path, options: Options, python: str) -> None:
-    """Make the control of a campaign, which begins when that has ended: now, so that it has the same code."""
-    own: dict[str, Any] = {"agent": f"{SEARCH}{options.control}", "control": None, "control_of": campaign.name}
-    nothing = ("model", "architect", "reviewer", "patience", "max_cost", "max_tokens", "price")
-    options = options.model_copy(update=own | dict.fromkeys(nothing))
-    name = f"{campaign.name}-{own['agent'].removeprefix(SEARCH)}"
-    try:
-        control = create_campaign(campaign.root.parent, idea, experiment, options, python=python, name=name)
-    except BaseException:
-        remove(campaign.root)  # neither has begun
-        raise
-    click.echo(f"Control: {near(control.root)}, with as many runs when the campaign has ended.")
 
 
 def take_on_beside_control(
@@ -324,7 +303,7 @@ def _plan(request: Request, idea: Idea, file: Path) -> _Planned:
     if missing := bibliography.unknown(idea.model_dump(), *files):
         click.echo(missing)
     choice = choose(idea.Name, file, os.environ, agent=request.agent, model=request.model, session=request.session)
-    options = Options(**request.options, agent=choice.agent, model=choice.model)
+    options = Options(**seeded(request.options, choice.agent), agent=choice.agent, model=choice.model)
     if options.architect and choice.agent != "aider":
         raise InputError(f"--architect {options.architect}: only aider has an architect, and it needs a model (--model M).")
     if choice.agent in ("aider", "replay") and options.edit_format not in EDIT_FORMATS:

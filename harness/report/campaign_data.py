@@ -296,6 +296,7 @@ class _Reader:
                 status=row.status,
                 why=row.description if row.status != "in_hand" else "",
                 commit=turn.get("commit"),
+                searched=row.searched,
                 by_person=turn.get("by_person", False),
                 forced=turn.get("forced", False),
                 restored=turn.get("restored", []),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..agents.listing import is_search
+from ..agents.search import EXHAUSTED, search_of
 from ..campaign.code_identity import code_differs
 from ..campaign.errors import BaselineFailed
 from ..campaign.given_runs import THEIR_BASELINE, GivenRuns, earlier_kept
@@ -50,6 +52,7 @@ class RunRecords(CampaignPart):
         execution = {} if given else self._journal.result("run_0/execute")
         others = [] if given else self._measurements.executed(0, "seed")
         facts = self._measurements.baseline_facts()
+        search = search_of(self._campaign)
         unread = [self._unread(len(facts["seeds"]))] if facts["ignores_seed"] else []
         for sentence in unread:
             self._view.say(sentence)
@@ -64,6 +67,7 @@ class RunRecords(CampaignPart):
             command=self._executions.command(0),
             given=given,
             seed=None if given else self._campaign.contract.seed,
+            searched={**search.begun_with()} if search else {},
             settings=compare_settings(results, None),
             warnings=[*map(str, results.findings), *execution.get("warnings", []), *lost, *unread],
             seconds=self._measurements.seconds_beside(0),
@@ -85,6 +89,7 @@ class RunRecords(CampaignPart):
             "run": run,
             "commit": last.commit or last.base,
             "overrides": last.overrides,
+            "searched": last.searched,
             "parent": self._measurements.parent(run).run,
             **self._round(run),
             "hypothesis": latest(turn.hypothesis for turn in turns),
@@ -280,12 +285,14 @@ class RunRecords(CampaignPart):
         if status == "rejected":
             why, notices = " ".join([why, *notices]), []
         if turn.all_completed and pre_check is None:
-            status, why = "no_answer", "the agent said ALL_COMPLETED"
+            said = EXHAUSTED if is_search(self._options.agent) else "the agent said ALL_COMPLETED"
+            status, why = "no_answer", said
         return AttemptRecord(
             number=turn.attempt,
             status=status,
             why=why,
             commit=turn.commit,
+            searched=turn.searched,
             by_person=turn.by_person,
             forced=turn.forced,
             restored=[*turn.restored, *notices],

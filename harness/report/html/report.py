@@ -185,7 +185,7 @@ def _state(layout: Layout) -> Any:
 @cache
 def _environment() -> Environment:
     environment = new_environment(autoescape=True, finalize=_cleaned)
-    filters: tuple[Any, ...] = (cost, tokens, duration, in_words, line, number, when, weaker, _words, _short, _why)
+    filters: tuple[Any, ...] = (cost, tokens, duration, in_words, line, number, when, weaker, _words, _short, _why, _setting)
     shown: tuple[Any, ...] = (
         *(
             plots,

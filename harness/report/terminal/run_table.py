@@ -38,7 +38,7 @@ CSV = (
     *("difference", "difference_standard_error", "low", "high", "parent", "commit"),
     *("tokens_sent", "tokens_received", "cost_usd", "seconds", "description", "parent_verdict", "round"),
 )
-"""The columns of `harness log --csv`, which programs rely on."""
+"""The columns of `harness log --csv`, which programs rely on. Those of what was searched follow: `searched.lr`."""
 
 
 def outcome(row: Row) -> str:
@@ -154,9 +154,18 @@ def log_facts(status: CampaignStatus) -> list[dict[str, Any]]:
     return [asdict(row) | {"metric": metric} for row in status.rows]
 
 
+def log_columns(status: CampaignStatus) -> list[str]:
+    """The header of `harness log --csv`: a column for each name that a search searched, too."""
+    return [*CSV, *(f"searched.{name}" for name in _searched(status))]
+
+
+def _searched(status: CampaignStatus) -> list[str]:
+    return list(dict.fromkeys(name for row in status.rows for name in row.searched))
+
+
 def log_records(status: CampaignStatus) -> list[list[Any]]:
-    """The same facts under the header `CSV`."""
-    metric = status.primary.name if status.primary else None
+    """The same facts under the header `log_columns`."""
+    metric, searched = status.primary.name if status.primary else None, _searched(status)
     return [
         [
             *(row.run, row.attempt, row.status, row.verdict, metric, row.value, row.error, row.seeds or None),
@@ -164,6 +173,7 @@ def log_records(status: CampaignStatus) -> list[list[Any]]:
             *(row.parent, row.commit),
             *((None, None) if row.usage.is_unknown else (row.usage.sent, row.usage.received)),
             *(row.usage.cost, row.seconds, row.description, row.parent_verdict or None, row.round),
+            *(row.searched.get(name) for name in searched),
         ]
         for row in status.rows
     ]

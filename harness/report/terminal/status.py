@@ -97,6 +97,8 @@ class Row:
     """It was not executed here."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Where no metric is primary, those that are shown instead."""
+    searched: Mapping[str, Any] = field(default_factory=dict)
+    """The values of the search space, where a search proposes."""
 
 
 @dataclass(frozen=True)
@@ -300,6 +302,7 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
         metrics={name: record["metrics"][name]["value"] for name in shown if name in record["metrics"]},
         usage=usage,
         seconds=record["seconds"] + usage.seconds,
+        searched=record.get("searched", {}),
         description="the unmodified experiment" if record["verdict"]["kind"] == "baseline" else tested(record),
     )
 
@@ -349,6 +352,7 @@ def rows(records: Sequence[Mapping[str, Any]], events: Sequence[Event], primary:
                 usage=_usage(attempt["usage"]),
                 seconds=attempt["seconds"] + attempt["usage"]["seconds"],
                 description=attempt["why"] or record["hypothesis"],
+                searched=attempt.get("searched", {}),
             )
             for attempt in record["attempts"]
         ]
@@ -405,8 +409,9 @@ def _in_hand(run: int, events: Sequence[Event]) -> list[Row]:
         usage = _usage(turn["usage"])
         executions = sum(result["outcome"]["seconds"] for result in (smoke, executed) if result)
         seconds = executions + usage.seconds
-        description = why or turn["hypothesis"]
-        found.append(Row(run, len(found) + 1, status, usage=usage, seconds=seconds, description=description))
+        said, searched = why or turn["hypothesis"], turn.get("searched", {})
+        row = Row(run, len(found) + 1, status, usage=usage, seconds=seconds, description=said, searched=searched)
+        found.append(row)
     return found
 
 

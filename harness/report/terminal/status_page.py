@@ -155,7 +155,9 @@ def next_steps(status: CampaignStatus, name: str) -> list[tuple[str, str]]:
             (f'harness tell {name} "..."', "says what else to try; then `harness resume` asks for more"),
             (resume, "asks for more"),
         ]
-        if driven:
+        if str(status.options.get("agent")).startswith("search:"):
+            again = []  # nothing is left to propose
+        elif driven:
             again = [(f'harness try {name} --hypothesis "..."', "goes on all the same, with a further change")]
         steps = [notes, (f"harness writeup {name}", "makes a paper of it"), *again]
     elif status.reason == "baseline_failed" and "--baseline own" in status.message:
