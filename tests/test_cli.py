@@ -256,6 +256,7 @@ def test_every_command_has_help_with_an_example_and_what_comes_next(name):
     done = ask(*filter(None, [name]), "--help")
     assert done.exit_code == 0
     assert f"harness {name}".strip() in done.output
+    assert max(map(len, done.output.split("\n"))) <= 80  # a line of an example is never broken
     if name:
         assert "Example:" in done.output
         assert "Next:" in done.output

@@ -74,7 +74,9 @@ def test_code_that_failed_before_is_executed_again_where_the_agent_leaves_it_as_
     run(campaign)
     statuses = [attempt.status for attempt in campaign.read_records()[2].attempts]
     assert statuses == ["rejected", "smoke_test_failed", "rejected", "no_answer"]
-    assert "This is the code of run 1, attempt 1, which failed: smoke test: exit code 1" in why(campaign, 2)
+    assert "This is the code of run 1, attempt 1 (smoke test failed: exit code 1: RuntimeError: no luck). " in why(
+        campaign, 2
+    )
     assert why(campaign, 2).endswith("Test something else; or answer without an edit, and it is executed all the same.")
     assert "just failed" in why(campaign, 2, 3)
 

@@ -113,7 +113,7 @@ def test_a_summary_of_the_experiments_folder_is_not_taken_for_a_runs(foreign: Fo
     campaign = foreign({"experiment.py": HEAD, "final_info.json": '{"loss": 7}'})
     ending, _ = run(campaign)
     assert ending.message.startswith(
-        "the baseline left no result: it ended well, but no number was read: final_info.json: missing: the experiment did "
+        "the baseline left no result: it finished, but no number was read: final_info.json: missing: the experiment did "
         "not write it; final_info.json in --out_dir should hold"
     )
 

@@ -209,7 +209,7 @@ def test_what_the_scorer_refuses_is_found_in_the_smoke_test(lab: Path) -> None:
     made = campaign(lab, [*BETTER, ("[guess, 0.0]", '[guess, "x"]')], max_attempts=1)
     end(made)
     (attempt,) = made.read_records()[1].attempts
-    assert (attempt.status, attempt.why[:40]) == ("smoke_test_failed", "smoke test: it was executed well and cou")
+    assert (attempt.status, attempt.why[:39]) == ("smoke_test_failed", "it completed, but could not be scored: ")
 
 
 def test_a_smoke_test_may_be_scored_by_fewer_evals_than_a_run(lab: Path) -> None:

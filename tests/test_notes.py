@@ -62,9 +62,9 @@ def test_a_run_is_told_with_code_settings_and_metrics_beside_the_baseline():
     for part in (
         "  Verdict: no effect. metrics identical to run_0\n  Status: completed\n  Warning: final_loss: null\n",
         "  Code: 0123456789abcdef, from run 0\n  Seed: 42\n",
-        "  Settings that differ from the baseline's: k = 20 (baseline 40; reported by the experiment)\n",
+        "  Settings that differ from the baseline's: k = 20 (baseline 40; self-reported)\n",
         "  Settings as in the baseline: lr = 0.0002\n",
-        "    metric    run 1  reference  difference  better\n"
+        "    metric    run 1  reference  difference  direction\n"
         "    core.mse  2.484      1.602      +0.883  lower (primary)\n"
         "    aux.loss    1.5          -           -  -\n",
     ):

@@ -135,7 +135,7 @@ def test_given_runs_are_marked_as_such_wherever_they_are_read(theirs: Path, monk
     shown = typed("show", name, "3")
     assert "not executed here" in shown and "no: given, run_3 of the loop in 20240801_rates; its code is not known" in shown
     assert "+# The loop left no code of run_3." in typed("diff", name, "3")
-    assert "no run with evidence yet" in typed("status", name)
+    assert "no valid run yet" in typed("status", name)
     assert "Status: completed (given, not executed here)" in typed("notes", name)
     typed("end", name)
     assert "Inconclusive: no valid, comparable run." in typed("notes", name)

@@ -238,15 +238,12 @@ EVALUATION: dict[str, Fault] = {
         flatters="lab.absorption",
     ),
     "evaluation skipped": Fault(
-        ((TRAINED, ""),),
-        "failed",
-        "smoke test: it ended well, but no result file has a number for lab.absorption",
-        "smoke_test_failed",
+        ((TRAINED, ""),), "failed", "it finished, but no result file has a number for lab.absorption", "smoke_test_failed"
     ),
     "evaluation skipped in the full run": Fault(
         ((TRAINED, f"    if not {IN_FULL}:\n    " + TRAINED),),
         "failed",
-        "it ended well, but no result file has a number for lab.absorption",
+        "it finished, but no result file has a number for lab.absorption",
         "left_no_result",
     ),
     "stale evaluation": Fault(
@@ -478,7 +475,7 @@ BROKEN_BASELINES: dict[str, tuple[tuple[str, str], str]] = {
     "a baseline that crashes": ((LAST, "    raise SystemExit('no GPU')"), "the baseline crashed: exit code 1"),
     "a baseline without a result": (
         (TRAINED, ""),
-        "the baseline left no result: it ended well, but no result file has a number for lab.absorption",
+        "the baseline left no result: it finished, but no result file has a number for lab.absorption",
     ),
     "a baseline that is invalid": (
         (ENCODED, "        return [0.0] * 32\n"),

@@ -16,6 +16,7 @@ from harness.campaign.layout import Layout
 from harness.campaign.record import AttemptRecord, MetricRecord, Record, SettingRecord, VerdictRecord
 from harness.campaign.usage import Usage
 from harness.report.terminal import status_page as show
+from harness.report.terminal.columns import Cell, Column, cut, table, wrap
 from harness.report.terminal.diff import in_colours
 from harness.report.terminal.live_view import LiveView
 from harness.report.terminal.plain_view import PlainView
@@ -191,9 +192,13 @@ def test_costs_and_tokens_are_rounded_for_reading():
     assert [show.tokens(x) for x in (0, 999, 12_345, 999_600, 4_560_000)] == ["0", "999", "12.3k", "1M", "4.56M"]
 
 
-def test_the_record_of_a_run_is_shown_whole_and_within_the_width():
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_record_of_a_run_is_shown_whole_and_within_the_width(width):
+    seeds = [100_000 + 7 * place for place in range(30)]
     full = record(
         2,
+        seeds=seeds,
+        agent_sandbox="bubblewrap 0.8.0: " + ", ".join(["mount", "user", "pid", "ipc", "uts", "net", "syscalls", "sockets"]),
         parent=1,
         hypothesis="HYPO " + HOSTILE,
         plan="PLAN",
@@ -211,10 +216,13 @@ def test_the_record_of_a_run_is_shown_whole_and_within_the_width():
         environment={"python": "3.11"},
         review={"model": "m", "text": "ADVICE"},
     )
-    text = unstyle(record_page(json.loads(full.model_dump_json()), json.loads(record(0).model_dump_json()), CONTRACT, 60))
-    assert max(map(cell_len, text.split("\n"))) <= 60
+    text = unstyle(record_page(json.loads(full.model_dump_json()), json.loads(record(0).model_dump_json()), CONTRACT, width))
+    assert max(map(cell_len, text.split("\n"))) <= width
+    assert "…" not in text and all(str(seed) in text for seed in seeds)
     for expected in (
         "Run 2: completed, inconclusive",
+        "sockets",
+        "self-reported",
         "HYPO",
         "PLAN",
         "DESCRIPTION",
@@ -286,3 +294,26 @@ def test_the_plain_view_says_of_each_execution_in_hand_what_it_does():
         over = in_threads(*(lambda n=n: (view.begin(1, 5, 1, f"seed {n}"), view.tick(f"at {n}")) for n in (1, 2)))
         until(lambda: all(any(re.search(rf"seed {n} for .*: at {n}", line) for line in lines) for n in (1, 2)))
         over()
+
+
+def test_what_is_cut_is_cut_between_words_and_a_long_name_is_broken_where_its_parts_meet():
+    assert [cut("one two three", width) for width in (13, 12, 10, 8, 7)] == [
+        *("one two three", "one two…", "one two…", "one two…", "one…")
+    ]
+    assert cut("a_very_long_name of it", 12) == "a_very_long…" and cut("学习学习 学", 10) == "学习学习…"
+    assert wrap("synthsae.bought_by_negligible_codes 0", 24, "", "  ") == ["synthsae.bought_by_", "  negligible_codes 0"]
+
+
+def test_columns_that_are_left_out_leave_their_room_to_others_that_fit():
+    columns = [Column("a", "first"), Column("b", "hypothesis", least=24, drop=1), Column("c", "cost", drop=2)]
+    rows = [{"a": Cell("1"), "b": Cell("a long hypothesis " * 5), "c": Cell("$1.00")}]
+    assert [unstyle(each).split() for each in table(columns, rows, 20)] == [["first", "cost"], ["1", "$1.00"]]
+    assert "hypothesis" in unstyle(table(columns, rows, 40)[0])
+
+
+def test_the_best_run_has_the_digits_and_the_errors_that_every_other_page_gives_it():
+    best = Row(6, None, "completed", "improved", 0.74868, 0.70016, error=0.0062, baseline_error=0.0104, reference="run_0")
+    assert show.beside_reference(best) == ["0.749 ± 0.006", "0.700 ± 0.010", "baseline"]
+    assert show.beside_reference(Row(0, None, "completed", "baseline", 0.5)) == ["0.5"]
+    alone = Row(1, None, "completed", "inconclusive", 0.25, 0.5, reference="control k=80")
+    assert show.beside_reference(alone) == ["0.25", "0.5", "control k=80"]

@@ -98,7 +98,7 @@ def adopt(layout: Layout, run: int, folder: Path) -> Adoption:
         raise InputError("run 0 is the unmodified experiment, so there is nothing to adopt.")
     if record["status"] != "completed":
         raise InputError(
-            f"run {run} {record['status']}: no change of it was executed well, so none is adopted. "
+            f"run {run} {record['status']}: no attempt of it completed, so there is no code to adopt. "
             f"`harness show {layout.name} {run}` says what was tried."
         )
     if not folder.is_dir():

@@ -266,7 +266,7 @@ def tell(campaign: str, words: tuple[str, ...]) -> None:
 
     \b
     Example:
-      harness tell latest "Try a smaller penalty before you change the architecture."
+      harness tell latest "Try a smaller penalty first."
 
     Next: `harness brief latest` shows it in its place; a campaign that has ended needs `harness resume`.
     """

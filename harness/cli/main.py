@@ -70,9 +70,9 @@ def cli() -> None:
 
     \b
     To begin:
-      harness init my-experiment          an experiment that runs
-      harness doctor                      what could be wrong, before any money is spent
-      harness run ideas/hierarchy.json    a campaign
+      harness init my-experiment        an experiment that runs
+      harness doctor                    what could be wrong
+      harness run ideas/hierarchy.json  a campaign
     """
 
 

@@ -75,8 +75,8 @@ class EarlierProposals(CampaignPart):
         for step in ("smoke_test", "execute"):
             failure = (self._journal.result(f"{key}/{step}") or {}).get("failure")
             if failure:
-                why = clip(line(failure["why"]), 200) or in_words(failure["status"])
-                return Known(f"run {run}, attempt {attempt}, which failed: {why}", False)
+                why = clip(line(failure["why"]), 200)
+                return Known(f"run {run}, attempt {attempt} ({in_words(failure['status'])}: {why})", False)
         if run != turn.run and not self._journal.is_done(f"run_{run}/record"):
             return Known(f"run {run}, proposed beside this one and not measured yet", True)
         return None

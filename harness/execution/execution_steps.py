@@ -200,7 +200,7 @@ class ExecutionSteps(CampaignPart):
     def _judge(self, execution: ExecutionResult, variant: Variant) -> tuple[AttemptStatus | None, str]:
         """The status of an execution that has no evidence, None for one that has."""
         outcome, scoring, smoke = execution.outcome, execution.scoring, variant.is_brief
-        where = "smoke test: " if smoke else ""
+        where = "smoke test: " if smoke else ""  # which the status does not say
         no_result: AttemptStatus = "smoke_test_failed" if smoke else "left_no_result"
         status: Any
         if variant.trial and outcome.ended == "timed_out":
@@ -210,13 +210,13 @@ class ExecutionSteps(CampaignPart):
             status = outcome.ended if known else "crashed"
             if smoke and status == "crashed":
                 status = "smoke_test_failed"
-            return status, f"{where}{outcome.why}"
+            return status, outcome.why if status == no_result else f"{where}{outcome.why}"
         if execution.spoiled:
-            return no_result, f"{where}{execution.spoiled}"
+            return no_result, execution.spoiled
         if scoring and scoring.refused:
             known = scoring.ended in get_args(AttemptStatus) and scoring.ended != "crashed"
             status = scoring.ended if known else no_result
-            return status, f"{where}{scoring.refused}"
+            return status, scoring.refused if status == no_result else f"{where}{scoring.refused}"
         scores = scoring.scores if scoring else None
         contract = self._campaign.contract
         # File systems round times, some of them to whole seconds; hence the second of tolerance.
@@ -226,7 +226,7 @@ class ExecutionSteps(CampaignPart):
         if results.metrics and not missing:
             return None, ""
         problem = without(missing, results) if results.metrics else no_number(results)
-        return no_result, f"{where}it ended well, but {problem}."
+        return no_result, f"it finished, but {problem}."
 
     def expected(self, kind: str) -> float | None:
         """Seconds that the last execution of this kind took."""

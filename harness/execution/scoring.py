@@ -193,7 +193,7 @@ class Laboratory(CampaignPart):
         # Even where the scorer ended well: what answered it was not there to the end.
         if failed:
             outcome = replace(outcome, ended="crashed", why=f"its code, which was served, ended: {failed}")
-        refused = "" if outcome.ended == "ok" else f"it was executed well and could not be scored: {outcome.why}"
+        refused = "" if outcome.ended == "ok" else f"it completed, but could not be scored: {outcome.why}"
         changed = self._is_changed(place / "copy") or (job.warm and not self._is_copy(job.warm.folder))
         if not refused and (changed or checksums(handed) != before):
             raise CannotGoOn(f"{place}: files of the laboratory changed while it scored. Another process wrote there.")

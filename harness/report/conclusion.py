@@ -18,8 +18,8 @@ from ..statistics.wording import is_better
 from .estimates import LEVEL, NONE, counted, with_error
 from .estimates import compared as in_numbers
 from .first_look import first_look
+from .terminal.difference import reference_in_words
 from .terminal.held_out import HeldOut, numbers, scope, sentences
-from .terminal.run_table import reference_in_words
 from .terminal.status import NO_EVIDENCE, baseline_verdict
 from .terminal.status_page import cost as dollars
 

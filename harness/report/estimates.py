@@ -13,9 +13,8 @@ from ..campaign.text import line
 from ..statistics.ledger import ALPHA
 from ..statistics.noise import decimals, rounded, with_noise
 from .campaign_data import CampaignData, Run
-from .terminal.difference import Difference, beside
+from .terminal.difference import Difference, beside, reference_in_words
 from .terminal.record_page import differences, word
-from .terminal.run_table import reference_in_words
 
 NONE = "–"
 LEVEL = percent(1 - 2 * ALPHA)

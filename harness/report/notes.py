@@ -20,7 +20,7 @@ from ..campaign.text import WIDTH, duration, in_words, template
 from ..campaign.usage import Usage
 from .estimates import compared, difference_in_words, mean_in_words, reference_in_numbers
 from .terminal.difference import Difference
-from .terminal.record_page import differences
+from .terminal.record_page import SOURCES, differences
 from .terminal.status import baseline_verdict, parent_verdict
 from .terminal.status_page import cost
 
@@ -138,7 +138,7 @@ def _metrics(contract: Contract, baseline: Record, record: Record) -> str:
         return ""
     found = _beside(contract, baseline, record)
     beside = any(found.values())
-    header = ["metric", f"run {record.run}", *(["reference", "difference"] if beside else []), "better"]
+    header = ["metric", f"run {record.run}", *(["reference", "difference"] if beside else []), "direction"]
     rows = []
     for name in names:
         metric, other = known.get(name), found.get(name)
@@ -155,13 +155,9 @@ def _beside(contract: Contract, baseline: Record, record: Record) -> dict[str, D
 def _settings(record: Record) -> tuple[str, str]:
     """The settings that differ from the baseline's, and the others."""
     differing = ", ".join(
-        f"{name} = {setting(each.value)} (baseline {setting(each.baseline)}; {_source(each.source)})"
+        f"{name} = {setting(each.value)} (baseline {setting(each.baseline)}; {SOURCES[each.source]})"
         for name, each in record.settings.items()
         if each.differs
     )
     same = ", ".join(f"{name} = {setting(each.value)}" for name, each in record.settings.items() if not each.differs)
     return differing, same
-
-
-def _source(source: str) -> str:
-    return "reported by the experiment" if source == "reported" else f"source: {source}"

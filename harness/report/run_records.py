@@ -14,6 +14,7 @@ from ..campaign.metric_names import is_cost
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.protocols import OF_THE_MACHINE
 from ..campaign.record import AttemptRecord, MetricRecord, ObservedRecord, Record, VerdictKind, VerdictRecord
+from ..campaign.text import in_words
 from ..campaign.turn import Turn, description, latest, turn_key
 from ..campaign.usage import Usage
 from ..execution.executions import Executions
@@ -107,7 +108,9 @@ class RunRecords(CampaignPart):
             "seconds": sum(attempt.seconds for attempt in attempts) + self._measurements.seconds_beside(run),
         }
         if not done:
-            why = f"no attempt of {len(attempts)} could be executed well; the last: {attempts[-1].why}"
+            last_one = f"{in_words(attempts[-1].status)}: {attempts[-1].why}"
+            tried = "the only attempt" if len(attempts) == 1 else f"none of {len(attempts)} attempts completed; the last"
+            why = f"{tried}: {last_one}"
             return Record(status="failed", verdict=VerdictRecord(kind="failed", why=why), **facts)
         execution = self._journal.result(f"{turn_key(run, last.attempt)}/execute")
         start = self._measurements.at_start_of_round(run)

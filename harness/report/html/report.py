@@ -43,8 +43,8 @@ from ..paper.held_out import held_out_table
 from ..paper.outcome import reference_table
 from ..reproduction import commands
 from ..summary import TONES, state_in_words, summarize, when
-from ..terminal.record_page import how_to_read
-from ..terminal.run_table import reference_in_words
+from ..terminal.difference import reference_in_words
+from ..terminal.record_page import SOURCES, how_to_read
 from ..terminal.status import parent_verdict
 from ..terminal.status_page import cost, tokens
 from .statements import statement_html
@@ -325,7 +325,9 @@ def _settings(record: Record, most: int) -> tuple[list[tuple[str, ...]], list[tu
     """Those that differ from the baseline's (name, value, baseline, who says so), then the others, at most `most` of each;
     and how many are left out."""
     differing: list[tuple[str, ...]] = [
-        (name, _setting(s.value), _setting(s.baseline), s.source) for name, s in record.settings.items() if s.differs
+        (name, _setting(s.value), _setting(s.baseline), SOURCES[s.source])
+        for name, s in record.settings.items()
+        if s.differs
     ]
     same: list[tuple[str, ...]] = [(name, _setting(s.value)) for name, s in record.settings.items() if not s.differs]
     return differing[:most], same[:most], max(0, len(differing) - most) + max(0, len(same) - most)

@@ -17,6 +17,7 @@ from ...statistics.judge import tests_at_final_seeds
 from ...statistics.ledger import ALPHA, PAIRS, RESERVE
 from ..campaign_data import CampaignData
 from ..estimates import NONE, counted
+from ..terminal.record_page import SOURCES
 from .document import Block, Column, Paragraph, Quote, Section, Table
 
 _IDEA = ("Abstract", "Experiment", "Expected_Research_Impact")
@@ -24,12 +25,6 @@ _LONGEST = 6000  # characters of one field of the idea
 _LONGEST_CELL = 200
 _LONGEST_FACT = 1_000
 _MOST_SETTINGS = 60
-_SOURCES = {
-    "reported": "self-reported",
-    "artifact": "verified: artifact",
-    "scorer": "verified: scorer",
-    "harness": "set by the harness",
-}
 
 
 def idea(campaign: CampaignData) -> Section:
@@ -93,7 +88,7 @@ def details(campaign: CampaignData) -> Section:
     if baseline is not None and baseline.record.settings:
         settings = list(baseline.record.settings.items())
         known = tuple(
-            (_cell(key), _cell(setting(each.value)), _SOURCES[each.source]) for key, each in settings[:_MOST_SETTINGS]
+            (_cell(key), _cell(setting(each.value)), SOURCES[each.source]) for key, each in settings[:_MOST_SETTINGS]
         )
         left_out = len(settings) - len(known)
         rest = f" {counted(left_out, 'more setting')} of it stand in its record." if left_out else ""

@@ -11,6 +11,7 @@ import click
 from ...campaign.text import line
 
 GAP = 2
+_JOINTS = "./_-"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Column:
     right: bool = False
     """Aligned to the right: numbers."""
     drop: int = 0
-    """Where there is no room columns are left out, the highest number first; 0 stays."""
+    """Where there is no room columns are left out, the lowest number last; 0 stays."""
     least: int = 0
     """Above 0: it takes the room that the others leave, if that is so many columns; what does not fit is cut, or wrapped."""
     wraps: bool = False
@@ -79,17 +80,16 @@ def len_of(text: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """The beginning of one line of `text`, at most `width` columns, marked where something is left out."""
+    """The beginning of one line of `text`, at most `width` columns, marked where something is left out: between two words
+    where that leaves a third of the line."""
     text = line(text)
     if len_of(text) <= width:
         return text
-    kept, used = "", 1
-    for character in text:
-        used += _columns(character)
-        if used > width:
-            break
-        kept += character
-    return f"{kept.rstrip()}…" if width > 0 else ""
+    if width < 1:
+        return ""
+    kept = _beginning(text, width - 1)
+    whole = kept if text[len(kept)] == " " else kept.rpartition(" ")[0]
+    return f"{(whole if 3 * len_of(whole) >= width else kept).rstrip()}…"
 
 
 def wrap(text: str, width: int, first: str, rest: str) -> list[str]:
@@ -102,26 +102,38 @@ def wrap(text: str, width: int, first: str, rest: str) -> list[str]:
             current, is_empty = rest, True
         current += word if is_empty else f" {word}"
         is_empty = False
-        while len_of(current) > width:  # a word longer than a line
-            head = current
-            while len_of(head) > width and len(head) > len(rest) + 1:
-                head = head[:-1]
-            if head == current:
+        while len_of(current) > width:  # a word longer than a line: a name is broken where its parts meet
+            head = _beginning(current, width)
+            joint = max(map(head.rfind, _JOINTS)) + 1
+            if joint > (len(head) + len(rest)) // 2:
+                head = head[:joint]
+            if len(head) <= len(rest):
                 break
             lines.append(head)
             current = rest + current[len(head) :]
     return [each.rstrip() for each in (*lines, current)]
 
 
+def _beginning(text: str, width: int) -> str:
+    """The letters of `text` that fit into `width` columns."""
+    used = 0
+    for place, character in enumerate(text):
+        used += _columns(character)
+        if used > width:
+            return text[:place]
+    return text
+
+
 def _fitting(columns: Sequence[Column], widths: Mapping[str, int], width: int) -> list[Column]:
-    """The columns that fit, after leaving out as few as must be."""
-    shown = list(columns)
-    while True:
-        needed = sum((min(each.least, widths[each.name]) if each.least else widths[each.name]) + GAP for each in shown)
-        gives = max(shown, key=lambda each: each.drop, default=None)
-        if needed - GAP <= width or gives is None or gives.drop == 0:
-            return shown
-        shown.remove(gives)
+    """The columns that fit: those that are left out last first, and of the others what there is room for then."""
+    shown: list[Column] = []
+    room = width + GAP
+    for each in sorted(columns, key=lambda each: each.drop):
+        needed = GAP + (min(each.least, widths[each.name]) if each.least else widths[each.name])
+        if needed <= room or each.drop == 0:
+            shown.append(each)
+            room -= needed
+    return [each for each in columns if each in shown]
 
 
 def _lines(

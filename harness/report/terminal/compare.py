@@ -302,7 +302,7 @@ def _legend(compared: Comparison, has_settings: bool, width: int) -> list[str]:
     primary = compared.sides[0].contract.primary
     if primary is not None and primary.name != compared.metric:
         said += f" Verdicts are about {line(primary.name)}."
-        said += " A word marks what chance gives in less than one case of twenty."
+        said += " better, worse: two-sided p < 0.05, not corrected."
     if len(compared.sides) > 1:
         said += " Nothing is tested between campaigns."
     if has_settings:

@@ -137,7 +137,7 @@ class LiveView(Redrawn):
         for each in phases:
             lines.append(self._phase(each, now))
             if len(in_hand) > 1 and each.last_line and each.seconds is None:
-                lines[-1].append(f": {each.last_line}", style="dim")
+                lines[-1].append(f": {cut(each.last_line, width - lines[-1].cell_len - 2)}", style="dim")
         if len(in_hand) == 1 and in_hand[0].last_line:
             lines.append(Text(f"   {cut(in_hand[0].last_line, width - 3)}", style="dim"))
         if self._notice:

@@ -16,6 +16,7 @@ from ...campaign.protocols import Waits
 from ...campaign.record import Record
 from ...campaign.text import clean, duration, in_words, line
 from .status import PHASES, Primary, row
+from .status_page import beside_reference
 
 HEARTBEAT = 30.0
 """Seconds without a line after which one says what is still in hand."""
@@ -89,8 +90,9 @@ class PlainView:
         done = row(record.model_dump(), self._primary)
         metric = ""
         if self._primary is not None and done.value is not None:
-            metric = f"; {self._primary.name} {number(done.value)}"
-            metric += f" (baseline {number(done.baseline)})" if done.baseline is not None else ""
+            value, *reference = beside_reference(done)
+            metric = f"; {self._primary.name} {value}"
+            metric += f" ({' '.join(reversed(reference))})" if reference else ""
         elif self._primary is None:
             known = {name: each for name, each in record.metrics.items() if record.run == 0 or each.baseline is not None}
             shown = [

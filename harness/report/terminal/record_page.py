@@ -14,7 +14,7 @@ from ...agents.not_confined import weaker
 from ...campaign.numbers import number, titled
 from ...campaign.text import answered_by, clean, duration, in_words, line
 from ...campaign.usage import Usage
-from .columns import Cell, Column, cut, table, wrap
+from .columns import Cell, Column, table, wrap
 from .difference import Difference, beside, set_with_errors
 from .run_table import COLOURS, OTHER
 from .status import baseline_verdict, parent_verdict, values_of
@@ -26,6 +26,13 @@ CSV = (
 )
 """The columns of `harness show --csv`, which programs rely on."""
 WORD_COLOURS = {"better": "green", "worse": "red"}
+SOURCES = {
+    "reported": "self-reported",
+    "artifact": "verified: artifact",
+    "scorer": "verified: scorer",
+    "harness": "set by the harness",
+}
+"""Where a setting is known from."""
 NO_REFERENCE = frozenset({"baseline", "not_comparable", "no_effect", "invalid", "failed", "given"})
 """Verdicts of runs whose numbers may not be called better or worse than another's."""
 
@@ -92,20 +99,22 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     own = f"{reported} of the experiment's own (self-reported)" if reported else ""
     facts = {
         "commit": data["commit"][:12],
-        "started from": "" if data["parent"] is None else f"run {data['parent']}",
+        "started from": started_from(data["parent"]),
         "round": _round(data),
         "command": data["command"],
-        "stages' seeds": ", ".join(map(str, stages)),
+        "stage seeds": ", ".join(map(str, stages)),
         "final seeds" if stages else "seed" if len(seeds) == 1 and not own else "seeds": own or ", ".join(map(str, seeds)),
         "begun": data["started"],
         "executed": duration(data["seconds"]) if not data["given"] else _given(data),
         "compute": compute_in_words(data),
         "agent": answered_by(data.get("agent", ""), data.get("models", [])),
-        "its sandbox": data.get("agent_sandbox", ""),
+        "agent's sandbox": data.get("agent_sandbox", ""),
         "used": _usage(data["usage"]) if data["attempts"] else "",
         "reviewer": _usage(review_usage) if review_usage else "",
     }
-    lines += [""] + [f"  {key:<13} {cut(text, width - 16)}" for key, text in facts.items() if text]
+    lines.append("")
+    for key, text in facts.items():
+        lines += wrap(line(text), width, f"  {key:<15} ", " " * 18) if text else []
     lines += _section("Hypothesis, as the agent stated it before the run", data["hypothesis"], width)
     lines += metrics(data, baseline, contract, width)
     alone = {name: each for name, each in data["metrics"].items() if each.get("reported_error") is not None}
@@ -132,6 +141,11 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     lines += _list("Told by you", data["messages"], width)
     lines += _list("Environment", [f"{key}: {value}" for key, value in data["environment"].items()], width)
     return "\n".join(lines)
+
+
+def started_from(parent: int | None) -> str:
+    """The run that a run's code started from."""
+    return "" if parent is None else f"run {parent}" if parent else "run 0, the baseline"
 
 
 def compute_in_words(data: Mapping[str, Any]) -> str:
@@ -192,7 +206,7 @@ def metrics(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapp
     primary = next((metric["name"] for metric in contract["metric"] if metric["primary"]), None)
     reference = (data["verdict"].get("against_baseline") or {}).get("reference") or "run_0"
     columns = [
-        Column("name", "metric"),
+        Column("name", "metric", least=20, wraps=True),
         Column("value", "value", right=True),
         Column("reference", _heading(reference), right=True, drop=1),
         Column("difference", "difference", right=True, drop=2),
@@ -228,26 +242,26 @@ def how_to_read(primary: str | None, words: Iterable[str]) -> str:
     said = (
         "± is one standard error, over seeds. Only the primary metric"
         + (f", {line(primary)}," if primary else "")
-        + " is tested; of the others a word marks what chance gives in less than one case of twenty, each by itself."
+        + " is tested; a word beside another one: two-sided p < 0.05, not corrected."
     )
     if any(word.endswith("?") for word in words):
-        said += " A question mark: not tested, or one seed each, so that the noise is unknown."
+        said += " A question mark: not tested, or one seed each, so the noise is unknown."
     return said
 
 
 def _settings(settings: Mapping[str, Mapping[str, Any]], width: int) -> list[str]:
     columns = [
-        Column("name", "setting that differs"),
+        Column("name", "setting that differs", least=20, wraps=True),
         Column("value", "value", right=True),
         Column("baseline", "baseline", right=True),
-        Column("source", "says", drop=1),
+        Column("source", "source", drop=1),
     ]
     rows = [
         {
             "name": Cell(name),
             "value": Cell(_setting(each["value"])),
             "baseline": Cell(_setting(each["baseline"])),
-            "source": Cell("the experiment" if each["source"] == "reported" else f"the {each['source']}"),
+            "source": Cell(SOURCES[each["source"]]),
         }
         for name, each in settings.items()
         if each["value"] != each["baseline"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +14,7 @@ from ...campaign.numbers import row as numbers_of
 from ...campaign.numbers import titled
 from ...campaign.text import duration, in_words, line
 from .columns import Cell, Column, table, wrap
-from .difference import beyond, set_with_errors, with_words
+from .difference import beyond, reference_in_words, set_with_errors, with_words
 from .held_out import sentences
 from .status import CampaignStatus, Primary, Row
 from .status_page import cost, tokens
@@ -54,7 +55,7 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
     columns = [
         Column("run", "run"),
         Column("outcome", "verdict"),
-        Column("value", titled(primary.name[:_LONGEST_TITLE], primary.unit) if primary else "", right=True),
+        Column("value", titled(_end_of(primary.name), primary.unit) if primary else "", right=True),
         *(Column(name, _end_of(name), right=True, drop=10 + place) for place, name in enumerate(others)),
         Column("difference", "difference", right=True, drop=1),
         *([Column("parent", "vs parent", drop=7)] if any(row.parent_verdict for row in rows) else []),
@@ -62,7 +63,7 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
         Column("tokens", "tokens", right=True, drop=6),
         Column("cost", "cost", right=True, drop=3),
         Column("time", "time", right=True, drop=4),
-        Column("description", "hypothesis", least=12, drop=2),
+        Column("description", "hypothesis", least=24, drop=2),
     ]
     values = set_with_errors([row.value for row in rows], [row.error for row in rows])
     differences = set_with_errors([row.difference for row in rows], [row.difference_error for row in rows], signs=True)
@@ -106,8 +107,12 @@ def naming(rows: Sequence[Row], width: int) -> list[str]:
 
 
 def _end_of(name: str) -> str:
-    """The end of a long name, which tells more than its beginning."""
-    return line(name) if len(name) <= _LONGEST_TITLE else f"…{line(name)[1 - _LONGEST_TITLE :]}"
+    """The end of a long name, which tells more than its beginning: the parts of it for which there is room."""
+    parts = re.split(r"(?<=[./_])", line(name))
+    while len(parts) > 1 and sum(map(len, parts)) > _LONGEST_TITLE:
+        del parts[0]
+    end = "".join(parts)
+    return end if end == line(name) else f"…{end}"
 
 
 def decided(row: Row, primary: Primary | None) -> str:
@@ -119,7 +124,7 @@ def decided(row: Row, primary: Primary | None) -> str:
 
 
 def against_baseline(row: Row, primary: Primary | None) -> str:
-    """What a run's code is worth against the untouched one, in a sentence; empty where it has no reference."""
+    """What a run's code is worth against the baseline, in a sentence; empty where it has no reference."""
     if primary is None or row.difference is None:
         return ""
     [number] = set_with_errors([row.difference], [row.difference_error], signs=True)
@@ -182,8 +187,3 @@ def log_records(status: CampaignStatus) -> list[list[Any]]:
 def short_duration(seconds: float) -> str:
     """`0.6 s`, `17 s`, `12 min`: for a column."""
     return duration(round(seconds) if seconds >= 10 else round(seconds, 1))
-
-
-def reference_in_words(name: str) -> str:
-    """The reference of a run: `run_0`, `control k=80`."""
-    return "the baseline" if name == "run_0" else name.replace("_", " ") if name.startswith("run_") else f"the {name}"

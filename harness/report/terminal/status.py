@@ -71,14 +71,15 @@ class Row:
     verdict: str = ""
     """Against the baseline, or what stands for it."""
     value: float | None = None
-    """The primary metric, and the baseline's."""
+    """The primary metric, and its reference's."""
     baseline: float | None = None
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     description: str = ""
     """The hypothesis; of an attempt that failed, why."""
     error: float | None = None
-    """Standard error of `value`, where the noise between seeds is known."""
+    """Standard error of `value`, where the noise between seeds is known, and of `baseline`."""
+    baseline_error: float | None = None
     seeds: int = 0
     difference: float | None = None
     """From the run's reference (the baseline, or a control), where the run was compared with it."""
@@ -277,9 +278,10 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
         own = combine([squares_of(values)]) if values else None
         sd = own.sd if isinstance(own, Noise) else None
     error = sd / math.sqrt(len(values)) if sd is not None and values else None
+    reference_error = None if reference_sd is None else reference_sd / math.sqrt(compared["reference_seeds"])
     between = None  # of a record that does not say it
-    if error is not None and reference_sd is not None:
-        between = math.hypot(error, reference_sd / math.sqrt(compared["reference_seeds"]))
+    if error is not None and reference_error is not None:
+        between = math.hypot(error, reference_error)
     return Row(
         run=record["run"],
         attempt=None,
@@ -288,6 +290,7 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
         parent_verdict=parent_verdict(record["verdict"]),
         value=metric["value"] if metric else None,
         baseline=metric["baseline"] if metric else None,
+        baseline_error=reference_error,
         error=error,
         seeds=0 if record["given"] else len(values),
         given=record["given"],

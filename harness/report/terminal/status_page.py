@@ -14,13 +14,13 @@ from typing import Any
 import click
 
 from ...campaign.layout import RUNS, Layout
-from ...campaign.numbers import number
 from ...campaign.paths import near
 from ...campaign.schema import SCHEMA
 from ...campaign.text import duration, in_words, line
-from .columns import Cell, Column, cut, len_of, table, wrap
+from .columns import Cell, Column, len_of, table, wrap
+from .difference import reference_in_words, set_with_errors
 from .held_out import NAME, sentences
-from .status import CampaignStatus, seconds_since
+from .status import CampaignStatus, Row, seconds_since
 
 
 def tokens(count: int) -> str:
@@ -47,7 +47,8 @@ def typed(layout: Layout) -> str:
 
 def status(status: CampaignStatus, name: str, width: int) -> str:
     """Where a campaign stands, some lines. `name` is what a person types for it."""
-    lines = [click.style(status.name, bold=True) + f"  {cut(status.title, width - len_of(status.name) - 2)}"]
+    name_, *rest = wrap(line(status.title), width, " " * (len_of(status.name) + 2), "  ")
+    lines = [click.style(status.name, bold=True) + name_[len_of(status.name) :], *rest]
     facts = [("state", _state(status))]
     if status.waits:
         facts.append(("waits", status.waits))
@@ -87,7 +88,7 @@ def overview(statuses: Sequence[CampaignStatus], width: int) -> list[str]:
             "state": _in_short(each),
             "runs": f"{each.runs} of {each.max_runs}",
             "cost": cost(each.usage.cost),
-            "best": f"run {each.best.run}: {title} {number(each.best.value)}" if each.best else "",
+            "best": f"run {each.best.run}: {title} {beside_reference(each.best)[0]}" if each.best else "",
         }
         rows.append({name: Cell(text) for name, text in facts.items()})
     return table(columns, rows, width)
@@ -239,11 +240,16 @@ def _best(status: CampaignStatus) -> str:
     primary, found = status.primary, status.best
     assert primary is not None
     if found is None:
-        return "no run with evidence yet"
-    return (
-        f"run {found.run}: {primary.name} {number(found.value)}, baseline {number(found.baseline)} "
-        f"({primary.better} is better); {in_words(found.verdict)}"
-    )
+        return "no valid run yet"
+    value, *reference = beside_reference(found)
+    against = f", {' '.join(reversed(reference))}" if reference else ""
+    return f"run {found.run}: {primary.name} {value}{against} ({primary.better} is better); {in_words(found.verdict)}"
+
+
+def beside_reference(row: Row) -> list[str]:
+    """The primary metric of a run with its error; then that of what it is compared with, and what that is."""
+    value, other = map(str.strip, set_with_errors([row.value, row.baseline], [row.error, row.baseline_error]))
+    return [value, other, reference_in_words(row.reference or "run_0").removeprefix("the ")] if other else [value]
 
 
 def _of(limit: Any) -> str:
