@@ -32,6 +32,7 @@ from harness.campaign.record import (
     PointRecord,
     Record,
     SettingRecord,
+    VerdictRecord,
 )
 from harness.campaign.stop import Stop
 from harness.campaign.usage import Usage
@@ -338,8 +339,15 @@ def test_frontiers_are_drawn_against_what_the_contract_names_first(recorded: Cal
 
 @pytest.mark.usefixtures("drawn")
 def test_the_frontier_joins_runs_that_no_other_beats_in_both(recorded: Callable[..., Campaign]) -> None:
-    figure = next(plot.figure for plot in plots(data_of(recorded(9))) if plot.name == "frontier-lower")
-    line = next(line for line in figure.axes[0].lines if line.get_label() == "frontier")
+    campaign = recorded(9)
+
+    def frontier() -> Plot:
+        return next(plot for plot in plots(data_of(campaign)) if plot.name == "frontier-lower")
+
+    assert not frontier().figure.axes[0].lines and "No frontier is drawn" in frontier().caption, "nothing joins noise"
+    record = Record.read(campaign.run_folder(1))
+    record.model_copy(update={"verdict": VerdictRecord(kind="improved", why="")}).write(campaign.run_folder(1))
+    line = next(line for line in frontier().figure.axes[0].lines if line.get_label() == "frontier")
     # The baseline and run 1; run 4 is no evidence, though its loss is lower.
     assert list(line.get_xdata()) == pytest.approx([0.5, 0.65])
     assert list(line.get_ydata()) == pytest.approx([1.0, 0.79])
@@ -531,7 +539,9 @@ def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Calla
     assert re.search(r"0\.880 ± 0\.010 −0\.120 ± 0\.014 better trade-off run 1: not significant", text)
     paper = " ".join(render_md(compose(found, ""), "figures").split())
     assert headline in paper and paper.count("Trade-off: run 1 improves") == 2, "abstract and results"
-    assert re.search(r"\| 0\.880 ± 0\.010 \| −0\.120 \| [^|]+ \| 0\.005 \| trade-off \| 1 \| not significant \|", paper)
+    assert re.search(
+        r"\| 0\.880 ± 0\.010 \| 1\.000 ± 0\.010 \| −0\.120 \| [^|]+ \| 0\.005 \| trade-off \| 1 \| not significant \|", paper
+    )
     assert (
         "**Verdict against run 1:** loss 0.88 against 0.79" in paper
         and "**Verdict against the baseline:** trade-off" in paper
@@ -540,7 +550,7 @@ def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Calla
     shown = {each: CliRunner(env=wide).invoke(cli, [*each.split(), str(campaign.root)]).output for each in ("log", "status")}
     row = next(row for row in shown["log"].split("\n") if row.startswith("2 "))
     assert re.search(r"trade-off .*0\.880 ± 0\.010 +−0\.120 ± 0\.014 better +1: not significant", row)
-    assert re.search(r"best so far +run 1: loss 0\.79, baseline 1 .*; trade-off", shown["status"])
+    assert re.search(r"best so far +run 1: loss 0\.790 ± 0\.010, baseline 1\.000 ± 0\.010 .*;\s+trade-off", shown["status"])
     said = CliRunner().invoke(cli, ["show", str(campaign.root), "2"]).output
     assert "trade-off against the baseline, not significant against run 1:" in said
     records = [run.record for run in found.runs]
@@ -575,7 +585,7 @@ def test_settings_that_differ_come_before_the_two_hundredth(recorded: Callable[.
     other = {"last": SettingRecord(value=7, baseline=8, source="reported")}
     record.model_copy(update={"settings": same | other}).write(campaign.run_folder(1))
     text = page(campaign).text
-    assert "last 7 8 experiment" in text and "300 settings more are in the record." in text
+    assert "last 7 8 self-reported" in text and "300 settings more are in the record." in text
 
 
 def test_refused_and_failed_attempts_are_folded_in_with_their_diffs(make_campaign: Make) -> None:

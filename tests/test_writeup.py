@@ -25,7 +25,7 @@ from harness.campaign.idea import Idea
 from harness.campaign.journal import Journal, locked
 from harness.campaign.layout import Layout
 from harness.campaign.protocols import Failure, Reply, Silent
-from harness.campaign.record import ComparisonRecord, Record
+from harness.campaign.record import ComparisonRecord, Record, VerdictKind
 from harness.campaign.stop import Stop
 from harness.campaign.text import line
 from harness.campaign.usage import Usage
@@ -59,7 +59,14 @@ TITLES = [
     "Threats to validity",
     "Notes of the user",
 ]
-APPENDICES = ["Details of the method", "The change that improved on the baseline", "All numbers", "Cost", "Reproduction"]
+APPENDICES = [
+    "Details of the method",
+    "Every run in full",
+    "The change that improved on the baseline",
+    "All numbers",
+    "Cost",
+    "Reproduction",
+]
 PDFLATEX = shutil.which("pdflatex")
 
 
@@ -149,7 +156,8 @@ def many(found: CampaignData) -> CampaignData:
 
 
 def section(document: Document, title: str) -> Section:
-    return next(each for each in (*document.sections, *document.appendices) if each.title.startswith(title))
+    found = [each for each in (*document.sections, *document.appendices) if each.title.startswith(title)]
+    return next((each for each in found if each.title == title), found[0])
 
 
 def sentences(document: Document) -> list[str]:
@@ -188,7 +196,10 @@ def test_it_is_a_paper_without_any_model(executed: Campaign) -> None:
 
 
 def test_every_run_is_told_and_every_rejected_change(executed: Campaign) -> None:
-    runs = section(written(executed), "Every run")
+    (table,) = section(written(executed), "Every run").blocks
+    assert isinstance(table, Table)
+    assert table.rows[0] == ("1", "the loss falls.", "2: 1 rejected", "improved")
+    runs = section(written(executed), "Every run in full")
     assert [each.title for each in runs.sections] == ["Run 1: improved", "Run 2: improved"]
     first = runs.sections[0].blocks
     assert Quote("the loss falls.", "The agent’s hypothesis, before the run (unverified)") in first
@@ -207,12 +218,13 @@ def test_words_of_the_agent_are_quoted_as_they_are_and_unverified(executed: Camp
 def test_the_results_hold_intervals_and_numbers_end_where_their_noise_begins(executed: Campaign) -> None:
     overview, beside = (block for block in section(written(executed), "Results").blocks if isinstance(block, Table))
     assert [column.title for column in overview.columns] == [
-        *("Run", "Seeds", "loss", "Difference", "Limits", "p", "Verdict", "From", "Against it")
+        *("Run", "Seeds", "loss", "Baseline", "Difference", "90 % CI", "Adjusted p", "Verdict", "Parent", "Against it")
     ]
     first, second = overview.rows[1:]
     assert re.fullmatch(r"0\.\d{2,3} ± 0\.0\d{1,2}", first[2])
-    assert re.fullmatch(r"−0\.\d+", first[3]) and re.fullmatch(r"−0\.\d+ to −0\.\d+", first[4])
-    assert first[6:] == ("improved", "0", "–") and second[6:] == ("improved", "1", "not significant")
+    assert re.fullmatch(r"−0\.\d+", first[4]) and re.fullmatch(r"−0\.\d+ to −0\.\d+", first[5])
+    assert re.fullmatch(r"\d\.\d+ ± 0\.\d+", first[3])
+    assert first[7:] == ("improved", "0", "–") and second[7:] == ("improved", "1", "not significant")
     assert [row[0] for row in beside.rows] == ["loss", "distance"]
 
 
@@ -265,12 +277,36 @@ def test_a_persons_words_are_taken_over_and_marked_as_theirs(executed: Campaign,
 def test_what_was_used_and_how_to_make_it_again(executed: Campaign) -> None:
     document = written(executed)
     cost = next(block for block in section(document, "Cost").blocks if isinstance(block, Table))
-    assert [row[:2] for row in cost.rows] == [("baseline", "–"), ("1", "2"), ("2", "1")]
+    assert [row[:2] for row in cost.rows[:3]] == [("baseline", "–"), ("1", "2"), ("2", "1")]
     reproduction = section(document, "Reproduction").blocks
     record = Record.read(executed.run_folder(1))
     where = next(block for block in reproduction if isinstance(block, Table))
     assert where.rows[1][:3] == ("1", record.commit[:12], "0, 1")
     assert any(isinstance(block, Code) and f"git checkout --quiet {record.commit}" in block.text for block in reproduction)
+
+
+@pytest.mark.parametrize("last", [Usage(5_000, 200, 0.25, 4.0), Usage(5_000, 200, None, 4.0), Usage()])
+def test_the_rows_of_the_cost_add_up_with_the_last_turn_and_the_held_out_evaluation(
+    synthetic: Callable[..., Campaign], last: Usage
+) -> None:
+    found = data_of(synthetic(4, seeds=5))
+    runs = sum((run.record.usage for run in found.runs), Usage())
+    seconds = sum(run.record.seconds for run in found.runs)
+    held_out = 90.0 if last.tokens else 0.0
+    whole = runs + last
+    status = replace(found.status, usage=whole, seconds=seconds + held_out + whole.seconds)
+    (table,) = (
+        each for each in section(compose(replace(found, status=status), ""), "Cost").blocks if isinstance(each, Table)
+    )
+    *parts, total = table.rows
+    assert ([row[0] for row in parts][-1] == "besides") == bool(last.tokens)
+    for column, counted in ((2, whole.sent), (3, whole.received)):
+        assert sum(int(row[column].replace(",", "")) for row in parts) == counted == int(total[column].replace(",", ""))
+    if whole.cost is not None:
+        assert sum(float(row[4].removeprefix("$")) for row in parts) == pytest.approx(whole.cost, abs=0.01 * len(parts))
+    else:
+        assert parts[-1][4] == total[4] == "unknown"
+    assert not last.tokens or parts[-1][-1] == "90 s"
 
 
 def test_doubts_are_told(synthetic: Callable[..., Campaign]) -> None:
@@ -322,7 +358,7 @@ def test_the_reference_of_a_run_is_named_where_it_is_not_the_baseline(synthetic:
         in " ".join(sentences(document))
     )
     overview, beside = (block for block in section(document, "Results").blocks if isinstance(block, Table))
-    assert overview.rows[1][2:7] == ("0.790 ± 0.012", place, "−0.110", "−0.200 to −0.020", "0.004")
+    assert overview.rows[1][2:8] == ("0.790 ± 0.012", place, "0.900 ± 0.011", "−0.110", "−0.200 to −0.020", "0.004")
     assert beside.rows[0][2:] == ("0.900 ± 0.011", "0.790 ± 0.012", "−0.110 ± 0.016")
     assert f"beside the {place}. Only" in beside.caption
 
@@ -356,7 +392,7 @@ def test_a_running_campaign_says_how_far_it_is(synthetic: Callable[..., Campaign
 
 def test_sixty_runs_have_a_write_up(synthetic: Callable[..., Campaign]) -> None:
     document = compose(many(data_of(synthetic(4, seeds=5))), "")
-    assert len(section(document, "Every run").sections) == 60
+    assert len(section(document, "Every run in full").sections) == 60
     overview = next(block for block in section(document, "Results").blocks if isinstance(block, Table))
     assert len(overview.rows) == 61 and not overview.is_short
     assert len(make_pdf(document)) < 1_000_000
@@ -454,6 +490,32 @@ def test_long_lines_of_code_go_on_below_and_what_hides_is_shown() -> None:
     assert all(len(text) <= COLUMNS for _, text in code.folded) and len(code.folded) == 4
     assert all(text.startswith("    ↪ ") for _, text in code.folded[1:])
     assert r"\u202e" in code.folded[-1][1]
+
+
+def as_tried(found: CampaignData, kind: VerdictKind) -> CampaignData:
+    """The campaign, each of its runs completed and `kind`, with as much text as agents write."""
+    baseline, *runs = found.runs
+    whole = next(run for run in runs if run.record.metrics)
+    text = "The first latents then serve the parent, so absorption falls while explained variance holds. " * 3
+    told = {"hypothesis": text, "interpretation": text, "status": "completed", "metrics": whole.record.metrics}
+    verdict = whole.record.verdict.model_copy(update={"kind": kind, "why": "loss 0.79 ± 0.01 against 1.00 ± 0.01"})
+    tried = [
+        replace(whole, record=run.record.model_copy(update=told | {"run": run.record.run, "verdict": verdict}))
+        for run in runs
+    ]
+    idea = found.idea | {"Abstract": text * 2, "Experiment": [text] * 4}
+    return replace(found, runs=(baseline, *tried), idea=idea)
+
+
+@pytest.mark.parametrize(("kind", "most"), [("not_significant", 4), ("improved", 6)])
+def test_ten_runs_are_a_paper_of_few_pages_with_the_results_on_the_second(
+    synthetic: Callable[..., Campaign], kind: VerdictKind, most: int
+) -> None:
+    document = compose(as_tried(data_of(synthetic(10, seeds=5)), kind), "")
+    pages = [page.extract_text() for page in PdfReader(io.BytesIO(make_pdf(document))).pages]
+    appendix = next(place for place, text in enumerate(pages) if "A Details of the method" in text)
+    results = next(place for place, text in enumerate(pages) if "3 Results" in text)
+    assert appendix <= most and results <= 1
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -36,6 +36,13 @@ class Usage:
         """The same with the unit, for a sentence."""
         return "tokens unknown" if self.is_unknown else f"{self.counted(count)} tokens"
 
+    def __sub__(self, part: Usage) -> Usage:
+        """What is left of a sum without `part` of it; a cost where both are known, or where no token is left."""
+        sent, received = max(0, self.sent - part.sent), max(0, self.received - part.received)
+        cost = 0.0 if self.cost is None or part.cost is None else round(max(0.0, self.cost - part.cost), 10)
+        is_unknown = None in (self.cost, part.cost) and sent + received > 0
+        return Usage(sent, received, None if is_unknown else cost, max(0.0, self.seconds - part.seconds))
+
     def __add__(self, other: Usage) -> Usage:
         cost = None if self.cost is None or other.cost is None else self.cost + other.cost
         return Usage(

@@ -126,6 +126,7 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
     figure, axes = new_figure()
     valued = [(run, value) for run in campaign.runs if (value := run.value(primary.name)) is not None]
     baseline = campaign.baseline
+    level = None
     notes = []
     if baseline is not None and (level := baseline.value(primary.name)) is not None:
         axes.axhline(level, color=PALETTE["muted"], linestyle="--", linewidth=1.2, label="baseline")
@@ -139,15 +140,24 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
     references = [
         (run.record.run, compared.reference_mean)
         for run, _ in valued
-        if (compared := run.record.verdict.against_baseline) and not compared.reference.startswith("run_0")
+        if (compared := run.record.verdict.against_baseline)
+        and (not compared.reference.startswith("run_0") or compared.reference_mean != level)
     ]
     if references:
         look: dict[str, Any] = {"marker": "_", "s": 160, "color": PALETTE["muted"], "zorder": 2}
         axes.scatter(*zip(*references, strict=True), label="its reference", **look)
-        notes.append("A short line is a run's reference where that is not the baseline: a matched control, or the frontier.")
+        notes.append(
+            "A short line is what a run is compared with where that is not the dashed one: the baseline at the run's seeds, "
+            "a matched control, or the frontier."
+        )
     for run, _ in valued:
         values = run.values(primary.name)
         axes.scatter([run.record.run] * len(values), values, s=9, color=PALETTE["other"], zorder=2)
+    errors = {row.run: row.error for row in campaign.status.rows if row.attempt is None and row.error}
+    known = [(run.record.run, value, errors[run.record.run]) for run, value in valued if run.record.run in errors]
+    if known:
+        bars = [list(each) for each in zip(*known, strict=True)]
+        axes.errorbar(bars[0], bars[1], yerr=bars[2], fmt="none", ecolor=PALETTE["ink"], elinewidth=1.1, capsize=3, zorder=3)
     _points(axes, campaign, [(run, float(run.record.run), value) for run, value in valued])
     _target(axes, primary, [value for run, value in valued])
     without = [run.record for run in campaign.runs if run.value(primary.name) is None]
@@ -162,6 +172,8 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
         notes.append(f"A cross at the bottom is a run without a value ({_runs([r.run for r in without])}).")
     if any(run.values(primary.name) for run, _ in valued):
         notes.append("Small dots are single seeds, large marks their means.")
+    if known:
+        notes.append("Error bars are one standard error of the mean.")
     if primary.label:
         notes.insert(0, f"{line(primary.name)}: {line(primary.label)}.")
     shown = [f"run {run.record.run} {number(value)}" for run, value in valued]
@@ -175,7 +187,7 @@ def _frontier(campaign: CampaignData, primary: Metric, other: Metric) -> Drawing
         for run in campaign.runs
         if (x := run.value(other.name)) is not None and (y := run.value(primary.name)) is not None
     ]
-    front = _front([p for p in points if p[0].is_evidence], primary, other)
+    front = _front([p for p in points if _stands_out(campaign, p[0])], primary, other)
     elsewhere = sorted(
         (x, y)
         for each in all_references(campaign)
@@ -206,15 +218,16 @@ def _frontier(campaign: CampaignData, primary: Metric, other: Metric) -> Drawing
     if other.better is None:
         caption += f"{line(other.name)} has no better direction: compare runs at the same value of it."
     else:
-        caption += (
-            "The frontier joins the valid, comparable runs that no other such run beats in both."
-            if len(front) > 1
-            else (
-                f"Of the valid, comparable runs, run {front[0][0].record.run} is best in both." if front else "No valid run."
+        better = [run.record.run for run, *_ in front if run.record.run]
+        if len(front) > 1:
+            caption += (
+                "The frontier joins the baseline and the runs significantly better than it, but for those that another one "
+                "beats in both."
             )
-        )
-        if out := [run.record.run for run, *_ in points if not run.is_evidence]:
-            caption += f" It leaves out {_runs(out)}: invalid, not comparable or without effect."
+        elif better:
+            caption += f"Run {better[0]} is significantly better than the baseline, and no such run beats it in either."
+        else:
+            caption += "No frontier is drawn, since no run is significantly better than the baseline."
     if elsewhere:
         caption += " Open diamonds are the baseline’s code at other settings, with a line through what it reaches."
     shown = [f"run {run.record.run} at {number(x)}, {number(y)}" for run, x, y in points]
@@ -330,6 +343,11 @@ def _numbered(axes: Axes, points: Sequence[tuple[Run, float, float]], front: set
         placed.append(at)
         side: Any = {"xytext": (6, 3), "ha": "left"} if not close else {"xytext": (-6, 3), "ha": "right"}
         axes.annotate(str(run.record.run), (x, y), textcoords="offset points", fontsize=9.5, **side)
+
+
+def _stands_out(campaign: CampaignData, run: Run) -> bool:
+    """Whether a frontier may rest on it: the baseline, and what is significantly better than it."""
+    return run.record.run == 0 or (run.is_evidence and campaign.verdict(run) in ("improved", "trade_off"))
 
 
 def _front(points: Sequence[tuple[Run, float, float]], primary: Metric, other: Metric) -> list[tuple[Run, float, float]]:

@@ -90,8 +90,8 @@ class Table:
 
     @property
     def is_short(self) -> bool:
-        """It should stand on one page."""
-        return len(self.rows) <= _SHORT
+        """It should stand on one page: few rows, of a line each."""
+        return len(self.rows) <= _SHORT and not any(self.wraps)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -105,7 +106,7 @@ def _fields(given: Mapping[str, Any], names: Iterable[str]) -> Iterator[Quote]:
     for name in names:
         if value := given.get(name):
             yield Quote(
-                clip(field_in_words(value).strip("\n"), _LONGEST),
+                re.sub(r"^- ", "• ", clip(field_in_words(value).strip("\n"), _LONGEST), flags=re.MULTILINE),
                 f"The idea’s {name.replace('_', ' ').lower()}, as it was given",
             )
 
@@ -155,14 +156,14 @@ def _judged(campaign: CampaignData, profile: Profile) -> Iterator[tuple[str, str
         if contract.primary and contract.primary.moves_with:
             moved, mover = line(contract.primary.name), line(contract.primary.moves_with)
             fair += (
-                f" {moved} moves with {mover}: where that differs by more than {percent(NEAR)}, a run is held against what "
-                "the baseline’s code reaches at the same value, read between executions at several settings, or not at all."
+                f" {moved} depends on {mover}: beyond a difference of {percent(NEAR)} in {mover} a run is compared with the "
+                f"baseline interpolated at equal {mover}, or it is not comparable."
             )
         yield "Fair comparison.", fair
     if contract.primary is not None:
         stages = ", then ".join(map(str, profile.run_seeds))
         more = " while it looks better than its reference" if len(profile.run_seeds) > 1 else ""
-        seeds = f"The baseline should have {counted(profile.baseline_seeds, 'seed')}, a run {stages}{more}."
+        seeds = f"Planned are {counted(profile.baseline_seeds, 'seed')} of the baseline and {stages} of a run{more}."
         how, shared = "a one-sided t test, the spread between seeds pooled", f"the planned runs ({planned})"
         if has_final_seeds := bool(campaign.runs) and tests_at_final_seeds(profile, campaign.runs[0].record):
             seeds += (

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ...campaign.layout import Layout
 from ...campaign.metric import Metric
 from ...campaign.numbers import setting, titled
+from ...campaign.record import Record
 from ...campaign.text import clip, in_words, line
 from ..campaign_data import CampaignData, Run
 from ..control import control_line
@@ -15,6 +16,7 @@ from ..estimates import LEVEL, NONE, Estimates, beside_what, compared, counted, 
 from ..figures import held_out_plots, plots
 from ..references import Reference, references_of
 from ..summary import summarize
+from ..terminal.columns import cut
 from ..terminal.difference import beside
 from ..terminal.status import parent_verdict
 from .document import Block, Column, Items, Paragraph, Pictures, Quote, Section, Table, quoted_lines
@@ -24,6 +26,9 @@ _MANY = 20
 """With more runs than this, each is told in fewer words."""
 _WORDS = (1500, 400)
 """Characters of an agent's text, for few runs and for many."""
+_HYPOTHESIS = 240
+"""Columns of the hypothesis in the table of all runs."""
+EACH_RUN = "Every run in full"
 _WHY = 500
 _SHORT = 90
 _MOST_SETTINGS = 12
@@ -54,13 +59,39 @@ def results(campaign: CampaignData, estimates: Estimates) -> Section:
 
 
 def every_run(campaign: CampaignData) -> Section:
-    """All runs in order, the failed ones and the rejected changes too."""
+    """All runs in order, the failed ones too: what each tested and what came of it, a row a run."""
     tried = campaign.runs[1:]
     if not tried:
         return Section("Every run", (Paragraph("No run besides the baseline is recorded."),))
-    opening = "All runs in their order, whatever came of them. What was rejected or failed is below its run."
+    columns = (Column("Run"), Column("Hypothesis (the agent’s, unverified)", "words"), Column("Attempts"), Column("Verdict"))
+    rows = tuple(
+        (
+            str(run.record.run),
+            cut((run.record.hypothesis or run.record.description).replace("`", ""), _HYPOTHESIS) or NONE,
+            _attempts(run.record),
+            in_words(campaign.verdict(run)),
+        )
+        for run in tried
+    )
+    caption = (
+        f"All runs in their order, whatever came of them. The appendix “{EACH_RUN}” has settings, rejected and failed "
+        "attempts, and the agent’s interpretations."
+    )
+    return Section("Every run: ablations and what did not work", (Table(caption, columns, rows),))
+
+
+def _attempts(record: Record) -> str:
+    """How many, and what became of those that were none: `3: 2 rejected`."""
+    lost = Counter(in_words(each.status) for each in record.attempts if each.status != "completed")
+    said = ", ".join(f"{count} {status}" for status, count in lost.most_common())
+    return f"{len(record.attempts)}{f': {said}' if said else ''}" if record.attempts else NONE
+
+
+def each_run(campaign: CampaignData) -> Section | None:
+    """The same in full, for the appendix."""
+    tried = campaign.runs[1:]
     sections = tuple(_run(campaign, run, _WORDS[len(tried) > _MANY]) for run in tried)
-    return Section("Every run: ablations and what did not work", (Paragraph(opening),), sections)
+    return Section(EACH_RUN, (), sections) if tried else None
 
 
 def all_numbers(campaign: CampaignData, estimates: Estimates) -> Section | None:
@@ -148,12 +179,15 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
     compute = [run.compute(campaign.runs[0]) for run in campaign.runs]
     dear = any(each is not None and each >= _DEAR for each in compute)
     steps = any(parent_verdict(run.record.verdict.model_dump()) for run in campaign.runs)
+    children = any(run.record.parent for run in campaign.runs)
     columns = [Column("Run"), Column("Seeds", "numbers"), Column(_titled(primary), "numbers")]
     if tested:
         columns += [Column("Against", "words")] if elsewhere else []
-        columns += [Column("Difference", "numbers"), Column("Limits", "numbers"), Column("p", "numbers")]
+        columns += [Column("Reference" if elsewhere else "Baseline", "numbers")]
+        columns += [Column("Difference", "numbers"), Column(f"{LEVEL} CI", "numbers"), Column("Adjusted p", "numbers")]
     columns += [Column("Compute", "numbers")] if dear else []
-    columns += [Column("Verdict"), Column("From", "numbers"), *([Column("Against it")] if steps else [])]
+    columns += [Column("Verdict"), *([Column("Parent", "numbers")] if children else [])]
+    columns += [Column("Against it")] if steps else []
     rows = []
     for run, times in zip(campaign.runs, compute, strict=True):
         record = run.record
@@ -164,23 +198,23 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
         ]
         if tested and elsewhere:
             cells.append(_short(reference_label(run).removeprefix("the ")) if record.verdict.against_baseline else NONE)
-        cells += compared(record.verdict.against_baseline) if tested else ()
+        cells += (estimates.reference(run, primary.name), *compared(record.verdict.against_baseline)) if tested else ()
         cells += [NONE if times is None else f"{times:.1f}x"] if dear else []
         cells.append(NONE if record.run == 0 else in_words(campaign.verdict(run)))
-        cells.append(NONE if record.parent is None else str(record.parent))
+        cells += [NONE if record.parent is None else str(record.parent)] if children else []
         if steps:
             cells.append(in_words(parent_verdict(record.verdict.model_dump())) or NONE)
         rows.append(tuple(cells))
     caption = f"All runs: {_short(primary.name)}, {primary.better} is better. {_PLUS_MINUS}"
     if tested:
         caption += (
-            f" Difference, limits, p and verdict are against {'what Against names' if elsewhere else 'the baseline'}; the "
-            f"limits of all runs hold together in {LEVEL} of campaigns, p is one-sided and corrected for all planned runs."
+            f" Difference, CI, p and verdict are against {'what Against names' if elsewhere else 'the baseline'} at the "
+            "run’s seeds; intervals are simultaneous over all runs, p is one-sided and adjusted for all planned runs."
         )
     if dear:
         caption += " Compute: processor seconds of an execution, as a multiple of the baseline’s."
     if steps:
-        caption += " Against it: the verdict against the run in the column From, where that is not the baseline."
+        caption += " Against it: the verdict against the parent, where that is not the baseline."
     yield Table(caption, tuple(columns), tuple(rows))
 
 
@@ -188,7 +222,7 @@ def _without_primary(campaign: CampaignData, estimates: Estimates) -> Iterator[T
     """The metrics of all runs that are shown where none decides."""
     names = [metric.name for metric in campaign.context]
     if names:
-        columns = (Column("Run"), Column("From", "numbers"), *(Column(_short(name), "numbers") for name in names))
+        columns = (Column("Run"), Column("Parent", "numbers"), *(Column(_short(name), "numbers") for name in names))
         rows = [
             (
                 _name(run),

@@ -6,6 +6,7 @@ never touches them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from ..estimates import NONE, Estimates, counted
 from ..first_look import first_look
 from ..reproduction import commands
 from ..summary import state_in_words, summarize, target_in_words, when
-from ..terminal.status_page import cost, tokens
+from ..terminal.status_page import cost
 from . import method, outcome
 from .caveats import threats
 from .citations import cited
@@ -98,6 +99,7 @@ def compose(
             section
             for section in (
                 method.details(campaign),
+                outcome.each_run(campaign),
                 _change(campaign),
                 outcome.all_numbers(campaign, estimates),
                 _spending(campaign, prose),
@@ -171,24 +173,33 @@ def _spending(campaign: CampaignData, prose: Prose | None) -> Section:
             f" The text by {line(prose.model)} in this document took {prose.usage.in_tokens(f'{prose.usage.tokens:,}')}, "
             f"cost {cost(prose.usage.cost)}."
         )
-    rows = []
-    for record in (run.record for run in campaign.runs):
-        used = sum([record.usage, *([record.review.usage] if record.review else [])], Usage())
-        rows.append(
-            (
-                "baseline" if record.run == 0 else str(record.run),
-                str(len(record.attempts)) if record.run else NONE,
-                used.counted(tokens(used.sent)),
-                used.counted(tokens(used.received)),
-                cost(used.cost),
-                duration(used.seconds),
-                duration(record.seconds),
-            )
+    records = [run.record for run in campaign.runs]
+    each = [sum([record.usage, *([record.review.usage] if record.review else [])], Usage()) for record in records]
+    of_runs, executions = sum(each, Usage()), math.fsum(record.seconds for record in records)
+    rest, rest_executed = usage - of_runs, max(0.0, status.seconds - usage.seconds - executions)
+    rows = [
+        _spent(
+            "baseline" if record.run == 0 else str(record.run),
+            str(len(record.attempts)) if record.run else NONE,
+            used,
+            record.seconds,
         )
+        for record, used in zip(records, each, strict=True)
+    ]
+    caption = "What each run used; Agent is the time of agent and reviewer."
+    if rest.tokens or rest.cost or rest_executed >= 1:
+        rows.append(_spent("besides", NONE, rest, rest_executed))
+        caption += " Besides: turns that led to no run, such as the last one, and the held-out evaluation."
+    rows.append(_spent("all", NONE, usage, executions + rest_executed))
     columns = ("Attempts", "Tokens sent", "Received", "Cost", "Agent", "Executions")
     header = (Column("Run"), *(Column(title, "numbers") for title in columns))
-    caption = "What each run used; Agent is the time of agent and reviewer."
-    return Section("Cost", (Paragraph(total), *([Table(caption, header, tuple(rows))] if rows else [])))
+    return Section("Cost", (Paragraph(total), *([Table(caption, header, tuple(rows))] if records else [])))
+
+
+def _spent(name: str, attempts: str, used: Usage, executed: float) -> tuple[str, ...]:
+    """A row of the table of costs; tokens in full, so that they can be added up."""
+    sent, received = used.counted(f"{used.sent:,}"), used.counted(f"{used.received:,}")
+    return name, attempts, sent, received, cost(used.cost), duration(used.seconds), duration(executed)
 
 
 def _reproduction(campaign: CampaignData) -> Section:

@@ -58,12 +58,12 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
         Column("value", titled(_end_of(primary.name), primary.unit) if primary else "", right=True),
         *(Column(name, _end_of(name), right=True, drop=10 + place) for place, name in enumerate(others)),
         Column("difference", "difference", right=True, drop=1),
-        *([Column("parent", "vs parent", drop=7)] if any(row.parent_verdict for row in rows) else []),
-        Column("seeds", "seeds", right=True, drop=5),
-        Column("tokens", "tokens", right=True, drop=6),
-        Column("cost", "cost", right=True, drop=3),
-        Column("time", "time", right=True, drop=4),
-        Column("description", "hypothesis", least=24, drop=2),
+        *([Column("parent", "vs parent", drop=2)] if any(row.parent_verdict for row in rows) else []),
+        Column("seeds", "seeds", right=True, drop=6),
+        Column("tokens", "tokens", right=True, drop=7),
+        Column("cost", "cost", right=True, drop=4),
+        Column("time", "time", right=True, drop=5),
+        Column("description", "hypothesis", least=24, drop=3),
     ]
     values = set_with_errors([row.value for row in rows], [row.error for row in rows])
     differences = set_with_errors([row.difference for row in rows], [row.difference_error for row in rows], signs=True)
