@@ -86,7 +86,7 @@ def _trials(
 
 def _holds(distribution: optuna.distributions.BaseDistribution, value: Value) -> bool:
     try:
-        return distribution._contains(distribution.to_internal_repr(value))
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
     except ValueError:  # no choice, or no number
         return False
 
