@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.campaign.git import GitKilled
+from harness.campaign.git import Git, GitKilled
 from harness.campaign.repository import Repository
 from tests.hindrance import Hindrance, in_a_child, killed
 
@@ -197,6 +198,27 @@ def test_what_git_has_packed_is_read_as_before(root: Path, repository: Repositor
     assert repository.files(repository.head, ["run_7", "run_8"]) == {"run_8/data.json": b"8"}
     git(root, "fsck", "--strict")
     assert git(root, "status", "--porcelain") == ""
+
+
+def test_thousands_of_small_files_take_one_git_for_many(
+    root: Path, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {f"data/{number}.txt": b"line %d\n" % (number % 580) * bool(number) for number in range(600)}
+    commit = repository.commit("start", "Start", data)
+    repository.pack()
+    asked: list[str] = []
+    once = Git.once
+
+    def counted(self: Git, *arguments: str, **named: Any) -> tuple[int, bytes, str]:
+        asked.append(arguments[0])
+        return once(self, *arguments, **named)
+
+    monkeypatch.setattr(Git, "once", counted)
+    repository = Repository(root, root / ".harness")
+    assert repository.files(commit, ["data", "experiment.py"]) == {**data, "experiment.py": b"rate = 1\n"}
+    repository.write_to(tmp_path / "copy", commit, ["data"])
+    assert {f"data/{file.name}": file.read_bytes() for file in (tmp_path / "copy" / "data").iterdir()} == data
+    assert len(asked) < 20
 
 
 def test_nothing_that_a_killed_process_was_writing_is_left_after_the_next_start(root: Path, repository: Repository) -> None:

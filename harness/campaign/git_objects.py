@@ -1,6 +1,6 @@
 """git's objects, read and written in this process: a git process for each takes a hundred times as long.
 
-Written as git writes them: "loose", a compressed file each. What git has packed since is read by git itself.
+Written as git writes them: "loose", a compressed file each. What git has packed since is read by git itself, many at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -24,6 +24,8 @@ _REPOSITORY = "160000"  # another repository's commit in place of a folder: a su
 _ID = re.compile(r"[0-9a-f]{40}")
 _CHUNK = 1 << 20
 _REMEMBERED = 100_000  # bytes of an object that git reads for us: code is read again and again, data is not
+_LONGEST_LINE = 100  # bytes before an object that git prints, its name aside
+_AT_ONCE = 200  # objects that are in memory together
 
 
 class Entry(NamedTuple):
@@ -82,21 +84,44 @@ class GitObjects:
 
     def read(self, name: str) -> bytes:
         """The content of an object, by its id or another name that git knows it by."""
+        (content,) = self.contents([name])
+        return content
+
+    def contents(self, names: Sequence[str]) -> Iterator[bytes]:
+        """The contents of objects, in this order: one git for many of those that are packed."""
+        for start in range(0, len(names), _AT_ONCE):
+            some = names[start : start + _AT_ONCE]
+            found = {name: self._loose(name) for name in some}
+            packed = self._read_by_git([name for name, content in found.items() if content is None])
+            for name in some:
+                content = found[name]
+                yield packed[name] if content is None else content
+
+    def _loose(self, name: str) -> bytes | None:
+        """The content of an object with a file of its own, or of one that git has read for us before."""
         if _ID.fullmatch(name):
             try:
                 return zlib.decompress(self._place(name).read_bytes()).partition(b"\0")[2]
             except (OSError, zlib.error):
                 pass
-        if name in self._packed:
-            return self._packed[name]
-        line, _, rest = self._git.output("cat-file", "--batch", stdin=f"{name}\n").partition(b"\n")
-        about = line.split()
-        if len(about) != 3:
-            raise CannotGoOn(f"{self._folder}: git has no object {name}. Put it back from a copy of the repository.")
-        content = rest[: int(about[2])]
-        if about[0].decode() == name and len(content) <= _REMEMBERED:  # another name can come to mean something else
-            self._packed[name] = content
-        return content
+        return self._packed.get(name)
+
+    def _read_by_git(self, names: Sequence[str]) -> dict[str, bytes]:
+        if not names:
+            return {}
+        found, rest = {}, memoryview(self._git.output("cat-file", "--batch", stdin="".join(f"{name}\n" for name in names)))
+        for name in names:
+            line = bytes(rest[: _LONGEST_LINE + len(name)]).partition(b"\n")[0]
+            about = line.split()
+            if len(about) != 3:
+                raise CannotGoOn(f"{self._folder}: git has no object {name}. Put it back from a copy of the repository.")
+            begin = len(line) + 1
+            found[name] = bytes(rest[begin : begin + int(about[2])])
+            rest = rest[begin + int(about[2]) + 1 :]
+            # Another name can come to mean something else, and many that are asked for together are data.
+            if about[0].decode() == name and len(found[name]) <= _REMEMBERED and len(names) < _AT_ONCE:
+                self._packed[name] = found[name]
+        return found
 
     def entries(self, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
         """The files at `commit` in `paths`: files, or folders with all that is below them. What is not there is left out."""

@@ -139,7 +139,8 @@ class Repository:
 
     def files(self, commit: str, paths: Iterable[str]) -> dict[str, bytes]:
         """The content at `commit` of `paths`: files, or folders with all that is below them."""
-        return {path: self.content(blob) for path, blob in self.blobs(commit, paths).items()}
+        blobs = self.blobs(commit, paths)
+        return dict(zip(blobs, self._objects.contents([*blobs.values()]), strict=True))
 
     def store(self, content: bytes) -> str:
         """Keep `content`, whether a commit ever holds it or not. Returns its id."""
@@ -154,11 +155,13 @@ class Repository:
         return {path: entry.id for path, entry in self._objects.entries(commit, paths).items()}
 
     def write_to(self, folder: Path, commit: str, paths: Iterable[str]) -> None:
-        """Write `paths` (files or folders) as they are at `commit` into `folder`; one of them is in memory at a time."""
-        for path, entry in self._objects.entries(commit, paths).items():
+        """Write `paths` (files or folders) as they are at `commit` into `folder`; some of them are in memory at a time."""
+        entries = self._objects.entries(commit, paths)
+        contents = self._objects.contents([entry.id for entry in entries.values()])
+        for (path, entry), content in zip(entries.items(), contents, strict=True):
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(self._objects.read(entry.id))
+            target.write_bytes(content)
             if entry.mode == EXECUTABLE:
                 target.chmod(0o755)
 
