@@ -21,7 +21,7 @@ from pathlib import Path
 from . import __version__
 from .agents.brief import label
 from .agents.dialogue import Dialogue
-from .agents.joining import waiting
+from .agents.joining import unfinished, waiting
 from .agents.outside import OUTSIDE
 from .agents.reviewer import Reviewer
 from .agents.submission import Source, Waiting, identity
@@ -45,6 +45,7 @@ from .execution.rescoring import Rescoring
 from .execution.rounds import Rounds
 from .execution.seeds_and_controls import SeedsAndControls
 from .report.recorder import Recorder
+from .report.terminal.status import step_of
 from .statistics.holdout import is_accepted
 from .trackers.tracking import Tracking
 
@@ -83,6 +84,8 @@ class Loop:
         self.tracking = Tracking(opened)
         self.round: list[Proposal] = []
         """What is proposed in the round in hand."""
+        self.stands: Ending | None = None
+        """Where the campaign stood when all that was in hand before was done."""
         if opened.options.agent == OUTSIDE and opened.jobs > 1 and not opened.journal.is_dry:
             executions.meanwhile = self.take_in
 
@@ -167,12 +170,10 @@ class Loop:
             else:
                 break
         self.round = []
-        is_open = runs and runs[-1].is_open and runs[-1].attempt < self.max_attempts  # it joined, and was rejected
-        for each in runs[:-1] if is_open else runs:
+        if len(runs) > 1 and runs[-1].is_open and runs[-1].attempt < self.max_attempts:
+            proposals.remove(runs.pop())  # it joined, and is in nobody's hands: its next attempt is of a round of its own
+        for each in runs:
             self.close_run(each)
-        if is_open:
-            self.propose(runs[-1])
-            return self.one_round(first)
         return proposals
 
     def take_in(self) -> list[Callable[[], None]]:
@@ -223,21 +224,20 @@ class Loop:
 
     def hand_in(self, source: Source, name: str) -> Ending:
         """Take a change from outside as the next one, after what is in hand; one that was tried already is that one."""
-        try:
+        for begun in unfinished(self.opened.journal, name):
+            self.opened.view.say(f"{begun} of another try was not ended: that goes on first")
+        ending = self.stands = self._until_it_waits()
+        if self.dialogue.was_tried(source, name):
+            self.opened.view.say("this change was handed in already; what came of it:")
+            return ending
+        if ending.reason == RUNS_SPENT.reason and not source.words.ends:
+            self.dialogue.withdraw(name)
+            said = f"All {self.max_runs} runs are spent, so nothing was tried."
+            return Ending(RUNS_SPENT.reason, said, BudgetSpent.exit_code)
+        if ending.reason != RUNS_SPENT.reason:
+            if not self.dialogue.receive(name):
+                self.dialogue.hand_in(source, name)
             ending = self._until_it_waits()
-            if self.dialogue.was_tried(source, name):
-                self.opened.view.say("this change was handed in already; what came of it:")
-                return ending
-            if ending.reason == RUNS_SPENT.reason and not source.words.ends:
-                self.dialogue.withdraw(name)
-                said = f"All {self.max_runs} runs are spent, so nothing was tried."
-                return Ending(RUNS_SPENT.reason, said, BudgetSpent.exit_code)
-            if ending.reason != RUNS_SPENT.reason:
-                if not self.dialogue.receive(name):
-                    self.dialogue.hand_in(source, name)
-                ending = self._until_it_waits()
-        except InputError as error:
-            return Ending(Waiting.reason, str(error), error.exit_code)
         return ending
 
     def _until_it_waits(self) -> Ending:
@@ -246,16 +246,11 @@ class Loop:
         except Waiting as waits:
             return Ending(waits.reason, str(waits), waits.exit_code)
 
-    def conclude(self) -> Ending:
-        """End as before: the notes are written again, with what the control has come to since."""
-        last = [*self.opened.journal.of("ended")][-1]
-        return Ending(last["reason"], last["message"], last["exit_code"])
-
     def confirm(self, run: int, seeds: int) -> Ending:
         """Execute a recorded run, or the baseline, with more seeds, and judge it again."""
         records = self.opened.records
         if not self.recorder.has(run) or records[run].status != "completed" or records[run].given:
-            raise CannotGoOn(f"run {run}: only a run that was completed here can be confirmed.")
+            raise InputError(f"run {run}: only a run that was completed here can be confirmed.")
         self.seeds_and_controls.add_seeds(records[run], seeds)
         verdict = self.recorder.judge_again(run).verdict
         self.tracking.track()
@@ -265,7 +260,7 @@ class Loop:
         """Score a recorded run by other evals, from what it handed over."""
         records = self.opened.records
         if not self.recorder.has(run) or records[run].status != "completed" or records[run].given:
-            raise CannotGoOn(f"run {run}: only a run that was completed here can be scored.")
+            raise InputError(f"run {run}: only a run that was completed here can be scored.")
         skipped = self.rescoring.score(records[run], evals)
         self.recorder.add_scores(run, evals, skipped)
         self.tracking.track()
@@ -292,7 +287,8 @@ def go_on(
     conclude: bool = False,
     jobs: int = 1,
 ) -> Ending:
-    """Run `campaign` from where it stands until it ends. Raises CannotGoOn when another process runs it.
+    """Run `campaign` from where it stands until it ends. Raises CannotGoOn when another process runs it, and InputError for
+    what cannot be done as it was asked: the campaign then stands where it stood.
 
     `changes` are options that a person changed on resuming. `force` sends the last rejected change of the run in hand
     through. `confirm`, a run and a number of seeds, adds seeds to a run that is recorded, and does nothing else; `score`, a
@@ -306,6 +302,8 @@ def go_on(
     with locked(campaign.lock, waits):
         # Read under the lock only: until it was free another process may have gone on writing.
         journal = Journal(campaign.journal)
+        before, options = _ended(journal), campaign.options(journal.events)
+        refused: InputError | None = None
         # The first event of a journal says in which schema all of it is to be read.
         journal.append("opened", schema=SCHEMA, harness=__version__)
         if changes:
@@ -321,13 +319,16 @@ def go_on(
             loop.recorder.recover()
             if hand_in:
                 ending = loop.hand_in(hand_in, change)
-            elif conclude:
-                ending = loop.conclude()
+            elif conclude and before:
+                ending = before
             else:
                 loop.dialogue.takes_all = True
                 ending = loop.confirm(*confirm) if confirm else loop.score(*score) if score else loop.run()
         except HarnessError as error:
             ending = Ending(error.reason, str(error), error.exit_code)
+            stood = loop.stands if loop and loop.stands else before
+            if stood and isinstance(error, InputError):
+                ending, refused = stood, error
         except KeyboardInterrupt:
             ending = Ending(Interrupted.reason, "Stopped by you.", Interrupted.exit_code)
         except OSError as error:
@@ -347,7 +348,17 @@ def go_on(
             view.say(f"{campaign.name}: {error}")
             if ending.exit_code == 0:  # what came after the last record is not committed
                 ending = Ending(CannotGoOn.reason, str(error), CannotGoOn.exit_code)
+        if refused:
+            if changes:
+                journal.append("options", changes={name: getattr(options, name) for name in changes})
+            raise refused
         return replace(ending, change=change)
+
+
+def _ended(journal: Journal) -> Ending | None:
+    """How the campaign ended; None where it has not, since it was opened last."""
+    last = next((e for e in reversed(journal.events) if e["event"] in ("opened", "ended")), {"event": ""})
+    return Ending(last["reason"], last["message"], last["exit_code"]) if last["event"] == "ended" else None
 
 
 def _full(campaign: Path) -> Path:
@@ -355,8 +366,12 @@ def _full(campaign: Path) -> Path:
     return min((campaign, Path(tempfile.gettempdir())), key=lambda folder: shutil.disk_usage(folder).free)
 
 
+class NothingToTell(HarnessError):
+    """There is no next turn of the agent, or it is not known yet what that begins with."""
+
+
 def next_brief(campaign: Campaign) -> str:
-    """Exactly what the agent would be told next, as far as the journal goes. Changes nothing."""
+    """Exactly what the agent would be told next, as far as the journal goes. Changes nothing. Raises NothingToTell."""
     journal = DryJournal(campaign.journal)
     loop = _dry(campaign, journal)
     try:
@@ -364,8 +379,14 @@ def next_brief(campaign: Campaign) -> str:
     except NotDone as pending:
         if pending.step.endswith("/turn"):
             return loop.dialogue.pending_brief()
-        raise HarnessError(f"Not known yet: {pending.step} comes before the next turn of the agent.") from None
-    raise HarnessError("The campaign has ended; nothing more is asked.")
+        step = step_of(pending.step)
+        place = label(step.run, step.attempt) if step.run and step.attempt else f"run {step.run or 0}"
+        raise NothingToTell(
+            f"No brief yet: {place}, {step.phase}, comes first. `harness status {campaign.name}` says where it is."
+        ) from None
+    raise NothingToTell(
+        f"{campaign.name} has ended: there is no next turn. `harness status {campaign.name}` says how it goes on."
+    )
 
 
 def _dry(campaign: Campaign, journal: DryJournal) -> Loop:
@@ -396,11 +417,11 @@ def _force(campaign: Campaign, journal: Journal, view: View) -> None:
     except NotDone as pending:
         following = re.fullmatch(r"run_(\d+)/attempt_(\d+)/turn", pending.step)
         if following is None:
-            raise CannotGoOn(
+            raise InputError(
                 f"--force: {pending.step} comes before the next attempt; `harness resume {campaign.name}` first."
             ) from None
     else:
-        raise CannotGoOn("--force: no attempt is left for a forced change; raise --max-runs.")
+        raise InputError("--force: no attempt is left for a forced change; raise --max-runs.")
     run, attempt = map(int, following.groups())
     for earlier in range(attempt - 1, 0, -1):
         key = turn_key(run, earlier)
@@ -411,4 +432,4 @@ def _force(campaign: Campaign, journal: Journal, view: View) -> None:
             journal.append("forced", commit=commit, step=f"{turn_key(run, attempt)}/turn", origin=key)
             view.say(f"forced: the change of {label(run, earlier)}, which was rejected: {rejected}")
             return
-    raise CannotGoOn(f"--force: run {run}, the one in hand, has no rejected change.")
+    raise InputError(f"--force: run {run}, the one in hand, has no rejected change.")

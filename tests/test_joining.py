@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Try(threading.Thread):
 
     def __init__(self, campaign: Campaign, source: Source, jobs: int = 3) -> None:
         super().__init__(daemon=True)
-        self._campaign, self._source, self._jobs = campaign, source, jobs
+        self._campaign, self.source, self._jobs = campaign, source, jobs
         self._ended: Ending | HarnessError | None = None
         self.stop = Stop()
         self.start()
@@ -40,7 +41,7 @@ class Try(threading.Thread):
     def run(self) -> None:
         try:
             self._ended = go_on(
-                Campaign(self._campaign.root), view=Silent(), stop=self.stop, hand_in=self._source, jobs=self._jobs
+                Campaign(self._campaign.root), view=Silent(), stop=self.stop, hand_in=self.source, jobs=self._jobs
             )
         except Tried as tried:
             self._ended = Ending(tried.reason, "", 0, str(tried))
@@ -151,8 +152,30 @@ def test_a_try_that_ends_while_another_is_rejected_beside_it_is_judged_all_the_s
     assert begun.try_("0.07", "x = 5.0 +\n").said()["outcome"] == "rejected"
     begun.go("one")
     assert first.said()["outcome"] == "judged"
+    assert begun.campaign.read_records()[1].siblings == []
     mended = begun.try_("0.07").said()
-    assert (mended["outcome"], mended["run"], mended["attempt"], mended["parent"]) == ("judged", 2, 2, 0)
+    assert (mended["outcome"], mended["run"], mended["attempt"]) == ("judged", 2, 2)
+
+
+def test_a_duplicate_that_is_rejected_beside_another_holds_back_nothing_that_comes_after_the_round(begun: Begun) -> None:
+    first = begun.try_("0.06", begun.waits_for("one"))
+    begun.has_begun("one")
+    twin = replace(first.source, words=Words(hypothesis="the same once more"))
+    said = Try(begun.campaign, twin).said()
+    assert (said["outcome"], said["run"]) == ("rejected", 2) and "This is the code of run 1" in said["why"]
+    begun.go("one")
+    told = first.said()
+    # The best of the round is in place, and not what was rejected.
+    assert (told["code"]["of_run"], told["code"]["with_failed_attempt"], told["left"]["runs"]) == (1, False, 3)
+    assert '"rate": 0.06' in (begun.campaign.root / "experiment.py").read_text()
+    second = begun.try_("0.07", begun.waits_for("two"))
+    begun.has_begun("two")
+    third = begun.try_("0.08")
+    begun.is_taken_up(3)
+    begun.go("two")
+    assert [(each["run"], each["parent"]) for each in (second.said(), third.said())] == [(2, 1), (3, 1)]
+    records = begun.campaign.read_records()[1:]
+    assert [(each.round, each.siblings) for each in records] == [(None, []), (2, [3]), (2, [2])]
 
 
 def test_a_change_that_fails_beside_another_does_not_hold_it_up(begun: Begun) -> None:

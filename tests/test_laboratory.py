@@ -20,7 +20,7 @@ from harness.campaign.contract import Contract
 from harness.campaign.contract_file import load_contract
 from harness.campaign.errors import InputError
 from harness.campaign.idea import Idea
-from harness.campaign.journal import read_events
+from harness.campaign.journal import Journal, read_events
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.execution import scoring as laboratory
@@ -641,8 +641,10 @@ def test_only_what_takes_evals_is_scored_again(lab: Path) -> None:
     (lab / "experiment.toml").write_text(CONTRACT.replace(', evals = "toy"', ""))
     made = campaign(lab, BETTER)
     assert end(made).exit_code == 0
-    assert "is not scored by evals" in end(made, score=(1, "wide")).message
-    assert "only a run that was completed here can be scored" in end(made, score=(4, "wide")).message
+    for run, why in ((1, "is not scored by evals"), (4, "only a run that was completed here can be scored")):
+        with pytest.raises(InputError, match=why):
+            end(made, score=(run, "wide"))
+    assert [*Journal(made.journal).of("ended")][-1]["reason"] == "runs_spent"  # as it stood
 
 
 # --- the contract --------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from harness.campaign.campaign import Campaign
 from harness.campaign.journal import Journal, locked
 from harness.cli.main import cli
 from harness.report.terminal.live_view import LiveView
+from harness.report.terminal.outcome import standing
 from harness.report.terminal.status import read_status
 from tests.waiting import HANGS
 
@@ -266,6 +267,35 @@ def test_an_interrupted_try_goes_on_with_the_same_command_and_is_not_tried_twice
     assert len(campaign.read_records()) == 2
 
 
+def test_a_try_that_another_one_goes_on_with_is_named_and_an_edit_that_waits_is_told(
+    campaign: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(campaign, FASTER)
+    append = Journal.append
+
+    def cut(journal: Journal, event: str, **facts: Any) -> None:
+        append(journal, event, **facts)
+        if event == "done" and facts["step"] == "run_1/attempt_1/smoke_test":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "append", cut)
+    assert try_()[0] == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(campaign.root.parents[1])
+    edit(campaign, ("x = 5.0", "x = 4.0"))
+    brief = json.loads(type_("brief", "small", "--json").stdout)
+    assert (brief["brief"], brief["state"], brief["code"]["edited"]) == (None, "interrupted", ["experiment.py"])
+    assert "No brief yet: run 1, attempt 1, execution, comes first." in brief["message"]
+    done = type_("try", "small", "--hypothesis", "start nearer")
+    assert "run 1, attempt 1 of another try was not ended: that goes on first" in done.stdout
+    assert [record.hypothesis for record in campaign.read_records()[1:]] == ["it falls faster", "start nearer"]
+    edit(campaign, ("x = 4.0", "x = 3.0"))
+    assert standing(campaign)["code"]["edited"] == ["experiment.py"]
+    shutil.copy(campaign.root / "experiment.py", tmp_path)
+    _, found = try_("--from", str(tmp_path), "--start-from", "0")
+    assert found["code"]["edited"] == []
+
+
 def test_what_was_handed_in_outlives_the_process_that_was_killed_before_it_was_taken_up(
     campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,12 +334,35 @@ def test_a_try_waits_for_another_and_says_for_whom(campaign: Campaign) -> None:
     assert process.returncode == 0
 
 
+def test_what_was_typed_wrong_leaves_the_campaign_where_it_stood(campaign: Campaign) -> None:
+    def stands() -> tuple[str, str, int | None]:
+        status = read_status(campaign)
+        return status.reason, status.message, status.exit_code
+
+    before = stands()
+    assert before[0] == "waiting"
+    assert try_()[0] == 2  # nothing is edited
+    assert stands() == before
+    for typed in (["resume", "small", "--max-runs", "4", "--force"], ["score", "small", "0", "--evals", "nothing"]):
+        assert type_(*typed).exit_code == 2, typed
+        assert (stands(), campaign.options().max_runs) == (before, 3)
+    assert type_("end", "small").exit_code == 0
+    ended = stands()
+    assert try_()[0] == 2
+    assert stands() == ended and ended[0] == "all_completed"
+
+
 def test_the_end_concludes_and_a_further_try_goes_on(campaign: Campaign) -> None:
     edit(campaign, FASTER)
     assert try_()[0] == 0
     ended = json.loads(type_("end", "small", "--json").stdout)
     assert (ended["outcome"], ended["exit_code"]) == ("ended", 0)
     assert ended["conclusion"].startswith("Inconclusive: ")
+    brief = type_("brief", "small", "--json")
+    told = json.loads(brief.stdout)
+    assert (brief.exit_code, told["state"], told["brief"]) == (0, "all_completed", None)
+    assert told["left"]["runs"] == 2 and "has ended" in told["message"] and told["next"]
+    assert type_("brief", "small").exit_code == 4
     assert "=== The end" in campaign.notes.read_text()
     edit(campaign, ("x = 5.0", "x = 4.0"))
     status, found = try_(hypothesis="start nearer")
@@ -333,6 +386,9 @@ def test_a_brief_for_who_drives_says_how_to_try_and_what_is_left(campaign: Campa
     assert (found["folder"], found["code"]["files"]) == (str(campaign.root), ["experiment.py"])
     assert found["left"]["runs"] == 3
     assert found["execution_seconds"] > 0
+    assert (found["state"], found["code"]["edited"]) == ("waiting", [])
+    with locked(campaign.lock):
+        assert json.loads(type_("brief", "small", "--json").stdout)["state"] == "running"
 
 
 def test_a_budget_of_tokens_asks_for_what_a_change_cost(campaign: Campaign) -> None:

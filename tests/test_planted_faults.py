@@ -139,7 +139,7 @@ NEVER_EXECUTED: dict[str, Fault] = {
     "code that is never called": Fault(
         (("def main(", "def orthogonalise(sae):\n    sae.absorbed = [0.0] * 8\n\n\ndef main("),),
         "no_effect",
-        "metrics identical to run_0: your change is not on the execution path",
+        "metrics identical to run_0: the change was not executed, or no metric depends on it",
         warns="these changed lines never ran in the smoke test: experiment.py 44",
     ),
     "flag that stays off": Fault(

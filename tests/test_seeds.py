@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.errors import InputError
 from harness.campaign.idea import Idea
 from harness.campaign.journal import Journal, read_events
 from harness.campaign.layout import Layout
@@ -322,7 +323,8 @@ def test_more_seeds_can_be_asked_for_later(noisy: Path, make_campaign: Make) -> 
     assert again.seconds > first.seconds
     assert next_steps(read_status(Layout(campaign.root)), "small")[0] == ("harness resume small", "goes on")
     assert again.verdict.kind == "not_significant"
-    assert go_on(campaign, view=Silent(), stop=Stop(), confirm=(7, 6)).exit_code == 4
+    with pytest.raises(InputError, match="only a run that was completed here"):
+        go_on(campaign, view=Silent(), stop=Stop(), confirm=(7, 6))
     assert go_on(campaign, view=Silent(), stop=Stop()).reason == "all_completed"  # it goes on as before
 
 

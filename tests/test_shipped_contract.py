@@ -113,7 +113,7 @@ def test_the_recorded_run_that_changed_nothing_is_no_effect(tmp_path):
     in_full = judged(run(tmp_path / "2", numbers_of(K40) | numbers_of(RUN_2)), baseline)
     assert (in_full.kind, in_full.why) == (
         "no_effect",
-        "metrics identical to run_0: your change is not on the execution path",
+        "metrics identical to run_0: the change was not executed, or no metric depends on it",
     )
 
 

@@ -226,6 +226,7 @@ def test_what_can_be_typed_next_is_a_line_each_and_names_only_what_is_there(camp
         assert width < 100 or len(lines) == len(steps)
     record(1, 0.5).write(_folder(campaign, 1))
     assert f"harness diff {name} 1" in dict(next_steps(read_status(layout), name))
+    assert f"harness show {name} 0" in dict(next_steps(read_status(layout), name, about=0))
 
 
 def test_status_and_log_load_nothing_heavy():

@@ -63,7 +63,7 @@ def test_the_recorded_run_that_changed_nothing_is_no_effect(tmp_path):
     earlier = [baseline, record(run_1, 1, baseline)]
     found = judge(contract(), "core", run_2, baseline, earlier, seed=42)
     assert found == VerdictRecord(
-        kind="no_effect", why="metrics identical to run_0: your change is not on the execution path"
+        kind="no_effect", why="metrics identical to run_0: the change was not executed, or no metric depends on it"
     )
     assert "absorption.mean_absorption_score" in baseline.metrics and "absorption.mean_absorption_score" not in run_2.metrics
 
@@ -94,7 +94,7 @@ def test_equal_numbers_name_the_earlier_run(tmp_path):
     first = record(results(tmp_path / "1", mse=2.1234567), 1, baseline)
     found = verdict(results(tmp_path / "2", mse=2.1234567), baseline, baseline, first)
     assert found == VerdictRecord(
-        kind="no_effect", why="metrics identical to run_1: your change is not on the execution path"
+        kind="no_effect", why="metrics identical to run_1: the change was not executed, or no metric depends on it"
     )
 
 

@@ -317,3 +317,20 @@ def test_the_best_run_has_the_digits_and_the_errors_that_every_other_page_gives_
     assert show.beside_reference(Row(0, None, "completed", "baseline", 0.5)) == ["0.5"]
     alone = Row(1, None, "completed", "inconclusive", 0.25, 0.5, reference="control k=80")
     assert show.beside_reference(alone) == ["0.25", "0.5", "control k=80"]
+
+
+def test_what_is_beside_a_round_does_not_stand_below_its_heading():
+    def headings(*rows: Row) -> list[str]:
+        lines = [unstyle(line).rstrip() for line in run_table([Row(0, None, "completed", "baseline"), *rows], LOSS, 200)]
+        return [line.split("  ")[0] for line in lines[2:]]
+
+    both = [Row(run, None, "completed", "worse", parent=0, round=1) for run in (1, 2)]
+    assert headings(*both, Row(3, None, "completed", "worse", parent=2)) == [
+        "round 1, from run 0",
+        "1",
+        "2",
+        "from run 2",
+        "3",
+    ]
+    assert headings(*both, Row(3, 1, "in_hand"))[3:] == ["in hand", "3.1"]
+    assert headings(*both, Row(3, 1, "in_hand"), Row(4, 1, "rejected"))[3:] == ["round in hand", "3.1", "4.1"]

@@ -19,6 +19,7 @@ from ..campaign.protocols import Silent, View
 from ..campaign.stop import Stop
 from ..campaign.turn import turn_key
 from ..execution.rounds import Rounds
+from .brief import label
 from .submission import Base, Source, Submission, submission
 
 
@@ -137,3 +138,10 @@ def is_over(journal: Journal, name: str) -> bool:
     rejected = (journal.result(f"{key}/pre_check") or {}).get("rejected")
     failed = any((journal.result(f"{key}/{step}") or {}).get("failure") for step in ("smoke_test", "execute"))
     return bool(rejected or failed) or journal.is_done(f"run_{turn['run']}/record")
+
+
+def unfinished(journal: Journal, name: str) -> list[str]:
+    """The attempts at other changes that a try began and did not see to their end."""
+    turns = [e["result"] for e in journal.of("done") if e["step"].endswith("/turn")]
+    others = [turn for turn in turns if turn.get("submission") not in (None, "", name) and not turn["all_completed"]]
+    return [label(turn["run"], turn["attempt"]) for turn in others if not is_over(journal, turn["submission"])]

@@ -46,7 +46,7 @@ def hand_in(name: str, source: Source, as_json: bool, width: int, jobs: int | No
     message, code = ending.message, ending.exit_code
     if code == InputError.exit_code:
         raise InputError(message)
-    facts = try_facts(layout, message, code, ending.change)
+    facts = try_facts(campaign, message, code, ending.change)
     if source.words.ends and code == 0:
         facts |= {"outcome": "ended", "conclusion": supported(campaign.contract, campaign.read_records()[1:])}
     if as_json:

@@ -187,7 +187,7 @@ def brief(campaign: str, as_json: bool) -> None:
     what it would propose next, and what it goes by.
 
     --json is for a coding agent that drives a campaign (`harness open`): the brief, the folder and the files to edit, whose
-    code they hold, how long an execution takes, and what is left.
+    code they hold, how long an execution takes, and what is left. While a try runs, and after the end, `brief` is null.
 
     \b
     Example:
@@ -199,16 +199,19 @@ def brief(campaign: str, as_json: bool) -> None:
     from ..agents.listing import is_search
     from ..campaign.campaign import Campaign
     from ..campaign.text import clean
-    from ..loop import next_brief
+    from ..loop import NothingToTell, next_brief
 
-    layout = find_campaign(campaign)
-    place = Campaign(layout.root.absolute())
-    text = next_brief(place)
+    place = Campaign(find_campaign(campaign).root.absolute())
     if as_json:
         from ..report.terminal.outcome import standing
 
-        print_json({"campaign": layout.name, **standing(layout), "brief": clean(text)})
+        try:
+            told = {"brief": clean(next_brief(place))}
+        except NothingToTell as nothing:  # where it stands is told all the same
+            told = {"brief": None, "message": str(nothing)}
+        print_json({"campaign": place.name, **standing(place), **told})
         return
+    text = next_brief(place)
     click.echo(clean(text))
     if is_search(place.options().agent):
         return

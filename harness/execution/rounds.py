@@ -2,7 +2,8 @@
 
 A round is what the journal says that it was: runs that began between the same two records belong together. So a round that
 was cut short, by a crash, by the agent or by another width, is one all the same, and where one proposal is asked for at a
-time each run is a round of its own.
+time each run is a round of its own. One that joined others, was rejected, and is not recorded with them begins anew: who
+proposes its next attempt knows what came of them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Rounds(CampaignPart):
         self._seen = self._records = 0
         self._done: list[Event] = []
         self._begun: dict[int, _Begin] = {}
+        self._open: set[int] = set()
+        """Runs whose last attempt was rejected or failed, with another one left."""
 
     def has_begun(self, run: int) -> bool:
         """Whether the agent has proposed something for `run`."""
@@ -53,6 +56,10 @@ class Rounds(CampaignPart):
     def siblings(self, run: int) -> list[int]:
         """The others of them."""
         return [each for each in self.members(run) if each != run]
+
+    def recorded_with(self, run: int) -> list[int]:
+        """Those of them that are recorded with it."""
+        return [each for each in self.siblings(run) if each != self._last_open()]
 
     def number(self, run: int) -> int:
         """Of the round of `run`, counted from 1."""
@@ -86,7 +93,7 @@ class Rounds(CampaignPart):
             self._seen += len(new)
             for event in new:
                 if event["event"] == BEGUN_ANEW:
-                    self._done, self._begun, self._records = [], {}, 0
+                    self._done, self._begun, self._records, self._open = [], {}, 0, set()
                 elif event["event"] == "done":
                     self._take(event)
 
@@ -95,8 +102,27 @@ class Rounds(CampaignPart):
         found = _OF_A_RUN.fullmatch(event["step"])
         if found and (found[2] == "record" or (found[2].endswith("/turn") and _proposes(event["result"]))):
             self._begun.setdefault(int(found[1]), _Begin(len(self._done), self._records))
-        self._records += bool(found) and event["step"].endswith("/record")
+        if found and found[2] == "record":
+            self._records += 1
+            if (last := self._last_open()) and last > int(found[1]):
+                del self._begun[last]
+        elif found:
+            self._look_at_attempt(int(found[1]), *found[2].rpartition("/")[::2], event["result"])
         self._done.append(event)
+
+    def _look_at_attempt(self, run: int, attempt: str, phase: str, result: Any) -> None:
+        """Whether it was the end of an attempt that another may mend."""
+        if phase == "turn":
+            self._open.discard(run)
+        elif attempt == f"attempt_{self._options.max_attempts}":
+            return
+        elif (phase == "pre_check" and result["rejected"]) or (phase in ("smoke_test", "execute") and result["failure"]):
+            self._open.add(run)
+
+    def _last_open(self) -> int:
+        """The last run that has begun, where its last attempt was in vain and another is left; 0 where it is not so."""
+        last = max(self._begun, default=0)
+        return last if last in self._open else 0
 
 
 def _proposes(turn: dict[str, Any]) -> bool:

@@ -231,7 +231,7 @@ class RunRecords(CampaignPart):
     def _round(self, run: int) -> dict[str, Any]:
         """Of a run that was proposed with others."""
         rounds = self._measurements.rounds
-        siblings = rounds.siblings(run)
+        siblings = rounds.recorded_with(run)
         return {"round": rounds.number(run), "siblings": siblings} if siblings or self._options.width > 1 else {}
 
     def _numbers(self, measured: MeasuredRun) -> dict[str, Any]:

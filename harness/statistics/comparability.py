@@ -36,7 +36,8 @@ def screen(
     twin = next((other for other in earlier if _same_numbers(contract, results, other, seed)), None)
     if twin is not None:
         return VerdictRecord(
-            kind="no_effect", why=f"metrics identical to {name_of(twin)}: your change is not on the execution path"
+            kind="no_effect",
+            why=f"metrics identical to {name_of(twin)}: the change was not executed, or no metric depends on it",
         )
     return None
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from ...campaign.campaign import Campaign
 from ...campaign.journal import read_events
 from ...campaign.layout import Layout
+from ...campaign.repository import Repository
 from ...campaign.text import clean, in_words, line
 from .columns import wrap
 from .record_page import differences, judged, metrics
@@ -22,6 +24,8 @@ _OUTCOMES = {0: "judged", 3: "budget_spent", REJECTED: "rejected", FAILED: "fail
 _BEFORE = frozenset({"rejected", "smoke_test_failed", "no_answer"})
 """Statuses of attempts that were not executed as a run."""
 _TURN = re.compile(r"run_(\d+)/attempt_(\d+)/turn")
+_PUTS = re.compile(r"run_\d+/record|start_code/.*")
+"""Steps that put code of a run in place; turns put what was handed in."""
 _OUTPUT = 4_000  # characters
 _LINES = 15
 _COMPARED = (
@@ -40,10 +44,10 @@ _COMPARED = (
 _BASELINE = {0: ", the baseline"}
 
 
-def try_facts(layout: Layout, message: str, exit_code: int, change: str = "") -> dict[str, Any]:
+def try_facts(campaign: Campaign, message: str, exit_code: int, change: str = "") -> dict[str, Any]:
     """What came of a change, or of the last one of a campaign, and where the campaign stands then; `message` and `exit_code`
     are how the loop ended."""
-    status, events = read_status(layout), read_events(layout.journal)
+    status, events = read_status(campaign), read_events(campaign.journal)
     turns = [(match, e["result"]) for e in events if e["event"] == "done" and (match := _TURN.fullmatch(e["step"]))]
     found: dict[str, Any] = {}
     if turns and not (exit_code == 3 and status.reason == "runs_spent"):
@@ -51,38 +55,43 @@ def try_facts(layout: Layout, message: str, exit_code: int, change: str = "") ->
         run, attempt = int(match[1]), int(match[2])
         row = next(each for each in status.rows if (each.run, each.attempt) == (run, attempt))
         found = {"run": run, "attempt": attempt, "put_back": turn["restored"]}
-        if row.status == "completed" and run < len(layout.records()):
-            found |= _judged(layout, run)
+        if row.status == "completed" and run < len(campaign.records()):
+            found |= _judged(campaign, run)
         elif row.status not in ("completed", "in_hand", "all_completed"):
-            found |= {"status": row.status, "why": row.description, "output": _output(layout, run, attempt)}
+            found |= {"status": row.status, "why": row.description, "output": _output(campaign, run, attempt)}
             if exit_code == 0:
                 exit_code = REJECTED if row.status in _BEFORE else FAILED
     outcome = _OUTCOMES.get(exit_code, "cannot_go_on")
     said = {"message": message} if exit_code not in (0, REJECTED, FAILED) else {}
-    return {"campaign": layout.name, "outcome": outcome, "exit_code": exit_code, **said, **found, **standing(layout)}
+    stands = standing(campaign, found.get("run") if "verdict" in found else None)
+    return {"campaign": campaign.name, "outcome": outcome, "exit_code": exit_code, **said, **found, **stands}
 
 
-def standing(layout: Layout) -> dict[str, Any]:
-    """Where the code of a campaign stands, and what is left."""
-    status, events = read_status(layout), read_events(layout.journal)
+def standing(campaign: Campaign, run: int | None = None) -> dict[str, Any]:
+    """Where a campaign stands: its code, what is left, and what can be typed next, of `run` where one is asked about."""
+    status, events = read_status(campaign), read_events(campaign.journal)
     done = {e["step"]: e["result"] for e in events if e["event"] == "done"}
-    following, most = len(layout.records()), status.options["max_attempts"]
-    tried = [done[step] for number in range(1, most + 1) if (step := f"run_{following}/attempt_{number}/turn") in done]
-    in_hand = any(row.run == following and row.status in ("in_hand", "completed") for row in status.rows)
-    moved = [result["from"] for step, result in done.items() if step.startswith(f"start_code/run_{following}/")]
+    following, most = len(campaign.records()), status.options["max_attempts"]
+    tried = sum(f"run_{following}/attempt_{number}/turn" in done for number in range(1, most + 1))
+    in_hand = any(row.run >= following and row.status in ("in_hand", "completed") for row in status.rows)
+    # What put code in place, in the order in which it did.
+    put = [step for step, result in done.items() if _PUTS.fullmatch(step) or (_TURN.fullmatch(step) and result["commit"])]
+    begun = Repository(campaign.root, campaign.local) if "start" in done else None
     return {
-        "folder": str(layout.root.resolve()),
+        "state": status.reason if status.state == "ended" else status.state,
+        "folder": str(campaign.root.resolve()),
         "code": {
-            "files": layout.facts()["contract"]["editable"],
-            "of_run": [(done.get(f"run_{following - 1}/record") or {}).get("from", 0), *moved][-1],
-            "with_failed_attempt": not in_hand and any(turn["commit"] for turn in tried),
+            "files": campaign.contract.editable,
+            "of_run": next((done[step].get("from", 0) for step in reversed(put) if _PUTS.fullmatch(step)), 0),
+            "with_failed_attempt": not in_hand and bool(put) and bool(_TURN.fullmatch(put[-1])),
             "in_hand": in_hand,
+            "edited": sorted(begun.edited(campaign.code)) if begun else [],
         },
         # The baseline is none of them, which `following` may be.
-        "left": {"runs": max(0, status.max_runs - max(following, 1) + 1), "attempts_at_next_run": most - len(tried)},
+        "left": {"runs": max(0, status.max_runs - max(following, 1) + 1), "attempts_at_next_run": most - tried},
         "spent": spent(status),
         "execution_seconds": (done.get("run_0/execute") or {}).get("outcome", {}).get("seconds"),
-        "next": [command for command, _ in next_steps(status, typed(layout))],
+        "next": [command for command, _ in next_steps(status, typed(campaign), run)],
     }
 
 
@@ -107,13 +116,14 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
         f"as you handed it in; {'it is in hand, and the same command goes on' if code['in_hand'] else 'mend it there'}"
     )
     stands = handed_in if code["in_hand"] or code["with_failed_attempt"] else of_run
+    if code["edited"]:
+        stands += f"; edited since, and not handed in: {', '.join(code['edited'])}"
     said.append(("code", f"{', '.join(code['files'])} in the campaign's folder: {stands}"))
     attempts = f", {_counted(left['attempts_at_next_run'], 'attempt')} at the next" if left["runs"] else ""
     said.append(("left", f"{_counted(left['runs'], 'run')}{attempts}; spent: {facts['spent']}"))
     lines += [row for key, text in said for row in wrap(line(text), width, f"{key:<9} ", " " * 10)]
-    return "\n".join(
-        [*lines, "next", *(f"  {each}" for each in next_lines(next_steps(read_status(layout), typed(layout)), width - 2))]
-    )
+    steps = next_steps(read_status(layout), typed(layout), facts["run"] if "verdict" in facts else None)
+    return "\n".join([*lines, "next", *(f"  {each}" for each in next_lines(steps, width - 2))])
 
 
 def _counted(number: int, what: str) -> str:

@@ -71,10 +71,10 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
     differences = with_words(differences, description)
     numbers = {name: numbers_of([row.metrics.get(name) for row in rows]) for name in others}
     cells: list[dict[str, Cell]] = []
-    rounds = {row.run: f"round {row.round}, from run {row.parent}" for row in rows if row.round}
+    headings = _headings(rows)
     before = ""
     for place, (row, value, difference, word) in enumerate(zip(rows, values, differences, description, strict=True)):
-        now = rounds.get(row.run, "round in hand" if before else "")
+        now = headings.get(row.run, "")
         if now != before:
             cells.append({"": Cell(now)})
             before = now
@@ -98,6 +98,17 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
             }
         )
     return table(columns, cells, width)
+
+
+def _headings(rows: Sequence[Row]) -> dict[int, str]:
+    """Of each run, where there are rounds: its round, and what it started from."""
+    recorded = {row.run: row for row in rows if row.attempt is None}
+    in_hand = dict.fromkeys(row.run for row in rows if row.run not in recorded)
+    if not any(row.round for row in recorded.values()):
+        return {}
+    rounds = {run: f"round {row.round}, " if row.round else "" for run, row in recorded.items() if run}
+    said = {run: f"{of_a_round}from run {recorded[run].parent}" for run, of_a_round in rounds.items()}
+    return said | dict.fromkeys(in_hand, "round in hand" if len(in_hand) > 1 else "in hand")
 
 
 def naming(rows: Sequence[Row], width: int) -> list[str]:

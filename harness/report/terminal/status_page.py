@@ -123,8 +123,9 @@ def spent(status: CampaignStatus) -> str:
     return ", ".join(parts)
 
 
-def next_steps(status: CampaignStatus, name: str) -> list[tuple[str, str]]:
-    """What you can type now, and what it does. `name` is what you type for the campaign. Names only what is there."""
+def next_steps(status: CampaignStatus, name: str, about: int | None = None) -> list[tuple[str, str]]:
+    """What you can type now, and what it does. `name` is what you type for the campaign, `about` the recorded run that is
+    spoken of, the last one where none is. Names only what is there."""
     notes = (f"harness notes {name}", "what came of it so far")
     resume = f"harness resume {name}"
     driven = status.options.get("agent") == "outside"
@@ -168,9 +169,10 @@ def next_steps(status: CampaignStatus, name: str) -> list[tuple[str, str]]:
     else:
         steps = [(resume, "goes on when that is mended")]
     if runs and status.state != "interrupted":
-        steps += [(f"harness log {name}", "all runs"), (f"harness show {name} {runs[-1]}", "one record")]
-        if runs[-1] > 0:
-            steps.append((f"harness diff {name} {runs[-1]}", "its change of the code"))
+        run = runs[-1] if about is None else about
+        steps += [(f"harness log {name}", "all runs"), (f"harness show {name} {run}", "one record")]
+        if run > 0:
+            steps.append((f"harness diff {name} {run}", "its change of the code"))
     return steps
 
 
