@@ -357,8 +357,8 @@ def go_on(
 
 def _ended(journal: Journal) -> Ending | None:
     """How the campaign ended; None where it has not, since it was opened last."""
-    last = next((e for e in reversed(journal.events) if e["event"] in ("opened", "ended")), {"event": ""})
-    return Ending(last["reason"], last["message"], last["exit_code"]) if last["event"] == "ended" else None
+    last = next((e for e in reversed(journal.events) if e["event"] in ("opened", "ended")), None)
+    return Ending(last["reason"], last["message"], last["exit_code"]) if last and last["event"] == "ended" else None
 
 
 def _full(campaign: Path) -> Path:

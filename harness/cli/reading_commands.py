@@ -206,7 +206,7 @@ def brief(campaign: str, as_json: bool) -> None:
         from ..report.terminal.outcome import standing
 
         try:
-            told = {"brief": clean(next_brief(place))}
+            told: dict[str, str | None] = {"brief": clean(next_brief(place))}
         except NothingToTell as nothing:  # where it stands is told all the same
             told = {"brief": None, "message": str(nothing)}
         print_json({"campaign": place.name, **standing(place), **told})

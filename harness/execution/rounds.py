@@ -107,7 +107,8 @@ class Rounds(CampaignPart):
             if (last := self._last_open()) and last > int(found[1]):
                 del self._begun[last]
         elif found:
-            self._look_at_attempt(int(found[1]), *found[2].rpartition("/")[::2], event["result"])
+            attempt, _, phase = found[2].rpartition("/")
+            self._look_at_attempt(int(found[1]), attempt, phase, event["result"])
         self._done.append(event)
 
     def _look_at_attempt(self, run: int, attempt: str, phase: str, result: Any) -> None:
