@@ -13,10 +13,11 @@ import pytest
 
 from bench import verdicts
 from harness.campaign.contract_file import load_contract
+from harness.report import estimates
 from harness.statistics.comparison import Comparison, Uncompared, compare, compare_paired, guard_violation
 from harness.statistics.ledger import ALPHA, FinalSeeds, Ledger
 from harness.statistics.noise import Noise, NoiseProfile, NoiseUnknown, decimals, pool, rounded, scatters_more, squares_of
-from harness.statistics.wording import sentence
+from harness.statistics.wording import as_record, sentence
 from tests.waiting import HANGS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -449,10 +450,13 @@ class TestSentence:
         better = sentence("absorption", judge(ledger(), "run_1", [0.138]), 10)
         assert better.endswith("inconclusive, better so far, in too few seeds to say so")
 
-    def test_a_loss_has_its_p_too(self):
-        assert sentence("absorption", judge(ledger(), "run_1", [0.17]), 10).endswith(
-            "worse, p 0.0018 after correction for 10 runs"
-        )
+    def test_a_loss_has_a_p_of_its_own_and_the_same_on_every_page(self):
+        one = judge(ledger(), "run_1", [0.17])
+        said = sentence("absorption", one, 10)
+        assert said.endswith("worse, p 0.0018 of a loss after correction for 10 runs")
+        record = as_record(one.against_parent, "run_0")
+        assert record.p_adjusted == 1.0 and record.p_worse_adjusted == pytest.approx(0.0018, abs=5e-5)
+        assert estimates.compared(record)[2] == "0.0018 of a loss"
 
     @pytest.mark.parametrize(
         ("noise", "places"),

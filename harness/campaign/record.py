@@ -148,8 +148,11 @@ class ComparisonRecord(_Part):
     low: float | None = None
     high: float | None = None
     p: float | None = None
-    """One-sided, not corrected."""
+    """One-sided, of a gain; not corrected."""
     p_adjusted: float | None = None
+    """The same, corrected for all that the campaign may test."""
+    p_worse_adjusted: float | None = None
+    """One-sided, of a loss, corrected in the same way."""
     sd: float | None = None
     """Standard deviation between seeds that the comparison took for the run, and below for the reference; over the root
     of its seeds it is the standard error."""

@@ -7,11 +7,12 @@ nothing follows.
 
 from __future__ import annotations
 
-from ..campaign.numbers import number, p_in_words, percent, row
+from ..campaign.numbers import number, percent, row
 from ..campaign.record import ComparisonRecord, MetricRecord
 from ..campaign.text import line
 from ..statistics.ledger import ALPHA
 from ..statistics.noise import decimals, rounded, with_noise
+from ..statistics.wording import adjusted_p
 from .campaign_data import CampaignData, Run
 from .terminal.difference import Difference, beside, reference_in_words
 from .terminal.record_page import differences, word
@@ -107,5 +108,4 @@ def compared(found: ComparisonRecord | None) -> tuple[str, str, str]:
         return NONE, NONE, NONE
     places = decimals(found.error or (found.high - found.low) / _STANDARD_ERRORS)
     difference, low, high = (rounded(value, places, "+") for value in (found.difference, found.low, found.high))
-    p = NONE if found.p_adjusted is None else p_in_words(found.p_adjusted)
-    return difference, f"{low} to {high}", p
+    return difference, f"{low} to {high}", adjusted_p(found) or NONE

@@ -96,6 +96,11 @@ class Comparison:
         return min(1.0, self.p * self.alpha / self.level)
 
     @property
+    def p_worse_adjusted(self) -> float:
+        """`p_worse`, corrected in the same way."""
+        return min(1.0, self.p_worse * self.alpha / self.level)
+
+    @property
     def is_better(self) -> bool:
         return self.p <= self.level
 

@@ -38,6 +38,7 @@ def as_record(found: Comparison | Uncompared, reference: str) -> ComparisonRecor
         "high": high,
         "p": found.p,
         "p_adjusted": found.p_adjusted,
+        "p_worse_adjusted": found.p_worse_adjusted,
         "sd": found.noise.sd,
         "reference_sd": found.reference_noise.sd if alone else found.reference_error * found.n_reference**0.5,
         "method": found.method,
@@ -50,13 +51,21 @@ def is_better(found: ComparisonRecord) -> bool:
     return found.tested and found.p_adjusted is not None and found.p_adjusted <= ALPHA
 
 
+def adjusted_p(found: ComparisonRecord) -> str:
+    """Of a gain; where it is a loss that was found, of that: `0.012`, `0.003 of a loss`. Empty where there is none."""
+    if found.p_worse_adjusted is not None and found.p_worse_adjusted <= ALPHA:
+        return f"{p_in_words(found.p_worse_adjusted)} of a loss"
+    return "" if found.p_adjusted is None else p_in_words(found.p_adjusted)
+
+
 def sentence(metric: str, judgement: Judgement, runs: int) -> str:
     """A run beside its parent, and what that means: "absorption 0.112 ± 0.008 against 0.143 ± 0.006 (baseline, 10 seeds; 3
     here): improved, p 0.01 after correction for 6 runs". `runs`: as many as were planned."""
     is_baseline = judgement.parent == judgement.baseline and not judgement.parent.startswith(("control", "frontier"))
     parent = "baseline" if is_baseline else judgement.parent
     compared = judgement.against_parent
-    head = beside(metric, as_record(compared, judgement.parent), parent)
+    record = as_record(compared, judgement.parent)
+    head = beside(metric, record, parent)
     if isinstance(compared, Uncompared):
         return f"{head}: inconclusive, {compared.why}"
     verdict = in_words(judgement.kind)
@@ -66,8 +75,7 @@ def sentence(metric: str, judgement: Judgement, runs: int) -> str:
         return f"{head}: not significant (90 % CI half-width {reach:.2g})"
     if judgement.kind == "inconclusive":
         return f"{head}: inconclusive, better so far, in too few seeds to say so"
-    p = compared.p_adjusted if judgement.kind != "worse" else compared.p_worse * compared.alpha / compared.level
-    said = f"{head}: {verdict}, p {p_in_words(p)} after correction for {runs} run{'s' if runs > 1 else ''}"
+    said = f"{head}: {verdict}, p {adjusted_p(record)} after correction for {runs} run{'s' if runs > 1 else ''}"
     return "; ".join([said, *map(str, judgement.guard_violations)])
 
 

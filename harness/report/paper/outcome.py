@@ -209,7 +209,8 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
     if tested:
         caption += (
             f" Difference, CI, p and verdict are against {'what Against names' if elsewhere else 'the baseline'} at the "
-            "run’s seeds; intervals are simultaneous over all runs, p is one-sided and adjusted for all planned runs."
+            "run’s seeds; intervals are simultaneous over all runs, p is one-sided (of a gain, where it names no loss) and "
+            "adjusted for all planned runs."
         )
     if dear:
         caption += " Compute: processor seconds of an execution, as a multiple of the baseline’s."

@@ -37,6 +37,7 @@ _COMPARED = (
     "low",
     "high",
     "p_adjusted",
+    "p_worse_adjusted",
     "seeds",
     "tested",
     "why",
