@@ -193,6 +193,34 @@ def test_reported_settings_that_contradict_the_artifact_are_no_evidence(lab: Pat
     assert (run.settings["size"].value, run.settings["size"].source) == (3, "artifact")
 
 
+@pytest.mark.parametrize(
+    ("said", "kind", "why"),
+    [
+        # Untouched code that says it was scored in another world, where the baseline does badly.
+        ('"world": 33', "invalid", "settings.world: 33 is reported; the artifact has 20"),
+        (
+            '"steps": 5',
+            "not_comparable",
+            "steps 5 against 40 (run_0); no control: the run alone reports steps, and neither artifact nor scorer shows it",
+        ),
+    ],
+)
+def test_a_run_chooses_no_control_by_what_it_reports(lab: Path, said: str, kind: str, why: str) -> None:
+    (lab / "experiment.toml").write_text(
+        CONTRACT.replace('comparable = ["size"]', 'comparable = ["size", "world", "steps"]').replace(
+            "size = 2,", "size = 2, world = 20, steps = 40,"
+        )
+    )
+    (lab / "toylab" / "score.py").write_text(SCORER.replace('"size": len(model)', '"size": len(model), "world": 20'))
+    (lab / "experiment.py").write_text(EXPERIMENT.replace('{"size": 2}', '{"size": 2, "world": 20, "steps": 40}'))
+    made = campaign(lab, [("+ 0.5", "+ 0.501"), ("metrics = {", f"settings |= {{{said}}}\nmetrics = {{")])
+    assert end(made).exit_code == 0
+    run = made.read_records()[1]
+    assert run.verdict.kind == kind
+    assert why in run.verdict.why
+    assert not [e for e in read_events(made.journal) if "/control_" in str(e.get("step"))]
+
+
 def test_what_the_scorer_refuses_goes_back_to_the_agent(lab: Path) -> None:
     made = campaign(lab, [*BETTER, ("[guess, 0.0]", '[guess, "x"]')], [('[guess, "x"]', "[guess, 0.0]")])
     assert end(made).exit_code == 0

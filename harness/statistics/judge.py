@@ -207,6 +207,10 @@ class Judge:
             if (lost := [seed for seed in measured.final if seed not in each.seeds])
         ]
         caveats += self._missing_guards(measured, pair)
+        reported = self.references.self_reported(measured) if measured.control and usable(measured.control) else []
+        if reported and not self._is_better_than_baseline(measured, judgement.error_share):
+            names = ", ".join(reported)
+            caveats.append(f"{names} is what the run says, and beside the baseline as it was executed it is not improved")
         if self._records[0].given:
             unsaid = self.references.unsaid(measured)
             silent = f", and its {', '.join(unsaid)} is not known" if unsaid else ""
@@ -227,6 +231,13 @@ class Judge:
             caveats=caveats,
             error_share=judgement.error_share,
         )
+
+    def _is_better_than_baseline(self, measured: MeasuredRun, share: float) -> bool:
+        """Whether it would be improved without a control, too: one that its own word chose gives it nothing."""
+        assert self._ledger is not None and self._contract.primary is not None
+        final = self._at_final_seeds(measured, self._contract.primary.name)
+        values = final.values if final else self._at_stages(measured)
+        return bool(share) and self._ledger.is_better(f"run_{measured.run}", [*values.values()], "run_0", share)
 
     def _comparison(self, measured: MeasuredRun, reference: Reference, found: Comparison | Uncompared) -> ComparisonRecord:
         record = as_record(found, name_of_reference(reference))

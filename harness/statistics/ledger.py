@@ -193,6 +193,12 @@ class Ledger:
         names = name_of(parent), name_of(baseline)
         return Judgement(run, kind, *names, against_parent, against_baseline, tuple(guard_violations), spent)
 
+    def is_better(self, run: str, values: Sequence[float], reference: str, share: float) -> bool:
+        """Than a group of seeds as it was measured: beside another test of the run at this share it must hold too, so that
+        it spends nothing (intersection-union test)."""
+        found = self._compare(run, values, reference, share)
+        return isinstance(found, Comparison) and found.is_better
+
     def noise(self, run: str = "") -> Noise | NoiseUnknown:
         """The noise over all that was measured, or that of `run` alone where its seeds scatter unlike the others'."""
         if run in self._unlike:

@@ -90,12 +90,21 @@ class References:
 
     def overrides_of_control(self, measured: MeasuredRun) -> dict[str, Setting]:
         """The settings at which the baseline's code must be executed as this run's reference; empty where there is one,
-        where the baseline was given so that none need be executed, or where the run does not report one."""
-        if self._records[0].given:
-            return {}
+        where the baseline was given so that none need be executed, or where the run does not report one. Where there is a
+        scorer nothing that the run alone reports chooses one."""
+        overrides = {} if self._records[0].given else self._own_settings(measured)
+        unseen = self._contract.scorer and self.self_reported(measured)
+        return {} if None in overrides.values() or unseen else overrides
+
+    def self_reported(self, measured: MeasuredRun) -> list[str]:
+        """What of its scale differs from what the harness set, as the run alone says: no artifact and no scorer shows it."""
+        sources = measured.results.sources
+        return [name for name in self._own_settings(measured) if sources.get(name, "reported") == "reported"]
+
+    def _own_settings(self, measured: MeasuredRun) -> dict[str, Setting]:
+        """Those that decide scale, that the harness set for the baseline, and that are others here."""
         differing = differences_of_scale(self._contract, measured.results.settings, self._baseline, measured.varied)
-        overrides = {name: measured.results.settings.get(name) for name in differing if name in self._spec.settings}
-        return {} if None in overrides.values() else overrides
+        return {name: measured.results.settings.get(name) for name in differing if name in self._spec.settings}
 
     def known_control(self, overrides: Mapping[str, Setting]) -> ControlRecord | None:
         """A control that an earlier run had executed at these settings. One that was switched off then may be wanted now."""
@@ -132,6 +141,8 @@ class References:
                 why += f"; no control: {measured.control.why_none}"
             elif self._records[0].given and self._spec.settings:
                 why += "; no control is executed beside it"
+            elif self._contract.scorer and (unseen := self.self_reported(measured)):
+                why += f"; no control: the run alone reports {', '.join(unseen)}, and neither artifact nor scorer shows it"
             return VerdictRecord(kind="not_comparable", why=why)
         baseline: Reference = control.name if control else "run_0"
         moved = self._moved(measured)
