@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
@@ -99,6 +99,10 @@ class HoldoutSpec(_Part):
         return self.generate or "seed"
 
 
+MOST_COMPUTE = 1.5
+"""Times the processor seconds of its reference; a loaded machine lets the same work take up to a third longer."""
+
+
 class Profile(_Part):
     """One named setting of an experiment's scale and data."""
 
@@ -146,8 +150,16 @@ class Profile(_Part):
     """What a search without a model may choose under this profile, besides what the contract's `search` names."""
     holdout: HoldoutSpec | None = None
     """The held-out evaluation of this profile."""
-    compute: float = Field(default=1.5, ge=1)
-    """How many times the processor seconds of its reference a run may take that is called improved."""
+    compute: Annotated[float, Field(ge=1)] | Literal["matched"] = MOST_COMPUTE
+    """How many times the processor seconds of its reference a run may take that is called improved. `"matched"`: beyond 1.5
+    times, the baseline is executed with as much compute, as a matched control, and the run is held against that."""
+    compute_setting: str = ""
+    """The setting that compute grows in proportion to (`"steps"`), for `compute = "matched"`."""
+
+    @property
+    def most_compute(self) -> float:
+        """Beyond so many times its reference's nothing is improved."""
+        return MOST_COMPUTE if self.compute == "matched" else self.compute
 
     @property
     def has_final_seeds(self) -> bool:
@@ -162,6 +174,18 @@ class Profile(_Part):
     def _only_what_is_given(self, limits: LimitsSpec) -> dict[str, Any]:
         """A campaign keeps its contract as JSON: a default written there would be read as this profile's own limit."""
         return limits.model_dump(exclude_unset=True)
+
+    @model_validator(mode="after")
+    def _compute_can_be_matched(self) -> Profile:
+        value = self.settings.get(self.compute_setting)
+        if (self.compute == "matched" or self.compute_setting) and not (
+            type(value) in (int, float) and self.compute == "matched"
+        ):
+            raise ValueError(
+                'compute = "matched" and compute_setting belong together: the name of a setting of this profile that is a '
+                f"number, such as steps; found {self.compute!r} and {self.compute_setting!r}"
+            )
+        return self
 
     @field_validator("run_seeds")
     @classmethod

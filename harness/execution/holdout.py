@@ -75,7 +75,7 @@ class Holdout(CampaignPart):
             return planned
         steps = [self._execution(number, plan, kind, each) for each in pairs for kind in (HELD_OUT, HELD_OUT_REFERENCE)]
         left = [self._left(each) for each in steps]
-        varied = self._measurements.measured_run(plan["run"]).varied
+        varied = self._measurements.references().free_beside(self._measurements.measured_run(plan["run"]))
         outcomes = [self._journal.result(each.step)["outcome"] for each in steps]
         spent = [outcome.get("processor_seconds") for outcome in outcomes]
         found = evaluate(

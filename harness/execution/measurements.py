@@ -80,6 +80,7 @@ class Measurements(CampaignPart):
             own_seeds=self.own_seeds,
             fixed_seeds=tuple(self._new_fixed_seeds(run)),
             final=final,
+            first_seconds=self._journal.result(f"{self.turns(run)[-1].key}/execute")["outcome"].get("processor_seconds"),
         )
         if run < len(records):  # it is compared with its reference of then
             measured = replace(measured, control=records[run].control, frontier=tuple(records[run].frontier))
@@ -137,9 +138,8 @@ class Measurements(CampaignPart):
             if self._options.controls:
                 return None
             return ControlRecord(name=control_name(overrides), overrides=overrides, run=measured.run, why_none=SWITCHED_OFF)
-        differing = differences_of_scale(
-            self._campaign.contract, measured.results.settings, control.settings, measured.varied
-        )
+        settings = references.settings_of(control, measured)
+        differing = differences_of_scale(self._campaign.contract, measured.results.settings, settings, measured.varied)
         why = "; ".join(filter(None, [control.why_none, *(differing.values() if control.seeds else ())]))
         return control.model_copy(update={"why_none": why})
 

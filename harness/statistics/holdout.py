@@ -96,7 +96,7 @@ def evaluate(
     beside = [pair.reference_seconds for pair in pairs if pair.reference_seconds is not None]
     if len(spent) < len(pairs) == len(beside):
         return _ended(record, "not_confirmed", "its compute was not measured in each pair")
-    tolerance = contract.profiles.get(profile, Profile()).compute
+    tolerance = contract.profiles.get(profile, Profile()).most_compute
     excess = compute_excess(spent, beside, tolerance) if len(beside) == len(pairs) else None
     return _tested(contract, primary, record, [str(excess)] if excess else [])
 

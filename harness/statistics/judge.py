@@ -166,7 +166,7 @@ class Judge:
                     violation = guard_violation(metric.name, mine, theirs, metric.guard, better=metric.better, against=name)
                     guard_violations += [violation] if violation else []
         theirs = self._processor_seconds_beside(measured, pair)
-        excess = compute_excess(measured.processor_seconds, theirs, self._spec.compute)
+        excess = compute_excess(measured.processor_seconds, theirs, self._spec.most_compute)
         return guard_violations + ([excess] if excess else [])
 
     def _processor_seconds_beside(self, measured: MeasuredRun, pair: ReferencePair) -> list[float]:

@@ -11,6 +11,7 @@ from ..campaign.metric import Metric
 from ..campaign.record import ControlRecord, Record, VerdictRecord
 from ..results.reading import Results
 from .comparability import differences_of_scale, name_of
+from .compute import compute_excess, multiple
 from .frontier import FrontierPosition, Point, Reference, near, position_on_frontier
 from .noise import Noise, combine, mean, squares_of
 
@@ -41,6 +42,8 @@ class MeasuredRun:
     """Its references at these seeds, by their names."""
     processor_seconds: tuple[float, ...] = ()
     """Of the executions that its verdict rests on, as far as they were measured."""
+    first_seconds: float | None = None
+    """Processor seconds of its first execution, None where they were not measured."""
 
     @property
     def all_seeds(self) -> dict[int, Results]:
@@ -94,7 +97,7 @@ class References:
         scorer nothing that the run alone reports chooses one."""
         overrides = {} if self._records[0].given else self._own_settings(measured)
         unseen = self._contract.scorer and self.self_reported(measured)
-        return {} if None in overrides.values() or unseen else overrides
+        return {} if None in overrides.values() or unseen else overrides | self._more_compute(measured, overrides)
 
     def self_reported(self, measured: MeasuredRun) -> list[str]:
         """What of its scale differs from what the harness set, as the run alone says: no artifact and no scorer shows it."""
@@ -105,6 +108,36 @@ class References:
         """Those that decide scale, that the harness set for the baseline, and that are others here."""
         differing = differences_of_scale(self._contract, measured.results.settings, self._baseline, measured.varied)
         return {name: measured.results.settings.get(name) for name in differing if name in self._spec.settings}
+
+    def _more_compute(self, measured: MeasuredRun, overrides: Mapping[str, Setting]) -> dict[str, Setting]:
+        """What gives the baseline's code as much compute as the run's first execution took, to a tenth of the baseline's."""
+        name, spent = self._spec.compute_setting, self._records[0].processor_seconds
+        mine = [] if measured.first_seconds is None else [measured.first_seconds]
+        planned = self._baseline.get(name) or self._spec.settings.get(name)
+        if name in overrides or not isinstance(planned, int | float) or self._records[0].given:
+            return {}
+        if self._spec.compute != "matched" or not compute_excess(mine, spent, self._spec.most_compute):
+            return {}
+        more = planned * round(multiple(mine, spent) or 1.0, 1)
+        return {name: round(more) if isinstance(planned, int) else more}
+
+    def settings_of(self, control: ControlRecord, measured: MeasuredRun) -> dict[str, Setting]:
+        """What a run's settings are held against: of a control with as much compute, what only that moved is as in the
+        baseline."""
+        name = self._spec.compute_setting
+        if name not in control.overrides or measured.results.settings.get(name) != self._baseline.get(name):
+            return control.settings
+        moved = [each for each in self._contract.comparable if each == name or each not in control.overrides]
+        return control.settings | {each: self._baseline.get(each) for each in moved}
+
+    def free_beside(self, measured: MeasuredRun) -> list[str]:
+        """The settings that may differ between a run and its control."""
+        control = measured.control
+        matched = self.settings_of(control, measured) if control else {}
+        return [
+            *measured.varied,
+            *(name for name, value in matched.items() if control and value != control.settings.get(name)),
+        ]
 
     def known_control(self, overrides: Mapping[str, Setting]) -> ControlRecord | None:
         """A control that an earlier run had executed at these settings. One that was switched off then may be wanted now."""
@@ -120,7 +153,7 @@ class References:
             return []
         if isinstance(self._position(measured), FrontierPosition):
             return []
-        beside = dict(measured.control.overrides) if measured.control and usable(measured.control) else {}
+        beside = self._own_settings(measured) if measured.control and usable(measured.control) else {}
         wanted = []
         for name, settings in self._spec.frontier.items():
             for value in settings:
@@ -193,7 +226,8 @@ class References:
 
     def _differing(self, measured: MeasuredRun) -> list[str]:
         """The settings of scale that differ from those of the run's reference."""
-        settings = measured.control.settings if measured.control and usable(measured.control) else self._baseline
+        control = measured.control if measured.control and usable(measured.control) else None
+        settings = self.settings_of(control, measured) if control else self._baseline
         found = differences_of_scale(self._contract, measured.results.settings, settings, measured.varied)
         unknown = [name for name in found if settings.get(name) is None] if self._records[0].given else []
         return [words for name, words in found.items() if name not in unknown]

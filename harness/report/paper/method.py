@@ -160,6 +160,9 @@ def _judged(campaign: CampaignData, profile: Profile) -> Iterator[tuple[str, str
                 f"baseline interpolated at equal {mover}, or it is not comparable."
             )
         yield "Fair comparison.", fair
+    if profile.compute == "matched":
+        more = f"Where a run takes more than {profile.most_compute:g} times the baseline’s compute, it is held against"
+        yield "Compute.", f"{more} the baseline with as much, by more of {line(profile.compute_setting)}."
     if contract.primary is not None:
         stages = ", then ".join(map(str, profile.run_seeds))
         more = " while it looks better than its reference" if len(profile.run_seeds) > 1 else ""
