@@ -253,6 +253,14 @@ def test_who_waits_can_be_stopped(tmp_path: Path, one_core: None) -> None:
     assert wait(execution).ended == "ok"
 
 
+def test_a_gpu_is_an_executions_own_where_it_has_all_of_it(two_gpus: Path) -> None:
+    machine = this_machine()
+    assert machine is not None
+    for asked, alone in ((Share("a"), True), (Share("b", gpu_memory=20 << 30), False), (Share("c", gpu_memory=0), False)):
+        with taken(machine, asked) as slot:
+            assert slot.has_gpu_alone == alone
+
+
 def test_an_execution_sees_its_gpu_alone(two_gpus: Path) -> None:
     workshop = Workshop(two_gpus / "one")
     assert workshop.run(sys.executable, "-c", TOLD, share=Share("a", threads=2)).ended == "ok"

@@ -7,7 +7,7 @@ import pytest
 
 from harness.campaign.contract import Contract
 from harness.campaign.record import ControlRecord, Record, VerdictRecord
-from harness.execution.measurements import processor_seconds_of_all
+from harness.execution.measurements import seconds_of_all
 from harness.results.reading import Results
 from harness.statistics.comparability import compare_metrics, compare_settings
 from harness.statistics.judge import Judge
@@ -293,6 +293,8 @@ def final_verdict(
     failed: str = "",
     seconds: tuple[float, ...] = (),
     seconds_beside: Sequence[float] = (),
+    kind: str = "processor_seconds",
+    kind_beside: str = "processor_seconds",
 ) -> VerdictRecord:
     """The verdict on a run that is much better at its final seeds than the baseline there."""
     untouched = {seed: at_seed(folder / "0", seed, 0.2, mse=2.0) for seed in (*range(10), *beside)}
@@ -305,7 +307,7 @@ def final_verdict(
         run=1,
         seeds=list(beside),
         metrics={name: each.values for name, each in values.items()},
-        processor_seconds=list(seconds_beside),
+        **{kind_beside: list(seconds_beside)},
     )
     case = MeasuredRun(
         run=1,
@@ -314,7 +316,7 @@ def final_verdict(
         failed_seeds=(failed,) if failed else (),
         final=final or {seed: at_seed(folder / "1", seed, 0.1, mse=2.0) for seed in FINAL},
         final_references=(reference,),
-        processor_seconds=seconds,
+        **{kind: seconds},
     )
     return Judge(GUARDED, "p", 3, [baseline]).judge(case)
 
@@ -349,4 +351,17 @@ def test_compute_that_was_measured_for_the_reference_alone_is_not_passed(tmp_pat
     assert final_verdict(tmp_path, seconds=(10.0,) * 8, seconds_beside=[10.0] * 8).kind == "improved"
     assert final_verdict(tmp_path, seconds=(10.0,) * 8).kind == "improved"
     outcomes = [{"processor_seconds": 3.0}, {"processor_seconds": None}]
-    assert processor_seconds_of_all(outcomes) == [] and processor_seconds_of_all(outcomes[:1]) == [3.0]
+    found = [seconds_of_all(each, "processor_seconds") for each in (outcomes, outcomes[:1])]
+    assert found == [[], [3.0]]
+
+
+def test_seconds_on_a_gpu_of_its_own_are_compute_too(tmp_path):
+    outcomes = [{"processor_seconds": None, "device_seconds": 20.0}] * 8
+    spent = {kind: seconds_of_all(outcomes, kind) for kind in ("processor_seconds", "device_seconds")}
+    assert spent == {"processor_seconds": [], "device_seconds": [20.0] * 8}
+    both = {"seconds_beside": [10.0] * 8, "kind_beside": "device_seconds"}
+    found = final_verdict(tmp_path, seconds=(20.0,) * 8, kind="device_seconds", **both)
+    assert found.kind == "trade_off"
+    assert found.guard_violations == ["at 2.0x compute (20 s of time on a GPU of its own against 10 s; limit 1.5x)"]
+    assert final_verdict(tmp_path, seconds=(9.0,) * 8, kind="device_seconds", **both).kind == "improved"
+    assert final_verdict(tmp_path, seconds=(9.0,) * 8, **both).kind == "inconclusive"  # elsewhere than its reference

@@ -314,6 +314,8 @@ class Outcome:
     not_guaranteed: tuple[str, ...] = ()
     processor_seconds: float | None = None
     """Of the whole process tree; None when unknown, or when an accelerator was used."""
+    device_seconds: float | None = None
+    """For which it had a GPU to itself, and used one; None where it shared one, or that is not known."""
     gpus: tuple[str, ...] | None = None
     """The models of those that it had; None where the executor does not know."""
 

@@ -192,6 +192,8 @@ class ControlRecord(_Part):
     metrics: dict[str, list[float]] = {}
     processor_seconds: list[float] = []
     """Of its executions, as far as they were measured."""
+    device_seconds: list[float] = []
+    """The same where they had a GPU to themselves."""
     why_none: str = ""
     """Why it is no reference."""
 
@@ -287,6 +289,8 @@ class Record(_Part):
     seconds: float = 0.0
     processor_seconds: list[float] = []
     """Of the executions that its numbers are means over, as far as they were measured."""
+    device_seconds: list[float] = []
+    """The same where they used a GPU that each had to itself."""
     peak_memory: int | None = None
     """Bytes, the most of these executions."""
     started: str = ""

@@ -15,6 +15,7 @@ from ..campaign.record import ComparisonRecord, Record
 from ..campaign.text import duration
 from ..results.reading import Results
 from ..results.run_results import read_run
+from ..statistics.compute import KINDS
 from ..statistics.holdout import Pair, evaluate, is_accepted, selected
 from ..statistics.references import usable
 from .execution_steps import ExecutionSteps, PlannedExecution
@@ -77,12 +78,15 @@ class Holdout(CampaignPart):
         left = [self._left(each) for each in steps]
         varied = self._measurements.references().free_beside(self._measurements.measured_run(plan["run"]))
         outcomes = [self._journal.result(each.step)["outcome"] for each in steps]
-        spent = [outcome.get("processor_seconds") for outcome in outcomes]
+        # By what its references were measured: the run is to be measured so too.
+        known = (kind for kind in KINDS if all(each.get(kind) is not None for each in outcomes[1::2]))
+        measured = next(known, "processor_seconds")
+        spent = [outcome.get(measured) for outcome in outcomes]
         found = evaluate(
             self._campaign.contract,
             self._options.profile,
             [
-                Pair(pair.seed, *both, *seconds)
+                Pair(pair.seed, *both, *seconds, measured)
                 for pair, both, seconds in zip(
                     pairs, zip(left[::2], left[1::2], strict=True), zip(spent[::2], spent[1::2], strict=True), strict=True
                 )

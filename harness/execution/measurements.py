@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ..results.reading import Results
 from ..results.run_results import read_run
 from ..results.sanity import check_sanity
 from ..statistics.comparability import compare_metrics, differences_of_scale, seed_changes_nothing
+from ..statistics.compute import KINDS
 from ..statistics.judge import Judge, next_parent
 from ..statistics.references import SWITCHED_OFF, MeasuredRun, References, usable
 from ..statistics.seed_group import unlike_members, varying_settings
@@ -70,6 +71,7 @@ class Measurements(CampaignPart):
                 else:
                     found[seed] = self._read(self._campaign.seed_folder(run, seed))
         varied = tuple(name for turn in self.turns(run) for name in turn.varies)
+        first = self._journal.result(f"{self.turns(run)[-1].key}/execute")["outcome"]
         measured = MeasuredRun(
             run,
             self.parent(run),
@@ -80,7 +82,7 @@ class Measurements(CampaignPart):
             own_seeds=self.own_seeds,
             fixed_seeds=tuple(self._new_fixed_seeds(run)),
             final=final,
-            first_seconds=self._journal.result(f"{self.turns(run)[-1].key}/execute")["outcome"].get("processor_seconds"),
+            first_seconds={kind: first.get(kind) for kind in KINDS},
         )
         if run < len(records):  # it is compared with its reference of then
             measured = replace(measured, control=records[run].control, frontier=tuple(records[run].frontier))
@@ -90,7 +92,8 @@ class Measurements(CampaignPart):
         return replace(
             measured,
             final_references=tuple(self._final_references(measured)),
-            processor_seconds=tuple(processor_seconds_of_all(self.outcomes(run))),
+            processor_seconds=tuple(seconds_of_all(self.outcomes(run), "processor_seconds")),
+            device_seconds=tuple(seconds_of_all(self.outcomes(run), "device_seconds")),
         )
 
     def outcomes(self, run: int) -> list[Mapping[str, Any]]:
@@ -171,7 +174,7 @@ class Measurements(CampaignPart):
             run=measured.run,
             seeds=good,
             settings=results[0].settings,
-            processor_seconds=_processor_seconds(result["outcome"] for _, result in ended if not result["failure"]),
+            **_seconds([result["outcome"] for _, result in ended if not result["failure"]]),
             metrics={key: metric.values for key, metric in compare_metrics(results, None, own_seeds=self.own_seeds).items()},
             why_none="; ".join(self.problems(dict(zip(good, results, strict=True)), self.records[0])),
         )
@@ -272,25 +275,23 @@ class Measurements(CampaignPart):
 
 
 def compute(outcomes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What these executions took of the processor and of memory, for a record."""
+    """What these executions took of processor, GPU and memory, for a record."""
     known = list(outcomes)
     return {
-        "processor_seconds": _processor_seconds(known),
+        **_seconds(known),
         "peak_memory": max((each["peak_memory"] for each in known if each.get("peak_memory")), default=None),
     }
 
 
-def _processor_seconds(outcomes: Iterable[Mapping[str, Any]]) -> list[float]:
-    """Of those for which it was measured: not what was taken from the cache, nor what used an accelerator."""
-    found = (each.get("processor_seconds") for each in outcomes)
-    return [seconds for seconds in found if seconds is not None]
+def _seconds(outcomes: Collection[Mapping[str, Any]]) -> dict[str, Any]:
+    """By the kind of compute, of those for which it was measured: not what was taken from the cache."""
+    return {kind: [each[kind] for each in outcomes if each.get(kind) is not None] for kind in KINDS}
 
 
-def processor_seconds_of_all(outcomes: Iterable[Mapping[str, Any]]) -> list[float]:
+def seconds_of_all(outcomes: Collection[Mapping[str, Any]], kind: str) -> list[float]:
     """Of a run's executions, none where it was not measured for each: what is left out is what it would rather not show."""
-    known = list(outcomes)
-    found = _processor_seconds(known)
-    return found if len(found) == len(known) else []
+    found: list[float] = _seconds(outcomes)[kind]
+    return found if len(found) == len(outcomes) else []
 
 
 def control_name(overrides: Mapping[str, Setting]) -> str:

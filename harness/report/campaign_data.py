@@ -30,7 +30,7 @@ from ..campaign.usage import Usage
 from ..results.curves import read_curves
 from ..results.run_results import read_run
 from ..results.values import Row
-from ..statistics.compute import multiple
+from ..statistics.compute import kind_of, multiple
 from .terminal.status import NO_EVIDENCE, CampaignStatus, baseline_verdict, read_status
 
 END_BYTES = 256 * 1024
@@ -111,8 +111,9 @@ class Run:
         return found.values if found and len(found.values) > 1 else []
 
     def compute(self, baseline: Run) -> float | None:
-        """Its processor seconds as a multiple of the baseline's; None where one of them was not measured."""
-        return multiple(self.record.processor_seconds, baseline.record.processor_seconds)
+        """Its compute as a multiple of the baseline's; None where one of them was not measured."""
+        kind = kind_of(baseline.record)
+        return multiple(getattr(self.record, kind), getattr(baseline.record, kind))
 
     def deviation(self, metric: str) -> float | None:
         """The standard deviation over its seeds, None where it has one."""

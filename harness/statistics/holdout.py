@@ -36,8 +36,10 @@ class Pair:
     run: Results | str
     reference: Results | str
     run_seconds: float | None = None
-    """Of the processor; None where they were not measured."""
+    """Of the processor, or of a GPU of its own, as its reference was measured; None where they were not."""
     reference_seconds: float | None = None
+    kind: str = "processor_seconds"
+    """How they were measured."""
 
 
 def selected(records: Sequence[Record], primary: Metric, *, best_valid: bool) -> Record | None:
@@ -97,7 +99,7 @@ def evaluate(
     if len(spent) < len(pairs) == len(beside):
         return _ended(record, "not_confirmed", "its compute was not measured in each pair")
     tolerance = contract.profiles.get(profile, Profile()).most_compute
-    excess = compute_excess(spent, beside, tolerance) if len(beside) == len(pairs) else None
+    excess = compute_excess(spent, beside, tolerance, pairs[0].kind) if len(beside) == len(pairs) else None
     return _tested(contract, primary, record, [str(excess)] if excess else [])
 
 

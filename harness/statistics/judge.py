@@ -165,13 +165,14 @@ class Judge:
                 if metric.guard is not None and mine and theirs:
                     violation = guard_violation(metric.name, mine, theirs, metric.guard, better=metric.better, against=name)
                     guard_violations += [violation] if violation else []
-        theirs = self._processor_seconds_beside(measured, pair)
-        excess = compute_excess(measured.processor_seconds, theirs, self._spec.most_compute)
+        kind, mine, theirs = self._compute(measured, pair)
+        excess = compute_excess(mine, theirs, self._spec.most_compute, kind)
         return guard_violations + ([excess] if excess else [])
 
-    def _processor_seconds_beside(self, measured: MeasuredRun, pair: ReferencePair) -> list[float]:
-        baseline = pair.baseline if isinstance(pair.baseline, str) else "run_0"
-        return self.references.processor_seconds(measured, baseline)
+    def _compute(self, measured: MeasuredRun, pair: ReferencePair) -> tuple[str, Sequence[float], Sequence[float]]:
+        """How the reference's compute was measured, the run's so, and the reference's."""
+        kind, theirs = self.references.compute(measured, pair.baseline if isinstance(pair.baseline, str) else "run_0")
+        return kind, getattr(measured, kind), theirs
 
     def _missing_guards(self, measured: MeasuredRun, pair: ReferencePair) -> list[str]:
         """Guards that a reference has and the run, at one of its seeds or at all, has not: what it paid is unknown."""
@@ -184,7 +185,8 @@ class Judge:
             if any(self.references.values(measured, reference, metric) for reference in (pair.parent, pair.baseline))
         ]
         # Who opens an accelerator that its reference does not use would otherwise have no compute at all.
-        unmeasured = not measured.processor_seconds and self._processor_seconds_beside(measured, pair)
+        _, mine, theirs = self._compute(measured, pair)
+        unmeasured = theirs and not mine
         return missing + (["compute, a guard, was not measured at each of its seeds"] if unmeasured else [])
 
     def _in_words(self, measured: MeasuredRun, pair: ReferencePair, judgement: Judgement) -> VerdictRecord:

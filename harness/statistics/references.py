@@ -11,7 +11,7 @@ from ..campaign.metric import Metric
 from ..campaign.record import ControlRecord, Record, VerdictRecord
 from ..results.reading import Results
 from .comparability import differences_of_scale, name_of
-from .compute import compute_excess, multiple
+from .compute import compute_excess, kind_of, multiple
 from .frontier import FrontierPosition, Point, Reference, near, position_on_frontier
 from .noise import Noise, combine, mean, squares_of
 
@@ -42,8 +42,10 @@ class MeasuredRun:
     """Its references at these seeds, by their names."""
     processor_seconds: tuple[float, ...] = ()
     """Of the executions that its verdict rests on, as far as they were measured."""
-    first_seconds: float | None = None
-    """Processor seconds of its first execution, None where they were not measured."""
+    device_seconds: tuple[float, ...] = ()
+    """The same where they used a GPU that each had to itself."""
+    first_seconds: Mapping[str, float | None] = field(default_factory=dict)
+    """What its first execution took, by the kind of compute."""
 
     @property
     def all_seeds(self) -> dict[int, Results]:
@@ -111,8 +113,9 @@ class References:
 
     def _more_compute(self, measured: MeasuredRun, overrides: Mapping[str, Setting]) -> dict[str, Setting]:
         """What gives the baseline's code as much compute as the run's first execution took, to a tenth of the baseline's."""
-        name, spent = self._spec.compute_setting, self._records[0].processor_seconds
-        mine = [] if measured.first_seconds is None else [measured.first_seconds]
+        name, kind = self._spec.compute_setting, kind_of(self._records[0])
+        spent, first = getattr(self._records[0], kind), measured.first_seconds.get(kind)
+        mine = [] if first is None else [first]
         planned = self._baseline.get(name) or self._spec.settings.get(name)
         if name in overrides or not isinstance(planned, int | float) or self._records[0].given:
             return {}
@@ -196,12 +199,12 @@ class References:
         record = next((r for r in [*self._records, measured.parent] if name == f"run_{r.run}"), None)
         return [*record.by_seed(metric).values()] if record else []
 
-    def processor_seconds(self, measured: MeasuredRun, name: str) -> list[float]:
-        """Of executions of what was measured under `name`: those beside the run where there are such."""
-        for control in (*filter(usable, measured.final_references), *self._controls(measured)):
-            if control.name == name and control.processor_seconds:
-                return control.processor_seconds
-        return next((r.processor_seconds for r in self._records if name == f"run_{r.run}"), [])
+    def compute(self, measured: MeasuredRun, name: str) -> tuple[str, list[float]]:
+        """How the compute of what was measured under `name` was measured, and what: beside the run where that was done."""
+        executed = (*filter(usable, measured.final_references), *self._controls(measured))
+        found = [*(each for each in executed if each.name == name), *(r for r in self._records if name == f"run_{r.run}")]
+        known = ((kind := kind_of(each), list[float](getattr(each, kind))) for each in found)
+        return next((each for each in known if each[1]), ("processor_seconds", []))
 
     def values(self, measured: MeasuredRun, reference: Reference, metric: Metric) -> list[float]:
         """The values of a guard metric of what a run is compared with; between two points, on the line between them."""

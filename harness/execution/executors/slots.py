@@ -30,6 +30,7 @@ class Slot:
 
     def __init__(self, machine: Machine, cores: Mapping[Path, int], gpu: str, parts: Mapping[Path, int]) -> None:
         self.gpu = gpu
+        self.has_gpu_alone = len(parts) == PARTS
         self.cores = {int(path.name.rpartition("-")[2]) for path in cores} if machine.pinned else set()
         # Open until the process ends: with the last descriptor a lock is gone.
         self._locks = {**cores, **parts}

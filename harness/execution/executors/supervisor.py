@@ -137,7 +137,8 @@ class Supervisor:
         peak = max(self.limits.peak_memory, _peak_of_children())
         code = None if broken.ended == "not_started" else self.exit_code
         parts, processor = self.sandbox.parts.not_guaranteed, self.limits.processor.seconds
-        return Outcome(broken.ended, code, why, seconds, peak or None, LOG, self.confined, parts, processor)
+        device = seconds if processor is None and self.slot and self.slot.has_gpu_alone else None
+        return Outcome(broken.ended, code, why, seconds, peak or None, LOG, self.confined, parts, processor, device)
 
     def _has_slot(self) -> bool:
         """Wait for the execution's share of the machine. Whether it has it, or takes none."""

@@ -213,7 +213,9 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
             "adjusted for all planned runs."
         )
     if dear:
-        caption += " Compute: processor seconds of an execution, as a multiple of the baseline’s."
+        caption += (
+            " Compute: seconds of processor time of an execution, or of a GPU of its own, as a multiple of the baseline’s."
+        )
     if steps:
         caption += " Against it: the verdict against the parent, where that is not the baseline."
     yield Table(caption, tuple(columns), tuple(rows))

@@ -14,6 +14,7 @@ from ...agents.not_confined import weaker
 from ...campaign.numbers import number, titled
 from ...campaign.text import answered_by, clean, duration, in_words, line
 from ...campaign.usage import Usage
+from ...statistics.compute import KINDS
 from .columns import Cell, Column, table, wrap
 from .difference import Difference, beside, set_with_errors
 from .run_table import COLOURS, OTHER
@@ -150,8 +151,9 @@ def started_from(parent: int | None) -> str:
 
 def compute_in_words(data: Mapping[str, Any]) -> str:
     """`4.3 s of processor time an execution, at most 0.6 GB of memory`, what of it was measured."""
-    seconds, memory = data.get("processor_seconds"), data.get("peak_memory")
-    said = [f"{median(seconds):.3g} s of processor time an execution (median)"] if seconds else []
+    memory = data.get("peak_memory")
+    known = {name: seconds for kind, name in KINDS.items() if (seconds := data.get(kind))}
+    said = [f"{median(seconds):.3g} s of {name} an execution (median)" for name, seconds in known.items()]
     said += [f"at most {memory / 1e9:.2g} GB of memory"] if memory else []
     return ", ".join(said)
 
