@@ -250,3 +250,9 @@ def test_the_benchmark_of_the_check_counts_what_a_reader_judged_and_says_where_t
     said = capsys.readouterr().out
     assert f"a {text.index('0.25')}: 0.25 matches: run_1: line.kl is 0.25" in said
     assert "2 judged numbers (1 match, 1 contradict), 2 rightly judged\ntoo few to tell: 150 are needed" in said
+
+
+def test_what_reads_typed_words_has_five_hundred_lines_at_most() -> None:
+    """A grammar of free prose has no end: where it would take more, nothing is said."""
+    room = Path(words.__file__).parents[1] / "harness" / "claims"
+    assert sum(len(path.read_text().splitlines()) for path in room.glob("*.py")) <= 500

@@ -92,15 +92,12 @@ def _judged(claim: Statement, metric: MetricRecord, known: Mapping[int, Record])
     return "contradicts"
 
 
-def _value(claim: Statement) -> float:
-    return float(claim.number.text.replace(",", "").replace("−", "-"))
-
-
 def _fits(claim: Statement, actual: float, units: float = 0.5) -> bool:
     """Whether the number as written is `actual`, rounded to its last digit: a share also as a percentage."""
-    text, value = claim.number.text.replace(",", ""), _value(claim)
+    text = claim.number.text.replace(",", "").replace("−", "-")
+    value = float(text)
     mantissa, _, power = text.lower().partition("e")
-    step = 10.0 ** (max(-300, min(300, int(power.replace("−", "-") or 0))) - len(mantissa.partition(".")[2]))
+    step = 10.0 ** (max(-300, min(300, int(power or 0))) - len(mantissa.partition(".")[2]))
     if text.isdecimal() and not actual.is_integer():
         step *= 10 ** min(len(text) - len(text.rstrip("0")), max(len(text) - 2, 0))  # 4,400 for 4,357.6
     shares = abs(actual) <= 1 < abs(value) <= 100
