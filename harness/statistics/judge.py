@@ -165,8 +165,8 @@ class Judge:
                 if metric.guard is not None and mine and theirs:
                     violation = guard_violation(metric.name, mine, theirs, metric.guard, better=metric.better, against=name)
                     guard_violations += [violation] if violation else []
-        kind, mine, theirs = self._compute(measured, pair)
-        excess = compute_excess(mine, theirs, self._spec.most_compute, kind)
+        kind, spent, beside = self._compute(measured, pair)
+        excess = compute_excess(spent, beside, self._spec.most_compute, kind)
         return guard_violations + ([excess] if excess else [])
 
     def _compute(self, measured: MeasuredRun, pair: ReferencePair) -> tuple[str, Sequence[float], Sequence[float]]:
