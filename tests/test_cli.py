@@ -131,7 +131,7 @@ def test_run_says_what_it_does_and_ends_with_a_table_and_what_to_type_next(finis
 
 def test_status_names_state_spending_best_run_and_next_step(desk):
     text = ask("status").output
-    assert "ended: all completed" in text
+    assert "ended: The agent said ALL_COMPLETED. (" in text
     assert "2 completed, of 5" in text
     assert "tokens, $" in text
     assert "inconclusive" in text
@@ -501,7 +501,7 @@ def test_clean_lists_and_removes_only_what_is_named_after_asking(begun, monkeypa
 
 def test_agents_lists_all_and_says_how_to_install_the_missing(empty):
     output = ask("agents").output
-    assert [line.split()[0] for line in output.splitlines()] == list(harness.agents.listing.AGENTS)
+    assert [line.split()[0] for line in output.splitlines() if line[0] != " "] == list(harness.agents.listing.AGENTS)
     assert ask("agents", "install", "nobody").exit_code == 2
 
 

@@ -31,13 +31,16 @@ def agents(context: click.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     from ..agents.listing import agents as listed
+    from ..report.terminal.columns import wrap
 
     every = listed()
-    wide = max(len(agent.name) for agent in every)
+    wide = max(len(agent.name) for agent in every) + 2
     for agent in every:
-        state = click.style("installed", fg="green") if agent.place else "missing  "
-        where = agent.place or f"to install: {agent.how}"
-        click.echo(f"{agent.name:<{wide}}  {state}  {agent.about}; {where}")
+        state, margin = "installed" if agent.place else "missing", " " * (wide + 11)
+        about, *more = wrap(agent.about, width(), f"{agent.name:<{wide}}{state:<11}", margin)
+        about = about.replace(state, click.style(state, fg="green" if agent.place else None), 1)
+        # What is typed to install it is not broken.
+        click.echo("\n".join([about, *more, f"{margin}{agent.place or agent.how}"]))
 
 
 @agents.command("install")
@@ -112,12 +115,14 @@ def doctor(
     ):
         failed = failed or check.state == "fail"
         colour = {"ok": "green", "warning": "yellow", "fail": "red"}[check.state]
-        first, *more = clean(check.detail).split("\n")
-        click.echo(f"{click.style(f'{check.state:<8}', fg=colour)} {check.name:<12} {first}")
+        margin, (first, *more) = " " * 22, clean(check.detail).split("\n")
+        lines = wrap(first, width(), f"{check.state:<8} {check.name:<12} ", margin)
+        lines[0] = click.style(check.state, fg=colour) + lines[0].removeprefix(check.state)
         for each in more:
-            click.echo(f"{'':22}{each}")
+            lines += wrap(each, width(), margin, margin)
         if check.todo:
-            click.echo("\n".join(wrap(clean(check.todo), width(), " " * 9 + "-> ", " " * 12)))
+            lines += wrap(clean(check.todo), width(), " " * 9 + "-> ", " " * 12)
+        click.echo("\n".join(lines))
     sys.exit(4 if failed else 0)
 
 
@@ -181,7 +186,7 @@ def clean(names: tuple[str, ...], yes: bool) -> None:
 
     Next: `harness status --all` lists the campaigns that are left; `harness cache` is about the caches.
     """
-    from ..campaign.text import line
+    from ..report.terminal.columns import Cell, Column, table
     from .cache import cached
     from .clean import ABOUT, remove, usage
 
@@ -191,11 +196,24 @@ def clean(names: tuple[str, ...], yes: bool) -> None:
             items |= _at_path(name)
         if name not in items:
             raise InputError(f"clean {name}: there is no such thing. There is: {', '.join(items) or 'nothing'}.")
-    wide = max(map(len, items), default=0)
-    for name, item in items.items():
-        if not names or name in names:
-            used = f"; in use: {line(item.in_use)}" if item.in_use else ""
-            click.echo(f"{name:<{wide}}  {item.size / 1e6:9.1f} MB  {item.kind}  {item.path}{used}")
+    columns = [
+        Column("name", "name"),
+        Column("size", "MB", right=True),
+        Column("kind", "what", drop=1),
+        Column("place", "where", least=20, wraps=True, drop=2),
+    ]
+    rows = [
+        {
+            "name": Cell(name),
+            "size": Cell(f"{item.size / 1e6:.1f}"),
+            "kind": Cell(item.kind),
+            "place": Cell(f"{item.path}{f'; in use: {item.in_use}' if item.in_use else ''}"),
+        }
+        for name, item in items.items()
+        if not names or name in names
+    ]
+    if rows:
+        click.echo("\n".join(table(columns, rows, width())))
     if not names:
         first = "`harness clean NAME` removes one." if items else "Nothing in ./runs."
         caches = sum(item.size for item in cached()) / 1e6

@@ -214,10 +214,14 @@ def _state(status: CampaignStatus) -> str:
         return "not begun"
     if status.state == "crashed":
         return f"no process on this machine runs it; it was at: {_place(status)} ({status.since})"
-    known = ("interrupted", "waiting")
-    word = status.reason if status.reason in known else f"ended: {in_words(status.reason)}"
     why = next(iter(status.message.splitlines()), "").rstrip(".")
-    return f"{word}. {why}. ({status.since})"
+    if status.reason in ("interrupted", "waiting"):
+        head = f"{status.reason}."
+    elif status.reason == "cannot_go_on" or not why:
+        head = f"ended: {in_words(status.reason)}."
+    else:  # the message says the reason itself
+        head = "ended:"
+    return f"{head} {why}. ({status.since})" if why else f"{head} ({status.since})"
 
 
 def _place(status: CampaignStatus) -> str:
