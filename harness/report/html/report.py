@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -43,6 +44,7 @@ from ..paper.held_out import held_out_table
 from ..paper.outcome import reference_table
 from ..reproduction import commands
 from ..summary import TONES, state_in_words, summarize, when
+from ..terminal.columns import cut
 from ..terminal.difference import reference_in_words
 from ..terminal.record_page import SOURCES, how_to_read
 from ..terminal.status import parent_verdict
@@ -56,6 +58,8 @@ _ROOM = 1_400_000
 _LEAST_ROOM = 60_000
 """Bytes for one run, however many there are."""
 _SMALLEST = 1 / 64
+_NUMBERS = re.compile(r"; |, [-−+\d]| \(|\. ")
+"""Where a headline begins to say them."""
 _FEW = 8
 """Of anything so much is shown, whatever room there is."""
 _MOST_COLUMNS = 12
@@ -221,9 +225,7 @@ def _environment() -> Environment:
         tone=lambda kind: TONES.get(kind, "plain"),
     )
     environment.globals.update({function.__name__.removeprefix("_"): function for function in shown})
-    environment.filters.update(
-        first_sentence=_first_sentence, parent_verdict_of=lambda each: parent_verdict(each.model_dump())
-    )
+    environment.filters.update(result_of=_result, parent_verdict_of=lambda each: parent_verdict(each.model_dump()))
     environment.globals.update(state=state_in_words, idea_text=_idea, output=output_html, reproduction=commands)
     return environment
 
@@ -250,8 +252,7 @@ def _why(context: Context, text: str) -> str:
 @pass_context
 def _short(context: Context, text: str, limit: int | None = None) -> str:
     """One line for a table; the rest stands elsewhere."""
-    text, limit = line(text), limit or context["limits"].short
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+    return cut(text, limit or context["limits"].short)
 
 
 def _cleaned(value: Any) -> Any:
@@ -274,10 +275,11 @@ def _idea(campaign: CampaignData) -> str:
     return idea_in_words(Idea.model_validate(campaign.idea))
 
 
-def _first_sentence(text: str) -> tuple[str, str]:
-    """It, and what follows it."""
-    first, end, rest = text.partition(". ")
-    return first + end.rstrip(), rest
+def _result(headline: str) -> tuple[str, str]:
+    """What came out, and the numbers that follow."""
+    numbers = _NUMBERS.search(headline)
+    place = numbers.start() if numbers else len(headline)
+    return headline[:place], headline[place:]
 
 
 def _columns(campaign: CampaignData) -> list[Metric]:
