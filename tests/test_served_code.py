@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import pytest
 
 from harness.campaign.campaign import Campaign, Options, create_campaign
 from harness.campaign.idea import Idea
-from harness.campaign.protocols import Silent
+from harness.campaign.journal import Journal
+from harness.campaign.open_campaign import OpenCampaign
+from harness.campaign.protocols import SERVES, Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
 from harness.execution.executors.sandbox.landlock import landlock_abi
+from harness.execution.jobs import Jobs, Variant
 from harness.loop import Ending, go_on
 from tests.waiting import unhurried
 
@@ -65,14 +69,14 @@ def _edits(*more: tuple[str, str]) -> dict[str, Any]:
     return {"text": "HYPOTHESIS: less.", "edits": [["experiment.py", *edit] for edit in ((ENCODE, ITEM), *more)]}
 
 
-def _campaign(root: Path, serve: str, *attempts: dict[str, Any]) -> tuple[Campaign, Ending]:
+def _campaign(root: Path, *attempts: dict[str, Any]) -> tuple[Campaign, Ending]:
     """A campaign with a run for each of `attempts`, of the shipped experiment, taken to its end."""
     folder = root / "experiment"
     shutil.copytree(ROOT / "saelab", folder / "saelab", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "experiment.py", folder)
     contract = unhurried((ROOT / "experiment.toml").read_text())
     for old, new in (
-        ('files = ["saelab"]', f'{serve}files = ["saelab"]'),
+        ('files = ["saelab"]', f'{SERVE}files = ["saelab"]'),
         ("smoke = true", "smoke = false"),
         ("baseline_seeds = 10\nrun_seeds = [1, 3]", "baseline_seeds = 1\nrun_seeds = [1]"),
     ):
@@ -101,7 +105,7 @@ def _campaign(root: Path, serve: str, *attempts: dict[str, Any]) -> tuple[Campai
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The records where the contract allows it: an honest run, one that looks around, one whose code ends when it is served."""
+    """The records where the contract allows it: a run that looks around when it is served, one whose code ends then."""
     root = tmp_path_factory.mktemp("serving")
     with pytest.MonkeyPatch.context() as patch, socket.socket() as listener:
         patch.setenv("HARNESS_CACHE", str(root / "cache"))
@@ -112,8 +116,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
         looks = LOOKS.replace("PORT", str(listener.getsockname()[1]))
         made, ending = _campaign(
             root,
-            SERVE,
-            _edits(),
             _edits((ITEM, LOOK + ITEM), ("\n\ndef build(", looks)),
             _edits((ITEM, LOOK.replace("look()", 'raise RuntimeError("no more")') + ITEM)),
         )
@@ -134,19 +136,25 @@ def test_an_sae_that_cannot_be_exported_is_scored_with_its_code_and_the_record_s
 
 @pytest.mark.skipif(landlock_abi() < 4, reason="this kernel cannot take a network away")
 def test_what_serves_reads_no_scores_writes_none_and_has_neither_keys_nor_a_network(runs: list[Record]) -> None:
-    assert [attempt.status for attempt in runs[2].attempts] == ["completed"], runs[2].attempts
+    """Whatever it reached would have ended it."""
+    assert [attempt.status for attempt in runs[1].attempts] == ["completed"], runs[1].attempts
 
 
 def test_code_that_ends_while_it_is_served_costs_the_attempt(runs: list[Record]) -> None:
-    (attempt,) = runs[3].attempts
+    (attempt,) = runs[2].attempts
     assert attempt.status == "left_no_result"
     assert "its code, which was served, ended: exit code 1: RuntimeError: no more" in attempt.why
 
 
-def test_without_the_contracts_leave_no_code_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    made, ending = _campaign(tmp_path, "", _edits())
-    assert ending.exit_code == 0, ending
-    (attempt,) = made.read_records()[1].attempts
-    assert attempt.status == "crashed"
-    assert "ExportError: encode cannot be exported to ONNX" in attempt.why
+@pytest.mark.parametrize("serve", ["", SERVE])
+def test_an_experiment_is_told_that_its_code_may_be_served_where_the_contract_says_so(
+    make_campaign: Callable[..., Campaign], experiment: Path, serve: str
+) -> None:
+    """Who is not told that is not scored where it cannot be exported: `test_what_cannot_be_exported_is_explained`."""
+    contract = experiment / "experiment.toml"
+    contract.write_text('scorer = ["python", "score.py", "{out_dir}", "{scores}"]\n' + serve + contract.read_text())
+    (experiment / "score.py").write_text("")
+    campaign = make_campaign({})
+    opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())
+    told = Jobs(opened).job(campaign.execution("run_1/execute"), 1, Variant(0)).environment
+    assert told.get(SERVES) == ("1" if serve else None)
