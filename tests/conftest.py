@@ -16,6 +16,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from random import Random
@@ -129,9 +130,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`-n auto`: three a core, since half of the time a test waits for a process, a disk or a clock, as far as memory goes."""
+    """`-n auto`: two a core, since a test waits for processes, disks and clocks too, as far as memory goes. Each worker more
+    imports all test files once more."""
     needed = 2_000_000_000  # a worker with what its tests start, at its largest
-    return max(1, min(3 * (os.cpu_count() or 1), psutil.virtual_memory().available // needed))
+    return max(1, min(2 * (os.cpu_count() or 1), psutil.virtual_memory().available // needed))
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +166,15 @@ def counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Executions cost little (see tests/quick_executor.py)."""
     monkeypatch.setitem(EXECUTORS, "local", QUICK)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a figure there is its title and an empty picture: to draw them takes most of a page's time."""
+    from harness.report import drawing, figures  # here, because a worker may have no test of pages
+
+    empty = drawing.tried("", "", lambda: (drawing.new_figure()[0], "", ""))
+    monkeypatch.setattr(figures, "tried", lambda name, title, draw: replace(empty, name=name, title=title))
 
 
 @pytest.fixture

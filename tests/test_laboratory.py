@@ -580,6 +580,7 @@ def test_what_comes_into_the_warm_folder_is_noticed(lab: Path) -> None:
 # --- crashes -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_after_every_event_the_records_are_the_same(lab: Path, tmp_path: Path) -> None:
     (lab / "experiment.toml").write_text(PREPARED + CONTRACT)
     plain = campaign(lab, BETTER)

@@ -414,7 +414,23 @@ PROCESS: dict[str, Fault] = {
 FAULTS = NOTHING_TO_RUN | NEVER_EXECUTED | OTHER_SCALE | LUCK | EVALUATION | BROKEN | PROCESS
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+IN_SHORT = {next(iter(each)) for each in (NEVER_EXECUTED, OTHER_SCALE, LUCK, EVALUATION, BROKEN, PROCESS)} | {
+    "comment only",
+    "seed fixed in the initialisation",
+    "trained on eval rows",
+    "reconstruction ruined",
+    "metric at its bound",
+    "one seed of three crashes",
+}
+"""Faults of each kind that are tried first, with their twins. The rules that find the others have tests of their own too:
+`test_precheck`, `test_results`, `test_sanity`, `test_comparison`, `test_verdict`, `test_executor`."""
+
+
+def in_short(name: str, value: Any, *faults: str) -> Any:
+    return pytest.param(value, id=name, marks=() if IN_SHORT & set(faults) else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("fault", [in_short(name, fault, name) for name, fault in FAULTS.items()])
 def test_a_fault_is_detected(place: Place, fault: Fault) -> None:
     facts = {"profile": fault.profile, "controls": fault.controls, "contract": fault.contract}
     baseline, run = place.run(fault.edits, limited=fault.attempt in BY_LIMITS, **facts)
@@ -683,7 +699,7 @@ def test_each_fault_has_a_twin() -> None:
     assert sorted(fault for twin in TWINS.values() for fault in twin.faults) == sorted(DETECTED)
 
 
-@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+@pytest.mark.parametrize("twin", [in_short(name, twin, *twin.faults) for name, twin in TWINS.items()])
 def test_a_clean_twin_raises_no_alarm(place: Place, twin: Twin) -> None:
     limited = not BY_LIMITS.isdisjoint(FAULTS[fault].attempt for fault in twin.faults if fault in FAULTS)
     baseline, run = place.run(twin.edits, limited=limited, controls=twin.controls, contract=twin.contract, toy=twin.toy)

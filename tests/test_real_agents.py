@@ -228,6 +228,7 @@ def test_under_landlock_alone_a_turn_edits_its_workspace_and_reaches_nothing_of_
         assert ", with " in reply.sandbox
 
 
+@pytest.mark.slow
 def test_a_campaign_with_gemini(gemini, campaign_of, person, monkeypatch):
     if available("landlock").confined:
         monkeypatch.setenv("HARNESS_SANDBOX", "landlock")
@@ -262,6 +263,7 @@ def test_a_campaign_with_gemini(gemini, campaign_of, person, monkeypatch):
         check(campaign_of("gemini", gemini), server, "gemini", "0.61.0")
 
 
+@pytest.mark.slow
 def test_a_campaign_with_opencode(opencode, campaign_of, person, monkeypatch):
     (person / "secret.txt").write_text("as it was measured")
     steps: list[ToolStep] = [

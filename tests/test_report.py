@@ -10,7 +10,6 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -42,7 +41,6 @@ from harness.loop import go_on
 from harness.report import figures
 from harness.report.campaign_data import CampaignData, read_campaign_data
 from harness.report.code import MAX_COLUMNS, diff_html, output_html
-from harness.report.drawing import Plot, new_figure, tried
 from harness.report.estimates import Estimates
 from harness.report.figures import plots
 from harness.report.html.report import default_file, render, watch, write_report
@@ -101,16 +99,10 @@ def drawn() -> None:
     """Figures are drawn, which takes most of a page's time."""
 
 
-@cache
-def blank() -> Plot:
-    return tried("", "", lambda: (new_figure()[0], "", ""))
-
-
 @pytest.fixture(autouse=True)
-def as_blanks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a test does not ask for figures that are `drawn`, each is its title and an empty picture."""
+def drawn_where_asked(request: pytest.FixtureRequest) -> None:
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(figures, "tried", lambda name, title, draw: replace(blank(), name=name, title=title))
+        request.getfixturevalue("undrawn")
 
 
 @pytest.fixture

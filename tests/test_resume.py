@@ -156,7 +156,7 @@ ROUND = {
 """Two runs of a round, of which each is repaired once, and one that starts from the better of them."""
 
 
-@pytest.mark.parametrize("where", ["journal", "turn"])
+@pytest.mark.parametrize("where", [pytest.param("journal", marks=pytest.mark.slow), "turn"])
 def test_killed_at_every_point_of_a_round_nothing_of_it_is_repeated(tmp_path: Path, where: str) -> None:
     script = json.loads(json.dumps(ROUND).replace("steps_", 'settings[\\"steps\\"]'))
     plain = _make(tmp_path / "plain", script, max_runs=3, width=2)
@@ -176,6 +176,7 @@ def test_killed_at_every_point_of_a_round_nothing_of_it_is_repeated(tmp_path: Pa
         assert sorted((tmp_path / "asked").read_text().splitlines()) == sorted([*script, *script])
 
 
+@pytest.mark.slow
 def test_killed_inside_every_commit_nothing_is_lost_or_doubled(tmp_path: Path, undisturbed: Campaign) -> None:
     script = {"run 1, attempt 1": SCRIPT["run 1, attempt 2"], "run 2, attempt 1": SCRIPT["run 3, attempt 1"]}
     plain = _make(tmp_path / "plain", script, max_runs=5)
@@ -458,7 +459,7 @@ def _full(*_: Any, **__: Any) -> Any:
 
 def test_whatever_is_killed_at_any_moment_the_end_is_the_same() -> None:
     """The benchmark, small: campaigns with rejected, failed and lucky runs, of which anything is killed."""
-    command = [sys.executable, "bench/kills.py", "--kills", "16", "--each", "4"]
+    command = [sys.executable, "bench/kills.py", "--kills", "8", "--each", "4"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

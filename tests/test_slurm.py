@@ -344,6 +344,7 @@ def test_the_gpus_of_the_node_are_told_and_those_of_the_login_node_are_not_there
 # Whole campaigns
 
 
+@pytest.mark.slow
 def test_a_campaign_that_is_killed_at_every_event_has_the_records_of_one_that_is_not(tmp_path, node):
     change = {"text": "HYPOTHESIS: the loss falls.", "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.1']]}
     script = {"run 1, attempt 1": change, "run 2, attempt 1": {"text": "ALL_COMPLETED"}}

@@ -103,6 +103,7 @@ def test_a_reviewer_that_fails_is_a_warning(reviewed: tuple[Campaign, ModelServe
     assert any("reviewer gave no advice" in warning for warning in second.warnings)
 
 
+@pytest.mark.slow
 def test_a_refused_key_ends_the_campaign_and_stands_nowhere(tmp_path: Path) -> None:
     with serving() as server:
         server.says(status(401, f"Incorrect API key provided: {KEY}"))
@@ -126,6 +127,7 @@ def corrected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Campaign, Model
     return campaign, server
 
 
+@pytest.mark.slow
 def test_the_campaigns_own_session_can_be_replayed(tmp_path: Path, corrected: tuple[Campaign, ModelServer]) -> None:
     first = corrected[0]
     labels = [turn.label for turn in read_session(first.session)]
@@ -138,6 +140,7 @@ def test_the_campaigns_own_session_can_be_replayed(tmp_path: Path, corrected: tu
     assert [attempt.status for attempt in other.attempts] == ["rejected", "completed"]
 
 
+@pytest.mark.slow
 def test_the_model_is_told_the_form_of_edits_and_you_of_the_option(corrected: tuple[Campaign, ModelServer]) -> None:
     campaign, server = corrected
     assert "experiment.py\n  ```python\n  <<<<<<< SEARCH\n" in server.requests[1]["messages"][-1]["content"]
