@@ -41,6 +41,7 @@ from harness.loop import go_on
 from harness.report import figures
 from harness.report.campaign_data import CampaignData, read_campaign_data
 from harness.report.code import MAX_COLUMNS, diff_html, output_html
+from harness.report.drawing import Plot
 from harness.report.estimates import Estimates
 from harness.report.figures import plots
 from harness.report.html.report import default_file, render, watch, write_report
