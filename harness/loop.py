@@ -46,7 +46,7 @@ from .execution.rounds import Rounds
 from .execution.seeds_and_controls import SeedsAndControls
 from .report.recorder import Recorder
 from .report.terminal.status import step_of
-from .statistics.holdout import is_accepted
+from .statistics.holdout import is_accepted, why_none_accepted
 from .trackers.tracking import Tracking
 
 
@@ -113,8 +113,10 @@ class Loop:
             if turn.all_completed and not (self.recorder.has(run) and self.dialogue.has_message_for(run + 1)):
                 return Ending("all_completed", self.dialogue.why_no_more(turn), 0)
             if self.is_out_of_patience(first, run):
-                patience = self.opened.options.patience
-                return Ending("patience_spent", f"No run of the last {patience} was accepted (--patience {patience}).", 0)
+                patience = self.opened.options.patience or 1
+                why = why_none_accepted(self.opened.records[-patience:])
+                said = f"No run of the last {patience} was accepted (--patience {patience}){why}."
+                return Ending("patience_spent", said, 0)
             first = run + 1
         return RUNS_SPENT
 

@@ -21,6 +21,9 @@ from harness.loop import go_on
 from harness.report.campaign_data import read_campaign_data
 from harness.report.control import control_line
 from harness.report.estimates import Estimates
+from harness.report.html.report import write_report
+from harness.report.paper.document import Paragraph
+from harness.report.paper.writeup import compose
 from harness.report.summary import summarize
 
 SCRIPT: dict[str, Any] = {
@@ -58,7 +61,8 @@ def test_a_control_has_as_many_runs_and_one_line_beside_the_agents_best(
     assert theirs[1].agent == f"search:tpe ({optuna_version()}, seed {seed})" and theirs[1].usage.requests == 0
     line = control_line(campaign, campaign.contract, ours)
     assert (
-        line.startswith("TPE with as many runs (1): loss ") and "(run 1, inconclusive, 1 seed); the agent's best: " in line
+        line.startswith("TPE with as many runs (1, campaign small-tpe): loss ")
+        and "(run 1, inconclusive, 1 seed); the agent's best: " in line
     )
     assert f"{theirs[1].metrics['loss'].value:.4g} (run 1" in line and f"{ours[1].metrics['loss'].value:.4g} (run 1" in line
     assert "on the seeds of the runs, of which the best of each campaign was picked" in line
@@ -67,6 +71,11 @@ def test_a_control_has_as_many_runs_and_one_line_beside_the_agents_best(
     assert line in " ".join(campaign.notes.read_text().split())
     data = read_campaign_data(Layout(campaign.root))
     assert line in summarize(data, Estimates(data)).facts
+    write_report([Layout(campaign.root), Layout(control.root)], page := asked.out / "page.html")
+    both = page.read_text()
+    assert both.count("<code>harness report small small-tpe --open</code>") == 1
+    assert '<th scope="row">control of</th><td>small</td>' in both
+    assert Paragraph(line) in compose(data, "").walk()
     assert control_line(control, control.contract, theirs) == ""
     assert find_layout("latest", asked.out).name == "small"
 

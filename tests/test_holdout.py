@@ -29,7 +29,7 @@ from harness.report.paper.writeup import compose
 from harness.report.terminal.held_out import scope
 from harness.results.reading import Results
 from harness.results.values import Value
-from harness.statistics.holdout import Pair, evaluate, selected
+from harness.statistics.holdout import Pair, evaluate, selected, why_none_accepted
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -384,3 +384,25 @@ def test_fixed_held_out_settings_are_named_and_their_uses_are_counted_for_the_ex
     same = make_campaign({"run 1, attempt 1": BETTER, "run 2, attempt 1": DONE}, overrides={"world": "another"})
     run(same)
     assert same.holdouts()[0]["why"] == "world another is what the runs were executed at"
+
+
+def test_where_no_run_was_accepted_those_are_named_that_look_as_if() -> None:
+    def record(run: int, kind: Any, parent: int, p: float, tested: bool = True) -> Record:
+        found = ComparisonRecord(
+            reference="run_0", mean=0.8, reference_mean=1.0, seeds=10, reference_seeds=10, p_adjusted=p, tested=tested
+        )
+        verdict = VerdictRecord(kind=kind, against_baseline=found)
+        return Record(run=run, status="completed", verdict=verdict, commit="", parent=parent)
+
+    runs = [
+        record(2, "trade_off", 0, 0.01),
+        record(3, "not_significant", 2, 0.01),
+        record(4, "not_significant", 0, 0.4),
+        record(5, "inconclusive", 0, 0.01, tested=False),
+    ]
+    assert why_none_accepted(runs) == (
+        ": run 2 is better than the baseline, but trade-off; run 3 is better than the baseline, but not significant against "
+        "run 2, from which it started"
+    )
+    assert why_none_accepted(runs[2:]) == ""
+    assert why_none_accepted(runs[:1] * 5).endswith("; so are 2 more")

@@ -96,19 +96,24 @@ def test_a_search_of_constants_and_settings_is_a_campaign_like_any_other(searche
     assert campaign.session.exists() and "search:tpe" in campaign.notes.read_text()
 
 
-def test_a_resumed_campaign_proposes_what_an_undisturbed_one_does(searched: Callable[..., Campaign], tmp_path: Path) -> None:
-    undisturbed = searched(max_runs=3)
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_resumed_campaign_proposes_what_an_undisturbed_one_does(
+    searched: Callable[..., Campaign], tmp_path: Path, width: int
+) -> None:
+    undisturbed = searched(max_runs=3, width=width)
     copy = Campaign(shutil.copytree(undisturbed.root, tmp_path / "copy" / "interrupted"))
     assert run(undisturbed) == "runs_spent"
-    ends = [go_on(copy, view=StopsOften(), stop=Stop()).reason for _ in range(2)]
+    assert go_on(copy, view=StopsOften(), stop=Stop()).reason == "interrupted"  # the baseline is recorded
     known = next_brief(copy)
-    ends += [go_on(copy, view=StopsOften(), stop=Stop()).reason for _ in range(2)]
-    assert ends == ["interrupted"] * 4 and len(proposals(copy)) == 2
+    ends = [go_on(copy, view=StopsOften(), stop=Stop()).reason for _ in range(3)]
+    assert ends == ["interrupted"] * 3 and len(proposals(copy)) == 2
     assert run(copy) == "runs_spent"
     assert proposals(copy) == proposals(undisturbed)
     assert len({str(each) for each in proposals(undisturbed)}) == 3
     assert known.startswith("No agent is asked: search:tpe (Optuna ") and "\n- run 0: rate = 0.05, x = 5: loss " in known
-    assert proposals(undisturbed)[1][0] in known and "\n- run 1: " in known
+    assert proposals(undisturbed)[0][0] in known
+    assert [" by TPE from 3 results" in said for said, _ in proposals(undisturbed)] == [False, False, True]
 
 
 def test_a_seed_proposes_the_same_again_and_another_something_else(searched: Callable[..., Campaign]) -> None:

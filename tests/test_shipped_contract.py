@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import saelab
+from harness.agents.search import check_search
+from harness.campaign.campaign import Options
 from harness.campaign.contract import Contract
 from harness.campaign.contract_file import load_contract
 from harness.campaign.record import Record, VerdictRecord
@@ -269,3 +271,9 @@ def test_a_setting_that_the_scorer_used_is_not_called_the_experiments(tmp_path):
     found = {name: settings[name].source for name in ("k", "lr", "core.context_size")}
     assert found == {"k": "artifact", "lr": "reported", "core.context_size": "scorer"}
     assert list(settings)[:2] == ["k", "lr"], "the experiment's own come first"
+
+
+@pytest.mark.parametrize("profile", [*CONTRACT.profiles])
+def test_every_profile_has_a_space_that_a_search_can_begin_in(profile):
+    searched = check_search(ROOT, Options(profile=profile), "search:tpe")
+    assert "TrainerConfig.decay_share (0.0 to 0.8; now 0.2), " in searched

@@ -21,7 +21,7 @@ from harness.report.terminal.diff import in_colours
 from harness.report.terminal.live_view import LiveView
 from harness.report.terminal.plain_view import PlainView
 from harness.report.terminal.record_page import record as record_page
-from harness.report.terminal.run_table import run_table
+from harness.report.terminal.run_table import columns_left_out, run_table
 from harness.report.terminal.status import Primary, Row
 from tests.waiting import until
 
@@ -185,6 +185,16 @@ def test_the_table_fits_and_an_unknown_cost_is_unknown(width):
     if width >= 60:
         assert "0.25" in lines[3]
         assert "inconclusive" in lines[3]
+
+
+def test_a_narrow_table_keeps_the_verdict_against_the_parent_and_what_has_no_room_is_said():
+    compared = {"difference": -0.25, "difference_error": 0.02, "parent": 1, "seeds": 10, "description": "A smaller rate."}
+    rows = [*ROWS, Row(2, None, "completed", "improved", 0.25, 0.5, parent_verdict="not_significant", **compared)]
+    for width in (80, 70):
+        assert "1: not significant" in unstyle(run_table(rows, LOSS, width)[-1])
+    said = "No room here for seeds, tokens, hypothesis: `harness log mine --csv` has all."
+    assert columns_left_out(rows, LOSS, 80, "mine") == said
+    assert "vs parent" in columns_left_out(rows, LOSS, 40, "mine") and columns_left_out(rows, LOSS, 200, "mine") == ""
 
 
 def test_costs_and_tokens_are_rounded_for_reading():

@@ -16,7 +16,7 @@ from ..campaign.text import duration
 from ..results.reading import Results
 from ..results.run_results import read_run
 from ..statistics.compute import KINDS
-from ..statistics.holdout import Pair, evaluate, is_accepted, selected
+from ..statistics.holdout import Pair, evaluate, is_accepted, selected, why_none_accepted
 from ..statistics.references import usable
 from .execution_steps import ExecutionSteps, PlannedExecution
 from .executions import Executions
@@ -144,7 +144,8 @@ class Holdout(CampaignPart):
     def _why_not(self, spec: HoldoutSpec, chosen: Record | None) -> str:
         records = self._measurements.records
         if chosen is None:
-            return "no run was accepted" if len(records) > 1 else "there is no run besides the baseline"
+            none = f"no run was accepted{why_none_accepted(records)}"
+            return none if len(records) > 1 else "there is no run besides the baseline"
         if records[0].given:
             return "the baseline was given with the experiment, not executed here"
         found = chosen.verdict.against_baseline

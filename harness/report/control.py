@@ -30,8 +30,8 @@ class _Best:
 
 
 def control_line(layout: Layout, contract: Contract, records: Sequence[Record]) -> str:
-    """`TPE with as many runs (10): 0.22 ± 0.02 (…); the agent's best: 0.19 ± 0.02 (…); difference …`, on held-out values
-    where both campaigns have some; "" where the campaign has no control."""
+    """`TPE with as many runs (10, campaign tree-tpe): 0.22 ± 0.02 (…); the agent's best: 0.19 ± 0.02 (…); difference …`,
+    on held-out values where both campaigns have some; "" where the campaign has no control."""
     control, primary = find_control(layout), contract.primary
     if control is None or primary is None:
         return ""
@@ -41,7 +41,7 @@ def control_line(layout: Layout, contract: Contract, records: Sequence[Record]) 
     events = [event for event in read_events(control.journal) if event["event"] == "ended"]
     if len(theirs) - 1 < runs and not (events and events[-1]["reason"] == "all_completed"):
         return f"The control ({name}, {line(control.name)}) has not ended, so nothing is compared with it yet."
-    said = f"{name} with as many runs ({runs})"
+    said = f"{name} with as many runs ({runs}, campaign {line(control.name)})"
     held_out = [_held_out(each) for each in (control, layout)]
     found = held_out if all(held_out) else [_selected(contract, primary, each) for each in (theirs, records)]
     where = "held-out values" if all(held_out) else "the seeds of the runs, of which the best of each campaign was picked"

@@ -14,6 +14,7 @@ from ..campaign.contract import Contract, Profile
 from ..campaign.holdout_record import HoldoutMetric, HoldoutRecord
 from ..campaign.metric import Metric
 from ..campaign.record import Record
+from ..campaign.text import in_words
 from ..results.reading import Results
 from ..results.sanity import check_sanity
 from .comparability import differences_of_scale
@@ -25,6 +26,7 @@ from .wording import as_record, is_better
 
 LEVEL = 0.05
 """One-sided."""
+_NAMED = 3
 _VALID = ("improved", "trade_off", "not_significant", "worse", "inconclusive")
 
 
@@ -57,6 +59,18 @@ def is_accepted(run: Record) -> bool:
     """It improved on the run that it started from, and not on a worse one than the baseline."""
     found = run.verdict.against_baseline
     return run.verdict.kind == "improved" and (found is None or is_better(found))
+
+
+def why_none_accepted(runs: Sequence[Record]) -> str:
+    """`: run 4 is better than the baseline, but not significant against run 2, from which it started`: of runs none of which
+    was accepted, those that look as if; "" where there are none."""
+    better = [run for run in runs if (found := run.verdict.against_baseline) and is_better(found)]
+    said = []
+    for run in better[:_NAMED]:
+        parent = f" against run {run.parent}, from which it started" if run.parent else ""
+        said.append(f"run {run.run} is better than the baseline, but {in_words(run.verdict.kind)}{parent}")
+    more = [f"so are {len(better) - _NAMED} more"] if len(better) > _NAMED else []
+    return f": {'; '.join([*said, *more])}" if said else ""
 
 
 def evaluate(

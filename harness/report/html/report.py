@@ -10,6 +10,7 @@ import base64
 import hashlib
 import math
 import re
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +30,7 @@ from ...campaign.errors import InputError
 from ...campaign.files import write_atomically
 from ...campaign.idea import Idea
 from ...campaign.journal import now
-from ...campaign.layout import REPORT, Layout
+from ...campaign.layout import REPORT, Layout, find_control
 from ...campaign.metric import Metric
 from ...campaign.numbers import number, setting, titled
 from ...campaign.record import Record
@@ -213,6 +214,7 @@ def _environment() -> Environment:
             _differing_environment,
             _compared,
             _columns,
+            _control,
             _total,
         ),
     )
@@ -294,6 +296,12 @@ def _total(campaign: CampaignData) -> dict[str, str]:
         "cost": cost(usage.cost),
         "time": duration(campaign.status.seconds),
     }
+
+
+def _control(campaign: CampaignData) -> str:
+    """What shows a campaign and its control on one page; "" where it has none."""
+    found = find_control(Layout(campaign.status.folder))
+    return f"harness report {shlex.quote(campaign.name)} {shlex.quote(found.name)} --open" if found else ""
 
 
 def _metrics(campaign: CampaignData, estimates: Estimates, run: Run, most: int) -> list[Line]:

@@ -13,7 +13,7 @@ from ...campaign.metric_names import how_to_name
 from ...campaign.numbers import row as numbers_of
 from ...campaign.numbers import titled
 from ...campaign.text import duration, in_words, line
-from .columns import Cell, Column, table, wrap
+from .columns import Cell, Column, left_out, table, wrap
 from .difference import beyond, reference_in_words, set_with_errors, with_words
 from .held_out import sentences
 from .status import CampaignStatus, Primary, Row
@@ -50,6 +50,16 @@ def outcome(row: Row) -> str:
 def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[str]:
     """A header and a line for each run, and for each attempt that was none, below what its round started from where
     there are rounds. A line is no wider than `width`."""
+    return table(*_cells(rows, primary), width)
+
+
+def columns_left_out(rows: Sequence[Row], primary: Primary | None, width: int, name: str) -> str:
+    """For which columns such a table of the campaign `name` has no room, in a sentence; "" where it has all."""
+    found = left_out(*_cells(rows, primary), width)
+    return f"No room here for {', '.join(found)}: `harness log {name} --csv` has all." if found else ""
+
+
+def _cells(rows: Sequence[Row], primary: Primary | None) -> tuple[list[Column], list[dict[str, Cell]]]:
     rows = [row for row in rows if row.attempt is None or row.status != "completed"]
     others = list(dict.fromkeys(name for row in rows for name in row.metrics))
     columns = [
@@ -97,7 +107,7 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
                 "description": Cell(row.description),
             }
         )
-    return table(columns, cells, width)
+    return columns, cells
 
 
 def _headings(rows: Sequence[Row]) -> dict[int, str]:
@@ -148,7 +158,7 @@ def log(status: CampaignStatus, width: int) -> str:
     if not status.rows:
         return f"{status.name}: no run yet."
     lines = run_table(status.rows, status.primary, width)
-    primary = status.primary
+    primary, unseen = status.primary, columns_left_out(status.rows, status.primary, width, status.name)
     if primary is None:
         lines += naming(status.rows, width)
     else:
@@ -158,6 +168,7 @@ def log(status: CampaignStatus, width: int) -> str:
         references = dict.fromkeys(row.reference for row in status.rows if row.reference)
         if references:
             said += f" Verdict and difference: from {' or '.join(reference_in_words(name) for name in references)}."
+        said += f" {unseen}" if unseen else ""
         lines += ["", *(click.style(each, dim=True) for each in wrap(said, width, "", ""))]
         for sentence in sentences(status.held_out, primary.name):
             lines += ["", *wrap(sentence, width, "", "")]
