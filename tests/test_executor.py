@@ -13,7 +13,7 @@ import pytest
 
 from harness.campaign.errors import CannotGoOn, InputError
 from harness.campaign.protocols import AbortRule, Limits, Outcome
-from harness.execution.executors import find_executor
+from harness.execution.executors import find_executor, idle
 from harness.execution.executors.abort_rules import TrainingLog
 from harness.execution.executors.disk import disk_usage
 from harness.execution.executors.local import LocalExecutor
@@ -646,6 +646,20 @@ def test_who_writes_results_each_epoch_and_goes_on_is_left_alone(tmp_path: Path,
     limits = Limits(time=HANGS, idle=2.0)
     outcome = workshop.run_python(code, limits=limits, results="final_info.json")
     assert (outcome.ended, outcome.why) == ("ok", "exit code 0")
+
+
+@pytest.mark.parametrize(("share", "is_busy"), [(40, True), (0, False)])
+def test_who_waits_for_a_gpu_is_not_idle(tmp_path, monkeypatch, share, is_busy):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "nvidia-smi").write_text(f"#!/bin/sh\necho 0\necho {share}\n")
+    (tmp_path / "bin" / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setattr(idle, "_processor_seconds", lambda: 0.0)
+    (tmp_path / "final_info.json").write_text('{"loss": 1}')
+    idleness = idle.Idleness(tmp_path / "final_info.json", [tmp_path])
+    idleness.look(0.0)
+    still_for = idleness.look(0.0)
+    assert (idleness.is_busy, still_for > 0) == (is_busy, not is_busy)
 
 
 @pytest.mark.parametrize("results", ["", "{}", '{"loss": '])

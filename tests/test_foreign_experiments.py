@@ -21,14 +21,20 @@ from harness.campaign.contract import Contract
 from harness.campaign.contract_file import load_contract
 from harness.campaign.errors import CannotGoOn
 from harness.campaign.idea import Idea
+from harness.campaign.journal import Journal
+from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.cli.running import take_on
 from harness.execution import plots
+from harness.execution.executions import Executions
+from harness.execution.executors import find_executor
+from harness.execution.measurements import Measurements
 from harness.loop import Ending, go_on
 from harness.report.campaign_data import read_campaign_data
 from harness.report.html.report import render
 from harness.report.paper.writeup import compose
+from harness.report.recorder import Recorder
 from harness.report.terminal.record_page import record as page
 from harness.report.terminal.run_table import log
 from harness.report.terminal.status import read_status
@@ -158,6 +164,7 @@ def test_the_seeds_of_an_experiment_that_reads_no_seed_are_its_own(foreign: Fore
     metric = first.metrics["x_div_y.final_val_acc_mean"]
     assert (len(metric.values), metric.self_reported, first.seed_count, first.seeds) == (3, True, 3, [0])
     assert baseline.own_seeds == 3 and not baseline.ignores_seed
+    assert {row.seeds for row in read_status(campaign).rows if row.attempt is None} == {3}
     notes = campaign.notes.read_text()
     assert "Seeds: 3 of the experiment's own (self-reported)" in notes
     text = str(compose(read_campaign_data(campaign), ""))
@@ -174,7 +181,7 @@ def test_the_experiments_own_seeds_are_judged_and_marked(foreign: Foreign) -> No
     assert "the seeds are the experiment's own, self-reported" in first.verdict.why
     assert first.verdict.against_baseline.seeds == first.verdict.against_baseline.reference_seeds == 3
     assert baseline.ignores_seed and any("HARNESS_SEED is not read" in text for text in said)
-    assert executions(campaign) == ["run_0/execute", "run_0/seed_1", "run_0/seed_2", "run_1/attempt_1/execute"]
+    assert executions(campaign) == ["run_0/execute", "run_0/seed_1", "run_1/attempt_1/execute"]
     assert not [text for text in said if "smallest improvement" in text or "no run can be called improved" in text]
 
 
@@ -196,11 +203,28 @@ def test_a_seed_that_changes_nothing_is_found_in_the_baseline_and_costs_no_furth
     baseline, first = campaign.read_records()
     assert ending.reason == "runs_spent", ending.message
     assert baseline.ignores_seed and first.metrics["loss"].value < baseline.metrics["loss"].value
-    assert len(executions(campaign)) == 4 and first.seeds == [0]
+    assert executions(campaign) == ["run_0/execute", "run_0/seed_1", "run_1/attempt_1/execute"] and first.seeds == [0]
     (sentence,) = [text for text in said if "HARNESS_SEED" in text]
-    assert sentence in baseline.warnings and sentence.startswith("all 3 seeds of the baseline gave the same numbers")
+    assert sentence in baseline.warnings and sentence.startswith("the 2 seeds of the baseline gave the same numbers")
+    assert "HARNESS_SEED is not read" in sentence
     with pytest.raises(CannotGoOn, match="HARNESS_SEED changes nothing"):
         raise CannotGoOn(go_on(campaign, view=Silent(), stop=Stop(), confirm=(1, 5)).message)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.jl", 'seed = parse(Int, ENV["HARNESS_SEED"])'),
+        ("conf/main.yaml", "seed: ${oc.env:HARNESS_SEED}"),
+        ("experiment.toml", 'command = ["sh", "-c", "python experiment.py --out_dir={out_dir} --seed=$HARNESS_SEED"]'),
+        ("experiment.toml", "# HARNESS_SEED is told to it"),
+    ],
+)
+def test_a_file_in_any_language_and_the_command_may_read_the_seed(foreign: Foreign, name: str, content: str) -> None:
+    campaign = foreign({"experiment.py": HEAD, name: content})
+    opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())
+    Recorder(opened, Executions(opened, find_executor("local"))).start()
+    assert Measurements(opened).names_seed == (not content.startswith("#"))
 
 
 def test_a_standard_error_without_a_number_of_seeds_is_shown_and_never_used(foreign: Foreign) -> None:

@@ -655,7 +655,9 @@ def test_a_reviewer_that_cannot_be_started_any_more_is_a_warning(
 # Foreign experiments and bad ones
 
 
-def _foreign(tmp_path: Path, files: dict[str, str], script: dict[str, Any], **options: Any) -> Campaign:
+def _foreign(
+    tmp_path: Path, files: dict[str, str], script: dict[str, Any], python: str = sys.executable, **options: Any
+) -> Campaign:
     folder = tmp_path / "their folder ü"
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -667,7 +669,7 @@ def _foreign(tmp_path: Path, files: dict[str, str], script: dict[str, Any], **op
         Idea(Name="theirs", Title="Their idea", Experiment="Do it."),
         folder,
         Options(agent="tests.scripted:ScriptedAgent", **{"max_runs": 1} | options),
-        python=sys.executable,
+        python=python,
         session=session,
     )
 
@@ -818,6 +820,18 @@ def test_a_baseline_that_failed_is_executed_again_with_what_was_mended(tmp_path:
     assert first.metrics["shakespeare.score_mean"].value == 3 * 2.125 + 0.25
     assert "made later" in (campaign.attempt_folder(0, 1) / "log.txt").read_text()
     assert {path.name for path in (campaign.run_folder(0) / "attempts").iterdir()} == {"1", "2", "3"}
+
+
+def test_a_package_that_was_missing_and_is_installed_is_found_by_resume(tmp_path: Path) -> None:
+    environment = tmp_path / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--symlinks", environment], check=True)
+    files = {"experiment.py": f"import their_package\n{THEIRS}", "data.txt": "abc"}
+    campaign = _foreign(tmp_path, files, {"run 1, attempt 1": DONE}, str(environment / "bin" / "python"))
+    assert "No module named 'their_package'" in run(campaign).message
+    (packages,) = environment.glob("lib/*/site-packages")
+    (packages / "their_package.py").touch()
+    assert resume(Campaign(campaign.root), {}, force=False, width=80) == 0
+    assert [record.status for record in campaign.read_records()] == ["completed"]
 
 
 def test_a_baseline_is_tried_before_an_agent_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

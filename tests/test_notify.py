@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import threading
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -48,43 +48,67 @@ def append(tmp_path: Path) -> str:
     return f"cat > {folder}/$$ && mv {folder}/$$ {folder}/told-$$"
 
 
+class Hook(BaseHTTPRequestHandler):
+    """A webhook, and an address that leads elsewhere."""
+
+    def do_POST(self) -> None:
+        assert self.headers["Content-Type"] == "application/json" and self.headers["User-Agent"].startswith("harness")
+        self.server.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))  # type: ignore[attr-defined]
+        self.send_response(302 if self.path == "/moved" else 200)
+        self.send_header("Location", "/hook")
+        self.end_headers()
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Its address, and what was posted there."""
+    posted: list[dict[str, Any]] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        server.posted = posted  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", posted
+        server.shutdown()
+        thread.join()
+
+
 @pytest.mark.parametrize("to", ["command", "address"])
-def test_who_is_to_be_told_gets_the_state_once(tmp_path: Path, told: Callable[[], list[dict[str, Any]]], to: str) -> None:
-    posted: list[bytes] = []
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            posted.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
+def test_who_is_to_be_told_gets_the_state_once(
+    tmp_path: Path, told: Callable[[], list[dict[str, Any]]], webhook: tuple[str, list[dict[str, Any]]], to: str
+) -> None:
+    address, posted = webhook
     root = tmp_path / "runs" / "gone"
     root.mkdir(parents=True)
-    if to == "command":
-        notify(append(tmp_path), state(Layout(root), 4))
-    else:
-        with HTTPServer(("127.0.0.1", 0), Hook) as server:
-            thread = threading.Thread(target=server.handle_request)
-            thread.start()
-            notify(f"http://127.0.0.1:{server.server_port}/hook", state(Layout(root), 4))
-            thread.join()
-    (found,) = [*told(), *map(json.loads, posted)]
+    notify(append(tmp_path) if to == "command" else f"{address}/hook", state(Layout(root), 4))
+    (found,) = [*told(), *posted]
     assert (found["name"], found["exit_code"]) == ("gone", 4)
+    assert found["text"].startswith("gone: ")  # what chat services show
 
 
-def test_that_nobody_was_told_is_a_line_without_the_address(capsys: pytest.CaptureFixture[str]) -> None:
+def test_that_nobody_was_told_is_a_line_without_the_address(
+    capsys: pytest.CaptureFixture[str], webhook: tuple[str, list[dict[str, Any]]]
+) -> None:
+    address, posted = webhook
     notify("exit 3", {})
     notify("http://127.0.0.1:1/secret", {})
+    notify(f"{address}/moved", {})  # followed, it would be asked for there, without what is to be told
     said = capsys.readouterr().err
-    assert "nobody was told: exit code 3" in said and said.count("nobody was told") == 2 and "secret" not in said
+    assert "nobody was told: exit code 3" in said and said.count("nobody was told") == 3 and "secret" not in said
+    assert "302" in said and len(posted) == 1
 
 
+@pytest.mark.parametrize("to", ["command", "address"])
 def test_a_campaign_that_cannot_be_made_is_told_too(
-    tmp_path: Path, experiment: Path, told: Callable[[], list[dict[str, Any]]]
+    tmp_path: Path,
+    experiment: Path,
+    told: Callable[[], list[dict[str, Any]]],
+    webhook: tuple[str, list[dict[str, Any]]],
+    to: str,
 ) -> None:
+    address, posted = webhook
     idea = {"Name": "small", "Title": "A small idea", "Experiment": "Make the loss smaller."}
     (tmp_path / "idea.json").write_text(json.dumps(idea))
     (tmp_path / "script.json").write_text(json.dumps({"run 1, attempt 1": DONE}))
@@ -99,10 +123,10 @@ def test_a_campaign_that_cannot_be_made_is_told_too(
         agent,
         None,
         tmp_path / "script.json",
-        notify=append(tmp_path),
+        notify=append(tmp_path) if to == "command" else address,
     )
     assert run(request, 80) == 4
-    (found,) = told()
+    (found,) = [*told(), *posted]
     assert (found["name"], found["exit_code"]) == ("small", 4) and "out" in found["message"]
 
 

@@ -1,5 +1,6 @@
 """The reader of results: every shape gives the same flat names, and nothing is believed for being in a file."""
 
+import codecs
 import json
 import os
 import subprocess
@@ -246,6 +247,16 @@ def test_of_several_files_that_could_be_the_summary_none_is_guessed(tmp_path):
     ]
     left(tmp_path, {"loss": 0.125})
     assert read_results(tmp_path).numbers == {"loss": 0.125}
+
+
+def test_a_byte_order_mark_and_the_line_ends_of_windows_are_no_error(tmp_path):
+    core = {"eval_type_id": "core", "eval_result_metrics": {"sparsity": {"l0": 3.5}}}
+    (tmp_path / "eval_results").mkdir()
+    for name, content in {FINAL_INFO: {"loss": 0.5}, "eval_results/core.json": core}.items():
+        text = json.dumps(content, indent=1).replace("\n", "\r\n")
+        (tmp_path / name).write_bytes(codecs.BOM_UTF8 + text.encode())
+    found = read_results(tmp_path)
+    assert (found.findings, found.numbers) == ([], {"loss": 0.5, "core.l0": 3.5})
 
 
 def test_what_was_left_in_place_of_a_summary_is_named(tmp_path):

@@ -10,6 +10,7 @@ from harness.campaign.contract import Contract, Setting
 from harness.campaign.record import MetricRecord, Record, SettingRecord, VerdictRecord
 from harness.results.reading import Results
 from harness.results.values import Value
+from harness.statistics.comparability import seed_changes_nothing
 from harness.statistics.judge import Judge
 from harness.statistics.references import MeasuredRun
 from harness.statistics.seed_group import repeated_seeds, unlike_members
@@ -50,6 +51,19 @@ def verdict(*by_seed: Results, record: Record | None = None) -> VerdictRecord:
     record = record or baseline()
     measured = MeasuredRun(run=1, parent=record, by_seed=dict(enumerate(by_seed)))
     return Judge(CONTRACT, "p", 5, [record]).judge(measured)
+
+
+@pytest.mark.parametrize(("number", "is_read", "is_ignored"), [(0.7, True, False), (0.7, False, True), (9.0, False, True)])
+def test_few_digits_tell_that_a_seed_changes_nothing_where_nothing_reads_it(
+    number: float, is_read: bool, is_ignored: bool
+) -> None:
+    accuracy, time = Value("accuracy", number, "", ""), Value("train_time", 1.5, "", "")
+    same = Results({"accuracy": accuracy}, {}, [], [])
+    assert seed_changes_nothing([same, same], is_read=is_read) == is_ignored
+    other = Results({"accuracy": accuracy._replace(value=number + 0.1)}, {}, [], [])
+    assert not seed_changes_nothing([same, other], is_read=is_read)
+    times = Results({"train_time": time}, {}, [], [])
+    assert not seed_changes_nothing([times, times], is_read=is_read)
 
 
 def test_three_seeds_of_one_experiment_are_a_group() -> None:

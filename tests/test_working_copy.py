@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import textwrap
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from harness.campaign.stop import Stop
 from harness.execution import working_copy
 from harness.execution.executions import ExecutionResult, Executions
 from harness.execution.executors import find_executor
-from harness.execution.jobs import Variant
+from harness.execution.jobs import Jobs, Variant
 from harness.report.recorder import Recorder
 
 IDEA = Idea(Name="theirs", Title="Their idea", Experiment="Do it.")
@@ -225,6 +226,39 @@ def test_what_is_large_is_linked_and_cannot_be_written(
     assert said[0].endswith("and not write: images (0 MB), small/train.bin (0 MB).")
     assert "data -> " in said[1]
     assert campaign.linked.keys() == {"images", "small/train.bin", "data"}
+
+
+@pytest.mark.parametrize("contract", ["", 'files = ["big.bin"]\n'])
+def test_a_large_file_is_never_in_memory_nor_kept_a_second_time(folder: Path, contract: str) -> None:
+    write(folder)
+    if contract:
+        (folder / "experiment.toml").write_text(contract)
+    with (folder / "big.bin").open("wb") as file:
+        file.truncate(400 * 10**6)
+    tracemalloc.start()
+    campaign = create(folder)
+    opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())
+    Recorder(opened, Executions(opened, find_executor("local"))).start()
+    working_copy.make(campaign.local / "copy", campaign, opened.repository, opened.first_commit)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    copy = working_copy.folder_of(campaign.local / "copy", folder)
+    assert (copy / "big.bin").samefile(folder / "big.bin") and (copy / "experiment.py").is_file()
+    assert peak < 40 * 10**6
+    assert sum(path.lstat().st_size for path in campaign.root.rglob("*") if not path.is_symlink()) < 10**6
+
+
+@pytest.mark.parametrize(
+    ("silence", "idle"), [("", 60.0), ('[limits]\nsilence = "20s"\n', 60.0), ('[limits]\nsilence = "5m"\n', 300.0)]
+)
+def test_what_is_complete_may_be_silent_for_a_minute_or_as_long_as_the_contract_says(
+    folder: Path, silence: str, idle: float
+) -> None:
+    write(folder)
+    (folder / "experiment.toml").write_text(silence)
+    campaign = create(folder)
+    opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())
+    assert Jobs(opened).job(campaign.execution("run_0/execute"), 0, Variant(0)).limits.idle == idle
 
 
 def test_what_the_agent_may_edit_is_never_linked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

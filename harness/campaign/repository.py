@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -141,6 +141,10 @@ class Repository:
         """The content at `commit` of `paths`: files, or folders with all that is below them."""
         blobs = self.blobs(commit, paths)
         return dict(zip(blobs, self._objects.contents([*blobs.values()]), strict=True))
+
+    def mentions(self, commit: str, text: str, paths: Sequence[str]) -> bool:
+        """Whether a file in `paths` has this text at `commit`."""
+        return self._git.once("grep", "--quiet", "--fixed-strings", "-e", text, commit, "--", *paths)[0] == 0
 
     def store(self, content: bytes) -> str:
         """Keep `content`, whether a commit ever holds it or not. Returns its id."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from .. import __version__
 from ..campaign.errors import HarnessError
 from ..campaign.layout import Layout
 from ..campaign.protocols import View, Waits
@@ -28,12 +29,13 @@ LASTS = 60.0
 
 def notify(to: str, facts: Mapping[str, Any]) -> None:
     """Give `facts` as JSON to the command `to` on its standard input, or to the address `to` (http, https) as the body of a
-    POST. What goes wrong there is a line, and changes nothing."""
-    body = in_json(json.dumps(facts, ensure_ascii=False)).encode()
+    POST, with `text`, a sentence, which is what chat services show. What goes wrong there is a line, and changes nothing."""
+    body = in_json(json.dumps({"text": _sentence(facts), **facts}, ensure_ascii=False)).encode()
     try:
         if to.startswith(("http://", "https://")):
-            request = urllib.request.Request(to, body, {"Content-Type": "application/json"})
-            with urllib.request.urlopen(request, timeout=PATIENCE):
+            # Some services refuse what a library calls itself.
+            headers = {"Content-Type": "application/json", "User-Agent": f"harness/{__version__}"}
+            with urllib.request.build_opener(_Here).open(urllib.request.Request(to, body, headers), timeout=PATIENCE):
                 return
         done = subprocess.run(
             to, shell=True, input=body, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=PATIENCE
@@ -45,6 +47,18 @@ def notify(to: str, facts: Mapping[str, Any]) -> None:
     if problem:
         # Not the address itself: it may hold a key.
         click.echo(f"--notify: nobody was told: {line(problem.replace(to, '…'))}", err=True)
+
+
+class _Here(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection, since a POST would become a GET, without what is to be told."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        return None
+
+
+def _sentence(facts: Mapping[str, Any]) -> str:
+    said = facts.get("waits") or facts.get("message") or facts.get("state") or ""
+    return f"{facts.get('name', 'harness')}: {line(str(said))}"
 
 
 def state(layout: Layout, exit_code: int | None) -> dict[str, Any]:

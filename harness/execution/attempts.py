@@ -44,12 +44,15 @@ class Attempts(CampaignPart):
             # One that fails is named in the baseline's record and does not stop the campaign.
             seeds = self._campaign.seeds(self._campaign.spec(self._options.profile).baseline_seeds)[1:]
             places = {seed: self._campaign.seed_folder(0, seed) for seed in seeds}
-            self._steps.execute_all(
-                [
-                    PlannedExecution(f"run_0/seed_{seed}", commit, 0, 0, Variant(seed), place, place, cache_entry)
-                    for seed, place in places.items()
-                ]
-            )
+            planned = [
+                PlannedExecution(f"run_0/seed_{seed}", commit, 0, 0, Variant(seed), place, place, cache_entry)
+                for seed, place in places.items()
+            ]
+            # Where nothing reads the seed, one more execution shows whether the others are worth theirs.
+            first = 0 if self._measurements.names_seed else 1
+            self._steps.execute_all(planned[:first])
+            if not (first and self._measurements.baseline_ignores_seed):
+                self._steps.execute_all(planned[first:])
         return failure
 
     def _given_baseline(self) -> AttemptFailure | None:

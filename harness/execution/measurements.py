@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,7 @@ from ..statistics.seed_group import unlike_members, varying_settings
 from .fixed_seeds import fixed_seeds
 from .rounds import Rounds
 
-SOURCES = (".py", ".sh")
-"""How files end that can read an environment variable."""
+SEED = "HARNESS_SEED"
 
 
 class Measurements(CampaignPart):
@@ -232,7 +231,7 @@ class Measurements(CampaignPart):
         """What of the baseline's record rests on its seeds. Where several were executed, they show whether HARNESS_SEED
         changes anything; where one was, the sources say whether it is read."""
         by_seed, seeds = self.baseline_by_seed()
-        ignores = len(by_seed) > 1 and seed_changes_nothing(by_seed)
+        ignores = self._ignores_seed(by_seed)
         own = ignores or (len(by_seed) == 1 and not self.names_seed)
         metrics = compare_metrics(by_seed, None, own_seeds=own)
         varying = varying_settings(dict(zip(seeds, by_seed, strict=True)))
@@ -246,10 +245,18 @@ class Measurements(CampaignPart):
 
     @property
     def names_seed(self) -> bool:
-        """Whether a source of the untouched experiment mentions HARNESS_SEED."""
-        commit = self._journal.result("start")["commit"]
-        paths = [path for path in self._repository.blobs(commit, self._campaign.experiment_files) if path.endswith(SOURCES)]
-        return any(b"HARNESS_SEED" in source for source in self._repository.files(commit, paths).values())
+        """Whether the untouched experiment mentions HARNESS_SEED: its command, or a file in whatever language."""
+        contract, commit = self._campaign.contract, self._journal.result("start")["commit"]
+        in_command = any(SEED in part for part in contract.command)
+        return in_command or self._repository.mentions(commit, SEED, [*contract.code, *contract.files])
+
+    @property
+    def baseline_ignores_seed(self) -> bool:
+        """Whether what was executed of the baseline so far says that no other seed of it is worth an execution."""
+        return self._ignores_seed(self.baseline_by_seed()[0])
+
+    def _ignores_seed(self, by_seed: Sequence[Results]) -> bool:
+        return len(by_seed) > 1 and seed_changes_nothing(by_seed, is_read=self.names_seed)
 
     def baseline_by_seed(self) -> tuple[list[Results], list[int]]:
         """The results of all seeds of the baseline that ended well, and the seeds."""

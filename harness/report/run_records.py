@@ -255,7 +255,7 @@ class RunRecords(CampaignPart):
         """That the baseline's seeds are all the same, and what would mend it."""
         read = "HARNESS_SEED changes nothing" if self._measurements.names_seed else "HARNESS_SEED is not read"
         return (
-            f"all {seeds} seeds of the baseline gave the same numbers, times aside: {read}, so no others are executed. "
+            f"the {seeds} seeds of the baseline gave the same numbers, times aside: {read}, so no others are executed. "
             'An experiment that seeds its random numbers with int(os.environ["HARNESS_SEED"]) has its noise measured'
         )
 

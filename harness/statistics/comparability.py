@@ -111,13 +111,15 @@ def compare_settings(results: Results, baseline: Record | None) -> dict[str, Set
     }
 
 
-def seed_changes_nothing(by_seed: Sequence[Results]) -> bool:
-    """Whether all executions of one code gave the same numbers, cost aside, and are enough of them to rule out chance."""
+def seed_changes_nothing(by_seed: Sequence[Results], *, is_read: bool = True) -> bool:
+    """Whether all executions of one code gave the same numbers, cost aside, and are enough of them to rule out chance;
+    where the code reads no seed, one is enough."""
     first, *others = by_seed
     shared = [name for name in first.metrics if not is_cost(name) and all(name in other.metrics for other in others)]
     if any(first.metrics[name].value != other.metrics[name].value for name in shared for other in others):
         return False
-    return sum(_digits(first.metrics[name].value) for name in shared) * len(others) >= ENOUGH_DIGITS
+    digits = sum(_digits(first.metrics[name].value) for name in shared) * len(others)
+    return digits >= ENOUGH_DIGITS if is_read else bool(shared)
 
 
 def name_of(record: Record) -> str:

@@ -292,7 +292,7 @@ def row(record: Mapping[str, Any], primary: Primary | None, shown: Sequence[str]
         baseline=metric["baseline"] if metric else None,
         baseline_error=reference_error,
         error=error,
-        seeds=0 if record["given"] else len(values),
+        seeds=0 if record["given"] else len(values or max(map(values_of, record["metrics"].values()), key=len, default=[])),
         given=record["given"],
         difference=compared["mean"] - compared["reference_mean"] if compared else None,
         difference_error=compared.get("error") or between,
