@@ -40,9 +40,11 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data.csv").write_text("1,2\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        done = CliRunner().invoke(cli, ["open", "idea.json", "--max-runs", "3"])
+        done = CliRunner().invoke(cli, ["open", "idea.json", "--max-runs", "3", "--json"])
     assert done.exit_code == 0, done.output
-    assert "harness try small" in done.output
+    opened = json.loads(done.stdout)
+    assert (opened["outcome"], opened["state"], opened["left"]["runs"]) == ("opened", "waiting", 3)
+    assert any("harness try small" in command for command in opened["next"])
     return folder
 
 
@@ -60,7 +62,7 @@ def type_(*arguments: str) -> Result:
 
 def try_(*more: str, hypothesis: str = "it falls faster") -> tuple[int, dict[str, Any]]:
     done = type_("try", "small", "--hypothesis", hypothesis, "--json", *more)
-    return done.exit_code, json.loads(done.stdout) if done.stdout else {"said": done.stderr}
+    return done.exit_code, json.loads(done.stdout)
 
 
 def edit(campaign: Campaign, *changes: tuple[str, str]) -> None:
@@ -102,6 +104,28 @@ def test_what_was_edited_in_the_campaign_is_taken_to_a_verdict(campaign: Campaig
     assert "The end" not in campaign.notes.read_text()
 
 
+def test_a_command_with_json_prints_one_object_whatever_happens(campaign: Campaign) -> None:
+    typed = [
+        (["try", "small", "--hypothesis", "nothing", "--json"], 2, "nothing differs"),
+        (["try", "small", "--json"], 2, "--hypothesis"),
+        (["try", "nowhere", "--hypothesis", "x", "--json"], 2, "no such campaign"),
+        (["try", "small", "--json", "--jobs", "0"], 2, "'--jobs': 0 is not in the range"),
+        (["open", "idea.json", "--json", "--profile", "none"], 2, "no such profile"),
+        (["open", "idea.json", "idea.json", "--json"], 2, "one idea at a time"),
+        (["show", "small", "7", "--json"], 2, "no record of it"),
+        (["brief", "--json"], 2, "Missing argument 'CAMPAIGN'"),
+    ]
+    for words, code, why in typed:
+        done = type_(*words)
+        said = json.loads(done.stdout)
+        assert (done.exit_code, said["exit_code"], said["outcome"]) == (code, code, "wrong_input"), words
+        assert why in said["message"] and why in " ".join(done.stderr.split()), (words, done.stderr)
+    (campaign.root / "campaign.json").write_text("{}")
+    (campaign.root / ".git").rename("elsewhere")
+    done = type_("status", "small", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["outcome"]) == (4, "cannot_go_on")
+
+
 def test_a_rejected_change_costs_an_attempt_stays_in_place_and_is_mended_there(campaign: Campaign) -> None:
     edit(campaign, FASTER, ("x = 5.0", "x = 5.0 +"))
     status, found = try_()
@@ -140,7 +164,7 @@ def test_a_change_may_come_from_a_folder_or_a_patch(campaign: Campaign, tmp_path
     assert (status, found["run"], found["parent"]) == (0, 2, 1)
     status, found = try_("--patch", str(patch), hypothesis="once more")
     assert status == 2
-    assert "does not apply to the code that is in place" in found["said"]
+    assert "does not apply to the code that is in place" in found["message"]
     assert len(campaign.read_records()) == 3
 
 
@@ -157,7 +181,7 @@ def test_what_cannot_be_a_change_is_refused_and_costs_no_attempt(campaign: Campa
 
     def refused(*arguments: str, why: str) -> None:
         status, found = try_(*arguments)
-        assert (status, why in found["said"]) == (2, True), found
+        assert (status, why in found["message"]) == (2, True), found
 
     refused(why="nothing differs from the code that is in place")
     refused("--from", str(SMALL), why="nothing differs from the code that is in place")
@@ -195,7 +219,7 @@ def test_a_campaign_that_an_agent_drives_takes_no_change_from_outside(campaign: 
     Journal(campaign.journal).append("options", changes={"agent": "aider"})
     edit(campaign, FASTER)
     status, found = try_()
-    assert (status, "aider makes its changes. `harness open IDEA.json`" in found["said"]) == (2, True)
+    assert (status, "aider makes its changes. `harness open IDEA.json`" in found["message"]) == (2, True)
 
 
 def test_what_is_edited_in_place_is_not_lost_to_a_change_from_elsewhere(campaign: Campaign, tmp_path: Path) -> None:
@@ -203,7 +227,7 @@ def test_what_is_edited_in_place_is_not_lost_to_a_change_from_elsewhere(campaign
     replace(tmp_path / "experiment.py", FASTER)
     edit(campaign, ("x = 5.0", "x = 4.0"))
     status, found = try_("--from", str(tmp_path))
-    assert (status, "would be lost" in found["said"]) == (2, True)
+    assert (status, "would be lost" in found["message"]) == (2, True)
     assert "x = 4.0" in code(campaign)
 
 
@@ -222,9 +246,9 @@ def test_files_that_are_not_to_be_edited_are_put_back(campaign: Campaign) -> Non
 def test_a_run_or_a_setting_that_is_not_there_is_refused_before_anything_is_executed(campaign: Campaign) -> None:
     edit(campaign, FASTER)
     status, found = try_("--start-from", "2")
-    assert (status, "There are 0 to 1" in found["said"]) == (2, True)
+    assert (status, "There are 0 to 1" in found["message"]) == (2, True)
     status, found = try_("--varies", "rate")
-    assert (status, "It is one of steps" in found["said"]) == (2, True)
+    assert (status, "It is one of steps" in found["message"]) == (2, True)
     assert len(campaign.read_records()) == 1
     assert try_("--start-from", "1", "--varies", "steps")[0] == 0
 
@@ -395,7 +419,7 @@ def test_a_budget_of_tokens_asks_for_what_a_change_cost(campaign: Campaign) -> N
     assert type_("resume", "small", "--max-tokens", "1000").exit_code == 0
     edit(campaign, FASTER)
     status, found = try_()
-    assert (status, "--usage" in found["said"]) == (2, True)
+    assert (status, "--usage" in found["message"]) == (2, True)
     assert try_("--usage", '{"sent": 900, "received": 200}')[0] == 0
     assert campaign.read_records()[1].usage.sent == 900
     edit(campaign, ("x = 5.0", "x = 4.0"))

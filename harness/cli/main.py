@@ -9,16 +9,23 @@ from typing import Any, NoReturn
 import click
 
 from .. import __version__
-from ..campaign.errors import HarnessError, Interrupted
+from ..campaign.errors import OUTCOMES, HarnessError, Interrupted
 from . import campaign_commands, code_commands, document_commands, outside_commands, reading_commands, setup_commands
-from .options import DIFFERS, DIFFERS_KEY
+from .options import DIFFERS, DIFFERS_KEY, print_json
+
+_AS_JSON = "harness.json"
 
 
 class _Commands(click.Group):
-    """The commands in the order in which they are used, and what their errors become: a line and an exit code."""
+    """The commands in the order in which they are used, and what their errors become: a line and an exit code, and with
+    `--json` an object."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_AS_JSON] = "--json" in args
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
@@ -29,24 +36,34 @@ class _Commands(click.Group):
             if ctx.meta.get(DIFFERS_KEY):
                 ctx.exit(DIFFERS)
         except HarnessError as error:
-            _end(error.exit_code, str(error))
+            _end(ctx, error.exit_code, str(error))
         except (KeyboardInterrupt, click.Abort):
-            _end(Interrupted.exit_code, "stopped.")
+            _end(ctx, Interrupted.exit_code, "stopped.")
         except BrokenPipeError:
             # The reader has seen enough (head). What is still buffered would fail again when Python ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
-        except (click.ClickException, click.exceptions.Exit, SystemExit):
+        except click.ClickException as error:
+            _say_in_json(ctx, error.exit_code, error.format_message())
+            raise
+        except (click.exceptions.Exit, SystemExit):
             raise
         except Exception as error:
             from .crash import crash_message
 
-            _end(4, crash_message(error))
+            _end(ctx, 4, crash_message(error))
 
 
-def _end(code: int, message: str) -> NoReturn:
+def _say_in_json(ctx: click.Context, code: int, message: str) -> None:
+    """The object of a command that has none of its own to print."""
+    if ctx.meta[_AS_JSON]:
+        print_json({"outcome": OUTCOMES.get(code, "cannot_go_on"), "exit_code": code, "message": message})
+
+
+def _end(ctx: click.Context, code: int, message: str) -> NoReturn:
     from ..campaign.text import clean
 
+    _say_in_json(ctx, code, message)
     click.echo(f"harness: {clean(message)}", err=True)
     sys.exit(code)
 

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from ..agents.joining import Tried
 from ..agents.outside import OUTSIDE
 from ..agents.submission import UNKNOWN, Source
 from ..campaign.campaign import Campaign
-from ..campaign.errors import HarnessError, InputError
+from ..campaign.errors import OUTCOMES, HarnessError, InputError
 from ..campaign.layout import find_layout
 from ..campaign.stop import Stop
 from ..campaign.temporary import TemporaryFolder
@@ -25,9 +25,9 @@ from ..campaign.text import clean
 from ..campaign.usage import Usage
 from ..loop import Ending
 from ..report.conclusion import supported
-from ..report.terminal.outcome import try_facts, try_page
+from ..report.terminal.outcome import standing, try_facts, try_page
 from .options import print_json
-from .running import drive, say_ending
+from .running import Request, create, drive, say_ending
 
 
 def hand_in(name: str, source: Source, as_json: bool, width: int, jobs: int | None = None) -> int:
@@ -35,14 +35,7 @@ def hand_in(name: str, source: Source, as_json: bool, width: int, jobs: int | No
     layout = find_layout(name)
     campaign = Campaign(layout.root.absolute())
     _check(campaign, source)
-    try:
-        ending = drive(campaign, Stop(), quiet=as_json, jobs=jobs, hand_in=source)
-    except Tried as tried:
-        ending = Ending(tried.reason, "", tried.exit_code, change=str(tried))
-    except InputError:
-        raise
-    except HarnessError as error:
-        ending = Ending(error.reason, str(error), error.exit_code)
+    ending = _driven(campaign, quiet=as_json, jobs=jobs, hand_in=source)
     message, code = ending.message, ending.exit_code
     if code == InputError.exit_code:
         raise InputError(message)
@@ -56,6 +49,31 @@ def hand_in(name: str, source: Source, as_json: bool, width: int, jobs: int | No
     else:
         click.echo("\n" + try_page(facts, layout, width))
     return int(facts["exit_code"])
+
+
+def open_as_json(request: Request) -> int:
+    """Begin a campaign, and print where it stands as one object. Returns the exit code."""
+    if len(request.files) > 1 or len(request.names) > 1:
+        raise InputError("--json tells of one campaign: open one idea at a time.")
+    with redirect_stdout(sys.stderr):  # what is said on the way is no part of the object
+        [campaign], _ = create(request)
+    ending = _driven(campaign, quiet=True, jobs=request.jobs)
+    outcome = OUTCOMES.get(ending.exit_code, "opened")
+    said = {"outcome": outcome, "exit_code": ending.exit_code, "message": ending.message}
+    print_json({"campaign": campaign.name, **said, **standing(campaign)})
+    return ending.exit_code
+
+
+def _driven(campaign: Campaign, **how: Any) -> Ending:
+    """How it ended, also where it could not go on. Raises InputError."""
+    try:
+        return drive(campaign, Stop(), **how)
+    except Tried as tried:
+        return Ending(tried.reason, "", tried.exit_code, change=str(tried))
+    except InputError:
+        raise
+    except HarnessError as error:
+        return Ending(error.reason, str(error), error.exit_code)
 
 
 def _check(campaign: Campaign, source: Source) -> None:

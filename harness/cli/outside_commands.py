@@ -39,6 +39,7 @@ from .terminal import width
 @BASELINE_AND_CONTROLS
 @SETTINGS_AND_OUT
 @MACHINE
+@JSON
 def open_(
     ideas: tuple[Path, ...],
     names: tuple[str, ...],
@@ -50,6 +51,7 @@ def open_(
     slurm: tuple[str, ...],
     jobs: int | None,
     memory: str | None,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Begin a campaign that you, or a coding agent of yours, drive, and measure its baseline. No agent is asked.
@@ -63,6 +65,7 @@ def open_(
     Exit codes as of `harness run`. Next: edit the experiment in the campaign's folder, then `harness try`.
     """
     from ..agents.outside import OUTSIDE
+    from . import outside
     from .executor_choice import chosen
     from .running import Request, parse_setting
     from .running import run as run_campaigns
@@ -71,7 +74,7 @@ def open_(
     given["overrides"] = dict(parse_setting(text) for text in settings)
     given |= chosen(executor, slurm)
     request = Request(ideas, names, experiment, out, python, OUTSIDE, None, None, given, None, jobs, memory)
-    sys.exit(run_campaigns(request, width()))
+    sys.exit(outside.open_as_json(request) if as_json else run_campaigns(request, width()))
 
 
 @click.command("try", short_help="Hand in a change: it is executed and judged.")

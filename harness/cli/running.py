@@ -93,6 +93,18 @@ class _Planned:
 def run(request: Request, width: int) -> int:
     """A campaign for each idea, several at once. Returns the worst exit code; raises InputError before the first one
     begins."""
+    campaigns, codes = create(request)
+    if len(campaigns) == 1:
+        codes.append(take_on_beside_control(campaigns[0], Stop(), width, request.notify, jobs=request.jobs))
+    elif campaigns:
+        at_once = request.jobs or _at_once(campaigns[0], campaigns[0].options(), None, click.echo)
+        codes += run_several(campaigns, at_once, request.jobs, request.notify, width)
+    return reduce(worse, codes)
+
+
+def create(request: Request) -> tuple[list[Campaign], list[int]]:
+    """A campaign for each idea, not begun yet, and the exit codes of those that could not be made, of which it is said why.
+    Raises HarnessError for what is in the way of all, and for the only one."""
     ideas = _ideas(request.files, request.names)
     python = experiment_python(request.python)
     _check_experiment(request)
@@ -118,9 +130,11 @@ def run(request: Request, width: int) -> int:
             if each.options.control:
                 create_control(campaign, each.idea, request.experiment, each.options, python)
         except HarnessError as error:
-            codes.append(_fail(error))
             if request.notify:
                 notify(request.notify, {"name": each.idea.Name, "message": str(error), "exit_code": error.exit_code})
+            if len(planned) == 1:
+                raise
+            codes.append(_fail(error))
             continue
         made = campaign.options()
         if made.width > made.max_runs:
@@ -133,12 +147,7 @@ def run(request: Request, width: int) -> int:
         said |= {each.choice.why, effect}
         click.echo(f"Campaign: {near(campaign.root)}")
         campaigns.append(campaign)
-    if len(campaigns) == 1:
-        codes.append(take_on_beside_control(campaigns[0], Stop(), width, request.notify, jobs=request.jobs))
-    elif campaigns:
-        at_once = request.jobs or _at_once(campaigns[0], campaigns[0].options(), None, click.echo)
-        codes += run_several(campaigns, at_once, request.jobs, request.notify, width)
-    return reduce(worse, codes)
+    return campaigns, codes
 
 
 def resume(

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ...campaign.campaign import Campaign
+from ...campaign.errors import OUTCOMES
 from ...campaign.journal import read_events
 from ...campaign.layout import Layout
 from ...campaign.repository import Repository
@@ -20,7 +21,7 @@ from .status_page import next_lines, next_steps, spent, typed
 
 REJECTED, FAILED = 6, 7
 """Exit codes of a try whose change was rejected before it was executed, or failed when it was."""
-_OUTCOMES = {0: "judged", 3: "budget_spent", REJECTED: "rejected", FAILED: "failed", 130: "interrupted"}
+_OUTCOMES = {0: "judged", REJECTED: "rejected", FAILED: "failed"} | OUTCOMES
 _BEFORE = frozenset({"rejected", "smoke_test_failed", "no_answer"})
 """Statuses of attempts that were not executed as a run."""
 _TURN = re.compile(r"run_(\d+)/attempt_(\d+)/turn")
