@@ -196,6 +196,12 @@ def test_where_it_is_not_certain_nothing_is_said(text: str) -> None:
     assert findings(text) == []
 
 
+def test_what_a_loop_that_was_observed_says_of_a_run_is_about_that_run() -> None:
+    records = [RECORDS[0], RECORDS[1].model_copy(update={"given": True, "description": "Absorption is 0.112."})]
+    found = words_on(records[1], records, CONTRACT)["description"]
+    assert [(each.run, each.verdict) for each in found] == [(1, "matches")]
+
+
 def test_the_value_of_a_seed_is_no_contradiction() -> None:
     metrics = RECORDS[1].metrics | {"explained_variance": MetricRecord(value=0.5, values=[0.45, 0.55])}
     records = [RECORDS[0], RECORDS[1].model_copy(update={"metrics": metrics})]
@@ -226,7 +232,7 @@ def test_a_text_that_a_user_edited_is_read_in_place_of_the_agents_words(make_cam
     assert code == 4
     assert "contradicted: The loss of the baseline is 7.5." in said
     assert "unverified, line 5: 1234\n" in said
-    assert ask() == (0, "0 contradictions with the records.\n")
+    assert ask() == (0, "Nothing to compare: of no number is it certain which metric and run it is about.\n")
     paper.write_text("{{run 7: loss}} and {{baseline: lss}}\n")
     code, said = ask("--file", str(paper))
     assert code == 2 and "there is no run 7" in said and "no metric lss; it has loss" in said

@@ -16,7 +16,10 @@ from harness.campaign.campaign import Campaign
 from harness.campaign.errors import CannotGoOn
 from harness.campaign.git import Git
 from harness.campaign.journal import Journal
+from harness.campaign.metric import Metric
+from harness.campaign.record import MetricRecord, Record, VerdictRecord
 from harness.cli.main import cli
+from harness.report.first_look import far_from_theirs
 from harness.results.observed import observe
 from harness.statistics.noise import prediction_interval
 
@@ -136,6 +139,7 @@ def test_given_runs_are_marked_as_such_wherever_they_are_read(theirs: Path, monk
     assert "not executed here" in shown and "no: given, run_3 of the loop in 20240801_rates; its code is not known" in shown
     assert "+# The loop left no code of run_3." in typed("diff", name, "3")
     assert "no valid run yet" in typed("status", name)
+    assert "Nothing to compare" in typed("check", name)
     assert "Status: completed (given, not executed here)" in typed("notes", name)
     typed("end", name)
     assert "Inconclusive: no valid, comparable run." in typed("notes", name)
@@ -160,6 +164,7 @@ def test_its_claimed_best_is_executed_with_seeds_and_judged(theirs: Path, templa
     assert (confirmed["outcome"], confirmed["run"], found["claimed_best"]) == ("judged", 6, 2)
     against = confirmed["against_baseline"]
     assert (against["seeds"], against["tested"], against["mean"] < against["reference_mean"]) == (3, True, True)
+    assert found["left_out"] == []
     spread = found["spread"]
     assert (spread["baseline_seeds"], spread["kept"], spread["within"]) == (3, 5, 5)
     assert [run["same_code_as"] for run in found["runs"]] == [0, None, None, None, None]
@@ -216,6 +221,37 @@ def test_without_a_contract_nothing_is_executed(theirs: Path) -> None:
     assert "--metric NAME" in type_(theirs).stdout
 
 
+def test_result_files_that_cannot_be_read_are_named(theirs: Path) -> None:
+    (theirs / "run_3" / "final_info.json").write_text('{"quadratic": ')
+    (theirs / "run_4" / "final_info.json").unlink()
+    assert [each.split(":")[0] for each in look(theirs)["left_out"]] == ["run_3/final_info.json", "run_4/final_info.json"]
+    assert "Left out: run_3/final_info.json: not JSON" in type_(theirs).stdout
+
+
+def test_a_claimed_best_whose_code_is_not_there_is_refused_before_anything_is_executed(theirs: Path, template: Path) -> None:
+    (theirs / "run_2.py").unlink()
+    done = type_(theirs, "--experiment", template, "--confirm-best", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["outcome"]) == (2, "wrong_input")
+    assert f"the claimed best is run_2, and its code is not there: no {theirs}/run_2.py" in done.stderr
+    assert not Path("runs").exists()
+
+
+def test_a_baseline_that_is_executed_and_is_not_theirs_is_said() -> None:
+    metric = Metric(name="loss", better="lower", primary=True)
+    values = [1.0, 1.1, 1.2]
+    baseline = Record(
+        run=0,
+        status="completed",
+        verdict=VerdictRecord(kind="baseline", why=""),
+        commit="0" * 40,
+        seeds=[0, 1, 2],
+        metrics={"loss": MetricRecord(value=1.1, values=values)},
+    )
+    assert far_from_theirs([baseline], metric, {"loss": 1.3}) == ""
+    assert "not theirs: loss 3 there" in far_from_theirs([baseline], metric, {"loss": 3.0})
+    assert far_from_theirs([baseline.model_copy(update={"given": True})], metric, {"loss": 3.0}) == ""
+
+
 def test_an_autoresearch_repository_is_read_by_its_table_and_commits(tmp_path: Path) -> None:
     def git(*arguments: str) -> str:
         who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
@@ -230,7 +266,7 @@ def test_an_autoresearch_repository_is_read_by_its_table_and_commits(tmp_path: P
         git("add", "train.py")
         git("commit", "-qm", "x")
         rows.append(f"{git('rev-parse', '--short', 'HEAD')}\t{row}")
-    rows.append("fffffff\t1.005\t44.0\tdiscard\tGeLU")
+    rows += ["fffffff\t1.005\t44.0\tdiscard\tGeLU", "garbage", "eeeeeee\tN/A\t\tdiscard\tlost"]
     (tmp_path / "results.tsv").write_text("\n".join(rows) + "\n")
     found = look(tmp_path)
     runs = found["runs"]
@@ -238,6 +274,12 @@ def test_an_autoresearch_repository_is_read_by_its_table_and_commits(tmp_path: P
     assert runs[1]["same_code_as"] == 1
     assert (runs[2]["verdict"], runs[2]["metrics"]) == ("failed", {})
     assert (runs[3]["kept"], runs[3]["code"]) == (False, "unknown")
+    assert (len(runs), runs[4]["verdict"]) == (5, "failed")
+    assert found["left_out"] == [
+        "results.tsv, line 7: no commit and no number",
+        "results.tsv, line 8: val_bpb is no number: N/A",
+        "results.tsv, line 8: memory_gb is no number: nothing",
+    ]
     assert CliRunner().invoke(cli, ["diff", "latest", "1"]).stdout.count("+lr = 0.2") == 1
 
 
@@ -285,7 +327,7 @@ def test_links_and_tables_that_no_loop_leaves_are_neither_followed_nor_a_mistake
     (theirs / "run_2.py").symlink_to(secret)
     (theirs / "notes.txt").unlink()
     (theirs / "notes.txt").symlink_to(secret)
-    runs = observe(theirs, "experiment.py")
+    runs = observe(theirs, "experiment.py").runs
     assert [run.code is None for run in runs[2:4]] == [True, True] and not any(run.claim for run in runs)
     (theirs / "results.tsv").write_text(f"commit\tloss\tstatus\tdescription\nabcd\t2\tkeep\t{'a' * 200_000}\n")
     found = type_(theirs)

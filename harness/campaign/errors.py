@@ -6,7 +6,6 @@ one of these. The message is for a person: what happened, where, what to do next
 
 from __future__ import annotations
 
-
 OUTCOMES = {2: "wrong_input", 3: "budget_spent", 4: "cannot_go_on", 130: "interrupted"}
 """What the exit codes of errors mean, in a word for programs."""
 

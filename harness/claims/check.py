@@ -70,8 +70,8 @@ def words_on(record: Record, records: Sequence[Record], contract: Contract) -> d
 
 def check_field(name: str, text: str, run: int, records: Sequence[Record], contract: Contract) -> list[Finding]:
     """The numbers in `text`, which the record of a run has as `name`. What was written before the run is about the run
-    before it."""
-    about = run - (name in _BEFORE_THE_RUN)
+    before it; what the loop says that made a given run was written after it."""
+    about = run - (name in _BEFORE_THE_RUN and not records[run].given)
     return check(text, records[: about + 1], contract, about=max(about, 0), forecast=name in _FORECASTS)
 
 

@@ -17,8 +17,9 @@ from ..campaign.campaign import Campaign, Options, create_campaign
 from ..campaign.contract import CONTRACT_FILE, ENTRY, Contract
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import InputError
-from ..campaign.given_runs import GivenRun, GivenRuns
+from ..campaign.given_runs import THEIR_BASELINE, GivenRun, GivenRuns
 from ..campaign.idea import Idea
+from ..campaign.metric import Metric
 from ..campaign.numbers import number
 from ..campaign.protocols import FINAL_INFO
 from ..campaign.record import Record
@@ -26,17 +27,19 @@ from ..campaign.stop import Stop
 from ..campaign.temporary import TemporaryFolder
 from ..campaign.text import clip, in_words, line
 from ..loop import Ending
-from ..report.first_look import claimed_best, first_look, given, spread
+from ..report.first_look import claimed_best, far_from_theirs, first_look, given, spread
 from ..report.terminal.columns import Cell, Column, table, wrap
 from ..report.terminal.outcome import try_facts
 from ..report.terminal.status_page import typed
 from ..results.observed import TABLE, ObservedRun, observe
 from ..results.run_results import read_run
+from ..results.sanity import broken_where_known
 from .running import drive, experiment_python
 
 _JUDGED = 1
 """Runs that are left after the given ones: one in which the claimed best is judged."""
 _CODE_OF_TABLES = "train.py"
+_MOST_LEFT_OUT = 5
 
 
 @dataclass(frozen=True)
@@ -56,18 +59,20 @@ class Wanted:
 def look(wanted: Wanted) -> tuple[dict[str, Any], int]:
     """Make a campaign of what a loop left. Returns what was found, and the exit code."""
     contract = _contract(wanted)
-    runs = observe(wanted.folder, _code_file(wanted, contract))
-    if contract and contract.primary:
-        _check_metric(wanted, contract, contract.primary.name, runs)
+    found = observe(wanted.folder, _code_file(wanted, contract))
     with TemporaryFolder() as place:
-        campaign = _campaign(wanted, contract, runs, Path(place))
+        taken = _taken(wanted, contract, found.runs, Path(place) / "runs")
+        if contract and contract.primary:
+            _check(wanted, contract, contract.primary, found.runs, taken)
+        campaign = _campaign(wanted, contract, found.runs, taken, Path(place))
     ending = drive(campaign, Stop(), quiet=True)
-    facts = _facts(wanted, campaign)
+    left_out = {"left_out": found.left_out}
+    facts = _facts(wanted, campaign) | left_out
     if ending.exit_code or not wanted.confirms_best:
         return facts | ({"message": ending.message} if ending.exit_code else {}), ending.exit_code
     ending = _judge_best(campaign)
-    facts = _facts(wanted, campaign) | {"confirmed": try_facts(campaign, ending.message, ending.exit_code)}
-    return facts, int(facts["confirmed"]["exit_code"])
+    confirmed = try_facts(campaign, ending.message, ending.exit_code)
+    return _facts(wanted, campaign) | left_out | {"confirmed": confirmed}, int(confirmed["exit_code"])
 
 
 def _contract(wanted: Wanted) -> Contract | None:
@@ -88,34 +93,53 @@ def _contract(wanted: Wanted) -> Contract | None:
     return contract
 
 
-def _check_metric(wanted: Wanted, contract: Contract, primary: str, runs: Sequence[ObservedRun]) -> None:
-    """Raises InputError where no run has the number that decides, before anything is executed."""
-    measured = [read_run(run.folder, contract).metrics if run.folder else run.metrics for run in runs]
-    if any(primary in metrics for metrics in measured):
-        return
-    known = list(dict.fromkeys(name for run in runs for name in run.metrics))
-    raise InputError(
-        f"{wanted.experiment}/{CONTRACT_FILE}: {primary} decides, and no run of {wanted.folder} has it. "
-        + (
-            f"They have {', '.join(known)}; in that metric, `sources = {json.dumps(known[:1])}` names theirs."
-            if known
-            else ""
+def _check(wanted: Wanted, contract: Contract, primary: Metric, runs: Sequence[ObservedRun], taken: GivenRuns) -> None:
+    """Raises InputError, before anything is executed, where no run has the number that decides, and where the code of the
+    claimed best, which is to be executed, is not there."""
+    results = {number: read_run(run.results, contract) for number, run in enumerate(taken.runs) if run.results}
+    valued = {number: each for number, each in results.items() if primary.name in each.metrics}
+    if not valued:
+        known = list(dict.fromkeys(name for run in runs for name in run.metrics))
+        raise InputError(
+            f"{wanted.experiment}/{CONTRACT_FILE}: {primary.name} decides, and no run of {wanted.folder} has it. "
+            + (
+                f"They have {', '.join(known)}; in that metric, `sources = {json.dumps(known[:1])}` names theirs."
+                if known
+                else ""
+            )
         )
-    )
+    sound = [n for n, each in valued.items() if n and not broken_where_known(contract, each.numbers, each.settings)]
+    sign = 1 if primary.better == "lower" else -1
+    best = min(sound, key=lambda number: sign * results[number].numbers[primary.name], default=None)
+    if wanted.confirms_best and best is not None and runs[best].code is None:
+        name, is_table = runs[best].name, (wanted.folder / TABLE).is_file()
+        where = (
+            f"no commit {name} with {taken.code_file} in {wanted.folder}" if is_table else f"no {wanted.folder}/{name}.py"
+        )
+        raise InputError(
+            f"--confirm-best: the claimed best is {name}, and its code is not there: {where}. Put it there; or "
+            "--execute-baseline alone says what is within the baseline's spread."
+        )
 
 
 def _code_file(wanted: Wanted, contract: Contract | None) -> str:
     return contract.editable[0] if contract else _CODE_OF_TABLES if (wanted.folder / TABLE).is_file() else ENTRY
 
 
-def _campaign(wanted: Wanted, contract: Contract | None, runs: Sequence[ObservedRun], place: Path) -> Campaign:
+def _taken(wanted: Wanted, contract: Contract | None, runs: Sequence[ObservedRun], place: Path) -> GivenRuns:
+    """The runs as a campaign begins with them; `place` is for what a row of a table left."""
+    given = tuple(_given(run, place / str(number)) for number, run in enumerate(runs))
+    return GivenRuns(wanted.folder.resolve().name, _code_file(wanted, contract), given)
+
+
+def _campaign(
+    wanted: Wanted, contract: Contract | None, runs: Sequence[ObservedRun], taken: GivenRuns, place: Path
+) -> Campaign:
     """A campaign that begins with these runs; `place` is for what it is made of."""
     executes = wanted.executes_baseline or wanted.confirms_best
     if not runs[0].metrics and not executes:
         raise InputError(f"{wanted.folder}: {runs[0].name}, the baseline, has no number, so nothing stands beside it.")
-    code_file = _code_file(wanted, contract)
-    loop = wanted.folder.resolve().name
-    taken = GivenRuns(loop, code_file, tuple(_given(run, place / "runs" / str(n)) for n, run in enumerate(runs)))
+    loop = taken.loop
     experiment = wanted.experiment if contract and wanted.experiment else _made_up(wanted, taken, runs, place / "experiment")
     name = re.sub(r"[^A-Za-z0-9._-]", "-", loop)[:50].strip("-._") or "loop"
     said = f"{len(runs) - 1} runs that another loop made, in {loop}: what they repeat, and what their best is worth."
@@ -211,6 +235,8 @@ def _facts(wanted: Wanted, campaign: Campaign) -> dict[str, Any]:
         if record.observed
     ]
     baseline = {name: metric.value for name, metric in records[0].metrics.items()} if records else {}
+    theirs = campaign.given / THEIR_BASELINE
+    far = far_from_theirs(records, primary, read_run(theirs, campaign.contract).numbers) if theirs.is_dir() else ""
     return {
         "campaign": typed(campaign),
         "folder": str(wanted.folder),
@@ -220,7 +246,7 @@ def _facts(wanted: Wanted, campaign: Campaign) -> dict[str, Any]:
         "runs": runs,
         "claimed_best": best.run if best else None,
         **({"spread": asdict(found)} if found else {}),
-        "said": first_look(campaign.contract, records),
+        "said": [*first_look(campaign.contract, records), *([far] if far else [])],
     }
 
 
@@ -246,7 +272,10 @@ def page(facts: Mapping[str, Any], width: int) -> str:
         rows.append({"run": Cell(str(run["run"])), "name": Cell(line(run["name"])), "found": Cell("; ".join(found))})
     for row, values in zip(rows, measured, strict=True):
         row |= {each: Cell(number(values[each]) if each in values else "–") for each in names}
-    said = [*facts["said"], *([facts["message"]] if "message" in facts else [])]
+    out = facts["left_out"]
+    said = [f"Left out: {each}" for each in out[:_MOST_LEFT_OUT]]
+    said += [f"Left out: {len(out) - _MOST_LEFT_OUT} more; --json names all."] if out[_MOST_LEFT_OUT:] else []
+    said += [*facts["said"], *([facts["message"]] if "message" in facts else [])]
     steps = [f"harness log {name}"]
     if "confirmed" in facts:
         done = facts["confirmed"]

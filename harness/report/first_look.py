@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..campaign.contract import Contract
@@ -69,6 +69,20 @@ def first_look(contract: Contract, records: Sequence[Record]) -> list[str]:
             f"baseline seeds: 95 % of further seeds would have {primary.name} {number(found.low)} to {number(found.high)}."
         )
     return said
+
+
+def far_from_theirs(records: Sequence[Record], primary: Metric | None, theirs: Mapping[str, float]) -> str:
+    """That the baseline which was executed here cannot be the loop's own, whose numbers are `theirs`; empty where it may."""
+    if primary is None or not records or records[0].given or primary.name not in {*records[0].metrics} & {*theirs}:
+        return ""
+    values, own = [*records[0].by_seed(primary.name).values()], theirs[primary.name]
+    low, high = prediction_interval(values) or (min(values), max(values))
+    if len(values) < 2 or low <= own <= high:
+        return ""
+    return (
+        f"The baseline executed here is not theirs: {primary.name} {number(own)} there, and here 95 % of further seeds "
+        f"would have {number(low)} to {number(high)}. Code, settings, data or packages differ; their numbers prove nothing."
+    )
 
 
 def _is_kept(record: Record) -> bool:

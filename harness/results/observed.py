@@ -11,7 +11,7 @@ import math
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -45,29 +45,43 @@ class ObservedRun:
     """Of what it left, where there is one."""
 
 
-def observe(folder: Path, code_file: str) -> list[ObservedRun]:
-    """The runs in `folder`, the baseline first; `code_file` is what its loop edits. Raises InputError."""
+@dataclass(frozen=True)
+class Observed:
+    """What was found, the baseline first, and what was not read, with the reason."""
+
+    runs: list[ObservedRun]
+    left_out: list[str]
+
+
+def observe(folder: Path, code_file: str) -> Observed:
+    """The runs in `folder`; `code_file` is what its loop edits. Raises InputError."""
+    left_out: list[str] = []
     if (folder / TABLE).is_file():
-        found = list(_autoresearch(folder, code_file))
+        found = list(_autoresearch(folder, code_file, left_out))
     else:
-        found = list(_ai_scientist(folder))
+        found = list(_ai_scientist(folder, left_out))
     if len(found) < 2:
         raise InputError(
             f"{folder}: no runs of a loop here. Read are a results folder of AI-Scientist (run_0/, run_1/, run_1.py, ...) "
-            f"and a repository with {TABLE} (columns commit, a metric, status, description)."
+            f"and a repository with {TABLE} (columns commit, a metric, status, description).{_in_short(left_out)}"
         )
-    return found
+    return Observed(found, left_out)
 
 
-def _ai_scientist(folder: Path) -> Iterator[ObservedRun]:
+def _in_short(left_out: Sequence[str]) -> str:
+    return f" Left out: {left_out[0]}{f', and {len(left_out) - 1} more' if left_out[1:] else ''}." if left_out else ""
+
+
+def _ai_scientist(folder: Path, left_out: list[str]) -> Iterator[ObservedRun]:
     runs = [path for path in folder.glob("run_*") if path.is_dir() and RUN_FOLDER.fullmatch(path.name)]
     notes = _text(folder / "notes.txt").replace("\r\n", "\n").replace("\r", "\n")
     for path in sorted(runs, key=lambda each: int(each.name[4:])):
         code = _content(folder / f"{path.name}.py")
         said = re.search(_OF_A_RUN.format(number=int(path.name[4:])), notes, re.DOTALL | re.MULTILINE)
-        metrics = {name: value.value for name, value in read_results(path).metrics.items()}
+        results = read_results(path)
+        left_out += [f"{path.name}/{finding}" for finding in results.findings if not finding.key]  # of whole files
         claim = " ".join(said[1].split()) if said else ""
-        yield ObservedRun(path.name, metrics, code, True, claim, path)
+        yield ObservedRun(path.name, results.numbers, code, True, claim, path)
 
 
 def _content(file: Path) -> bytes | None:
@@ -80,19 +94,33 @@ def _text(file: Path) -> str:
     return decoded(_content(file) or b"", "replace")
 
 
-def _autoresearch(folder: Path, code_file: str) -> Iterator[ObservedRun]:
-    table = StringIO(_text(folder / TABLE), newline="")
+def _autoresearch(folder: Path, code_file: str, left_out: list[str]) -> Iterator[ObservedRun]:
+    table = csv.DictReader(StringIO(_text(folder / TABLE), newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
-        rows = list(csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = [(table.line_num, row) for row in table]
     except csv.Error as error:
         raise InputError(f"{folder / TABLE}: cannot be read as a table: {error}.") from error
-    for number, row in enumerate(rows):
+    wanted: set[str] = set()  # of the first row, which is the baseline: other columns may hold words
+    for number, row in rows:
+        here = f"{TABLE}, line {number}"
         status = (row.get("status") or "").strip().lower()
         measured = {name: _number(text) for name, text in row.items() if name and name not in _WORDS}
         metrics = {name: value for name, value in measured.items() if value is not None} if status != "crash" else {}
         commit = (row.get("commit") or "").strip()
-        name = commit or f"row {number + 1}"
-        yield ObservedRun(name, metrics, _shown(folder, commit, code_file), status == "keep", row.get("description") or "")
+        if not metrics and not _COMMIT.fullmatch(commit):
+            left_out.append(f"{here}: no commit and no number")
+            continue
+        wanted = wanted or set(metrics)
+        if status != "crash":
+            lost = [name for name, value in measured.items() if value is None and name in wanted]
+            left_out += [f"{here}: {name} is no number: {row[name] or 'nothing'}" for name in lost]
+        yield ObservedRun(
+            commit or f"row {number - 1}",
+            metrics,
+            _shown(folder, commit, code_file),
+            status == "keep",
+            row.get("description") or "",
+        )
 
 
 def _number(text: object) -> float | None:
