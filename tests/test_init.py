@@ -103,7 +103,7 @@ def test_every_key_of_the_contract_is_explained() -> None:
     assert not bare
 
 
-def test_its_session_is_a_campaign_without_a_model(folder: Path, tmp_path: Path) -> None:
+def test_its_session_is_a_campaign_without_a_model_that_comes_to_verdicts(quick: None, folder: Path, tmp_path: Path) -> None:
     idea = load_ideas(folder / "ideas" / "first.json").choose(None)
     session = find_session(idea.Name, folder / "ideas" / "first.json")
     assert session == folder.resolve() / "sessions" / "first.md"
@@ -115,6 +115,7 @@ def test_its_session_is_a_campaign_without_a_model(folder: Path, tmp_path: Path)
     errors = [record.metrics["test_error"].value for record in campaign.read_records()]
     assert errors == sorted(errors, reverse=True) and len(set(errors)) == 3
     assert [len(record.attempts) for record in campaign.read_records()[1:]] == [1, 1]
+    assert [record.verdict.kind for record in campaign.read_records()[1:]] == ["improved", "not_significant"]
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:

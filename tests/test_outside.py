@@ -22,7 +22,7 @@ from harness.campaign.campaign import Campaign
 from harness.campaign.journal import Journal, locked
 from harness.cli.main import cli
 from harness.report.terminal.live_view import LiveView
-from harness.report.terminal.outcome import standing
+from harness.report.terminal.outcome import standing, try_page
 from harness.report.terminal.status import read_status
 from tests.waiting import HANGS
 
@@ -134,6 +134,8 @@ def test_a_rejected_change_costs_an_attempt_stays_in_place_and_is_mended_there(c
     assert found["left"] == {"runs": 3, "attempts_at_next_run": 3}
     assert found["code"]["with_failed_attempt"]
     assert "x = 5.0 +\n" in code(campaign)
+    page = try_page(found, campaign, 100)
+    assert "harness resume " in page and "--force" in page and "harness show" not in page
     edit(campaign, ("x = 5.0 +", "x = 5.0"))
     status, found = try_()
     assert (status, found["run"], found["attempt"]) == (0, 1, 2)

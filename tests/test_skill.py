@@ -38,10 +38,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "mine"
 
 
-def edit(folder: Path, old: str = "weights = [rng.gauss(0, 0.01)", new: str = "weights = [rng.gauss(0, 0.001)") -> None:
+def edit(folder: Path) -> None:
     file = folder / "runs" / "first" / "experiment.py"
-    assert old in file.read_text()
-    file.write_text(file.read_text().replace(old, new))
+    assert "x = 5.0" in file.read_text()
+    file.write_text(file.read_text().replace("x = 5.0", "x = 4.9"))
 
 
 def test_a_skill_is_short() -> None:
@@ -49,18 +49,18 @@ def test_a_skill_is_short() -> None:
     assert skill("claude").startswith("---\nname: harness\ndescription: ")
 
 
-def test_its_commands_take_a_campaign_to_its_end(folder: Path) -> None:
+def test_its_commands_take_a_campaign_to_its_end(quick: Path) -> None:
     blocks = re.findall(r"```bash\n(.*?)```", skill("agents"), re.DOTALL)
     printed = []
     for block in blocks:
         if "harness try" in block:
-            edit(folder)
+            edit(quick)
         done = subprocess.run(["bash", "-ec", block], capture_output=True, text=True, timeout=HANGS, check=False)
         assert done.returncode == 0, (block, done.stderr)
         printed.append(done.stdout)
     brief, tried = json.loads(printed[1]), json.loads(printed[2])
     assert (brief["folder"], brief["code"]["files"], brief["left"]["runs"]) == (
-        str(folder / "runs" / "first"),
+        str(quick / "runs" / "first"),
         ["experiment.py"],
         5,
     )
@@ -76,7 +76,7 @@ def test_three_commands_of_the_readme_take_an_own_change_to_a_verdict(folder: Pa
     monkeypatch.setenv("EDITOR", "sed -i s/0.01)/0.001)/")
     done = subprocess.run(["bash", "-ec", block[1]], capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Run 1: completed, " in done.stdout
+    assert re.search(r"Run 1: completed, (improved|not significant|worse)\n", done.stdout)
     assert "attempts at the next; spent: tokens unknown, cost unknown" in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""Recover a sparse signal: fit a linear model to few noisy samples by gradient descent, in plain Python.
+"""Recover a sparse signal: fit a linear model to few noisy samples by stochastic gradient descent, in plain Python.
 
 Few of the true weights are not zero. Plain gradient descent fits the noise with all the others; an idea is good when the
 error on unseen samples gets smaller, and the right weights are found.
@@ -47,6 +47,7 @@ class Model:
     """A linear model, its weights small and random at first."""
 
     def __init__(self, size: int, rng: random.Random) -> None:
+        self.rng = rng
         self.weights = [rng.gauss(0, 0.01) for _ in range(size)]
 
     def error(self, xs: Rows, ys: list[float]) -> float:
@@ -54,11 +55,12 @@ class Model:
         return sum((dot(x, self.weights) - y) ** 2 for x, y in zip(xs, ys)) / len(ys)
 
     def step(self, xs: Rows, ys: list[float], lr: float) -> None:
-        """One step of gradient descent on half the mean squared error."""
+        """One step of gradient descent on half the mean squared error of a random half of the samples."""
+        batch = self.rng.sample(range(len(ys)), len(ys) // 2)
         gradient = [0.0] * len(self.weights)
-        for x, y in zip(xs, ys):
-            residual = (dot(x, self.weights) - y) / len(ys)
-            gradient = [g + residual * value for g, value in zip(gradient, x)]
+        for i in batch:
+            residual = (dot(xs[i], self.weights) - ys[i]) / len(batch)
+            gradient = [g + residual * value for g, value in zip(gradient, xs[i])]
         self.weights = [w - lr * g for w, g in zip(self.weights, gradient)]
 
 

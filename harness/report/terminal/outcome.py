@@ -125,6 +125,10 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
     said.append(("left", f"{_counted(left['runs'], 'run')}{attempts}; spent: {facts['spent']}"))
     lines += [row for key, text in said for row in wrap(line(text), width, f"{key:<9} ", " " * 10)]
     steps = next_steps(read_status(layout), typed(layout), facts["run"] if "verdict" in facts else None)
+    if facts.get("status") == "rejected":
+        steps.insert(1, (f"harness resume {typed(layout)} --force", "executes it as it is, which the record says"))
+    if "verdict" not in facts:  # what else is recorded is not what was asked about
+        steps = [each for each in steps if not each[0].startswith(("harness show", "harness diff"))]
     return "\n".join([*lines, "next", *(f"  {each}" for each in next_lines(steps, width - 2))])
 
 
