@@ -11,12 +11,13 @@ ROOT = Path(__file__).parents[1]
 OURS = re.compile(
     r"\buntouched|\bbeyond the noise|\bwithin noise|\bwithin the noise|\b(?:a|the) persons?\b|\bno evidence|\bis evidence|\bunhealthy"
     r"|\bmay worsen|\bknown from\b|\banswers for it|\bsupported at a price|\bcould be chance|\bhaving been picked|\bfires? in a row"
-    r"|\bundecided\b|\bwrong result\b(?! schema)|\bsmoke run|\bby the gate|\battempts that were no run|\bwords of the agent|\bnumbers depend on",
+    r"|\bundecided\b|\bwrong result\b(?! schema)|\bsmoke run|\bby the gate|\battempts that were no run|\bwords of the agent|\bnumbers depend on"
+    r"|\bended well\b|\bexecuted well\b|\bcases? of twenty\b",
     re.IGNORECASE,
 )
 """Each has a word of the field: the unmodified baseline, significant, you or the user, invalid, tolerance, source, matched
 control, trade-off, not significant, corrected for selection, active latents, inconclusive, rejected by the pre-check, smoke
-test, agent's statements, environment."""
+test, agent's statements, environment, completed, p < 0.05."""
 CODE = [*sorted((ROOT / "harness").rglob("*.py")), *sorted((ROOT / "saelab").rglob("*.py"))]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "experiment.toml")),
