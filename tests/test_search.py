@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from harness.campaign.protocols import Silent
 from harness.campaign.record import Record
 from harness.campaign.search_space import SearchSpec
 from harness.campaign.stop import Stop
+from harness.cli.doctor import Doctor
 from harness.cli.main import cli
 from harness.cli.model_choice import choose
 from harness.cli.running import resume
@@ -353,13 +355,17 @@ def test_whole_numbers_and_steps_stay_what_they_are() -> None:
 
 
 def test_a_model_makes_no_sense_with_a_search_and_is_refused_before_anything_is_made_or_changed(
-    searched: Callable[..., Campaign],
+    searched: Callable[..., Campaign], experiment: Path
 ) -> None:
     with pytest.raises(InputError, match="--model sonnet: search:random asks no model; leave it out"):
         choose("small", Path("small.json"), {}, agent="search:random", model="sonnet")
     campaign = searched()
     with pytest.raises(InputError, match="--model sonnet: search:tpe asks no model"):
         resume(campaign, {"model": "sonnet"}, False, 120)
+    doctor = Doctor(experiment, None, "sonnet", None, None, "search:tpe", sys.executable, campaign.root.parent, Options())
+    assert [name for name, _ in doctor.checks if name in ("answer", "model")] == []
+    with pytest.raises(InputError, match="--model sonnet: search:tpe asks no model"):
+        doctor.search()
     assert campaign.options().model is None and not campaign.journal.exists()
 
 

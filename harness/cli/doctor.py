@@ -21,7 +21,7 @@ from typing import Any
 from ..agents.listing import is_search
 from ..agents.not_confined import NOT_HELD
 from ..agents.outside import OUTSIDE
-from ..agents.search import check_search
+from ..agents.search import check_no_model, check_search
 from ..campaign.campaign import Options, inventory_of
 from ..campaign.contract import CONTRACT_FILE, ENTRY, Contract, Setting
 from ..campaign.contract_file import load_contract
@@ -148,10 +148,9 @@ class Doctor:
             return [check for check in checks if check[0] != "key"]
         if is_search(self.agent):
             checks.append(("search", self.search))
-        is_command = self.agent not in ("aider", "replay") and not is_search(self.agent)
-        if is_command:
+        elif self.agent not in ("aider", "replay"):
             checks.append(("answer", self._models.agent_answers))
-        named = {} if is_command else {"model": self.model, "architect": self.architect}
+        named = {"model": self.model, "architect": self.architect} if self.agent in ("aider", "replay") else {}
         named |= {"reviewer": self.reviewer}
         for role, model in named.items():
             if model is not None:
@@ -199,6 +198,7 @@ class Doctor:
 
     def search(self) -> Check:
         """Where a search without a model would look."""
+        check_no_model(self.agent, self.model)
         options = Options(profile=self.profile or "", overrides=self.options.overrides)
         return Check("search", "ok", check_search(self.experiment, options, self.agent))
 
