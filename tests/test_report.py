@@ -22,6 +22,7 @@ from harness.campaign.campaign import Campaign
 from harness.campaign.errors import InputError
 from harness.campaign.journal import Journal, locked
 from harness.campaign.layout import Layout
+from harness.campaign.metric_names import as_written
 from harness.campaign.protocols import Silent
 from harness.campaign.record import (
     ComparisonRecord,
@@ -328,6 +329,8 @@ def test_one_seed_has_no_noise_band(recorded: Callable[..., Campaign]) -> None:
 def test_frontiers_are_drawn_against_what_the_contract_names_first(recorded: Callable[..., Campaign]) -> None:
     titles = [plot.title for plot in plots(data_of(recorded(5)))]
     assert titles[:3] == ["loss over the runs (lower is better)", "loss against width", "loss against distance"]
+    names = ("explained_variance", "l0", "mnist.val_loss", "dead_latents", "f1")
+    assert [as_written(each) for each in names] == ["explained variance", "L0", "mnist.val loss", "dead latents", "F1"]
 
 
 @pytest.mark.usefixtures("drawn")

@@ -19,6 +19,14 @@ _COST = frozenset(
 _FALLS = frozenset("loss losses err error errors nll kl divergence perplexity ppl mse rmse mae fid bpc bpb regret".split())  # noqa: SIM905
 
 
+_LETTERS = frozenset("auc bpb bpc ce cs f1 fid iou kl l0 l1 l2 lr mae mcc mse nll r2 rmse".split())  # noqa: SIM905
+
+
+def as_written(name: str) -> str:
+    """A key as the field writes it, on an axis or in a title: `explained variance` of `explained_variance`, `L0` of `l0`."""
+    return " ".join(word.upper() if word in _LETTERS else word for word in name.replace("_", " ").split(" "))
+
+
 def words_of(name: str) -> list[str]:
     """The words of the last part of a name: `["val", "loss", "mean"]` of `text8.val_loss_mean`."""
     return re.split(r"[^a-z0-9]+", name.rpartition(".")[2].lower())

@@ -20,6 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from ..campaign.metric import Metric
+from ..campaign.metric_names import as_written
 from ..campaign.numbers import titled
 from ..campaign.text import clip, line
 from .svg import inline_svg
@@ -130,7 +131,7 @@ def legend(figure: Figure) -> None:
 
 
 def label(metric: Metric) -> str:
-    return titled(clip(xml(line(metric.name)), LONGEST_LABEL), xml(line(metric.unit)))
+    return titled(clip(xml(as_written(line(metric.name))), LONGEST_LABEL), xml(line(metric.unit)))
 
 
 def xml(text: str) -> str:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..campaign.campaign import PLOTTED
 from ..campaign.metric import Metric
+from ..campaign.metric_names import as_written
 from ..campaign.numbers import number
 from ..campaign.protocols import Curve
 from ..campaign.text import clip, in_words, line
@@ -46,17 +47,17 @@ def plots(campaign: CampaignData, *, curves: int = _MOST_CURVES) -> list[Plot]:
     primary = campaign.primary
     with matplotlib.rc_context(STYLE):
         if primary is not None and any(run.value(primary.name) is not None for run in campaign.runs):
-            title = f"{line(primary.name)} over the runs ({primary.better} is better)"
+            title = f"{as_written(line(primary.name))} over the runs ({primary.better} is better)"
             found.append(tried("primary", title, partial(_over_runs, campaign, primary)))
             for other in campaign.context:
                 if other.better is None and _is_same(campaign, other):
                     continue
-                title = f"{line(primary.name)} against {line(other.name)}"
+                title = f"{as_written(line(primary.name))} against {as_written(line(other.name))}"
                 found.append(
                     tried(f"frontier-{other.better or 'context'}", title, partial(_frontier, campaign, primary, other))
                 )
         for number, key in enumerate(_worth_drawing(campaign)[:curves]):
-            title = f"{clip(line(key), LONGEST_LABEL)} while training"
+            title = f"{clip(as_written(line(key)), LONGEST_LABEL)} while training"
             found.append(tried(f"training-{number}", title, partial(_training, campaign, key)))
         found += [tried(f"plotted-{number}", *each) for number, each in enumerate(_plotted(campaign))]
     return found
@@ -68,7 +69,7 @@ def held_out_plots(campaign: CampaignData) -> list[Plot]:
     last = found.last if found else None
     if primary is None or last is None or primary.name not in last["metrics"]:
         return []
-    title = f"{line(primary.name)}, held out ({primary.better} is better)"
+    title = f"{as_written(line(primary.name))}, held out ({primary.better} is better)"
     with matplotlib.rc_context(STYLE):
         return [tried("held-out", title, partial(_pairs, last, primary))]
 
@@ -175,7 +176,7 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
     if known:
         notes.append("Error bars are one standard error of the mean.")
     if primary.label:
-        notes.insert(0, f"{line(primary.name)}: {line(primary.label)}.")
+        notes.insert(0, f"{as_written(line(primary.name))}: {line(primary.label)}.")
     shown = [f"run {run.record.run} {number(value)}" for run, value in valued]
     return figure, " ".join(notes), _listed(shown, [value for _, value in valued])
 
@@ -216,7 +217,7 @@ def _frontier(campaign: CampaignData, primary: Metric, other: Metric) -> Drawing
     legend(figure)
     caption = "Numbers are runs; 0 is the baseline. "
     if other.better is None:
-        caption += f"{line(other.name)} has no better direction: compare runs at the same value of it."
+        caption += f"{as_written(line(other.name))} is a constraint, not an objective: compare runs at the same value."
     else:
         better = [run.record.run for run, *_ in front if run.record.run]
         if len(front) > 1:
@@ -275,7 +276,7 @@ def _training(campaign: CampaignData, key: str) -> Drawing:
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_xlabel("step")
-    axes.set_ylabel(clip(xml(line(key)), LONGEST_LABEL))
+    axes.set_ylabel(clip(xml(as_written(line(key))), LONGEST_LABEL))
     legend(figure)
     last = [f"run {run.record.run} ends at {number(curve.values[-1])}" for run, curve in curves]
     caption = "As each run logged it: where the code of the quantity itself was changed, levels do not compare."
