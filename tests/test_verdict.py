@@ -260,6 +260,14 @@ def test_settings_stand_beside_the_baselines(tmp_path):
     assert not any(known.differs for known in baseline.settings.values())
 
 
+def test_settings_of_an_evaluation_that_the_run_did_not_have_are_no_difference(tmp_path):
+    scored = {"core.batch": 8, "core.context": 128, "sparse.k": 1}
+    baseline = record(results(tmp_path / "0", SETTINGS | scored))
+    settings = compare_settings(results(tmp_path / "1", SETTINGS | {"core.batch": 8, "scorer.version": 2}), baseline)
+    differing = {name: (known.value, known.baseline) for name, known in settings.items() if known.differs}
+    assert differing == {"core.context": (None, 128), "scorer.version": (2, None)} and "sparse.k" not in settings
+
+
 def test_a_record_of_recorded_results_survives_the_disk(tmp_path):
     made = record(recorded(tmp_path, K40))
     made.write(tmp_path)

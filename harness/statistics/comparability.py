@@ -102,12 +102,15 @@ def compare_metrics(
 
 
 def compare_settings(results: Results, baseline: Record | None) -> dict[str, SettingRecord]:
-    """The run's settings beside the baseline's, and who says so; None stands for one that only the other has."""
+    """The run's settings beside the baseline's, and who says so; None stands for one that only the other has. Those of an
+    evaluation that the run did not have (`core.batch_size` where nothing begins with `core.`) are left out."""
     mine = results.settings
     theirs = {name: known.value for name, known in baseline.settings.items()} if baseline else mine
+    evaluated = {name.rpartition(".")[0] for name in mine} | {""}
     return {
         name: SettingRecord(value=mine.get(name), baseline=theirs.get(name), source=results.sources.get(name, "reported"))
         for name in dict.fromkeys([*mine, *theirs])
+        if name in mine or name.rpartition(".")[0] in evaluated
     }
 
 
