@@ -205,6 +205,18 @@ def printing(stdout: str, stderr: str = "", code: int = 0) -> str:
     return f"sys.stdout.write({stdout!r})\nsys.stderr.write({stderr!r})\nsys.exit({code})"
 
 
+@pytest.fixture
+def prints(install, monkeypatch):
+    """Has a command print something and end, without a process: for tests of what is made of it."""
+
+    def prints(name: str, stdout: str, stderr: str = "", code: int = 0) -> None:
+        install(name)
+        ended = module._Ended(code, stdout, stderr, "")
+        monkeypatch.setattr(module.CommandConversation, "_execute", lambda *_: ended)
+
+    return prints
+
+
 def converse(name: str, work: Workspace, history=None, **config):
     home = work.root.with_name("agent_home")
     return find_agent(name)(AgentConfig(**{"turn_left": lambda: HANGS, "home": home} | config)).open(work, history)
@@ -362,8 +374,8 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("name", "printed", "kind"), KINDS, ids=lambda each: each if isinstance(each, str) else "")
-def test_failures_are_told_apart_by_what_the_command_prints(name, printed, kind, install, work):
-    install(name, printing(*printed))
+def test_failures_are_told_apart_by_what_the_command_prints(name, printed, kind, prints, work):
+    prints(name, *printed)
     reply = ask(converse(name, work))
     assert reply.failure is not None and reply.failure.kind == kind
     assert "doctor --model" not in reply.failure.todo
@@ -489,8 +501,8 @@ def test_a_refused_key_is_an_auth_failure(name, install, work):
         ("", "server"),
     ],
 )
-def test_the_kind_of_a_failure_is_guessed_from_what_is_said(stderr, kind, install, work):
-    install("claude", printing("", f"\x1b[91m{stderr}\x1b[0m", 3))
+def test_the_kind_of_a_failure_is_guessed_from_what_is_said(stderr, kind, prints, work):
+    prints("claude", "", f"\x1b[91m{stderr}\x1b[0m", 3)
     failure = ask(converse("claude", work)).failure
     assert failure.kind == kind
     assert "exit code 3" in failure.message and "\x1b" not in failure.message
@@ -556,8 +568,8 @@ def test_a_session_that_the_command_has_forgotten_is_not_asked_for_again(install
         json.dumps({"response": None, "stats": {"models": {"m": {"tokens": {"prompt": 1e300}}}}}),
     ],
 )
-def test_garbage_is_a_failure_or_an_empty_answer(name, output, install, work):
-    install(name, printing(output))
+def test_garbage_is_a_failure_or_an_empty_answer(name, output, prints, work):
+    prints(name, output)
     reply = ask(converse(name, work))
     assert reply.usage.sent >= 0 and reply.usage.received >= 0
     json.dumps(reply.history, allow_nan=False)

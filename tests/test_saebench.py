@@ -205,6 +205,7 @@ evals.evaluate(TopK(0), settings, Path(sys.argv[2]), Path(sys.argv[3]), lambda l
 """
 
 
+@pytest.mark.slow
 def test_what_an_eval_draws_does_not_depend_on_what_was_imported_before_it(lab, first, tmp_path):
     """Some of what SAEBench imports draws numbers while it is imported: between seed and eval it would change the score."""
     command = [sys.executable, "-c", COLD, lab.overrides("absorption"), str(tmp_path), str(lab.cache)]
@@ -263,6 +264,7 @@ def test_memory_that_a_scorer_may_not_use_is_no_room_for_codes(monkeypatch):
     assert memory.room() == 0
 
 
+@pytest.mark.slow
 def test_absorption_scores_the_same_whether_codes_are_kept_or_made_again(lab, first, tmp_path, monkeypatch):
     asked = []
     encode = TopK.encode
@@ -377,6 +379,7 @@ def biographies(lab) -> None:
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
 
 
+@pytest.mark.slow
 def test_evals_on_texts_of_the_hub_take_local_copies_and_any_order(lab, biographies, tmp_path, monkeypatch):
     one = ("LabHC/bias_in_bios_class_set1",)
     monkeypatch.setattr(probing, "TEXTS", one)

@@ -483,6 +483,7 @@ def test_a_persons_change_stays_with_the_code_that_it_was_made_in(noisy: Path, m
     assert (second.parent, second.attempts[0].by_person) == (0, True)
 
 
+@pytest.mark.slow
 def test_a_second_look_that_is_killed_leaves_no_run_with_a_wrong_parent(
     noisy: Path, make_campaign: Make, tmp_path: Path
 ) -> None:
