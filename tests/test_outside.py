@@ -28,6 +28,7 @@ from tests.waiting import HANGS
 
 SMALL = Path(__file__).parent / "small"
 IDEA = {"Name": "small", "Title": "A small idea", "Experiment": "Make the loss smaller."}
+pytestmark = pytest.mark.usefixtures("quick")
 FASTER = ('"rate": 0.05', '"rate": 0.1')
 
 
