@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers
-
 WORDS = [f"w{number}" for number in range(50)]
 SPECIAL = ["<pad>", "<bos>", "<eos>"]
 _SIZE = {
@@ -21,18 +17,24 @@ _SIZE = {
 _KEYS = {"num_key_value_heads": 1, "head_dim": 8}
 
 CONFIGS = {
-    "gpt-neox": lambda: transformers.GPTNeoXConfig(**_SIZE),
-    "gpt-2": lambda: transformers.GPT2Config(vocab_size=_SIZE["vocab_size"], n_embd=16, n_layer=3, n_head=2, n_positions=64),
-    "llama": lambda: transformers.LlamaConfig(**_SIZE, **_KEYS),
-    "gemma-2": lambda: transformers.Gemma2Config(**_SIZE, **_KEYS, query_pre_attn_scalar=8, sliding_window=8),
-    "qwen-2": lambda: transformers.Qwen2Config(**_SIZE, num_key_value_heads=1),
-    "qwen-3": lambda: transformers.Qwen3Config(**_SIZE, **_KEYS),
+    "gpt-neox": ("GPTNeoXConfig", _SIZE),
+    "gpt-2": ("GPT2Config", {"vocab_size": _SIZE["vocab_size"], "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 64}),
+    "llama": ("LlamaConfig", _SIZE | _KEYS),
+    "gemma-2": ("Gemma2Config", _SIZE | _KEYS | {"query_pre_attn_scalar": 8, "sliding_window": 8}),
+    "qwen-2": ("Qwen2Config", _SIZE | {"num_key_value_heads": 1}),
+    "qwen-3": ("Qwen3Config", _SIZE | _KEYS),
 }
 
 
 def save_model(family: str, folder: Path, *, begins: bool = True) -> Path:
     """A model of `family` in `folder`; its weights are random and the same each time. Not every family's text `begins`."""
-    config = CONFIGS[family]()
+    # Here, because each worker of the suite imports this module, and few need what takes seconds.
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    kind, facts = CONFIGS[family]
+    config = getattr(transformers, kind)(**facts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = transformers.AutoModelForCausalLM.from_config(config)

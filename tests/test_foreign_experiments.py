@@ -415,8 +415,12 @@ def baseline_name(name: str) -> str:
 @pytest.mark.parametrize(
     ("name", "ideas"),
     [
-        ("grokking", [V1_IDEA, {**V1_IDEA, "Name": "b"}, {**V1_IDEA, "Name": "b", "Title": "Other"}]),
-        ("2d_diffusion", [V2_IDEA, {}]),
+        pytest.param(
+            "grokking",
+            [V1_IDEA, {**V1_IDEA, "Name": "b"}, {**V1_IDEA, "Name": "b", "Title": "Other"}],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("2d_diffusion", [V2_IDEA, {}], marks=pytest.mark.slow),
         ("nanoGPT_lite", [V1_IDEA, "no idea"]),
     ],
 )

@@ -334,6 +334,7 @@ def test_a_killed_harvest_publishes_nothing_and_the_next_begins_anew(
     assert made.damage() == [] and [path for path in made.folder.parent.iterdir() if path.is_dir()] == [made.folder]
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_harvest(
     settings: Settings, start: Callable[[Path], subprocess.Popen[str]], tmp_path: Path
 ) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from scipy.stats import ttest_rel
 
 from harness.campaign.campaign import Campaign
 from harness.campaign.contract import Contract
@@ -70,6 +69,8 @@ def judged(runs: list[Results | str], references: list[Results | str] | None = N
 
 
 def test_one_paired_one_sided_test_at_five_percent_decides() -> None:
+    from scipy.stats import ttest_rel
+
     better = [loss - gain for loss, gain in zip(THERE, [0.1, 0.02, 0.08, 0.03, 0.05, -0.01], strict=True)]
     found = judged([left(loss) for loss in better])
     expected = ttest_rel(better, THERE, alternative="less")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import transformers
 
 from saelab import hub, plan, prepare
 from saelab.cache import sha256
@@ -256,6 +255,8 @@ def test_the_width_is_compared_where_the_harvest_is_there_too(ask: Ask) -> None:
 
 @needs_sae_bench
 def test_a_model_that_cannot_be_scored_is_found_before_it_is_harvested(ask: Ask, place: Path, tmp_path: Path) -> None:
+    import transformers
+
     folder = spoilt(place, tmp_path / "my-model", "")
     config = transformers.PhimoeConfig(
         vocab_size=53, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,

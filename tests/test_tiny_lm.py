@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers
 from tokenizers import Tokenizer
 
 from saelab import text, tiny_lm
@@ -42,6 +41,8 @@ def model(tmp_path_factory) -> Path:
 
 
 def test_the_model_is_a_folder_as_the_hub_has_them(model):
+    import transformers
+
     tokenizer = transformers.AutoTokenizer.from_pretrained(model, local_files_only=True)
     loaded = transformers.AutoModelForCausalLM.from_pretrained(model, local_files_only=True)
 
@@ -53,6 +54,7 @@ def test_the_model_is_a_folder_as_the_hub_has_them(model):
 
 
 def test_transformer_lens_computes_the_same_under_the_name_that_saebench_uses(model, tmp_path):
+    import transformers
     from transformer_lens import HookedTransformer
 
     (tmp_path / "EleutherAI").mkdir()

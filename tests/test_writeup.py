@@ -143,6 +143,12 @@ def data_of(campaign: Campaign) -> CampaignData:
     return read_campaign_data(Layout(campaign.root))
 
 
+@pytest.fixture(scope="module")
+def paper(executed: Campaign) -> Document:
+    """On that campaign, without a model."""
+    return written(executed)
+
+
 def written(campaign: Campaign, by_model: Prose | None = None) -> Document:
     return compose(data_of(campaign), read_person(Layout(campaign.root)), by_model)
 
@@ -183,23 +189,22 @@ def text_of_pdf(data: bytes) -> str:
 # --- what is in it ----------------------------------------------------------------------------------------------------
 
 
-def test_it_is_a_paper_without_any_model(executed: Campaign) -> None:
-    document = written(executed)
-    assert document.title == "A small idea"
-    assert [each.title for each in document.sections] == TITLES
-    assert [each.title for each in document.appendices] == APPENDICES
-    abstract = " ".join(block.text for block in document.abstract if isinstance(block, Paragraph))
+def test_it_is_a_paper_without_any_model(paper: Document) -> None:
+    assert paper.title == "A small idea"
+    assert [each.title for each in paper.sections] == TITLES
+    assert [each.title for each in paper.appendices] == APPENDICES
+    abstract = " ".join(block.text for block in paper.abstract if isinstance(block, Paragraph))
     assert re.search(
         r"Supported: run 1 improves loss, 0\.\d+ ± 0\.0\d+ against \d\.\d+ ± 0\.0\d+ of the baseline \(diff", abstract
     )
     assert abstract.count("± 0.") <= 4 and "1 rejected" in abstract
 
 
-def test_every_run_is_told_and_every_rejected_change(executed: Campaign) -> None:
-    (table,) = section(written(executed), "Every run").blocks
+def test_every_run_is_told_and_every_rejected_change(paper: Document) -> None:
+    (table,) = section(paper, "Every run").blocks
     assert isinstance(table, Table)
     assert table.rows[0] == ("1", "the loss falls.", "2: 1 rejected", "improved")
-    runs = section(written(executed), "Every run in full")
+    runs = section(paper, "Every run in full")
     assert [each.title for each in runs.sections] == ["Run 1: improved", "Run 2: improved"]
     first = runs.sections[0].blocks
     assert Quote("the loss falls.", "The agent’s hypothesis, before the run (unverified)") in first
@@ -208,15 +213,14 @@ def test_every_run_is_told_and_every_rejected_change(executed: Campaign) -> None
     assert "2 lines added, 2 removed" in first[0].text  # type: ignore[union-attr]
 
 
-def test_words_of_the_agent_are_quoted_as_they_are_and_unverified(executed: Campaign) -> None:
-    document = written(executed)
-    quotes = [block for block in document.walk() if isinstance(block, Quote)]
+def test_words_of_the_agent_are_quoted_as_they_are_and_unverified(paper: Document) -> None:
+    quotes = [block for block in paper.walk() if isinstance(block, Quote)]
     assert Quote("the loss is 0.3.", "The agent’s interpretation, after the run (unverified)") in quotes
-    assert not any("contradict" in text for text in [*sentences(document), *(quote.text for quote in quotes)])
+    assert not any("contradict" in text for text in [*sentences(paper), *(quote.text for quote in quotes)])
 
 
-def test_the_results_hold_intervals_and_numbers_end_where_their_noise_begins(executed: Campaign) -> None:
-    overview, beside = (block for block in section(written(executed), "Results").blocks if isinstance(block, Table))
+def test_the_results_hold_intervals_and_numbers_end_where_their_noise_begins(paper: Document) -> None:
+    overview, beside = (block for block in section(paper, "Results").blocks if isinstance(block, Table))
     assert [column.title for column in overview.columns] == [
         *("Run", "Seeds", "loss", "Baseline", "Difference", "90 % CI", "Adjusted p", "Verdict", "Parent", "Against it")
     ]
@@ -247,12 +251,14 @@ def test_no_sentence_of_it_contradicts_a_record(executed: Campaign, synthetic: C
 
 
 @pytest.mark.parametrize("form", ["md", "tex", "html", "report"])
-def test_an_unedited_paper_and_report_have_a_source_for_every_number(executed: Campaign, tmp_path: Path, form: Any) -> None:
+def test_an_unedited_paper_and_report_have_a_source_for_every_number(
+    executed: Campaign, paper: Document, tmp_path: Path, form: Any
+) -> None:
     file = tmp_path / f"paper.{form.replace('report', 'html')}"
     if form == "report":
         write_report([Layout(executed.root)], file)
     else:
-        publish(written(executed), form, file)
+        publish(paper, form, file)
     done = CliRunner().invoke(cli, ["check", str(executed.root), "--file", str(file)])
     assert done.exit_code == 0, done.output
     assert "unverified" not in done.output and done.output.endswith("0 contradictions with the records.\n")
@@ -261,24 +267,23 @@ def test_an_unedited_paper_and_report_have_a_source_for_every_number(executed: C
         assert "0.41" in CliRunner().invoke(cli, ["check", str(executed.root), "--file", str(file)]).output
 
 
-def test_the_accepted_change_is_the_whole_one_against_the_baseline(executed: Campaign) -> None:
-    appendix = section(written(executed), "The change that improved")
+def test_the_accepted_change_is_the_whole_one_against_the_baseline(paper: Document) -> None:
+    appendix = section(paper, "The change that improved")
     code = next(block for block in appendix.blocks if isinstance(block, Code))
     assert ("-", "-loss = 1.0 + rng.gauss(0, 0.02)") in code.lines
     assert ("+", "+loss = 0.8 + rng.gauss(0, 0.02)") in code.lines
 
 
-def test_a_persons_words_are_taken_over_and_marked_as_theirs(executed: Campaign, synthetic: Callable[..., Campaign]) -> None:
-    theirs = section(written(executed), "Notes of the user")
+def test_a_persons_words_are_taken_over_and_marked_as_theirs(paper: Document, synthetic: Callable[..., Campaign]) -> None:
+    theirs = section(paper, "Notes of the user")
     assert theirs.blocks == (Quote(PERSON.strip("\n"), "The user’s section of the notes"),)
     assert "Notes of the user" not in [each.title for each in written(synthetic(4, seeds=5)).sections]
 
 
-def test_what_was_used_and_how_to_make_it_again(executed: Campaign) -> None:
-    document = written(executed)
-    cost = next(block for block in section(document, "Cost").blocks if isinstance(block, Table))
+def test_what_was_used_and_how_to_make_it_again(executed: Campaign, paper: Document) -> None:
+    cost = next(block for block in section(paper, "Cost").blocks if isinstance(block, Table))
     assert [row[:2] for row in cost.rows[:3]] == [("baseline", "–"), ("1", "2"), ("2", "1")]
-    reproduction = section(document, "Reproduction").blocks
+    reproduction = section(paper, "Reproduction").blocks
     record = Record.read(executed.run_folder(1))
     where = next(block for block in reproduction if isinstance(block, Table))
     assert where.rows[1][:3] == ("1", record.commit[:12], "0, 1")
@@ -460,8 +465,8 @@ def test_latex_reads_no_character_as_markup(hostile: Document) -> None:
 
 
 @pytest.mark.skipif(not PDFLATEX, reason="pdflatex is not installed")
-def test_the_latex_compiles(hostile: Document, executed: Campaign, tmp_path: Path) -> None:
-    for name, document in (("hostile", hostile), ("executed", written(executed))):
+def test_the_latex_compiles(hostile: Document, executed: Campaign, paper: Document, tmp_path: Path) -> None:
+    for name, document in (("hostile", hostile), ("executed", paper)):
         folder = tmp_path / name
         folder.mkdir()
         *figures, file = publish(document, "tex", folder / "paper.tex")
@@ -521,12 +526,11 @@ def test_ten_runs_are_a_paper_of_few_pages_with_the_results_on_the_second(
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def test_figures_stand_beside_the_formats_that_cannot_hold_them(executed: Campaign, tmp_path: Path) -> None:
-    document = written(executed)
+def test_figures_stand_beside_the_formats_that_cannot_hold_them(executed: Campaign, paper: Document, tmp_path: Path) -> None:
     for form, kind in (("md", "svg"), ("html", None)):
         folder = tmp_path / form
         folder.mkdir()
-        *figures, file = publish(document, form, folder / f"paper.{form}")  # type: ignore[arg-type]
+        *figures, file = publish(paper, form, folder / f"paper.{form}")  # type: ignore[arg-type]
         assert {each.suffix for each in figures} == ({f".{kind}"} if kind else set())
         assert {each.name for each in folder.iterdir()} == {file.name} | ({"paper-figures"} if kind else set())
         for figure in figures:
@@ -534,7 +538,7 @@ def test_figures_stand_beside_the_formats_that_cannot_hold_them(executed: Campai
     assert "<svg" in file.read_text()
     assert default_file(Layout(executed.root), "pdf") == executed.root.parent / "small-writeup.pdf"
     with pytest.raises(InputError, match="--out FILE"):
-        publish(document, "html", tmp_path / "no" / "such" / "paper.html")
+        publish(paper, "html", tmp_path / "no" / "such" / "paper.html")
 
 
 # --- a model's text ---------------------------------------------------------------------------------------------------
@@ -694,11 +698,11 @@ def test_references_in_a_text_of_the_users_are_filled_in(executed: Campaign, tmp
     ],
 )
 def test_a_model_that_gives_no_text_ends_it(
-    executed: Campaign, monkeypatch: pytest.MonkeyPatch, reply: Reply, said: str
+    executed: Campaign, paper: Document, monkeypatch: pytest.MonkeyPatch, reply: Reply, said: str
 ) -> None:
     monkeypatch.setattr(prose, "AiderAgent", saying(reply))
     with pytest.raises(CannotGoOn, match=said):
-        prose.write(data_of(executed), written(executed), "a/b", print)
+        prose.write(data_of(executed), paper, "a/b", print)
 
 
 def test_a_models_text_is_text_in_every_format(executed: Campaign, tmp_path: Path) -> None:
