@@ -140,7 +140,7 @@ def _harvest(settings: Settings, what: str, beside: Path, say: Say) -> None:
             )
         say(f"harvested {writer.written:,} rows in {spoken(time.monotonic() - begun)}")
         say(
-            f"{left_out:,} of {seen:,} tokens are special ones or begin a sequence: they are no rows. There is no padding: "
+            f"{left_out:,} of {seen:,} tokens are special ones or begin a sequence: they are skipped. There is no padding: "
             "sequences are full."
         )
         if writer.written < data.harvest_tokens:

@@ -12,7 +12,8 @@ OURS = re.compile(
     r"\buntouched|\bbeyond the noise|\bwithin noise|\bwithin the noise|\b(?:a|the) persons?\b|\bno evidence|\bis evidence|\bunhealthy"
     r"|\bmay worsen|\bknown from\b|\banswers for it|\bsupported at a price|\bcould be chance|\bhaving been picked|\bfires? in a row"
     r"|\bundecided\b|\bwrong result\b(?! schema)|\bsmoke run|\bby the gate|\battempts that were no run|\bwords of the agent|\bnumbers depend on"
-    r"|\bended well\b|\bexecuted well\b|\bcases? of twenty\b",
+    r"|\bended well\b|\bexecuted well\b|\bcases? of twenty\b|\bbehind a bar\b"
+    r"|\bas it was given\b|\bwhen that is mended\b|\bmore than it may\b",
     re.IGNORECASE,
 )
 """Each has a word of the field: the unmodified baseline, significant, you or the user, invalid, tolerance, source, matched

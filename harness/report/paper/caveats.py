@@ -19,9 +19,9 @@ _OPEN = {
     "inconclusive": "no verdict could be given",
     "not_comparable": "the number stands beside no other",
     "invalid": "the result breaks a sanity rule",
-    "given": "a loop that was observed made them, they were not executed here, and nothing is judged by them",
-    "no_effect": "the change did not reach the results",
-    "trade_off": "another metric got worse by more than it may",
+    "given": "made by an observed loop, not executed here; no verdict rests on them",
+    "no_effect": "metrics identical to an earlier run’s",
+    "trade_off": "another metric exceeds its tolerance, or compute does",
 }
 """Verdicts that leave something open, and what."""
 

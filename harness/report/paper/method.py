@@ -107,7 +107,7 @@ def _fields(given: Mapping[str, Any], names: Iterable[str]) -> Iterator[Quote]:
         if value := given.get(name):
             yield Quote(
                 re.sub(r"^- ", "• ", clip(field_in_words(value).strip("\n"), _LONGEST), flags=re.MULTILINE),
-                f"The idea’s {name.replace('_', ' ').lower()}, as it was given",
+                f"The idea’s {name.replace('_', ' ').lower()} (verbatim)",
             )
 
 

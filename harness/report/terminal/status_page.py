@@ -165,9 +165,9 @@ def next_steps(status: CampaignStatus, name: str, about: int | None = None) -> l
     elif status.reason == "baseline_failed" and "--baseline own" in status.message:
         steps = [(f"{resume} --baseline own", "executes the baseline, in place of the given results")]
     elif status.reason == "baseline_failed":
-        steps = [(resume, "executes the baseline again; first mend the experiment in its own folder, or what it needs")]
+        steps = [(resume, "executes the baseline again; first fix the experiment in its own folder, or what it needs")]
     else:
-        steps = [(resume, "goes on when that is mended")]
+        steps = [(resume, "continues once that is fixed")]
     if runs and status.state != "interrupted":
         run = runs[-1] if about is None else about
         steps += [(f"harness log {name}", "all runs"), (f"harness show {name} {run}", "one record")]
