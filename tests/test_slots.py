@@ -65,7 +65,7 @@ def two_cores(tmp_path: Path) -> Machine:
 def test_who_waits_says_for_what_since_when_and_who_has_it(two_cores: Machine) -> None:
     with taken(two_cores, Share("hierarchy: run_1 seed_2", threads=2)):
         second = Waiting(two_cores, Share("topk: run_0 execute", threads=1))
-        second.waits_for("for 1 core: hierarchy: run_1 seed_2 has it")
+        second.waits_for("for 1 core, held by hierarchy: run_1 seed_2")
         assert second.said[-1].startswith("waiting since ")
     second.end()
     assert second.slot and second.said[-1] == ""
@@ -74,11 +74,11 @@ def test_who_waits_says_for_what_since_when_and_who_has_it(two_cores: Machine) -
 def test_what_needs_all_is_not_passed_by_what_needs_little(two_cores: Machine) -> None:
     with taken(two_cores, Share("a", threads=1)):
         large = Waiting(two_cores, Share("large", alone=True))
-        large.waits_for("for 2 cores: a has it")
+        large.waits_for("for 2 cores, held by a")
         small = Waiting(two_cores, Share("small", threads=1))
-        small.waits_for("its turn: large (waits itself) has it")
+        small.waits_for("its turn, behind large")
     until(lambda: large.slot)
-    small.waits_for("for 1 core: large has it")
+    small.waits_for("for 1 core, held by large")
     large.end()
     small.end()
     assert small.slot
@@ -124,7 +124,7 @@ def test_only_idle_gpus_are_taken_unless_they_are_chosen(two_gpus: Path, monkeyp
     with taken(machine, Share("a")) as slot:
         assert slot.gpu == "GPU-aa"
         second = Waiting(machine, Share("b"))
-        second.waits_for("GPU-aa: a has it; GPU-bb is in use by a process that is none of the harness's")
+        second.waits_for("GPU-aa is held by a; GPU-bb is in use by a process that is none of the harness's")
         second.goes_on = False
         second.end()
         with taken(machine, Share("c", threads=1, gpu_memory=0)) as other:
@@ -145,7 +145,7 @@ def test_several_share_a_gpu_where_the_contract_says_how_much_memory_one_takes(t
     with taken(machine, quarter) as one, taken(machine, quarter) as two, taken(machine, quarter) as three:
         assert {one.gpu, two.gpu, three.gpu} == {"GPU-aa"}
         whole = Waiting(machine, Share("b", threads=1))
-        whole.waits_for("GPU-aa: a has it")
+        whole.waits_for("GPU-aa is held by a")
         whole.goes_on = False
         whole.end()
     too_large = Waiting(machine, Share("c", gpu_memory=90 << 30))
@@ -232,7 +232,7 @@ def test_a_slot_is_held_by_the_execution_and_free_when_it_ends_however_it_does(t
     os.waitpid(harness, 0)
     begun(first)
     execution = second.submit_python(TOLD, share=Share("second", threads=1))
-    until(lambda: "for 1 core: first has it" in Home(second.home).waits_for())
+    until(lambda: "for 1 core, held by first" in Home(second.home).waits_for())
     supervisor_of(first).send_signal(signal.SIGKILL)
     assert wait(execution).ended == "ok"
     assert second.log == b"None 1\n"
@@ -246,7 +246,7 @@ def test_who_waits_can_be_stopped(tmp_path: Path, one_core: None) -> None:
     begun(first)  # two that wait come in the order in which they ask, which is not that in which they were submitted
     waiting = second.submit_python("open('ran', 'w')", share=Share("second", threads=1))
     ticks: list[str] = []
-    outcome = waiting.wait(ticks.append, lambda: any("first has it" in each for each in ticks))
+    outcome = waiting.wait(ticks.append, lambda: any("held by first" in each for each in ticks))
     assert (outcome.ended, outcome.seconds) == ("stopped", 0.0)
     assert not (second.folder / "ran").exists()
     (first.folder / "gate").touch()

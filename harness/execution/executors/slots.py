@@ -60,7 +60,7 @@ def take(machine: Machine, share: Share, goes_on: Callable[[], bool], say: Calla
     def free_cores() -> dict[Path, int] | str:
         _lock(places, count, held, share.holder)
         what = f"{count} core{'s' if count > 1 else ''}"
-        return held if len(held) == count else f"{what}: {_holders(set(places) - set(held))}"
+        return held if len(held) == count else f"{what}, held by {_holders(set(places) - set(held))}"
 
     cores = wait.queue(machine.folder / "cores", free_cores, _LOOK)
     if cores is None:
@@ -84,8 +84,8 @@ class _Wait:
         own: dict[Path, int] = {}
         try:
             while not own:
-                _lock([queue], 1, own, f"{self._who} (waits itself)")
-                if not own and not self._pause(f"its turn: {_holders([queue])}", _LOOK):
+                _lock([queue], 1, own, self._who)
+                if not own and not self._pause(f"its turn, behind {_holders([queue])}", _LOOK):
                     return None
             while isinstance(found := look(), str):
                 if not self._pause(found, every):
@@ -122,7 +122,7 @@ def _free_gpu(machine: Machine, share: Share) -> tuple[str, dict[Path, int]] | s
         elif len(held) == count:
             said.append(f"{gpu} is in use by a process that is none of the harness's (`--gpus` takes it all the same)")
         else:
-            said.append(f"{gpu}: {_holders(set(parts) - set(held))}")
+            said.append(f"{gpu} is held by {_holders(set(parts) - set(held))}")
     return "a GPU: " + "; ".join(said)
 
 
@@ -157,7 +157,7 @@ def _holders(paths: Iterable[Path]) -> str:
     found = dict.fromkeys(who for path in sorted(paths) if (who := _who(path)))
     named = list(found)
     more = f" and {len(named) - 2} more" if len(named) > 2 else ""
-    return f"{', '.join(named[:2]) or 'another process'}{more} has {'them' if named[1:] else 'it'}"
+    return f"{', '.join(named[:2]) or 'another process'}{more}"
 
 
 def _who(path: Path) -> str:
