@@ -35,6 +35,7 @@ from harness.report.campaign_data import read_campaign_data
 from harness.report.html.report import render
 from harness.report.paper.writeup import compose
 from harness.report.recorder import Recorder
+from harness.report.terminal.outcome import try_facts, try_page
 from harness.report.terminal.record_page import record as page
 from harness.report.terminal.run_table import log
 from harness.report.terminal.status import read_status
@@ -274,6 +275,7 @@ def test_without_a_contract_the_numbers_are_shown_everywhere_and_how_to_name_one
     shown = {
         "end of run": printed[printed.index("All runs are spent") :],
         "log": unstyle(log(read_status(campaign), 120)),
+        "try": unstyle(try_page(try_facts(campaign, "", 0), campaign, 120)),
         "notes": campaign.notes.read_text(),
         "paper": str(compose(data, "").sections),
         "report": re.sub("<[^>]*>", "", html.unescape(render([data]))),
@@ -281,7 +283,7 @@ def test_without_a_contract_the_numbers_are_shown_everywhere_and_how_to_name_one
     for place, text in shown.items():
         flat = " ".join(text.split())
         assert "0.8123" in flat and "0.9123" in flat and "contract names" not in flat, place
-        assert name in (text if place in ("end of run", "log") else flat) or place == "paper", place
+        assert name in (text if place in ("end of run", "log", "try") else flat) or place == "paper", place
     assert "No run can be called better: no primary metric is named." in str(compose(data, ""))
     contract = Contract.model_validate(tomllib.loads(name))
     assert contract.primary is not None and contract.primary.better == "lower"

@@ -88,12 +88,15 @@ def test_what_was_edited_in_the_campaign_is_taken_to_a_verdict(campaign: Campaig
     assert (status, found["outcome"], found["verdict"]) == (0, "judged", "inconclusive")
     assert found["against_baseline"]["mean"] < found["against_baseline"]["reference_mean"]
     assert found["left"] == {"runs": 2, "attempts_at_next_run": 4}
+    page = try_page(found, campaign, 200)
+    assert "harness confirm " in page and " 0 --seeds 3 && harness confirm " in page
     record = campaign.read_records()[1]
     assert (record.hypothesis, record.description, record.agent) == ("it falls faster", "The rate is doubled.", "Ada")
     # Who drove is in no sandbox, and what it cost is unknown: show, notes and paper say so.
     assert record.agent_sandbox == NOT_CONFINED
     shown = type_("show", "small", "1").stdout
-    assert "none: driven from outside" in shown and "Weaker here" in shown and "used          unknown" in shown
+    assert "none: driven from outside" in shown and "Weaker here" in shown
+    assert re.search(r"used +tokens and cost unknown", shown)
     assert "Ada: tokens and cost unknown" in campaign.notes.read_text()
     assert "handed in from outside: whoever made the changes" in type_(
         "writeup", "small", "--format", "md"

@@ -16,7 +16,8 @@ from ...campaign.repository import Repository
 from ...campaign.text import clean, in_words, line
 from .columns import wrap
 from .record_page import differences, judged, metrics
-from .status import baseline_verdict, parent_verdict, read_status
+from .run_table import naming
+from .status import baseline_verdict, parent_verdict, read_status, values_of
 from .status_page import next_lines, next_steps, spent, typed
 
 REJECTED, FAILED = 6, 7
@@ -105,6 +106,12 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
         record, baseline, contract = layout.record(facts["run"]), layout.record(0), layout.facts()["contract"]
         lines += [*judged(record, contract, width), *metrics(record, baseline, contract, width), ""]
         said += [("warning", each) for each in facts["warnings"]]
+        if facts["primary"] is None:
+            lines += [*naming([row for row in read_status(layout).rows if row.attempt is None], width)[1:]]
+            lines += [
+                *wrap("Then `harness open` again: a campaign keeps the contract that it began with.", width, "", ""),
+                "",
+            ]
     elif "status" in facts:
         lines.append(click.style(f"Run {facts['run']}, attempt {facts['attempt']}: {in_words(facts['status'])}", bold=True))
         lines += [row for each in facts["why"].split("\n") for row in wrap(line(each), width, "  ", "    ")]
@@ -125,11 +132,19 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
     said.append(("left", f"{_counted(left['runs'], 'run')}{attempts}; spent: {facts['spent']}"))
     lines += [row for key, text in said for row in wrap(line(text), width, f"{key:<9} ", " " * 10)]
     steps = next_steps(read_status(layout), typed(layout), facts["run"] if "verdict" in facts else None)
+    if facts.get("verdict") == "inconclusive" and facts["primary"] and _has_one_seed(layout.record(0), facts["primary"]):
+        confirm = " && ".join(f"harness confirm {typed(layout)} {run} --seeds 3" for run in (0, facts["run"]))
+        steps.insert(0, (confirm, "measures the noise between seeds, and judges the run again"))
     if facts.get("status") == "rejected":
         steps.insert(1, (f"harness resume {typed(layout)} --force", "executes it as it is, which the record says"))
     if "verdict" not in facts:  # what else is recorded is not what was asked about
         steps = [each for each in steps if not each[0].startswith(("harness show", "harness diff"))]
     return "\n".join([*lines, "next", *(f"  {each}" for each in next_lines(steps, width - 2))])
+
+
+def _has_one_seed(baseline: Mapping[str, Any], primary: str) -> bool:
+    """Whether the noise of the baseline is unknown, and could be measured."""
+    return not baseline["given"] and len(values_of(baseline["metrics"].get(primary, {"value": 0.0}))) == 1
 
 
 def _counted(number: int, what: str) -> str:

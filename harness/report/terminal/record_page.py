@@ -328,7 +328,7 @@ def _given(data: Mapping[str, Any]) -> str:
 def _usage(data: Mapping[str, Any]) -> str:
     usage = Usage(**data)
     if usage.is_unknown:
-        return "unknown"
+        return "tokens and cost unknown"
     dollars = "cost unknown" if usage.cost is None else cost(usage.cost)
     sent = usage.counted(tokens(usage.sent))
     return f"{sent} tokens sent, {tokens(usage.received)} received, {dollars}, {duration(usage.seconds)}"
