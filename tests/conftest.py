@@ -100,19 +100,29 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
 
 
 LONGEST_FIRST = (
-    *("seeds", "served_code", "report", "report_browser", "make_run", "saebench", "resume", "planted_faults", "with_aider"),
-    *("slurm", "real_agents"),
     *(
-        "sealed_language_model",
-        "aider_environment",
+        "report_browser",
+        "make_run",
+        "saebench",
         "aider",
-        "replay",
-        "harvest",
-        "writeup",
+        "sealed_language_model",
+        "resume",
+        "seeds",
         "laboratory",
-        "loop",
-        "comparison",
+        "writeup",
     ),
+    *(
+        "report",
+        "loop",
+        "served_code",
+        "command_agents",
+        "outside",
+        "foreign_experiments",
+        "replay",
+        "doctor",
+        "planted_faults",
+    ),
+    *("harvest", "slurm", "scorer", "real_agents", "executor", "with_aider", "frontier", "aider_environment", "comparison"),
 )
 """Files that take longest. A worker that begins one of these last has the others wait for it."""
 

@@ -406,6 +406,7 @@ class TestModel:
         assert len(server.requests) == 2
         assert not any(self.KEY in str(dataclasses.astuple(check)) for check in found.values())
 
+    @pytest.mark.slow
     def test_a_model_of_ones_own_may_not_answer_without_end_and_its_context_is_held_against_the_first_turn(
         self, examine: Callable[..., dict[str, Check]], server: ModelServer
     ) -> None:
@@ -418,6 +419,7 @@ class TestModel:
         found = examine(model="openai/own")["model"]
         assert found.state == "fail" and "openai/own takes 512" in found.detail and "llama-server -c" in found.todo
 
+    @pytest.mark.slow
     def test_a_refused_key_is_found_and_not_shown(
         self, examine: Callable[..., dict[str, Check]], server: ModelServer
     ) -> None:
@@ -432,6 +434,7 @@ class TestModel:
         assert found["model"].state == "warning" and "because of key" in found["model"].detail
         assert server.requests == []
 
+    @pytest.mark.slow
     def test_a_key_alone_chooses_a_model_and_asks_nothing(
         self, examine: Callable[..., dict[str, Check]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
