@@ -100,29 +100,9 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
 
 
 LONGEST_FIRST = (
-    *(
-        "report_browser",
-        "make_run",
-        "saebench",
-        "aider",
-        "sealed_language_model",
-        "resume",
-        "seeds",
-        "laboratory",
-        "writeup",
-    ),
-    *(
-        "report",
-        "loop",
-        "served_code",
-        "command_agents",
-        "outside",
-        "foreign_experiments",
-        "replay",
-        "doctor",
-        "planted_faults",
-    ),
-    *("harvest", "slurm", "scorer", "real_agents", "executor", "with_aider", "frontier", "aider_environment", "comparison"),
+    *("report_browser", "make_run", "saebench", "aider", "sealed_language_model", "resume", "seeds", "laboratory"),
+    *("writeup", "report", "loop", "served_code", "command_agents", "outside", "foreign_experiments", "replay"),
+    *("doctor", "planted_faults", "harvest", "slurm", "scorer", "real_agents", "executor", "with_aider", "frontier"),
 )
 """Files that take longest. A worker that begins one of these last has the others wait for it."""
 
