@@ -192,7 +192,7 @@ def test_a_narrow_table_keeps_the_verdict_against_the_parent_and_what_has_no_roo
     rows = [*ROWS, Row(2, None, "completed", "improved", 0.25, 0.5, parent_verdict="not_significant", **compared)]
     for width in (80, 70):
         assert "1: not significant" in unstyle(run_table(rows, LOSS, width)[-1])
-    said = "No room here for seeds, tokens, hypothesis: `harness log mine --csv` has all."
+    said = "No room here for tokens, time, hypothesis: `harness log mine --csv` has all."
     assert columns_left_out(rows, LOSS, 80, "mine") == said
     assert "vs parent" in columns_left_out(rows, LOSS, 40, "mine") and columns_left_out(rows, LOSS, 200, "mine") == ""
 

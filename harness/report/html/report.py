@@ -280,7 +280,7 @@ def _idea(campaign: CampaignData) -> str:
 def _result(headline: str) -> tuple[str, str]:
     """What came out, and the numbers that follow."""
     numbers = _NUMBERS.search(headline)
-    place = numbers.start() if numbers else len(headline)
+    place = numbers.start() + (numbers[0][0] != " ") if numbers else len(headline)
     return headline[:place], headline[place:]
 
 

@@ -69,11 +69,11 @@ def _cells(rows: Sequence[Row], primary: Primary | None) -> tuple[list[Column], 
         *(Column(name, _end_of(name), right=True, drop=10 + place) for place, name in enumerate(others)),
         Column("difference", "difference", right=True, drop=1),
         *([Column("parent", "vs parent", drop=2)] if any(row.parent_verdict for row in rows) else []),
-        Column("seeds", "seeds", right=True, drop=6),
+        Column("seeds", "seeds", right=True, drop=3),
         Column("tokens", "tokens", right=True, drop=7),
-        Column("cost", "cost", right=True, drop=4),
-        Column("time", "time", right=True, drop=5),
-        Column("description", "hypothesis", least=24, drop=3),
+        Column("cost", "cost", right=True, drop=5),
+        Column("time", "time", right=True, drop=6),
+        Column("description", "hypothesis", least=24, drop=4),
     ]
     values = set_with_errors([row.value for row in rows], [row.error for row in rows])
     differences = set_with_errors([row.difference for row in rows], [row.difference_error for row in rows], signs=True)
