@@ -219,6 +219,7 @@ def test_a_seed_that_changes_nothing_is_found_in_the_baseline_and_costs_no_furth
         ("conf/main.yaml", "seed: ${oc.env:HARNESS_SEED}"),
         ("experiment.toml", 'command = ["sh", "-c", "python experiment.py --out_dir={out_dir} --seed=$HARNESS_SEED"]'),
         ("experiment.toml", "# HARNESS_SEED is told to it"),
+        ("data/README.md", "# HARNESS_SEED is told to it"),
     ],
 )
 def test_a_file_in_any_language_and_the_command_may_read_the_seed(foreign: Foreign, name: str, content: str) -> None:

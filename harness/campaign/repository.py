@@ -142,9 +142,10 @@ class Repository:
         blobs = self.blobs(commit, paths)
         return dict(zip(blobs, self._objects.contents([*blobs.values()]), strict=True))
 
-    def mentions(self, commit: str, text: str, paths: Sequence[str]) -> bool:
-        """Whether a file in `paths` has this text at `commit`."""
-        return self._git.once("grep", "--quiet", "--fixed-strings", "-e", text, commit, "--", *paths)[0] == 0
+    def mentioning(self, commit: str, text: str, paths: Sequence[str]) -> list[str]:
+        """The files in `paths` that have this text at `commit`."""
+        _, found, _ = self._git.once("grep", "-l", "-z", "--fixed-strings", "-e", text, commit, "--", *paths)
+        return [each.partition(":")[2] for each in found.decode(errors="surrogateescape").split("\0") if each]
 
     def store(self, content: bytes) -> str:
         """Keep `content`, whether a commit ever holds it or not. Returns its id."""

@@ -49,7 +49,7 @@ class Attempts(CampaignPart):
                 for seed, place in places.items()
             ]
             # Where nothing reads the seed, one more execution shows whether the others are worth theirs.
-            first = 0 if self._measurements.names_seed else 1
+            first = 1 if planned[1:] and not self._measurements.names_seed else 0
             self._steps.execute_all(planned[:first])
             if not (first and self._measurements.baseline_ignores_seed):
                 self._steps.execute_all(planned[first:])

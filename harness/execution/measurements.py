@@ -26,6 +26,8 @@ from .fixed_seeds import fixed_seeds
 from .rounds import Rounds
 
 SEED = "HARNESS_SEED"
+PROSE = (".md", ".rst", ".txt")
+"""How files end that tell of a seed and read none."""
 
 
 class Measurements(CampaignPart):
@@ -245,10 +247,11 @@ class Measurements(CampaignPart):
 
     @property
     def names_seed(self) -> bool:
-        """Whether the untouched experiment mentions HARNESS_SEED: its command, or a file in whatever language."""
+        """Whether the untouched experiment mentions HARNESS_SEED: its command, or a source in whatever language."""
         contract, commit = self._campaign.contract, self._journal.result("start")["commit"]
         in_command = any(SEED in part for part in contract.command)
-        return in_command or self._repository.mentions(commit, SEED, [*contract.code, *contract.files])
+        found = self._repository.mentioning(commit, SEED, [*contract.code, *contract.files])
+        return in_command or any(not path.endswith(PROSE) for path in found)
 
     @property
     def baseline_ignores_seed(self) -> bool:
