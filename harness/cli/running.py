@@ -178,7 +178,7 @@ def take_on_beside_control(
     if code or layout is None or runs < 1:
         return code
     control = Campaign(layout.root.absolute())
-    click.echo(f"\nControl: {near(control.root)}, {runs} runs")
+    click.echo(f"\nControl: {near(control.root)}, {counted(runs, 'run')}")
     changes = {} if control.options().max_runs == runs else {"max_runs": runs}
     code = take_on(control, stop, width, tell, changes=changes, jobs=jobs)
     if code == 0:
