@@ -243,6 +243,17 @@ def test_an_f1_that_is_bought_by_duplicates_of_features_is_a_trade_off(tmp_path,
     assert verdict.kind == kind, verdict.why
 
 
+@pytest.mark.parametrize(
+    ("bought", "share", "why"), [(0.081, 0, "bought_by_negligible_codes"), (0, 0.3, "negligible_share")]
+)
+def test_an_absorption_that_is_bought_by_codes_that_do_nothing_is_invalid(tmp_path, bought, share, why):
+    """1e-6 where a child fires and its parent's own latent is silent."""
+    scores = {"bought_by_negligible_codes": bought, "negligible_share": share}
+    [problem] = check_sanity(CONTRACT, "synthetic", features(tmp_path / "1", 0, **scores))
+    assert f"synthetic.{why} is" in problem and "codes too small to do anything" in problem
+    assert check_sanity(CONTRACT, "synthetic", features(tmp_path / "2", 0, **dict.fromkeys(scores, 0.004))) == []
+
+
 def test_what_a_scoring_may_take_fits_its_profile():
     limits = {name: CONTRACT.limits_of(name) for name in CONTRACT.profiles}
     assert (limits["synthetic"].scoring_time, limits["synthetic"].scoring_memory) == (60, 2 * 10**9)
