@@ -71,9 +71,12 @@ def test_a_paper_lists_what_its_idea_cites_in_the_order_of_citation(tmp_path: Pa
     assert "The idea cites nobody, which neither" in said and "in the paper it stays as it is written" in said
 
 
-@pytest.mark.parametrize("form", ["tex", "html"])
-def test_every_format_has_the_references(tmp_path: Path, form: str) -> None:
-    assert "Scaling SAEs" in paper(campaign(tmp_path), form)[0]
+@pytest.mark.parametrize("form", ["md", "tex", "html"])
+def test_every_format_has_the_references_and_they_are_no_numbers_of_somebodys(tmp_path: Path, form: str) -> None:
+    made = campaign(tmp_path)
+    assert "Scaling SAEs" in paper(made, form)[0]
+    done = CliRunner().invoke(cli, ["check", str(made.root), "--file", str(made.root.parent / f"paper.{form}")])
+    assert (done.exit_code, "unverified" in done.output) == (0, False), done.output
 
 
 def test_the_campaign_keeps_what_it_cites(tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ class TestPickedWinners:
 class TestGuards:
     def test_a_fall_beyond_the_limit_is_named_with_both(self):
         fall = guard_violation("explained variance", [0.86, 0.88], [0.91, 0.91], 0.01, better="higher")
-        assert str(fall) == "explained variance −0.04 (limit −0.01)"
+        assert str(fall) == "explained variance −0.040 (limit −0.01)"  # as its table has it, −0.040 ± 0.005 or so
 
     def test_a_fall_within_the_limit_and_a_rise_are_none(self):
         assert guard_violation("ev", [0.905], [0.91], 0.01, better="higher") is None
@@ -420,7 +420,7 @@ class TestSentence:
         made = ledger(runs=6)
         one = judge(made, "run_1", [0.131, 0.135, 0.133])
         assert sentence("absorption", one, 6) == (
-            "absorption 0.1330 ± 0.0024 against 0.1430 ± 0.0013 (baseline, 10 seeds; 3 here): "
+            "absorption 0.1330 ± 0.0024 against 0.1430 ± 0.0014 (baseline, 10 seeds; 3 here): "
             "improved, p 0.014 after correction for 6 runs"
         )
 
@@ -438,7 +438,7 @@ class TestSentence:
         said = sentence(
             "absorption", judge(made, "run_2", [0.10, 0.098, 0.099], parent="run_1", guard_violations=[fall]), 10
         )
-        assert "(run_1, 3 seeds; 3 here): trade-off, p " in said
+        assert "against 0.1230 (run_1, 3 seeds; 3 here): trade-off, p " in said  # its ± stands with run_1 itself
         assert said.endswith("; explained variance −0.04 (limit −0.01)")
 
     def test_undecided_says_why(self):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ..campaign.bibliography import read_works
 from ..campaign.layout import Layout
 from ..claims.check import Finding, check
 from .campaign_data import CampaignData, read_campaign_data
 from .estimates import Estimates
 from .html.report import render
 from .number_references import REFERENCE, NumberReferences, typed_numbers
+from .paper.document import Document
 from .paper.render_html import render_html
 from .paper.render_md import render_md
 from .paper.render_tex import render_tex
@@ -27,7 +29,8 @@ def held(text: str, layout: Layout, name: str) -> tuple[list[Finding], list[tupl
     filled = NumberReferences(campaign, Estimates(campaign)).fill(text, name)
     found = check(filled, [run.record for run in campaign.runs], campaign.contract)
     certain = {(filled.count("\n", 0, each.span[0]), each.claim) for each in found}
-    own = {_stripped(line) for line in _rendered(campaign, read_person(layout), Path(name).suffix).split("\n")}
+    document = compose(campaign, read_person(layout), works=read_works(*layout.bibliographies))
+    own = {_stripped(line) for line in _rendered(campaign, document, Path(name).suffix).split("\n")}
     theirs, unverified = set(), []
     for place, line in enumerate(text.split("\n")):
         shown = _stripped(line)
@@ -39,9 +42,8 @@ def held(text: str, layout: Layout, name: str) -> tuple[list[Finding], list[tupl
     return [each for each in found if filled.count("\n", 0, each.span[0]) in theirs], unverified
 
 
-def _rendered(campaign: CampaignData, person: str, kind: str) -> str:
+def _rendered(campaign: CampaignData, document: Document, kind: str) -> str:
     """Paper and report in the format of a file."""
-    document = compose(campaign, person)
     match kind:
         case ".tex":
             return render_tex(document, "paper-figures")

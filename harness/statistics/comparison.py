@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Literal
 
 from ..campaign.numbers import number
-from .noise import Noise, NoiseUnknown, mean, pool
+from .noise import Noise, NoiseUnknown, decimals, mean, pool, rounded
 
 Direction = Literal["lower", "higher"]
 _ROUNDING = 1e-9
@@ -42,6 +42,8 @@ class Comparison:
     """The reference, where it was not measured itself."""
     paired: Noise | None = None
     """Of the differences seed by seed, where both were executed at the same seeds."""
+    reference_sd: float | None = None
+    """Between the reference's own seeds, for its standard error; None where another page gives that."""
     others: tuple[Comparison, ...] = ()
     """Beside what else the reference may be: it is better, or worse, only where it is so beside each of them."""
 
@@ -275,11 +277,15 @@ class GuardViolation:
     limit: float
     against: str = ""
     """What it fell from, where that is not said otherwise."""
+    error: float = 0.0
+    """Standard error of the change, 0 where it is not known: for its digits."""
 
     def __str__(self) -> str:
         against = f" against {self.against}" if self.against else ""
         sign = "+" if self.change > 0 else "−"
-        return f"{self.metric} {sign}{number(abs(self.change), 2)}{against} (limit {sign}{number(self.limit)})"
+        size = abs(self.change)
+        changed = rounded(size, decimals(self.error)) if self.error else number(size, 2)
+        return f"{self.metric} {sign}{changed}{against} (limit {sign}{number(self.limit)})"
 
 
 def guard_violation(
@@ -298,7 +304,16 @@ def guard_violation(
     """
     change = mean(run) - mean(reference)
     loss = abs(change) if better is None else change if better == "lower" else -change
-    return GuardViolation(metric, change, limit, against) if loss > limit else None
+    return GuardViolation(metric, change, limit, against, _error(run, reference)) if loss > limit else None
+
+
+def _error(run: Sequence[float], reference: Sequence[float]) -> float:
+    """Standard error of a difference of means, seed by seed where there are as many; 0 where it is unknown."""
+    if len(run) == len(reference):
+        noise, share = pool([[a - b for a, b in zip(run, reference, strict=True)]]), 1 / len(run)
+    else:
+        noise, share = pool([run, reference]), 1 / len(run) + 1 / len(reference)
+    return noise.sd * math.sqrt(share) if isinstance(noise, Noise) else 0.0
 
 
 def _hidden_noise(whose: str, values: Sequence[float], bounds: tuple[float | None, float | None]) -> str:

@@ -299,7 +299,12 @@ class Ledger:
             )
 
         if isinstance(reference, str):
-            return beside(measured or [*self._values[reference].values()], self._unlike.get(reference, common))
+            theirs = measured or [*self._values[reference].values()]
+            found = beside(theirs, self._unlike.get(reference, common))
+            # That of a run was given with its own verdict, by the noise that was known then.
+            alone = None if reference.startswith("run_") and reference != "run_0" else combine([squares_of(theirs)])
+            shown = alone.sd if isinstance(alone, Noise) else None
+            return replace(found, reference_sd=shown) if isinstance(found, Comparison) else found
         between, prolonged = (
             beside(self._along(line), self._noise_along(line, common)) for line in (reference.between, reference.prolonged)
         )

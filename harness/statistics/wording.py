@@ -12,7 +12,7 @@ from ..campaign.record import ComparisonRecord
 from ..campaign.text import in_words
 from .comparison import Comparison, Uncompared
 from .ledger import ALPHA, Judgement
-from .noise import with_noise
+from .noise import decimals, rounded, with_noise
 
 
 def as_record(found: Comparison | Uncompared, reference: str) -> ComparisonRecord:
@@ -28,7 +28,7 @@ def as_record(found: Comparison | Uncompared, reference: str) -> ComparisonRecor
         return record.model_copy(update={"why": found.why})
     low, high = found.interval
     # Of a line what gives its standard error again when it is divided by the root of its number of seeds.
-    alone = found.mixture is None
+    alone, spread = found.mixture is None, found.reference_error * found.n_reference**0.5
     numbers = {
         "difference": found.difference,
         "error": found.error,
@@ -40,7 +40,7 @@ def as_record(found: Comparison | Uncompared, reference: str) -> ComparisonRecor
         "p_adjusted": found.p_adjusted,
         "p_worse_adjusted": found.p_worse_adjusted,
         "sd": found.noise.sd,
-        "reference_sd": found.reference_noise.sd if alone else found.reference_error * found.n_reference**0.5,
+        "reference_sd": found.reference_noise.sd if found.paired else found.reference_sd if alone else spread,
         "method": found.method,
     }
     return record.model_copy(update=numbers)
@@ -80,12 +80,15 @@ def sentence(metric: str, judgement: Judgement, runs: int) -> str:
 
 
 def beside(metric: str, found: ComparisonRecord, reference: str) -> str:
-    """The two means, with their standard errors where these are known."""
-    if found.sd is None or found.reference_sd is None:
+    """The two means, with their standard errors where these are known; that of a run that it is held against stands with
+    that run."""
+    if found.sd is None:
         here, there = (text.replace("-", "−") for text in row([found.mean, found.reference_mean]))
     else:
-        mine, theirs = found.sd / math.sqrt(found.seeds), found.reference_sd / math.sqrt(found.reference_seeds)
-        here, there = with_noise(found.mean, mine), with_noise(found.reference_mean, theirs)
+        mine = found.sd / math.sqrt(found.seeds)
+        here, there = with_noise(found.mean, mine), rounded(found.reference_mean, decimals(mine))
+        if found.reference_sd:
+            there = with_noise(found.reference_mean, found.reference_sd / math.sqrt(found.reference_seeds))
     if found.paired:
         return f"{metric} {here} against {there} ({reference}; {_seeds(found.seeds)}, paired)"
     return f"{metric} {here} against {there} ({reference}, {_seeds(found.reference_seeds)}; {found.seeds} here)"

@@ -111,9 +111,14 @@ def beside(values: Sequence[float], reference: Sequence[float], better: str | No
             better,
             measured_error=both.sd / math.sqrt(len(values)),
         )
-    noise = combine([squares_of(values), squares_of(reference)])
-    sd, dof = (noise.sd, noise.dof) if isinstance(noise, Noise) else (None, math.inf)
-    return Difference(mean(values), mean(reference), len(values), len(reference), sd, sd, dof, better)
+    noise, alone = combine([squares_of(values), squares_of(reference)]), combine([squares_of(reference)])
+    numbers = mean(values), mean(reference), len(values), len(reference)
+    if not isinstance(noise, Noise):
+        return Difference(*numbers, better=better)
+    # The reference has the standard error that it has wherever it stands alone.
+    theirs = alone.sd if isinstance(alone, Noise) else noise.sd if len(reference) == 1 else None
+    error = noise.sd * math.sqrt(1 / len(values) + 1 / len(reference))
+    return Difference(*numbers, noise.sd, theirs, noise.dof, better, measured_error=error)
 
 
 def reference_in_words(name: str) -> str:
