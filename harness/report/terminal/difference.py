@@ -116,9 +116,9 @@ def beside(values: Sequence[float], reference: Sequence[float], better: str | No
     if not isinstance(noise, Noise):
         return Difference(*numbers, better=better)
     # The reference has the standard error that it has wherever it stands alone.
-    theirs = alone.sd if isinstance(alone, Noise) else noise.sd if len(reference) == 1 else None
+    reference_sd = alone.sd if isinstance(alone, Noise) else noise.sd if len(reference) == 1 else None
     error = noise.sd * math.sqrt(1 / len(values) + 1 / len(reference))
-    return Difference(*numbers, noise.sd, theirs, noise.dof, better, measured_error=error)
+    return Difference(*numbers, noise.sd, reference_sd, noise.dof, better, measured_error=error)
 
 
 def reference_in_words(name: str) -> str:
