@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import unstyle
 from click.testing import CliRunner
 
 from harness.agents.joining import HandedIn, Tried
@@ -21,7 +22,7 @@ from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.cli.main import cli
 from harness.loop import Ending, go_on
-from harness.report.terminal.outcome import try_facts
+from harness.report.terminal.outcome import try_facts, try_page
 from tests.waiting import HANGS, until
 
 MakeCampaign = Callable[..., Campaign]
@@ -163,6 +164,9 @@ def test_a_duplicate_that_is_rejected_beside_another_holds_back_nothing_that_com
     twin = replace(first.source, words=Words(hypothesis="the same once more"))
     said = Try(begun.campaign, twin).said()
     assert (said["outcome"], said["run"]) == ("rejected", 2) and "This is the code of run 1" in said["why"]
+    assert said["next"][0].startswith("harness status") and said["state"] == "running"
+    page = " ".join(unstyle(try_page(said, begun.campaign, 200)).split())
+    assert "that of a change in hand" in page and "resume" not in page
     begun.go("one")
     told = first.said()
     # The best of the round is in place, and not what was rejected.

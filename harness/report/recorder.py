@@ -80,7 +80,7 @@ class Recorder(CampaignPart):
         self._journal.once("start", effect)
         self._journal.once("environment", self._executions.describe_environment)
         missing = self._campaign.contract.not_judged
-        if not fresh:  # it was said then
+        if not fresh or (self._options.observed and self._campaign.has_given_baseline):  # said then; nothing is executed
             return
         if not (self._campaign.root / CONTRACT_FILE).exists():
             self._view.say(f"without {CONTRACT_FILE}: {'; '.join(missing)}")

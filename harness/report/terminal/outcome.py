@@ -120,22 +120,26 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
         lines += wrap(line(facts["message"]), width, "", "")
     said += [("put back", each) for each in facts.get("put_back", [])]
     code, left = facts["code"], facts["left"]
-    of_run = f"that of run {code['of_run']}{_BASELINE.get(code['of_run'], '')}"
-    handed_in = (
-        f"as you handed it in; {'it is in hand, and the same command goes on' if code['in_hand'] else 'mend it there'}"
-    )
-    stands = handed_in if code["in_hand"] or code["with_failed_attempt"] else of_run
+    stands = f"that of run {code['of_run']}{_BASELINE.get(code['of_run'], '')}"
+    if code["in_hand"]:
+        is_over = "verdict" in facts or "status" in facts
+        stands = (
+            "that of a change in hand" if is_over else "as you handed it in; it is in hand, and the same command goes on"
+        )
+    elif code["with_failed_attempt"]:
+        stands = "as you handed it in; mend it there"
     if code["edited"]:
         stands += f"; edited since, and not handed in: {', '.join(code['edited'])}"
     said.append(("code", f"{', '.join(code['files'])} in the campaign's folder: {stands}"))
     attempts = f", {_counted(left['attempts_at_next_run'], 'attempt')} at the next" if left["runs"] else ""
     said.append(("left", f"{_counted(left['runs'], 'run')}{attempts}; spent: {facts['spent']}"))
     lines += [row for key, text in said for row in wrap(line(text), width, f"{key:<9} ", " " * 10)]
-    steps = next_steps(read_status(layout), typed(layout), facts["run"] if "verdict" in facts else None)
+    status = read_status(layout)
+    steps = next_steps(status, typed(layout), facts["run"] if "verdict" in facts else None)
     if facts.get("verdict") == "inconclusive" and facts["primary"] and _has_one_seed(layout.record(0), facts["primary"]):
         confirm = " && ".join(f"harness confirm {typed(layout)} {run} --seeds 3" for run in (0, facts["run"]))
         steps.insert(0, (confirm, "measures the noise between seeds, and judges the run again"))
-    if facts.get("status") == "rejected":
+    if facts.get("status") == "rejected" and status.state != "running":
         steps.insert(1, (f"harness resume {typed(layout)} --force", "executes it as it is, which the record says"))
     if "verdict" not in facts:  # what else is recorded is not what was asked about
         steps = [each for each in steps if not each[0].startswith(("harness show", "harness diff"))]

@@ -136,7 +136,9 @@ def next_steps(status: CampaignStatus, name: str, about: int | None = None) -> l
         return [(resume, "begins")]
     if status.state == "crashed":
         return [(resume, "goes on: the process that ran it ended without a word; no finished run is repeated")]
-    if driven and status.reason in ("waiting", "confirmed", "scored"):
+    if status.state == "running":
+        steps = [(f"harness status {name}", "where it is: another process runs it")]
+    elif driven and status.reason in ("waiting", "confirmed", "scored"):
         steps = [
             (f'harness try {name} --hypothesis "..."', f"hands in what you edited in {near(status.folder)}"),
             (f"harness brief {name}", "where it stands, for whoever makes the next change"),
