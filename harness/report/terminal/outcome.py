@@ -122,10 +122,9 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
     code, left = facts["code"], facts["left"]
     stands = f"that of run {code['of_run']}{_BASELINE.get(code['of_run'], '')}"
     if code["in_hand"]:
-        is_over = "verdict" in facts or "status" in facts
-        stands = (
-            "that of a change in hand" if is_over else "as you handed it in; it is in hand, and the same command goes on"
-        )
+        stands = "as you handed it in; it is in hand, and the same command goes on"
+        if "verdict" in facts or "status" in facts:  # another one is
+            stands = "that of a change in hand"
     elif code["with_failed_attempt"]:
         stands = "as you handed it in; mend it there"
     if code["edited"]:
