@@ -72,7 +72,7 @@ def differences(
                     seeds=compared["seeds"],
                     reference_seeds=compared["reference_seeds"],
                     sd=compared.get("sd") or own.sd,
-                    reference_sd=(None if on_frontier else own.reference_sd) or compared.get("reference_sd"),
+                    reference_sd=compared.get("reference_sd") or own.reference_sd,
                     measured_error=compared.get("error"),
                 )
             found[name] = replace(own, tested=True, low=compared.get("low"), high=compared.get("high"))
