@@ -66,6 +66,15 @@ def test_few_digits_tell_that_a_seed_changes_nothing_where_nothing_reads_it(
     assert not seed_changes_nothing([times, times], is_read=is_read)
 
 
+@pytest.mark.parametrize(
+    "cost", ["train_time", "d.avg_inference_tokens_per_second_mean", "_runtime", "fps", "peak_memory_gb"]
+)
+def test_what_an_execution_took_tells_nothing_of_its_seed(cost: str) -> None:
+    loss = Value("loss", 0.123456789, "", "")
+    by_seed = [Results({"loss": loss, cost: Value(cost, seconds, "", "")}, {}, [], []) for seconds in (1.5, 2.5)]
+    assert seed_changes_nothing(by_seed)
+
+
 def test_three_seeds_of_one_experiment_are_a_group() -> None:
     assert verdict(*(results(0.1 + each) for each in NOISE[:3])).kind == "improved"
 

@@ -12,7 +12,7 @@ MOST = 5
 _COST = frozenset(
     [
         *("time", "timestamp", "seconds", "second", "secs", "sec", "ms", "minutes", "hours", "duration", "elapsed"),
-        *("latency", "throughput", "speed", "speedup", "overhead", "cost"),
+        *("runtime", "walltime", "fps", "latency", "throughput", "speed", "speedup", "overhead", "cost"),
         *("memory", "mem", "vram", "ram", "bytes", "mb", "mib", "gb", "gib"),
     ]
 )
