@@ -89,6 +89,9 @@ def test_the_step_in_hand_is_the_last_one_begun_and_not_done(campaign):
     assert since == journal.events[0]["time"]
     journal.append("opened", harness="0")
     assert pending(journal.events)[0] is None
+    steps = ("holdout_1/held_out_baseline_512927", "holdout_1/held_out_7", "run_2/frontier0_3", "run_2/control_1")
+    phases = ("baseline, held-out evaluation", "held-out evaluation", "baseline at another setting", "matched control")
+    assert tuple(step_of(each).phase for each in steps) == phases, "no name of a step reaches a page"
 
 
 def test_status_shows_output_expected_time_and_what_is_spent(campaign):

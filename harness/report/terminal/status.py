@@ -38,6 +38,11 @@ PHASES = {
     "final": "final seed",
     "baseline": "baseline, final seed",
     "parent": "parent, final seed",
+    "control": "matched control",
+    "frontier": "baseline at another setting",
+    "held_out": "held-out evaluation",
+    "held_out_baseline": "baseline, held-out evaluation",
+    "person_edit": "your edit",
     "plot": "plot.py",
     "record": "record",
     "review": "review",
@@ -48,7 +53,7 @@ NO_EVIDENCE = ("baseline", "invalid", "not_comparable", "no_effect", "failed", "
 """Verdicts of runs that cannot be the best one."""
 
 _TAIL = 4096  # bytes of an output in which its last line is looked for
-_STEP = re.compile(r"(?:run_(\d+)/)?(?:attempt_(\d+)/)?([a-z_]+?)(?:_\d+)?")
+_STEP = re.compile(r"(?:run_(\d+)/|holdout_\d+/)?(?:attempt_(\d+)/)?([a-z_]+?)\d*(?:_\d+)?")
 
 
 @dataclass(frozen=True)
