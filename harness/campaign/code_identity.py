@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 
@@ -23,6 +24,7 @@ def fingerprint(code: Mapping[str, bytes], overrides: Mapping[str, Any]) -> str:
     return known.hexdigest()[:32]
 
 
+@lru_cache(maxsize=64)  # each proposal is held against the same few states of the code
 def _behaviour(source: bytes) -> bytes:
     try:
         return _tree(source).encode(errors="surrogatepass")
