@@ -683,6 +683,7 @@ def test_the_process_of_aider_has_no_key_and_no_home_of_a_person_in_its_environm
     assert home.is_dir() and home != Path.home() and worker.cwd() == str(home)
 
 
+@pytest.mark.slow
 def test_aider_gets_the_variables_of_its_models_providers_and_nobody_elses(monkeypatch):
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "TOGETHERAI_API_KEY", "GEMINI_API_KEY", "GROQ_API_KEY"):
         monkeypatch.setenv(name, "a key")
@@ -709,6 +710,7 @@ def test_the_worker_dies_with_a_killed_harness_in_the_middle_of_a_request(other_
     until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.mark.slow
 def test_a_closed_agent_leaves_no_process_and_no_folder():
     agent = AiderAgent(AgentConfig(model=UNKNOWN), {})
     agent.count_tokens("one")
