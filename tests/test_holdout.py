@@ -236,7 +236,8 @@ def pages(campaign: Campaign) -> dict[str, str]:
     data = read_campaign_data(campaign)
     shown = {name: CliRunner().invoke(cli, [name, str(campaign.root)]).output for name in ("status", "log")}
     paper = render_md(compose(data, ""), "figures")
-    return {name: " ".join(text.split()) for name, text in (shown | {"paper": paper, "report": render([data])}).items()}
+    report = render([data]).replace("</strong>", "")
+    return {name: " ".join(text.split()) for name, text in (shown | {"paper": paper, "report": report}).items()}
 
 
 def test_a_real_improvement_is_confirmed_in_worlds_drawn_at_the_end_and_each_page_says_so(
