@@ -24,6 +24,7 @@ from .agents.dialogue import Dialogue
 from .agents.joining import unfinished, waiting
 from .agents.outside import OUTSIDE
 from .agents.reviewer import Reviewer
+from .agents.search import search_of
 from .agents.submission import Source, Waiting, identity
 from .campaign.campaign import Campaign, take_anew
 from .campaign.errors import BaselineFailed, BudgetSpent, CannotGoOn, HarnessError, InputError, Interrupted
@@ -373,7 +374,10 @@ class NothingToTell(HarnessError):
 
 
 def next_brief(campaign: Campaign) -> str:
-    """Exactly what the agent would be told next, as far as the journal goes. Changes nothing. Raises NothingToTell."""
+    """Exactly what the agent would be told next, as far as the journal goes. Changes nothing. Raises NothingToTell.
+    Of a search, which reads none: what it knows and proposes."""
+    if search := search_of(campaign):
+        return search.in_words()
     journal = DryJournal(campaign.journal)
     loop = _dry(campaign, journal)
     try:

@@ -106,9 +106,13 @@ def test_a_resumed_campaign_proposes_what_an_undisturbed_one_does(
     undisturbed = searched(max_runs=3, width=width)
     copy = Campaign(shutil.copytree(undisturbed.root, tmp_path / "copy" / "interrupted"))
     assert run(undisturbed) == "runs_spent"
+    begun = next_brief(copy)
     assert go_on(copy, view=StopsOften(), stop=Stop()).reason == "interrupted"  # the baseline is recorded
     known = next_brief(copy)
+    assert "The next one: when the baseline is measured." in begun
     ends = [go_on(copy, view=StopsOften(), stop=Stop()).reason for _ in range(3)]
+    in_hand = next_brief(copy)
+    assert "The next one: when what is in hand is measured." in in_hand and in_hand.endswith(": not measured yet")
     assert ends == ["interrupted"] * 3 and len(proposals(copy)) == 2
     assert run(copy) == "runs_spent"
     assert proposals(copy) == proposals(undisturbed)

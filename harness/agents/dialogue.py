@@ -32,7 +32,7 @@ from .joining import HandedIn, turn_of
 from .listing import find_agent, is_search
 from .outside import OUTSIDE
 from .patience import Patience, advice
-from .search import EXHAUSTED, search_of
+from .search import EXHAUSTED
 from .situation import Situations
 from .submission import Base, Source, Submission, Waiting, put_back, same_words, submission
 from .workspace import Change, collect, make_workspace, restore
@@ -135,10 +135,8 @@ class Dialogue(CampaignPart):
         return in_place and same_words(last, identity) and not self._repository.edited(self._campaign.code)
 
     def pending_brief(self) -> str:
-        """The text of the turn that comes next; of a search, which reads none, what it proposes."""
+        """The text of the turn that comes next."""
         assert self._pending is not None
-        if search := search_of(self._campaign):
-            return search.in_words(*self._pending[:2])
         person_diff = None if self._is_outside else self._opened.person_diff()
         return next(self._texts(*self._pending, [text for _, text in self._inbox()], person_diff))
 

@@ -86,12 +86,17 @@ class Search:
         why = f"proposed by TPE from {known} result{'' if known == 1 else 's'}"
         return Proposed(values, f"{why} and {failed} that failed" if failed else why)
 
-    def in_words(self, run: int, attempt: int) -> str:
-        """What it proposes next, and everything that it knows."""
-        found = self.proposal(run, attempt)
-        lines = [f"No agent is asked: {self} makes the proposals.", "", f"Run {run}, attempt {attempt}:"]
-        lines += [f"- {found or EXHAUSTED.removesuffix('.')}.", "", "Tried before:"]
-        return "\n".join([*lines, *(f"- {self._said(each)}" for each in self.tried(run, attempt))])
+    def in_words(self) -> str:
+        """Everything that it knows, and what it proposes next, where nothing is in hand of which the result comes first."""
+        run = len(self._campaign.read_records())
+        known = self.tried(run=0, attempt=0) if run else []
+        following = "when the baseline is measured"
+        if any(each.is_running for each in known):
+            following = "when what is in hand is measured"
+        elif known:
+            following = f"run {run}, {self.proposal(run, 1) or EXHAUSTED.removesuffix('.').lower()}"
+        lines = [f"No agent is asked: {self} makes the proposals.", f"The next one: {following}.", "", "Tried so far:"]
+        return "\n".join([*lines, *([f"- {self._said(each)}" for each in known] or ["- nothing"])])
 
     def _said(self, each: Tried) -> str:
         primary = self._campaign.contract.primary
