@@ -11,7 +11,7 @@ run:
 sae:
 	@./setup.sh sae
 
-# What a change is held against, in less than eight minutes on two cores.
+# What a change is held against, in some ten minutes on two cores.
 test: PICKED = -m "not slow"
 # With the slow ones: more cases, or more real parts, of the same claims.
 test-all: PICKED =

@@ -22,6 +22,7 @@ from .training import QUICK, ROOT
 from .waiting import unhurried
 
 
+@pytest.mark.slow
 def test_the_shipped_session_takes_its_idea_through_the_shipped_experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,6 +168,7 @@ def test_a_campaign_with_claude(claude, campaign_of, person, monkeypatch):
     assert not (person / "written.txt").exists() and not (person / "hook_ran").exists()
 
 
+@pytest.mark.slow
 def test_a_campaign_with_codex(codex, campaign_of, person, monkeypatch):
     (person / "secret.txt").write_text("as it was measured")
     steps: list[ToolStep] = [

@@ -615,6 +615,7 @@ def test_a_campaign_whose_runs_all_failed_has_a_page(recorded: Callable[..., Cam
 
 
 @pytest.mark.usefixtures("drawn")
+@pytest.mark.slow
 def test_sixty_runs_have_a_page(recorded: Callable[..., Campaign]) -> None:
     found = page(recorded(60, max_runs=60))
     assert len([a for a in found.all("details") if a.get("class") == "run"]) == 61

@@ -202,7 +202,7 @@ def column(driver: Driver, number: int) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("hostile", ["", HOSTILE], ids=["plain", "hostile"])
+@pytest.mark.parametrize("hostile", [pytest.param("", marks=pytest.mark.slow), HOSTILE], ids=["plain", "hostile"])
 def test_nothing_is_executed_fetched_or_complained_about(open_page: Open, hostile: str) -> None:
     driver = open_page(6, hostile=hostile, lines=30)
     driver.execute_script(OPEN_ALL)
@@ -276,7 +276,7 @@ def test_a_link_to_a_run_unfolds_it(open_page: Open) -> None:
     assert abs(top) < 100
 
 
-@pytest.mark.parametrize("width", [390, 1024])
+@pytest.mark.parametrize("width", [pytest.param(390, marks=pytest.mark.slow), 1024])
 def test_axe_finds_nothing_serious(open_page: Open, width: int) -> None:
     driver = open_page(5, width=width, seeds=3, hostile="<b>" if width == 390 else "")
     driver.execute_script(OPEN_ALL)
@@ -292,6 +292,7 @@ def test_axe_finds_nothing_serious_in_a_campaign_that_runs(recorded: Callable[..
     assert serious(driver, dark=runs > 0) == []
 
 
+@pytest.mark.slow
 def test_axe_finds_nothing_serious_in_several_campaigns(recorded: Callable[..., Campaign], show: Open) -> None:
     campaign = recorded(2, seeds=3)
     record = Record.read(campaign.run_folder(1))
@@ -303,6 +304,7 @@ def test_axe_finds_nothing_serious_in_several_campaigns(recorded: Callable[..., 
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_axe_finds_nothing_serious_in_many_runs(open_page: Open) -> None:
     assert serious(open_page(12, lines=1), dark=False) == []
 

@@ -457,6 +457,7 @@ def _full(*_: Any, **__: Any) -> Any:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.slow
 def test_whatever_is_killed_at_any_moment_the_end_is_the_same() -> None:
     """The benchmark, small: campaigns with rejected, failed and lucky runs, of which anything is killed."""
     command = [sys.executable, "bench/kills.py", "--kills", "8", "--each", "4"]

@@ -27,6 +27,7 @@ from harness.loop import go_on
 from .small_models import WORDS, save_model
 from .waiting import unhurried
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 SMALL = {
     "d_in": 16,

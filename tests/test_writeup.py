@@ -395,6 +395,7 @@ def test_a_running_campaign_says_how_far_it_is(synthetic: Callable[..., Campaign
     assert "The campaign still runs" in " ".join(sentences(document))
 
 
+@pytest.mark.slow
 def test_sixty_runs_have_a_write_up(synthetic: Callable[..., Campaign]) -> None:
     document = compose(many(data_of(synthetic(4, seeds=5))), "")
     assert len(section(document, "Every run in full").sections) == 60
