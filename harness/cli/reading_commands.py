@@ -262,7 +262,7 @@ def check(campaign: str, text: str | None) -> None:
         wrong += len(contradictions(found))
         if found:
             click.echo(f"{title}:\n{_findings(found)}\n")
-    if any(found for _, found in spoken):
+    if text is not None or any(found for _, found in spoken):
         click.echo(f"{wrong} contradiction{'' if wrong == 1 else 's'} with the records.")
     else:
         click.echo("Nothing to compare: of no number is it certain which metric and run it is about.")
