@@ -71,7 +71,7 @@ class Loop:
     def __init__(self, opened: OpenCampaign) -> None:
         self.opened, self.campaign = opened, opened.campaign
         self.max_runs, self.max_attempts = opened.options.max_runs, opened.options.max_attempts
-        self.rounds = Rounds(opened)
+        self.rounds = Rounds.of(opened)
         executor = find_executor(opened.options.executor, opened.options.executor_settings)
         self.executions = executions = Executions(opened, executor)
         self.recorder = Recorder(opened, executions)

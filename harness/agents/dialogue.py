@@ -45,7 +45,7 @@ class Dialogue(CampaignPart):
     def __init__(self, opened: OpenCampaign) -> None:
         super().__init__(opened)
         self._situations = Situations(opened)
-        self._rounds = Rounds(opened)
+        self._rounds = Rounds.of(opened)
         self._folder = WorkspaceFolder(opened.campaign.local)
         workspaces = None if opened.journal.is_dry else self._folder.begin()
         config = replace(opened.agent_config, workspaces=workspaces, turn_left=self._turn_left)
@@ -127,7 +127,7 @@ class Dialogue(CampaignPart):
         """Whether a turn took up this very change; also where its code was put away since, and nothing was edited."""
         if turn_of(self._journal, identity):
             return True
-        turns = [e["result"] for e in self._journal.of("done") if e["step"].endswith("/turn")]
+        turns = [e["result"] for e in self._journal.of("done", "/turn")]
         last = str(turns[-1].get("submission", "")) if turns else ""
         if not last:
             return False
@@ -164,7 +164,7 @@ class Dialogue(CampaignPart):
         self._view.begin(0, self._options.max_runs, 0, "agent")
         self._view.say(self._agent.check())
         rehearse = getattr(self._agent, "rehearse", None)
-        if rehearse is not None and not any(e["step"].endswith("/turn") for e in self._journal.of("done")):
+        if rehearse is not None and not self._journal.of("done", "/turn"):
             files = self._repository.files(self._repository.head or "", self._campaign.experiment_files)
             self._begin_turn()
             failure = rehearse(make_workspace(self._folder.make_room(0), files, self._campaign.contract))
@@ -355,7 +355,7 @@ class Dialogue(CampaignPart):
     def _try(self, run: int, attempt: int, text: str, files: dict[str, bytes]) -> Reply:
         """One try of a turn. The journal counts what it used, also where a person interrupts it."""
         # A forced turn asked nobody, so it is none of the turns of a recorded session.
-        turn = sum(e["step"].endswith("/turn") and not e["result"]["forced"] for e in self._journal.of("done"))
+        turn = sum(not e["result"]["forced"] for e in self._journal.of("done", "/turn"))
         conversation, begun = self._converse(run, files), time.monotonic()
         try:
             reply = self._without_local_paths(conversation.ask(text, turn=turn, label=label(run, attempt)))
@@ -375,7 +375,7 @@ class Dialogue(CampaignPart):
     def _given_up(self, run: int, reply: Reply) -> Reply:
         """A turn that ended at its limit without an edit costs the attempt. Raises CannotGoOn at the second in a row."""
         assert reply.failure is not None
-        turns = [e for e in self._journal.of("done") if e["step"].endswith("/turn")]
+        turns = self._journal.of("done", "/turn")
         failed = {e["step"] for e in self._journal.of("turn_failed") if e["kind"] == reply.failure.kind}
         if turns and turns[-1]["result"]["no_answer"] and turns[-1]["step"] in failed:
             raise CannotGoOn(advice(reply.failure))
@@ -465,9 +465,7 @@ class Dialogue(CampaignPart):
         """What people said that no finished turn has carried: file names and texts, oldest first."""
         if not self._campaign.inbox.is_dir():
             return []
-        carried = {
-            name for e in self._journal.of("done") if e["step"].endswith("/turn") for name in e["result"]["message_files"]
-        }
+        carried = {name for e in self._journal.of("done", "/turn") for name in e["result"]["message_files"]}
         files = [f for f in sorted(self._campaign.inbox.glob("*.txt")) if f.name not in carried]
         return [(f.name, f.read_text(encoding="utf-8", errors="replace").strip()) for f in files]
 

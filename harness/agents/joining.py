@@ -105,11 +105,11 @@ class Joins(Waits):
     def _hand_in(self, journal: Journal) -> None:
         """As soon as there is a run that it could start from, and one is left."""
         opened = OpenCampaign.begin(self._campaign, journal, Silent(), self._stop)
-        recorded = sum(e["step"].startswith("run_") and e["step"].endswith("/record") for e in journal.of("done"))
+        recorded = sum(e["step"].startswith("run_") for e in journal.of("done", "/record"))
         if not opened.options.observed < recorded <= opened.options.max_runs:
             return
         if turn_of(journal, self._name) is None:
-            start = Rounds(opened).start_of(recorded)
+            start = Rounds.of(opened).start_of(recorded)
             base = Base(start["commit"], start["from"])
             made = submission(self._source, self._name, self._campaign, opened.repository, base)
             HandedIn(self._campaign).add(made)
@@ -125,7 +125,7 @@ def waiting(campaign: Campaign, source: Source, name: str, view: View, stop: Sto
 
 def turn_of(journal: Journal, name: str) -> dict[str, Any] | None:
     """The last turn that took up a change."""
-    turns = [e["result"] for e in journal.of("done") if e["step"].endswith("/turn")]
+    turns = [e["result"] for e in journal.of("done", "/turn")]
     return next((turn for turn in reversed(turns) if turn.get("submission") == name), None)
 
 

@@ -26,7 +26,7 @@ class Situations(CampaignPart):
 
     def __init__(self, opened: OpenCampaign) -> None:
         super().__init__(opened)
-        self._measurements = Measurements(opened)
+        self._measurements = Measurements.of(opened)
         self._memory = read_memory(opened.campaign)
 
     def before(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -50,8 +51,8 @@ class Spent:
         return len(self.asked) - len(self.costs)
 
 
-def spent(events: Iterable[Event]) -> Spent:
-    """What the events of a journal add up to."""
+def spent(events: Iterable[Event], before: Spent = Spent((), 0.0)) -> Spent:
+    """What the events of a journal add up to, after those that were counted `before`."""
     asked: list[Usage] = []
     seconds = gpu_seconds = 0.0
     for event in events:
@@ -65,7 +66,8 @@ def spent(events: Iterable[Event]) -> Spent:
             elif "outcome" in result:
                 seconds += result["outcome"]["seconds"]
                 gpu_seconds += result["outcome"]["seconds"] * len(result["outcome"].get("gpus") or ())
-    return Spent(tuple(asked), seconds + sum(each.seconds for each in asked), gpu_seconds)
+    seconds += sum(each.seconds for each in asked)
+    return Spent((*before.asked, *asked), before.seconds + seconds, before.gpu_seconds + gpu_seconds)
 
 
 class Budget:
@@ -74,10 +76,20 @@ class Budget:
     def __init__(self, options: Options, journal: Journal) -> None:
         self._options = options
         self._journal = journal
+        self._counting = threading.Lock()
+        self._counted, self._spent = 0, spent([])
+
+    def spent(self) -> Spent:
+        """What the campaign has used so far; each event is counted once, however often this is asked."""
+        with self._counting:
+            new = self._journal.events[self._counted :]
+            self._counted += len(new)
+            self._spent = spent(new, self._spent)
+            return self._spent
 
     def check_turn(self) -> None:
         """Before the agent or the reviewer is asked. Raises BudgetSpent when a limit is reached."""
-        used, limits = spent(self._journal.events), self._options
+        used, limits = self.spent(), self._options
         if limits.max_tokens is not None and used.tokens >= limits.max_tokens:
             raise BudgetSpent(f"--max-tokens {limits.max_tokens:,} is reached: {used.tokens:,} tokens are spent.")
         if limits.max_cost is not None:
@@ -97,12 +109,12 @@ class Budget:
     def seconds_left(self) -> float | None:
         """Of --max-hours; None without it."""
         limit = self._options.max_hours
-        return None if limit is None else limit * 3600 - spent(self._journal.events).seconds
+        return None if limit is None else limit * 3600 - self.spent().seconds
 
     def check_execution(self, expected: float | None, beside: int = 0) -> None:
         """Before an execution, which costs time alone. Raises BudgetSpent when `expected` seconds no longer fit, `beside` as
         many executions that are not at their ends and will take as long."""
-        used = spent(self._journal.events)
+        used = self.spent()
         self._check_hours(replace(used, seconds=used.seconds + beside * (expected or 0.0)), expected)
 
     def _check_hours(self, used: Spent, expected: float | None) -> None:
@@ -136,5 +148,5 @@ class Budget:
     @property
     def _gpus(self) -> int:
         """How many the last execution had."""
-        outcomes = [e["result"]["outcome"] for e in self._journal.of("done") if "outcome" in (e["result"] or ())]
-        return len(outcomes[-1].get("gpus") or ()) if outcomes else 0
+        done = reversed(self._journal.of("done"))
+        return next((len(e["result"]["outcome"].get("gpus") or ()) for e in done if "outcome" in (e["result"] or ())), 0)

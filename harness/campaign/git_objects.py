@@ -42,6 +42,7 @@ class GitObjects:
         self._folder = folder / "objects"
         self._git = git
         self._packed: dict[str, bytes] = {}
+        self._last_folder: tuple[str, dict[str, Entry]] = ("", {})
 
     def write(self, kind: str, content: bytes) -> str:
         """Keep an object. Returns its id."""

@@ -109,9 +109,12 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writing = threading.Lock()
-        self.events = read_events(path)
-        self._since = next((i for i in reversed(range(len(self.events))) if self.events[i]["event"] == BEGUN_ANEW), 0)
-        self._done: dict[str, Any] = {e["step"]: e["result"] for e in self.of("done")}
+        self._since = 0
+        self._done: dict[str, Any] = {}
+        self.events: list[Event] = []
+        self._named: dict[str, list[Event]] = {}
+        for event in read_events(path):
+            self._take(event)
         self._drop_unfinished_line()
 
     def append(self, event: str, **facts: Any) -> None:
@@ -131,9 +134,21 @@ class Journal:
             except OSError:
                 file.truncate(whole)  # half a line would damage what is appended next
                 raise
-            self.events.append(record)
-            if event == "done":
-                self._done[facts["step"]] = facts["result"]
+            self._take(record)
+
+    def _take(self, event: Event) -> None:
+        """Take in an event, so that who asks for it later need not look at all of them."""
+        if event["event"] == BEGUN_ANEW:
+            self._since = len(self.events)
+            self._done.clear()
+            self._named.clear()
+        self.events.append(event)
+        if "step" in event:
+            first, last = event["step"].partition("/")[0], event["step"].rpartition("/")[2]
+            for name in (f"{first}/", f"/{last}"):
+                self._named.setdefault(name, []).append(event)
+        if event["event"] == "done":
+            self._done[event["step"]] = event["result"]
 
     def is_done(self, step: str) -> bool:
         return step in self._done
@@ -158,15 +173,15 @@ class Journal:
             self.append("done", step=step, seconds=round(time.monotonic() - begun, 3), result=result)
         return self._done[step]
 
-    def of(self, event: str) -> Iterator[Event]:
-        """Those of a kind since the campaign was begun, or begun anew."""
-        return (e for e in self.events[self._since :] if e["event"] == event)
+    def of(self, event: str, where: str = "") -> list[Event]:
+        """Those of a kind since the campaign was begun, or begun anew; `where`: how their steps begin, "run_3/", or how they
+        end, "/turn"."""
+        events = self._named.get(where, []) if where else self.events[self._since :]
+        return [e for e in events if e["event"] == event]
 
     def begin_anew(self) -> None:
         """No step is done any more; what they cost stays written."""
-        self._since = len(self.events)
         self.append(BEGUN_ANEW)
-        self._done.clear()
 
     def _drop_unfinished_line(self) -> None:
         if self._path.exists():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Self
 
 from .budget import Budget
 from .campaign import Campaign, Options
@@ -28,6 +29,8 @@ class OpenCampaign:
     stop: Stop
     jobs: int = 1
     """How many executions may be in hand at once."""
+    parts: dict[type, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """Those that all share."""
 
     @classmethod
     def begin(cls, campaign: Campaign, journal: Journal, view: View, stop: Stop, jobs: int = 1) -> OpenCampaign:
@@ -86,6 +89,14 @@ class OpenCampaign:
 
 class CampaignPart:
     """A part of the loop, with what it uses of the open campaign."""
+
+    @classmethod
+    def of(cls, opened: OpenCampaign) -> Self:
+        """The one that all parts of the loop share: what it has read of the campaign it need not read again for each."""
+        if cls not in opened.parts:
+            opened.parts[cls] = cls(opened)
+        part: Self = opened.parts[cls]
+        return part
 
     def __init__(self, opened: OpenCampaign) -> None:
         self._opened = opened

@@ -23,7 +23,7 @@ class Attempts(CampaignPart):
 
     def __init__(self, opened: OpenCampaign, executions: Executions) -> None:
         super().__init__(opened)
-        self._measurements = Measurements(opened)
+        self._measurements = Measurements.of(opened)
         self._earlier = EarlierProposals(opened)
         self._steps = ExecutionSteps(opened, executions)
         self._python = executions.python

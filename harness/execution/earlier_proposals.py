@@ -31,7 +31,7 @@ class EarlierProposals(CampaignPart):
 
     def __init__(self, opened: OpenCampaign) -> None:
         super().__init__(opened)
-        self._measurements = Measurements(opened)
+        self._measurements = Measurements.of(opened)
         self._memory = read_memory(opened.campaign)
 
     def fingerprint(self, turn: Turn) -> str:
@@ -60,9 +60,9 @@ class EarlierProposals(CampaignPart):
 
     def _made(self, own: str) -> Iterator[tuple[int, int]]:
         """The runs and attempts before that proposed the same."""
-        for event in self._journal.of("done"):
-            found = _PRE_CHECK.fullmatch(event["step"])
-            if found and event["result"].get("code") == own:
+        for event in self._journal.of("done", "/pre_check"):
+            found = _PRE_CHECK.fullmatch(event["step"]) if event["result"].get("code") == own else None
+            if found:
                 yield int(found[1]), int(found[2])
 
     def _outcome(self, turn: Turn, run: int, attempt: int) -> Known | None:

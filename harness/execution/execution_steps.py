@@ -73,7 +73,7 @@ class ExecutionSteps(CampaignPart):
 
     def __init__(self, opened: OpenCampaign, executions: Executions) -> None:
         super().__init__(opened)
-        self._measurements = Measurements(opened)
+        self._measurements = Measurements.of(opened)
         self._executions = executions
         self._jobs = opened.jobs
         self._beginning = threading.Lock()
@@ -230,5 +230,5 @@ class ExecutionSteps(CampaignPart):
 
     def expected(self, kind: str) -> float | None:
         """Seconds that the last execution of this kind took."""
-        times = [e["result"]["outcome"]["seconds"] for e in self._journal.of("done") if e["step"].endswith(kind)]
-        return times[-1] if times else None
+        done = self._journal.of("done", kind)
+        return float(done[-1]["result"]["outcome"]["seconds"]) if done else None

@@ -31,7 +31,7 @@ class Holdout(CampaignPart):
 
     def __init__(self, opened: OpenCampaign, executions: Executions) -> None:
         super().__init__(opened)
-        self._measurements = Measurements(opened)
+        self._measurements = Measurements.of(opened)
         self._steps = ExecutionSteps(opened, executions)
 
     def execute(self) -> int | None:

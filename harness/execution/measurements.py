@@ -20,6 +20,7 @@ from ..results.sanity import check_sanity
 from ..statistics.comparability import compare_metrics, differences_of_scale, seed_changes_nothing
 from ..statistics.compute import KINDS
 from ..statistics.judge import Judge, next_parent
+from ..statistics.recorded_ledger import RecordedLedger
 from ..statistics.references import SWITCHED_OFF, MeasuredRun, References, usable
 from ..statistics.seed_group import unlike_members, varying_settings
 from .fixed_seeds import fixed_seeds
@@ -33,27 +34,33 @@ PROSE = (".md", ".rst", ".txt")
 class Measurements(CampaignPart):
     """Looks up runs of one campaign. Changes nothing."""
 
-    def __init__(self, opened: OpenCampaign, known: int | None = None) -> None:
-        """`known`: how many records there were, where it is looked up what was known earlier."""
+    def __init__(self, opened: OpenCampaign, known: int | None = None, ledger: RecordedLedger | None = None) -> None:
+        """`known`: how many records there were, where it is looked up what was known earlier; `ledger`: theirs."""
         super().__init__(opened)
-        self.rounds = Rounds(opened)
+        self.rounds = Rounds.of(opened)
         self._known = known
+        campaign, profile = self._campaign, self._options.profile
+        self._ledger = ledger or RecordedLedger(campaign.contract, profile, campaign.planned_runs)
 
     def at_start_of_round(self, run: int) -> Measurements:
         """What was known when the round of `run` began: nothing of its siblings decides what is executed for it."""
-        return Measurements(self._opened, self.rounds.first(run))
+        return Measurements(self._opened, self.rounds.first(run), self._ledger)
 
     @property
     def records(self) -> list[Record]:
         """The records that are finished: one that a crash cut off is made again as if it were not there."""
-        return [r for r in self._opened.records if self._journal.is_done(f"run_{r.run}/record")][: self._known]
+        done = len(self._opened.records)
+        while done and not self._journal.is_done(f"run_{done - 1}/record"):
+            done -= 1
+        return self._opened.records[:done][: self._known]
 
     def _read(self, folder: Path) -> Results:
         return read_run(folder, self._campaign.contract)
 
     def judge(self, known: int | None = None) -> Judge:
         """What judges the next run, or one that is recorded again. `known`: records that may be its references."""
-        return Judge(self._campaign.contract, self._options.profile, self._campaign.planned_runs, self.records, known)
+        campaign, profile = self._campaign, self._options.profile
+        return Judge(campaign.contract, profile, campaign.planned_runs, self.records, known, self._ledger)
 
     def references(self) -> References:
         """What finds the references of the next run."""
@@ -193,18 +200,18 @@ class Measurements(CampaignPart):
     def executed(self, run: int, kind: str) -> list[tuple[int, dict[str, Any]]]:
         """The further executions of a run that have ended: seed and result, in order."""
         prefix = f"run_{run}/{kind}_"
-        steps = [e for e in self._journal.of("done") if e["step"].startswith(prefix)]
+        steps = [e for e in self._journal.of("done", f"run_{run}/") if e["step"].startswith(prefix)]
         return sorted((int(e["step"].removeprefix(prefix)), e["result"]) for e in steps)
 
     def seconds_beside(self, run: int) -> float:
         """What executions of a run took that are no attempt: the baseline's own, seeds, controls, points of the frontier."""
         steps = re.compile(rf"run_{run}/(execute|(seed|control|frontier\d+|{FINAL}|{FINAL_BASELINE}|{FINAL_PARENT})_\d+)")
-        done = [e["result"] for e in self._journal.of("done") if steps.fullmatch(e["step"])]
+        done = [e["result"] for e in self._journal.of("done", f"run_{run}/") if steps.fullmatch(e["step"])]
         return math.fsum(result["outcome"]["seconds"] for result in done)
 
     def overrides_of(self, commit: str) -> dict[str, Setting]:
         """The settings that the code of a commit is executed with, on top of the campaign's, as its turn gave them."""
-        turns = (e["result"] for e in self._journal.of("done") if e["step"].endswith("/turn"))
+        turns = (e["result"] for e in self._journal.of("done", "/turn"))
         return next((turn.get("overrides", {}) for turn in turns if turn["commit"] == commit), {})
 
     def parent(self, run: int) -> Record:
@@ -276,12 +283,12 @@ class Measurements(CampaignPart):
 
     def plan(self) -> str:
         """The agent's plan as it last gave it."""
-        turns = [e["result"] for e in self._journal.of("done") if e["step"].endswith("/turn")]
+        turns = [e["result"] for e in self._journal.of("done", "/turn")]
         return latest(turn["plan"] for turn in turns)
 
-    def started(self, prefix: str) -> str:
-        """When the first step with this prefix began; now, where none has."""
-        return next((str(e["time"]) for e in self._journal.of("started") if e["step"].startswith(prefix)), now())
+    def started(self, run: int) -> str:
+        """When the first step of a run began; now, where none has."""
+        return next((str(e["time"]) for e in self._journal.of("started", f"run_{run}/")), now())
 
 
 def compute(outcomes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class SeedsAndControls(CampaignPart):
 
     def __init__(self, opened: OpenCampaign, executions: Executions) -> None:
         super().__init__(opened)
-        self._measurements = Measurements(opened)
+        self._measurements = Measurements.of(opened)
         self._steps = ExecutionSteps(opened, executions)
 
     def execute(self, turns: Sequence[Turn]) -> None:

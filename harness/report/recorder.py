@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ..agents.submission import Base
-from ..campaign.budget import spent
 from ..campaign.campaign import ATTEMPTS, SESSION
 from ..campaign.contract import CONTRACT_FILE
 from ..campaign.files import files_below, read_text, write_atomically
@@ -42,7 +41,7 @@ class Recorder(CampaignPart):
 
     def __init__(self, opened: OpenCampaign, executions: Executions) -> None:
         super().__init__(opened)
-        self._measurements = Measurements(opened)
+        self._measurements = Measurements.of(opened)
         self._records = RunRecords(opened, executions, self._measurements)
         self._executions = executions
         self._sections: dict[int, tuple[Record, str]] = {}
@@ -214,7 +213,7 @@ class Recorder(CampaignPart):
         if not self.has(0):
             return
         records = self._opened.records
-        used = spent(self._journal.events)
+        used = self._budget.spent()
         words = cost(records, used.usage, used.seconds)
         facts, options = self._campaign.facts(), self._options.model_dump()
         found = held_out(facts, options, self._campaign.holdouts(), records[-1].run)
@@ -279,7 +278,7 @@ class Recorder(CampaignPart):
             campaign.contract,
             self._options.profile,
             self._opened.records,
-            used=spent(self._journal.events).usage,
+            used=self._budget.spent().usage,
             person=person_section(old),
             closing=closing,
             sections=self._sections,

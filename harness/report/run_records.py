@@ -72,7 +72,7 @@ class RunRecords(CampaignPart):
             settings=compare_settings(results, None),
             warnings=[*map(str, results.findings), *execution.get("warnings", []), *lost, *unread],
             seconds=self._measurements.seconds_beside(0),
-            started=self._measurements.started("run_0/"),
+            started=self._measurements.started(0),
             environment={} if given else self._environment(results),
             **(facts | ({"seeds": []} if given else {})),
         )
@@ -102,7 +102,7 @@ class RunRecords(CampaignPart):
             "agent": latest(turn.agent for turn in turns),
             "models": list(dict.fromkeys(model for turn in turns for model in turn.models)),
             "agent_sandbox": latest(turn.sandbox for turn in turns),
-            "started": self._measurements.started(f"run_{run}/"),
+            "started": self._measurements.started(run),
             "environment": self._environment(),
             "messages": [text for turn in turns for text in turn.messages],
             "seconds": sum(attempt.seconds for attempt in attempts) + self._measurements.seconds_beside(run),

@@ -16,8 +16,9 @@ from .comparison import Comparison, GuardViolation, Uncompared, guard_violation
 from .compute import compute_excess
 from .frontier import FrontierPosition, Reference
 from .frontier import name_of as name_of_reference
-from .ledger import FinalSeeds, Judgement, Ledger
-from .noise import NoiseProfile, mean
+from .ledger import FinalSeeds, Judgement
+from .noise import mean
+from .recorded_ledger import RecordedLedger, measure, tests_at_final_seeds
 from .references import MeasuredRun, ReferencePair, References, usable
 from .seed_group import repeated_seeds, unlike_members
 from .wording import as_record, sentence
@@ -27,17 +28,24 @@ class Judge:
     """Judges the next run of a campaign, or one that is recorded again, given all records."""
 
     def __init__(
-        self, contract: Contract, profile: str, planned: int, records: Sequence[Record], known: int | None = None
+        self,
+        contract: Contract,
+        profile: str,
+        planned: int,
+        records: Sequence[Record],
+        known: int | None = None,
+        ledger: RecordedLedger | None = None,
     ) -> None:
         """`planned`: the runs that were planned when the campaign began. `known`: how many of the records may be references,
-        those from before the run's round; for the noise and the error that is spent all count."""
+        those from before the run's round; for the noise and the error that is spent all count. `ledger`: of this campaign,
+        so that records which it has taken in need not be taken in again."""
         self._contract = contract
         self._profile = profile
         self._spec = contract.profiles.get(profile, Profile())
         self._planned = planned
         self._records = list(records)
         self.references = References(contract, self._spec, self._records[:known])
-        self._ledger = self._rebuilt() if contract.primary else None
+        self._ledger = (ledger or RecordedLedger(contract, profile, planned)).after(self._records)
 
     def screen(self, measured: MeasuredRun) -> VerdictRecord | None:
         """The verdict where it does not rest on noise, except on scale."""
@@ -110,38 +118,9 @@ class Judge:
     def has_final_seeds(self) -> bool:
         return tests_at_final_seeds(self._spec, self._records[0])
 
-    def _rebuilt(self) -> Ledger:
-        primary = self._contract.primary
-        assert primary is not None and primary.better is not None
-        noise = self._spec.noise.get(primary.name)
-        ledger = Ledger(
-            primary.better,
-            self._planned,
-            stages=self._spec.run_seeds,
-            final=self.has_final_seeds,
-            profile=NoiseProfile(noise.sd, noise.seeds, noise.skew) if noise else None,
-            bounds=(primary.minimum, primary.maximum),
-        )
-        self._ledger = ledger
-        # In the order of the campaign, with what each look cost then: nothing is tested again.
-        name = primary.name
-        for record in self._records:
-            self._measure(record.control, *record.frontier)
-            if record.verdict.kind == "baseline":
-                if name in record.metrics:
-                    ledger.measure("run_0", record.by_seed(name))
-                continue
-            compared = record.verdict.against_baseline is not None
-            beside = {each.name: each.by_seed(name) for each in record.final_references if each.metrics.get(name)}
-            final = FinalSeeds(record.by_seed(name), beside) if record.stage_seeds else None
-            ledger.recall(f"run_{record.run}", record.at_stages(name) if compared else {}, final, record.looks)
-        return ledger
-
     def _measure(self, *controls: ControlRecord | None) -> None:
-        primary = self._contract.primary
-        for control in controls:
-            if self._ledger is not None and primary and control and control.metrics.get(primary.name):
-                self._ledger.measure(control.name, control.by_seed(primary.name))
+        if self._ledger is not None and self._contract.primary:
+            measure(self._ledger, self._contract.primary.name, *controls)
 
     def _at_stages(self, measured: MeasuredRun) -> dict[int, float]:
         name = self._contract.primary.name if self._contract.primary else ""
@@ -260,11 +239,6 @@ class Judge:
             middle = mean(values) if values else None
             points.append(PointRecord(name=point.name, at=point.at, variance=point.variance, mean=middle, seeds=len(values)))
         return FrontierRecord(metric=place.metric, at=place.at, variance=place.variance, points=points)
-
-
-def tests_at_final_seeds(spec: Profile, baseline: Record) -> bool:
-    """Whether runs that pass their stages are tested at final seeds: where the profile has such, and seeds matter."""
-    return spec.has_final_seeds and baseline.has_other_seeds
 
 
 def next_parent(records: Sequence[Record], wish: str, primary: Metric | None) -> Record:

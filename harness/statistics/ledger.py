@@ -12,6 +12,7 @@ feeding it simulated campaigns.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -120,6 +121,14 @@ class Ledger:
         self._looks: dict[str, int] = {}
         self.drifted = False
         """The stored profile did not fit a reference's seeds and is not used."""
+
+    def copy(self) -> Ledger:
+        """One that goes its own way from here."""
+        copied = copy.copy(self)
+        for name, of_each in vars(self).items():
+            if isinstance(of_each, dict):
+                setattr(copied, name, dict(of_each))
+        return copied
 
     def measure(self, name: str, values: Seeds) -> None:
         """Take in the seeds of a reference that is the unmodified code (baseline, control)."""

@@ -64,7 +64,7 @@ class Tracking(CampaignPart):
         if self._tracker is None:
             self._tracker = find_tracker(self._options.track or "")()
         campaign, prefix = self._campaign, f"run_{record.run}/track_"
-        again = any(event["step"].startswith(prefix) for event in self._journal.of("done"))
+        again = any(event["step"].startswith(prefix) for event in self._journal.of("done", f"run_{record.run}/"))
         log = campaign.run_folder(record.run) / campaign.contract.training_log
         self._tracker.log(
             Tracked(

@@ -10,9 +10,8 @@ import fcntl
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ...campaign.protocols import AbortRule, Job, Limits, Outcome, Share, WarmStart
 from .machine import Machine
@@ -82,7 +81,7 @@ class Home:
     def write_spec(self, spec: Spec) -> None:
         """Without the job's secrets."""
         # The environment is in it, so it is for the person's eyes only.
-        _write_whole(self.spec, asdict(replace(spec, job=replace(spec.job, secrets={}))))
+        _write_whole(self.spec, replace(spec, job=replace(spec.job, secrets={})))
 
     def read_spec(self) -> Spec:
         content = json.loads(self.spec.read_text(encoding="utf-8"))
@@ -118,7 +117,7 @@ class Home:
             return ""
 
     def write_outcome(self, outcome: Outcome) -> None:
-        _write_whole(self.outcome, asdict(outcome))
+        _write_whole(self.outcome, outcome)
 
     def read_outcome(self) -> Outcome | None:
         """The outcome; None when there is none."""
@@ -130,12 +129,17 @@ class Home:
             return None
 
 
-def _write_whole(path: Path, content: dict[str, Any]) -> None:
+def _write_whole(path: Path, content: Spec | Outcome) -> None:
     beside = path.with_name(path.name + ".new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        json.dump(content, file, indent=1, default=str)
+        json.dump(content, file, indent=1, default=_plain)
         file.flush()
         # Before the rename: after a power cut an outcome must be whole or not there, and never empty.
         os.fsync(file.fileno())
     beside.replace(path)
+
+
+def _plain(part: object) -> object:
+    """What JSON has no form for: a dataclass, by its fields (`asdict` copies all that is in them first), or a path."""
+    return vars(part) if is_dataclass(part) else str(part)

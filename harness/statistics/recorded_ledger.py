@@ -1,0 +1,81 @@
+"""The ledger of a campaign, rebuilt from its records, of which each is taken in once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from ..campaign.contract import Contract, Profile
+from ..campaign.record import ControlRecord, Record
+from .ledger import FinalSeeds, Ledger
+from .noise import NoiseProfile
+
+
+def tests_at_final_seeds(spec: Profile, baseline: Record) -> bool:
+    """Whether runs that pass their stages are tested at final seeds: where the profile has such, and seeds matter."""
+    return spec.has_final_seeds and baseline.has_other_seeds
+
+
+class RecordedLedger:
+    """What the records of a campaign add up to, for who judges the next run."""
+
+    def __init__(self, contract: Contract, profile: str, planned: int) -> None:
+        """`planned`: the runs that were planned when the campaign began."""
+        self._primary = contract.primary
+        self._spec = contract.profiles.get(profile, Profile())
+        self._planned = planned
+        self._taking = threading.Lock()
+        self._taken: list[Record] = []
+        self._ledger: Ledger | None = None
+
+    def after(self, records: Sequence[Record]) -> Ledger | None:
+        """The ledger after these records, as the caller's own; None where no primary metric is named.
+
+        Records that were there when it was asked before are not taken in again, but where one of them was judged again.
+        """
+        if self._primary is None:
+            return None
+        with self._taking:
+            if self._ledger is None or not self._begins_with_taken(records):
+                self._taken, self._ledger = [], self._empty(records[0])
+            for record in records[len(self._taken) :]:
+                self._take(self._ledger, record)
+                self._taken.append(record)
+            return self._ledger.copy()
+
+    def _begins_with_taken(self, records: Sequence[Record]) -> bool:
+        taken = len(self._taken)
+        return taken <= len(records) and all(a is b for a, b in zip(self._taken, records[:taken], strict=True))
+
+    def _empty(self, baseline: Record) -> Ledger:
+        primary = self._primary
+        assert primary is not None and primary.better is not None
+        noise = self._spec.noise.get(primary.name)
+        return Ledger(
+            primary.better,
+            self._planned,
+            stages=self._spec.run_seeds,
+            final=tests_at_final_seeds(self._spec, baseline),
+            profile=NoiseProfile(noise.sd, noise.seeds, noise.skew) if noise else None,
+            bounds=(primary.minimum, primary.maximum),
+        )
+
+    def _take(self, ledger: Ledger, record: Record) -> None:
+        """In the order of the campaign, with what each look cost then: nothing is tested again."""
+        name = self._primary.name if self._primary else ""
+        measure(ledger, name, record.control, *record.frontier)
+        if record.verdict.kind == "baseline":
+            if name in record.metrics:
+                ledger.measure("run_0", record.by_seed(name))
+            return
+        compared = record.verdict.against_baseline is not None
+        beside = {each.name: each.by_seed(name) for each in record.final_references if each.metrics.get(name)}
+        final = FinalSeeds(record.by_seed(name), beside) if record.stage_seeds else None
+        ledger.recall(f"run_{record.run}", record.at_stages(name) if compared else {}, final, record.looks)
+
+
+def measure(ledger: Ledger, metric: str, *controls: ControlRecord | None) -> None:
+    """Have a ledger take in those controls and points of a frontier that have the metric."""
+    for control in controls:
+        if control and control.metrics.get(metric):
+            ledger.measure(control.name, control.by_seed(metric))
