@@ -23,6 +23,7 @@ EXECUTABLE = "100755"
 _REPOSITORY = "160000"  # another repository's commit in place of a folder: a submodule
 _ID = re.compile(r"[0-9a-f]{40}")
 _CHUNK = 1 << 20
+_FOLDERS = 16  # of git's that are remembered: the root of a campaign of a thousand runs has a thousand entries
 _REMEMBERED = 100_000  # bytes of an object that git reads for us: code is read again and again, data is not
 _LONGEST_LINE = 100  # bytes before an object that git prints, its name aside
 _AT_ONCE = 200  # objects that are in memory together
@@ -42,7 +43,7 @@ class GitObjects:
         self._folder = folder / "objects"
         self._git = git
         self._packed: dict[str, bytes] = {}
-        self._last_folder: tuple[str, dict[str, Entry]] = ("", {})
+        self._folders: dict[str, dict[str, Entry]] = {}
 
     def write(self, kind: str, content: bytes) -> str:
         """Keep an object. Returns its id."""
@@ -127,12 +128,11 @@ class GitObjects:
     def entries(self, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
         """The files at `commit` in `paths`: files, or folders with all that is below them. What is not there is left out."""
         root = Entry(FOLDER, self.header(commit)["tree"][0])
-        read: dict[str, dict[str, Entry]] = {}
         found: dict[str, Entry] = {}
         for path in paths:
             at: Entry | None = root
             for part in filter(None, path.split("/")):
-                inside = read.setdefault(at.id, self.folder(at.id)) if at and at.mode == FOLDER else {}
+                inside = self.folder(at.id) if at and at.mode == FOLDER else {}
                 at = inside.get(part)
             if at:
                 found |= self._below(path.rstrip("/"), at)
@@ -156,9 +156,20 @@ class GitObjects:
     def message(self, commit: str) -> str:
         return self.read(commit).partition(b"\n\n")[2].decode(errors="replace")
 
-    def folder(self, tree: str) -> dict[str, Entry]:
+    def folder(self, tree: str) -> Mapping[str, Entry]:
         """The entries of a folder of git's, by name."""
-        data, place, found = self.read(tree), 0, {}
+        if tree not in self._folders:
+            self._remember(tree, self._parsed(self.read(tree)))
+        return self._folders[tree]
+
+    def _remember(self, tree: str, entries: dict[str, Entry]) -> None:
+        if len(self._folders) >= _FOLDERS:
+            self._folders.clear()
+        self._folders[tree] = entries
+
+    @staticmethod
+    def _parsed(data: bytes) -> dict[str, Entry]:
+        place, found = 0, {}
         while place < len(data):  # mode, name, and the id's 20 bytes
             end = data.index(b"\0", place)
             mode, _, name = data[place:end].partition(b" ")
@@ -169,7 +180,7 @@ class GitObjects:
     def changed(self, tree: str | None, changes: Mapping[str, Entry | None]) -> str | None:
         """The folder that `tree` is with these files in it, by path; None takes one away. Returns its id, None where nothing
         is left in it."""
-        entries = self.folder(tree) if tree else {}
+        entries = dict(self.folder(tree)) if tree else {}
         below: dict[str, dict[str, Entry | None]] = {}
         for path, entry in changes.items():
             name, _, rest = path.partition("/")
@@ -186,7 +197,11 @@ class GitObjects:
                 entries[name] = Entry(FOLDER, new)
             elif old and old.mode == FOLDER:
                 del entries[name]
-        return self._write_folder(entries) if entries else None
+        if not entries:
+            return None
+        written = self._write_folder(entries)
+        self._remember(written, entries)
+        return written
 
     def _write_folder(self, entries: Mapping[str, Entry]) -> str:
         rows = [(name.encode(errors="surrogateescape"), entry) for name, entry in entries.items()]

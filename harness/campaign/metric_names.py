@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 MOST = 5
@@ -32,6 +33,7 @@ def words_of(name: str) -> list[str]:
     return re.split(r"[^a-z0-9]+", name.rpartition(".")[2].lower())
 
 
+@lru_cache(maxsize=10_000)  # asked for each metric of each run that a new one is compared with
 def is_cost(name: str) -> bool:
     """Time, memory and money, which differ between two executions of the same code."""
     return not _COST.isdisjoint(words_of(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .text import WIDTH, clip, line
@@ -86,7 +87,12 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], indent: str = 
 
 def _cells(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
     """Header and rows; names come from result files, so each cell is made one line of bounded length."""
-    return [[clip(line(cell), _LONGEST_CELL) for cell in cells] for cells in [header, *rows]]
+    return [[_cell(text) for text in cells] for cells in [header, *rows]]
+
+
+@lru_cache(maxsize=20_000)  # the notes' table of runs is made anew for each run
+def _cell(text: str) -> str:
+    return clip(line(text), _LONGEST_CELL)
 
 
 def _is_number(cell: str) -> bool:

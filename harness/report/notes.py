@@ -7,7 +7,8 @@ else stands in the file is the person's: `campaign/notes_text.py` finds it again
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 
 from ..agents.brief import idea_in_words
 from ..campaign.contract import Contract
@@ -25,6 +26,18 @@ from .terminal.status import baseline_verdict, parent_verdict
 from .terminal.status_page import cost
 
 
+@dataclass(frozen=True)
+class RunNotes:
+    """What the notes say of a run, which the next run changes nothing of."""
+
+    record: Record
+    names: tuple[str, ...]
+    """Metrics of the overview."""
+    section: str
+    row: list[str]
+    """Of the overview."""
+
+
 def render_notes(
     idea: Idea,
     contract: Contract,
@@ -34,42 +47,58 @@ def render_notes(
     used: Usage,
     person: str,
     closing: str = "",
-    sections: MutableMapping[int, tuple[Record, str]] | None = None,
+    known: MutableMapping[int, RunNotes] | None = None,
 ) -> str:
     """The whole file. `used` is what all turns and reviews took so far, `person` the person's section as
-    `person_section` gave it, `closing` how the campaign ended. `sections` remembers those of the runs for the next time."""
-    known = {} if sections is None else sections
-
-    def section(record: Record) -> str:
-        if known.get(record.run, (None,))[0] is not record:
-            known[record.run] = (record, _section(contract, records[0], record))
-        return known[record.run][1]
-
+    `person_section` gave it, `closing` how the campaign ended. `known` remembers what is said of runs for the next time."""
+    known = {} if known is None else known
+    primary = contract.primary
+    names = (primary.name,) if primary else tuple(telling([record.metrics for record in records]))
+    for record in records:
+        before = known.get(record.run)
+        if before is None or before.record is not record or before.names != names:
+            known[record.run] = _notes_of(contract, records[0], record, names)
     return template("notes.txt.j2").render(
         title=_heading(f"{TITLE}{idea.Name} "),
         begin=_heading(BEGIN),
         end=_heading(END),
         person=person,
         heading=_heading,
-        section=section,
+        sections=[known[record.run].section for record in records],
         idea=idea_in_words(idea),
         contract=contract,
         profile=profile,
-        records=records,
-        overview=_overview(contract, records),
+        overview=_overview(names, [known[record.run].row for record in records]),
         usage=_usage,
         total=used,
         closing=closing,
     )
 
 
-def _section(contract: Contract, baseline: Record, record: Record) -> str:
+def _notes_of(contract: Contract, baseline: Record, record: Record, names: tuple[str, ...]) -> RunNotes:
+    found, primary = _beside(contract, baseline, record), contract.primary
+    verdict = record.verdict.model_dump()
+    values = [mean_in_words(record.metrics[name], found.get(name)) if name in record.metrics else MISSING for name in names]
+    row = [
+        f"{record.run}",
+        record.status,
+        *(values or [MISSING]),
+        in_words(baseline_verdict(verdict, primary.better if primary else None)),
+        f"{record.parent}" if record.parent is not None else "-",
+        f"{record.round or '-'}",
+        in_words(parent_verdict(verdict)) or "-",
+        record.commit[:10] or "-",
+    ]
+    return RunNotes(record, names, _section(contract, found, record), row)
+
+
+def _section(contract: Contract, found: Mapping[str, Difference | None], record: Record) -> str:
     text = template("notes_run.txt.j2").render(
         record=record,
         heading=_heading,
         usage=_usage,
         verdicts=lambda record: _verdicts(contract, record),
-        metrics=lambda record: _metrics(contract, baseline, record),
+        metrics=lambda record: _metrics(contract, found, record),
         settings=_settings,
     )
     return text.removesuffix("\n")
@@ -100,43 +129,20 @@ def _usage(usage: Usage) -> str:
     return f"{sent} tokens sent, {usage.received:,} received, cost {cost(usage.cost)}, {duration(usage.seconds)}"
 
 
-def _overview(contract: Contract, records: Sequence[Record]) -> str:
-    primary = contract.primary
-    names = [primary.name] if primary else telling([record.metrics for record in records])
-    beside = [_beside(contract, records[0], record) for record in records]
-    columns = [
-        [
-            mean_in_words(own, found.get(name)) if (own := record.metrics.get(name)) else MISSING
-            for record, found in zip(records, beside, strict=True)
-        ]
-        for name in names
-    ]
-    steps = [parent_verdict(record.verdict.model_dump()) for record in records]
-    rounds = ["round"] if any(record.round for record in records) else []
-    rows = [
-        [
-            f"{record.run}",
-            record.status,
-            *(column[place] for column in columns),
-            in_words(baseline_verdict(record.verdict.model_dump(), primary.better if primary else None)),
-            f"{record.parent}" if record.parent is not None else "-",
-            *([f"{record.round or '-'}"] if rounds else []),
-            *([in_words(steps[place]) or "-"] if any(steps) else []),
-            record.commit[:10] or "-",
-        ]
-        for place, record in enumerate(records)
-    ]
-    further = [*rounds, *(["against it"] if any(steps) else [])]
-    return aligned(["run", "status", *(names or ["no number"]), "verdict", "from run", *further, "code"], rows, "    ")
+def _overview(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    header = ["run", "status", *(names or ["no number"]), "verdict", "from run", "round", "against it", "code"]
+    # Not every campaign has rounds, nor a run that did not start from the baseline.
+    empty = {header.index(name) for name in ("round", "against it") if all(row[header.index(name)] == "-" for row in rows)}
+    shown = [place for place in range(len(header)) if place not in empty]
+    return aligned([header[place] for place in shown], [[row[place] for place in shown] for row in rows], "    ")
 
 
-def _metrics(contract: Contract, baseline: Record, record: Record) -> str:
+def _metrics(contract: Contract, found: Mapping[str, Difference | None], record: Record) -> str:
     """The run's metrics beside those of its reference, those of the contract first."""
     known = {metric.name: metric for metric in contract.metric}
     names = sorted(record.metrics, key=lambda name: list(known).index(name) if name in known else len(known))
     if not names:
         return ""
-    found = _beside(contract, baseline, record)
     beside = any(found.values())
     header = ["metric", f"run {record.run}", *(["reference", "difference"] if beside else []), "direction"]
     rows = []

@@ -27,7 +27,7 @@ from ..execution.rounds import start_step
 from ..statistics.power import smallest_effect_in_words
 from .conclusion import conclude, cost
 from .control import control_line
-from .notes import render_notes
+from .notes import RunNotes, render_notes
 from .run_records import RunRecords
 from .session_file import SessionFile
 from .terminal.held_out import evaluation, held_out
@@ -44,7 +44,12 @@ class Recorder(CampaignPart):
         self._measurements = Measurements.of(opened)
         self._records = RunRecords(opened, executions, self._measurements)
         self._executions = executions
-        self._sections: dict[int, tuple[Record, str]] = {}
+        self._notes_of_runs: dict[int, RunNotes] = {}
+        self._notes = self._persons = ""
+        """The notes as they were last written, and what of them is the person's."""
+        self._written: dict[str, str] = {}
+        self._read = 0
+        """Events of the journal of which `_written` knows what was written."""
         self._session = SessionFile(opened)
 
     def recover(self) -> None:
@@ -259,13 +264,14 @@ class Recorder(CampaignPart):
         # A run's turns are in the folders of its attempts: all of them again for each run would take most of the disk.
         own = [campaign.notes, campaign.journal, *([campaign.session] if step == CLOSE else [])]
         own += [campaign.record_file(made - 1)] if isinstance(made, int) else []
-        known = written(self._journal.events)
+        self._written |= written(self._journal.events[self._read :])
+        self._read = len(self._journal.events)
         ids = {
             path: blob_id((root / path).read_bytes())
             for path in paths
             if _is_result(path) and os.access(root / path, os.R_OK)
         }
-        if new := {path: blob for path, blob in ids.items() if known.get(path) != blob}:
+        if new := {path: blob for path, blob in ids.items() if self._written.get(path) != blob}:
             self._journal.append(WROTE, files=new)
         paths += [str(path.relative_to(root)) for path in own if path.is_file()]
         return self._repository.commit(step, title, code, paths, keep=self._repository.edited(code), tag=tag)
@@ -273,18 +279,21 @@ class Recorder(CampaignPart):
     def _write_notes(self, closing: str = "") -> None:
         campaign = self._campaign
         old = read_text(campaign.notes, "replace") if campaign.notes.exists() else ""
+        if old != self._notes:
+            self._persons = person_section(old)
         text = render_notes(
             campaign.idea,
             campaign.contract,
             self._options.profile,
             self._opened.records,
             used=self._budget.spent().usage,
-            person=person_section(old),
+            person=self._persons,
             closing=closing,
-            sections=self._sections,
+            known=self._notes_of_runs,
         )
         self._journal.append(WROTE, files={NOTES: self._repository.store(text.encode())})
         write_atomically(campaign.notes, text)
+        self._notes = text
         self._session.write()
 
 

@@ -29,13 +29,14 @@ class SessionFile(CampaignPart):
         if is_next:
             with self._campaign.session.open("a", encoding="utf-8") as file:
                 file.write("".join(map(_read, new)))
+            self._turns += new
         else:
             turns = sorted([*self._turns, *new], key=_turn_order)
             texts = [_read(path) for path in turns]
             if not self._turns:
                 self._keep_edited(texts)
             write_atomically(self._campaign.session, "".join(texts))
-        self._turns = sorted([*self._turns, *new], key=_turn_order)
+            self._turns = turns
 
     def _runs(self) -> Iterator[str]:
         """The folders of the runs that may have another turn: those in hand."""
