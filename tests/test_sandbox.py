@@ -479,6 +479,21 @@ def test_what_is_hidden_in_a_hidden_folder_is_not_hidden_a_second_time(tmp_path)
     assert list(plan.mounts()) == [Mount("empty", inside.parent, inside.parent)]
 
 
+@pytest.mark.parametrize("elsewhere_is_seen", [True, False])
+def test_of_a_hidden_link_what_it_leads_to_is_hidden_wherever_that_lies(
+    workshop: Workshop, tmp_path: Path, elsewhere_is_seen: bool
+) -> None:
+    elsewhere, cache = tmp_path / "other" / "elsewhere", tmp_path / "project" / "cache"
+    for folder in (elsewhere, cache):
+        folder.mkdir(parents=True)
+    (elsewhere / "lock").write_text("held")
+    (cache / "slots").symlink_to(elsewhere)
+    code = f"import os; print([os.path.exists(name) for name in {[f'{cache}/slots/lock', f'{elsewhere}/lock']!r}])"
+    seen = (cache.parent, elsewhere.parent) if elsewhere_is_seen else (cache.parent,)
+    assert workshop.run_python(code, readable=seen, hidden=(cache / "slots",)).ended == "ok"
+    assert workshop.log.decode().strip() == "[False, False]"
+
+
 # Results, keys and locks of others
 
 HOLD_KEYS = (

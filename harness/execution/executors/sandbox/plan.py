@@ -55,13 +55,14 @@ class MountPlan:
     """Bytes that /dev/shm holds; None is what the system gives, half of this machine's memory."""
 
     def resolved(self) -> MountPlan:
-        """With real paths: a link that is named keeps its own name, and what it leads to has to be named as well."""
+        """With real paths: a readable link keeps its own name, and what it leads to has to be named as well; of one that is
+        hidden what it leads to is."""
         return replace(
             self,
             folder=self.folder.resolve(),
             writable=_real(self.writable),
             readable=_real(self.readable),
-            hidden=_real(self.hidden),
+            hidden=tuple(path.resolve() for path in self.hidden),
             tmp=self.tmp.resolve() if self.tmp else None,
         )
 
