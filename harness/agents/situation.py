@@ -28,6 +28,7 @@ class Situations(CampaignPart):
         super().__init__(opened)
         self._measurements = Measurements.of(opened)
         self._memory = read_memory(opened.campaign)
+        self._columns: dict[int, tuple[Record, Column]] = {}
 
     def before(
         self,
@@ -50,7 +51,7 @@ class Situations(CampaignPart):
             settings=self._settings(records[0]),
             columns=(
                 *recorded_columns(recorded_baselines.context(self._campaign.given), self._campaign.contract),
-                *(_run_column(record, self._campaign.contract) for record in records if record.status == "completed"),
+                *(self._column(record) for record in records if record.status == "completed"),
             ),
             records=tuple(records),
             run=run,
@@ -71,6 +72,14 @@ class Situations(CampaignPart):
                 *(last[0].not_kept if last else ()),
             ),
         )
+
+    def _column(self, record: Record) -> Column:
+        """Made once: each brief tells of all runs."""
+        known, column = self._columns.get(record.run, (None, None))
+        if column is None or known is not record:
+            column = _run_column(record, self._campaign.contract)
+            self._columns[record.run] = (record, column)
+        return column
 
     def _sibling(self, run: int) -> str:
         """What another run of the round tests, as the agent said it."""

@@ -6,7 +6,7 @@ Whether a run is better than another rests on noise, and is the ledger's to say 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from decimal import Decimal
 
 from ..campaign.contract import Contract, Setting
@@ -33,7 +33,8 @@ def screen(
     problems = check_sanity(contract, profile, results)
     if problems:
         return VerdictRecord(kind="invalid", why="; ".join(problems))
-    twin = next((other for other in earlier if _same_numbers(contract, results, other, seed)), None)
+    judged = {metric.name for metric in contract.metric if metric.better is not None and not is_cost(metric.name)}
+    twin = next((other for other in earlier if _same_numbers(judged, results, other, seed)), None)
     if twin is not None:
         return VerdictRecord(
             kind="no_effect",
@@ -129,14 +130,14 @@ def name_of(record: Record) -> str:
     return f"run_{record.run}, given with the experiment" if record.given else f"run_{record.run}"
 
 
-def _same_numbers(contract: Contract, results: Results, other: Record, seed: int | None) -> bool:
-    """Whether all numbers that both have are equal, cost aside, and are enough of them to rule out chance."""
+def _same_numbers(judged: Set[str], results: Results, other: Record, seed: int | None) -> bool:
+    """Whether all numbers that both have are equal, cost aside, and are enough of them to rule out chance; `judged` are the
+    metrics of the contract of which more or less is better."""
     known = other.seed if other.seed is not None else _setting(other, "seed")
     # With another seed the numbers differ even where the change does nothing.
     if None not in (known, seed) and known != seed:
         return False
     shared = [name for name in results.metrics if name in other.metrics and not is_cost(name)]
-    judged = {metric.name for metric in contract.metric if metric.better is not None and not is_cost(metric.name)}
     if judged and judged.isdisjoint(shared):
         return False  # what an SAE has no part in, such as the language model's own loss, is always the same
     if any(results.metrics[name].value != _first(other.metrics[name]) for name in shared):
