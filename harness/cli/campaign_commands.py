@@ -216,7 +216,7 @@ def confirm(campaign: str, run: str, seeds: int, yes: bool, jobs: int | None) ->
     from ..campaign.layout import find_layout
     from ..campaign.record import Record
     from ..campaign.stop import Stop
-    from ..statistics.recorded_ledger import tests_at_final_seeds
+    from ..statistics.judge import tests_at_final_seeds
     from .forecast import ASK_ABOVE, forecast
     from .running import take_on
 

@@ -18,7 +18,7 @@ from .frontier import FrontierPosition, Reference
 from .frontier import name_of as name_of_reference
 from .ledger import FinalSeeds, Judgement
 from .noise import mean
-from .recorded_ledger import RecordedLedger, measure, tests_at_final_seeds
+from .recorded_ledger import RecordedLedger, measure
 from .references import MeasuredRun, ReferencePair, References, usable
 from .seed_group import repeated_seeds, unlike_members
 from .wording import as_record, sentence
@@ -45,7 +45,9 @@ class Judge:
         self._planned = planned
         self._records = list(records)
         self.references = References(contract, self._spec, self._records[:known])
-        self._ledger = (ledger or RecordedLedger(contract, profile, planned)).after(self._records)
+        self._ledger = (ledger or RecordedLedger(contract, profile, planned)).after(
+            self._records, final=self.has_final_seeds
+        )
 
     def screen(self, measured: MeasuredRun) -> VerdictRecord | None:
         """The verdict where it does not rest on noise, except on scale."""
@@ -239,6 +241,11 @@ class Judge:
             middle = mean(values) if values else None
             points.append(PointRecord(name=point.name, at=point.at, variance=point.variance, mean=middle, seeds=len(values)))
         return FrontierRecord(metric=place.metric, at=place.at, variance=place.variance, points=points)
+
+
+def tests_at_final_seeds(spec: Profile, baseline: Record) -> bool:
+    """Whether runs that pass their stages are tested at final seeds: where the profile has such, and seeds matter."""
+    return spec.has_final_seeds and baseline.has_other_seeds
 
 
 def next_parent(records: Sequence[Record], wish: str, primary: Metric | None) -> Record:

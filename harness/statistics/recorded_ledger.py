@@ -11,11 +11,6 @@ from .ledger import FinalSeeds, Ledger
 from .noise import NoiseProfile
 
 
-def tests_at_final_seeds(spec: Profile, baseline: Record) -> bool:
-    """Whether runs that pass their stages are tested at final seeds: where the profile has such, and seeds matter."""
-    return spec.has_final_seeds and baseline.has_other_seeds
-
-
 class RecordedLedger:
     """What the records of a campaign add up to, for who judges the next run."""
 
@@ -28,8 +23,9 @@ class RecordedLedger:
         self._taken: list[Record] = []
         self._ledger: Ledger | None = None
 
-    def after(self, records: Sequence[Record]) -> Ledger | None:
-        """The ledger after these records, as the caller's own; None where no primary metric is named.
+    def after(self, records: Sequence[Record], *, final: bool) -> Ledger | None:
+        """The ledger after these records, as the caller's own; None where no primary metric is named. `final`: runs are
+        tested at final seeds alone, which the baseline's record decides.
 
         Records that were there when it was asked before are not taken in again, but where one of them was judged again.
         """
@@ -37,7 +33,7 @@ class RecordedLedger:
             return None
         with self._taking:
             if self._ledger is None or not self._begins_with_taken(records):
-                self._taken, self._ledger = [], self._empty(records[0])
+                self._taken, self._ledger = [], self._empty(final)
             for record in records[len(self._taken) :]:
                 self._take(self._ledger, record)
                 self._taken.append(record)
@@ -47,7 +43,7 @@ class RecordedLedger:
         taken = len(self._taken)
         return taken <= len(records) and all(a is b for a, b in zip(self._taken, records[:taken], strict=True))
 
-    def _empty(self, baseline: Record) -> Ledger:
+    def _empty(self, final: bool) -> Ledger:
         primary = self._primary
         assert primary is not None and primary.better is not None
         noise = self._spec.noise.get(primary.name)
@@ -55,7 +51,7 @@ class RecordedLedger:
             primary.better,
             self._planned,
             stages=self._spec.run_seeds,
-            final=tests_at_final_seeds(self._spec, baseline),
+            final=final,
             profile=NoiseProfile(noise.sd, noise.seeds, noise.skew) if noise else None,
             bounds=(primary.minimum, primary.maximum),
         )

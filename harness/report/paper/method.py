@@ -14,8 +14,8 @@ from ...campaign.metric import Metric
 from ...campaign.numbers import number, percent, setting, titled
 from ...campaign.text import clip, duration, line
 from ...statistics.frontier import NEAR
+from ...statistics.judge import tests_at_final_seeds
 from ...statistics.ledger import ALPHA, PAIRS, RESERVE
-from ...statistics.recorded_ledger import tests_at_final_seeds
 from ..campaign_data import CampaignData
 from ..estimates import NONE, counted
 from ..terminal.record_page import SOURCES
