@@ -124,6 +124,7 @@ def test_given_runs_are_marked_as_such_wherever_they_are_read(theirs: Path, monk
     monkeypatch.setenv("COLUMNS", "120")  # xdist's workers have 80
     done = type_(theirs, "--metric", "quadratic.loss", "--lower")
     assert done.exit_code == 0, done.output
+    assert "the contract has no" not in done.stderr  # which nobody wrote
     name = "20240801_rates-observed"
     assert "5 runs of a loop that was observed, given and not executed here" in " ".join(done.stdout.split())
 

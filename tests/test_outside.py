@@ -20,6 +20,7 @@ from harness.agents.answer import composed, parse
 from harness.agents.not_confined import NOT_CONFINED
 from harness.campaign.campaign import Campaign
 from harness.campaign.journal import Journal, locked
+from harness.cli.doctor import _driven_from_outside
 from harness.cli.main import cli
 from harness.report.terminal.live_view import LiveView
 from harness.report.terminal.outcome import standing, try_page
@@ -128,6 +129,11 @@ def test_a_command_with_json_prints_one_object_whatever_happens(campaign: Campai
     (campaign.root / ".git").rename("elsewhere")
     done = type_("status", "small", "--json")
     assert (done.exit_code, json.loads(done.stdout)["outcome"]) == (4, "cannot_go_on")
+
+
+def test_doctor_says_what_is_weaker_where_somebody_else_drives() -> None:
+    found = _driven_from_outside()
+    assert found.name == "agent" and "was not in the sandbox" in found.detail
 
 
 def test_a_rejected_change_costs_an_attempt_stays_in_place_and_is_mended_there(campaign: Campaign) -> None:
