@@ -149,7 +149,7 @@ def test_given_runs_are_marked_as_such_wherever_they_are_read(theirs: Path, monk
     html = Path(f"runs/{name}-report.html").read_text()
     assert html.count('<span class="tag open">given</span>') >= 5 and html.count(">given</td>") == 6
     paper = " ".join(Path(f"runs/{name}-writeup.md").read_text().split())
-    assert "Given: runs 1, 2, 3, 4 and 5; a loop that was observed made them, they were not executed here" in paper
+    assert "Given: runs 1, 2, 3, 4 and 5; made by an observed loop, not executed here; no verdict rests on them" in paper
     assert "a coding agent edited the code" not in paper and "| 2 | – | 0.000201 | given | 1 |" in paper
     records = Campaign(Path("runs") / name).read_records()
     assert all(record.given and record.verdict.error_share == 0 for record in records)
