@@ -81,11 +81,15 @@ def test_a_control_has_as_many_runs_and_one_line_beside_the_agents_best(
 
     def held_out(self: Layout) -> list[dict[str, Any]]:
         comparison = {"mean": 0.2 if self.name == "small" else 0.25, "sd": 0.03, "seeds": 9}
-        return [{"status": "confirmed", "run": 1, "pairs": [{}] * 9, "comparison": comparison}]
+        judged: dict[str, Any] = {"status": "confirmed", "guard_violations": []}
+        if self.name != "small":
+            judged = {"status": "not_confirmed", "guard_violations": ["distance −0.3 (limit −0.01)"]}
+        return [judged | {"run": 1, "pairs": [{}] * 9, "comparison": comparison}]
 
     monkeypatch.setattr(Layout, "holdouts", held_out)
     line = control_line(campaign, campaign.contract, ours)
-    assert "0.250 ± 0.010 (run 1, 9 held-out executions); the agent's best: 0.200 ± 0.010" in line
+    theirs_said = "0.250 ± 0.010 (run 1, not confirmed: distance −0.3 (limit −0.01), 9 held-out executions)"
+    assert f"{theirs_said}; the agent's best: 0.200 ± 0.010 (run 1, confirmed, 9 held-out executions)" in line
     assert "difference −0.050 ± 0.014 (the agent's minus the search's), on held-out values" in line
 
 

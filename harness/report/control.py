@@ -81,5 +81,7 @@ def _held_out(layout: Layout) -> _Best | None:
     if found is None or not found["seeds"]:
         return None
     error = found["sd"] / math.sqrt(found["seeds"]) if found["sd"] is not None else None
-    pairs = counted(len(evaluated[-1]["pairs"]), "held-out execution")
-    return _Best(found["mean"], error, f"run {evaluated[-1]['run']}, {pairs}")
+    last = evaluated[-1]
+    why = f": {'; '.join(map(line, last['guard_violations']))}" if last["guard_violations"] else ""
+    pairs = counted(len(last["pairs"]), "held-out execution")
+    return _Best(found["mean"], error, f"run {last['run']}, {in_words(last['status'])}{why}, {pairs}")
