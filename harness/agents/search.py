@@ -103,7 +103,7 @@ class Search:
         found = f"{primary.name if primary else ''} {number(each.outcome)}"
         if each.outcome is None:
             found = "not measured yet" if each.is_running else "failed, or no number to go by: the worst there is"
-        broken = f", {each.broken} guard metrics fell too far" if each.broken else ""
+        broken = f", {each.broken} guard metric{'' if each.broken == 1 else 's'} fell too far" if each.broken else ""
         return f"{each.name}: {_assigned(each.values)}: {found}{broken}"
 
     @property
