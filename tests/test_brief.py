@@ -105,6 +105,13 @@ def test_idea_and_rules_are_the_same_bytes_for_every_run():
     assert "run 7, attempt 2" not in later[:stable] and "run 7, attempt 2" in later[stable:]
 
 
+@pytest.mark.parametrize("tried_with", ["", "harness try small"])
+def test_a_brief_asks_for_what_a_method_section_needs(tried_with):
+    text = brief(situation(tried_with=tried_with))
+    asked = ("method section", "formula or algorithm", "constants", "what stays as in the baseline", "why")
+    assert all(each in text for each in asked)
+
+
 def test_every_field_of_the_idea_is_told_unknown_ones_too():
     text = brief(situation())
     for part in ("Parents from the decoder", "- Method:\n  - step one", "new enough", "- tree\n- orthogonality"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -238,6 +239,29 @@ def pages(campaign: Campaign) -> dict[str, str]:
     paper = render_md(compose(data, ""), "figures")
     report = render([data]).replace("</strong>", "")
     return {name: " ".join(text.split()) for name, text in (shown | {"paper": paper, "report": report}).items()}
+
+
+def test_the_end_of_a_campaign_that_somebody_drives_evaluates_what_their_tries_selected(
+    held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(held)
+    (held / "idea.json").write_text('{"Name": "small", "Title": "A small idea", "Experiment": "Make the loss smaller."}')
+
+    def typed(*words: str) -> dict[str, Any]:
+        done = CliRunner().invoke(cli, [*words, "--json"])
+        assert done.exit_code == 0, done.output
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said
+
+    typed("open", "idea.json", "--profile", "small", "--max-runs", "2")
+    campaign = Campaign(held / "runs" / "small")
+    file, old, new = BETTER["edits"][0]
+    (campaign.root / file).write_text((campaign.root / file).read_text().replace(old, new))
+    assert typed("try", "small", "--hypothesis", "a lower loss")["verdict"] == "improved"
+    assert not campaign.holdouts()
+    conclusion = typed("end", "small")["conclusion"]
+    assert HoldoutRecord.of(campaign.holdouts()[0]).status == "confirmed"
+    assert conclusion.startswith("Supported: run 1 improves loss in 5 new worlds")
 
 
 def test_a_real_improvement_is_confirmed_in_worlds_drawn_at_the_end_and_each_page_says_so(

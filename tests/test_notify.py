@@ -15,6 +15,7 @@ import pytest
 import harness.cli.notify
 from harness.agents.dialogue import Dialogue
 from harness.campaign.campaign import Campaign
+from harness.campaign.errors import CannotGoOn
 from harness.campaign.layout import Layout
 from harness.campaign.protocols import Share, Silent, Waits
 from harness.campaign.stop import Stop
@@ -125,7 +126,9 @@ def test_a_campaign_that_cannot_be_made_is_told_too(
         tmp_path / "script.json",
         notify=append(tmp_path) if to == "command" else address,
     )
-    assert run(request, 80) == 4
+    with pytest.raises(CannotGoOn) as raised:
+        run(request, 80)
+    assert raised.value.exit_code == 4
     (found,) = [*told(), *posted]
     assert (found["name"], found["exit_code"]) == ("small", 4) and "out" in found["message"]
 

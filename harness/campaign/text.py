@@ -98,10 +98,13 @@ def shown(path: str) -> str:
 
 
 def clip(text: str, limit: int) -> str:
-    """At most `limit` characters of the beginning of `text`, and how many were left out."""
+    """At most `limit` characters of the beginning of `text`, to the end of a word where one is near, and how many were left
+    out."""
     if len(text) <= limit:
         return text
-    return f"{text[:limit].rstrip()} [cut: {len(text) - limit:,} characters more]"
+    last = re.search(r"\s\S*$", text[: limit + 1])
+    end = last.start() if last and last.start() > limit // 2 else limit
+    return f"{text[:end].rstrip()} [cut: {len(text) - end:,} characters more]"
 
 
 def fence(text: str) -> str:

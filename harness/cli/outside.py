@@ -18,13 +18,15 @@ from ..agents.outside import OUTSIDE
 from ..agents.submission import UNKNOWN, Source
 from ..campaign.campaign import Campaign
 from ..campaign.errors import OUTCOMES, HarnessError, InputError
+from ..campaign.journal import read_events
 from ..campaign.layout import find_layout
 from ..campaign.stop import Stop
 from ..campaign.temporary import TemporaryFolder
 from ..campaign.text import clean
 from ..campaign.usage import Usage
 from ..loop import Ending
-from ..report.conclusion import supported
+from ..report.conclusion import headline
+from ..report.terminal.held_out import held_out
 from ..report.terminal.outcome import standing, try_facts, try_page
 from .options import print_json
 from .running import Request, create, drive, say_ending
@@ -41,7 +43,7 @@ def hand_in(name: str, source: Source, as_json: bool, width: int, jobs: int | No
         raise InputError(message)
     facts = try_facts(campaign, message, code, ending.change)
     if source.words.ends and code == 0:
-        facts |= {"outcome": "ended", "conclusion": supported(campaign.contract, campaign.read_records()[1:])}
+        facts |= {"outcome": "ended", "conclusion": _conclusion(campaign)}
     if as_json:
         print_json(facts)
     elif source.words.ends and code == 0:
@@ -49,6 +51,13 @@ def hand_in(name: str, source: Source, as_json: bool, width: int, jobs: int | No
     else:
         click.echo("\n" + try_page(facts, layout, width))
     return int(facts["exit_code"])
+
+
+def _conclusion(campaign: Campaign) -> str:
+    """What an ended campaign has shown, in one sentence: with what was held out, where the contract has such."""
+    records, options = campaign.read_records(), campaign.options(read_events(campaign.journal)).model_dump()
+    found = held_out(campaign.facts(), options, campaign.holdouts(), records[-1].run)
+    return headline(campaign.contract, records[1:], found)
 
 
 def open_as_json(request: Request) -> int:

@@ -91,7 +91,7 @@ class _Planned:
 
 
 def run(request: Request, width: int) -> int:
-    """A campaign for each idea, several at once. Returns the worst exit code; raises InputError before the first one
+    """A campaign for each idea, several at once. Returns the worst exit code; raises HarnessError before the first one
     begins."""
     campaigns, codes = create(request)
     if len(campaigns) == 1:

@@ -40,11 +40,11 @@ def conclude(
     if held_out and held_out.last and held_out.last["status"] != "not_evaluated":
         evaluated = evaluated[1:]  # the first is the headline
     beside = (control, " ".join(first_look(contract, records)))
-    said = (_headline(contract, runs, held_out), *evaluated, *beside, learnt(contract, runs), _first(contract, runs), spent)
+    said = (headline(contract, runs, held_out), *evaluated, *beside, learnt(contract, runs), _first(contract, runs), spent)
     return "\n\n".join(filter(None, said))
 
 
-def _headline(contract: Contract, runs: Sequence[Record], held_out: HeldOut | None) -> str:
+def headline(contract: Contract, runs: Sequence[Record], held_out: HeldOut | None) -> str:
     """What selects is not what is reported: where the contract holds something out, the effect there, beside the one that
     selected the run."""
     on_selection = supported(contract, runs)

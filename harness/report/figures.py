@@ -34,6 +34,8 @@ _MOST_POINTS = 150
 _MOST_LABELS = 24
 _STILL = 0.05
 """A quantity that moves by less of its size while training is not drawn."""
+_LINES: tuple[Any, ...] = ("-", ":", "-.", (0, (8, 2, 1, 2, 1, 2)))
+"""Of runs that are neither the baseline nor the best: so many are told apart."""
 _SAME = 0.1
 """Values of a metric without a better direction (L0) that lie so near to each other show nothing."""
 _MOST_IN_ALT = 15
@@ -259,10 +261,13 @@ def _curves(campaign: CampaignData, key: str) -> list[tuple[Run, Curve]]:
 def _training(campaign: CampaignData, key: str) -> Drawing:
     curves, best = _curves(campaign, key), campaign.best
     figure, axes = new_figure()
+    others = [run.record.run for run, _ in curves if run.record.run and run is not best]
     for run, curve in sorted(curves, key=lambda pair: (pair[0] is best, pair[0].record.run == 0)):
         is_best = best is not None and run.record.run == best.record.run
         named = {0: "baseline"}.get(run.record.run, f"run {run.record.run}, the best" if is_best else "other runs")
         style: dict[str, Any] = {"color": PALETTE["other"], "linewidth": 0.9, "zorder": 1}
+        if run.record.run in others and len(others) <= len(_LINES):
+            named, style["linestyle"] = f"run {run.record.run}", _LINES[others.index(run.record.run)]
         if run.record.run == 0:
             style = {"color": PALETTE["muted"], "linewidth": 1.4, "linestyle": "--", "zorder": 2}
         elif is_best:
