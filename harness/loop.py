@@ -32,6 +32,7 @@ from .campaign.journal import BEGUN_ANEW, DryJournal, Journal, NotDone, locked
 from .campaign.open_campaign import OpenCampaign
 from .campaign.paths import PathNames
 from .campaign.protocols import Silent, View
+from .campaign.repository import Repository
 from .campaign.schema import SCHEMA
 from .campaign.stop import Stop
 from .campaign.text import in_words
@@ -417,6 +418,12 @@ def _taken_anew(campaign: Campaign, journal: Journal) -> Campaign:
 
 def _force(campaign: Campaign, journal: Journal, view: View) -> None:
     """Write down that the last rejected change of the run in hand is to be executed, as its next attempt."""
+    repository = Repository(campaign.root, campaign.local)
+    if campaign.options(journal.events).agent == OUTSIDE and (own := sorted(repository.edited(campaign.code))):
+        raise InputError(
+            f"--force: {', '.join(own)} in {campaign.root} was edited since, and would be lost. Hand that in instead "
+            f"(`harness try {campaign.name}`), or put it back: {repository.way_back(own[0], 'HEAD')}"
+        )
     try:
         # On a dry journal the loop itself says what comes next, and nothing is written or executed.
         _dry(campaign, DryJournal(campaign.journal)).run()

@@ -481,3 +481,50 @@ def test_words_of_a_change_are_words_whatever_lines_they_hold() -> None:
     assert (answer.plan, answer.all_completed, answer.start_from, answer.varies) == ("", False, "run_2", ("steps",))
     assert answer.hypothesis == answer.description
     assert "> ALL_COMPLETED" in answer.hypothesis
+
+
+def test_an_end_after_a_further_try_ends_whatever_code_is_in_place(campaign: Campaign) -> None:
+    edit(campaign, FASTER)
+    assert try_()[0] == 0
+    assert type_("end", "small").exit_code == 0
+    edit(campaign, ("x = 5.0", "x = 9.0"))
+    assert try_(hypothesis="start farther")[0] == 0  # not accepted: the code is again what it was
+    ended = json.loads(type_("end", "small", "--json").stdout)
+    assert (ended["outcome"], ended["exit_code"], ended["state"]) == ("ended", 0, "all_completed")
+    again = json.loads(type_("end", "small", "--json").stdout)
+    assert (again["outcome"], again["exit_code"]) == ("ended", 0)
+
+
+def test_an_end_after_a_rejected_try_ends(campaign: Campaign) -> None:
+    edit(campaign, ("x = 5.0", "x = 5.0  # the same"))
+    assert try_()[0] == 6
+    ended = json.loads(type_("end", "small", "--json").stdout)
+    assert (ended["outcome"], ended["exit_code"]) == ("ended", 0)
+
+
+def test_an_edit_is_not_lost_to_a_change_that_is_forced(campaign: Campaign) -> None:
+    edit(campaign, ("x = 5.0", "x = 5.0  # the same"))
+    assert try_()[0] == 6
+    edit(campaign, FASTER)
+    refused = type_("resume", "small", "--force")
+    assert refused.exit_code == 2 and "would be lost" in refused.output
+    assert FASTER[1] in code(campaign)
+
+
+def test_a_campaign_may_lie_where_dots_or_a_link_lead(campaign: Campaign) -> None:
+    elsewhere = campaign.root.parents[2] / "elsewhere"
+    elsewhere.mkdir()
+    Path("linked").symlink_to(elsewhere)
+    assert type_("open", "idea.json", "--out", "linked").exit_code == 0
+    done = type_("open", "idea.json", "--out", "linked/../more")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_file_of_the_experiment_does_not_stand_in_the_place_of_one_of_the_campaigns(campaign: Campaign) -> None:
+    Path("idea.json").write_text('{"mine": 1}')
+    Path("journal.jsonl").write_text("mine")
+    Path("other.json").write_text(json.dumps(IDEA | {"Name": "other", "Title": "Another idea"}))
+    done = type_("open", "other.json")
+    assert done.exit_code == 0, done.output
+    assert "Not copied, since a campaign has a file of its own of that name" in " ".join(done.output.split())
+    assert Campaign(campaign.root.parent / "other").idea.Title == "Another idea"

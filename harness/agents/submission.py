@@ -14,11 +14,13 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..campaign.campaign import Campaign
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.files import files_below, write_atomically
+from ..campaign.journal import read_events
 from ..campaign.repository import Repository
 from ..campaign.temporary import TemporaryFolder
 from ..campaign.usage import Usage
@@ -111,7 +113,10 @@ def identity(source: Source, campaign: Campaign) -> str:
     """What tells a change from another one: the same command, typed again, has the same. To be asked before the campaign
     goes on, which may put other code into its files. Raises InputError."""
     words = hashlib.sha256(json.dumps(asdict(source.words), sort_keys=True).encode()).hexdigest()
-    if source.patch is not None:
+    if source.words.ends:  # after each further try it is another end, whatever code is in place
+        turns = [e for e in read_events(campaign.journal) if e["event"] == "done" and e["step"].endswith("/turn")]
+        parts = [str(len(turns)).encode()]
+    elif source.patch is not None:
         parts = [_read(source.patch)]
     else:
         root = source.folder or campaign.root
@@ -149,7 +154,8 @@ def submission(
         if own:
             raise InputError(
                 f"{', '.join(sorted(own))} in {campaign.root} was edited too, and would be lost. Hand that in first "
-                f"(without --from and --patch), or put it back: git -C {campaign.root} checkout {' '.join(sorted(own))}"
+                f"(without --from and --patch), or put it back: git -C {quote(str(campaign.root))} checkout "
+                f"{' '.join(map(quote, sorted(own)))}"
             )
     if not changed:
         place = source.patch or source.folder or campaign.root
@@ -165,7 +171,7 @@ def _check_files(source: Source, campaign: Campaign, before: Mapping[str, bytes]
         if (root / path).is_symlink():
             raise InputError(f"{root / path}: a link. Put the file itself there.")
         if source.folder is None and path in before and not (root / path).is_file():
-            raise InputError(f"{root / path}: is gone. `git -C {root} checkout {path}` puts it back.")
+            raise InputError(f"{root / path}: is gone. `git -C {quote(str(root))} checkout {quote(path)}` puts it back.")
 
 
 def put_back(submission: Submission, campaign: Campaign, before: Mapping[str, bytes]) -> None:

@@ -29,6 +29,19 @@ _CACHES = frozenset(
 )
 _FOR_AGENTS = frozenset({"AGENTS.md", "CLAUDE.md", "GEMINI.md", ".agents", ".claude"})
 """What tells a coding agent how to work in the folder: no number depends on it."""
+_OF_A_CAMPAIGN = frozenset(
+    {
+        "campaign.json",
+        "idea.json",
+        "journal.jsonl",
+        "notes.txt",
+        "session.md",
+        "replayed.md",
+        "memory.json",
+        "given_runs.json",
+    }
+)
+"""Files that a campaign has beside those of its experiment: one in the place of the other would be believed."""
 _REPOSITORIES = frozenset({".git", ".hg", ".svn"})
 _SECRET = re.compile(
     r"\.env(\..*)?|\.envrc|\.netrc|\.pypirc|\.npmrc|\.git-credentials|\.aider.*|\.ssh|\.aws|\.azure|\.gnupg|\.docker|\.kube"
@@ -36,11 +49,12 @@ _SECRET = re.compile(
 )
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")  # what a folder holds that is an environment of packages
 
-SECRETS, ENVIRONMENTS, SPECIAL, UNREADABLE = (
+SECRETS, ENVIRONMENTS, SPECIAL, UNREADABLE, TAKEN = (
     "may hold keys",
     "environments of packages",
     "neither files nor folders",
     "cannot be read",
+    "since a campaign has a file of its own of that name (rename what the experiment reads)",
 )
 
 
@@ -152,6 +166,12 @@ class _Walk:
         last = path.name
         if last in _CACHES | _REPOSITORIES:
             return None
+        if name in _OF_A_CAMPAIGN:
+            if name in self._code:
+                raise InputError(
+                    f"{path}: a campaign has a file of its own of that name. Rename it, here and in experiment.toml."
+                )
+            return _left_out(name, TAKEN)
         if _SECRET.fullmatch(last) and name not in self._named:
             return _left_out(name, SECRETS)
         try:

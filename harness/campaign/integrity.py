@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from .errors import CannotGoOn
@@ -119,7 +120,8 @@ def check_not_set_back(root: Path) -> None:
         raise CannotGoOn(
             f"{root}: somebody has set main back with git from {last[:10]} to {head[:10]}, which is without {lacks}. "
             "Nothing is lost, and nothing is told of the campaign without them. To bring them back: "
-            f"git -C {root} reset --{how} {last[:10]}. To try something else from an earlier run, begin a new campaign."
+            f"git -C {quote(str(root))} reset --{how} {last[:10]}. To try something else from an "
+            "earlier run, begin a new campaign."
         )
     if not is_whole:
         how = "was edited: lines that git has of it are gone or others" if found else f"is {_how(found)}"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any
 
 from .errors import CannotGoOn
@@ -52,7 +53,7 @@ def read_events(path: Path) -> list[Event]:
 
 
 def _put_back(path: Path) -> str:
-    return f"Put back the version in git: git -C {path.parent} checkout main -- {path.name}"
+    return f"Put back the version in git: git -C {quote(str(path.parent))} checkout main -- {path.name}"
 
 
 _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {

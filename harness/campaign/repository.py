@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 from .errors import CannotGoOn
 from .files import sync, write_atomically
@@ -262,10 +263,10 @@ class Repository:
     def way_back(self, path: str, commit: str = _MAIN) -> str:
         """The command that brings the campaign's version of a file back, or all of the campaign where somebody has gone
         elsewhere with git."""
-        git = f"git -C {self._root}"
+        git = f"git -C {quote(str(self._root))}"
         if any((self._root / ".git" / name).is_dir() for name in ("rebase-merge", "rebase-apply")):
             return f"{git} rebase --abort"
-        return f"{git} checkout {_MAIN}" if self._is_away() else f"{git} checkout {commit} -- {path}"
+        return f"{git} checkout {_MAIN}" if self._is_away() else f"{git} checkout {commit} -- {quote(path)}"
 
     def _is_away(self) -> bool:
         """Whether somebody has another commit or branch in the folder."""

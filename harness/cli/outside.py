@@ -43,7 +43,7 @@ def hand_in(name: str, source: Source, as_json: bool, width: int, jobs: int | No
         raise InputError(message)
     facts = try_facts(campaign, message, code, ending.change)
     if source.words.ends and code == 0:
-        facts |= {"outcome": "ended", "conclusion": _conclusion(campaign)}
+        facts |= {"outcome": "ended", "exit_code": code, "conclusion": _conclusion(campaign)}
     if as_json:
         print_json(facts)
     elif source.words.ends and code == 0:

@@ -117,7 +117,8 @@ def create(request: Request) -> tuple[list[Campaign], list[int]]:
             click.echo(each.choice.why)
         try:
             campaign = create_campaign(
-                request.out.absolute(),
+                # What is above a link is not what its name says, and git takes the name's word.
+                request.out.resolve() if ".." in request.out.parts else request.out.absolute(),
                 each.idea,
                 request.experiment,
                 each.options,

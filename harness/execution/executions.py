@@ -110,7 +110,7 @@ class Executions(CampaignPart):
             caches.keep(job.scratch / "home", self._jobs.kept)
         begun = oldest(mark.stat().st_mtime, ended.stat().st_mtime, outcome.seconds)
         spoiled = self._changed("executed", inputs, joined=True)
-        if not (is_real(out_dir, place) and out_dir.is_dir()):
+        if not (is_real(out_dir, place.resolve()) and out_dir.is_dir()):  # a job has resolved paths
             if os.path.lexists(out_dir):
                 spoiled = f"{out_dir.name}: the out_dir was replaced by a link or a file, so nothing in it is the run's."
             out_dir = place / "nothing"
