@@ -23,6 +23,7 @@ from harness.report.control import control_line
 from harness.report.estimates import Estimates
 from harness.report.html.report import write_report
 from harness.report.paper.document import Paragraph
+from harness.report.paper.render_md import render_md
 from harness.report.paper.writeup import compose
 from harness.report.summary import summarize
 
@@ -76,6 +77,9 @@ def test_a_control_has_as_many_runs_and_one_line_beside_the_agents_best(
     assert both.count("<code>harness report small small-tpe --open</code>") == 1
     assert '<th scope="row">control of</th><td>small</td>' in both
     assert Paragraph(line) in compose(data, "").walk()
+    paper = render_md(compose(read_campaign_data(Layout(control.root)), ""), "figures")
+    assert "a search without a model set values" in paper and "a search set values of the contract" in paper
+    assert "coding agent" not in paper and "the agent edited" not in paper
     assert control_line(control, control.contract, theirs) == ""
     assert find_layout("latest", asked.out).name == "small"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ...agents.brief import field_in_words, rules_in_words
+from ...agents.listing import is_search
 from ...campaign.contract import Profile
 from ...campaign.idea import SCORES
 from ...campaign.limits_spec import LimitsSpec
@@ -57,9 +58,11 @@ def method(campaign: CampaignData) -> Section:
     fixed = f", with {_list(contract.files)} beside it and out of its reach" if contract.files else ""
     given = any(run.record.observed for run in campaign.runs)
     executed = " that was executed here" if given else ""
+    searched = is_search(options.get("agent"))
+    editor = "a search set values of the contract’s [search]" if searched else f"the agent edited {_list(contract.editable)}"
     blocks.append(
         Paragraph(
-            f"In each run{executed} the agent edited {_list(contract.editable)}{fixed}. The harness took the change from "
+            f"In each run{executed} {editor}{fixed}. The harness took the change from "
             f"git, ran {line(command)} in a working copy of its own with an empty output folder, and read the "
             "numbers from the files that this execution left there. What the agent says is quoted here; nothing rests on it."
         )

@@ -63,7 +63,7 @@ def every_run(campaign: CampaignData) -> Section:
     tried = campaign.runs[1:]
     if not tried:
         return Section("Every run", (Paragraph("No run besides the baseline is recorded."),))
-    columns = (Column("Run"), Column("Hypothesis (the agent’s, unverified)", "words"), Column("Attempts"), Column("Verdict"))
+    columns = (Column("Run"), Column("Hypothesis (unverified)", "words"), Column("Attempts"), Column("Verdict"))
     rows = tuple(
         (
             str(run.record.run),

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ... import __version__
+from ...agents.listing import is_search
 from ...agents.not_confined import NOT_CONFINED
 from ...campaign.bibliography import Work
 from ...campaign.errors import CannotGoOn
@@ -140,6 +141,8 @@ def _tried(campaign: CampaignData, executed: Sequence[Record]) -> list[str]:
         return []
     driven = all(record.agent_sandbox == NOT_CONFINED for record in executed)
     editor = "the code was edited from outside" if driven else "a coding agent edited the code"
+    if is_search(campaign.status.options.get("agent")):
+        editor = "a search without a model set values"
     tried, primary = counted(len(executed), "run"), campaign.primary
     test = f" The test: is {line(primary.name)} {primary.better} than in the unmodified baseline?" if primary else ""
     title = clip(line(str(campaign.idea.get("Title", ""))), _LONGEST_TITLE)

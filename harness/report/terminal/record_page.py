@@ -116,7 +116,7 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     lines.append("")
     for key, text in facts.items():
         lines += wrap(line(text), width, f"  {key:<15} ", " " * 18) if text else []
-    lines += _section("Hypothesis, as the agent stated it before the run", data["hypothesis"], width)
+    lines += _section("Hypothesis, as it was stated before the run", data["hypothesis"], width)
     lines += metrics(data, baseline, contract, width)
     alone = {name: each for name, each in data["metrics"].items() if each.get("reported_error") is not None}
     lines += _list(
