@@ -30,6 +30,7 @@ from harness.report.terminal.held_out import scope
 from harness.results.reading import Results
 from harness.results.values import Value
 from harness.statistics.holdout import Pair, evaluate, selected, why_none_accepted
+from harness.statistics.judge import next_parent
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -170,6 +171,8 @@ def test_the_last_accepted_run_is_selected_and_the_best_valid_one_only_where_ask
     assert selected([baseline, *others], primary, best_valid=True) is others[2]
     assert selected([baseline, *others, *accepted], primary, best_valid=True) is accepted[1]
     assert selected([baseline], primary, best_valid=True) is None
+    assert next_parent([baseline, accepted[2]], "", primary) is baseline, "improved on a run that is worse than the baseline"
+    assert next_parent([baseline, *accepted], "", primary) is accepted[0]
 
 
 def test_a_contract_holds_out_settings_that_it_has_and_five_pairs_at_least() -> None:

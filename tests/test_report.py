@@ -267,10 +267,10 @@ def test_ten_runs_with_much_of_everything_stay_below_two_megabytes(recorded: Cal
 
 
 @pytest.mark.usefixtures("drawn")
-@pytest.mark.parametrize("letter", ["漢", '"'], ids=["cjk", "quotes"])
+@pytest.mark.parametrize("letter", ["漢", pytest.param('"', marks=pytest.mark.slow)], ids=["cjk", "quotes"])
 def test_letters_that_take_many_bytes_get_no_more_room(recorded: Callable[..., Campaign], letter: str) -> None:
-    campaign = recorded(4, hostile=letter * 280, lines=1500)
-    for run in range(5):
+    campaign = recorded(10, hostile=letter * 280, lines=1500)
+    for run in range(11):
         record = Record.read(campaign.run_folder(run))
         settings = {
             f"{letter * 90} {i}": SettingRecord(value=letter * 200, baseline=None, source="reported") for i in range(300)

@@ -280,7 +280,7 @@ def test_a_link_to_a_run_unfolds_it(open_page: Open) -> None:
 def test_axe_finds_nothing_serious(open_page: Open, width: int) -> None:
     driver = open_page(5, width=width, seeds=3, hostile="<b>" if width == 390 else "")
     driver.execute_script(OPEN_ALL)
-    assert serious(driver, dark=width > 390) == []
+    assert serious(driver) == []
 
 
 @pytest.mark.parametrize("runs", [-1, 0, 3])
@@ -289,7 +289,7 @@ def test_axe_finds_nothing_serious_in_a_campaign_that_runs(recorded: Callable[..
     driver = show(report(take_in_hand(campaign) if runs > 0 else campaign, watched=True))
     driver.execute_script("document.querySelector('#pause').click()")  # it would load itself again under axe's hands
     driver.execute_script(OPEN_ALL)
-    assert serious(driver, dark=runs > 0) == []
+    assert serious(driver) == []
 
 
 @pytest.mark.slow
@@ -306,7 +306,7 @@ def test_axe_finds_nothing_serious_in_several_campaigns(recorded: Callable[..., 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.slow
 def test_axe_finds_nothing_serious_in_many_runs(open_page: Open) -> None:
-    assert serious(open_page(12, lines=1), dark=False) == []
+    assert serious(open_page(24, lines=1), dark=False) == []
 
 
 def test_axe_finds_nothing_serious_in_a_write_up_and_nothing_of_it_is_executed(

@@ -460,7 +460,7 @@ def _full(*_: Any, **__: Any) -> Any:
 @pytest.mark.slow
 def test_whatever_is_killed_at_any_moment_the_end_is_the_same() -> None:
     """The benchmark, small: campaigns with rejected, failed and lucky runs, of which anything is killed."""
-    command = [sys.executable, "bench/kills.py", "--kills", "8", "--each", "2"]  # each kind has its turn
+    command = [sys.executable, "bench/kills.py", "--kills", "16", "--each", "4"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -78,7 +78,7 @@ def test_its_journal_has_the_steps_of_today(old: Layout) -> None:
 @pytest.mark.parametrize(
     ("command", "shown"),
     [
-        ("status old", ("6 completed, of 6", "run 1: loss 0.82", "not continued")),
+        ("status old", ("6 completed, of 6", "run 1: loss 0.822 ± 0.012, baseline 1.013 ± 0.010", "not continued")),
         ("status --json old", ('"state": "ended"',)),
         ("log old", ("trade-off", "invalid", "not significant", "rejected", "smoke test failed", "no effect")),
         ("log old --json", ('"verdict": "trade_off"', '"status": "rejected"')),

@@ -1,6 +1,6 @@
 """The sealed scores of a language model's SAE: a campaign through harvest, training and SAEBench, attacked from inside.
 
-Run 1 is the baseline's code and all attacks at once. What they could not change is equal to the last digit.
+Runs 1 to 3 are the baseline's code and an attack each. What an attack could not change is equal to the last digit.
 """
 
 from __future__ import annotations
@@ -68,8 +68,11 @@ SWAPPED = """
             except OSError:
                 pass
 """
-ATTACKS = [(FIRST, PATCHED), (LAST, LAST + FORGED + SWAPPED)]
-"""Packages that are patched at import, eval JSON that the experiment writes, model, activations and the evals' data swapped."""
+ATTACKS = {
+    "packages patched at import": [(FIRST, PATCHED)],
+    "eval JSON written by the experiment": [(FIRST, PATCHED), (LAST, LAST + FORGED)],
+    "model, activations and evals' data swapped": [(LAST, LAST + SWAPPED)],
+}
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -102,8 +105,13 @@ def campaign(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Any:
         assert contract.count(old) == 1
         contract = contract.replace(old, new)
     (folder / "experiment.toml").write_text(contract)
-    edits = [["experiment.py", old, new] for old, new in ATTACKS]
-    script = {"run 1, attempt 1": {"text": "HYPOTHESIS: absorption falls.", "edits": edits}}
+    script = {
+        f"run {run}, attempt 1": {
+            "text": "HYPOTHESIS: absorption falls.",
+            "edits": [["experiment.py", old, new] for old, new in edits],
+        }
+        for run, edits in enumerate(ATTACKS.values(), 1)
+    }
     (root / "script.json").write_text(json.dumps(script))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(root / "cache"))
@@ -115,7 +123,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Any:
             Options(
                 agent="tests.scripted:ScriptedAgent",
                 profile="tiny-lm",
-                max_runs=1,
+                max_runs=len(ATTACKS),
                 max_attempts=1,
                 controls=False,
                 holdout=False,
@@ -129,13 +137,19 @@ def campaign(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Any:
         yield made
 
 
+def _record(campaign: Campaign, name: str) -> Record:
+    return campaign.read_records()[1 + list(ATTACKS).index(name)]
+
+
 def _scores(record: Record) -> dict[str, float]:
     return {key: metric.value for key, metric in record.metrics.items() if metric.file == "eval_results/core.json"}
 
 
-@pytest.mark.skipif(landlock_abi() < 3, reason="this kernel cannot confine a process: a swap is found, and ends the attempt")
-def test_no_attack_changes_a_score_of_saebench(campaign: Campaign) -> None:
-    baseline, run = campaign.read_records()
+@pytest.mark.parametrize("name", ATTACKS)
+def test_no_attack_changes_a_score_of_saebench(campaign: Campaign, name: str) -> None:
+    if "swapped" in name and landlock_abi() < 3:
+        pytest.skip("this kernel cannot confine a process: what was swapped is found, and ends the attempt")
+    run, baseline = _record(campaign, name), campaign.read_records()[0]
     assert (run.verdict.kind, "metrics identical to run_0" in run.verdict.why) == ("no_effect", True), (
         run.verdict,
         run.attempts,
@@ -145,7 +159,7 @@ def test_no_attack_changes_a_score_of_saebench(campaign: Campaign) -> None:
 
 
 def test_eval_json_of_the_experiment_is_kept_as_reported_and_named(campaign: Campaign) -> None:
-    run = campaign.read_records()[1]
+    run = _record(campaign, "eval JSON written by the experiment")
     assert any("the experiment wrote eval results itself" in warning for warning in run.warnings)
     reported = campaign.run_folder(run.run) / "reported" / "core.json"
     assert json.loads(reported.read_text())["eval_result_metrics"]["reconstruction_quality"]["mse"] == 0

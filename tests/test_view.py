@@ -20,6 +20,7 @@ from harness.report.terminal.columns import Cell, Column, cut, table, wrap
 from harness.report.terminal.diff import in_colours
 from harness.report.terminal.live_view import LiveView
 from harness.report.terminal.plain_view import PlainView
+from harness.report.terminal.record_page import differences
 from harness.report.terminal.record_page import record as record_page
 from harness.report.terminal.run_table import columns_left_out, run_table
 from harness.report.terminal.status import Primary, Row
@@ -344,3 +345,11 @@ def test_what_is_beside_a_round_does_not_stand_below_its_heading():
     ]
     assert headings(*both, Row(3, 1, "in_hand"))[3:] == ["in hand", "3.1"]
     assert headings(*both, Row(3, 1, "in_hand"), Row(4, 1, "rejected"))[3:] == ["round in hand", "3.1", "4.1"]
+
+
+def test_a_run_with_the_baselines_numbers_at_its_seed_does_not_differ_from_the_mean_over_its_other_seeds():
+    several = {"loss": MetricRecord(value=0.5, values=[0.2, 0.8])}
+    baseline = json.loads(record(0, metrics=several).model_dump_json())
+    same, other = (json.loads(record(1, metrics={"loss": MetricRecord(value=x)}).model_dump_json()) for x in (0.2, 0.3))
+    assert differences(same, baseline, CONTRACT) == {"loss": None}
+    assert differences(other, baseline, CONTRACT)["loss"].difference == pytest.approx(-0.2)

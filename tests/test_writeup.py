@@ -425,8 +425,11 @@ def test_markdown_shows_every_character(hostile: Document) -> None:
     assert not kinds & {"html_block", "html_inline", "link_open", "code_block"}
     assert all(child.attrs["src"].startswith("figures/") for child in inline if child.type == "image")
     title = "".join(child.content for child in tokens[1].children or ())
-    kept = title.partition(" [cut: ")[0]
-    assert line(f"T {NASTY}").startswith(kept) and len(kept) > 200
+    whole, kept = line(f"T {NASTY}"), title.partition(" [cut: ")[0]
+    assert title == f"{kept} [cut: {len(whole) - len(kept)} characters more]" and len(title) > 250
+    assert whole.startswith(kept + " ") and len(kept + whole[len(kept) :].split()[0]) >= 300, (
+        "it ends at the last word that fits"
+    )
     shown = " ".join(child.content for child in inline)
     assert shown.count("<script>window.pwned = 1</script></style></pre>") > 20
     assert line(SIGNS) in shown

@@ -16,6 +16,7 @@ from .comparison import Comparison, GuardViolation, Uncompared, guard_violation
 from .compute import compute_excess
 from .frontier import FrontierPosition, Reference
 from .frontier import name_of as name_of_reference
+from .holdout import is_accepted
 from .ledger import FinalSeeds, Judgement
 from .noise import mean
 from .recorded_ledger import RecordedLedger, measure
@@ -258,7 +259,7 @@ def next_parent(records: Sequence[Record], wish: str, primary: Metric | None) ->
     asked = 0 if wish == "baseline" else int(wish[4:]) if wish.startswith("run_") else None
     if asked is not None and asked in (r.run for r in sound):
         return records[asked]
-    accepted = [r for r in sound if r.verdict.kind == "improved"]
+    accepted = [r for r in sound if is_accepted(r)]
     unmeasured = [r for r in sound if r.verdict.kind == "inconclusive" and r.seed_count <= 1]
     if primary is None:
         return unmeasured[-1] if unmeasured else records[0]

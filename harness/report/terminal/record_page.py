@@ -43,7 +43,8 @@ def differences(
 ) -> dict[str, Difference | None]:
     """Each metric of a run beside that of its reference, the baseline or a control; None where it has none.
 
-    All are data as their files hold them. The primary metric takes the numbers and the noise that its verdict took.
+    All are data as their files hold them. The primary metric takes the numbers and the noise that its verdict took. What is
+    the same at a run's seeds differs from nothing: beside the mean over further seeds of the baseline it would.
     """
     better = {metric["name"]: metric["better"] for metric in contract["metric"]}
     primary = next((metric["name"] for metric in contract["metric"] if metric["primary"]), None)
@@ -56,11 +57,12 @@ def differences(
     for name, metric in record["metrics"].items():
         values = values_of(metric)
         if answers:
-            theirs = answers["metrics"].get(name)
+            theirs = answers["metrics"].get(name) or []
         else:
             other = baseline["metrics"].get(name)
-            theirs = values_of(other) if other else None
-        if record["run"] == 0 or not theirs or (on_frontier and name != primary):
+            theirs = values_of(other) if other else []
+        same = not answers and values == theirs[: len(values)] != theirs
+        if record["run"] == 0 or same or not theirs or (on_frontier and name != primary):
             found[name] = None  # on a frontier nothing was measured where the run stands
         elif name == primary:
             own = beside(values, theirs, better.get(name), paired=paired)
