@@ -32,6 +32,7 @@ from .campaign.journal import BEGUN_ANEW, DryJournal, Journal, NotDone, locked
 from .campaign.open_campaign import OpenCampaign
 from .campaign.paths import PathNames
 from .campaign.protocols import Silent, View
+from .campaign.record import Record
 from .campaign.repository import Repository
 from .campaign.schema import SCHEMA
 from .campaign.stop import Stop
@@ -252,20 +253,23 @@ class Loop:
 
     def confirm(self, run: int, seeds: int) -> Ending:
         """Execute a recorded run, or the baseline, with more seeds, and judge it again."""
-        records = self.opened.records
-        if not self.recorder.has(run) or records[run].status != "completed" or records[run].given:
-            raise InputError(f"run {run}: only a run that was completed here can be confirmed.")
-        self.seeds_and_controls.add_seeds(records[run], seeds)
+        record = self._completed_here(run, "confirmed")
+        self.seeds_and_controls.add_seeds(record, seeds)
         verdict = self.recorder.judge_again(run).verdict
         self.tracking.track()
         return Ending("confirmed", f"run {run}: {in_words(verdict.kind)}: {verdict.why}", 0)
 
-    def score(self, run: int, evals: str) -> Ending:
-        """Score a recorded run by other evals, from what it handed over."""
+    def _completed_here(self, run: int, what: str) -> Record:
+        """The record of a run that can be `what`. Raises InputError."""
         records = self.opened.records
         if not self.recorder.has(run) or records[run].status != "completed" or records[run].given:
-            raise InputError(f"run {run}: only a run that was completed here can be scored.")
-        skipped = self.rescoring.score(records[run], evals)
+            raise InputError(f"run {run}: only a run that was completed here can be {what}.")
+        return records[run]
+
+    def score(self, run: int, evals: str) -> Ending:
+        """Score a recorded run by other evals, from what it handed over."""
+        record = self._completed_here(run, "scored")
+        skipped = self.rescoring.score(record, evals)
         self.recorder.add_scores(run, evals, skipped)
         self.tracking.track()
         return Ending("scored", "; ".join([f"run {run}: scored by {evals}", *skipped]), 0)

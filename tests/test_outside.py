@@ -280,10 +280,7 @@ def test_an_edit_that_was_committed_in_the_campaign_is_a_change_like_any_other(c
     assert (status, found["outcome"]) == (0, "judged")
 
 
-def test_an_interrupted_try_goes_on_with_the_same_command_and_is_not_tried_twice(
-    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    edit(campaign, FASTER)
+def interrupt_after_smoke_test(monkeypatch: pytest.MonkeyPatch) -> None:
     append = Journal.append
 
     def cut(journal: Journal, event: str, **facts: Any) -> None:
@@ -292,6 +289,13 @@ def test_an_interrupted_try_goes_on_with_the_same_command_and_is_not_tried_twice
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Journal, "append", cut)
+
+
+def test_an_interrupted_try_goes_on_with_the_same_command_and_is_not_tried_twice(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(campaign, FASTER)
+    interrupt_after_smoke_test(monkeypatch)
     status, found = try_()
     assert (status, found["outcome"], found["run"]) == (130, "interrupted", 1)
     assert (found["code"]["in_hand"], found["code"]["with_failed_attempt"]) == (True, False)
@@ -307,14 +311,7 @@ def test_a_try_that_another_one_goes_on_with_is_named_and_an_edit_that_waits_is_
     campaign: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit(campaign, FASTER)
-    append = Journal.append
-
-    def cut(journal: Journal, event: str, **facts: Any) -> None:
-        append(journal, event, **facts)
-        if event == "done" and facts["step"] == "run_1/attempt_1/smoke_test":
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Journal, "append", cut)
+    interrupt_after_smoke_test(monkeypatch)
     assert try_()[0] == 130
     monkeypatch.undo()
     monkeypatch.chdir(campaign.root.parents[1])
