@@ -321,3 +321,14 @@ def test_a_file_that_the_agent_shall_make_need_not_be_there(folder: Path) -> Non
     (folder / "experiment.toml").write_text('editable = ["new.py"]\ncommand = ["python", "new.py", "{out_dir}"]\n')
     with pytest.raises(InputError, match=r"new\.py: no such file"):
         load_contract(folder)
+
+
+def test_no_file_of_an_experiment_has_the_name_of_one_that_a_campaign_has(tmp_path: Path) -> None:
+    own = {path.name for path in vars(Campaign(tmp_path)).values() if isinstance(path, Path) and path.parent == tmp_path}
+    assert {name for name in own if Path(name).suffix} == experiment_folder.OF_A_CAMPAIGN
+    for name in experiment_folder.OF_A_CAMPAIGN:
+        (tmp_path / name).write_text("the experiment's")
+    found = take_inventory(tmp_path, experiment_folder.OF_A_CAMPAIGN)
+    assert not found.files and set(found.left_out[experiment_folder.TAKEN]) == experiment_folder.OF_A_CAMPAIGN
+    with pytest.raises(InputError, match=r"idea\.json: a campaign has a file of its own of that name"):
+        take_inventory(tmp_path, ["idea.json"], code=["idea.json"])

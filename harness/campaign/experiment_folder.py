@@ -29,17 +29,8 @@ _CACHES = frozenset(
 )
 _FOR_AGENTS = frozenset({"AGENTS.md", "CLAUDE.md", "GEMINI.md", ".agents", ".claude"})
 """What tells a coding agent how to work in the folder: no number depends on it."""
-_OF_A_CAMPAIGN = frozenset(
-    {
-        "campaign.json",
-        "idea.json",
-        "journal.jsonl",
-        "notes.txt",
-        "session.md",
-        "replayed.md",
-        "memory.json",
-        "given_runs.json",
-    }
+OF_A_CAMPAIGN = frozenset(
+    "campaign.json idea.json journal.jsonl notes.txt session.md replayed.md memory.json observed.json".split()  # noqa: SIM905
 )
 """Files that a campaign has beside those of its experiment: one in the place of the other would be believed."""
 _REPOSITORIES = frozenset({".git", ".hg", ".svn"})
@@ -166,7 +157,7 @@ class _Walk:
         last = path.name
         if last in _CACHES | _REPOSITORIES:
             return None
-        if name in _OF_A_CAMPAIGN:
+        if name in OF_A_CAMPAIGN:
             if name in self._code:
                 raise InputError(
                     f"{path}: a campaign has a file of its own of that name. Rename it, here and in experiment.toml."
