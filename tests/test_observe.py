@@ -102,6 +102,12 @@ def test_an_ai_scientist_folder_becomes_a_campaign_and_what_repeats_itself_is_fo
     assert [run["verdict"] for run in known["runs"]] == ["no_effect", "given", "given", "given", "given"]
 
 
+def test_no_run_is_the_claimed_best_that_is_no_better_than_the_baseline(theirs: Path) -> None:
+    assert look(theirs, "--metric", "quadratic.loss", "--higher")["claimed_best"] is None
+    said = type_(theirs, "--metric", "quadratic.loss", "--higher").output
+    assert "No run claims to be better than the baseline in quadratic.loss." in said and "--confirm-best" not in said
+
+
 def test_a_metric_of_one_data_set_needs_no_name_of_it(theirs: Path) -> None:
     found = look(theirs, "--metric", "loss", "--lower")
     assert (found["metric"], found["claimed_best"]) == ("quadratic.loss", 2)

@@ -201,7 +201,7 @@ def _judge_best(campaign: Campaign) -> Ending:
     taken = GivenRuns.read(campaign.root)
     code = taken.runs[best.run].code if best else None
     if best is None or code is None:
-        why = f"the code of {_name(best)} is not there" if best else "no run has a number of the primary metric"
+        why = f"the code of {_name(best)} is not there" if best else "no run claims to be better than the baseline"
         raise InputError(f"--confirm-best: {why}.")
     said = f"{_name(best)} is better than the baseline, as its loop says. {clip(best.description, 1000)}".strip()
     with TemporaryFolder() as place:
@@ -286,6 +286,8 @@ def page(facts: Mapping[str, Any], width: int) -> str:
         said.append("--metric NAME with --lower or --higher says what is better; then the claimed best is named.")
     elif facts["claimed_best"] is not None:
         said.append("--confirm-best --experiment DIR executes it beside the baseline, with seeds, and judges it.")
+    else:
+        said.append(f"No run claims to be better than the baseline in {metric}.")
     lines = [*table(columns, rows, width), "", *(row for each in said for row in wrap(line(each), width, "", "  "))]
     steps.append(f"harness report {name} --open")
     return "\n".join([*lines, "", f"campaign  {name}", "next", *(f"  {each}" for each in steps)])

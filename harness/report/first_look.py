@@ -29,11 +29,15 @@ def given(records: Sequence[Record]) -> list[Record]:
 
 
 def claimed_best(records: Sequence[Record], primary: Metric | None) -> Record | None:
-    """The best by the loop's own numbers. A run that repeats an earlier one claims nothing of its own."""
+    """The best by the loop's own numbers, better than its baseline's where that was given. A run that repeats an earlier one
+    claims nothing of its own."""
     if primary is None:
         return None
     valued = [record for record in given(records) if primary.name in record.metrics and record.verdict.kind != "invalid"]
     sign = 1 if primary.better == "lower" else -1
+    if records[0].given and primary.name in records[0].metrics:
+        theirs = sign * records[0].metrics[primary.name].value
+        valued = [record for record in valued if sign * record.metrics[primary.name].value < theirs]
     return min(valued, key=lambda record: sign * record.metrics[primary.name].value, default=None)
 
 
