@@ -21,14 +21,14 @@ from pathlib import Path
 from . import __version__
 from .agents.brief import label
 from .agents.dialogue import Dialogue
-from .agents.joining import unfinished, waiting
+from .agents.joining import Waits, unfinished, waiting
 from .agents.outside import OUTSIDE
 from .agents.reviewer import Reviewer
 from .agents.search import search_of
-from .agents.submission import Source, Waiting, identity
+from .agents.submission import Ended, Source, Waiting, identity
 from .campaign.campaign import Campaign, take_anew
 from .campaign.errors import BaselineFailed, BudgetSpent, CannotGoOn, HarnessError, InputError, Interrupted
-from .campaign.journal import BEGUN_ANEW, DryJournal, Journal, NotDone, locked
+from .campaign.journal import BEGUN_ANEW, END, DryJournal, Journal, NotDone, locked
 from .campaign.open_campaign import OpenCampaign
 from .campaign.paths import PathNames
 from .campaign.protocols import Silent, View
@@ -102,7 +102,10 @@ class Loop:
         if fresh and installs:  # which takes minutes, while a baseline may fail in a second
             self.prepare()
         self.recorder.record_given()
-        ending = self.all_runs()
+        try:
+            ending = self.all_runs()
+        except Ended as ended:
+            ending = Ending(ended.reason, str(ended), ended.exit_code)
         self.held_out()
         return ending
 
@@ -235,14 +238,20 @@ class Loop:
         if self.dialogue.was_tried(source, name):
             self.opened.view.say("this change was handed in already; what came of it:")
             return ending
-        if ending.reason == RUNS_SPENT.reason and not source.words.ends:
+        if ending.reason == RUNS_SPENT.reason:
             self.dialogue.withdraw(name)
             said = f"All {self.max_runs} runs are spent, so nothing was tried."
             return Ending(RUNS_SPENT.reason, said, BudgetSpent.exit_code)
-        if ending.reason != RUNS_SPENT.reason:
-            if not self.dialogue.receive(name):
-                self.dialogue.hand_in(source, name)
-            ending = self._until_it_waits()
+        if not self.dialogue.receive(name):
+            self.dialogue.hand_in(source, name)
+        return self._until_it_waits()
+
+    def end(self) -> Ending:
+        """After what is in hand, conclude, though runs are left. Nothing is tried for it."""
+        ending = self._until_it_waits()
+        if ending.reason == Waiting.reason:
+            self.opened.journal.append(END)
+            ending = self.run()
         return ending
 
     def _until_it_waits(self) -> Ending:
@@ -292,6 +301,7 @@ def go_on(
     confirm: tuple[int, int] | None = None,
     score: tuple[int, str] | None = None,
     hand_in: Source | None = None,
+    end: bool = False,
     conclude: bool = False,
     jobs: int = 1,
 ) -> Ending:
@@ -299,14 +309,15 @@ def go_on(
     what cannot be done as it was asked: the campaign then stands where it stood.
 
     `changes` are options that a person changed on resuming. `force` sends the last rejected change of the run in hand
-    through. `confirm`, a run and a number of seeds, adds seeds to a run that is recorded, and does nothing else; `score`, a
-    run and names of evals, adds scores to it. `hand_in` is a change from outside; where another process runs the campaign,
-    it is waited for, or given the change, and Tried is raised when that has tried it. `conclude` only writes the notes of an
-    ended campaign again. Up to `jobs` executions that do not need each other are in hand at once.
+    through. `confirm`, a run and a number of seeds, adds seeds to a run that is recorded, and does nothing else;
+    `score`, a run and names of evals, adds scores to it. `hand_in` is a change from outside; where another process runs
+    the campaign, it is waited for, or given the change, and Tried is raised when that has tried it. `end` ends one that
+    is driven from outside. `conclude` only writes the notes of an ended campaign again. Up to `jobs` executions that do
+    not need each other are in hand at once.
     """
     campaign.check_can_go_on()
     change = identity(hand_in, campaign) if hand_in else ""
-    waits = waiting(campaign, hand_in, change, view, stop) if hand_in else None
+    waits = waiting(campaign, hand_in, change, view, stop) if hand_in else Waits(view, stop) if end else None
     with locked(campaign.lock, waits):
         # Read under the lock only: until it was free another process may have gone on writing.
         journal = Journal(campaign.journal)
@@ -327,6 +338,8 @@ def go_on(
             loop.recorder.recover()
             if hand_in:
                 ending = loop.hand_in(hand_in, change)
+            elif end:
+                ending = loop.end()
             elif conclude and before:
                 ending = before
             else:

@@ -393,7 +393,7 @@ def test_the_end_concludes_and_a_further_try_goes_on(campaign: Campaign) -> None
     assert ended["conclusion"].startswith("Inconclusive: ")
     brief = type_("brief", "small", "--json")
     told = json.loads(brief.stdout)
-    assert (brief.exit_code, told["state"], told["brief"]) == (0, "all_completed", None)
+    assert (brief.exit_code, told["state"], told["reason"], told["brief"]) == (0, "ended", "all_completed", None)
     assert told["left"]["runs"] == 2 and "has ended" in told["message"] and told["next"]
     assert type_("brief", "small").exit_code == 4
     assert "=== The end" in campaign.notes.read_text()
@@ -487,16 +487,27 @@ def test_an_end_after_a_further_try_ends_whatever_code_is_in_place(campaign: Cam
     edit(campaign, ("x = 5.0", "x = 9.0"))
     assert try_(hypothesis="start farther")[0] == 0  # not accepted: the code is again what it was
     ended = json.loads(type_("end", "small", "--json").stdout)
-    assert (ended["outcome"], ended["exit_code"], ended["state"]) == ("ended", 0, "all_completed")
-    again = json.loads(type_("end", "small", "--json").stdout)
-    assert (again["outcome"], again["exit_code"]) == ("ended", 0)
+    assert (ended["outcome"], ended["exit_code"], ended["reason"]) == ("ended", 0, "all_completed")
+    again = type_("end", "small")
+    assert again.exit_code == 0 and "handed in" not in again.output and ended["conclusion"] in again.output
 
 
-def test_an_end_after_a_rejected_try_ends(campaign: Campaign) -> None:
+def test_an_end_is_no_attempt_and_leaves_no_run(campaign: Campaign) -> None:
     edit(campaign, ("x = 5.0", "x = 5.0  # the same"))
-    assert try_()[0] == 6
+    left = try_()[1]["left"]
     ended = json.loads(type_("end", "small", "--json").stdout)
-    assert (ended["outcome"], ended["exit_code"]) == ("ended", 0)
+    assert (ended["outcome"], ended["exit_code"], ended["left"]) == ("ended", 0, left)
+    rows = csv.DictReader(StringIO(type_("log", "small", "--csv").stdout))
+    assert [(row["run"], row["attempt"], row["status"]) for row in rows][1:] == [("1", "1", "rejected")]
+    assert "=== The end" in campaign.notes.read_text()
+    told = [json.loads(type_(command, "small", "--json").stdout) for command in ("status", "brief")]
+    assert [(each["state"], each["reason"]) for each in told] == [("ended", "all_completed")] * 2
+    # What comes after it is the next attempt at the same run, and then it is open again.
+    edit(campaign, ("x = 5.0  # the same", "x = 5.0 +"))
+    status, found = try_()
+    assert (status, found["run"], found["attempt"], found["state"]) == (6, 1, 2, "waiting")
+    told = [json.loads(type_(command, "small", "--json").stdout) for command in ("status", "brief")]
+    assert [(each["state"], each["reason"]) for each in told] == [("waiting", "waiting")] * 2
 
 
 def test_an_edit_is_not_lost_to_a_change_that_is_forced(campaign: Campaign) -> None:

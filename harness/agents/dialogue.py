@@ -17,7 +17,7 @@ from typing import Any
 from ..campaign.campaign import SESSION
 from ..campaign.errors import CannotGoOn, SessionOver
 from ..campaign.files import write_atomically
-from ..campaign.journal import PERSON_STEP
+from ..campaign.journal import END, PERSON_STEP, Event
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.paths import PathNames
 from ..campaign.protocols import Conversation, Reply, Waits, Workspace
@@ -34,7 +34,7 @@ from .outside import OUTSIDE
 from .patience import Patience, advice
 from .search import EXHAUSTED
 from .situation import Situations
-from .submission import Base, Source, Submission, Waiting, put_back, same_words, submission
+from .submission import Base, Ended, Source, Submission, Waiting, put_back, same_words, submission
 from .workspace import Change, collect, make_workspace, restore
 from .workspace_folder import WorkspaceFolder
 
@@ -72,8 +72,7 @@ class Dialogue(CampaignPart):
             self._stop.check()
             forced = next((e for e in self._journal.of("forced") if e["step"] == step), None)
             if forced is None:
-                if not self._journal.is_dry:
-                    self._check_handed_in()
+                self._check_handed_in()
                 self._budget.check_turn()
                 if self._options.max_cost is not None and not self._is_checked:
                     self.prepare()
@@ -142,15 +141,12 @@ class Dialogue(CampaignPart):
 
     def why_no_more(self, turn: Turn) -> str:
         """Why whoever proposes wants no further run."""
-        if turn.submission:
-            return "Ended, as you said."
         return EXHAUSTED if is_search(self._options.agent) else "The agent said ALL_COMPLETED."
 
     def has_message_for(self, run: int, attempt: int = 0) -> bool:
         """The agent has said ALL_COMPLETED, in this attempt or before this run, and a person has said something since."""
         following = f"{turn_key(run, attempt + 1)}/turn"
-        said = self._handed_in() if self._is_outside else self._inbox()
-        return attempt < self._options.max_attempts and (self._journal.is_done(following) or bool(said))
+        return attempt < self._options.max_attempts and (self._journal.is_done(following) or bool(self._inbox()))
 
     @property
     def needs_installation(self) -> bool:
@@ -453,8 +449,13 @@ class Dialogue(CampaignPart):
         return Submission.read(self._campaign.submission)
 
     def _check_handed_in(self) -> None:
-        """Raises Waiting where somebody else is to make the next change, and has not."""
-        if self._is_outside and self._handed_in() is None:
+        """Raises Waiting where somebody else is to make the next change, and has not; Ended where they want no more."""
+        if not self._is_outside or self._handed_in() is not None:
+            return
+        last = next((e for e in reversed(self._journal.events) if e["event"] == END or _is_turn(e)), None)
+        if last and last["event"] == END:
+            raise Ended("Ended, as you said.")
+        if not self._journal.is_dry:
             others = f" Handed in and not tried yet: {len(self._others)}; `harness resume {self._campaign.name}` does."
             raise Waiting(
                 f"Waits for a change: edit {' or '.join(self._campaign.contract.editable)}, then "
@@ -476,6 +477,10 @@ class Dialogue(CampaignPart):
             if waits:
                 self._view.tick(waits)
             time.sleep(0.2)
+
+
+def _is_turn(event: Event) -> bool:
+    return event["event"] == "done" and str(event["step"]).endswith("/turn")
 
 
 def _all_of(reply: Reply) -> str:

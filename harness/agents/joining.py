@@ -143,5 +143,5 @@ def is_over(journal: Journal, name: str) -> bool:
 def unfinished(journal: Journal, name: str) -> list[str]:
     """The attempts at other changes that a try began and did not see to their end."""
     turns = [e["result"] for e in journal.of("done", "/turn")]
-    others = [turn for turn in turns if turn.get("submission") not in (None, "", name) and not turn["all_completed"]]
+    others = [turn for turn in turns if turn.get("submission") not in (None, "", name)]
     return [label(turn["run"], turn["attempt"]) for turn in others if not is_over(journal, turn["submission"])]

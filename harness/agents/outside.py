@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.protocols import AgentConfig, Reply, Workspace
-from ..campaign.usage import Usage
 from .not_confined import NOT_CONFINED
 from .submission import Submission, Waiting
 
@@ -47,9 +46,7 @@ class _Handover:
             file.write_bytes(content)
         words = submission.words
         said = words.text
-        # Saying that it is over costs nothing that anybody could tell.
-        used = Usage() if words.ends else words.usage
-        return Reply(said, used, replies=(said,), agent=words.driver or OUTSIDE, sandbox=NOT_CONFINED)
+        return Reply(said, words.usage, replies=(said,), agent=words.driver or OUTSIDE, sandbox=NOT_CONFINED)
 
     def close(self) -> None:
         """There is no conversation."""

@@ -20,11 +20,10 @@ from typing import Any
 from ..campaign.campaign import Campaign
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.files import files_below, write_atomically
-from ..campaign.journal import read_events
 from ..campaign.repository import Repository
 from ..campaign.temporary import TemporaryFolder
 from ..campaign.usage import Usage
-from .answer import COMPLETED, composed
+from .answer import composed
 from .workspace import MAX_EDITED
 
 UNKNOWN = Usage(cost=None)
@@ -36,6 +35,12 @@ class Waiting(HarnessError):
 
     exit_code = 0
     reason = "waiting"
+
+
+class Ended(Waiting):
+    """Whoever drives it has said that it is over."""
+
+    reason = "all_completed"
 
 
 @dataclass(frozen=True)
@@ -50,14 +55,10 @@ class Words:
     usage: Usage = UNKNOWN
     driver: str = ""
     """Who made the change, in its own words."""
-    ends: bool = False
-    """There is no change: the campaign is to end."""
 
     @property
     def text(self) -> str:
         """As an agent answers."""
-        if self.ends:
-            return COMPLETED
         return composed(self.hypothesis, self.notes, self.start_from, self.varies)
 
 
@@ -113,10 +114,7 @@ def identity(source: Source, campaign: Campaign) -> str:
     """What tells a change from another one: the same command, typed again, has the same. To be asked before the campaign
     goes on, which may put other code into its files. Raises InputError."""
     words = hashlib.sha256(json.dumps(asdict(source.words), sort_keys=True).encode()).hexdigest()
-    if source.words.ends:  # after each further try it is another end, whatever code is in place
-        turns = [e for e in read_events(campaign.journal) if e["event"] == "done" and e["step"].endswith("/turn")]
-        parts = [str(len(turns)).encode()]
-    elif source.patch is not None:
+    if source.patch is not None:
         parts = [_read(source.patch)]
     else:
         root = source.folder or campaign.root
@@ -139,8 +137,6 @@ def submission(
     source: Source, identity: str, campaign: Campaign, repository: Repository, base: Base | None = None
 ) -> Submission:
     """What is handed in, beside the code that is in place or that of `base`. Raises InputError."""
-    if source.words.ends:
-        return Submission(identity, source.words)
     before = repository.files(base.commit if base else repository.last_of_a_step(), campaign.experiment_files)
     known = dict.fromkeys([*campaign.code, *before])
     if source.patch is not None:

@@ -98,6 +98,8 @@ CLOSE = "close"
 """The step of commits that no step waits for: nothing is redone without them, and nothing drops them."""
 BEGUN_ANEW = "begun_anew"
 """The event after which no step from before it counts: the experiment was mended after its baseline had failed."""
+END = "end"
+"""The event of who drives a campaign from outside having said that it is over; a turn after it goes on."""
 PERSON_STEP = "person_edit_"
 """What the steps begin with that commit a person's edits."""
 

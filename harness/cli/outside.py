@@ -19,7 +19,7 @@ from ..agents.submission import UNKNOWN, Source
 from ..campaign.campaign import Campaign
 from ..campaign.errors import OUTCOMES, HarnessError, InputError
 from ..campaign.journal import read_events
-from ..campaign.layout import find_layout
+from ..campaign.layout import Layout, find_layout
 from ..campaign.stop import Stop
 from ..campaign.temporary import TemporaryFolder
 from ..campaign.text import clean
@@ -34,23 +34,36 @@ from .running import Request, create, drive, say_ending
 
 def hand_in(name: str, source: Source, as_json: bool, width: int, jobs: int | None = None) -> int:
     """Hand a change in, wait for what comes of it, and say it. Returns the exit code."""
-    layout = find_layout(name)
-    campaign = Campaign(layout.root.absolute())
+    layout, campaign = _driven_from_outside(name)
     _check(campaign, source)
     ending = _driven(campaign, quiet=as_json, jobs=jobs, hand_in=source)
-    message, code = ending.message, ending.exit_code
-    if code == InputError.exit_code:
-        raise InputError(message)
-    facts = try_facts(campaign, message, code, ending.change)
-    if source.words.ends and code == 0:
-        facts |= {"outcome": "ended", "exit_code": code, "conclusion": _conclusion(campaign)}
+    if ending.exit_code == InputError.exit_code:
+        raise InputError(ending.message)
+    facts = try_facts(campaign, ending.message, ending.exit_code, ending.change)
     if as_json:
         print_json(facts)
-    elif source.words.ends and code == 0:
-        say_ending(layout, f"{message}\n\n{facts['conclusion']}", width)
     else:
         click.echo("\n" + try_page(facts, layout, width))
     return int(facts["exit_code"])
+
+
+def end(name: str, as_json: bool, width: int) -> int:
+    """End a campaign that is driven from outside, and say what it has shown. Returns the exit code."""
+    layout, campaign = _driven_from_outside(name)
+    ending = _driven(campaign, quiet=as_json, end=True)
+    conclusion = "" if ending.exit_code else _conclusion(campaign)
+    if as_json:
+        said = {"conclusion": conclusion} if conclusion else {}
+        print_json(_said(campaign, ending, "ended") | said)
+    else:
+        say_ending(layout, "\n\n".join(filter(None, [ending.message, conclusion])), width)
+    return ending.exit_code
+
+
+def _said(campaign: Campaign, ending: Ending, outcome: str) -> dict[str, Any]:
+    """How it ended, where it did well with this outcome, and where it stands."""
+    said = {"outcome": OUTCOMES.get(ending.exit_code, outcome), "exit_code": ending.exit_code, "message": ending.message}
+    return {"campaign": campaign.name, **said, **standing(campaign)}
 
 
 def _conclusion(campaign: Campaign) -> str:
@@ -67,9 +80,7 @@ def open_as_json(request: Request) -> int:
     with redirect_stdout(sys.stderr):  # what is said on the way is no part of the object
         [campaign], _ = create(request)
     ending = _driven(campaign, quiet=True, jobs=request.jobs)
-    outcome = OUTCOMES.get(ending.exit_code, "opened")
-    said = {"outcome": outcome, "exit_code": ending.exit_code, "message": ending.message}
-    print_json({"campaign": campaign.name, **said, **standing(campaign)})
+    print_json(_said(campaign, ending, "opened"))
     return ending.exit_code
 
 
@@ -85,17 +96,21 @@ def _driven(campaign: Campaign, **how: Any) -> Ending:
         return Ending(error.reason, str(error), error.exit_code)
 
 
-def _check(campaign: Campaign, source: Source) -> None:
-    """Raises InputError for a campaign that the harness drives, and where a budget could not be held."""
+def _driven_from_outside(name: str) -> tuple[Layout, Campaign]:
+    """Raises InputError for a campaign that the harness drives."""
+    layout = find_layout(name)
+    campaign = Campaign(layout.root.absolute())
     campaign.check_can_go_on()
-    options = campaign.options()
-    if options.agent != OUTSIDE:
+    if (agent := campaign.options().agent) != OUTSIDE:
         raise InputError(
-            f"{campaign.name}: {options.agent} makes its changes. `harness open IDEA.json` begins a campaign that you drive."
+            f"{campaign.name}: {agent} makes its changes. `harness open IDEA.json` begins a campaign that you drive."
         )
-    used = source.words.usage
-    if source.words.ends:
-        return
+    return layout, campaign
+
+
+def _check(campaign: Campaign, source: Source) -> None:
+    """Raises InputError for words that cannot be taken, and where a budget could not be held."""
+    options, used = campaign.options(), source.words.usage
     runs = len(campaign.records())
     if int(source.words.start_from.partition("run_")[2] or 0) > runs:  # of this change's own run, too
         raise InputError(f"--start-from {source.words.start_from}: no such run. There are 0 to {runs}, this one included.")

@@ -170,10 +170,9 @@ def end(campaign: str, as_json: bool) -> None:
 
     Exit codes as of `harness run`. Next: `harness notes latest`, `harness report latest --open`.
     """
-    from ..agents.submission import Source, Words
     from . import outside
 
-    sys.exit(outside.hand_in(campaign, Source(Words(ends=True)), as_json, width()))
+    sys.exit(outside.end(campaign, as_json, width()))
 
 
 @click.command("skill", short_help="Teach a coding agent to drive a campaign.")

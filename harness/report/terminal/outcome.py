@@ -81,7 +81,8 @@ def standing(campaign: Campaign, run: int | None = None) -> dict[str, Any]:
     put = [step for step, result in done.items() if _PUTS.fullmatch(step) or (_TURN.fullmatch(step) and result["commit"])]
     begun = Repository(campaign.root, campaign.local) if "start" in done else None
     return {
-        "state": status.reason if status.state == "ended" else status.state,
+        "state": status.state,
+        "reason": status.reason,
         "folder": str(campaign.root.resolve()),
         "code": {
             "files": campaign.contract.editable,

@@ -26,7 +26,7 @@ from ...statistics.noise import Noise, combine, squares_of
 from .difference import beyond
 from .held_out import HeldOut, held_out
 
-State = Literal["new", "running", "interrupted", "crashed", "ended"]
+State = Literal["new", "running", "waiting", "interrupted", "crashed", "ended"]
 
 PHASES = {
     "start": "start",
@@ -203,7 +203,8 @@ def state_of(events: Sequence[Event], running: bool) -> tuple[State, Event]:
     last = next((event for event in reversed(events) if event["event"] in ("opened", "ended")), events[-1])
     if last["event"] != "ended":
         return "crashed", {}
-    return ("interrupted" if last["reason"] == "interrupted" else "ended"), last
+    stands: dict[str, State] = {"interrupted": "interrupted", "waiting": "waiting"}
+    return stands.get(last["reason"], "ended"), last
 
 
 def pending(events: Sequence[Event]) -> tuple[Step | None, str]:

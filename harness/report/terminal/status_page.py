@@ -138,7 +138,7 @@ def next_steps(status: CampaignStatus, name: str, about: int | None = None) -> l
         return [(resume, "goes on: the process that ran it ended without a word; no finished run is repeated")]
     if status.state == "running":
         steps = [(f"harness status {name}", "where it is: another process runs it")]
-    elif driven and status.reason in ("waiting", "confirmed", "scored"):
+    elif status.state == "waiting" or (driven and status.reason in ("confirmed", "scored")):
         steps = [
             (f'harness try {name} --hypothesis "..."', f"hands in what you edited in {near(status.folder)}"),
             (f"harness brief {name}", "where it stands, for whoever makes the next change"),
@@ -217,8 +217,8 @@ def _state(status: CampaignStatus) -> str:
     if status.state == "crashed":
         return f"no process on this machine runs it; it was at: {_place(status)} ({status.since})"
     why = next(iter(status.message.splitlines()), "").rstrip(".")
-    if status.reason in ("interrupted", "waiting"):
-        head = f"{status.reason}."
+    if status.state != "ended":
+        head = f"{status.state}."
     elif status.reason == "cannot_go_on" or not why:
         head = f"ended: {in_words(status.reason)}."
     else:  # the message says the reason itself
