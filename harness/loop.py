@@ -62,6 +62,8 @@ class Ending:
     exit_code: int
     change: str = ""
     """What tells the change that was handed in from others."""
+    put_back: tuple[str, ...] = ()
+    """What somebody had edited of the campaign's own files, a sentence each."""
 
 
 RUNS_SPENT = Ending("runs_spent", "All runs are spent.", 0)
@@ -328,6 +330,7 @@ def go_on(
         if changes:
             journal.append("options", changes=changes)
         loop: Loop | None = None
+        mended: tuple[str, ...] = ()
         try:
             if _has_no_baseline(journal):
                 view.say("the baseline had failed: the experiment is taken from its folder again")
@@ -335,7 +338,7 @@ def go_on(
             if force:
                 _force(campaign, journal, view)
             loop = Loop(OpenCampaign.begin(campaign, journal, view, stop, jobs))
-            loop.recorder.recover()
+            mended = loop.recorder.recover()
             if hand_in:
                 ending = loop.hand_in(hand_in, change)
             elif end:
@@ -372,8 +375,8 @@ def go_on(
         if refused:
             if changes:
                 journal.append("options", changes={name: getattr(options, name) for name in changes})
-            raise refused
-        return replace(ending, change=change)
+            raise InputError(" ".join([str(refused), *mended]))
+        return replace(ending, change=change, put_back=mended)
 
 
 def _ended(journal: Journal) -> Ending | None:

@@ -146,9 +146,18 @@ def test_a_rejected_change_costs_an_attempt_stays_in_place_and_is_mended_there(c
     assert "x = 5.0 +\n" in code(campaign)
     page = try_page(found, campaign, 100)
     assert "harness resume " in page and "--force" in page and "harness show" not in page
-    edit(campaign, ("x = 5.0 +", "x = 5.0"))
+    for left in (2, 1, 0):
+        edit(campaign, ("x = 5.0 +", "x = 5.0 + +"))
+        status, found = try_()
+        assert (status, found["attempts_used_up"]) == (6, left == 0)
+    # Each command that is named then works.
+    page = try_page(found, campaign, 100)
+    assert "run 1 has no attempt left and is recorded as failed" in page and "--force" not in page
+    assert found["next"][-1] == "harness diff small 1"
+    assert "x = 5.0 + + + +" in type_(*found["next"][-1].split()[1:]).output
+    edit(campaign, FASTER)
     status, found = try_()
-    assert (status, found["run"], found["attempt"]) == (0, 1, 2)
+    assert (status, found["run"], found["attempt"]) == (0, 2, 1)
 
 
 def test_a_change_that_crashes_when_it_is_executed_has_an_exit_code_of_its_own(campaign: Campaign) -> None:
@@ -174,6 +183,8 @@ def test_a_change_may_come_from_a_folder_or_a_patch(campaign: Campaign, tmp_path
     piped = CliRunner().invoke(cli, said, input=done.stdout)
     status, found = piped.exit_code, json.loads(piped.stdout)
     assert (status, found["run"], found["parent"]) == (0, 2, 1)
+    piped = CliRunner().invoke(cli, said, input="no patch")
+    assert "--patch -: does not apply to the code that is in place" in json.loads(piped.stdout)["message"]
     status, found = try_("--patch", str(patch), hypothesis="once more")
     assert status == 2
     assert "does not apply to the code that is in place" in found["message"]
@@ -220,6 +231,7 @@ def test_what_is_no_text_is_rejected_and_other_ends_of_lines_are_a_change_like_a
     (tmp_path / "experiment.py").write_bytes(b"\xff\x00" * 99)
     status, found = try_("--from", str(tmp_path))
     assert (status, "not UTF-8 text" in found["why"]) == (6, True)
+    assert "--force" not in try_page(found, campaign, 200)  # no commit can hold it
     text = (SMALL / "experiment.py").read_text().replace(*FASTER).replace("\n", "\r\n")
     (tmp_path / "experiment.py").write_bytes(text.encode())
     status, found = try_("--from", str(tmp_path), "--start-from", "1")
@@ -248,11 +260,24 @@ def test_files_that_are_not_to_be_edited_are_put_back(campaign: Campaign) -> Non
     contract = (campaign.root / "experiment.toml").read_text()
     (campaign.root / "experiment.toml").write_text(contract.replace('better = "lower"', 'better = "higher"'))
     (campaign.root / "data.csv").write_text("0,0\n")
+    (campaign.root / "helper.py").write_text("x = 1\n")
     status, found = try_()
     assert status == 0
-    assert "data.csv" in found["put_back"][0]
+    assert "data.csv" in found["put_back"][0] and "experiment.toml" in found["put_back"][1]
+    assert "helper.py: new, and no run has it" in found["left_out"][0]
+    page = try_page(found, campaign, 200)
+    assert "put back  experiment.toml was changed" in page and "left out  helper.py: new" in page
     assert (campaign.root / "data.csv").read_text() == "1,2\n"
     assert (campaign.root / "experiment.toml").read_text() == contract
+    # Without an edit of the code they are no change, which costs no attempt.
+    left = found["left"]
+    (campaign.root / "experiment.toml").write_text("")
+    (campaign.root / "data.csv").write_text("0,0\n")
+    status, found = try_(hypothesis="other data")
+    assert (status, found["outcome"]) == (2, "wrong_input")
+    assert "data.csv, helper.py differ from what is in place, and experiment.py does not." in found["message"]
+    assert "experiment.toml was empty: git's version is back" in found["message"]
+    assert standing(campaign)["left"] == left
 
 
 def test_a_run_or_a_setting_that_is_not_there_is_refused_before_anything_is_executed(campaign: Campaign) -> None:

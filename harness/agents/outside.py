@@ -46,7 +46,11 @@ class _Handover:
             file.write_bytes(content)
         words = submission.words
         said = words.text
-        return Reply(said, words.usage, replies=(said,), agent=words.driver or OUTSIDE, sandbox=NOT_CONFINED)
+        may_edit = " and ".join(self._workspace.editable)
+        said_of = "new, and no run has it; code that a run needs goes into"
+        left_out = tuple(f"{path}: {said_of} {may_edit}" for path in submission.left_out)
+        driver = words.driver or OUTSIDE
+        return Reply(said, words.usage, replies=(said,), agent=driver, sandbox=NOT_CONFINED, warnings=left_out)
 
     def close(self) -> None:
         """There is no conversation."""

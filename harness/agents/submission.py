@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shlex import quote
@@ -26,6 +26,8 @@ from ..campaign.usage import Usage
 from .answer import composed
 from .workspace import MAX_EDITED
 
+_NAMED = 5
+"""Of files in a message."""
 UNKNOWN = Usage(cost=None)
 """What a driver used that says nothing of it."""
 
@@ -63,12 +65,23 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Patch:
+    """A patch, and where it was read from, as that was typed. A pipe is read once, so its content is here."""
+
+    file: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return f"--patch {self.file}"
+
+
+@dataclass(frozen=True)
 class Source:
     """What was typed: words, and where the change is. Without a folder or a patch it is in the campaign's own files."""
 
     words: Words
     folder: Path | None = None
-    patch: Path | None = None
+    patch: Patch | None = None
     width: int = 1
     """Of how many changes at once a round may be that this one joins; 1: it joins none."""
 
@@ -92,6 +105,8 @@ class Submission:
     base: Base | None = None
     width: int = 1
     """Of how many changes the round may be that takes it in."""
+    left_out: tuple[str, ...] = ()
+    """Files beside the code that look like a part of it and are new, which no run has."""
 
     def write(self, file: Path) -> None:
         files = {path: base64.b64encode(content).decode() for path, content in self.files.items()}
@@ -107,7 +122,8 @@ class Submission:
         words: dict[str, Any] = data["words"]
         words |= {"varies": tuple(words["varies"]), "usage": Usage(**words["usage"])}
         files = {path: base64.b64decode(text) for path, text in data["files"].items()}
-        return cls(data["id"], Words(**words), files, Base(**data["base"]) if data["base"] else None, data["width"])
+        base = Base(**data["base"]) if data["base"] else None
+        return cls(data["id"], Words(**words), files, base, data["width"], tuple(data["left_out"]))
 
 
 def identity(source: Source, campaign: Campaign) -> str:
@@ -115,7 +131,7 @@ def identity(source: Source, campaign: Campaign) -> str:
     goes on, which may put other code into its files. Raises InputError."""
     words = hashlib.sha256(json.dumps(asdict(source.words), sort_keys=True).encode()).hexdigest()
     if source.patch is not None:
-        parts = [_read(source.patch)]
+        parts = [source.patch.content]
     else:
         root = source.folder or campaign.root
         if not root.is_dir():
@@ -139,10 +155,11 @@ def submission(
     """What is handed in, beside the code that is in place or that of `base`. Raises InputError."""
     before = repository.files(base.commit if base else repository.last_of_a_step(), campaign.experiment_files)
     known = dict.fromkeys([*campaign.code, *before])
+    place, new = source.folder or campaign.root, list[str]()
     if source.patch is not None:
         files = _patched(before, source.patch)
     else:
-        files = _found(source.folder or campaign.root, known)
+        files, new = _found(place, known), _new(place, campaign.contract.editable, known)
         _check_files(source, campaign, before)
     changed = {path: content for path, content in files.items() if content != before.get(path)}
     if (source.folder or source.patch) and base is None:
@@ -153,11 +170,22 @@ def submission(
                 f"(without --from and --patch), or put it back: git -C {quote(str(campaign.root))} checkout "
                 f"{' '.join(map(quote, sorted(own)))}"
             )
-    if not changed:
-        place = source.patch or source.folder or campaign.root
-        editable = ", ".join(campaign.contract.editable)
-        raise InputError(f"{place}: nothing differs from the code that is in place ({editable}), so nothing was tried.")
-    return Submission(identity, source.words, changed, base, source.width)
+    editable = campaign.contract.editable
+    if not any(path in editable for path in changed):
+        raise InputError(f"{source.patch or place}: {_no_change(editable, [*changed, *new])}")
+    return Submission(identity, source.words, changed, base, source.width, tuple(new))
+
+
+def _no_change(editable: Sequence[str], others: Sequence[str]) -> str:
+    """Why nothing was tried where none of the `editable` files differs, and perhaps `others` do."""
+    named = ", ".join(editable)
+    if not others:
+        return f"nothing differs from the code that is in place ({named}), so nothing was tried."
+    said = f"{', '.join(others[:_NAMED])}{f' and {len(others) - _NAMED} more' if others[_NAMED:] else ''}"
+    return (
+        f"nothing was tried: {said} differ{'s' * (len(others) == 1)} from what is in place, and {named} "
+        f"do{'es' * (len(editable) == 1)} not. A run executes what stands in {' and '.join(editable)}; put it there."
+    )
 
 
 def _check_files(source: Source, campaign: Campaign, before: Mapping[str, bytes]) -> None:
@@ -177,6 +205,13 @@ def put_back(submission: Submission, campaign: Campaign, before: Mapping[str, by
             write_atomically(campaign.root / path, before[path])
 
 
+def _new(root: Path, editable: Iterable[str], known: Container[str]) -> list[str]:
+    """Files beside the editable ones and of their kind that the experiment does not have."""
+    places = dict.fromkeys((Path(path).parent, Path(path).suffix) for path in editable)
+    found = [str(folder / each.name) for folder, kind in places for each in sorted((root / folder).glob(f"*{kind or '.'}"))]
+    return [path for path in found if path not in known and (root / path).is_file()]
+
+
 def _found(root: Path, paths: Iterable[str]) -> dict[str, bytes]:
     read = {path: _content(root / path) for path in paths}
     return {path: content for path, content in read.items() if content is not None}
@@ -193,16 +228,8 @@ def _content(file: Path) -> bytes | None:
         raise InputError(f"{file}: cannot be read: {error.strerror}.") from error
 
 
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InputError(f"--patch {file}: cannot be read: {error.strerror}.") from error
-
-
-def _patched(before: Mapping[str, bytes], patch: Path) -> dict[str, bytes]:
+def _patched(before: Mapping[str, bytes], patch: Patch) -> dict[str, bytes]:
     """The code in place with a patch applied to it."""
-    content = _read(patch)
     with TemporaryFolder() as place:
         folder = Path(place)
         for path, held in before.items():
@@ -217,7 +244,7 @@ def _patched(before: Mapping[str, bytes], patch: Path) -> dict[str, bytes]:
         done = subprocess.run(
             ["git", "apply", "--whitespace=nowarn", "-"],
             cwd=folder,
-            input=content,
+            input=patch.content,
             capture_output=True,
             env=environment,
             check=False,
@@ -225,10 +252,10 @@ def _patched(before: Mapping[str, bytes], patch: Path) -> dict[str, bytes]:
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip() or f"git apply ended with {done.returncode}"
             raise InputError(
-                f"--patch {patch}: does not apply to the code that is in place: {said}. Its paths are those of the "
+                f"{patch}: does not apply to the code that is in place: {said}. Its paths are those of the "
                 f"experiment's folder ({', '.join(list(before)[:3])}); --from DIR takes whole files instead."
             )
         links = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink()]
         if links:
-            raise InputError(f"--patch {patch}: makes a link, {', '.join(links)}. Put the file itself there.")
+            raise InputError(f"{patch}: makes a link, {', '.join(links)}. Put the file itself there.")
         return {str(path.relative_to(folder)): path.read_bytes() for path in files_below(folder)}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ import click
 
 from ..agents.joining import Tried
 from ..agents.outside import OUTSIDE
-from ..agents.submission import UNKNOWN, Source
+from ..agents.submission import UNKNOWN, Patch, Source
 from ..campaign.campaign import Campaign
 from ..campaign.errors import OUTCOMES, HarnessError, InputError
 from ..campaign.journal import read_events
 from ..campaign.layout import Layout, find_layout
 from ..campaign.stop import Stop
-from ..campaign.temporary import TemporaryFolder
 from ..campaign.text import clean
 from ..campaign.usage import Usage
 from ..loop import Ending
@@ -39,7 +37,7 @@ def hand_in(name: str, source: Source, as_json: bool, width: int, jobs: int | No
     ending = _driven(campaign, quiet=as_json, jobs=jobs, hand_in=source)
     if ending.exit_code == InputError.exit_code:
         raise InputError(ending.message)
-    facts = try_facts(campaign, ending.message, ending.exit_code, ending.change)
+    facts = try_facts(campaign, ending.message, ending.exit_code, ending.change, ending.put_back)
     if as_json:
         print_json(facts)
     else:
@@ -162,13 +160,11 @@ def text_of(words: str, file: Path | None, option: str) -> str:
         raise InputError(f"{option} {file}: cannot be read: {error.strerror}.") from error
 
 
-@contextmanager
-def patch_file(patch: Path | None) -> Iterator[Path | None]:
-    """The patch as a file that can be read more than once: `-` is standard input, and a pipe is read once."""
-    if patch is None or not (str(patch) == "-" or patch.is_fifo()):
-        yield patch
-        return
-    with TemporaryFolder() as place:
-        file = Path(place) / "change.patch"
-        file.write_bytes(sys.stdin.buffer.read() if str(patch) == "-" else patch.read_bytes())
-        yield file
+def read_patch(file: Path | None) -> Patch | None:
+    """The patch that `--patch` names: `-` is standard input. Raises InputError."""
+    if file is None:
+        return None
+    try:
+        return Patch(str(file), sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
+    except OSError as error:
+        raise InputError(f"--patch {file}: cannot be read: {error.strerror}.") from error

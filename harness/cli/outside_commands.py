@@ -151,9 +151,8 @@ def try_(
         usage=outside.usage_of(usage),
         driver=outside.text_of(driver, None, ""),
     )
-    with outside.patch_file(patch) as file:
-        code = outside.hand_in(campaign, Source(words, folder, file, jobs or 1), as_json, width(), jobs)
-    sys.exit(code)
+    source = Source(words, folder, outside.read_patch(patch), jobs or 1)
+    sys.exit(outside.hand_in(campaign, source, as_json, width(), jobs))
 
 
 @click.command("end", short_help="End a campaign that you drive.")

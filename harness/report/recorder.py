@@ -52,14 +52,19 @@ class Recorder(CampaignPart):
         """Events of the journal of which `_written` knows what was written."""
         self._session = SessionFile(opened)
 
-    def recover(self) -> None:
-        """Undo what a crash left half done in the repository."""
+    def recover(self) -> tuple[str, ...]:
+        """Undo what a crash left half done in the repository, and what somebody edited of what the harness wrote. Returns
+        the latter, a sentence each."""
         check_not_set_back(self._campaign.root)  # first: what is undone then could be a run that somebody's git has undone
         if self._journal.is_done("start"):
             kept = self._journal.is_done
             self._repository.recover(lambda step: step == CLOSE or kept(step), self._campaign.code)
-            for each in differences(self._campaign.root, self._journal.events):
-                self._view.say(put_back(self._campaign.root, each))
+        begun = self._journal.is_done("start")
+        found = differences(self._campaign.root, self._journal.events) if begun else []
+        said = tuple(put_back(self._campaign.root, each) for each in found)
+        for sentence in said:
+            self._view.say(sentence)
+        return said
 
     def start(self) -> None:
         """The first commit: idea, options, contract and the untouched experiment."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -47,9 +47,11 @@ _COMPARED = (
 _BASELINE = {0: ", the baseline"}
 
 
-def try_facts(campaign: Campaign, message: str, exit_code: int, change: str = "") -> dict[str, Any]:
+def try_facts(
+    campaign: Campaign, message: str, exit_code: int, change: str = "", put_back: Sequence[str] = ()
+) -> dict[str, Any]:
     """What came of a change, or of the last one of a campaign, and where the campaign stands then; `message` and `exit_code`
-    are how the loop ended."""
+    are how the loop ended, `put_back` says what of the campaign's own files was."""
     status, events = read_status(campaign), read_events(campaign.journal)
     turns = [(match, e["result"]) for e in events if e["event"] == "done" and (match := _TURN.fullmatch(e["step"]))]
     found: dict[str, Any] = {}
@@ -57,17 +59,24 @@ def try_facts(campaign: Campaign, message: str, exit_code: int, change: str = ""
         match, turn = next((each for each in reversed(turns) if change == each[1].get("submission", "")), turns[-1])
         run, attempt = int(match[1]), int(match[2])
         row = next(each for each in status.rows if (each.run, each.attempt) == (run, attempt))
-        found = {"run": run, "attempt": attempt, "put_back": turn["restored"]}
-        if row.status == "completed" and run < len(campaign.records()):
+        is_closed = run < len(campaign.records())
+        found = {"run": run, "attempt": attempt, "put_back": [*turn["restored"], *put_back], "left_out": turn["notices"]}
+        if row.status == "completed" and is_closed:
             found |= _judged(campaign, run)
         elif row.status not in ("completed", "in_hand", "all_completed"):
             found |= {"status": row.status, "why": row.description, "output": _output(campaign, run, attempt)}
+            found |= {"attempts_used_up": is_closed}
             if exit_code == 0:
                 exit_code = REJECTED if row.status in _BEFORE else FAILED
     outcome = _OUTCOMES.get(exit_code, "cannot_go_on")
     said = {"message": message} if exit_code not in (0, REJECTED, FAILED) else {}
-    stands = standing(campaign, found.get("run") if "verdict" in found else None)
+    stands = standing(campaign, _recorded(found))
     return {"campaign": campaign.name, "outcome": outcome, "exit_code": exit_code, **said, **found, **stands}
+
+
+def _recorded(facts: Mapping[str, Any]) -> int | None:
+    """The run that was asked about, where it has a record."""
+    return facts["run"] if "verdict" in facts or facts.get("attempts_used_up") else None
 
 
 def standing(campaign: Campaign, run: int | None = None) -> dict[str, Any]:
@@ -119,7 +128,9 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
         lines += [f"  | {line(each)}" for each in facts["output"].split("\n")[-_LINES:] if each]
     if "message" in facts:
         lines += wrap(line(facts["message"]), width, "", "")
-    said += [("put back", each) for each in facts.get("put_back", [])]
+    said += [(in_words(key), each) for key in ("put_back", "left_out") for each in facts.get(key, [])]
+    if facts.get("attempts_used_up"):
+        said.append(("recorded", f"run {facts['run']} has no attempt left and is recorded as failed, with each change"))
     code, left = facts["code"], facts["left"]
     stands = f"that of run {code['of_run']}{_BASELINE.get(code['of_run'], '')}"
     if code["in_hand"]:
@@ -135,13 +146,13 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
     said.append(("left", f"{_counted(left['runs'], 'run')}{attempts}; spent: {facts['spent']}"))
     lines += [row for key, text in said for row in wrap(line(text), width, f"{key:<9} ", " " * 10)]
     status = read_status(layout)
-    steps = next_steps(status, typed(layout), facts["run"] if "verdict" in facts else None)
+    steps = next_steps(status, typed(layout), _recorded(facts))
     if facts.get("verdict") == "inconclusive" and facts["primary"] and _has_one_seed(layout.record(0), facts["primary"]):
         confirm = " && ".join(f"harness confirm {typed(layout)} {run} --seeds 3" for run in (0, facts["run"]))
         steps.insert(0, (confirm, "measures the noise between seeds, and judges the run again"))
-    if facts.get("status") == "rejected" and status.state != "running":
+    if facts.get("status") == "rejected" and code["with_failed_attempt"] and status.state != "running":
         steps.insert(1, (f"harness resume {typed(layout)} --force", "executes it as it is, which the record says"))
-    if "verdict" not in facts:  # what else is recorded is not what was asked about
+    if _recorded(facts) is None:  # what else is recorded is not what was asked about
         steps = [each for each in steps if not each[0].startswith(("harness show", "harness diff"))]
     return "\n".join([*lines, "next", *(f"  {each}" for each in next_lines(steps, width - 2))])
 
