@@ -72,6 +72,7 @@ def plan(settings: Settings, contract: Mapping[str, Any], cache: Path) -> list[s
         found.lines += [f"to train: {name}, about a minute on one core", f"to harvest: {_what(settings)}, seconds"]
     else:
         _look(settings, contract, missing, found)
+    found.lines += _units(settings, contract)
     if missing:
         found.lines.append(f"to make: what {', '.join(missing)} need of {settings.language_model.model}")
     if len(found.in_the_way) == 1 and not found.skipped:
@@ -121,7 +122,6 @@ def _look(settings: Settings, contract: Mapping[str, Any], missing: list[str], f
     if not found.in_the_way and model and not settings.smoke:
         with found.looked_at():
             lines += _hours(settings, contract, model)
-    lines += _units(settings, contract)
 
 
 def _evals(settings: Settings, contract: Mapping[str, Any], missing: list[str], found: Plan) -> int:

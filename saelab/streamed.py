@@ -46,7 +46,8 @@ def fetch(settings: Settings, folder: Path, say: Say) -> tuple[str, str]:
         say(f"{name} cannot be had ({type(error).__name__}): a world of the same configuration is drawn on this machine")
         return secrets.token_hex(16), "is in this machine's cache alone"
     shutil.rmtree(place / ".cache", ignore_errors=True)
-    return "", f"is public on the hub ({name}): hidden from executions, which could download it where they have a network"
+    hidden = "its copy here is hidden from executions, which can read it where they have a network or the hub's cache has it"
+    return "", f"is public on the hub ({name}): {hidden}"
 
 
 def check(settings: Settings) -> None:

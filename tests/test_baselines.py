@@ -43,6 +43,15 @@ def test_what_the_readme_says_of_the_recorded_results_is_in_their_files() -> Non
         assert said[column.label] == pytest.approx(values, rel=5e-3, abs=6e-4)
     assert list(said) == ["run_0", "topk_k320", "relu_l1"]
 
+    recorded = json.loads((GEMMA / "relu_l1" / "eval_results" / "recorded.json").read_text())
+    training, core = (recorded[name] for name in ("training results for layer 12", "core evaluation results"))
+    config, metrics = training["config"], core["metrics"]
+    assert (config["lr"], config["warmup_steps"]) == (3e-4, 1000)
+    squared = config["activation_dim"] * metrics["reconstruction_quality"]["mse"]
+    penalty = config["l1_penalty"] * metrics["sparsity"]["l1"]
+    assert (round(squared + penalty), round(training["final_info"]["final_loss"])) == (709, 701)
+    assert squared**0.5 + penalty < 519
+
 
 def test_a_profile_says_how_many_runs_and_time_limits_each_execution(tmp_path: Path) -> None:
     idea = Idea(Name="gemma", Title="Less absorption", Experiment="Make absorption smaller.")

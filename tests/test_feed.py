@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from harness.campaign.campaign import Campaign, Options, create_campaign
 from harness.campaign.idea import Idea
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
+from harness.cli.doctor import diagnose
+from harness.cli.main import cli
 from harness.execution import feed
 from harness.execution.scoring import lab_cache
 from harness.loop import Ending, go_on
@@ -188,8 +191,29 @@ def test_nothing_of_it_runs_on_where_the_execution_is_stopped(make: Callable[...
     assert left_of(made) == []
 
 
-def test_where_executions_are_elsewhere_it_is_said_before_anything_is_executed(make: Callable[..., Campaign]) -> None:
+def test_where_executions_are_elsewhere_it_is_said_before_anything_is_executed(
+    make: Callable[..., Campaign], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = make(executor="tests.quick_executor:QuickExecutor")
     ending = end(made)
     assert ending.exit_code != 0
-    assert "makes its rows, which only --executor local starts on the same machine" in ending.message
+    why = "makes its rows, which only --executor local starts on the same machine"
+    assert why in ending.message
+
+    # By doctor, and before there is a campaign, whether or not the cluster is there.
+    here = {"experiment": tmp_path / "experiment", "python": sys.executable, "runs": tmp_path / "runs", "overrides": {}}
+    here |= dict.fromkeys(("profile", "model", "architect", "reviewer", "agent"))
+    found = {
+        check.name: check
+        for check in diagnose(**here, executor={"executor": "slurm"})
+        if check.name in ("slurm", "baseline")
+    }
+    assert (found["slurm"].state, why in found["slurm"].detail) == ("fail", True)
+    assert found["baseline"].detail == "not looked at, because of slurm"
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "idea.json").write_text('{"Name": "a", "Title": "a", "Experiment": "a"}')
+    asked = ["run", "idea.json", "--experiment", "experiment", "--out", "new", "--executor", "slurm"]
+    refused = CliRunner().invoke(cli, asked)
+    assert refused.exit_code == 2 and why in refused.output.replace("\n", " ")
+    assert not (tmp_path / "new").exists()

@@ -244,6 +244,8 @@ def test_time_and_units_are_said_before_anything_is_made(ask: Ask) -> None:
     assert re.search(r"each execution: about .* of training and .* of scoring, by matrix products timed here", said)
     assert "a campaign of 5 runs: at most 18 executions, " in said  # three baselines, five runs, five held-out pairs
     assert "disk: about 0.0 GB to come" in said
+    untrained = ask("--dry-run", settings={"model": "tiny-lm", "dataset": "docstrings", "d_in": 64, "layer": 0})
+    assert "to train: tiny-lm" in untrained and "do not carry over to tiny-lm after layer 0" in untrained
 
 
 def test_the_width_is_compared_where_the_harvest_is_there_too(ask: Ask) -> None:

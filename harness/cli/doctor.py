@@ -30,6 +30,7 @@ from ..campaign.paths import cache_folder, near
 from ..campaign.protocols import CACHE, DRY_RUN, Limits
 from ..execution.commands import filled, with_python
 from ..execution.executors.gpu import mps, visible_cards
+from ..execution.feed import check_executor
 from ..execution.scoring import HUB, lab_cache
 from ..execution.secret_files import secrets_around
 from ..execution.variables import experiment_environment, not_passed_on
@@ -268,7 +269,9 @@ class Doctor:
 
     def slurm(self) -> Check:
         """Whether the cluster takes what would be submitted to it; what it executes there is the baseline's check."""
-        limits = self.contract.limits_of(self.contract.profile(self.profile)[0])
+        profile, spec = self.contract.profile(self.profile)
+        check_executor(spec, profile, self.options.executor)
+        limits = self.contract.limits_of(profile)
         return slurm_check.slurm(self.options.executor_settings, Limits(time=limits.time, memory=limits.memory))
 
     def gpu(self) -> Check:

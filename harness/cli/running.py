@@ -30,6 +30,7 @@ from ..campaign.stop import Stop
 from ..campaign.temporary import remove_left
 from ..campaign.text import clean
 from ..execution.executors.machine import default_jobs, this_machine
+from ..execution.feed import check_executor
 from ..execution.shares import share
 from ..execution.visible import interpreter
 from ..loop import Ending, go_on
@@ -305,7 +306,8 @@ def _check_experiment(request: Request) -> None:
             f"{folder.resolve()}: no {ENTRY} and no {CONTRACT_FILE} here. --experiment DIR names the experiment's folder; "
             "`harness init DIR` makes a new one."
         )
-    load_contract(folder, request.out).profile(request.options.get("profile"))
+    profile, spec = load_contract(folder, request.out).profile(request.options.get("profile"))
+    check_executor(spec, profile, request.options.get("executor", "local"))
 
 
 def _plan(request: Request, idea: Idea, file: Path) -> _Planned:

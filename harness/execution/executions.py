@@ -25,7 +25,7 @@ from . import caches, coverage, working_copy
 from .commands import filled, with_python
 from .environment import describe_environment
 from .executors import RepeatedExecution
-from .feed import Feed
+from .feed import Feed, check_executor
 from .feed import said as said_of_rows
 from .jobs import Jobs, Variant
 from .prepared_data import PreparedData
@@ -160,12 +160,8 @@ class Executions(CampaignPart):
         jobs = self._jobs
         if not jobs.feed:
             return None
-        if self._options.executor != "local":
-            raise CannotGoOn(
-                f"--executor {self._options.executor}: under the profile {self._options.profile} a process beside each "
-                "execution makes its rows, which only --executor local starts on the same machine. Begin the campaign in "
-                "a job of its own."
-            )
+        profile = self._options.profile
+        check_executor(self._campaign.spec(profile), profile, self._options.executor)
         return self._laboratory.feed(jobs.feed_folder(place), jobs.feed, jobs.environment(variant), jobs.limits)
 
     def execute_beside(

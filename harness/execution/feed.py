@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ..campaign.contract import Profile
+from ..campaign.errors import InputError
 from ..campaign.files import remove, write_atomically
 from ..campaign.protocols import Executor, Job, Outcome
 
@@ -20,6 +22,15 @@ COUNT = "fed.json"
 _KEPT = "feed.json"
 _LAST_WORDS = 5.0
 """Seconds in which it has found out that the execution is gone."""
+
+
+def check_executor(spec: Profile, profile: str, executor: str) -> None:
+    """Raises InputError where what makes a profile's rows cannot be started beside executions."""
+    if spec.feed and executor != "local":
+        raise InputError(
+            f"--executor {executor}: under the profile {profile} a process beside each execution makes its rows, which only "
+            "--executor local starts on the same machine. Begin the campaign inside a job of the cluster."
+        )
 
 
 class Feed:
