@@ -241,6 +241,37 @@ def test_a_space_that_is_none_is_refused(spec: dict[str, Any], said: str) -> Non
         SearchSpec.model_validate(spec)
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("x = 5", "search.x: found 5, expected low and high, such as .*, or choices"),
+        ("x = [1, 2]", r"search.x: found \[1, 2\], expected low and high"),
+        ("x = {}", "search.x: found an empty table, expected low and high"),
+        ('x = { low = "1.0", high = 4.0 }', 'search.x.low: found "1.0", expected a whole number or a number'),
+        ("x = { low = 1.0, high = inf }", "search.x.high: found Infinity, expected a whole number or a finite number"),
+        ("x = { low = 0.0, high = true }", "search.x.high: found true, expected a whole number or a number"),
+        ("x = { low = { least = 1 }, high = 4 }", "search.x.low: found .*, expected a whole number or a number"),
+        ("x = { low = 1.0, high = 4.0, step = true }", "search.x.step: found true, expected a whole number or a number"),
+        ("x = { low = 1.0, high = 4.0, step = 9.0 }", "search.x: step 9.0 .*: expected a number above 0 and at most 3"),
+        ('x = { low = 1.0, high = 4.0, log = "yes" }', 'search.x.log: found "yes", expected true or false'),
+        ("x = { low = 1.0, hihg = 4.0 }", "search.x.hihg: unknown key. Known here: low, high, log, step, choices"),
+        ("x = { choices = [] }", r"search.x: found choices = \[\], expected low and high"),
+        ("x = { choices = [[1], [2]] }", r"search.x.choices.0: found \[1\], expected .* a number or a text"),
+        ("x = { choices = [2, 3, 2.0] }", "search.x: found 2.0 more than once among choices"),
+        ("x = { choices = [1, true] }", "search.x: found true more than once among choices"),
+        ("x = { choices = 5 }", "search.x.choices: found 5, expected a list"),
+    ],
+)
+@pytest.mark.parametrize("table", ["search", "profiles.small.search"])
+def test_a_mistake_in_a_space_is_told_by_its_key_what_was_found_and_what_is_wanted(
+    experiment: Path, table: str, written: str, said: str
+) -> None:
+    contract = experiment / "experiment.toml"
+    contract.write_text(f"{contract.read_text()}\n[{table}]\n{written}\n")
+    with pytest.raises(InputError, match=rf"experiment\.toml: {said.replace('search', table, 1)}[^\n]*\.$"):
+        check_search(experiment, Options(), "search:tpe")
+
+
 def test_a_setting_that_decides_comparability_cannot_be_searched() -> None:
     with pytest.raises(ValueError, match=r"search: k is in comparable: runs that differ in it are not compared"):
         Contract.model_validate({"comparable": ["k"], "search": {"k": {"low": 1, "high": 9}}})

@@ -8,21 +8,32 @@ import os
 import shlex
 import tokenize
 import tomllib
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from .contract import CONTRACT_FILE, ENTRY, Contract, Profile
 from .errors import InputError
 from .experiment_folder import top_level
 from .files import read_text
-from .text import clip
+from .text import clip, in_toml
 
 PROMPT_FILE = "prompt.json"
 """In it AI-Scientist's templates say what their experiment is."""
 MAX_DESCRIPTION = 4_000  # characters of that
+_EXPECTED = {
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("dict_type", "model_type"), "a table"),
+    "finite_number": "a finite number",
+    "list_type": "a list",
+    "string_type": "a text",
+}
+"""What is wanted, by the kind of a mistake."""
 
 
 def load_contract(folder: Path, out: Path | None = None, toml: Path | None = None) -> Contract:
@@ -111,12 +122,36 @@ def default_contract(folder: Path) -> Contract:
 
 
 def _explain(error: ValidationError) -> str:
+    """The first mistake in one sentence: the key, what was found, and what is expected there."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "contract"
+    place = first["loc"]
     if first["type"] == "extra_forbidden":
-        parent: Any = Contract
-        known = ", ".join(parent.model_fields) if len(first["loc"]) == 1 else "see `harness init` for an example"
-        if len(first["loc"]) == 1 and key in Profile.model_fields:
-            return f"{key}: belongs into a profile: [profiles.NAME], then {key} = ..."
-        return f"{key}: unknown key. Known here: {known}."
-    return f"{key}: {first['msg'].removeprefix('Value error, ')}."
+        if len(place) == 1 and place[0] in Profile.model_fields:
+            return f"{place[0]}: belongs into a profile: [profiles.NAME], then {place[0]} = ..."
+        return f"{_key(place)}: unknown key. Known here: {', '.join(_model_at(place[:-1]).model_fields)}."
+    if first["type"] in ("value_error", "missing"):
+        return f"{_key(place)}: {first['msg'].removeprefix('Value error, ')}."
+    # Of a value that may be of several kinds, there is a mistake for each of these, and its place ends with the kind.
+    kinds = [each for each in error.errors() if each["loc"][:-1] == place[:-1] and each["input"] is first["input"]]
+    expected = list(
+        dict.fromkeys(_EXPECTED.get(each["type"], each["msg"].removeprefix("Input should be ")) for each in kinds)
+    )
+    wanted = " or ".join(filter(None, (", ".join(expected[:-1]), expected[-1])))
+    key = _key(place[:-1] if len(kinds) > 1 else place)
+    return f"{key}: found {clip(in_toml(first['input']), 80)}, expected {wanted}."
+
+
+def _key(place: Iterable[int | str]) -> str:
+    return ".".join(map(str, place)) or "contract"
+
+
+def _model_at(place: Sequence[int | str]) -> type[BaseModel]:
+    """What the table at this place of a contract is read as."""
+    model: type[BaseModel] = Contract
+    parts = iter(place)
+    for part in parts:
+        annotation = model.model_fields[str(part)].annotation
+        if get_origin(annotation) in (dict, list):
+            next(parts, None)  # the name of a profile, or a number
+        model = next(each for each in (annotation, *get_args(annotation)) if hasattr(each, "model_fields"))
+    return model

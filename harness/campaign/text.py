@@ -79,6 +79,11 @@ def in_json(text: str) -> str:
     return _UNSEEN.sub(lambda m: json.dumps(m[0])[1:-1], text)
 
 
+def in_toml(value: Any) -> str:
+    """A value that a person wrote, as it stands in TOML."""
+    return line(json.dumps(value, ensure_ascii=False, default=str))
+
+
 def encodable(text: str) -> str:
     """`text` without lone surrogates, which stand for bytes that are no text, and which no file and no provider takes."""
     return text.encode("utf-8", "replace").decode("utf-8")
