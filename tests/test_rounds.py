@@ -18,6 +18,8 @@ from harness.campaign.stop import Stop
 from harness.cli.main import cli
 from harness.loop import Ending, go_on
 from harness.report.html.report import write_report
+from harness.report.terminal.status import read_status
+from harness.report.terminal.status_page import next_steps
 from tests.test_resume import NOISE, facts
 
 Make = Callable[..., Campaign]
@@ -136,10 +138,15 @@ def test_what_you_say_after_the_agent_ended_a_round_early_begins_the_next(make_c
 
 
 def test_patience_counts_a_whole_round(make_campaign: Make) -> None:
-    script = {f"run {number}, attempt 1": rate("0.05", value) for number, value in enumerate(("0.04", "0.03", "0.02"), 1)}
-    campaign = make_campaign(script, max_runs=6, width=3, patience=2)
+    rates = ("0.05", "0.04", "0.03", "0.02", "0.01", "0.009", "0.008")
+    script = {f"run {number}, attempt 1": rate("0.05", rates[number]) for number in range(1, 7)}
+    campaign = make_campaign(script, max_runs=8, width=3, patience=2)
     assert run(campaign).reason == "patience_spent"
     assert len(campaign.read_records()) == 4
+    following = dict(next_steps(read_status(Layout(campaign.root)), "small"))
+    assert "harness resume small --patience 5" in following  # with 3 as with 2 it has ended
+    assert run(campaign, changes={"patience": 3}).reason == "patience_spent" and len(campaign.read_records()) == 4
+    assert run(campaign, changes={"patience": 5}).reason == "patience_spent" and len(campaign.read_records()) == 7
 
 
 def test_the_session_of_a_round_has_every_turn_and_is_nobodys_edit_in_whatever_order_they_came(make_campaign: Make) -> None:

@@ -151,6 +151,8 @@ def test_what_failed_is_told_as_failed_and_another_value_is_tried(searched: Call
     status = read_status(layout)
     assert not any("harness tell" in command for command, _ in next_steps(status, "small"))
     by_row = {(row["run"], row["attempt"]): row["searched"] for row in log_facts(status)}
+    assert (completed[0].run, None) in by_row and (completed[0].run, len(completed[0].attempts)) not in by_row
+    assert len(log_records(status)) == len(by_row)
     failed = next(each for each in campaign.read_records() if each.attempts and each.attempts[0].status == "crashed")
     assert by_row[(0, None)] == {"rate": 0.05} and by_row[(failed.run, 1)] == {"rate": "fast"}
     assert [header for header in log_columns(status) if header.startswith("searched.")] == ["searched.rate"]
@@ -159,6 +161,16 @@ def test_what_failed_is_told_as_failed_and_another_value_is_tried(searched: Call
     assert '<th scope="col" class="number">rate</th>' in page and f'data-value="1.5">{1.5}</td>' in page
     assert "<p>Proposed: rate fast.</p>" in page
     assert sorted({str(row[-1]) for row in log_records(status)} - {"None"}) == ["0.05", "1.5", "fast"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_of_which_all_values_failed_says_what_failed(searched: Callable[..., Campaign]) -> None:
+    campaign = searched('\n[search]\nrate = { choices = ["fast", "faster"] }\n', max_runs=1, max_attempts=3)
+    ending = go_on(campaign, view=Silent(), stop=Stop())
+    record = campaign.read_records()[1]
+    assert [each.status for each in record.attempts] == ["crashed", "crashed", "no_answer"]
+    assert record.verdict.why.startswith("none of 2 attempts completed; the last: crashed: exit code 1: ")
+    assert record.verdict.why.endswith(f"'float'; after that: {EXHAUSTED}") and ending.message == EXHAUSTED
 
 
 def test_overrides_alone_are_a_proposal_and_go_with_every_execution_of_the_run(

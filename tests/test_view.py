@@ -22,7 +22,7 @@ from harness.report.terminal.live_view import LiveView
 from harness.report.terminal.plain_view import PlainView
 from harness.report.terminal.record_page import differences
 from harness.report.terminal.record_page import record as record_page
-from harness.report.terminal.run_table import columns_left_out, run_table
+from harness.report.terminal.run_table import columns_left_out, run_table, two_verdicts
 from harness.report.terminal.status import Primary, Row
 from tests.waiting import until
 
@@ -193,6 +193,7 @@ def test_a_narrow_table_keeps_the_verdict_against_the_parent_and_what_has_no_roo
     rows = [*ROWS, Row(2, None, "completed", "improved", 0.25, 0.5, parent_verdict="not_significant", **compared)]
     for width in (80, 70):
         assert "1: not significant" in unstyle(run_table(rows, LOSS, width)[-1])
+    assert "Accepted is a run that improved on both" in two_verdicts(rows) and two_verdicts(ROWS) == ""
     said = "No room here for tokens, time, hypothesis: `harness log mine --csv` has all."
     assert columns_left_out(rows, LOSS, 80, "mine") == said
     assert "vs parent" in columns_left_out(rows, LOSS, 40, "mine") and columns_left_out(rows, LOSS, 200, "mine") == ""

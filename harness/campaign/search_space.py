@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
-from .numbers import number
 from .text import in_toml
 
 _EXPECTED = "expected low and high, such as { low = 0.001, high = 0.1, log = true }, or choices = [...]"
@@ -58,7 +57,7 @@ class SearchSpec(BaseModel):
             kind, longest = "a whole number" if self.is_whole else "a number", self.high - self.low
             if not 0 < self.step <= longest * (1 + 1e-9) or (self.is_whole and not isinstance(self.step, int)):
                 no_step = f"step {self.step} is no step from {self.low} to {self.high}"
-                raise ValueError(f"{no_step}: expected {kind} above 0 and at most {number(longest)}")
+                raise ValueError(f"{no_step}: expected {kind} above 0 and at most {longest:g}")
         return self
 
     @property

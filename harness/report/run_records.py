@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..agents.listing import is_search
@@ -108,9 +108,7 @@ class RunRecords(CampaignPart):
             "seconds": sum(attempt.seconds for attempt in attempts) + self._measurements.seconds_beside(run),
         }
         if not done:
-            last_one = f"{in_words(attempts[-1].status)}: {attempts[-1].why}"
-            tried = "the only attempt" if len(attempts) == 1 else f"none of {len(attempts)} attempts completed; the last"
-            why = f"{tried}: {last_one}"
+            why = _why_none_completed(attempts, gave_up=len(turns) > 1 and self._wants_no_run(last))
             return Record(status="failed", verdict=VerdictRecord(kind="failed", why=why), **facts)
         execution = self._journal.result(f"{turn_key(run, last.attempt)}/execute")
         start = self._measurements.at_start_of_round(run)
@@ -270,6 +268,9 @@ class RunRecords(CampaignPart):
         lines = smoke.get("never_ran")
         return [f"these changed lines never ran in the smoke test: {lines}"] if lines else []
 
+    def _wants_no_run(self, turn: Turn) -> bool:
+        return turn.all_completed and self._journal.result(f"{turn.key}/pre_check") is None
+
     def _attempt(self, turn: Turn) -> AttemptRecord:
         """What became of a turn: the first thing in its way, or that it was executed."""
         pre_check = self._journal.result(f"{turn.key}/pre_check")
@@ -287,7 +288,7 @@ class RunRecords(CampaignPart):
         notices = [notice.partition("\n")[0] for notice in turn.notices]
         if status == "rejected":
             why, notices = " ".join([why, *notices]), []
-        if turn.all_completed and pre_check is None:
+        if self._wants_no_run(turn):
             said = EXHAUSTED if is_search(self._options.agent) else "the agent said ALL_COMPLETED"
             status, why = "no_answer", said
         return AttemptRecord(
@@ -302,6 +303,14 @@ class RunRecords(CampaignPart):
             usage=turn.usage,
             seconds=round(seconds, 3),
         )
+
+
+def _why_none_completed(attempts: Sequence[AttemptRecord], gave_up: bool) -> str:
+    """What was in the way of the last attempt; who `gave_up` with an answer more has made none with that."""
+    made = attempts[:-1] if gave_up else attempts
+    tried = "the only attempt" if len(made) == 1 else f"none of {len(made)} attempts completed; the last"
+    ended = f"; after that: {attempts[-1].why}" if gave_up else ""
+    return f"{tried}: {in_words(made[-1].status)}: {made[-1].why.rstrip('.') if gave_up else made[-1].why}{ended}"
 
 
 def _same_numbers(metrics: Mapping[str, MetricRecord], other: Mapping[str, MetricRecord]) -> bool:

@@ -121,6 +121,13 @@ def _headings(rows: Sequence[Row]) -> dict[int, str]:
     return said | dict.fromkeys(in_hand, "round in hand" if len(in_hand) > 1 else "in hand")
 
 
+def two_verdicts(rows: Sequence[Row]) -> str:
+    """What a verdict against the baseline means beside another one against the parent; "" where they say the same."""
+    differ = any(row.verdict == "improved" and row.parent_verdict not in ("", "improved") for row in rows)
+    said = "The verdict is against the baseline, beside it stands that against the run that each started from (vs parent)."
+    return f"{said} Accepted is a run that improved on both: the next ones start from it." if differ else ""
+
+
 def naming(rows: Sequence[Row], width: int) -> list[str]:
     """How a metric is named that decides, where none does; what is to be written stands on a line of its own."""
     before, colon, toml = how_to_name(name for row in rows for name in row.metrics).partition("for example: ")
@@ -168,6 +175,7 @@ def log(status: CampaignStatus, width: int) -> str:
         references = dict.fromkeys(row.reference for row in status.rows if row.reference)
         if references:
             said += f" Verdict and difference: from {' or '.join(reference_in_words(name) for name in references)}."
+        said += f" {two_verdicts(status.rows)}" if two_verdicts(status.rows) else ""
         said += f" {unseen}" if unseen else ""
         lines += ["", *(click.style(each, dim=True) for each in wrap(said, width, "", ""))]
         for sentence in sentences(status.held_out, primary.name):
@@ -178,7 +186,13 @@ def log(status: CampaignStatus, width: int) -> str:
 def log_facts(status: CampaignStatus) -> list[dict[str, Any]]:
     """The same facts for programs, an object a row; `metric` names what `value` and `baseline` are of."""
     metric = status.primary.name if status.primary else None
-    return [asdict(row) | {"metric": metric} for row in status.rows]
+    return [asdict(row) | {"metric": metric} for row in _counted_once(status.rows)]
+
+
+def _counted_once(rows: Sequence[Row]) -> list[Row]:
+    """Each run, and each attempt that was none: of an attempt that became a run, all stands in the row of that."""
+    recorded = {row.run for row in rows if row.attempt is None}
+    return [row for row in rows if row.attempt is None or row.status != "completed" or row.run not in recorded]
 
 
 def log_columns(status: CampaignStatus) -> list[str]:
@@ -202,7 +216,7 @@ def log_records(status: CampaignStatus) -> list[list[Any]]:
             *(row.usage.cost, row.seconds, row.description, row.parent_verdict or None, row.round),
             *(row.searched.get(name) for name in searched),
         ]
-        for row in status.rows
+        for row in _counted_once(status.rows)
     ]
 
 

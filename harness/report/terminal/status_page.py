@@ -151,7 +151,8 @@ def next_steps(status: CampaignStatus, name: str, about: int | None = None) -> l
     elif status.reason == "runs_spent":
         steps = [notes, (f"{resume} --max-runs N", "goes on with more runs")]
     elif status.reason == "patience_spent":
-        steps = [notes, (f"{resume} --patience N", "goes on with more patience")]
+        patience = _unaccepted(status) + int(status.options["patience"] or 1)
+        steps = [notes, (f"{resume} --patience {patience}", "goes on with as much patience again")]
     elif status.reason == "session_over":
         steps = [notes, (f"{resume} --model M", "goes on with a model")]
     elif status.reason == "all_completed":
@@ -176,6 +177,13 @@ def next_steps(status: CampaignStatus, name: str, about: int | None = None) -> l
         if run > 0:
             steps.append((f"harness diff {name} {run}", "its change of the code"))
     return steps
+
+
+def _unaccepted(status: CampaignStatus) -> int:
+    """How many runs were recorded since the last accepted one."""
+    runs = [row for row in status.rows if row.attempt is None and row.run > 0]
+    accepted = [row.run for row in runs if row.verdict == "improved" and row.parent_verdict in ("", "improved")]
+    return len(runs) - max(accepted, default=0)
 
 
 def next_lines(steps: Sequence[tuple[str, str]], width: int) -> list[str]:
