@@ -418,6 +418,26 @@ def test_a_metric_reported_with_two_values_is_a_finding(tmp_path):
     assert "1.25 here, 1.5 in final_info.json" in problems(found)[0]
 
 
+def test_trainings_on_several_layers_in_one_run_are_all_kept(tmp_path):
+    """As a loop over layers leaves them; settings that all share are those of the run."""
+    trained = {
+        f"training results for layer {layer}": {
+            "config": {"lr": 2e-4, "k": 40, "layer": layer},
+            "final_info": {"training_steps": steps, "final_loss": loss, "layer": layer},
+        }
+        for layer, steps, loss in ((12, 2441, 5.0), (19, 488, 7.0))
+    }
+    found = left(tmp_path, trained)
+    assert {name: value for name, value in found.numbers.items() if name.endswith("loss")} == {
+        "training.layer_12.final_loss": 5,
+        "training.layer_19.final_loss": 7,
+    }
+    of_each = {f"training.layer_{layer}.{name}" for layer in (12, 19) for name in ("layer", "steps")}
+    assert set(found.settings) == {"lr", "k"} | of_each
+    assert (found.settings["training.layer_19.layer"], found.settings["training.layer_19.steps"]) == (19, 488)
+    assert problems(found) == []
+
+
 def test_results_of_several_layers_are_all_kept_under_names_of_their_own(tmp_path):
     for layer, error in ((12, 1.5), (19, 1.25)):
         left(tmp_path, core(mse=error) | {"sae_cfg_dict": {"hook_layer": layer}}, f"eval_results/sae_{layer}.json")

@@ -7,7 +7,8 @@ The experiment's own shape: `final_info.json` = {"settings": {name: scalar}, "me
 read are in WANTED.
 
 Names. A metric keeps its key, except that one inside a block gets the block's name before it: `training.<key>` in a
-training summary among several blocks, `<evaluation>.<key>` (`core.l0`, and `core.layer_12.l0` where there are several),
+training summary among several blocks (`training.layer_12.<key>` where there are several of them; so do settings that differ
+between these), `<evaluation>.<key>` (`core.l0`, and `core.layer_12.l0` where there are several),
 `<data set>.<key of means>` in AI-Scientist's shape, `<data set>.<key>` in others. Settings keep their key, those of an
 evaluation are `<evaluation>.<key>`. Details (one letter's, data set's or feature's numbers, standard errors) are in the
 table only.
@@ -122,6 +123,21 @@ def _is_training(key: str, block: Any) -> bool:
     return key.startswith("training results") and isinstance(block, dict)
 
 
+def _of_training(key: str) -> str:
+    """`layer_12` of `training results for layer 12`."""
+    return "_".join(key.removeprefix("training results").removeprefix(" for").split()) or "first"
+
+
+def _settings_of_training(block: dict[str, Any]) -> dict[str, Any]:
+    summary = dict(_members(block, "final_info"))
+    steps = {"steps": summary["training_steps"]} if "training_steps" in summary else {}
+    return {
+        **steps,
+        **{key: summary[key] for key in summary if key in _SETTINGS_IN_SUMMARY},
+        **dict(_members(block, "config")),
+    }
+
+
 class _Reader:
     """Goes from files to blocks; single values are for `Values`."""
 
@@ -131,7 +147,10 @@ class _Reader:
         self._summary_name = summary
         self._loaded: list[tuple[str, Any]] = []
         self._labels: dict[int, str] = {}
-        """Of evaluations of which there are several of a kind, what tells them apart, by the block's id."""
+        """Of evaluations and training summaries of which there are several of a kind, what tells them apart, by the block's
+        id."""
+        self._differ: frozenset[str] = frozenset()
+        """Settings that several training summaries do not agree in."""
 
     def load(self, name: str, path: Path, newer_than: float | None) -> None:
         self.has_summary |= name == self._summary_name
@@ -154,11 +173,18 @@ class _Reader:
         """Several results of a kind that disagree (SAEs of several layers) are all kept, each under a name of its own: its
         layer or its file."""
         kinds: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        trained: list[tuple[str, dict[str, Any]]] = []
         for name, content in self._loaded:
             blocks = content.items() if isinstance(content, dict) and not _is_evaluation(content) else [("", content)]
             for key, block in blocks:
                 if _is_evaluation(block):
                     kinds.setdefault(_kind(block, key), []).append((name, block))
+                elif _is_training(key, block):
+                    trained.append((key, block))
+        if len({key for key, _ in trained}) > 1:
+            self._labels |= {id(block): _of_training(key) for key, block in trained}
+            said = [item for _, block in trained for item in _settings_of_training(block).items()]
+            self._differ = frozenset(name for name, value in said if any(n == name and v != value for n, v in said))
         for each in kinds.values():
             if not _disagree([block for _, block in each]):
                 continue
@@ -203,10 +229,11 @@ class _Reader:
         for key, block in content.items():
             if _is_training(key, block):
                 self.has_summary = True
+                training = ".".join(["training", *filter(None, [self._labels.get(id(block))])])
                 for name, value in _members(block, "config"):
-                    self.values.setting(name, value, f"{key}.config.{name}", of_library=True)
+                    self.values.setting(self._own_of(training, name), value, f"{key}.config.{name}", of_library=True)
                 summary = dict(_members(block, "final_info"))
-                self._summary(summary, "training", f"{key}.final_info.")
+                self._summary(summary, training, f"{key}.final_info.")
                 if not summary:
                     self.values.find(f"{key}.final_info", "holds no results of the training")
             elif _is_evaluation(block):
@@ -224,11 +251,16 @@ class _Reader:
         for key, value in members.items():
             is_text = isinstance(value, str) and not reads_as_number(value)
             if is_text or (key in _SETTINGS_IN_SUMMARY and value is not None):
-                self.values.setting(key, value, path + key)
+                self.values.setting(self._own_of(block, key), value, path + key)
             else:
                 self._numbers(f"{block}.{key}" if block else key, value, block or "final_info", path + key)
-        if "steps" not in self.values.settings and isinstance(members.get("training_steps"), int):
-            self.values.setting("steps", members["training_steps"], path + "training_steps")
+        steps = self._own_of(block, "steps")
+        if steps not in self.values.settings and isinstance(members.get("training_steps"), int):
+            self.values.setting(steps, members["training_steps"], path + "training_steps")
+
+    def _own_of(self, block: str, setting: str) -> str:
+        """The name of a block's setting."""
+        return f"{block}.{setting}" if block and setting in self._differ else setting
 
     def _numbers(self, name: str, value: Any, group: str, path: str, depth: int = 0) -> None:
         """A number, or those of a data set: {data set: {metric: number}}, and the same once more inside."""
