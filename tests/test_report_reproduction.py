@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.campaign.campaign import Campaign
+from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.idea import Idea
 from harness.campaign.journal import Journal
 from harness.campaign.layout import Layout
 from harness.campaign.open_campaign import OpenCampaign
@@ -34,10 +37,10 @@ HASHED = " + hash('seed of hashes') % 1000 / 1e6"
 
 def shown(made: Campaign, run: int) -> str:
     """The commands as the page has them."""
-    html = render([read_campaign_data(Layout(made.root))])
-    code = re.search(rf'aria-label="Commands that reproduce run {run}"><code>(.*?)</code>', html, re.DOTALL)
+    page = render([read_campaign_data(Layout(made.root))])
+    code = re.search(rf'aria-label="Commands that reproduce run {run}"><code>(.*?)</code>', page, re.DOTALL)
     assert code is not None
-    return code[1].replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&")
+    return html.unescape(code[1])
 
 
 def perform(made: Campaign, script: str, **variables: str) -> None:
@@ -90,6 +93,53 @@ def test_the_write_up_has_the_same_commands(lab: Path) -> None:
     data = read_campaign_data(Layout(made.root))
     code = commands(data, data.runs[1].record)
     assert code in [getattr(block, "text", None) for block in compose(data, "").walk()]
+
+
+AROUND = """import argparse, json, os
+p = argparse.ArgumentParser()
+p.add_argument("--out_dir")
+out = p.parse_args().out_dir
+rate = 1
+root = "../../data" if out == "run_0" else "../../../data"  # as AI-Scientist's nanoGPT has it
+size = len(open(os.path.join(root, "train.bin"), "rb").read()) + len(open("large/big data.bin", "rb").read())
+os.listdir("empty")
+json.dump({"loss": rate * size * (1 + int(os.environ["HARNESS_SEED"]))}, open(out + "/final_info.json", "w"))
+"""
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_what_lies_outside_the_folder_is_there_for_the_commands_too(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    monkeypatch.setattr("harness.campaign.experiment_folder.MAX_FILE", 100)
+    theirs = tmp_path / "a project" / "templates" / "it's"
+    for folder in (theirs / "large", theirs / "empty", theirs.parents[1] / "data"):
+        folder.mkdir(parents=True)
+    (theirs / "experiment.py").write_text(AROUND)
+    (theirs / "large" / "big data.bin").write_bytes(bytes(1000))
+    (theirs.parents[1] / "data" / "train.bin").write_bytes(bytes(7))
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"run 1, attempt 1": {"text": "", "edits": [["experiment.py", "rate = 1", "rate = 2"]]}}))
+    options = Options(agent="tests.scripted:ScriptedAgent", max_runs=1)
+    made = create_campaign(
+        tmp_path / "runs",
+        Idea(Name="small", Title="A", Experiment="B"),
+        theirs,
+        options,
+        python=sys.executable,
+        session=script,
+    )
+    assert go_on(made, view=Silent(), stop=Stop()).reason == "runs_spent"
+    if moved:
+        made.machine_file.unlink()
+        assert "# Its code leads out of its folder: give the folder that is made next" in shown(made, 1)
+        return
+    for number, loss in enumerate((1007, 2014)):
+        perform(made, shown(made, number).replace("python ", f"{sys.executable} "))
+        found = list(made.root.parent.glob(f"small-run-{number}-seed-0/**/run_{number}/final_info.json"))
+        assert [json.loads(each.read_text()) for each in found] == [{"loss": loss}]
+        assert Record.read(made.run_folder(number)).metrics["loss"].value == loss
+    assert str(tmp_path) not in shown(made, 1)
 
 
 @pytest.mark.parametrize("name", ["a b", "x;y $(z) 'q'"])

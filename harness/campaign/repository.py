@@ -143,9 +143,10 @@ class Repository:
         blobs = self.blobs(commit, paths)
         return dict(zip(blobs, self._objects.contents([*blobs.values()]), strict=True))
 
-    def mentioning(self, commit: str, text: str, paths: Sequence[str]) -> list[str]:
-        """The files in `paths` that have this text at `commit`."""
-        _, found, _ = self._git.once("grep", "-l", "-z", "--fixed-strings", "-e", text, commit, "--", *paths)
+    def mentioning(self, commit: str, texts: Iterable[str], paths: Sequence[str]) -> list[str]:
+        """The files in `paths` that have one of these texts at `commit`."""
+        wanted = [part for text in texts for part in ("-e", text)]
+        _, found, _ = self._git.once("grep", "-l", "-z", "--fixed-strings", *wanted, commit, "--", *paths)
         return [each.partition(":")[2] for each in found.decode(errors="surrogateescape").split("\0") if each]
 
     def store(self, content: bytes) -> str:

@@ -257,7 +257,7 @@ class Measurements(CampaignPart):
         """Whether the untouched experiment mentions HARNESS_SEED: its command, or a source in whatever language."""
         contract, commit = self._campaign.contract, self._journal.result("start")["commit"]
         in_command = any(SEED in part for part in contract.command)
-        found = self._repository.mentioning(commit, SEED, [*contract.code, *contract.files])
+        found = self._repository.mentioning(commit, [SEED], [*contract.code, *contract.files])
         return in_command or any(not path.endswith(PROSE) for path in found)
 
     @property

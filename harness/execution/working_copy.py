@@ -69,17 +69,18 @@ def why_missing(said: str, folder: Path, experiment: Path | None) -> str:
 
 
 def _around(experiment: Path | None) -> list[str]:
-    return [parent.name for parent in reversed(_parents(experiment)) if parent.name] if experiment else []
+    return [parent.name for parent in reversed(parents_of(experiment)) if parent.name] if experiment else []
 
 
-def _parents(experiment: Path) -> list[Path]:
+def parents_of(experiment: Path) -> list[Path]:
+    """The folders above an experiment that its copy has too, from the inner to the outer."""
     return list(experiment.parents)[:LEVELS]
 
 
 def _put_around(folder: Path, experiment: Path, links: Path) -> None:
     lower: dict[str, str] = {}
     inner, outer = experiment, folder
-    for parent in _parents(experiment):
+    for parent in parents_of(experiment):
         outer = outer.parent
         here = {entry.name: entry.path for entry in _entries(parent)}
         for name, to in (lower | here).items():

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from ..campaign.campaign import Campaign
 from ..campaign.protocols import CACHE, EVAL_FOLDER, FOLLOWS, READS
 from ..campaign.record import Record
+from ..campaign.repository import Repository
 from ..campaign.text import line
+from ..execution import working_copy
 from ..execution.commands import filled
 from .campaign_data import CampaignData
 
+_OUTSIDE = ("../", '".."', "'..'", "pardir", ".parent.parent", "parents[")
+"""What code has that leads out of its folder by a relative path."""
 _CACHE = f'"${{{CACHE}:-${{HARNESS_CACHE:-$HOME/.cache/harness}}/lab}}"'
 
 
@@ -53,12 +61,11 @@ def _execution(campaign: CampaignData, name: str, run: int, commit: str, overrid
     contract, options = campaign.contract, campaign.status.options
     untouched, out_dir = campaign.runs[0].record.commit, f"run_{run}"
     scores = f"{out_dir}/{EVAL_FOLDER}"
-    folder = f"{shlex.quote(f'../{campaign.name}-{name}-seed-')}$seed"
+    place = f"{shlex.quote(f'../{campaign.name}-{name}-seed-')}$seed"
     settings = json.dumps({**options.get("overrides", {}), **overrides})
     variables = f"HARNESS_PROFILE={shlex.quote(str(options.get('profile', '')))} HARNESS_SEED=$seed"
     yield "set -e"
-    yield f"git clone --quiet . {folder}"
-    yield f"cd {folder}"
+    yield from _working_copy(campaign, Campaign(campaign.status.folder), place)
     yield f"export PYTHONHASHSEED=0 {variables} HARNESS_OVERRIDES={shlex.quote(settings)}"
     if contract.prepare or contract.scorer:
         yield f"export {CACHE}={_CACHE}"
@@ -76,3 +83,48 @@ def _execution(campaign: CampaignData, name: str, run: int, commit: str, overrid
         yield f"rm -rf {scores}"
         yield f"mkdir {scores}"
         yield shlex.join(filled(part, places) for part in contract.scorer)
+
+
+def _working_copy(data: CampaignData, campaign: Campaign, place: str) -> Iterator[str]:
+    """As `working_copy.make` makes it; what lies around the experiment only where the campaign's code leads there."""
+    experiment, linked, leads_out = campaign.experiment, campaign.linked, _leads_out(data)
+    around = working_copy.parents_of(experiment) if leads_out and experiment else []
+    if experiment and (around or linked):
+        yield f"experiment=$(realpath {_word(os.path.relpath(experiment, campaign.root.resolve()))})"
+    if leads_out and not experiment:
+        yield "# Its code leads out of its folder: give the folder that is made next the surroundings that it had."
+    folder = f"{place}/{_word(str(working_copy.folder_of(Path(), experiment)))}" if around else place
+    yield f"git clone --quiet . {folder}"
+    yield f"cd {folder}"
+    for level in range(1, 1 + len(around)):
+        here, lower = ("/".join([".."] * number) for number in (level, level - 1))
+        found = [f'"$experiment"/{up}/*' for up in (here, lower) if up]
+        yield f"(cd {here} && ln -s {' '.join(found)} .) 2> /dev/null || :  # what has no name here yet"
+    facts = campaign.facts()
+    yield from (f"mkdir -p {_word(name)}" for name in facts.get("empty_folders", []))
+    for name, to in {**facts.get("links", {}), **linked}.items():
+        if parent := os.path.dirname(name):  # noqa: PTH120
+            yield f"mkdir -p {_word(parent)}"
+        inside = experiment and name in linked and Path(to).is_relative_to(experiment)
+        goal = f'"$experiment"/{_word(os.path.relpath(to, experiment))}' if inside else _word(to)
+        yield f"ln -s {goal} {_word(name)}"
+
+
+def _leads_out(data: CampaignData) -> bool:
+    """Whether the experiment's code, or what a run changed of it, may lead out of its folder."""
+    root, contract = data.status.folder, data.contract
+    if any(text in run.change.text for run in data.runs for text in _OUTSIDE):
+        return True
+    return _mentions_outside(root, data.runs[0].record.commit, (*contract.code, *contract.files))
+
+
+@lru_cache(maxsize=32)
+def _mentions_outside(root: Path, commit: str, paths: tuple[str, ...]) -> bool:
+    return (root / ".git").exists() and bool(Repository(root, root / ".harness").mentioning(commit, _OUTSIDE, paths))
+
+
+def _word(text: str) -> str:
+    """A word of the shell, for a name of any bytes."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(f"\\x{byte:02x}" for byte in os.fsencode(text)) + "'"
