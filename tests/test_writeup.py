@@ -34,7 +34,7 @@ from harness.cli.main import cli
 from harness.loop import go_on
 from harness.report.campaign_data import CampaignData, read_campaign_data
 from harness.report.estimates import Estimates, compared, signed, with_error
-from harness.report.html.report import write_report
+from harness.report.html.report import render, write_report
 from harness.report.number_references import NumberReferences
 from harness.report.paper import prose
 from harness.report.paper.document import COLUMNS, Code, Document, Items, Paragraph, Pictures, Quote, Section, Table
@@ -187,6 +187,20 @@ def text_of_pdf(data: bytes) -> str:
 
 
 # --- what is in it ----------------------------------------------------------------------------------------------------
+
+
+def test_the_standard_error_of_a_single_seed_is_said_to_be_pooled_wherever_it_stands(executed: Campaign) -> None:
+    name, said = str(executed.root), "of a single seed it is from the pooled spread between seeds"
+    pages = {
+        command[0]: CliRunner().invoke(cli, [*command[:1], name, *command[1:]]).output
+        for command in (["log"], ["show", "2"], ["compare"], ["notes"])
+    }
+    data = read_campaign_data(executed)
+    paper = render_md(compose(data, ""), "figures")
+    pages |= {"paper": paper, "report": render([data])}
+    for page, text in pages.items():
+        assert "±" in text and said in " ".join(text.split()), page
+    assert paper.count(said) > 2
 
 
 def test_it_is_a_paper_without_any_model(paper: Document) -> None:

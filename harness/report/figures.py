@@ -25,6 +25,7 @@ from .campaign_data import CampaignData, Run
 from .drawing import LONGEST_LABEL, PALETTE, SIZE, STYLE, Drawing, Plot, label, legend, new_figure, tried, xml
 from .references import all_references
 from .summary import TONES, is_better
+from .terminal.difference import PLUS_MINUS
 from .terminal.held_out import scope
 
 _FAR = 1.5
@@ -176,7 +177,7 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
     if any(run.values(primary.name) for run, _ in valued):
         notes.append("Small dots are single seeds, large marks their means.")
     if known:
-        notes.append("Error bars are one standard error of the mean.")
+        notes.append(PLUS_MINUS.replace("± is", "Error bars are"))
     if primary.label:
         notes.insert(0, f"{as_written(line(primary.name))}: {line(primary.label)}.")
     shown = [f"run {run.record.run} {number(value)}" for run, value in valued]

@@ -20,7 +20,7 @@ from ..campaign.record import Record
 from ..campaign.text import WIDTH, duration, in_words, template
 from ..campaign.usage import Usage
 from .estimates import compared, difference_in_words, mean_in_words, reference_in_numbers
-from .terminal.difference import Difference
+from .terminal.difference import PLUS_MINUS, Difference
 from .terminal.record_page import SOURCES, differences
 from .terminal.status import baseline_verdict, parent_verdict
 from .terminal.status_page import cost
@@ -68,6 +68,7 @@ def render_notes(
         idea=idea_in_words(idea),
         contract=contract,
         profile=profile,
+        plus_minus=PLUS_MINUS,
         overview=_overview(names, [known[record.run].row for record in records]),
         usage=_usage,
         total=used,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.campaign import Campaign
+from ..campaign.errors import CannotGoOn
 from ..campaign.protocols import CACHE, EVAL_FOLDER, FOLLOWS, READS
 from ..campaign.record import Record
 from ..campaign.repository import Repository
@@ -120,7 +121,10 @@ def _leads_out(data: CampaignData) -> bool:
 
 @lru_cache(maxsize=32)
 def _mentions_outside(root: Path, commit: str, paths: tuple[str, ...]) -> bool:
-    return (root / ".git").exists() and bool(Repository(root, root / ".harness").mentioning(commit, _OUTSIDE, paths))
+    try:
+        return bool(Repository(root, root / ".harness").mentioning(commit, _OUTSIDE, paths))
+    except CannotGoOn:  # no git, or no repository in this copy of the campaign
+        return False
 
 
 def _word(text: str) -> str:

@@ -46,7 +46,7 @@ from ..paper.outcome import reference_table
 from ..reproduction import commands
 from ..summary import TONES, state_in_words, summarize, when
 from ..terminal.columns import cut
-from ..terminal.difference import reference_in_words
+from ..terminal.difference import PLUS_MINUS, reference_in_words
 from ..terminal.record_page import SOURCES, how_to_read
 from ..terminal.status import parent_verdict
 from ..terminal.status_page import cost, tokens
@@ -228,7 +228,9 @@ def _environment() -> Environment:
     )
     environment.globals.update({function.__name__.removeprefix("_"): function for function in shown})
     environment.filters.update(result_of=_result, parent_verdict_of=lambda each: parent_verdict(each.model_dump()))
-    environment.globals.update(state=state_in_words, idea_text=_idea, output=output_html, reproduction=commands)
+    environment.globals.update(
+        plus_minus=PLUS_MINUS, state=state_in_words, idea_text=_idea, output=output_html, reproduction=commands
+    )
     return environment
 
 

@@ -17,7 +17,7 @@ from ..figures import held_out_plots, plots
 from ..references import Reference, references_of
 from ..summary import summarize
 from ..terminal.columns import cut
-from ..terminal.difference import beside
+from ..terminal.difference import PLUS_MINUS, beside
 from ..terminal.status import parent_verdict
 from .document import Block, Column, Items, Paragraph, Pictures, Quote, Section, Table, quoted_lines
 from .held_out import held_out_table
@@ -40,7 +40,7 @@ _MOST_METRICS = 80
 _MOST_COLUMNS, _MOST_ROWS = 4, 30
 """Of what lies behind the means of an evaluation."""
 _OUTPUT_LINES = 30
-_PLUS_MINUS = "± is the standard error of a mean over seeds; it is missing where no spread between seeds was measured."
+_PLUS_MINUS = f"{PLUS_MINUS} It is missing where no spread between seeds was measured."
 
 
 def results(campaign: CampaignData, estimates: Estimates) -> Section:

@@ -23,7 +23,7 @@ from ...campaign.repository import Repository
 from ...campaign.text import in_words, line
 from ...statistics.comparability import measured_with
 from .columns import Cell, Column, table, wrap
-from .difference import Difference, beside, set_with_errors, with_words
+from .difference import PLUS_MINUS, Difference, beside, set_with_errors, with_words
 from .record_page import NO_REFERENCE, WORD_COLOURS, differences, word
 from .run_table import COLOURS, OTHER
 from .status import baseline_verdict, values_of
@@ -298,7 +298,7 @@ def _table(compared: Comparison, width: int) -> list[str]:
 def _legend(compared: Comparison, has_settings: bool, width: int) -> list[str]:
     said = "Difference: from the baseline of the same campaign, or from the run's matched control."
     if any(entry.value_error for entry in compared.entries):
-        said += " ± is one standard error, over seeds."
+        said += f" {PLUS_MINUS}"
     primary = compared.sides[0].contract.primary
     if primary is not None and primary.name != compared.metric:
         said += f" Verdicts are about {line(primary.name)}."

@@ -13,6 +13,8 @@ from typing import Literal
 from ...campaign.numbers import row
 from ...statistics.noise import Noise, combine, mean, squares_of, with_noise
 
+PLUS_MINUS = "± is one standard error, over seeds; of a single seed it is from the pooled spread between seeds."
+"""How to read what follows ±, wherever it stands."""
 LEVEL = 0.05
 """Above this chance of so large a difference without any effect (two-sided t test), a difference has no word."""
 

@@ -16,7 +16,7 @@ from ...campaign.text import answered_by, clean, duration, in_words, line
 from ...campaign.usage import Usage
 from ...statistics.compute import KINDS
 from .columns import Cell, Column, table, wrap
-from .difference import Difference, beside, set_with_errors
+from .difference import PLUS_MINUS, Difference, beside, set_with_errors
 from .run_table import COLOURS, OTHER
 from .status import baseline_verdict, parent_verdict, values_of
 from .status_page import cost, tokens
@@ -244,7 +244,7 @@ def metrics(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapp
 def how_to_read(primary: str | None, words: Iterable[str]) -> str:
     """What stands below a table of metrics with these words."""
     said = (
-        "± is one standard error, over seeds. Only the primary metric"
+        f"{PLUS_MINUS} Only the primary metric"
         + (f", {line(primary)}," if primary else "")
         + " is tested; a word beside another one: two-sided p < 0.05, not corrected."
     )

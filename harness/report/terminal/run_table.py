@@ -14,7 +14,7 @@ from ...campaign.numbers import row as numbers_of
 from ...campaign.numbers import titled
 from ...campaign.text import duration, in_words, line
 from .columns import Cell, Column, left_out, table, wrap
-from .difference import beyond, reference_in_words, set_with_errors, with_words
+from .difference import PLUS_MINUS, beyond, reference_in_words, set_with_errors, with_words
 from .held_out import sentences
 from .status import CampaignStatus, Primary, Row
 from .status_page import cost, tokens
@@ -171,7 +171,7 @@ def log(status: CampaignStatus, width: int) -> str:
     else:
         said = f"{titled(primary.name, primary.unit)}: {primary.better} is better."
         if any(row.error is not None for row in status.rows):
-            said += " ± is one standard error, over seeds."
+            said += f" {PLUS_MINUS}"
         references = dict.fromkeys(row.reference for row in status.rows if row.reference)
         if references:
             said += f" Verdict and difference: from {' or '.join(reference_in_words(name) for name in references)}."
