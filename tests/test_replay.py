@@ -180,6 +180,7 @@ def test_whether_a_session_fits_is_known_before_anything_is_executed(tmp_path, e
     assert (
         "Nothing was applied: the code is not what it was" in ending.message and "not in this experiment" in ending.message
     )
+    assert ending.message.endswith("replays a copy of it, replayed.md in its folder: mend it there, then `harness resume`.")
     assert ending.message.count("not in this experiment") == 1 and "word [...]\n" in ending.message
     assert not any("not in this experiment" in line for line in said)
     assert campaign.read_records() == [] and not (campaign.root / "run_0").exists()
@@ -214,6 +215,7 @@ def test_a_turn_that_was_interrupted_is_asked_for_again(campaign):
     conversation = campaign.replay()
     assert [ask(conversation, *which).text for which in ((1, 1), (2, 1), (2, 1))] == ["one", "two", "two"]
     assert ask(campaign.replay(), 2, 1, 5).text == "two", "a resumed campaign starts in the middle"
+    assert not any("not asked for" in line for line in campaign.lines)
 
 
 def test_a_session_without_labels_is_replayed_by_number(campaign):

@@ -70,7 +70,8 @@ def advice(failure: Failure) -> str:
         "auth": "Mend the login or the key, then `harness resume`.",
         "quota": "The account cannot pay for the request; mend that, or resume with another --model.",
         "context": "The brief does not fit this model; resume with a --model that has a larger context.",
-        "diverged": "The recorded session does not fit this campaign.",
+        "diverged": "The recorded session does not fit this campaign. The campaign replays a copy of it, replayed.md in its "
+        "folder: mend it there, then `harness resume`.",
         "setup": "Mend it, then `harness resume`.",
     }.get(failure.kind, "`harness resume` goes on when the model answers again.")
     return str(replace(failure, todo=todo))

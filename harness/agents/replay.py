@@ -113,7 +113,8 @@ class Player:
         found = self._find(number, label)
         if found is None:
             return self._missing(number, label)
-        for turn in self.turns[self._next : found]:
+        # The first turn that a resumed campaign asks for is not its first: those before were asked for by another process.
+        for turn in self.turns[self._next : found] if self._current else ():
             self.say(f"{self._session}: {_name(turn)} was not asked for; skipped with its {_count(len(turn.replies))}")
         if unanswered := self.turns[found].unanswered:
             prompts = _count(unanswered, "prompt", "prompts")

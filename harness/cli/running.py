@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..agents.aider import EDIT_FORMATS
+from ..agents.chat_history import read_session
 from ..agents.listing import SEARCH, find_agent, is_search
 from ..agents.outside import OUTSIDE
 from ..agents.search import check_no_model, check_search
@@ -321,6 +322,8 @@ def _plan(request: Request, idea: Idea, file: Path) -> _Planned:
     if choice.agent in ("aider", "replay") and options.edit_format not in EDIT_FORMATS:
         raise InputError(f"--edit-format {options.edit_format}: unknown. Known: {', '.join(EDIT_FORMATS)}.")
     find_agent(choice.agent)
+    if choice.agent == "replay" and choice.session:
+        read_session(choice.session)
     if is_search(choice.agent):
         check_search(request.experiment, options, choice.agent, request.out)
     if options.control and is_search(choice.agent):
