@@ -154,6 +154,15 @@ def test_what_a_contract_leaves_unjudged_is_said(examine: Callable[..., dict[str
     assert found["baseline"].state == "ok" and "the unmodified experiment took" in found["baseline"].detail
 
 
+def test_an_experiment_that_names_no_seed_is_warned_of(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:
+    assert "HARNESS_SEED" not in examine("contract", "seeds")["seeds"].detail
+    code = experiment / "experiment.py"
+    code.write_text(code.read_text().replace("HARNESS_SEED", "OTHER_SEED"))
+    (experiment / "README.md").write_text("HARNESS_SEED is told to it")
+    found = examine("contract", "seeds")["seeds"]
+    assert found.state == "warning" and 'seed its random numbers with int(os.environ["HARNESS_SEED"])' in found.detail
+
+
 def test_an_unknown_profile_or_setting_is_found(examine: Callable[..., dict[str, Check]]) -> None:
     assert "has no such profile" in examine("contract", profile="large")["contract"].detail
     found = examine("contract", overrides={"colour": "red"})["contract"]

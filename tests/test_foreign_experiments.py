@@ -23,15 +23,16 @@ from harness.campaign.errors import CannotGoOn
 from harness.campaign.idea import Idea
 from harness.campaign.journal import Journal
 from harness.campaign.open_campaign import OpenCampaign
-from harness.campaign.protocols import Silent
+from harness.campaign.protocols import NOT_EXITED, Silent
 from harness.campaign.stop import Stop
-from harness.cli.running import take_on
+from harness.cli.running import say_ending, take_on
 from harness.execution import plots
 from harness.execution.executions import Executions
 from harness.execution.executors import find_executor
 from harness.execution.measurements import Measurements
 from harness.loop import Ending, go_on
 from harness.report.campaign_data import read_campaign_data
+from harness.report.conclusion import conclude
 from harness.report.html.report import render
 from harness.report.paper.writeup import compose
 from harness.report.recorder import Recorder
@@ -196,7 +197,9 @@ def test_where_the_seed_is_read_a_list_is_one_value_a_seed(foreign: Foreign) -> 
     assert first.verdict.kind == "improved" and "self-reported" not in first.verdict.why
 
 
-def test_a_seed_that_changes_nothing_is_found_in_the_baseline_and_costs_no_further_execution(foreign: Foreign) -> None:
+def test_a_seed_that_changes_nothing_is_found_in_the_baseline_and_costs_no_further_execution(
+    foreign: Foreign, capsys: pytest.CaptureFixture[str]
+) -> None:
     toml = DECIDES.replace("acc", "loss").replace("*.final_val_loss_mean", "d.loss").replace("higher", "lower")
     timed = WRITES.format(place="out + '/final_info.json'").replace("'loss':", "'train_time': random.random(), 'loss':")
     campaign = foreign({"experiment.py": timed, "experiment.toml": toml})
@@ -208,6 +211,18 @@ def test_a_seed_that_changes_nothing_is_found_in_the_baseline_and_costs_no_furth
     (sentence,) = [text for text in said if "HARNESS_SEED" in text]
     assert sentence in baseline.warnings and sentence.startswith("the 2 seeds of the baseline gave the same numbers")
     assert "HARNESS_SEED is not read" in sentence
+    assert not any("smallest improvement" in text for text in said)
+    hung = first.model_copy(
+        update={"warnings": [f"{NOT_EXITED}: results complete, then nothing for 60 s, so it was ended."]}
+    )
+    opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())
+    opened.write_record(hung)
+    say_ending(campaign, "", 1000)
+    pages = capsys.readouterr().out, log(read_status(campaign), 1000), conclude(campaign.contract, [baseline, hung], "")
+    for page in pages:
+        assert "No run could be judged: HARNESS_SEED changes nothing" in page and 'int(os.environ["HARNESS_SEED"])' in page
+        assert "did not exit after its results (run 1): each execution waited 60 s" in page and "os._exit(0)" in page
+    opened.write_record(first)
     with pytest.raises(CannotGoOn, match="HARNESS_SEED changes nothing"):
         raise CannotGoOn(go_on(campaign, view=Silent(), stop=Stop(), confirm=(1, 5)).message)
 

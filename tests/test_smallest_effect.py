@@ -39,5 +39,12 @@ def test_it_is_said_in_the_metrics_unit_where_the_noise_is_known() -> None:
 def test_few_seeds_find_large_effects_alone_and_one_seed_each_none() -> None:
     few = smallest_effect(profile(baseline_seeds=3, final_seeds=0), 10, "loss")
     assert few == pytest.approx(4.9, abs=0.1)
+    said = smallest_effect_in_words(CONTRACT, profile(baseline_seeds=3, final_seeds=0), 10)
+    assert said.endswith(
+        "about 4.9 standard deviations between seeds; final_seeds = 10 in the profile would find 1.6 standard deviations "
+        "between seeds"
+    )
+    said = smallest_effect_in_words(CONTRACT, profile(baseline_seeds=3, run_seeds=[2]), 10, [0.1, 0.2])
+    assert "; run_seeds = [1, 3] and final_seeds = 10 in the profile would find " in said
     said = smallest_effect_in_words(CONTRACT, profile(baseline_seeds=1, run_seeds=[1]), 10)
     assert said.startswith("one each, so no run can be called improved in loss unless")

@@ -496,3 +496,8 @@ NOT_EXPORTED = "not_exported.txt"
 """A file with this name says in what is handed over that something of it is not data, and why."""
 HANDED = "handed"
 """What was handed over, in the folder of the code."""
+NOT_EXITED = "the process did not exit"
+"""How it begins to be said of an execution that was ended because it did nothing after its results were complete."""
+SEED = "HARNESS_SEED"
+"""The variable that gives an execution its seed."""
+HOW_TO_READ_SEED = f'seed its random numbers with int(os.environ["{SEED}"])'

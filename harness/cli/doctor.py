@@ -33,6 +33,7 @@ from ..execution.executors.gpu import mps, visible_cards
 from ..execution.feed import check_executor
 from ..execution.scoring import HUB, lab_cache
 from ..execution.secret_files import secrets_around
+from ..execution.seed_variable import not_named
 from ..execution.variables import experiment_environment, not_passed_on
 from ..execution.visible import project_around
 from ..execution.working_copy import LEVELS
@@ -180,6 +181,8 @@ class Doctor:
         runs = spec.max_runs or Options().max_runs
         if primary is None:
             return Check("seeds", "ok", "no primary metric is named, so no run is judged")
+        if unread := not_named(self.contract, self.experiment, inventory_of(self.experiment, self.contract).files):
+            return Check("seeds", "warning", unread)
         said = smallest_effect_in_words(self.contract, spec, runs)
         return Check("seeds", "warning" if smallest_effect(spec, runs, primary.name) is None else "ok", said)
 

@@ -20,7 +20,7 @@ from ..agents.listing import SEARCH, find_agent, is_search
 from ..agents.outside import OUTSIDE
 from ..agents.search import check_no_model, check_search
 from ..campaign import bibliography
-from ..campaign.campaign import Campaign, Options, create_campaign
+from ..campaign.campaign import Campaign, Options, create_campaign, inventory_of
 from ..campaign.contract import CONTRACT_FILE, ENTRY, Setting
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import CannotGoOn, HarnessError, InputError, Interrupted
@@ -32,6 +32,7 @@ from ..campaign.temporary import remove_left
 from ..campaign.text import clean
 from ..execution.executors.machine import default_jobs, this_machine
 from ..execution.feed import check_executor
+from ..execution.seed_variable import not_named
 from ..execution.shares import share
 from ..execution.visible import interpreter
 from ..loop import Ending, go_on
@@ -145,6 +146,8 @@ def create(request: Request) -> tuple[list[Campaign], list[int]]:
             click.echo(f"--width {made.width}: a round has at most the {runs} of the campaign (--max-runs).")
         spec = campaign.spec(made.profile)
         effect = smallest_effect_in_words(campaign.contract, spec, campaign.planned_runs)
+        files = inventory_of(campaign.root, campaign.contract).files if effect else []
+        effect = effect and (not_named(campaign.contract, campaign.root, files) or effect)
         if effect and effect not in said:
             click.echo(f"Seeds: {effect}.")
         said |= {each.choice.why, effect}
@@ -365,6 +368,8 @@ def say_ending(layout: Layout, message: str, width: int) -> None:
         for said in filter(None, (two_verdicts(runs), unseen)):
             lines += ["", *wrap(said, width, "", "")]
     for sentence in sentences(status.held_out, status.primary.name if status.primary else ""):
+        lines += ["", *wrap(sentence, width, "", "")]
+    for sentence in status.remedies:
         lines += ["", *wrap(sentence, width, "", "")]
     lines += ["", f"campaign  {near(layout.root)}", "next"]
     lines += [f"  {each}" for each in next_lines(next_steps(status, name), width - 2)]

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from ..campaign.files import read_end, write_atomically
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
-from ..campaign.protocols import EXECUTED_ON
+from ..campaign.protocols import EXECUTED_ON, NOT_EXITED
 from ..campaign.record import AttemptStatus
 from ..campaign.text import in_words
 from ..campaign.turn import AttemptFailure
@@ -134,6 +134,9 @@ class ExecutionSteps(CampaignPart):
         # Only now: until the step is done, a crash has the results filed again from this working copy.
         self._executions.forget(what.step)
         if result["failure"] is None:
+            hung = [warning for warning in result["warnings"] if warning.startswith(NOT_EXITED)]
+            if fresh and hung and what.phase == "execute":  # of each further execution it is the same
+                self._view.say(hung[0])
             return None
         if fresh and what.step not in ENDING_STEPS:
             self._view.say(f"{in_words(result['failure']['status'])}: {result['failure']['why']}")

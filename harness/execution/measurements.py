@@ -12,6 +12,7 @@ from typing import Any
 from ..campaign.contract import Setting
 from ..campaign.journal import now
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
+from ..campaign.protocols import SEED
 from ..campaign.record import ControlRecord, Record
 from ..campaign.turn import Turn, latest, turn_key
 from ..results.reading import Results
@@ -25,10 +26,7 @@ from ..statistics.references import SWITCHED_OFF, MeasuredRun, References, usabl
 from ..statistics.seed_group import unlike_members, varying_settings
 from .fixed_seeds import fixed_seeds
 from .rounds import Rounds
-
-SEED = "HARNESS_SEED"
-PROSE = (".md", ".rst", ".txt")
-"""How files end that tell of a seed and read none."""
+from .seed_variable import is_named
 
 
 class Measurements(CampaignPart):
@@ -256,9 +254,7 @@ class Measurements(CampaignPart):
     def names_seed(self) -> bool:
         """Whether the untouched experiment mentions HARNESS_SEED: its command, or a source in whatever language."""
         contract, commit = self._campaign.contract, self._journal.result("start")["commit"]
-        in_command = any(SEED in part for part in contract.command)
-        found = self._repository.mentioning(commit, [SEED], [*contract.code, *contract.files])
-        return in_command or any(not path.endswith(PROSE) for path in found)
+        return is_named(contract, self._repository.mentioning(commit, [SEED], [*contract.code, *contract.files]))
 
     @property
     def baseline_ignores_seed(self) -> bool:

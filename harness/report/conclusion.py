@@ -20,6 +20,7 @@ from .estimates import compared as in_numbers
 from .first_look import first_look
 from .terminal.difference import reference_in_words
 from .terminal.held_out import HeldOut, numbers, scope, sentences
+from .terminal.remedies import remedies
 from .terminal.status import NO_EVIDENCE, baseline_verdict
 from .terminal.status_page import cost as dollars
 
@@ -40,7 +41,9 @@ def conclude(
     if held_out and held_out.last and held_out.last["status"] != "not_evaluated":
         evaluated = evaluated[1:]  # the first is the headline
     beside = (control, " ".join(first_look(contract, records)))
-    said = (headline(contract, runs, held_out), *evaluated, *beside, learnt(contract, runs), _first(contract, runs), spent)
+    todo = remedies([record.model_dump() for record in records], primary.name if primary else None)
+    found = (headline(contract, runs, held_out), *evaluated, *beside, learnt(contract, runs))
+    said = (*found, *todo, _first(contract, runs), spent)
     return "\n\n".join(filter(None, said))
 
 

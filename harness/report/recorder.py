@@ -107,7 +107,7 @@ class Recorder(CampaignPart):
         record = self._once(0, self._records.baseline)
         primary, spec = self._campaign.contract.primary, self._campaign.spec(self._options.profile)
         # Of seeds of its own the profile says nothing.
-        known = primary is None or primary.name in spec.noise or record.own_seeds
+        known = primary is None or primary.name in spec.noise or not record.has_other_seeds
         if fresh and primary and not known and len(record.by_seed(primary.name)) > 1:
             values = [*record.by_seed(primary.name).values()]  # now in the metric's unit
             self._view.say(smallest_effect_in_words(self._campaign.contract, spec, self._campaign.planned_runs, values))

@@ -12,7 +12,7 @@ from ..campaign.errors import BaselineFailed
 from ..campaign.given_runs import THEIR_BASELINE, GivenRuns, earlier_kept
 from ..campaign.metric_names import is_cost
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
-from ..campaign.protocols import OF_THE_MACHINE
+from ..campaign.protocols import HOW_TO_READ_SEED, OF_THE_MACHINE
 from ..campaign.record import AttemptRecord, MetricRecord, ObservedRecord, Record, VerdictKind, VerdictRecord
 from ..campaign.text import in_words
 from ..campaign.turn import Turn, description, latest, turn_key
@@ -254,7 +254,7 @@ class RunRecords(CampaignPart):
         read = "HARNESS_SEED changes nothing" if self._measurements.names_seed else "HARNESS_SEED is not read"
         return (
             f"the {seeds} seeds of the baseline gave the same numbers, times aside: {read}, so no others are executed. "
-            'An experiment that seeds its random numbers with int(os.environ["HARNESS_SEED"]) has its noise measured'
+            f"For its noise to be measured, {HOW_TO_READ_SEED}"
         )
 
     def _environment(self, results: Results | None = None) -> dict[str, str]:

@@ -11,6 +11,10 @@ from .ledger import ALPHA, PAIRS, RESERVE, planned_tests
 from .noise import PROFILE_DOF, squares_of
 
 POWER = 0.8
+LARGE = 2.0
+"""An effect of so many standard deviations between seeds is more than most changes have: more seeds are worth their time."""
+ENOUGH = 10
+"""Final seeds that find a much smaller one."""
 
 
 def smallest_effect_in_words(contract: Contract, spec: Profile, planned: int, baseline: Sequence[float] = ()) -> str:
@@ -23,15 +27,25 @@ def smallest_effect_in_words(contract: Contract, spec: Profile, planned: int, ba
     if found is None:
         return (
             f"one each, so no run can be called improved in {primary.name} unless the experiment reports several of its "
-            "own: give the profile baseline_seeds and run_seeds, such as baseline_seeds = 3 and run_seeds = [1, 3]"
+            "own: give the profile ([profiles.NAME] in experiment.toml) several, such as baseline_seeds = 3 and "
+            "run_seeds = [1, 3]"
         )
     squares, dof = squares_of(baseline) if baseline else (0.0, 0)
     sd = spec.noise[primary.name].sd if primary.name in spec.noise else math.sqrt(squares / dof) if squares else None
     how = f"{spec.final_seeds} final seeds" if spec.has_final_seeds else f"{_count(spec.run_seeds[-1])} a run"
-    size = f"{found:.2g} standard deviations between seeds" if sd is None else number(found * sd, 2)
+
+    def size(effect: float) -> str:
+        return f"{effect:.2g} standard deviations between seeds" if sd is None else number(effect * sd, 2)
+
+    more = spec.model_copy(
+        update={"final_seeds": ENOUGH, "run_seeds": spec.run_seeds if len(spec.run_seeds) > 1 else [1, 3]}
+    )
+    smaller = smallest_effect(more, planned, primary.name) or found
+    stages = "" if more.run_seeds == spec.run_seeds else f"run_seeds = {more.run_seeds} and "
     return (
         f"the smallest improvement of {primary.name} that is found in {percent(POWER)} of cases, with {how} and "
-        f"{planned} planned run{'s' if planned > 1 else ''}: about {size}"
+        f"{planned} planned run{'s' if planned > 1 else ''}: about {size(found)}"
+        + (f"; {stages}final_seeds = {ENOUGH} in the profile would find {size(smaller)}" if smaller < found > LARGE else "")
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from ...campaign.protocols import Ended, Job
+from ...campaign.protocols import NOT_EXITED, Ended, Job
 from .abort_rules import TrainingLog
 from .disk import disk_usage
 from .home import Home
@@ -153,7 +153,7 @@ class LimitWatch:
         limit = self._job.limits.idle
         if limit is None or self._idleness is None or self._idleness.look(self._heard) <= limit:
             return None
-        return Broken("ok", f"the process did not exit: results complete, then nothing for {limit:g} s, so it was ended")
+        return Broken("ok", f"{NOT_EXITED}: results complete, then nothing for {limit:g} s, so it was ended")
 
     def _may_have_ended(self, now: float) -> bool:
         """Whether results are complete and it is still to be seen whether it does anything more, though it says nothing."""
@@ -166,10 +166,7 @@ class LimitWatch:
         """What its time is over for has ended well where it only did not exit."""
         if self._job.limits.idle is None or self._waited < _EXITS_WITHIN:
             return None
-        return Broken(
-            "ok",
-            f"the process did not exit: results complete, then nothing for {self._waited:.0f} s until its time was over",
-        )
+        return Broken("ok", f"{NOT_EXITED}: results complete, then nothing for {self._waited:.0f} s until its time was over")
 
     @property
     def _waited(self) -> float:

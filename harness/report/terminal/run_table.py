@@ -180,6 +180,8 @@ def log(status: CampaignStatus, width: int) -> str:
         lines += ["", *(click.style(each, dim=True) for each in wrap(said, width, "", ""))]
         for sentence in sentences(status.held_out, primary.name):
             lines += ["", *wrap(sentence, width, "", "")]
+    for sentence in status.remedies:
+        lines += ["", *wrap(sentence, width, "", "")]
     return "\n".join(lines)
 
 

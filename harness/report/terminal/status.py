@@ -25,6 +25,7 @@ from ...execution.executors.output import end_of_output
 from ...statistics.noise import Noise, combine, squares_of
 from .difference import beyond
 from .held_out import HeldOut, held_out
+from .remedies import remedies
 
 State = Literal["new", "running", "waiting", "interrupted", "crashed", "ended"]
 
@@ -149,6 +150,8 @@ class CampaignStatus:
     schema: int = SCHEMA
     held_out: HeldOut | None = None
     """None where the contract holds nothing out."""
+    remedies: tuple[str, ...] = ()
+    """What keeps runs from being judged, or costs time without a use, and what to do about it."""
 
     @property
     def runs(self) -> int:
@@ -191,6 +194,7 @@ def read_status(layout: Layout) -> CampaignStatus:
         seconds=spent(events).seconds,
         schema=facts["schema"],
         held_out=held_out(facts, options, layout.holdouts(), len(records) - 1),
+        remedies=tuple(remedies(records, primary.name if primary else None)),
     )
 
 
