@@ -194,6 +194,8 @@ def test_where_the_seed_is_read_a_list_is_one_value_a_seed(foreign: Foreign) -> 
     metric = first.metrics["acc"]
     assert (len(metric.values), metric.self_reported, first.seeds, baseline.seeds) == (3, False, [0, 1, 2], [0, 1, 2])
     assert len(set(metric.values)) == 3 and not baseline.ignores_seed
+    (warning,) = baseline.warnings
+    assert "acc" in warning and "so the mean of them is one value, that of the harness's seed" in warning
     assert first.verdict.kind == "improved" and "self-reported" not in first.verdict.why
 
 
@@ -255,6 +257,8 @@ def test_a_standard_error_without_a_number_of_seeds_is_shown_and_never_used(fore
     assert (metric.values, metric.reported_error, metric.self_reported) == ([0.81234567], 0.25, False)
     first, baseline = campaign.record(1), campaign.record(0)
     assert "d.loss ± 0.25" in unstyle(page(first, baseline, campaign.facts()["contract"], 100))
+    assert campaign.notes.read_text().count("d.loss ± 0.25") == 2
+    assert render([read_campaign_data(campaign)]).count("nothing is judged by them: d.loss ± 0.25.") == 2
 
 
 BROKEN = {

@@ -304,6 +304,13 @@ def test_a_wrong_name_of_a_metric_is_told_with_those_that_there_are(tmp_path):
     )
 
 
+@pytest.mark.parametrize("content", ['{"loss": [1, 2]}', '[{"loss": [1, 2]}]', '{"d": [{"loss": 1}]}'])
+def test_a_list_in_the_place_of_a_number_is_told_with_the_shape_that_is_wanted(tmp_path, content):
+    found = left(tmp_path, content)
+    for said in (no_number(found), without([found.findings[0].name], found)):
+        assert "a list, not a number" in said and '"final_info_dict": {"loss": [0.11, 0.13]}' in said
+
+
 @pytest.mark.parametrize("content", ["[1, 2]", "3", "{}", "[]"])
 def test_what_has_no_known_shape_is_told_with_the_one_that_is_wanted(tmp_path, content):
     said = no_number(left(tmp_path, content))

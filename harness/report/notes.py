@@ -21,7 +21,7 @@ from ..campaign.text import WIDTH, duration, in_words, template
 from ..campaign.usage import Usage
 from .estimates import compared, difference_in_words, mean_in_words, reference_in_numbers
 from .terminal.difference import PLUS_MINUS, Difference
-from .terminal.record_page import SOURCES, differences
+from .terminal.record_page import REPORTED_ERRORS, SOURCES, differences, reported_errors
 from .terminal.status import baseline_verdict, parent_verdict
 from .terminal.status_page import cost
 
@@ -94,6 +94,7 @@ def _notes_of(contract: Contract, baseline: Record, record: Record, names: tuple
 
 
 def _section(contract: Contract, found: Mapping[str, Difference | None], record: Record) -> str:
+    errors = reported_errors(record.model_dump(include={"metrics"}))
     text = template("notes_run.txt.j2").render(
         record=record,
         heading=_heading,
@@ -101,6 +102,7 @@ def _section(contract: Contract, found: Mapping[str, Difference | None], record:
         verdicts=lambda record: _verdicts(contract, record),
         metrics=lambda record: _metrics(contract, found, record),
         settings=_settings,
+        errors=f"{REPORTED_ERRORS}: {', '.join(errors)}" if errors else "",
     )
     return text.removesuffix("\n")
 

@@ -20,6 +20,7 @@ from ..campaign.usage import Usage
 from ..execution.executions import Executions
 from ..execution.measurements import Measurements, compute
 from ..results.reading import Results
+from ..results.result_files import MAX_NAMED
 from ..results.run_results import read_run
 from ..results.sanity import broken_where_known
 from ..statistics.comparability import compare_metrics, compare_settings
@@ -55,6 +56,7 @@ class RunRecords(CampaignPart):
         facts = self._measurements.baseline_facts()
         search = search_of(self._campaign)
         unread = [self._unread(len(facts["seeds"]))] if facts["ignores_seed"] else []
+        unread += self._lists_of_one_seed(results, facts["metrics"])
         for sentence in unread:
             self._view.say(sentence)
         lost = [f"seed {seed} is missing: {result['failure']['why']}" for seed, result in others if result["failure"]]
@@ -256,6 +258,19 @@ class RunRecords(CampaignPart):
             f"the {seeds} seeds of the baseline gave the same numbers, times aside: {read}, so no others are executed. "
             f"For its noise to be measured, {HOW_TO_READ_SEED}"
         )
+
+    @staticmethod
+    def _lists_of_one_seed(results: Results, metrics: Mapping[str, MetricRecord]) -> list[str]:
+        """That the experiment's own seeds are no seeds of the run, since it reads those of the harness."""
+        known = metrics.items()
+        names = [name for name, each in known if len(results.metrics[name].seeds) > 1 and not each.self_reported]
+        if not names:
+            return []
+        more = f" and {len(names) - MAX_NAMED} more" if names[MAX_NAMED:] else ""
+        return [
+            f"{', '.join(names[:MAX_NAMED])}{more}: reported with a value for each of several own seeds of the experiment. "
+            "It reads HARNESS_SEED too, so the mean of them is one value, that of the harness's seed"
+        ]
 
     def _environment(self, results: Results | None = None) -> dict[str, str]:
         """What the numbers of a run depend on, with the GPU that it was executed on where no other is known."""

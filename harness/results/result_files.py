@@ -23,7 +23,8 @@ SUMMARIES = ("results.json", "result.json", "metrics.json", "final_results.json"
 """Other names of a summary."""
 WANTED = (
     f'{FINAL_INFO} in --out_dir should hold {{"loss": 0.12}}, or {{"settings": {{"lr": 0.1}}, "metrics": {{"loss": 0.1}}}}, '
-    'or by data set {"mnist": {"loss": 0.12}} or {"mnist": {"means": {"loss": 0.12}}}'
+    'or by data set {"mnist": {"loss": 0.12}} or {"mnist": {"means": {"loss": 0.12}}}; the values of seeds that the '
+    'experiment itself ran stand beside their mean: {"means": {"loss": 0.12}, "final_info_dict": {"loss": [0.11, 0.13]}}'
 )
 """The shapes of a summary, in words."""
 MAX_NAMED = 5

@@ -9,7 +9,7 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 from ..campaign.contract import Contract, SanityRule, Setting
@@ -19,11 +19,13 @@ from ..campaign.numbers import number, setting
 from ..campaign.protocols import FINAL_INFO
 from .reading import Results
 from .result_files import MAX_NAMED, WANTED
+from .values import Finding
 
 _ZERO = {
     **dict.fromkeys(("steps", "training_steps", "train_steps", "num_steps", "steps_done", "epochs"), "nothing was trained"),
     "l0": "no latent is ever active",
 }
+_NO_SINGLE_VALUE = re.compile("a list|an object")
 _NO_NUMBER = re.compile("null|NaN|infinite").match
 _BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
     "above": (operator.gt, "not above"),
@@ -70,14 +72,21 @@ def _broken_anyway(results: Results) -> list[str]:
 def no_number(results: Results) -> str:
     """What was found in place of numbers, and where the shape is to blame, which one is wanted."""
     found = "; ".join(map(str, results.findings)) or f"{FINAL_INFO} holds none"
-    return f"no number was read: {found}" + ("" if any(each.name for each in results.findings) else f"; {WANTED}")
+    return f"no number was read: {found}{_wanted(results.findings)}"
 
 
 def without(missing: Sequence[str], results: Results) -> str:
     """Which metrics that are wanted no result file has, and which there are."""
     findings = "; ".join(map(str, results.findings))
     said = f"no result file has a number for {', '.join(missing)}{_there(missing[-1], results)}"
-    return said + (f" ({findings})" if findings else "")
+    return said + (f" ({findings}{_wanted(each for each in results.findings if each.name in missing)})" if findings else "")
+
+
+def _wanted(findings: Iterable[Finding]) -> str:
+    """The shape that is wanted where that of what was found is to blame, and not a single value."""
+    found = list(findings)
+    shape = not any(each.name for each in found) or any(_NO_SINGLE_VALUE.match(each.problem) for each in found)
+    return f"; {WANTED}" if found and shape else ""
 
 
 def _there(name: str, results: Results) -> str:

@@ -47,7 +47,7 @@ from ..reproduction import commands
 from ..summary import TONES, state_in_words, summarize, when
 from ..terminal.columns import cut
 from ..terminal.difference import PLUS_MINUS, reference_in_words
-from ..terminal.record_page import SOURCES, how_to_read
+from ..terminal.record_page import REPORTED_ERRORS, SOURCES, how_to_read, reported_errors
 from ..terminal.status import parent_verdict
 from ..terminal.status_page import cost, tokens
 from .statements import statement_html
@@ -197,6 +197,7 @@ def _environment() -> Environment:
             held_out_plots,
             summarize,
             how_to_read,
+            reported_errors,
             reference_label,
             beside_what,
             reference_table,
@@ -229,7 +230,12 @@ def _environment() -> Environment:
     environment.globals.update({function.__name__.removeprefix("_"): function for function in shown})
     environment.filters.update(result_of=_result, parent_verdict_of=lambda each: parent_verdict(each.model_dump()))
     environment.globals.update(
-        plus_minus=PLUS_MINUS, state=state_in_words, idea_text=_idea, output=output_html, reproduction=commands
+        plus_minus=PLUS_MINUS,
+        reported=REPORTED_ERRORS,
+        state=state_in_words,
+        idea_text=_idea,
+        output=output_html,
+        reproduction=commands,
     )
     return environment
 

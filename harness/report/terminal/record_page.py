@@ -36,6 +36,7 @@ SOURCES = {
 """Where a setting is known from."""
 NO_REFERENCE = frozenset({"baseline", "not_comparable", "no_effect", "invalid", "failed", "given"})
 """Verdicts of runs whose numbers may not be called better or worse than another's."""
+REPORTED_ERRORS = "Standard errors that the experiment reports, of an unknown number of seeds; nothing is judged by them"
 
 
 def differences(
@@ -120,12 +121,7 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
         lines += wrap(line(text), width, f"  {key:<15} ", " " * 18) if text else []
     lines += _section("Hypothesis, as it was stated before the run", data["hypothesis"], width)
     lines += metrics(data, baseline, contract, width)
-    alone = {name: each for name, each in data["metrics"].items() if each.get("reported_error") is not None}
-    lines += _list(
-        "Standard errors that the experiment reports, of an unknown number of seeds; nothing is judged by them",
-        [f"{line(name)} ± {number(each['reported_error'])}" for name, each in alone.items()],
-        width,
-    )
+    lines += _list(REPORTED_ERRORS, reported_errors(data), width)
     lines += _settings(data["settings"], width)
     if data["attempts"]:
         lines += ["", click.style("Attempts", bold=True)]
@@ -144,6 +140,12 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     lines += _list("Told by you", data["messages"], width)
     lines += _list("Environment", [f"{key}: {value}" for key, value in data["environment"].items()], width)
     return "\n".join(lines)
+
+
+def reported_errors(data: Mapping[str, Any]) -> list[str]:
+    """Those of a record, with their metrics."""
+    found = {name: each.get("reported_error") for name, each in data["metrics"].items()}
+    return [f"{line(name)} ± {number(error)}" for name, error in found.items() if error is not None]
 
 
 def started_from(parent: int | None) -> str:
