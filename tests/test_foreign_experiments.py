@@ -352,6 +352,20 @@ def test_a_plot_py_that_fails_after_a_picture_is_not_said_to_have_drawn_nothing(
     assert len(list(campaign.root.glob("run_1/plotted/*.png"))) == 2
 
 
+def test_pictures_of_other_formats_are_shown_or_it_is_said_which_are(foreign: Foreign) -> None:
+    code = (
+        "import os\nfrom PIL import Image\n"
+        "if os.path.isdir('run_1'):\n    Image.new('RGB', (4, 3), 'red').save('curve.JPG', 'JPEG')\n"
+        "else:\n    open('curve.svg', 'w').write('<svg/>')\n    open('b.pdf', 'w').write('%PDF')\n"
+    )
+    campaign = foreign({"experiment.py": WRITES.format(place="out + '/final_info.json'"), "plot.py": code})
+    _, said = run(campaign)
+    assert [text for text in said if "plot.py" in text] == [
+        "plot.py drew nothing: it left no PNG or JPEG file, which are what report and paper show: save b.pdf, curve.svg as PNG"
+    ]
+    assert "curve.JPG, drawn by plot.py" in render([read_campaign_data(campaign)])
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_the_task_description_of_prompt_json_reaches_the_agent(foreign: Foreign, encoding: str) -> None:
     campaign = foreign({"experiment.py": WRITES.format(place="out + '/final_info.json'")}, {})

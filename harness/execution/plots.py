@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.campaign import PLOTTED, RESERVED
+from ..campaign.experiment_folder import MAX_NAMED
 from ..campaign.files import files_below, remove
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
+from ..campaign.text import shown
 from .executions import Executions
 from .scoring import is_real
 
@@ -21,7 +23,10 @@ TIME = 120.0
 MAX_PICTURES = 12
 MAX_PICTURE = 2_000_000  # bytes
 MAX_RESULT = 50_000_000  # bytes of one file of a run's results; larger ones are checkpoints
-_PNG = b"\x89PNG\r\n\x1a\n"
+_SHOWN = {".png": b"\x89PNG\r\n\x1a\n", ".jpg": b"\xff\xd8\xff", ".jpeg": b"\xff\xd8\xff"}
+"""Formats of pictures that pages show, by how their files end and begin."""
+_OTHERS = frozenset({".svg", ".pdf", ".eps", ".ps", ".gif", ".webp", ".tif", ".tiff", ".html"})
+"""How files end that are pictures, too."""
 
 
 class Plots(CampaignPart):
@@ -54,14 +59,20 @@ class Plots(CampaignPart):
         remove(target)
         kept: list[str] = []
         old = self._repository.blobs(commit, self._campaign.experiment_files)
-        for path in _pictures(folder):
-            name = str(path.relative_to(folder))
-            if name in old or name.startswith("run_") or len(kept) == MAX_PICTURES:
-                continue
+        new = {str(path.relative_to(folder)): path for path in _left(folder)}
+        new = {name: path for name, path in new.items() if name not in old and not name.startswith("run_")}
+        pictures = {name: path for name, path in new.items() if _is_picture(path)}
+        for name, path in list(pictures.items())[:MAX_PICTURES]:
             target.mkdir(parents=True, exist_ok=True)
             kept.append(name.replace("/", "_"))
             shutil.copyfile(path, target / kept[-1])
-        return {"pictures": kept, "why": outcome.why if outcome.ended != "ok" else "" if kept else "it left no PNG file"}
+        others = [name for name in new if Path(name).suffix.lower() in _OTHERS]
+        why = "it left no PNG or JPEG file" + (
+            f", which are what report and paper show: save {', '.join(map(shown, others[:MAX_NAMED]))} as PNG"
+            if others
+            else ""
+        )
+        return {"pictures": kept, "why": outcome.why if outcome.ended != "ok" else "" if kept else why}
 
     def _results(self, run: int) -> dict[str, Path]:
         """The files of a run's out_dir by their paths in it."""
@@ -74,12 +85,15 @@ class Plots(CampaignPart):
         }
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """The PNG files at the top of a folder and one level lower."""
-    found = [path for pattern in ("*.png", "*/*.png") for path in sorted(folder.glob(pattern))]
-    return [path for path in found if is_real(path, folder) and path.is_file() and _is_picture(path)]
+def _left(folder: Path) -> list[Path]:
+    """The files at the top of a folder and one level lower."""
+    found = [path for pattern in ("*.*", "*/*.*") for path in sorted(folder.glob(pattern))]
+    return [path for path in found if is_real(path, folder) and path.is_file()]
 
 
 def _is_picture(path: Path) -> bool:
+    begins = _SHOWN.get(path.suffix.lower())
+    if begins is None or path.stat().st_size > MAX_PICTURE:
+        return False
     with path.open("rb") as file:
-        return file.read(len(_PNG)) == _PNG and path.stat().st_size <= MAX_PICTURE
+        return file.read(len(begins)) == begins

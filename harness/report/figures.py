@@ -106,7 +106,7 @@ def _plotted(campaign: CampaignData) -> Iterator[tuple[str, Callable[[], Drawing
     """What the experiment's own plot.py drew after the last run for which it drew anything: title, and how it is shown."""
     folders = [campaign.status.folder / f"run_{run.record.run}" / PLOTTED for run in campaign.runs]
     last = next((folder for folder in reversed(folders) if folder.is_dir()), None)
-    for path in sorted(last.glob("*.png"))[:_MOST_PLOTTED] if last else ():
+    for path in sorted(last.iterdir())[:_MOST_PLOTTED] if last else ():
         yield f"{clip(line(path.name), LONGEST_LABEL)}, drawn by plot.py", partial(_picture, path)
 
 
