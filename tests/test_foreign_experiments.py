@@ -318,6 +318,14 @@ plt.savefig(f"losses_of_{len(folders)}.png")
 """
 
 
+def test_metrics_whose_names_end_alike_are_told_apart(foreign: Foreign) -> None:
+    numbers = "{'a_first_data_set.final_validation_accuracy': 1 - rate, 'another_data_set.final_validation_accuracy': rate, 'l': 1}"
+    campaign = foreign({"experiment.py": HEAD + f"json.dump({numbers}, open(out + '/final_info.json', 'w'))\n"})
+    run(campaign)
+    head = log(read_status(campaign), 200).splitlines()[0].split()
+    assert head[2:5] == ["…first_data_set.final_validation_accuracy", "another_data_set.final_validation_accuracy", "l"]
+
+
 def test_plot_py_is_run_after_each_completed_run_and_its_pictures_go_to_report_and_paper(foreign: Foreign) -> None:
     campaign = foreign({"experiment.py": WRITES.format(place="out + '/final_info.json'"), "plot.py": PLOT})
     ending, said = run(campaign)

@@ -66,7 +66,7 @@ def _cells(rows: Sequence[Row], primary: Primary | None) -> tuple[list[Column], 
         Column("run", "run"),
         Column("outcome", "verdict"),
         Column("value", titled(_end_of(primary.name), primary.unit) if primary else "", right=True),
-        *(Column(name, _end_of(name), right=True, drop=10 + place) for place, name in enumerate(others)),
+        *(Column(name, title, right=True, drop=10 + place) for place, (name, title) in enumerate(_titles(others).items())),
         Column("difference", "difference", right=True, drop=1),
         *([Column("parent", "vs parent", drop=2)] if any(row.parent_verdict for row in rows) else []),
         Column("seeds", "seeds", right=True, drop=3),
@@ -134,10 +134,20 @@ def naming(rows: Sequence[Row], width: int) -> list[str]:
     return ["", *wrap(before + colon.rstrip(), width, "", ""), f"  {toml.removesuffix('.')}"] if toml else []
 
 
-def _end_of(name: str) -> str:
+def _titles(names: Sequence[str]) -> dict[str, str]:
+    """The ends of these names, of each as much as tells it from the others."""
+    titles = {name: _end_of(name) for name in names}
+    for room in range(_LONGEST_TITLE, max(map(len, names), default=0)):
+        for name, title in titles.items():
+            if any(other != name and line(other).endswith(title.removeprefix("…")) for other in names):
+                titles[name] = _end_of(name, room + 1)
+    return titles
+
+
+def _end_of(name: str, room: int = _LONGEST_TITLE) -> str:
     """The end of a long name, which tells more than its beginning: the parts of it for which there is room."""
     parts = re.split(r"(?<=[./_])", line(name))
-    while len(parts) > 1 and sum(map(len, parts)) > _LONGEST_TITLE:
+    while len(parts) > 1 and sum(map(len, parts)) > room:
         del parts[0]
     end = "".join(parts)
     return end if end == line(name) else f"…{end}"
