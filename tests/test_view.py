@@ -22,7 +22,7 @@ from harness.report.terminal.live_view import LiveView
 from harness.report.terminal.plain_view import PlainView
 from harness.report.terminal.record_page import differences
 from harness.report.terminal.record_page import record as record_page
-from harness.report.terminal.run_table import columns_left_out, run_table, two_verdicts
+from harness.report.terminal.run_table import run_table, table_and_rest, two_verdicts
 from harness.report.terminal.status import Primary, Row
 from tests.waiting import until
 
@@ -195,8 +195,8 @@ def test_a_narrow_table_keeps_the_verdict_against_the_parent_and_what_has_no_roo
         assert "1: not significant" in unstyle(run_table(rows, LOSS, width)[-1])
     assert "Accepted is a run that improved on both" in two_verdicts(rows) and two_verdicts(ROWS) == ""
     said = "No room here for tokens, time, hypothesis: `harness log mine --csv` has all."
-    assert columns_left_out(rows, LOSS, 80, "mine") == said
-    assert "vs parent" in columns_left_out(rows, LOSS, 40, "mine") and columns_left_out(rows, LOSS, 200, "mine") == ""
+    assert table_and_rest(rows, LOSS, 80, "mine")[1] == said
+    assert "vs parent" in table_and_rest(rows, LOSS, 40, "mine")[1] and table_and_rest(rows, LOSS, 200, "mine")[1] == ""
 
 
 def test_costs_and_tokens_are_rounded_for_reading():

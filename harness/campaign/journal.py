@@ -12,9 +12,11 @@ import json
 import os
 import threading
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from shlex import quote
 from typing import IO, Any
@@ -39,10 +41,11 @@ def read_events(path: Path) -> list[Event]:
         return []
     except OSError as error:
         raise CannotGoOn(f"{path}: cannot be read: {error.strerror}. {_put_back(path)}") from error
+    del lines[-1]  # what follows the last newline was never finished
     events: list[Event] = []
-    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline was never finished
+    for number, (line, parsed) in enumerate(zip_longest(lines, _parsed(lines)), 1):
         try:
-            event = json.loads(line)
+            event = parsed or json.loads(line)
             damage = _damage(event)
         except (ValueError, RecursionError) as error:
             damage = str(error)
@@ -50,6 +53,15 @@ def read_events(path: Path) -> list[Event]:
             raise CannotGoOn(f"{path}: line {number} is damaged ({damage}). {_put_back(path)}")
         events.append(event)
     return current_events(events, str(path))
+
+
+def _parsed(lines: list[bytes]) -> list[Any]:
+    """What whole lines hold, at once, which takes half as long as one by one; nothing where one of them is damaged."""
+    try:
+        events: list[Any] = json.loads(b"[%b]" % b",".join(lines).removeprefix(BOM_UTF8))
+    except (ValueError, RecursionError):
+        return []
+    return events if len(events) == len(lines) else []
 
 
 def _put_back(path: Path) -> str:
@@ -66,6 +78,8 @@ _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
     "forced": {"step": (str,), "commit": (str,), "origin": (str,)},
 }
 """What events hold that is read again, by their names."""
+_NO_SHAPE: dict[str, tuple[type, ...]] = {}
+_OF_ALL: tuple[tuple[str, tuple[type, ...]], ...] = (("event", (str,)), ("time", (str,)))
 _NUMBERS = ("seconds", "sent", "received", "cost", "requests", "cached")
 """Of a usage and an outcome: numbers, or nothing where they are unknown."""
 
@@ -74,7 +88,7 @@ def _damage(event: Any) -> str:
     """What is wrong with a line of a journal, "" where it is whole."""
     if not isinstance(event, dict):
         return f"expected an object, found {type(event).__name__}"
-    for key, kinds in {"event": (str,), "time": (str,), **_SHAPES.get(str(event.get("event")), {})}.items():
+    for key, kinds in (*_OF_ALL, *_SHAPES.get(str(event.get("event")), _NO_SHAPE).items()):
         if not isinstance(event.get(key), kinds) or (key == "result" and key not in event):
             found = type(event[key]).__name__ if key in event else "nothing"
             return f"{key}: expected {' or '.join(dict.fromkeys(kind.__name__ for kind in kinds))}, found {found}"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from .errors import CannotGoOn, InputError
 from .integrity import Difference, content_of, differences
-from .journal import read_events
+from .journal import Event, read_events
 from .notes_text import NOTES
 from .schema import current_facts, current_record
 from .text import decoded
@@ -49,7 +50,8 @@ class Layout:
         self.local = root / ".harness"
         """State of this machine only: locks, working copies, running executions. Never in git."""
         self.lock = self.local / "lock"
-        self._differences: tuple[tuple[int, int], list[Difference]] | None = None
+        self._events: tuple[tuple[int, int], list[Event]] = ((-1, -1), [])
+        self._differences: tuple[list[Event], list[Difference]] | None = None
 
     @property
     def name(self) -> str:
@@ -84,48 +86,65 @@ class Layout:
         """What `idea.json` holds."""
         return parse_object(self.content(self.idea_file), self.idea_file)
 
-    def record(self, run: int) -> dict[str, Any]:
-        """The record of a run, as its file holds it; git's version where that is not what the harness wrote."""
-        file = self.record_file(run)
-        try:
-            return current_record(parse_object(self.content(file), file), str(file))
-        except OSError as error:
-            raise _unreadable(file, error) from error
-
-    def content(self, file: Path) -> bytes:
-        """What a file that the harness wrote holds; git's version where that is not what the harness wrote."""
-        lost = {each.path: each for each in self.differences()}.get(str(file.relative_to(self.root)))
-        return file.read_bytes() if lost is None else content_of(self.root, lost)
-
-    def records(self) -> list[dict[str, Any]]:
-        """The records of all runs so far, in order."""
-        lost = {each.path for each in self.differences()}
-        found: list[dict[str, Any]] = []
-        while (file := self.record_file(len(found))).exists() or str(file.relative_to(self.root)) in lost:
-            found.append(self.record(len(found)))
-        return found
-
-    def holdouts(self) -> list[dict[str, Any]]:
-        """The records of all held-out evaluations so far, in order; git's version of one that is not what was written."""
-        lost = {each.path for each in self.differences()}
-        found: list[dict[str, Any]] = []
-        while (file := self.root / f"{HOLDOUT}{len(found) + 1}" / "record.json").exists() or (
-            str(file.relative_to(self.root)) in lost
-        ):
-            found.append(parse_object(self.content(file), file))
-        return found
-
-    def differences(self) -> list[Difference]:
-        """What of the campaign is lost or was edited. Nothing while a process runs the campaign: that one writes."""
+    def events(self) -> list[Event]:
+        """The journal's, read once for all who ask until it is another."""
         try:
             status = self.journal.stat()
             state = (status.st_mtime_ns, status.st_size)
         except OSError:
             state = (0, 0)
+        if self._events[0] != state:
+            self._events = (state, read_events(self.journal))
+        return self._events[1]
+
+    def record(self, run: int) -> dict[str, Any]:
+        """The record of a run, as its file holds it; git's version where that is not what the harness wrote."""
+        return self._record(run, self._lost())
+
+    def _record(self, run: int, lost: Mapping[str, Difference]) -> dict[str, Any]:
+        file = self.record_file(run)
+        try:
+            return current_record(parse_object(self._content(file, lost), file), str(file))
+        except OSError as error:
+            raise _unreadable(file, error) from error
+
+    def content(self, file: Path) -> bytes:
+        """What a file that the harness wrote holds; git's version where that is not what the harness wrote."""
+        return self._content(file, self._lost())
+
+    def _content(self, file: Path, lost: Mapping[str, Difference]) -> bytes:
+        found = lost.get(self._path(file)) if lost else None
+        return file.read_bytes() if found is None else content_of(self.root, found)
+
+    def _path(self, file: Path) -> str:
+        return str(file.relative_to(self.root))
+
+    def _lost(self) -> dict[str, Difference]:
+        return {each.path: each for each in self.differences()}
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records of all runs so far, in order."""
+        lost = self._lost()
+        found: list[dict[str, Any]] = []
+        while (file := self.record_file(len(found))).exists() or self._path(file) in lost:
+            found.append(self._record(len(found), lost))
+        return found
+
+    def holdouts(self) -> list[dict[str, Any]]:
+        """The records of all held-out evaluations so far, in order; git's version of one that is not what was written."""
+        lost = self._lost()
+        found: list[dict[str, Any]] = []
+        while (file := self.root / f"{HOLDOUT}{len(found) + 1}" / "record.json").exists() or self._path(file) in lost:
+            found.append(parse_object(self._content(file, lost), file))
+        return found
+
+    def differences(self) -> list[Difference]:
+        """What of the campaign is lost or was edited. Nothing while a process runs the campaign: that one writes."""
         if self.is_running():
             return []
-        if self._differences is None or self._differences[0] != state:
-            self._differences = (state, differences(self.root, read_events(self.journal)))
+        events = self.events()
+        if self._differences is None or self._differences[0] is not events:
+            self._differences = (events, differences(self.root, events))
         return self._differences[1]
 
     def is_running(self) -> bool:

@@ -57,6 +57,8 @@ def decoded(data: bytes, errors: str = "strict") -> str:
 def clean(text: str) -> str:
     """`text` without escape sequences, control characters and lone surrogates, with characters that nobody would see
     written as escapes; of a redrawn line its last state."""
+    if text.isascii() and text.isprintable():
+        return text
     text = encodable(text)
     text = _ESCAPES.sub("", text).replace("\r\n", "\n")
     if "\r" in text:

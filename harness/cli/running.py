@@ -40,7 +40,7 @@ from ..report.control import control_line
 from ..report.estimates import counted
 from ..report.terminal.columns import wrap
 from ..report.terminal.held_out import sentences
-from ..report.terminal.run_table import columns_left_out, naming, run_table, two_verdicts
+from ..report.terminal.run_table import naming, table_and_rest, two_verdicts
 from ..report.terminal.status import Primary, Row, primary_metric, read_status, rows
 from ..report.terminal.status_page import next_lines, next_steps, typed
 from ..statistics.power import smallest_effect_in_words
@@ -362,9 +362,9 @@ def say_ending(layout: Layout, message: str, width: int) -> None:
     runs = [row for row in status.rows if row.attempt is None]
     lines = ["", clean(message).rstrip()]
     if runs:
-        lines += ["", *run_table(runs, status.primary, width)]
+        found, unseen = table_and_rest(runs, status.primary, width, name)
+        lines += ["", *found]
         lines += naming(runs, width) if status.primary is None else []
-        unseen = columns_left_out(runs, status.primary, width, name)
         for said in filter(None, (two_verdicts(runs), unseen)):
             lines += ["", *wrap(said, width, "", "")]
     for sentence in sentences(status.held_out, status.primary.name if status.primary else ""):

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ..campaign.contract import Contract
 from ..campaign.errors import CannotGoOn
 from ..campaign.files import read_bounded
-from ..campaign.journal import Event, read_events
+from ..campaign.journal import Event
 from ..campaign.layout import Layout
 from ..campaign.metric import Metric
 from ..campaign.metric_names import telling
@@ -207,7 +207,7 @@ def read_campaign_data(layout: Layout) -> CampaignData:
     """The data of the campaign in `layout`. Raises CannotGoOn for a record, options or journal that is damaged."""
     status = read_status(layout)
     facts = layout.facts()
-    events = read_events(layout.journal)
+    events = layout.events()
     try:
         contract = Contract.model_validate(facts["contract"])
         records = [Record.of(data) for data in layout.records()]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..campaign.contract import Contract
-from ..campaign.journal import read_events
 from ..campaign.layout import Layout, find_control
 from ..campaign.metric import Metric
 from ..campaign.record import Record
@@ -38,7 +37,7 @@ def control_line(layout: Layout, contract: Contract, records: Sequence[Record]) 
     name = NAMES[str(layout.facts()["options"]["control"])]
     runs = len(records) - 1
     theirs = [Record.of(each) for each in control.records()]
-    events = [event for event in read_events(control.journal) if event["event"] == "ended"]
+    events = [event for event in control.events() if event["event"] == "ended"]
     if len(theirs) - 1 < runs and not (events and events[-1]["reason"] == "all_completed"):
         return f"The control ({name}, {line(control.name)}) has not ended, so nothing is compared with it yet."
     said = f"{name} with as many runs ({runs}, campaign {line(control.name)})"

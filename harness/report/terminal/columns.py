@@ -44,7 +44,14 @@ def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]], width: 
 
     A column without any text is left out, and so are those that do not fit. What is in a cell is made one harmless line.
     """
-    texts, columns, widths = _measured(columns, rows)
+    return fitted(columns, rows, width)[0]
+
+
+def fitted(columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]], width: int) -> tuple[list[str], list[str]]:
+    """Such a table, and the titles of the columns for which it has no room."""
+    texts = [{name: line_of(cell.text) for name, cell in row.items()} for row in rows]
+    columns = [each for each in columns if any(text.get(each.name, "").strip() for text in texts)]
+    widths = {each.name: max(len_of(each.title), *(len_of(text.get(each.name, "")) for text in texts)) for each in columns}
     shown = _fitting(columns, widths, width)
     rest = next((each for each in shown if each.least), None)
     if rest is not None:
@@ -58,24 +65,7 @@ def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]], width: 
             lines.append(click.style(cut(text[""], width), bold=True))
             continue
         lines += _lines(shown, row, text, widths, width)
-    return lines
-
-
-def left_out(columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]], width: int) -> list[str]:
-    """The titles of the columns for which a table of this width has no room."""
-    _, columns, widths = _measured(columns, rows)
-    shown = _fitting(columns, widths, width)
-    return [each.title for each in columns if each not in shown]
-
-
-def _measured(
-    columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]]
-) -> tuple[list[dict[str, str]], list[Column], dict[str, int]]:
-    """The texts of the cells, the columns that have any, and how wide these are."""
-    texts = [{name: line_of(cell.text) for name, cell in row.items()} for row in rows]
-    columns = [each for each in columns if any(text.get(each.name, "").strip() for text in texts)]
-    widths = {each.name: max(len_of(each.title), *(len_of(text.get(each.name, "")) for text in texts)) for each in columns}
-    return texts, columns, widths
+    return lines, [each.title for each in columns if each not in shown]
 
 
 def line_of(text: str) -> str:

@@ -10,7 +10,6 @@ import click
 
 from ...campaign.campaign import Campaign
 from ...campaign.errors import OUTCOMES
-from ...campaign.journal import read_events
 from ...campaign.layout import Layout
 from ...campaign.repository import Repository
 from ...campaign.text import clean, in_words, line
@@ -52,7 +51,7 @@ def try_facts(
 ) -> dict[str, Any]:
     """What came of a change, or of the last one of a campaign, and where the campaign stands then; `message` and `exit_code`
     are how the loop ended, `put_back` says what of the campaign's own files was."""
-    status, events = read_status(campaign), read_events(campaign.journal)
+    status, events = read_status(campaign), campaign.events()
     turns = [(match, e["result"]) for e in events if e["event"] == "done" and (match := _TURN.fullmatch(e["step"]))]
     found: dict[str, Any] = {}
     if turns and not (exit_code == 3 and status.reason == "runs_spent"):
@@ -81,7 +80,7 @@ def _recorded(facts: Mapping[str, Any]) -> int | None:
 
 def standing(campaign: Campaign, run: int | None = None) -> dict[str, Any]:
     """Where a campaign stands: its code, what is left, and what can be typed next, of `run` where one is asked about."""
-    status, events = read_status(campaign), read_events(campaign.journal)
+    status, events = read_status(campaign), campaign.events()
     done = {e["step"]: e["result"] for e in events if e["event"] == "done"}
     following, most = len(campaign.records()), status.options["max_attempts"]
     tried = sum(f"run_{following}/attempt_{number}/turn" in done for number in range(1, most + 1))

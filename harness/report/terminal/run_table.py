@@ -13,7 +13,7 @@ from ...campaign.metric_names import how_to_name
 from ...campaign.numbers import row as numbers_of
 from ...campaign.numbers import titled
 from ...campaign.text import duration, in_words, line
-from .columns import Cell, Column, left_out, table, wrap
+from .columns import Cell, Column, fitted, table, wrap
 from .difference import PLUS_MINUS, beyond, reference_in_words, set_with_errors, with_words
 from .held_out import sentences
 from .status import CampaignStatus, Primary, Row
@@ -53,10 +53,10 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
     return table(*_cells(rows, primary), width)
 
 
-def columns_left_out(rows: Sequence[Row], primary: Primary | None, width: int, name: str) -> str:
-    """For which columns such a table of the campaign `name` has no room, in a sentence; "" where it has all."""
-    found = left_out(*_cells(rows, primary), width)
-    return f"No room here for {', '.join(found)}: `harness log {name} --csv` has all." if found else ""
+def table_and_rest(rows: Sequence[Row], primary: Primary | None, width: int, name: str) -> tuple[list[str], str]:
+    """Such a table of the campaign `name`, and for which columns it has no room, in a sentence; "" where it has all."""
+    lines, found = fitted(*_cells(rows, primary), width)
+    return lines, f"No room here for {', '.join(found)}: `harness log {name} --csv` has all." if found else ""
 
 
 def _cells(rows: Sequence[Row], primary: Primary | None) -> tuple[list[Column], list[dict[str, Cell]]]:
@@ -174,8 +174,8 @@ def log(status: CampaignStatus, width: int) -> str:
     """The table, and how to read it."""
     if not status.rows:
         return f"{status.name}: no run yet."
-    lines = run_table(status.rows, status.primary, width)
-    primary, unseen = status.primary, columns_left_out(status.rows, status.primary, width, status.name)
+    primary = status.primary
+    lines, unseen = table_and_rest(status.rows, primary, width, status.name)
     if primary is None:
         lines += naming(status.rows, width)
     else:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...campaign.budget import spent
-from ...campaign.journal import Event, read_events
+from ...campaign.journal import Event
 from ...campaign.layout import Layout
 from ...campaign.metric_names import telling
 from ...campaign.schema import SCHEMA
@@ -166,13 +166,14 @@ class CampaignStatus:
 def read_status(layout: Layout) -> CampaignStatus:
     """Where the campaign in `layout` stands now. Raises CannotGoOn for a file of it that is damaged."""
     running = layout.is_running()  # before the journal is read: what ends meanwhile has said so there
-    events = read_events(layout.journal)
+    events = layout.events()
     facts = layout.facts()
     records = layout.records()
     primary = primary_metric(facts)
     options = options_in_force(facts, events)
     state, ending = state_of(events, running)
     step, since = pending(events)
+    found, used = rows(records, events, primary), spent(events)
     return CampaignStatus(
         name=layout.name,
         folder=layout.root,
@@ -186,12 +187,12 @@ def read_status(layout: Layout) -> CampaignStatus:
         expected=expected_seconds(events, step),
         last_line=last_line(layout.output(step.name).parent) if step else "",
         waits=waits(layout, events, step) if running else "",
-        rows=rows(records, events, primary),
+        rows=found,
         primary=primary,
-        best=best([row(record, primary) for record in records], primary),
+        best=best([row for row in found if row.attempt is None], primary),
         options=options,
-        usage=spent(events).usage,
-        seconds=spent(events).seconds,
+        usage=used.usage,
+        seconds=used.seconds,
         schema=facts["schema"],
         held_out=held_out(facts, options, layout.holdouts(), len(records) - 1),
         remedies=tuple(remedies(records, primary.name if primary else None)),
