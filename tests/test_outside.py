@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -288,6 +289,19 @@ def test_a_run_or_a_setting_that_is_not_there_is_refused_before_anything_is_exec
     assert (status, "It is one of steps" in found["message"]) == (2, True)
     assert len(campaign.read_records()) == 1
     assert try_("--start-from", "1", "--varies", "steps")[0] == 0
+
+
+def test_a_change_that_is_not_comparable_is_handed_in_again_as_one_that_varies_it_on_purpose(campaign: Campaign) -> None:
+    assert type_("resume", "small", "--no-controls").exit_code == 0
+    edit(campaign, ('range(settings["steps"])', "range(30)"))
+    status, found = try_()
+    assert (status, found["verdict"], found["varies"]) == (0, "not_comparable", ["steps"])
+    command = 'harness diff small 1 | harness try small --patch - --hypothesis "..." --varies steps'
+    assert command in try_page(found, campaign, 200)
+    change = CliRunner().invoke(cli, ["diff", "small", "1"]).stdout_bytes
+    again = [*shlex.split(command.partition(" | ")[2])[1:], "--json"]
+    found = json.loads(CliRunner().invoke(cli, again, change).stdout)
+    assert (found["run"], found["attempt"], found["verdict"], found["varies"]) == (2, 1, "inconclusive", [])
 
 
 def test_the_next_try_starts_where_the_last_one_said(campaign: Campaign) -> None:

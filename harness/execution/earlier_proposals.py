@@ -66,12 +66,14 @@ class EarlierProposals(CampaignPart):
                 yield int(found[1]), int(found[2])
 
     def _outcome(self, turn: Turn, run: int, attempt: int) -> Known | None:
-        """What came of an attempt; None where it was not executed, or for no reason of its code."""
+        """What came of an attempt; None where it was not executed, or for no reason of its code, and where it was not
+        comparable for a setting that `turn` varies on purpose."""
         key = turn_key(run, attempt)
-        commit = self._journal.result(f"{key}/turn")["commit"]
+        made = self._journal.result(f"{key}/turn")
         record = self._opened.records[run] if run < len(self._opened.records) else None
-        if record and record.commit == commit and record.status == "completed":
-            return self._measured(record)
+        if record and record.commit == made["commit"] and record.status == "completed":
+            varies_more = record.verdict.kind == "not_comparable" and not set(turn.varies) <= set(made["varies"])
+            return None if varies_more else self._measured(record)
         for step in ("smoke_test", "execute"):
             failure = (self._journal.result(f"{key}/{step}") or {}).get("failure")
             if failure:

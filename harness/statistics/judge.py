@@ -54,6 +54,8 @@ class Judge:
         """The verdict where it does not rest on noise, except on scale."""
         # What a loop that was observed left is no run of this campaign: to have its numbers again is to confirm them.
         earlier = [each for each in self._records if each.run < measured.run and not (each.run and each.given)]
+        if measured.varied:  # to have the numbers of one that did not say so is the purpose of saying it
+            earlier = [each for each in earlier if each.verdict.kind != "not_comparable"]
         for seed, results in measured.all_seeds.items():
             verdict = screen(self._contract, self._profile, results, earlier, seed=seed)
             if verdict is not None:

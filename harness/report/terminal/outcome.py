@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ def try_facts(
         is_closed = run < len(campaign.records())
         found = {"run": run, "attempt": attempt, "put_back": [*turn["restored"], *put_back], "left_out": turn["notices"]}
         if row.status == "completed" and is_closed:
-            found |= _judged(campaign, run)
+            found |= _judged(campaign, run) | {"varies": _varied(campaign, run)}
         elif row.status not in ("completed", "in_hand", "all_completed"):
             found |= {"status": row.status, "why": row.description, "output": _output(campaign, run, attempt)}
             found |= {"attempts_used_up": is_closed}
@@ -149,11 +150,24 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
     if facts.get("verdict") == "inconclusive" and facts["primary"] and _has_one_seed(layout.record(0), facts["primary"]):
         confirm = " && ".join(f"harness confirm {typed(layout)} {run} --seeds 3" for run in (0, facts["run"]))
         steps.insert(0, (confirm, "measures the noise between seeds, and judges the run again"))
+    if facts.get("varies"):
+        again = f'harness diff {typed(layout)} {facts["run"]} | harness try {typed(layout)} --patch - --hypothesis "..."'
+        varies = "".join(f" --varies {shlex.quote(name)}" for name in facts["varies"])
+        steps.insert(0, (again + varies, "the same change, where it varies that on purpose"))
     if facts.get("status") == "rejected" and code["with_failed_attempt"] and status.state != "running":
         steps.insert(1, (f"harness resume {typed(layout)} --force", "executes it as it is, which the record says"))
     if _recorded(facts) is None:  # what else is recorded is not what was asked about
         steps = [each for each in steps if not each[0].startswith(("harness show", "harness diff"))]
     return "\n".join([*lines, "next", *(f"  {each}" for each in next_lines(steps, width - 2))])
+
+
+def _varied(campaign: Campaign, run: int) -> list[str]:
+    """The settings for which a run is not comparable, and would be had it said that it varies them."""
+    record = campaign.record(run)
+    if record["verdict"]["kind"] != "not_comparable":
+        return []
+    known = {name: record["settings"].get(name) for name in campaign.contract.comparable_of(campaign.options().profile)}
+    return [name for name, each in known.items() if each and each["value"] != each["baseline"]]
 
 
 def _has_one_seed(baseline: Mapping[str, Any], primary: str) -> bool:

@@ -188,7 +188,7 @@ def _unaccepted(status: CampaignStatus) -> int:
 
 def next_lines(steps: Sequence[tuple[str, str]], width: int) -> list[str]:
     """A line a command, which is never broken, with what it does as a shell's comment; above it where there is no room."""
-    wide = max((len_of(command) for command, _ in steps), default=0)
+    wide = max((len_of(each) for each, about in steps if len_of(f"{each}  # {about}") <= width), default=0)
     lines: list[str] = []
     for command, about in steps:
         beside = f"{command}{' ' * (wide - len_of(command))}  # {about}"
