@@ -120,6 +120,7 @@ def test_a_command_with_json_prints_one_object_whatever_happens(campaign: Campai
         (["open", "idea.json", "idea.json", "--json"], 2, "one idea at a time"),
         (["show", "small", "7", "--json"], 2, "no record of it"),
         (["brief", "--json"], 2, "Missing argument 'CAMPAIGN'"),
+        (["resume", "small", "--json", "--force"], 2, "has no rejected change"),
     ]
     for words, code, why in typed:
         done = type_(*words)
@@ -464,7 +465,9 @@ def test_a_brief_for_who_drives_says_how_to_try_and_what_is_left(campaign: Campa
 
 
 def test_a_budget_of_tokens_asks_for_what_a_change_cost(campaign: Campaign) -> None:
-    assert type_("resume", "small", "--max-tokens", "1000").exit_code == 0
+    resumed = json.loads(type_("resume", "small", "--max-tokens", "1000", "--json").stdout)
+    assert (resumed["outcome"], resumed["exit_code"], resumed["state"]) == ("waiting", 0, "waiting")
+    assert resumed["left"] == {"runs": 3, "attempts_at_next_run": 4} and "of 1k" in resumed["spent"]
     edit(campaign, FASTER)
     status, found = try_()
     assert (status, "--usage" in found["message"]) == (2, True)

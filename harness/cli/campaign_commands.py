@@ -15,6 +15,7 @@ from .options import (
     CAMPAIGN,
     EXECUTOR,
     IDEAS_AND_EXPERIMENT,
+    JSON,
     MACHINE,
     MEMORY,
     SETTINGS_AND_OUT,
@@ -161,9 +162,11 @@ def run(
 @NOTIFY
 @MACHINE
 @click.option("--force", is_flag=True, help="Send the last rejected change of the run in hand through; recorded as forced.")
+@JSON
 def resume(
     campaign: str,
     force: bool,
+    as_json: bool,
     notify: str | None,
     jobs: int | None,
     executor: str | None,
@@ -183,13 +186,15 @@ def resume(
     from ..campaign.campaign import Campaign
     from ..campaign.layout import find_layout
     from .executor_choice import chosen
+    from .outside import resume_as_json
     from .running import resume as resume_campaign
 
     given = {key: value for key, value in options.items() if value is not None}
     changes = {key: value if isinstance(value, bool) else value or None for key, value in given.items()}
     place = Campaign(find_layout(campaign).root.absolute())
     changes |= chosen(executor, slurm, place.options())
-    sys.exit(resume_campaign(place, changes, force, width(), notify, jobs))
+    go_on = resume_as_json if as_json else resume_campaign
+    sys.exit(go_on(place, changes, force, width(), notify, jobs))
 
 
 @click.command(short_help="More seeds for a recorded run; judge it again.")

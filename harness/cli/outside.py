@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 
 from ..agents.joining import Tried
 from ..agents.outside import OUTSIDE
-from ..agents.submission import UNKNOWN, Patch, Source
+from ..agents.submission import UNKNOWN, Patch, Source, Waiting
 from ..campaign.campaign import Campaign
 from ..campaign.errors import OUTCOMES, HarnessError, InputError
 from ..campaign.journal import read_events
@@ -26,8 +27,9 @@ from ..loop import Ending
 from ..report.conclusion import headline
 from ..report.terminal.held_out import held_out
 from ..report.terminal.outcome import standing, try_facts, try_page
+from .notify import notify, state
 from .options import print_json
-from .running import Request, create, drive, say_ending
+from .running import Request, changed_on_resuming, create, drive, say_ending, take_on_control
 
 
 def hand_in(name: str, source: Source, as_json: bool, width: int, jobs: int | None = None) -> int:
@@ -80,6 +82,20 @@ def open_as_json(request: Request) -> int:
     ending = _driven(campaign, quiet=True, jobs=request.jobs)
     print_json(_said(campaign, ending, "opened"))
     return ending.exit_code
+
+
+def resume_as_json(
+    campaign: Campaign, changes: Mapping[str, Any], force: bool, width: int, tell: str | None, jobs: int | None
+) -> int:
+    """The same as `resume`, and print where the campaign stands as one object. Returns the exit code."""
+    changed = changed_on_resuming(campaign, changes)
+    ending = _driven(campaign, quiet=True, tell=tell, jobs=jobs, changes=changed, force=force)
+    if tell:
+        notify(tell, state(campaign, ending.exit_code))
+    with redirect_stdout(sys.stderr):
+        code = ending.exit_code or take_on_control(campaign, Stop(), width, tell, jobs)
+    print_json(_said(campaign, ending, "waiting" if ending.reason == Waiting.reason else "ended") | {"exit_code": code})
+    return code
 
 
 def _driven(campaign: Campaign, **how: Any) -> Ending:

@@ -160,6 +160,12 @@ def resume(
     campaign: Campaign, changes: Mapping[str, Any], force: bool, width: int, tell: str | None = None, jobs: int | None = None
 ) -> int:
     """Go on with a campaign. `changes` are fields of `Options`. Returns the exit code."""
+    changed = changed_on_resuming(campaign, changes)
+    return take_on_beside_control(campaign, Stop(), width, tell, changes=changed, force=force, jobs=jobs)
+
+
+def changed_on_resuming(campaign: Campaign, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `changes`, fields of `Options`, is another than it was. Raises InputError for what cannot be changed."""
     options = campaign.options()
     new = dict(changes)
     if is_search(options.agent):
@@ -170,19 +176,22 @@ def resume(
         )
     if new.get("model") and options.agent in ("replay", OUTSIDE):
         new["agent"] = "aider"  # a model goes on from where the recorded session, or you, led
-    changed = {k: v for k, v in new.items() if getattr(options, k) != v}
-    return take_on_beside_control(campaign, Stop(), width, tell, changes=changed, force=force, jobs=jobs)
+    return {k: v for k, v in new.items() if getattr(options, k) != v}
 
 
 def take_on_beside_control(
     campaign: Campaign, stop: Stop, width: int, tell: str | None = None, *, jobs: int | None = None, **how: Any
 ) -> int:
-    """`take_on`, then the campaign's control where it has one, with as many runs. Returns the worst exit code."""
-    code = take_on(campaign, stop, width, tell, jobs=jobs, **how)
+    """`take_on`, then the campaign's control where it has one. Returns the worst exit code."""
+    return take_on(campaign, stop, width, tell, jobs=jobs, **how) or take_on_control(campaign, stop, width, tell, jobs)
+
+
+def take_on_control(campaign: Campaign, stop: Stop, width: int, tell: str | None, jobs: int | None) -> int:
+    """`take_on` the control of a campaign that has ended, where it has one, with as many runs. Returns the exit code."""
     layout = find_control(campaign)
     runs = len(campaign.records()) - 1
-    if code or layout is None or runs < 1:
-        return code
+    if layout is None or runs < 1:
+        return 0
     control = Campaign(layout.root.absolute())
     click.echo(f"\nControl: {near(control.root)}, {counted(runs, 'run')}")
     changes = {} if control.options().max_runs == runs else {"max_runs": runs}
