@@ -331,7 +331,7 @@ def test_nothing_is_drawn_again_or_executed_again_after_an_interruption(
         assert go_on(campaign, view=Silent(), stop=Stop()).reason == "interrupted"
     before = started(campaign)
     assert "not evaluated, the campaign has not ended" in pages(campaign)["log"]
-    assert "Improved, not confirmed: run 1 improves loss" in pages(campaign)["report"]
+    assert "Improved, not evaluated on held-out data: run 1 improves loss" in pages(campaign)["report"]
     run(campaign)
     assert sorted(set(started(campaign))) == sorted(
         [*started(campaign)][: len(before) - 1] + started(campaign)[len(before) :]
@@ -391,7 +391,9 @@ def test_an_evaluation_is_switched_off_and_on_and_keeps_the_budget(held: Path, m
     campaign = make_campaign({"run 1, attempt 1": BETTER, "run 2, attempt 1": DONE}, holdout=False)
     run(campaign)
     assert campaign.holdouts() == [] == started(campaign)
-    assert "Improved, not confirmed: run 1" in the_end(campaign) and "switched off by --no-holdout" in the_end(campaign)
+    assert "Improved, not evaluated on held-out data: run 1" in the_end(
+        campaign
+    ) and "switched off by --no-holdout" in the_end(campaign)
     ending = go_on(campaign, view=Silent(), stop=Stop(), changes={"holdout": True, "max_hours": 1e-6})
     assert ending.reason == "budget" and campaign.holdouts() == []
     run(campaign, changes={"max_hours": None})

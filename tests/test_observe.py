@@ -221,17 +221,33 @@ def test_a_metric_that_none_of_their_runs_has_is_refused_before_anything_is_exec
     assert look(theirs, "--experiment", template)["claimed_best"] == 2
 
 
+def test_a_file_of_another_name_than_the_loop_edits_is_said(theirs: Path, template: Path) -> None:
+    contract = template / "experiment.toml"
+    assert "taken for" not in " ".join(look(theirs, "--experiment", template)["said"])
+    (template / "model.py").write_text("")
+    contract.write_text(contract.read_text().replace('["experiment.py"]', '["model.py", "experiment.py"]'))
+    assert "taken for" not in " ".join(look(theirs, "--experiment", template)["said"])
+    contract.write_text(contract.read_text().replace('["model.py", "experiment.py"]', '["model.py"]'))
+    said = look(theirs, "--experiment", template)["said"][-1]
+    assert said.startswith(f"run_1.py and the others are taken for versions of model.py, which is editable in {template}")
+
+
 def test_without_a_contract_nothing_is_executed(theirs: Path) -> None:
     done = type_(theirs, "--metric", "quadratic.loss", "--lower", "--confirm-best")
     assert (done.exit_code, "--experiment DIR names a folder" in done.stderr) == (2, True)
     assert not Path("runs").exists()
     assert "--metric NAME" in type_(theirs).stdout
+    done = type_(theirs, "--metric", "quadratic.loss", "--lower", "--higher")
+    assert (done.exit_code, "--lower and --higher: choose one" in done.stderr) == (2, True)
 
 
 def test_result_files_that_cannot_be_read_are_named(theirs: Path) -> None:
     (theirs / "run_3" / "final_info.json").write_text('{"quadratic": ')
     (theirs / "run_4" / "final_info.json").unlink()
-    assert [each.split(":")[0] for each in look(theirs)["left_out"]] == ["run_3/final_info.json", "run_4/final_info.json"]
+    (theirs / "run_5" / "final_info.json").write_text('{"quadratic": {"means": {"loss": NaN, "note": "late"}}}')
+    named = look(theirs)["left_out"]
+    assert [each.split(":")[0] for each in named] == [f"run_{number}/final_info.json" for number in (3, 4, 5)]
+    assert "loss" in named[2] and "nan" in named[2].lower()
     assert "Left out: run_3/final_info.json: not JSON" in type_(theirs).stdout
 
 
@@ -288,6 +304,15 @@ def test_an_autoresearch_repository_is_read_by_its_table_and_commits(tmp_path: P
         "results.tsv, line 8: memory_gb is no number: nothing",
     ]
     assert CliRunner().invoke(cli, ["diff", "latest", "1"]).stdout.count("+lr = 0.2") == 1
+    # What an experiment lets edit under another name, they have nothing of.
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.py").write_text("lr = 0.1\n")
+    lines = ['editable = ["model.py"]', "[[metric]]", 'name = "val_bpb"', 'better = "lower"', "primary = true"]
+    (tmp_path / "mine" / "experiment.toml").write_text(
+        "\n".join(['command = ["python", "model.py", "{out_dir}"]', *lines]) + "\n"
+    )
+    said = look(tmp_path, "--experiment", tmp_path / "mine")["said"]
+    assert said[-1].startswith("The code of no run is known: no commit has model.py, which is editable in ")
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:

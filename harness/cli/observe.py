@@ -31,7 +31,7 @@ from ..report.first_look import claimed_best, far_from_theirs, first_look, given
 from ..report.terminal.columns import Cell, Column, table, wrap
 from ..report.terminal.outcome import try_facts
 from ..report.terminal.status_page import typed
-from ..results.observed import TABLE, ObservedRun, observe
+from ..results.observed import TABLE, Observed, ObservedRun, observe
 from ..results.run_results import read_run
 from ..results.sanity import broken_where_known
 from .running import drive, experiment_python
@@ -59,20 +59,21 @@ class Wanted:
 def look(wanted: Wanted) -> tuple[dict[str, Any], int]:
     """Make a campaign of what a loop left. Returns what was found, and the exit code."""
     contract = _contract(wanted)
-    found = observe(wanted.folder, _code_file(wanted, contract))
+    code_file, found = _observed(wanted, contract)
     with TemporaryFolder() as place:
-        taken = _taken(wanted, contract, found.runs, Path(place) / "runs")
+        taken = _taken(wanted, code_file, found.runs, Path(place) / "runs")
         if contract and contract.primary:
             _check(wanted, contract, contract.primary, found.runs, taken)
         campaign = _campaign(wanted, contract, found.runs, taken, Path(place))
     ending = drive(campaign, Stop(), quiet=True)
-    left_out = {"left_out": found.left_out}
-    facts = _facts(wanted, campaign) | left_out
+    said = _of_another_name(wanted, contract, taken)
+    facts = _facts(wanted, campaign, found.left_out, said)
     if ending.exit_code or not wanted.confirms_best:
         return facts | ({"message": ending.message} if ending.exit_code else {}), ending.exit_code
     ending = _judge_best(campaign)
     confirmed = try_facts(campaign, ending.message, ending.exit_code)
-    return _facts(wanted, campaign) | left_out | {"confirmed": confirmed}, int(confirmed["exit_code"])
+    facts = _facts(wanted, campaign, found.left_out, said)
+    return facts | {"confirmed": confirmed}, int(confirmed["exit_code"])
 
 
 def _contract(wanted: Wanted) -> Contract | None:
@@ -122,14 +123,34 @@ def _check(wanted: Wanted, contract: Contract, primary: Metric, runs: Sequence[O
         )
 
 
-def _code_file(wanted: Wanted, contract: Contract | None) -> str:
-    return contract.editable[0] if contract else _CODE_OF_TABLES if (wanted.folder / TABLE).is_file() else ENTRY
+def _observed(wanted: Wanted, contract: Contract | None) -> tuple[str, Observed]:
+    """The file that the loop edited, and its runs. Of several editable files it is the one that the loop has code of."""
+    is_table = (wanted.folder / TABLE).is_file()
+    usual = _CODE_OF_TABLES if is_table else ENTRY
+    names = contract.editable if contract else [usual]
+    if not is_table:  # whatever it is called, `run_1.py` is the code of run 1
+        names = [usual if usual in names else names[0]]
+    looked = [(name, observe(wanted.folder, name)) for name in names]
+    return next((each for each in looked if any(run.code for run in each[1].runs)), looked[0])
 
 
-def _taken(wanted: Wanted, contract: Contract | None, runs: Sequence[ObservedRun], place: Path) -> GivenRuns:
+def _of_another_name(wanted: Wanted, contract: Contract | None, taken: GivenRuns) -> list[str]:
+    """A sentence where the file that the contract lets edit may not be the one that the loop edited."""
+    if contract is None:
+        return []
+    has_code, named = any(run.code for run in taken.runs), f"editable in {wanted.experiment}/{CONTRACT_FILE}"
+    if (wanted.folder / TABLE).is_file():
+        names = ", ".join(contract.editable)
+        return [] if has_code else [f"The code of no run is known: no commit has {names}, which is {named}."]
+    if not has_code or taken.code_file == ENTRY:
+        return []
+    return [f"run_1.py and the others are taken for versions of {taken.code_file}, which is {named}; usually it is {ENTRY}."]
+
+
+def _taken(wanted: Wanted, code_file: str, runs: Sequence[ObservedRun], place: Path) -> GivenRuns:
     """The runs as a campaign begins with them; `place` is for what a row of a table left."""
     given = tuple(_given(run, place / str(number)) for number, run in enumerate(runs))
-    return GivenRuns(wanted.folder.resolve().name, _code_file(wanted, contract), given)
+    return GivenRuns(wanted.folder.resolve().name, code_file, given)
 
 
 def _campaign(
@@ -216,7 +237,7 @@ def _name(record: Record) -> str:
     return record.observed.name if record.observed else f"run {record.run}"
 
 
-def _facts(wanted: Wanted, campaign: Campaign) -> dict[str, Any]:
+def _facts(wanted: Wanted, campaign: Campaign, left_out: Sequence[str], said: Sequence[str]) -> dict[str, Any]:
     records, primary = campaign.read_records(), campaign.contract.primary
     best, found = claimed_best(records, primary), spread(records, primary)
     runs = [
@@ -246,7 +267,8 @@ def _facts(wanted: Wanted, campaign: Campaign) -> dict[str, Any]:
         "runs": runs,
         "claimed_best": best.run if best else None,
         **({"spread": asdict(found)} if found else {}),
-        "said": [*first_look(campaign.contract, records), *([far] if far else [])],
+        "left_out": [*left_out],
+        "said": [*first_look(campaign.contract, records), *([far] if far else []), *said],
     }
 
 

@@ -200,7 +200,8 @@ def skill(agent: str, install: bool) -> None:
 @click.command("observe", short_help="Make a campaign of what another loop left; judge its best.")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="FOLDER")
 @click.option("--metric", metavar="NAME", help="The metric that decides; that of the contract, or of results.tsv.")
-@click.option("--lower/--higher", "lower", default=None, help="Which way is better.")
+@click.option("--lower", is_flag=True, help="Lower is better.")
+@click.option("--higher", is_flag=True, help="Higher is better.")
 @click.option("--execute-baseline", is_flag=True, help="Execute the baseline with its seeds: what is within its spread.")
 @click.option("--confirm-best", is_flag=True, help="Execute baseline and claimed best with seeds, and judge it.")
 @click.option(
@@ -215,7 +216,8 @@ def skill(agent: str, install: bool) -> None:
 def observe(
     folder: Path,
     metric: str | None,
-    lower: bool | None,
+    lower: bool,
+    higher: bool,
     execute_baseline: bool,
     confirm_best: bool,
     experiment: Path | None,
@@ -239,7 +241,9 @@ def observe(
     from . import observe as observing
     from .options import print_json
 
-    better = None if lower is None else "lower" if lower else "higher"
+    if lower and higher:
+        raise InputError("--lower and --higher: choose one.")
+    better = "lower" if lower else "higher" if higher else None
     wanted = observing.Wanted(folder, experiment, metric, better, execute_baseline, confirm_best, out, python)
     facts, code = observing.look(wanted)
     if as_json:

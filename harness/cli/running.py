@@ -29,7 +29,7 @@ from ..campaign.layout import BIBLIOGRAPHY, Layout, find_control
 from ..campaign.paths import absolute, near
 from ..campaign.stop import Stop
 from ..campaign.temporary import remove_left
-from ..campaign.text import clean
+from ..campaign.text import clean, line
 from ..execution.executors.machine import default_jobs, this_machine
 from ..execution.feed import check_executor
 from ..execution.seed_variable import not_named
@@ -145,12 +145,15 @@ def create(request: Request) -> tuple[list[Campaign], list[int]]:
             runs = counted(made.max_runs, "run")
             click.echo(f"--width {made.width}: a round has at most the {runs} of the campaign (--max-runs).")
         spec = campaign.spec(made.profile)
+        profile = _profile_in_words(campaign, made.profile)
+        if profile and profile not in said:
+            click.echo(profile)
         effect = smallest_effect_in_words(campaign.contract, spec, campaign.planned_runs)
         files = inventory_of(campaign.root, campaign.contract).files if effect else []
         effect = effect and (not_named(campaign.contract, campaign.root, files) or effect)
         if effect and effect not in said:
             click.echo(f"Seeds: {effect}.")
-        said |= {each.choice.why, effect}
+        said |= {each.choice.why, profile, effect}
         click.echo(f"Campaign: {near(campaign.root)}")
         campaigns.append(campaign)
     return campaigns, codes
@@ -162,6 +165,16 @@ def resume(
     """Go on with a campaign. `changes` are fields of `Options`. Returns the exit code."""
     changed = changed_on_resuming(campaign, changes)
     return take_on_beside_control(campaign, Stop(), width, tell, changes=changed, force=force, jobs=jobs)
+
+
+def _profile_in_words(campaign: Campaign, name: str) -> str:
+    """Which profile of the contract applies, and which others there are."""
+    known = campaign.contract.profiles
+    if name not in known:
+        return ""
+    about = f" ({line(known[name].description)})" if known[name].description else ""
+    others = [each for each in known if each != name]
+    return f"Profile: {name}{about}" + (f"; --profile takes {', '.join(others)}, too." if others else ".")
 
 
 def changed_on_resuming(campaign: Campaign, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -252,9 +252,14 @@ class Measurements(CampaignPart):
 
     @property
     def names_seed(self) -> bool:
-        """Whether the untouched experiment mentions HARNESS_SEED: its command, or a source in whatever language."""
+        """Whether the untouched experiment mentions HARNESS_SEED."""
+        return self.names(SEED)
+
+    def names(self, variable: str) -> bool:
+        """Whether the untouched experiment mentions a variable: its command, or a source in whatever language."""
         contract, commit = self._campaign.contract, self._journal.result("start")["commit"]
-        return is_named(contract, self._repository.mentioning(commit, [SEED], [*contract.code, *contract.files]))
+        found = self._repository.mentioning(commit, [variable], [*contract.code, *contract.files])
+        return is_named(contract, found, variable)
 
     @property
     def baseline_ignores_seed(self) -> bool:

@@ -13,9 +13,9 @@ PROSE = (".md", ".rst", ".txt")
 """How files end that tell of a seed and read none."""
 
 
-def is_named(contract: Contract, mentioning: Iterable[str]) -> bool:
+def is_named(contract: Contract, mentioning: Iterable[str], variable: str = SEED) -> bool:
     """Whether the command names it, or one of the files `mentioning` it is a source, in whatever language."""
-    return any(SEED in part for part in contract.command) or any(not path.endswith(PROSE) for path in mentioning)
+    return any(variable in part for part in contract.command) or any(not path.endswith(PROSE) for path in mentioning)
 
 
 def not_named(contract: Contract, folder: Path, files: Iterable[str]) -> str:

@@ -56,7 +56,7 @@ def headline(contract: Contract, runs: Sequence[Record], held_out: HeldOut | Non
         return on_selection
     opening, _, found = on_selection.partition(": ")
     if last is None or last["status"] == "not_evaluated":
-        return f"Improved, not confirmed: {found}" if opening == "Supported" else on_selection
+        return f"Improved, not evaluated on held-out data: {found}" if opening == "Supported" else on_selection
     run = next(each for each in runs if each.run == last["run"])
     there = f"in {scope(last)}, {numbers(last)}" if last["metrics"] else f"in {scope(last)}: {line(last['why'])}"
     guards = f", but {'; '.join(last['guard_violations'])}" if last["guard_violations"] else ""

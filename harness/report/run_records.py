@@ -11,6 +11,7 @@ from ..campaign.code_identity import code_differs
 from ..campaign.errors import BaselineFailed
 from ..campaign.given_runs import THEIR_BASELINE, GivenRuns, earlier_kept
 from ..campaign.metric_names import is_cost
+from ..campaign.numbers import setting
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.protocols import HOW_TO_READ_SEED, OF_THE_MACHINE
 from ..campaign.record import AttemptRecord, MetricRecord, ObservedRecord, Record, VerdictKind, VerdictRecord
@@ -25,6 +26,8 @@ from ..results.run_results import read_run
 from ..results.sanity import broken_where_known
 from ..statistics.comparability import compare_metrics, compare_settings
 from ..statistics.references import MeasuredRun, usable
+
+OVERRIDES = "HARNESS_OVERRIDES"
 
 
 class RunRecords(CampaignPart):
@@ -57,6 +60,7 @@ class RunRecords(CampaignPart):
         search = search_of(self._campaign)
         unread = [self._unread(len(facts["seeds"]))] if facts["ignores_seed"] else []
         unread += self._lists_of_one_seed(results, facts["metrics"])
+        unread += [] if given else self._unread_settings(results)
         for sentence in unread:
             self._view.say(sentence)
         lost = [f"seed {seed} is missing: {result['failure']['why']}" for seed, result in others if result["failure"]]
@@ -271,6 +275,19 @@ class RunRecords(CampaignPart):
             f"{', '.join(names[:MAX_NAMED])}{more}: reported with a value for each of several own seeds of the experiment. "
             "It reads HARNESS_SEED too, so the mean of them is one value, that of the harness's seed"
         ]
+
+    def _unread_settings(self, results: Results) -> list[str]:
+        """Of what was set for the campaign, what the baseline's results do not show, a sentence each."""
+        found = []
+        for name, value in self._options.overrides.items():
+            if name in results.settings and results.settings[name] != value:
+                found.append(f"--set {name}={setting(value)}: the results report {name} {setting(results.settings[name])}")
+            elif name not in results.settings and not self._measurements.names(OVERRIDES):
+                found.append(
+                    f"--set {name}={setting(value)}: nothing shows that it is read. The results report no setting {name}, "
+                    f"and no file of the experiment names {OVERRIDES}, which holds what --set says as JSON"
+                )
+        return found
 
     def _environment(self, results: Results | None = None) -> dict[str, str]:
         """What the numbers of a run depend on, with the GPU that it was executed on where no other is known."""

@@ -35,7 +35,7 @@ _TONES: dict[str, Tone] = {
     "Supported": "good",
     "Trade-off": "open",
     "Inconclusive": "open",
-    "Improved, not confirmed": "open",
+    "Improved, not evaluated on held-out data": "open",
 }
 """Of conclusions; the others are plain."""
 

@@ -75,11 +75,14 @@ def _in_short(left_out: Sequence[str]) -> str:
 def _ai_scientist(folder: Path, left_out: list[str]) -> Iterator[ObservedRun]:
     runs = [path for path in folder.glob("run_*") if path.is_dir() and RUN_FOLDER.fullmatch(path.name)]
     notes = _text(folder / "notes.txt").replace("\r\n", "\n").replace("\r", "\n")
-    for path in sorted(runs, key=lambda each: int(each.name[4:])):
+    runs.sort(key=lambda each: int(each.name[4:]))
+    read = [read_results(path) for path in runs]
+    known = {name for results in read for name in results.metrics}
+    for path, results in zip(runs, read, strict=True):
         code = _content(folder / f"{path.name}.py")
         said = re.search(_OF_A_RUN.format(number=int(path.name[4:])), notes, re.DOTALL | re.MULTILINE)
-        results = read_results(path)
-        left_out += [f"{path.name}/{finding}" for finding in results.findings if not finding.key]  # of whole files
+        # Of whole files, and of what is a number in another run.
+        left_out += [f"{path.name}/{each}" for each in results.findings if not each.key or each.name in known]
         claim = " ".join(said[1].split()) if said else ""
         yield ObservedRun(path.name, results.numbers, code, True, claim, path)
 

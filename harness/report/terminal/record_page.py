@@ -78,6 +78,8 @@ def differences(
                     reference_sd=compared.get("reference_sd") or own.reference_sd,
                     measured_error=compared.get("error"),
                 )
+            else:  # nothing was tested: that of its own seeds, as in the table of runs
+                own = replace(own, sd=beside(values, values, None).sd)
             found[name] = replace(own, tested=True, low=compared.get("low"), high=compared.get("high"))
         else:
             found[name] = beside(values, theirs, better.get(name), paired=paired and len(theirs) == len(values))
