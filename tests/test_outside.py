@@ -570,6 +570,22 @@ def test_a_campaign_may_lie_where_dots_or_a_link_lead(campaign: Campaign) -> Non
     assert done.exit_code == 0, done.output
 
 
+def test_an_opening_says_the_profile_and_which_settings_nothing_reads(campaign: Campaign) -> None:
+    replace(Path("experiment.py"), ('json.loads(os.environ.get("HARNESS_OVERRIDES", "{}"))', "{}"))
+    contract = Path("experiment.toml").read_text().replace("rate = 0.05 }", "rate = 0.05, depth = 2 }")
+    large = '[profiles.large]\ndescription = "more of it"\nsettings = { steps = 80 }\n'
+    Path("experiment.toml").write_text(f'default_profile = "small"\n{contract}{large}')
+    done = type_("open", "idea.json", "--set", "rate=0.2", "--set", "depth=3", "--set", "steps=40")
+    assert done.exit_code == 0, done.output
+    assert "Profile: small; --profile takes large, too." in done.output
+    warnings = Campaign(campaign.root.with_name("small-2")).read_records()[0].warnings
+    assert [each.partition(":")[0] for each in warnings] == ["--set rate=0.2", "--set depth=3"]
+    assert (
+        "the results report rate 0.05" in warnings[0] and "no file of the experiment names HARNESS_OVERRIDES" in warnings[1]
+    )
+    assert " ".join(warnings[1].split()) in " ".join(done.output.split())
+
+
 def test_a_file_of_the_experiment_does_not_stand_in_the_place_of_one_of_the_campaigns(campaign: Campaign) -> None:
     Path("idea.json").write_text('{"mine": 1}')
     Path("journal.jsonl").write_text("mine")

@@ -15,7 +15,8 @@ from harness.campaign.layout import Layout, find_layout
 from harness.campaign.record import AttemptRecord, MetricRecord, Record, ReviewRecord, VerdictRecord
 from harness.campaign.usage import Usage
 from harness.execution.executors.output import HEAD, OutputWriter
-from harness.report.terminal.status import best, last_line, pending, read_status, rows, seconds_since, step_of
+from harness.report.terminal.record_page import differences
+from harness.report.terminal.status import Primary, best, last_line, pending, read_status, rows, seconds_since, step_of
 from harness.report.terminal.status_page import next_lines, next_steps, typed
 
 PAID = {"sent": 100, "received": 20, "cost": 0.5, "seconds": 2.0, "requests": 1}
@@ -36,6 +37,17 @@ def record(run: int, loss: float | None, **facts) -> Record:
 @pytest.fixture
 def campaign(make_campaign) -> Campaign:
     return make_campaign({})
+
+
+def test_a_run_that_was_not_tested_has_one_standard_error_on_every_page():
+    values = [1.0, 1.1, 1.3]
+    numbers = {"loss": MetricRecord(value=sum(values) / 3, values=values)}
+    baseline = record(0, 1.0, metrics={"loss": MetricRecord(value=2.0, values=[1.0, 2.0, 3.0])}).model_dump()
+    found = record(1, 1.0, metrics=numbers, verdict=VerdictRecord(kind="not_comparable")).model_dump()
+    contract = {"metric": [{"name": "loss", "better": "lower", "primary": True}]}
+    beside = differences(found, baseline, contract)["loss"]
+    [_, shown] = rows([baseline, found], [], Primary("loss", "loss", "lower"))
+    assert beside and shown.error == pytest.approx(beside.value_error)
 
 
 def test_every_place_is_that_of_the_campaign(campaign):
