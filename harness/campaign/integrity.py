@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
@@ -76,14 +77,14 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
         elif event["event"] == "done" and _FINAL.fullmatch(event["step"]) and isinstance(event["result"], dict):
             commits[event["step"].removesuffix("/record")] = str(event["result"].get("commit", ""))
     check_not_set_back(root)
-    runs = [each for each in commits if each != START]
+    runs, wrote = {each: None for each in commits if each != START}, written(events)
     expected: dict[str, str | None] = {f"{run}/record.json": None for run in runs}
-    expected |= {path: blob for path, blob in written(events).items() if path.split("/")[0] in runs}
+    expected |= {path: blob for path, blob in wrote.items() if path.split("/")[0] in runs}
     if START in commits:
-        expected |= {path: blob for path, blob in written(events).items() if "/" not in path and path != NOTES}
+        expected |= {path: blob for path, blob in wrote.items() if "/" not in path and path != NOTES}
     found = []
     for path, blob in expected.items():
-        content = _read(root / path)
+        content = _read(f"{root}/{path}")  # of thousands: a Path of each takes longer than to read it
         if content is not None and (blob_id(content) == blob if blob else content):
             continue
         owner = path.split("/")[0]
@@ -91,7 +92,7 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
     content = _read(root / NOTES)
     # The last two: a process that was killed between the journal and the file left the one before, and that is no edit.
     if runs and notes and not any(_are_notes(root, content, blob) for blob in reversed(notes[-2:])):
-        found.append(Difference(NOTES, _how(content), notes[-1], commits[runs[-1]]))
+        found.append(Difference(NOTES, _how(content), notes[-1], commits[next(reversed(runs))]))
     return found
 
 
@@ -134,9 +135,10 @@ def _lines(journal: bytes) -> bytes:
     return journal[: journal.rfind(b"\n") + 1].removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path | str) -> bytes | None:
     try:
-        return path.read_bytes()
+        with FileIO(path) as file:
+            return file.read()
     except OSError:
         return None
 

@@ -68,6 +68,7 @@ def _put_back(path: Path) -> str:
     return f"Put back the version in git: git -C {quote(str(path.parent))} checkout main -- {path.name}"
 
 
+_OF_ALL: dict[str, tuple[type, ...]] = {"event": (str,), "time": (str,)}
 _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
     "started": {"step": (str,)},
     "done": {"step": (str,), "seconds": (int, float), "result": (dict, list, str, int, float, type(None))},
@@ -78,8 +79,7 @@ _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
     "forced": {"step": (str,), "commit": (str,), "origin": (str,)},
 }
 """What events hold that is read again, by their names."""
-_NO_SHAPE: dict[str, tuple[type, ...]] = {}
-_OF_ALL: tuple[tuple[str, tuple[type, ...]], ...] = (("event", (str,)), ("time", (str,)))
+_CHECKS = {name: tuple((_OF_ALL | shape).items()) for name, shape in {"": {}, **_SHAPES}.items()}
 _NUMBERS = ("seconds", "sent", "received", "cost", "requests", "cached")
 """Of a usage and an outcome: numbers, or nothing where they are unknown."""
 
@@ -88,7 +88,7 @@ def _damage(event: Any) -> str:
     """What is wrong with a line of a journal, "" where it is whole."""
     if not isinstance(event, dict):
         return f"expected an object, found {type(event).__name__}"
-    for key, kinds in (*_OF_ALL, *_SHAPES.get(str(event.get("event")), _NO_SHAPE).items()):
+    for key, kinds in _CHECKS.get(str(event.get("event")), _CHECKS[""]):
         if not isinstance(event.get(key), kinds) or (key == "result" and key not in event):
             found = type(event[key]).__name__ if key in event else "nothing"
             return f"{key}: expected {' or '.join(dict.fromkeys(kind.__name__ for kind in kinds))}, found {found}"
