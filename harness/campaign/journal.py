@@ -126,7 +126,6 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writing = threading.Lock()
-        self._since = 0
         self._done: dict[str, Any] = {}
         self.events: list[Event] = []
         self._named: dict[str, list[Event]] = {}
@@ -156,10 +155,10 @@ class Journal:
     def _take(self, event: Event) -> None:
         """Take in an event, so that who asks for it later need not look at all of them."""
         if event["event"] == BEGUN_ANEW:
-            self._since = len(self.events)
             self._done.clear()
             self._named.clear()
         self.events.append(event)
+        self._named.setdefault(event["event"], []).append(event)
         if "step" in event:
             first, last = event["step"].partition("/")[0], event["step"].rpartition("/")[2]
             for name in (f"{first}/", f"/{last}"):
@@ -193,8 +192,7 @@ class Journal:
     def of(self, event: str, where: str = "") -> list[Event]:
         """Those of a kind since the campaign was begun, or begun anew; `where`: how their steps begin, "run_3/", or how they
         end, "/turn"."""
-        events = self._named.get(where, []) if where else self.events[self._since :]
-        return [e for e in events if e["event"] == event]
+        return [e for e in self._named.get(where or event, []) if e["event"] == event]
 
     def begin_anew(self) -> None:
         """No step is done any more; what they cost stays written."""

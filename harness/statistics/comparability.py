@@ -137,11 +137,14 @@ def _same_numbers(judged: Set[str], results: Results, other: Record, seed: int |
     # With another seed the numbers differ even where the change does nothing.
     if None not in (known, seed) and known != seed:
         return False
-    shared = [name for name in results.metrics if name in other.metrics and not is_cost(name)]
+    shared = []
+    for name in results.metrics:
+        if name in other.metrics and not is_cost(name):
+            if results.metrics[name].value != _first(other.metrics[name]):
+                return False
+            shared.append(name)
     if judged and judged.isdisjoint(shared):
         return False  # what an SAE has no part in, such as the language model's own loss, is always the same
-    if any(results.metrics[name].value != _first(other.metrics[name]) for name in shared):
-        return False
     return sum(_digits(results.metrics[name].value) for name in shared) >= ENOUGH_DIGITS
 
 
