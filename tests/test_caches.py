@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -159,23 +160,51 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return person
 
 
-def test_honest_programs_live_in_it(
+@pytest.fixture
+def said_by(
     sandboxed: str, tmp_path: Path, make_campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch, person: Path
-) -> None:
-    monkeypatch.setenv("HOME", str(person))
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    for name in ("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "HF_DATASETS_CACHE", "HF_HUB_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-    experiment = tmp_path / "experiment" / "experiment.py"
+) -> Callable[[str], str]:
+    """What a baseline prints that goes on with this code."""
+
+    def executed(code: str) -> str:
+        monkeypatch.setenv("HOME", str(person))
+        monkeypatch.setenv("PATH", "/usr/bin:/bin")
+        for name in ("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "HF_DATASETS_CACHE", "HF_HUB_CACHE"):
+            monkeypatch.delenv(name, raising=False)
+        experiment = tmp_path / "experiment" / "experiment.py"
+        experiment.write_text(experiment.read_text() + code)
+        contract = experiment.with_name("experiment.toml")
+        contract.write_text('caches = ["mine"]\n' + contract.read_text().replace("smoke = true", "smoke = false"))
+        made = make_campaign({"run 1, attempt 1": {"text": "ALL_COMPLETED"}}, max_runs=1)
+        assert go_on(made, view=Silent(), stop=Stop()).exit_code == 0
+        return (made.run_folder(0) / "log.txt").read_text()
+
+    return executed
+
+
+def test_honest_programs_live_in_it(said_by: Callable[[str], str], person: Path) -> None:
     names = {name.upper(): importlib.util.find_spec(name) is not None for name in ("torch", "datasets")}
     constants = "".join(f"{name} = {value!r}\n" for name, value in (names | {"PERSON": str(person)}).items())
-    experiment.write_text(experiment.read_text() + constants + HONEST)
-    contract = experiment.with_name("experiment.toml")
-    contract.write_text('caches = ["mine"]\n' + contract.read_text().replace("smoke = true", "smoke = false"))
-    made = make_campaign({"run 1, attempt 1": {"text": "ALL_COMPLETED"}}, max_runs=1)
-    assert go_on(made, view=Silent(), stop=Stop()).exit_code == 0
-    said = (made.run_folder(0) / "log.txt").read_text()
+    said = said_by(constants + HONEST)
     wanted = ["manager 1", "python True", "data datadata", "cache cached"]
     wanted += ["loader 8", "ranks 2"] * names["TORCH"] + ["tables (2, 2)", "cached (2, True)"] * names["DATASETS"]
     assert set(wanted) <= set(said.splitlines()), said
     assert "secret" not in said
+
+
+COMPILED = """
+if __name__ == "__main__":
+    import pathlib, os, torch
+    compiled, x = torch.compile(lambda x: torch.relu(x @ x.T).sum(dim=1)), torch.randn(8, 4)
+    print("compiled", torch.allclose(compiled(x), torch.relu(x @ x.T).sum(dim=1), atol=1e-4))
+    print("kept", any(path.suffix == ".so" for path in pathlib.Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).rglob("*")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++", path="/usr/bin:/bin") is None, reason="no C++ compiler here")
+def test_torch_compiles_in_it(said_by: Callable[[str], str]) -> None:
+    """Fifteen seconds of a processor."""
+    pytest.importorskip("torch")
+    said = said_by(COMPILED)
+    assert {"compiled True", "kept True"} <= set(said.splitlines()), said

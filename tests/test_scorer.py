@@ -115,6 +115,19 @@ def test_a_mean_far_larger_than_its_scatter_accuses_nobody_and_hides_nobody(tmp_
         sealed.look_at_rows(bent, f, True)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_codes_of_any_scale_are_scored(scale, tmp_path):
+    sae = TopK()
+    with torch.no_grad():
+        sae.W_enc *= scale
+        sae.b_enc *= scale
+        sae.W_dec /= scale
+    sealed = load(hand_over(tmp_path, sae))
+    assert np.allclose(sealed.W_dec * scale, sae.W_dec.detach() * scale, atol=1e-5)
+    x = rows().numpy()
+    assert np.allclose(sealed.decode(sealed.encode(x)), sae.decode(sae.encode(rows())).detach(), atol=1e-4)
+
+
 def test_the_folder_holds_data_and_nothing_else(handed):
     assert sorted(path.name for path in handed.iterdir()) == [DECODE, ENCODE, SETTINGS, WEIGHTS]
     left = json.loads((handed.parent / "final_info.json").read_text())
@@ -358,6 +371,49 @@ def test_codes_of_another_row_are_refused_at_any_scale_and_share(artifact, scale
     for secret in range(5):
         with pytest.raises(Refused, match="the code of a row depends on the other rows"):
             Sealed(artifact, threads=1, secret=str(secret).encode()).encode(x)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_thousandth_of_the_batch_in_each_code_is_refused(artifact, scale):
+    nodes = [
+        helper.make_node("MatMul", ["x", "W"], ["pre"]),
+        helper.make_node("Relu", ["pre"], ["own"]),
+        helper.make_node("ReduceMean", ["own", "zero"], ["mean"]),
+        helper.make_node("Mul", ["mean", "thousandth"], ["part"]),
+        helper.make_node("Sub", ["own", "part"], ["less"]),
+        helper.make_node("Relu", ["less"], ["rest"]),
+        helper.make_node("Mul", ["rest", "scale"], ["f"]),
+    ]
+    constants = [W, ("zero", np.array([0])), ("thousandth", np.float32(1e-3)), ("scale", np.float32(scale))]
+    changed(artifact, model(nodes, constants))
+    back = [helper.make_node("MatMul", ["f", "V"], ["x"])]
+    changed(artifact, model(back, [("V", W[1].T / np.float32(scale))], (("f", D_SAE), ("x", D_IN))), DECODE)
+    with pytest.raises(Refused, match="the code of a row depends on the other rows"):
+        load(artifact).encode(rows(4000).numpy())
+
+
+def test_a_latent_that_other_rows_silence_is_no_tie(artifact):
+    """A row has one code, which in some rows must be half as large as the largest of the batch: nothing else changes."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "W"], ["pre"]),
+        helper.make_node("ReduceMax", ["pre", "one"], ["best"], keepdims=1),
+        helper.make_node("ReduceMax", ["best", "zero"], ["most"], keepdims=1),
+        helper.make_node("Mul", ["most", "half"], ["bar"]),
+        helper.make_node("GreaterOrEqual", ["pre", "best"], ["is_best"]),
+        helper.make_node("GreaterOrEqual", ["best", "bar"], ["is_far"]),
+        helper.make_node("Slice", ["x", "zero", "one", "one"], ["number"]),
+        helper.make_node("Less", ["number", "rare"], ["is_common"]),
+        helper.make_node("Or", ["is_far", "is_common"], ["counts"]),
+        helper.make_node("And", ["is_best", "counts"], ["fires"]),
+        helper.make_node("Where", ["fires", "pre", "nothing"], ["some"]),
+        helper.make_node("Relu", ["some"], ["f"]),
+    ]
+    constants = [W, ("zero", np.array([0])), ("one", np.array([1])), ("nothing", np.float32(0)), ("rare", np.float32(3))]
+    constants += [("half", np.float32(0.5))]
+    changed(artifact, model(nodes, constants))
+    for secret in range(5):
+        with pytest.raises(Refused, match="the code of a row depends on the other rows"):
+            Sealed(artifact, threads=1, secret=str(secret).encode()).encode(rows(4000).numpy())
 
 
 @pytest.mark.parametrize("keep", ["rows", "threshold", "where", "halves"])
