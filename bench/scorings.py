@@ -58,7 +58,7 @@ WORLDS: list[dict[str, Any]] = [
 ]
 SMALL = {"train_rows": 16384, "eval_rows": 4096, "log_every": 100}
 ARCHITECTURES = ("topk", "batchtopk", "matryoshka", "standard", "jumprelu", "leave-one-out")
-STEPS = (1, 10, 50, 200, 500)
+STEPS = (1, 2, 5, 10, 20, 50, 100, 500)
 
 
 def kind_of(number: int, profile: bool) -> tuple[str, dict[str, Any], float]:
@@ -248,8 +248,8 @@ def mix(folder: Path, number: int, rows: Any) -> tuple[str, float]:
         codes = g.do("Where", g.do("Greater", first, f32(np.quantile(rows[:, 0], 0.9))), codes, "codes")
     g.write(codes)
     session = onnxruntime.InferenceSession(g.path, providers=["CPUExecutionProvider"])
-    (together,) = session.run(None, {g.rows: rows})
-    alone = np.concatenate([session.run(None, {g.rows: row[None]})[0] for row in rows])
+    together = session.run(None, {g.rows: rows})[0][:1024]
+    alone = np.concatenate([session.run(None, {g.rows: row[None]})[0] for row in rows[:1024]])
     other = np.abs(together - alone) > 1e-5 * np.maximum(np.maximum(together, alone).max(axis=0), 1e-30)
     return f"{name}, {strength:g} of it, in {'a tenth of the' if some else 'all'} rows", float(other.any(axis=1).mean())
 
@@ -268,51 +268,60 @@ def main() -> int:
         settings = saelab.load_settings(ROOT)
         worlds.ensure(settings, lambda line: None)
         rows[settings.d_in] = worlds.truth(settings).arrays["activations"]
-    seen: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    mixed: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    seen, mixed = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter)
+    rules: collections.Counter[str] = collections.Counter()
     tried = 0
-    for number in range(asked.honest):
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "run_1"
-            what = train(number, asked.profile, folder)
-            architecture = what.partition(",")[0]
-            seen[architecture]["SAEs"] += 1
-            for known in (True, False):
-                scores = Path(place) / f"scores_{known}"
-                why = refusal(folder, scores, known)
-                wrong = [f"refused: {why}"] if why else []
-                if not why and known:
-                    broken = check_sanity(CONTRACT, "synthetic", read_run(folder, CONTRACT, scores=scores))
-                    wrong = [each for each in broken if "negligible" in each]
-                    seen[architecture]["invalid"] += bool(broken and not wrong)
-                if wrong:
-                    seen[architecture]["refused or negligible"] += 1
-                    print(f"honest {number} ({what}): {'; '.join(wrong)}", flush=True)
-            if number * asked.mixing // asked.honest < (number + 1) * asked.mixing // asked.honest:
-                tried += 1
-                how, share = mix(folder, tried, rows[saelab.load_settings(ROOT).d_in])
-                kind = how.partition(",")[0]
-                if share == 0:  # no code to mix, or too small a part to show
-                    mixed[kind]["alike"] += 1
-                    continue
-                mixed[kind]["mixing"] += 1
-                if not refusal(folder, Path(place) / "scores_mixed", known=True):
-                    mixed[kind]["accepted"] += 1
-                    print(f"mixing {number} ({what}): accepted: {how}; {share:.1%} of the rows differ", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # then so many
+        for number in range(asked.honest):
+            with tempfile.TemporaryDirectory() as place:
+                folder = Path(place) / "run_1"
+                what = train(number, asked.profile, folder)
+                look_at_honest(folder, f"{number} ({what})", seen[what.partition(",")[0]], rules)
+                if number * asked.mixing // asked.honest < (number + 1) * asked.mixing // asked.honest:
+                    tried += 1
+                    how, share = mix(folder, tried, rows[saelab.load_settings(ROOT).d_in])
+                    said = f"{number} ({what}): {how}; {share:.1%} of the rows differ"
+                    look_at_mixing(folder, said, share, mixed[how.partition(",")[0]])
     for name, counted in seen.items():
-        print(f"{name:36s} {counted['SAEs']:5d} scored twice, {counted['refused or negligible']} wronged", end="")
-        print(f" ({counted['invalid']} fire or reconstruct too little)")
+        print(f"{name:36s} {counted['scored']:5d} honest, {counted['wronged']} wronged")
     for name, counted in mixed.items():
-        print(f"{name:36s} {counted['mixing']:5d} mixing, {counted['accepted']} accepted", end="")
-        print(f" ({counted['alike']} give each row its own code after all)")
+        print(f"{name:36s} {counted['mixing']:5d} mixing, {counted['accepted']} accepted")
+    print(f"hardly trained ones that broke another rule of the contract, by its value: {dict(rules)}")
+    counts = (("honest", seen, "scored"), ("wronged", seen, "wronged"), ("mixing", mixed, "mixing"))
+    total = {
+        name: sum(counted[key] for counted in where.values())
+        for name, where, key in (*counts, ("accepted", mixed, "accepted"))
+    }
+    print(json.dumps({"bench": "scorings", **total}))
+    return int(bool(total["wronged"] or total["accepted"]))
 
-    def total(which: dict[str, collections.Counter[str]], name: str) -> int:
-        return sum(counted[name] for counted in which.values())
 
-    found = {"honest": total(seen, "SAEs"), "wronged": total(seen, "refused or negligible")}
-    found |= {"mixing": total(mixed, "mixing"), "accepted": total(mixed, "accepted")}
-    print(json.dumps({"bench": "scorings", **found}))
-    return int(bool(found["wronged"] or found["accepted"]))
+def look_at_honest(folder: Path, what: str, counted: collections.Counter[str], rules: collections.Counter[str]) -> None:
+    """Score twice, and hold the first scores to the contract's rules."""
+    for known in (True, False):
+        counted["scored"] += 1
+        scores = folder.with_name(f"scores_{known}")
+        if why := refusal(folder, scores, known):
+            wrong = [f"refused: {why}"]
+        elif known:
+            broken = check_sanity(CONTRACT, "synthetic", read_run(folder, CONTRACT, scores=scores))
+            wrong = [each for each in broken if "negligible" in each]
+            rules.update({each.split()[0] for each in broken if each not in wrong})
+        else:
+            wrong = []
+        if wrong:
+            counted["wronged"] += 1
+            print(f"honest {what}: {'; '.join(wrong)}", flush=True)
+
+
+def look_at_mixing(folder: Path, what: str, share: float, counted: collections.Counter[str]) -> None:
+    """Score, where a `share` of the rows does get another code in other company."""
+    if share == 0:  # no code fires that others could change
+        return
+    counted["mixing"] += 1
+    if not refusal(folder, folder.with_name("scores_mixed"), known=True):
+        counted["accepted"] += 1
+        print(f"mixing {what}: accepted", flush=True)
 
 
 if __name__ == "__main__":

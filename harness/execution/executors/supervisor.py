@@ -30,7 +30,17 @@ from .gpu import VISIBLE, make_devices, mps
 from .home import EXECUTION_MARK, LOG, Home
 from .limits import Broken, LimitWatch, size_in_words
 from .output import OutputWriter, end_of_output, last_error
-from .process_tree import Process, ask_to_end, become_subreaper, descendants, die_with_parent, kill, kill_children, marked
+from .process_tree import (
+    Process,
+    ask_to_end,
+    become_subreaper,
+    descendants,
+    die_with_parent,
+    kill,
+    kill_children,
+    marked,
+    own_children,
+)
 from .sandbox import MountPlan, Sandbox, remove_tmp
 from .shared_files import SharedFiles
 from .slots import Slot, take
@@ -115,7 +125,7 @@ class Supervisor:
         at_once = broken is not None and broken.ended in _GROWS
         if not at_once:
             ask_to_end(self._inside, GRACE, self._pump)
-        left = kill(self._processes, self._chase)
+        left = kill(self._still_to_end, self._chase) and len(self._processes())
         # What is in the pipe, and no more: a process that got away could go on writing for ever.
         for _ in range(_PIPE_SIZE // _READ):
             if not self._read():
@@ -271,6 +281,14 @@ class Supervisor:
             return set() if self._childless else descendants(os.getpid())
         # A subreaper without children has no descendants, which no list of processes can say as surely.
         return marked(EXECUTION_MARK, self.mark, *([] if self._childless else [os.getpid()]))
+
+    def _still_to_end(self) -> set[Process]:
+        """Those whose end is the end of all. With the first of a namespace, which becomes a child of this process where
+        bubblewrap has ended, the kernel ends all others: nobody has to list thousands."""
+        if "pid" not in self.sandbox.parts.held:
+            return self._processes()
+        self._reap()
+        return set() if self._childless else own_children() or self._processes()
 
     def _inside(self) -> set[Process]:
         """Those that are asked to end: bubblewrap, which waits for the command, would end it at once if it was asked too."""
