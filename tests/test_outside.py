@@ -18,9 +18,9 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from harness.agents.answer import composed, parse
-from harness.agents.not_confined import NOT_CONFINED
 from harness.campaign.campaign import Campaign
 from harness.campaign.journal import Journal, locked
+from harness.campaign.not_confined import NOT_CONFINED
 from harness.cli.doctor import _driven_from_outside
 from harness.cli.main import cli
 from harness.report.terminal.live_view import LiveView
@@ -104,6 +104,9 @@ def test_what_was_edited_in_the_campaign_is_taken_to_a_verdict(campaign: Campaig
         "writeup", "small", "--format", "md"
     ).stdout + "".join(path.read_text() for path in campaign.root.parent.glob("*.md"))
     assert not record.attempts[0].by_person
+    assert type_("brief", "small").exit_code == 0
+    for said in (shown, campaign.notes.read_text(), type_("tell", "small", "Go on.").stdout, type_("brief", "small").stdout):
+        assert "agent" not in re.sub(r"- agent: outside|from an agent, a reviewer", "", said.lower()), said
     # What the next try starts from is in place: where noise is unknown, the best number.
     assert (found["code"]["of_run"], FASTER[1] in code(campaign)) == (1, True)
     assert "falls faster" in campaign.notes.read_text()
@@ -568,6 +571,16 @@ def test_a_campaign_may_lie_where_dots_or_a_link_lead(campaign: Campaign) -> Non
     assert type_("open", "idea.json", "--out", "linked").exit_code == 0
     done = type_("open", "idea.json", "--out", "linked/../more")
     assert done.exit_code == 0, done.output
+
+
+def test_code_that_nobody_reads_is_said_to_change_nothing(campaign: Campaign) -> None:
+    edit(campaign, ("x = 5.0", "unused = 3\nx = 5.0"))
+    done = type_("try", "small", "--hypothesis", "it falls faster")
+    said = " ".join(done.stdout.split())
+    assert (
+        done.exit_code == 0 and "metrics identical to run_0: the change was not executed, or no metric depends on it" in said
+    )
+    assert "the same to the last digit at the same seed; the baseline's mean over more seeds is another number." in said
 
 
 def test_an_opening_says_the_profile_and_which_settings_nothing_reads(campaign: Campaign) -> None:

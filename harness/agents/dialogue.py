@@ -76,7 +76,7 @@ class Dialogue(CampaignPart):
                 self._budget.check_turn()
                 if self._options.max_cost is not None and not self._is_checked:
                     self.prepare()
-            self._view.begin(run, self._options.max_runs, attempt, "agent")
+            self._view.begin(run, self._options.max_runs, attempt, "change" if self._is_outside else "agent")
         turn = Turn.model_validate(self._journal.once(step, lambda: self._take(run, attempt, failure).model_dump()))
         # Only now that the journal has the turn: before that a crash would lose what a person said, or handed in.
         for name in turn.message_files:
@@ -157,7 +157,8 @@ class Dialogue(CampaignPart):
         """Have the agent ready before anything is spent: its environment, its key. Raises what to do."""
         if self._journal.is_dry:
             return
-        self._view.begin(0, self._options.max_runs, 0, "agent")
+        if not self._is_outside:
+            self._view.begin(0, self._options.max_runs, 0, "agent")
         self._view.say(self._agent.check())
         rehearse = getattr(self._agent, "rehearse", None)
         if rehearse is not None and not self._journal.of("done", "/turn"):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..campaign.not_confined import NOT_CONFINED
 from ..campaign.protocols import AgentConfig, Reply, Workspace
-from .not_confined import NOT_CONFINED
 from .submission import Submission, Waiting
 
 OUTSIDE = "outside"

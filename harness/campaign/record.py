@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from .contract import Setting
 from .files import write_atomically
+from .not_confined import author
 from .schema import SCHEMA, current_record
 from .text import answered_by
 from .usage import Usage
@@ -305,6 +306,11 @@ class Record(_Part):
     def answered_by(self) -> str:
         """The agent's name and version with its models; "" where nobody answered or an earlier harness did not note it."""
         return answered_by(self.agent, self.models)
+
+    @property
+    def author(self) -> str:
+        """Whose the change and the words are: the agent's, or those of an author outside."""
+        return author(self.agent_sandbox)
 
     @property
     def own_seeds(self) -> int:

@@ -279,6 +279,7 @@ def tell(campaign: str, words: tuple[str, ...]) -> None:
     import time
 
     from ..agents.listing import is_search
+    from ..agents.outside import OUTSIDE
     from ..campaign.campaign import Campaign
     from ..campaign.files import write_atomically
     from ..campaign.layout import find_layout
@@ -302,4 +303,5 @@ def tell(campaign: str, words: tuple[str, ...]) -> None:
 
         problem = f"{error.filename or inbox}: cannot be written: {error.strerror}."
         raise CannotGoOn(f"{problem} Mend it, then say it again.") from error
-    click.echo(f"The agent gets it with the next brief of {layout.name}.")
+    gets = "Whoever makes the next change" if agent == OUTSIDE else "The agent"
+    click.echo(f"{gets} gets it with the next brief of {layout.name}.")

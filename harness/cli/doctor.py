@@ -19,13 +19,13 @@ from types import MappingProxyType
 from typing import Any
 
 from ..agents.listing import is_search
-from ..agents.not_confined import NOT_HELD
 from ..agents.outside import OUTSIDE
 from ..agents.search import check_no_model, check_search
 from ..campaign.campaign import Options, inventory_of
 from ..campaign.contract import CONTRACT_FILE, ENTRY, Contract, Setting
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import HarnessError, InputError
+from ..campaign.not_confined import NOT_HELD
 from ..campaign.paths import cache_folder, near
 from ..campaign.protocols import CACHE, DRY_RUN, Limits
 from ..execution.commands import filled, with_python

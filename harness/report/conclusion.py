@@ -206,4 +206,4 @@ def cost(runs: Sequence[Record], used: Usage, seconds: float) -> str:
     also = f" besides {given} that were given" if given else ""
     done = f"{counted(len(runs) - 1 - given, 'run')}{also} in {counted(attempts, 'attempt')}"
     spent = f"{used.in_tokens(f'{used.tokens:,}')}, cost {dollars(used.cost)}, {duration(seconds)}"
-    return f"Used: {done}, {spent} of agent and experiments."
+    return f"Used: {done}, {spent} of {'agent and ' if used.seconds else ''}experiments."

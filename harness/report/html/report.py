@@ -24,7 +24,6 @@ from markupsafe import Markup
 
 from ... import __version__
 from ...agents.brief import idea_in_words
-from ...agents.not_confined import weaker
 from ...campaign.contract import Setting
 from ...campaign.errors import InputError
 from ...campaign.files import write_atomically
@@ -32,6 +31,7 @@ from ...campaign.idea import Idea
 from ...campaign.journal import now
 from ...campaign.layout import REPORT, Layout, find_control
 from ...campaign.metric import Metric
+from ...campaign.not_confined import weaker
 from ...campaign.numbers import number, setting, titled
 from ...campaign.record import Record
 from ...campaign.text import clean, clip, duration, in_words, line, new_environment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ...agents.not_confined import NOT_CONFINED, NOT_HELD
+from ...campaign.not_confined import NOT_CONFINED, NOT_HELD
 from ...campaign.record import Record
 from ...campaign.text import clip, in_words, line
 from ..campaign_data import CampaignData
@@ -91,7 +91,7 @@ def _by_people(records: Sequence[Record]) -> Iterator[str]:
     if forced:
         yield f"The user forced a change past the pre-check in {_runs(forced)}."
     if told:
-        yield f"The user told the agent something before {_runs(told)}."
+        yield f"The user told the {records[told[0]].author} something before {_runs(told)}."
 
 
 def _warnings(record: Record) -> Iterator[str]:
@@ -104,7 +104,7 @@ def _warnings(record: Record) -> Iterator[str]:
     kept_back = [line(sentence) for attempt in record.attempts for sentence in attempt.restored]
     if kept_back:
         shown = "; ".join(clip(each, _WHY) for each in kept_back[:_MOST_WARNINGS])
-        yield f"Of the agent’s change in run {record.run} this was not kept: {shown.rstrip('.')}."
+        yield f"Of the {record.author}’s change in run {record.run} this was not kept: {shown.rstrip('.')}."
 
 
 def _environments(campaign: CampaignData) -> Iterator[str]:

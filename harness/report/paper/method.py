@@ -59,18 +59,22 @@ def method(campaign: CampaignData) -> Section:
     given = any(run.record.observed for run in campaign.runs)
     executed = " that was executed here" if given else ""
     searched = is_search(options.get("agent"))
-    editor = "a search set values of the contract’s [search]" if searched else f"the agent edited {_list(contract.editable)}"
+    author = next((run.record.author for run in reversed(campaign.runs)), "agent")
+    editor = f"the {author} edited {_list(contract.editable)}"
+    if searched:
+        editor = "a search set values of the contract’s [search]"
     blocks.append(
         Paragraph(
             f"In each run{executed} {editor}{fixed}. The harness took the change from "
             f"git, ran {line(command)} in a working copy of its own with an empty output folder, and read the "
-            "numbers from the files that this execution left there. What the agent says is quoted here; nothing rests on it."
+            f"numbers from the files that this execution left there. What the {author} says is quoted here; nothing rests "
+            "on it."
         )
     )
     blocks += [Paragraph(text, lead) for lead, text in _judged(campaign, profile)]
     about = f": {line(profile.description)}" if profile.description else ""
     blocks.append(Paragraph(f"{line(name or 'none')}{about}.{_overrides(options)}", lead="Profile:"))
-    blocks.append(Paragraph(_agent(campaign), lead="Agent:"))
+    blocks.append(Paragraph(_agent(campaign), lead=f"{author.capitalize()}:"))
     blocks.append(Paragraph(_budget(options), lead="Budget:"))
     blocks.append(Paragraph(_limits(contract.limits_of(name)), lead="Limits of one execution:"))
     return Section("Method", tuple(blocks))

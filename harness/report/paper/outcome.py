@@ -75,7 +75,7 @@ def every_run(campaign: CampaignData) -> Section:
     )
     caption = (
         f"All runs in their order, whatever came of them. The appendix “{EACH_RUN}” has settings, rejected and failed "
-        "attempts, and the agent’s interpretations."
+        "attempts, and interpretations."
     )
     return Section("Every run: ablations and what did not work", (Table(caption, columns, rows),))
 
@@ -276,10 +276,10 @@ def _pictures(campaign: CampaignData) -> Iterator[Pictures]:
 
 
 def _run(campaign: CampaignData, run: Run, limit: int) -> Section:
-    record = run.record
+    record, theirs = run.record, f"The {run.record.author}’s"
     blocks: list[Block] = [Paragraph(_facts(run))]
     if record.hypothesis:
-        blocks.append(Quote(clip(record.hypothesis, limit), "The agent’s hypothesis, before the run (unverified)"))
+        blocks.append(Quote(clip(record.hypothesis, limit), f"{theirs} hypothesis, before the run (unverified)"))
     step = parent_verdict(record.verdict.model_dump())
     if step:
         difference, limits, p = compared(record.verdict.against_baseline)
@@ -296,7 +296,7 @@ def _run(campaign: CampaignData, run: Run, limit: int) -> Section:
         blocks.append(Paragraph("What may help to explain the results (not tested):"))
         blocks.append(Items(tuple(clip(line(each), _WHY) for each in record.advice)))
     if record.interpretation:
-        blocks.append(Quote(clip(record.interpretation, limit), "The agent’s interpretation, after the run (unverified)"))
+        blocks.append(Quote(clip(record.interpretation, limit), f"{theirs} interpretation, after the run (unverified)"))
     lost = [each.record for each in run.lost]
     if lost:
         blocks.append(

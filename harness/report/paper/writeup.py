@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from ... import __version__
 from ...agents.listing import is_search
-from ...agents.not_confined import NOT_CONFINED
 from ...campaign.bibliography import Work
 from ...campaign.errors import CannotGoOn
 from ...campaign.layout import Layout
+from ...campaign.not_confined import NOT_CONFINED
 from ...campaign.notes_text import person_section
 from ...campaign.record import Record
 from ...campaign.text import clip, decoded, duration, in_words, line
@@ -169,7 +169,7 @@ def _spending(campaign: CampaignData, prose: Prose | None) -> Section:
     usage, status = campaign.status.usage, campaign.status
     total = (
         f"In all: {counted(status.runs, 'run')} besides the baseline, {usage.in_tokens(f'{usage.tokens:,}')}, cost "
-        f"{cost(usage.cost)}, {duration(status.seconds)} of agent and executions."
+        f"{cost(usage.cost)}, {duration(status.seconds)} of {'agent and ' if usage.seconds else ''}executions."
     )
     if prose:
         total += (
@@ -189,12 +189,13 @@ def _spending(campaign: CampaignData, prose: Prose | None) -> Section:
         )
         for record, used in zip(records, each, strict=True)
     ]
-    caption = "What each run used; Agent is the time of agent and reviewer."
+    author = records[-1].author.capitalize() if records else "Agent"
+    caption = f"What each run used; {author} is the time of {author.lower()} and reviewer."
     if rest.tokens or rest.cost or rest_executed >= 1:
         rows.append(_spent("besides", NONE, rest, rest_executed))
         caption += " Besides: turns that led to no run, such as the last one, and the held-out evaluation."
     rows.append(_spent("all", NONE, usage, executions + rest_executed))
-    columns = ("Attempts", "Tokens sent", "Received", "Cost", "Agent", "Executions")
+    columns = ("Attempts", "Tokens sent", "Received", "Cost", author, "Executions")
     header = (Column("Run"), *(Column(title, "numbers") for title in columns))
     return Section("Cost", (Paragraph(total), *([Table(caption, header, tuple(rows))] if records else [])))
 

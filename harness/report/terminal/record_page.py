@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ...agents.not_confined import weaker
+from ...campaign.not_confined import author, weaker
 from ...campaign.numbers import number, titled
 from ...campaign.text import answered_by, clean, duration, in_words, line
 from ...campaign.usage import Usage
@@ -34,6 +34,8 @@ SOURCES = {
     "harness": "set by the harness",
 }
 """Where a setting is known from."""
+_SAME = "They are the same to the last digit at the same seed; the baseline's mean over more seeds is another number."
+"""Of a run without effect: its number stands beside that mean in tables."""
 NO_REFERENCE = frozenset({"baseline", "not_comparable", "no_effect", "invalid", "failed", "given"})
 """Verdicts of runs whose numbers may not be called better or worse than another's."""
 REPORTED_ERRORS = "Standard errors that the experiment reports, of an unknown number of seeds; nothing is judged by them"
@@ -97,7 +99,7 @@ def _heading(reference: str) -> str:
 def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapping[str, Any], width: int) -> str:
     """The whole record of a run. What the agent and the reviewer said is marked as theirs."""
     width = max(width, 40)
-    lines = judged(data, contract, width)
+    lines, who = judged(data, contract, width), author(data.get("agent_sandbox", ""))
     review_usage = data["review"]["usage"] if data["review"] else None
     seeds = data.get("seeds") or ([] if data["seed"] is None else [data["seed"]])
     stages = data.get("stage_seeds", [])
@@ -113,8 +115,8 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
         "begun": data["started"],
         "executed": duration(data["seconds"]) if not data["given"] else _given(data),
         "compute": compute_in_words(data),
-        "agent": answered_by(data.get("agent", ""), data.get("models", [])),
-        "agent's sandbox": data.get("agent_sandbox", ""),
+        who: answered_by(data.get("agent", ""), data.get("models", [])),
+        "agent's sandbox" if who == "agent" else "sandbox": data.get("agent_sandbox", ""),
         "used": _usage(data["usage"]) if data["attempts"] else "",
         "reviewer": _usage(review_usage) if review_usage else "",
     }
@@ -133,10 +135,10 @@ def record(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mappi
     lines += _list("Weaker here", [each] if (each := weaker(data.get("agent_sandbox", ""))) else [], width)
     lines += _list("Advice", data.get("advice", []), width)
     lines += _section(
-        "What its loop says of it" if data.get("observed") else "The agent's description", data["description"], width
+        "What its loop says of it" if data.get("observed") else f"The {who}'s description", data["description"], width
     )
-    lines += _section("The agent's interpretation of the results", data["interpretation"], width)
-    lines += _section("The agent's plan", data["plan"], width)
+    lines += _section(f"The {who}'s interpretation of the results", data["interpretation"], width)
+    lines += _section(f"The {who}'s plan", data["plan"], width)
     if data["review"]:
         lines += _section(f"Advice of the reviewer ({line(data['review']['model'])})", data["review"]["text"], width)
     lines += _list("Told by you", data["messages"], width)
@@ -174,6 +176,7 @@ def judged(data: Mapping[str, Any], contract: Mapping[str, Any], width: int) -> 
         + click.style(in_words(kind), fg=COLOURS.get(kind, OTHER))
         + (f" against the baseline, {in_words(step)} against run {data['parent']}:" if step else ""),
         *_wrapped(verdict["why"], width),
+        *(_wrapped(_SAME, width) if kind == "no_effect" and not data.get("given") else []),
     ]
 
 

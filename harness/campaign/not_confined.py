@@ -10,6 +10,11 @@ NOT_HELD = (
 )
 
 
+def author(sandbox: str) -> str:
+    """What who made a change is called, by the sandbox: nobody knows whether somebody outside is an agent."""
+    return "author" if sandbox == NOT_CONFINED else "agent"
+
+
 def weaker(sandbox: str) -> str:
     """In a sentence, what is weaker of a run whose agent had this sandbox; "" where nothing is."""
     return f"Handed in from outside: {NOT_HELD}." if sandbox == NOT_CONFINED else ""
