@@ -15,7 +15,8 @@ import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -25,7 +26,9 @@ from typing import Any
 import psutil
 import pytest
 
+from harness.campaign import git
 from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.files import remove
 from harness.campaign.idea import Idea
 from harness.execution.executors import EXECUTORS
 from harness.execution.executors.sandbox import available
@@ -78,14 +81,27 @@ for _number, _handler in (
 
 def left_behind() -> list[Path]:
     """What this run of the suite has left on the machine, outside pytest's own folders."""
-    made = [path for path in TEMPORARY.iterdir() if path != LABORATORY]
+    made = [path for path in TEMPORARY.iterdir() if path not in (LABORATORY, LEFT)]
     found = [path for path in made if not any(fnmatch(path.name, known) for known in OF_LIBRARIES)]
     return sorted(found) + sorted(SHARED_MEMORY.glob(f"{OURS}*"))
+
+
+FAILED = pytest.StashKey[bool]()
+"""Whether a test, or what came before or after it, failed."""
+LEFT = TEMPORARY / "left"
+"""What is being removed."""
+REMOVAL = ThreadPoolExecutor(2)
+
+
+def pytest_configure() -> None:
+    # pytest has a link for each test beside its folder, and each working copy of an experiment would have one for each link.
+    pytest.MonkeyPatch().setattr("_pytest.tmpdir._force_symlink", lambda root, target, link_to: None, raising=False)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     """After the last worker has ended, the suite fails where something of it is left."""
+    REMOVAL.shutdown()
     yield
     if hasattr(session.config, "workerinput"):
         return
@@ -124,6 +140,36 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     imports all test files once more."""
     needed = 2_000_000_000  # a worker with what its tests start, at its largest
     return max(1, min(2 * (os.cpu_count() or 1), psutil.virtual_memory().available // needed))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """pytest's, which what passed leaves empty: removed meanwhile, since a disk may have each of the hundreds of files of a
+    campaign waited for."""
+    yield tmp_path
+    if not request.node.stash[FAILED]:
+        LEFT.mkdir(exist_ok=True)
+        left = Path(tempfile.mkdtemp(dir=LEFT))
+        for path in tmp_path.iterdir():
+            path.rename(left / path.name)
+        REMOVAL.submit(remove, left)
+
+
+@pytest.fixture(autouse=True)
+def unflushed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test writes need not outlive a power cut, which is the subject of one file: half the time of a campaign in
+    milliseconds is waiting for the disk, on which the other workers write too."""
+    if "disk" not in request.fixturenames:
+        monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+        monkeypatch.setattr("harness.campaign.files._flush", lambda descriptor: None)
+        monkeypatch.setitem(git._SETTINGS, "core.fsync", "none")
 
 
 @pytest.fixture(autouse=True)

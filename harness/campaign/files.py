@@ -103,18 +103,24 @@ def sync(path: Path) -> None:
 
     One call for a step with its hundred files, folders and objects of git; an fsync of each takes a hundred times as long.
     """
-    import ctypes  # here, because commands that only read never come here
-
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-        if syncfs is None:  # not Linux
-            os.sync()
-        elif syncfs(descriptor):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(path))
+        _flush(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(descriptor)
+
+
+def _flush(descriptor: int) -> None:
+    import ctypes  # here, because commands that only read never come here
+
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:  # not Linux
+        os.sync()
+    elif syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
