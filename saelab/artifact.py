@@ -8,6 +8,8 @@ In `out_dir`:
     sae/settings.json         the settings that were really used
     final_info.json           the same settings, and what the training itself measured
 
+Where the profile names several layers, each has its own `sae/layer_N/` (see `layers`).
+
 No file holds code: nothing of the experiment has to be run, or believed, to score the SAE.
 """
 
@@ -24,6 +26,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from . import layers
 from .artifact_files import ARTIFACT, DECODE, ENCODE, NOT_EXPORTED, SETTINGS, WEIGHTS
 from .export import ExportError, to_onnx
 from .settings import Setting
@@ -55,7 +58,7 @@ def hand_over(out_dir: Path, sae: SAE, used: Mapping[str, Setting], metrics: Map
 
     Raises ExportError for an SAE that cannot be scored as data, ValueError for settings or shapes that do not fit.
     """
-    folder = out_dir / ARTIFACT
+    folder = layers.part(out_dir / ARTIFACT)
     folder.mkdir(parents=True, exist_ok=True)
     full_precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -68,8 +71,13 @@ def hand_over(out_dir: Path, sae: SAE, used: Mapping[str, Setting], metrics: Map
         _write(folder / name, content)
     _write_weights(folder / WEIGHTS, sae)
     _write_json(folder / SETTINGS, dict(used))
-    _write_json(out_dir / RESULTS, {"settings": dict(used), "metrics": dict(metrics)})
+    results = {"settings": dict(used), "metrics": dict(metrics)}
     print("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), flush=True)
+    if layers.now():
+        _write_json(folder / layers.OF_ONE, results)
+        layers.go_on()
+        results = layers.joined_results(out_dir / ARTIFACT)
+    _write_json(out_dir / RESULTS, results)
     if os.environ.get(FOLLOWS) != "1":
         _score(out_dir)
 

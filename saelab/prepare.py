@@ -19,13 +19,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from . import evals, harvest, model_files, text, worlds
+from . import evals, harvest, layers, model_files, text, worlds
 from .cache import MANIFEST, Say, checksums, lab_cache
 from .errors import CannotPrepare
 from .evals.requirements import missing_evals
 from .fingerprint import file_hash
 from .plan import gpu, plan
-from .settings import CONTRACT, LanguageModelData, Settings, SettingsError, load_settings
+from .settings import CONTRACT, LanguageModelData, Settings, SettingsError
 from .store import Harvest
 
 READS = "HARNESS_READS"
@@ -112,13 +112,17 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would be made, and make nothing")
     dry = parser.parse_args().dry_run
     try:
-        settings = load_settings(Path())
+        asked = layers.each(Path())
         if dry:
-            print("\n".join(planned(settings)))
-        else:
+            print("\n".join(dict.fromkeys(line for settings in asked for line in planned(settings))))
+            if asked[1:]:
+                print(f"{len(asked)} layers: training, scoring and disk are those of each")
+            return
+        for settings in asked:
             _prepare_after_a_look(settings, lambda line: print(line, flush=True))
-            if wanted := os.environ.get(READS):
-                Path(wanted).write_text(json.dumps(reads(settings)), encoding="utf-8")
+        if wanted := os.environ.get(READS):
+            found = {file: digest for settings in asked for file, digest in reads(settings).items()}
+            Path(wanted).write_text(json.dumps(found), encoding="utf-8")
     except (CannotPrepare, SettingsError, OSError) as error:
         sys.exit(f"prepare: {error}")
 

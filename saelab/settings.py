@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -34,12 +35,16 @@ __all__ = [
     "SynthSAEData",
     "SyntheticData",
     "WorldData",
+    "load_layers",
     "load_settings",
 ]
 
 CONTRACT = "experiment.toml"
+LAYER = "SAELAB_LAYER"
+"""Names the layer that a process is for, where the setting `layer` names several (see `layers`)."""
 
 ARCHITECTURES = ("topk", "batchtopk", "matryoshka", "standard")
+_LAYERS = re.compile(r"\d{1,4}( \d{1,4})+", re.ASCII)
 SCORING_BACKENDS = ("auto", "onnxruntime", "torch")
 
 
@@ -52,7 +57,7 @@ class LanguageModelData:
     revision: str
     """Of a model on the hub: a branch or a commit. Others have none."""
     layer: int
-    """The decoder layer whose output is harvested, from 0 on."""
+    """The decoder layer whose output is harvested, from 0 on. A profile may name several, `"12 19"` (see `layers`)."""
     dataset: str
     """The text: `docstrings` (the standard library's), a data set on the hub, or a local file or folder."""
     context: int
@@ -226,17 +231,39 @@ def load_settings(folder: Path, environment: Mapping[str, str] | None = None) ->
     to a few steps. Raises SettingsError.
     """
     environment = os.environ if environment is None else environment
-    contract = tomllib.loads((folder / CONTRACT).read_text(encoding="utf-8"))
-    profile = environment.get("HARNESS_PROFILE") or contract["default_profile"]
-    if profile not in contract["profiles"]:
-        raise SettingsError(f"HARNESS_PROFILE {profile}: {CONTRACT} has {', '.join(contract['profiles'])}")
+    contract, profile, values = _asked(folder, environment)
     seed = environment.get("HARNESS_SEED") or str(contract.get("seed", 0))
     if not seed.isdecimal():
         raise SettingsError(f"HARNESS_SEED {seed!r}: expected a whole number from 0 on")
     smoke = environment.get("HARNESS_SMOKE") == "1"
-    values = {**contract["profiles"][profile]["settings"], **_overrides(environment)}
+    if several := _layers(values):
+        values["layer"] = int(environment.get(LAYER) or several[0])
     settings = _checked({**values, "profile": profile, "seed": int(seed), "smoke": smoke})
     return _cut_for_smoke(settings) if smoke else settings
+
+
+def load_layers(folder: Path, environment: Mapping[str, str] | None = None) -> tuple[int, ...]:
+    """The layers of a profile whose setting `layer` names several, none where it is one. Raises SettingsError."""
+    return _layers(_asked(folder, os.environ if environment is None else environment)[2])
+
+
+def _layers(values: Mapping[str, Any]) -> tuple[int, ...]:
+    named = values.get("layer")
+    if not isinstance(named, str):
+        return ()
+    found = tuple(int(each) for each in named.split(" ")) if _LAYERS.fullmatch(named) else ()
+    if len(set(found)) < 2 or len(set(found)) < len(found):
+        raise SettingsError(f"layer {named!r}: expected a number, or several different ones as in '12 19'")
+    return found
+
+
+def _asked(folder: Path, environment: Mapping[str, str]) -> tuple[dict[str, Any], str, dict[str, Any]]:
+    """The contract, the profile's name, and its settings with what the environment replaces."""
+    contract = tomllib.loads((folder / CONTRACT).read_text(encoding="utf-8"))
+    profile = environment.get("HARNESS_PROFILE") or contract["default_profile"]
+    if profile not in contract["profiles"]:
+        raise SettingsError(f"HARNESS_PROFILE {profile}: {CONTRACT} has {', '.join(contract['profiles'])}")
+    return contract, profile, {**contract["profiles"][profile]["settings"], **_overrides(environment)}
 
 
 def _overrides(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from types import TracebackType
 
 import torch
 
+from . import layers
 from .settings import Settings
 
 LOG = "train_log.jsonl"
@@ -28,7 +29,10 @@ class TrainingLog:
     def __init__(self, out_dir: Path, settings: Settings) -> None:
         self.steps = 0
         self._settings = settings
-        self._file = (out_dir / LOG).open("w", encoding="utf-8")
+        place, _ = layers.now() or (0, 1)
+        self._before = place * settings.steps
+        """Steps of the layers before this one, which the log has."""
+        self._file = (out_dir / LOG).open("a" if place else "w", encoding="utf-8")
         self._start = self._last_progress = time.perf_counter()
 
     @property
@@ -42,7 +46,7 @@ class TrainingLog:
         if not last and self.steps != 1 and self.steps % self._settings.log_every:
             return
         numbers = {name: float(value) for name, value in values.items()}
-        self._file.write(json.dumps({"step": self.steps, **numbers}) + "\n")
+        self._file.write(json.dumps({"step": self._before + self.steps, **numbers}) + "\n")
         self._file.flush()
         now = time.perf_counter()
         bar = sys.stdout.isatty()

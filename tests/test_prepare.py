@@ -74,6 +74,12 @@ def test_what_would_be_made_is_said_then_made_then_found(ask: Ask, tmp_path: Pat
     assert ask() == ""
     assert ask("--dry-run").startswith("there: 600 activations of /")
     assert "to make: what core, absorption need of /" in ask("--dry-run", settings={"evals": "core absorption"})
+    several = {"layer": "1 2"}
+    both = ask("--dry-run", settings=several)
+    assert all(f"after layer {layer}" in both for layer in (1, 2)) and "2 layers: training, scoring and disk" in both
+    assert "activations of" in ask(settings=several)
+    again = ask("--dry-run", settings=several)
+    assert again.count("there: 600 activations of /") == 2 and "to harvest" not in again
 
 
 def test_a_world_of_known_features_is_said_then_made_then_found(ask: Ask, tmp_path: Path) -> None:

@@ -343,6 +343,10 @@ def test_a_smoke_test_is_small_and_keeps_the_shapes():
         ({"HARNESS_OVERRIDES": '{"batch_size": 10000000}'}, "batch_size 10000000: larger than train_rows"),
         ({"HARNESS_OVERRIDES": '{"architecture": "relu"}'}, "expected topk, batchtopk, matryoshka, standard"),
         ({"HARNESS_OVERRIDES": '{"seed": 3}'}, "seed: not a setting of a profile"),
+        (
+            {"HARNESS_PROFILE": "tiny-lm", "HARNESS_OVERRIDES": '{"layer": "0 1 1"}'},
+            "layer '0 1 1': expected a number, or several different ones as in '12 19'",
+        ),
         ({"HARNESS_OVERRIDES": "{"}, "HARNESS_OVERRIDES: not JSON"),
         ({"HARNESS_OVERRIDES": "[1]"}, "expected a JSON object"),
         (

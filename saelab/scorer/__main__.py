@@ -17,9 +17,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import scoring, worlds
+from .. import layers, scoring, worlds
 from ..errors import CannotPrepare
-from ..settings import Setting, Settings, SettingsError, SyntheticData, load_settings
+from ..settings import Setting, Settings, SettingsError, SyntheticData, load_layers, load_settings
 from ..synthetic import world_of
 from .graph import Refused
 from .sealed import Sealed
@@ -38,7 +38,17 @@ SERVER = "HARNESS_SERVER"
 def main(artifact: Path, out: Path) -> None:
     """Score. Raises Refused where the artifact is at fault, SettingsError where the contract is, CannotPrepare where the
     language model cannot be had."""
-    settings = load_settings(Path.cwd())
+    named = load_layers(Path.cwd())
+    for layer, settings in zip(named, layers.each(Path.cwd()), strict=False):
+        print(f"layer {layer}", flush=True)
+        _score_one(artifact / layers.folder_of(layer), out / layers.folder_of(layer), settings)
+    if named:
+        layers.join_scores(out, named)
+    else:
+        _score_one(artifact, out, load_settings(Path.cwd()))
+
+
+def _score_one(artifact: Path, out: Path, settings: Settings) -> None:
     scored_on: dict[str, Setting]
     out.mkdir(parents=True, exist_ok=True)
     if settings.evals is None:
