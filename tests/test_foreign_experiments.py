@@ -38,6 +38,7 @@ from harness.report.paper.writeup import compose
 from harness.report.recorder import Recorder
 from harness.report.terminal.outcome import try_facts, try_page
 from harness.report.terminal.record_page import record as page
+from harness.report.terminal.remedies import remedies
 from harness.report.terminal.run_table import log
 from harness.report.terminal.status import read_status
 from harness.report.terminal.status_page import status
@@ -227,6 +228,22 @@ def test_a_seed_that_changes_nothing_is_found_in_the_baseline_and_costs_no_furth
     opened.write_record(first)
     with pytest.raises(CannotGoOn, match="HARNESS_SEED changes nothing"):
         raise CannotGoOn(go_on(campaign, view=Silent(), stop=Stop(), confirm=(1, 5)).message)
+
+
+def test_one_seed_each_is_told_with_what_to_do_where_that_is_why_runs_are_inconclusive() -> None:
+    baseline = {
+        "run": 0,
+        "given": False,
+        "metrics": {"loss": {"values": [1.0]}},
+        "verdict": {"kind": "baseline"},
+        "warnings": [],
+    }
+    run = baseline | {"run": 1, "verdict": {"kind": "inconclusive", "against_baseline": {"low": None}}}
+    (said,) = remedies([baseline, run], "loss")
+    assert said.startswith("No run could be judged: one seed each") and "run_seeds = [1, 3] (below [profiles.NAME])" in said
+    for other in (run | {"verdict": {"kind": "invalid"}}, run | {"verdict": {"kind": "failed"}, "metrics": {}}):
+        assert remedies([baseline, other], "loss") == []
+    assert remedies([baseline, run], None) == remedies([baseline | {"given": True}, run], "loss") == []
 
 
 @pytest.mark.parametrize(

@@ -250,11 +250,12 @@ def metrics(data: Mapping[str, Any], baseline: Mapping[str, Any], contract: Mapp
 
 def how_to_read(primary: str | None, words: Iterable[str]) -> str:
     """What stands below a table of metrics with these words."""
-    said = (
-        f"{PLUS_MINUS} Only the primary metric"
-        + (f", {line(primary)}," if primary else "")
-        + " is tested; a word beside another one: two-sided p < 0.05, not corrected."
+    said = f"{PLUS_MINUS} " + (
+        f"Only the primary metric, {line(primary)}, is tested; a word beside another one"
+        if primary
+        else "No metric is named to decide, so nothing is tested; a word beside a number"
     )
+    said += ": two-sided p < 0.05, not corrected."
     if any(word.endswith("?") for word in words):
         said += " A question mark: not tested, or one seed each, so the noise is unknown."
     return said

@@ -21,7 +21,7 @@ def remedies(records: Sequence[Mapping[str, Any]], primary: str | None) -> list[
 
 def _noise(records: Sequence[Mapping[str, Any]], primary: str | None) -> Iterator[str]:
     """Why the noise is unknown where every run is inconclusive for that."""
-    if primary is None or len(records) < 2 or records[0]["given"]:
+    if primary is None or all(record["verdict"]["kind"] != "inconclusive" for record in records) or records[0]["given"]:
         return
     metrics = [record["metrics"][primary] for record in records if primary in record["metrics"]]
     if records[0].get("ignores_seed") and not any(metric.get("self_reported") for metric in metrics):
