@@ -30,8 +30,8 @@ from .served import Served, connect
 
 LOOKED_AT = 256
 """Rows of each batch that are encoded again in other company: a twentieth of the work of a whole batch."""
-_COMPANY = 16
-"""Rows of such a company: few, so that it has another mean, maximum and order than the batch."""
+_COMPANY = 8
+"""Rows of such a company: few, of codes that are alike, so that it has another mean, maximum and order than the batch."""
 DECODED = 4
 """Rows of each batch that are decoded again by the graph."""
 AGREES = 1e-3
@@ -151,10 +151,12 @@ class Sealed:
         if self._encode.is_row_independent:
             return
         some: Any = self.some(len(codes), LOOKED_AT)
+        scale = np.maximum(largest(codes), 1e-30)
+        some[3:] = some[3:][np.argsort((to_array(codes[some[3:]]) / scale).sum(axis=1))]
         # By themselves and in small company: a graph that looks at how many rows there are has no size left to hide in.
         companies = np.split(some, [1, 3, *range(3 + _COMPANY, len(some), _COMPANY)])
         again = to_array(joined([self._encode.run(x[part]) for part in companies if len(part)]))
-        scale = np.maximum(largest(codes), again.max(axis=0))
+        scale = np.maximum(scale, again.max(axis=0))
         self.count.looked_at += len(some)
         differ, tie = _compare(to_array(codes[some]), again, self._within(to_array(x[some]), scale))
         self.count.apart += differ
@@ -172,7 +174,7 @@ class Sealed:
         lost of their size is more where a latent adds little, or a mean is large."""
         adds = np.linalg.norm(self.W_dec, axis=1) * scale
         lost = ROUNDS * float(np.linalg.norm(x, axis=1).max()) / np.maximum(adds, 1e-30)
-        within: Floats = np.clip(lost, _ENCODES_ALIKE, AGREES) * np.maximum(scale, 1e-30)
+        within: Floats = np.clip(lost, _ENCODES_ALIKE, AGREES) * scale
         return within
 
     def look_at_rows(self, rows: Floats, f: Floats, finite: bool) -> None:
