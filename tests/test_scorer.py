@@ -392,13 +392,14 @@ def test_a_thousandth_of_the_batch_in_each_code_is_refused(artifact, scale):
         load(artifact).encode(rows(4000).numpy())
 
 
-def test_a_latent_that_other_rows_silence_is_no_tie(artifact):
-    """A row has one code, which in some rows must be half as large as the largest of the batch: nothing else changes."""
+@pytest.mark.parametrize(("bar", "share"), [("ReduceMax", 0.5), ("ReduceMean", 1.0)])
+def test_a_latent_that_other_rows_silence_is_no_tie(artifact, bar, share):
+    """A row has one code, which in some rows must come up to those of the batch: nothing else changes."""
     nodes = [
         helper.make_node("MatMul", ["x", "W"], ["pre"]),
         helper.make_node("ReduceMax", ["pre", "one"], ["best"], keepdims=1),
-        helper.make_node("ReduceMax", ["best", "zero"], ["most"], keepdims=1),
-        helper.make_node("Mul", ["most", "half"], ["bar"]),
+        helper.make_node(bar, ["best", "zero"], ["theirs"], keepdims=1),
+        helper.make_node("Mul", ["theirs", "share"], ["bar"]),
         helper.make_node("GreaterOrEqual", ["pre", "best"], ["is_best"]),
         helper.make_node("GreaterOrEqual", ["best", "bar"], ["is_far"]),
         helper.make_node("Slice", ["x", "zero", "one", "one"], ["number"]),
@@ -409,7 +410,7 @@ def test_a_latent_that_other_rows_silence_is_no_tie(artifact):
         helper.make_node("Relu", ["some"], ["f"]),
     ]
     constants = [W, ("zero", np.array([0])), ("one", np.array([1])), ("nothing", np.float32(0)), ("rare", np.float32(3))]
-    constants += [("half", np.float32(0.5))]
+    constants += [("share", np.float32(share))]
     changed(artifact, model(nodes, constants))
     for secret in range(5):
         with pytest.raises(Refused, match="the code of a row depends on the other rows"):
