@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from ..campaign.campaign import Campaign
 from ..campaign.contract import Contract
 from ..campaign.errors import CannotGoOn
 from ..campaign.files import read_bounded
@@ -33,6 +36,8 @@ from ..results.values import Row
 from ..statistics.compute import kind_of, multiple
 from .terminal.status import NO_EVIDENCE, CampaignStatus, baseline_verdict, read_status
 
+_OUTSIDE = ("../", '".."', "'..'", "pardir", ".parent.parent", "parents[")
+"""What code has that leads out of its folder by a relative path."""
 END_BYTES = 256 * 1024
 """Of an output, so much of its end is read."""
 
@@ -138,10 +143,28 @@ class CampaignData:
     """The end of what is being executed now, or of the baseline that failed."""
     no_baseline: str = ""
     """Why there is no baseline though it was executed."""
+    experiment: Path | None = None
+    """Where it was taken from, where this machine has that."""
+    empty_folders: tuple[str, ...] = ()
+    """What its working copies hold and git does not, as are `links` and `linked`, to what lies elsewhere on this machine."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    linked: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return self.status.name
+
+    @cached_property
+    def leads_out(self) -> bool:
+        """Whether the experiment's code, or what a run changed of it, may lead out of its folder by a relative path."""
+        if not self.runs:
+            return False
+        if any(text in run.change.text for run in self.runs for text in _OUTSIDE):
+            return True
+        repository, paths = _repository(self.status.folder), [*self.contract.code, *self.contract.files]
+        with suppress(CannotGoOn):  # no git, or no repository in this copy of the campaign
+            return bool(repository and repository.mentioning(self.runs[0].record.commit, _OUTSIDE, paths))
+        return False
 
     @property
     def primary(self) -> Metric | None:
@@ -205,7 +228,7 @@ class CampaignData:
 
 def read_campaign_data(layout: Layout) -> CampaignData:
     """The data of the campaign in `layout`. Raises CannotGoOn for a record, options or journal that is damaged."""
-    status = read_status(layout)
+    status, campaign = read_status(layout), Campaign(layout.root)
     facts = layout.facts()
     events = layout.events()
     try:
@@ -232,6 +255,10 @@ def read_campaign_data(layout: Layout) -> CampaignData:
         in_hand=reader.in_hand(status),
         output=output,
         no_baseline=no_baseline,
+        experiment=campaign.experiment,
+        empty_folders=tuple(facts.get("empty_folders", ())),
+        links=facts.get("links", {}),
+        linked=campaign.linked,
     )
 
 
@@ -342,14 +369,20 @@ class _Reader:
 
 
 def _difference(folder: Path, old: str, new: str, code: Sequence[str]) -> Change:
-    root = folder.absolute()
-    if not (root / ".git").exists():
+    repository = _repository(folder)
+    if repository is None:
         return Change(missing="The campaign's git repository is not in this copy of its folder.")
     try:
-        text = Repository(root, root / ".harness").diff(old, new, code)
+        text = repository.diff(old, new, code)
     except CannotGoOn as error:
         return Change(missing=f"Git cannot show it: {error}")
     return Change(text, command=f"git diff {old[:12]} {new[:12]}") if text else Change(missing="The same code.")
+
+
+def _repository(folder: Path) -> Repository | None:
+    """The campaign's, None where this copy of its folder has none."""
+    root = folder.absolute()
+    return Repository(root, root / ".harness") if (root / ".git").exists() else None
 
 
 def _details(rows: Iterable[Row]) -> tuple[Detail, ...]:

@@ -7,22 +7,16 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..campaign.campaign import Campaign
-from ..campaign.errors import CannotGoOn
 from ..campaign.protocols import CACHE, EVAL_FOLDER, FOLLOWS, READS
 from ..campaign.record import Record
-from ..campaign.repository import Repository
 from ..campaign.text import line
 from ..execution import working_copy
 from ..execution.commands import filled
 from .campaign_data import CampaignData
 
-_OUTSIDE = ("../", '".."', "'..'", "pardir", ".parent.parent", "parents[")
-"""What code has that leads out of its folder by a relative path."""
 _CACHE = f'"${{{CACHE}:-${{HARNESS_CACHE:-$HOME/.cache/harness}}/lab}}"'
 
 
@@ -66,7 +60,7 @@ def _execution(campaign: CampaignData, name: str, run: int, commit: str, overrid
     settings = json.dumps({**options.get("overrides", {}), **overrides})
     variables = f"HARNESS_PROFILE={shlex.quote(str(options.get('profile', '')))} HARNESS_SEED=$seed"
     yield "set -e"
-    yield from _working_copy(campaign, Campaign(campaign.status.folder), place)
+    yield from _working_copy(campaign, place)
     yield f"export PYTHONHASHSEED=0 {variables} HARNESS_OVERRIDES={shlex.quote(settings)}"
     if contract.prepare or contract.scorer:
         yield f"export {CACHE}={_CACHE}"
@@ -86,13 +80,13 @@ def _execution(campaign: CampaignData, name: str, run: int, commit: str, overrid
         yield shlex.join(filled(part, places) for part in contract.scorer)
 
 
-def _working_copy(data: CampaignData, campaign: Campaign, place: str) -> Iterator[str]:
+def _working_copy(campaign: CampaignData, place: str) -> Iterator[str]:
     """As `working_copy.make` makes it; what lies around the experiment only where the campaign's code leads there."""
-    experiment, linked, leads_out = campaign.experiment, campaign.linked, _leads_out(data)
-    around = working_copy.parents_of(experiment) if leads_out and experiment else []
+    experiment, linked = campaign.experiment, campaign.linked
+    around = working_copy.parents_of(experiment) if campaign.leads_out and experiment else []
     if experiment and (around or linked):
-        yield f"experiment=$(realpath {_word(os.path.relpath(experiment, campaign.root.resolve()))})"
-    if leads_out and not experiment:
+        yield f"experiment=$(realpath {_word(os.path.relpath(experiment, campaign.status.folder.resolve()))})"
+    if campaign.leads_out and not experiment:
         yield "# Its code leads out of its folder: give the folder that is made next the surroundings that it had."
     folder = f"{place}/{_word(str(working_copy.folder_of(Path(), experiment)))}" if around else place
     yield f"git clone --quiet . {folder}"
@@ -101,30 +95,13 @@ def _working_copy(data: CampaignData, campaign: Campaign, place: str) -> Iterato
         here, lower = ("/".join([".."] * number) for number in (level, level - 1))
         found = [f'"$experiment"/{up}/*' for up in (here, lower) if up]
         yield f"(cd {here} && ln -s {' '.join(found)} .) 2> /dev/null || :  # what has no name here yet"
-    facts = campaign.facts()
-    yield from (f"mkdir -p {_word(name)}" for name in facts.get("empty_folders", []))
-    for name, to in {**facts.get("links", {}), **linked}.items():
+    yield from (f"mkdir -p {_word(name)}" for name in campaign.empty_folders)
+    for name, to in {**campaign.links, **linked}.items():
         if parent := os.path.dirname(name):  # noqa: PTH120
             yield f"mkdir -p {_word(parent)}"
         inside = experiment and name in linked and Path(to).is_relative_to(experiment)
         goal = f'"$experiment"/{_word(os.path.relpath(to, experiment))}' if inside else _word(to)
         yield f"ln -s {goal} {_word(name)}"
-
-
-def _leads_out(data: CampaignData) -> bool:
-    """Whether the experiment's code, or what a run changed of it, may lead out of its folder."""
-    root, contract = data.status.folder, data.contract
-    if any(text in run.change.text for run in data.runs for text in _OUTSIDE):
-        return True
-    return _mentions_outside(root, data.runs[0].record.commit, (*contract.code, *contract.files))
-
-
-@lru_cache(maxsize=32)
-def _mentions_outside(root: Path, commit: str, paths: tuple[str, ...]) -> bool:
-    try:
-        return bool(Repository(root, root / ".harness").mentioning(commit, _OUTSIDE, paths))
-    except CannotGoOn:  # no git, or no repository in this copy of the campaign
-        return False
 
 
 def _word(text: str) -> str:
