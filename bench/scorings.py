@@ -5,9 +5,9 @@
 Honest ones are trained by the shipped experiment, handed over, scored by the scorer's own `main` and held to the contract's
 rules, as a run is: TopK, BatchTopK, Matryoshka and standard SAEs, and what ideas make of these, JumpReLU and leave-one-out
 refinement; in three small worlds, with 16 to 192 latents, k from 1 to 8, an L1 penalty from 0.3 to 2, from a single step to
-500 of them, and codes from a millionth to a million times as large as they were trained. Each is scored twice, the second
-time as if its operations showed nothing: then 256 rows of a batch are looked at, alone and in other company. With
-`--profile` in the world and at the scale of the profile `synthetic`, which takes four times as long.
+500 of them, four of each training, with codes from a millionth to a million times as large as they were trained. Each is
+scored twice, the second time as if its operations showed nothing: then 256 rows of a batch are looked at, alone and in other
+company. With `--profile` in the world and at the scale of the profile `synthetic`, which takes longer.
 
 The others are honest ones whose graph goes on after the codes, with what the batch, the number of rows or a row's place in
 them say (`MIXING`), in all rows or in the tenth of them whose first number is largest, as strongly as can be or with a
@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import copy
 import importlib
 import json
 import os
@@ -57,29 +58,30 @@ WORLDS: list[dict[str, Any]] = [
     {"roots": 3, "children": 2, "grandchildren": 2, "active_roots": 1.0, "d_in": 12, "kinship": 0.6},
 ]
 SMALL = {"train_rows": 16384, "eval_rows": 4096, "log_every": 100}
-ARCHITECTURES = ("topk", "batchtopk", "matryoshka", "standard", "jumprelu", "leave-one-out")
+TRAINED = ("topk", "batchtopk", "matryoshka", "standard")
+REFINED = {"standard": "jumprelu", "batchtopk": "leave-one-out"}
+"""What ideas make of a trained one."""
 STEPS = (1, 2, 5, 10, 20, 50, 100, 500)
+VARIANTS = 4
+"""SAEs of one training, each of another scale, half of them refined."""
 
 
-def kind_of(number: int, profile: bool) -> tuple[str, dict[str, Any], float]:
-    """Architecture, settings, and how many times as large as trained the codes are."""
-    chance = np.random.default_rng(number)
-    architecture = ARCHITECTURES[number % len(ARCHITECTURES)]
+def settings_of(training: int, profile: bool) -> dict[str, Any]:
+    chance = np.random.default_rng(training)
     settings: dict[str, Any] = {"k": int(chance.integers(1, 9)), "l1_penalty": float(chance.uniform(0.3, 2))}
+    settings["architecture"] = TRAINED[training % len(TRAINED)]
     if profile:
-        settings["k"] = max(settings["k"], 3)
-    else:
-        settings |= SMALL | WORLDS[number // len(ARCHITECTURES) % len(WORLDS)]
-        settings |= {"steps": int(chance.choice(STEPS)), "batch_size": int(chance.choice([64, 256, 512]))}
-        settings |= {"dict_size": int(chance.choice([16, 48, 96, 192])), "lr": float(10 ** chance.uniform(-3, -1.5))}
-    trained = {"jumprelu": "standard", "leave-one-out": "batchtopk"}.get(architecture, architecture)
-    return architecture, settings | {"architecture": trained}, float(10 ** chance.uniform(-6, 6))
+        return settings | {"k": max(settings["k"], 3)}
+    settings |= SMALL | WORLDS[training // len(TRAINED) % len(WORLDS)]
+    settings |= {"steps": int(chance.choice(STEPS)), "batch_size": int(chance.choice([64, 256, 512]))}
+    return settings | {"dict_size": int(chance.choice([16, 48, 96, 192])), "lr": float(10 ** chance.uniform(-3, -1.5))}
 
 
-def changed(sae: Any, architecture: str, scale: float) -> None:
-    """Give a trained SAE the encoder of its architecture, and codes of another scale, which its decoder undoes."""
+def changed(sae: Any, architecture: str, scale: float) -> Any:
+    """A trained SAE with the encoder of this architecture, and codes of another scale, which its decoder undoes."""
     import torch
 
+    sae = copy.deepcopy(sae)
     with torch.no_grad():
         sae.W_enc *= scale
         sae.b_enc *= scale
@@ -99,6 +101,7 @@ def changed(sae: Any, architecture: str, scale: float) -> None:
             return torch.where(f > 0, torch.relu(again), 0.0)
 
         sae.encode = refined
+    return sae
 
 
 @contextlib.contextmanager
@@ -107,24 +110,27 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def train(number: int, profile: bool, folder: Path) -> str:
-    """Leave the artifact of this SAE in `folder`. Returns what it is."""
-    architecture, settings, scale = kind_of(number, profile)
+def train(training: int, profile: bool, place: Path) -> Iterator[tuple[str, Path]]:
+    """The SAEs of this training: what each is, and the folder with its artifact."""
+    settings = settings_of(training, profile)
     os.environ["HARNESS_OVERRIDES"] = json.dumps(settings)
-    os.environ["HARNESS_SEED"] = str(number)
-    hand_over = saelab.hand_over
-
-    def scaled(out_dir: Path, sae: Any, used: Any, metrics: Any) -> None:
-        changed(sae, architecture, scale)
-        hand_over(out_dir, sae, used, metrics)
-
-    saelab.hand_over = scaled
+    os.environ["HARNESS_SEED"] = str(training)
+    hand_over, made = saelab.hand_over, []
+    saelab.hand_over = lambda *given: made.append(given)
     try:
         with quiet():
-            importlib.import_module("experiment").main(folder)
+            importlib.import_module("experiment").main(place)
     finally:
         saelab.hand_over = hand_over
-    return f"{architecture}, scale {scale:.1g}, {settings}"
+    ((_, sae, used, metrics),) = made
+    scales = 10 ** np.random.default_rng([training, 1]).uniform(-6, 6, VARIANTS)
+    for variant, scale in enumerate(scales):
+        architecture = settings["architecture"]
+        if variant % 2:
+            architecture = REFINED.get(architecture, architecture)
+        with quiet():
+            hand_over(place / f"run_{variant}", changed(sae, architecture, scale), used, metrics)
+        yield f"{architecture}, scale {scale:.1g}, {settings}", place / f"run_{variant}"
 
 
 def refusal(folder: Path, scores: Path, known: bool) -> str:
@@ -270,14 +276,15 @@ def main() -> int:
         rows[settings.d_in] = worlds.truth(settings).arrays["activations"]
     seen, mixed = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter)
     rules: collections.Counter[str] = collections.Counter()
-    tried = 0
+    number = tried = 0
     with contextlib.suppress(KeyboardInterrupt):  # then so many
-        for number in range(asked.honest):
+        for training in range(-(-asked.honest // VARIANTS)):
             with tempfile.TemporaryDirectory() as place:
-                folder = Path(place) / "run_1"
-                what = train(number, asked.profile, folder)
-                look_at_honest(folder, f"{number} ({what})", seen[what.partition(",")[0]], rules)
-                if number * asked.mixing // asked.honest < (number + 1) * asked.mixing // asked.honest:
+                for what, folder in train(training, asked.profile, Path(place)):
+                    look_at_honest(folder, f"{number} ({what})", seen[what.partition(",")[0]], rules)
+                    number += 1
+                    if (number - 1) * asked.mixing // asked.honest == number * asked.mixing // asked.honest:
+                        continue
                     tried += 1
                     how, share = mix(folder, tried, rows[saelab.load_settings(ROOT).d_in])
                     said = f"{number} ({what}): {how}; {share:.1%} of the rows differ"
@@ -300,7 +307,7 @@ def look_at_honest(folder: Path, what: str, counted: collections.Counter[str], r
     """Score twice, and hold the first scores to the contract's rules."""
     for known in (True, False):
         counted["scored"] += 1
-        scores = folder.with_name(f"scores_{known}")
+        scores = folder / f"scores_{known}"
         if why := refusal(folder, scores, known):
             wrong = [f"refused: {why}"]
         elif known:
@@ -319,7 +326,7 @@ def look_at_mixing(folder: Path, what: str, share: float, counted: collections.C
     if share == 0:  # no code fires that others could change
         return
     counted["mixing"] += 1
-    if not refusal(folder, folder.with_name("scores_mixed"), known=True):
+    if not refusal(folder, folder / "scores_mixed", known=True):
         counted["accepted"] += 1
         print(f"mixing {what}: accepted", flush=True)
 
