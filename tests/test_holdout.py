@@ -262,6 +262,19 @@ def test_the_end_of_a_campaign_that_somebody_drives_evaluates_what_their_tries_s
     (campaign.root / file).write_text((campaign.root / file).read_text().replace(old, new))
     assert typed("try", "small", "--hypothesis", "a lower loss")["verdict"] == "improved"
     assert not campaign.holdouts()
+    append = Journal.append
+
+    def cut(journal: Journal, event: str, **facts: Any) -> None:
+        append(journal, event, **facts)
+        if event == "done" and facts["step"].startswith("holdout_"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", cut)
+        assert CliRunner().invoke(cli, ["end", "small"]).exit_code == 130
+    assert not campaign.holdouts()
+    resumed = typed("resume", "small")
+    assert (resumed["outcome"], resumed["reason"], len(campaign.holdouts())) == ("ended", "all_completed", 1)
     conclusion = typed("end", "small")["conclusion"]
     assert HoldoutRecord.of(campaign.holdouts()[0]).status == "confirmed"
     assert conclusion.startswith("Supported: run 1 improves loss in 5 new worlds")
