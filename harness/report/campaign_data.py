@@ -174,7 +174,7 @@ class CampaignData:
     def baseline(self) -> Run | None:
         return self.runs[0] if self.runs else None
 
-    @property
+    @cached_property
     def best(self) -> Run | None:
         """The run that is best beside its reference, in the primary metric, of those that improved on it, else of those
         that did at the cost of another metric, else of those that are evidence, which does not say that it is better."""
