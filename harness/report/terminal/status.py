@@ -167,7 +167,7 @@ class CampaignStatus:
 def read_status(layout: Layout) -> CampaignStatus:
     """Where the campaign in `layout` stands now. Raises CannotGoOn for a file of it that is damaged."""
     collects = gc.isenabled()
-    gc.disable()  # of a thousand runs, to look again and again for cycles that are none takes a fifth of the time
+    gc.disable()  # of a thousand runs, to look again and again for cycles that are none takes a tenth of the time
     try:
         return _read_status(layout)
     finally:
