@@ -93,6 +93,7 @@ def test_the_table_of_files_is_text_json_and_csv(campaign):
     shown = CliRunner().invoke(cli, ["diff", str(campaign.root), "1", "--stat"]).output
     assert re.search(r"^experiment\.py +\+3 +-3 +\+\+\+---$", shown, re.M)
     assert "1 file changed, 3 lines added, 3 removed" in shown
+    assert "1 file changed, 1 line added, 1 removed" in stat([FileChange("a.py", 1, 1)], 80)
     facts = json.loads(CliRunner().invoke(cli, ["diff", str(campaign.root), "1", "--stat", "--json"]).output)
     assert facts == [{"path": "experiment.py", "added": 3, "removed": 3}]
     for wrong in (["--json"], ["--csv"], ["--stat", "--word-diff"], ["--stat", "--csv", "--json"]):

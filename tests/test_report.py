@@ -367,6 +367,9 @@ def test_a_frontier_has_the_baselines_code_at_other_settings(recorded: Callable[
     assert drawn["baseline elsewhere"] == [[3.0, 1.4], [9.0, 0.9]]
     assert [list(line.get_xdata()) for line in plot.figure.axes[0].lines] == [[3.0, 5.0, 9.0]], "with the baseline between"
     assert "the baseline elsewhere at 3, 1.4" in plot.alt and "Open diamonds" in plot.caption
+    assert "width has no direction in the contract" in plot.caption and "constraint" not in plot.caption, (
+        "nothing names it one"
+    )
 
 
 @pytest.mark.usefixtures("drawn")
@@ -720,6 +723,7 @@ def test_a_copy_on_another_machine_is_read_and_left_as_it_was(make_campaign: Mak
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
     assert str(tmp_path) not in html
     assert "0.1" in html and 'class="i"' in html
+    assert "1 line added, 1 removed." in Page(html).text
 
 
 def test_a_copy_without_its_repository_says_that_it_has_no_diffs(recorded: Callable[..., Campaign]) -> None:

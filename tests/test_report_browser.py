@@ -326,6 +326,23 @@ def test_the_page_is_no_wider_than_the_screen(open_page: Open, width: int) -> No
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+def test_a_laptop_has_room_for_all_columns_of_all_runs(recorded: Callable[..., Campaign], show: Open) -> None:
+    campaign = recorded(4, seeds=3)
+    for run in (1, 2, 4):
+        record = Record.read(campaign.run_folder(run))
+        compared = record.verdict.against_baseline
+        steps = {"against_parent": compared and compared.model_copy(update={"reference": f"run_{run - 1}"})}
+        update = {
+            "parent": run - 1,
+            "verdict": record.verdict.model_copy(update=steps),
+            "hypothesis": "It falls faster. " * 9,
+        }
+        record.model_copy(update=update).write(campaign.run_folder(run))
+    driver = show(report(campaign), width=1280)
+    hidden = "const box = document.querySelector('.runs').parentElement; return box.scrollWidth - box.clientWidth"
+    assert driver.execute_script(hidden) <= 0
+
+
 def test_dark_is_dark_in_page_and_figures(open_page: Open) -> None:
     look = (
         "const of = (s, p) => getComputedStyle(document.querySelector(s))[p];"

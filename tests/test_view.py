@@ -354,3 +354,5 @@ def test_a_run_with_the_baselines_numbers_at_its_seed_does_not_differ_from_the_m
     same, other = (json.loads(record(1, metrics={"loss": MetricRecord(value=x)}).model_dump_json()) for x in (0.2, 0.3))
     assert differences(same, baseline, CONTRACT) == {"loss": None}
     assert differences(other, baseline, CONTRACT)["loss"].difference == pytest.approx(-0.2)
+    alike = json.loads(record(0, metrics={"loss": MetricRecord(value=0.2, values=[0.2, 0.2])}).model_dump_json())
+    assert differences(same, alike, CONTRACT)["loss"].difference == 0, "L0 of both is 5 at each seed, which is worth saying"

@@ -474,6 +474,25 @@ def test_typst_reads_no_character_as_markup(hostile: Document) -> None:
     assert "😀漢字" in text or "😀\0\0" in text, "a box for each letter that no font of this machine has"
 
 
+def test_no_number_of_a_wide_table_goes_on_in_a_second_line() -> None:
+    from harness.report.paper.document import Column
+
+    numbers = {
+        "Seeds": "10",
+        "absorption": "0.085 ± 0.038",
+        "Baseline": "0.096 ± 0.008",
+        "Difference": "−0.011",
+        "90 % CI": "−0.103 to +0.080",
+        "Adjusted p": "0.0105",
+    }
+    words = {"Verdict": "not significant", "Parent": "12", "Against it": "not significant"}
+    columns = (Column("Run"), *(Column(each, "numbers") for each in numbers), *map(Column, words))
+    row = ("1", *numbers.values(), *words.values())
+    table = Table("All runs.", columns, (row, row))
+    text = text_of_pdf(make_pdf(Document("T", "about", "2026-11-20T08:00:00Z", (), (Section("Results", (table,)),))))
+    assert " ".join(row) in [" ".join(each.split()) for each in text.splitlines()]
+
+
 def test_latex_reads_no_character_as_markup(hostile: Document) -> None:
     source = render_tex(hostile, "figures")
     body = source[source.index("\\begin{document}") :]

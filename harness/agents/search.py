@@ -23,7 +23,7 @@ from ..campaign.contract_file import load_contract
 from ..campaign.errors import CannotGoOn, InputError
 from ..campaign.files import write_atomically
 from ..campaign.journal import DryJournal
-from ..campaign.numbers import number
+from ..campaign.numbers import counted, number
 from ..campaign.protocols import AgentConfig, Reply, Workspace
 from ..campaign.record import Record
 from ..campaign.repository import Repository
@@ -83,7 +83,7 @@ class Search:
             return Proposed(values, "drawn at random from the search space")
         known = sum(each.outcome is not None for each in before)
         failed = sum(each.has_failed for each in before)
-        why = f"proposed by TPE from {known} result{'' if known == 1 else 's'}"
+        why = f"proposed by TPE from {counted(known, 'result')}"
         return Proposed(values, f"{why} and {failed} that failed" if failed else why)
 
     def in_words(self) -> str:
@@ -103,7 +103,7 @@ class Search:
         found = f"{primary.name if primary else ''} {number(each.outcome)}"
         if each.outcome is None:
             found = "not measured yet" if each.is_running else "failed, or no number to go by: the worst there is"
-        broken = f", {each.broken} guard metric{'' if each.broken == 1 else 's'} fell too far" if each.broken else ""
+        broken = f", {counted(each.broken, 'guard metric')} fell too far" if each.broken else ""
         return f"{each.name}: {_assigned(each.values)}: {found}{broken}"
 
     @property

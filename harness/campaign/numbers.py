@@ -46,6 +46,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 run`, `1,200 runs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def p_in_words(p: float) -> str:
     """A p-value with two digits, so that 0.046 is not taken for 0.05: `0.012`, `below 0.0001`."""
     return "below 0.0001" if p < 0.0001 else f"{p:.2g}"

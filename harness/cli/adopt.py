@@ -20,6 +20,7 @@ from pathlib import Path
 from ..campaign.campaign import Campaign
 from ..campaign.errors import CannotGoOn, InputError
 from ..campaign.layout import Layout
+from ..campaign.numbers import counted
 from ..campaign.repository import Repository
 from ..campaign.temporary import TemporaryFolder
 
@@ -185,7 +186,7 @@ def _three_ways(mine: bytes, base: bytes, theirs: bytes, target: Path, run: int)
     if found.returncode > 127:
         problem = found.stderr.decode(errors="replace").strip()
         raise InputError(f"{target}: cannot be merged: {problem}. Nothing was written; bring the change in by hand.")
-    count = f"{found.returncode} place{'' if found.returncode == 1 else 's'}"
+    count = counted(found.returncode, "place")
     raise InputError(
         f"{target}: you and run {run} changed the same lines, in {count}, so nothing was written. The first:\n"
         + "\n".join(_first_conflict(found.stdout.decode(errors="replace").splitlines()))

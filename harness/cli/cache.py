@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from ..campaign.errors import CannotGoOn
+from ..campaign.numbers import counted
 from ..campaign.paths import cache_folder
 from ..execution.executors.disk import disk_usage
 from ..execution.scoring import lab_cache
@@ -65,7 +66,7 @@ def cached() -> list[Cached]:
     found = [_item(folder.name, folder, "an agent's packages") for folder in _folders(cache_folder(), "aider-*")]
     for folder in _folders(cache_folder() / "baselines"):
         seeds = [each for each in _folders(folder) if not each.name.endswith(LEFT)]
-        what = f"results of an unmodified experiment, {len(seeds)} seed{'' if len(seeds) == 1 else 's'}"
+        what = f"results of an unmodified experiment, {counted(len(seeds), 'seed')}"
         found.append(_item(f"baselines/{folder.name[:12]}", folder, what))
     for part in _folders(lab_cache()):
         inside = _folders(part)

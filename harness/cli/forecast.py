@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from ..campaign.journal import Event
+from ..campaign.numbers import counted
 from ..campaign.text import duration
 
 ASK_ABOVE = 600.0
@@ -31,7 +32,7 @@ class Forecast:
     def __str__(self) -> str:
         if not self.executions:
             return "nothing is left to execute"
-        count = f"{self.executions} more execution{'' if self.executions == 1 else 's'}"
+        count = counted(self.executions, "more execution")
         if self.seconds is None or self.total is None:
             return f"{count}; how long they take is not known"
         each = f" of about {duration(self.seconds)} each" if self.executions > 1 else ""

@@ -10,8 +10,8 @@ from ..agents.listing import is_search
 from ..campaign.campaign import Campaign
 from ..campaign.errors import InputError
 from ..campaign.memory import remember
+from ..campaign.numbers import counted
 from ..campaign.paths import near
-from ..report.estimates import counted
 
 NO_MEMORY = "none"
 

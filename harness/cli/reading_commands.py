@@ -11,6 +11,7 @@ import click
 
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.files import read_text
+from ..campaign.numbers import counted
 from .options import CAMPAIGN, CSV, JSON, differs, find_campaign, only_one, print_csv, print_json, recorded, said_to_differ
 from .terminal import width
 
@@ -263,7 +264,7 @@ def check(campaign: str, text: str | None) -> None:
         if found:
             click.echo(f"{title}:\n{_findings(found)}\n")
     if text is not None or any(found for _, found in spoken):
-        click.echo(f"{wrong} contradiction{'' if wrong == 1 else 's'} with the records.")
+        click.echo(f"{counted(wrong, 'contradiction')} with the records.")
     else:
         click.echo("Nothing to compare: of no number is it certain which metric and run it is about.")
     if wrong:

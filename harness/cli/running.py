@@ -26,6 +26,7 @@ from ..campaign.contract_file import load_contract
 from ..campaign.errors import CannotGoOn, HarnessError, InputError, Interrupted
 from ..campaign.idea import Idea, load_ideas
 from ..campaign.layout import BIBLIOGRAPHY, Layout, find_control
+from ..campaign.numbers import counted
 from ..campaign.paths import absolute, near
 from ..campaign.stop import Stop
 from ..campaign.temporary import remove_left
@@ -37,7 +38,6 @@ from ..execution.shares import share
 from ..execution.visible import interpreter
 from ..loop import Ending, go_on
 from ..report.control import control_line
-from ..report.estimates import counted
 from ..report.terminal.columns import wrap
 from ..report.terminal.held_out import sentences
 from ..report.terminal.run_table import naming, table_and_rest, two_verdicts

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from ..campaign.contract import Contract
 from ..campaign.metric import Metric
 from ..campaign.metric_names import how_to_name, telling
-from ..campaign.numbers import number
+from ..campaign.numbers import counted, number
 from ..campaign.record import Record
 from ..campaign.text import duration, in_words, line
 from ..campaign.usage import Usage
 from ..statistics.holdout import is_accepted
 from ..statistics.wording import is_better
-from .estimates import LEVEL, NONE, counted, with_error
+from .estimates import LEVEL, NONE, with_error
 from .estimates import compared as in_numbers
 from .first_look import first_look
 from .terminal.difference import reference_in_words

@@ -10,11 +10,12 @@ from typing import Any
 from ..campaign.contract import Contract
 from ..campaign.layout import Layout, find_control
 from ..campaign.metric import Metric
+from ..campaign.numbers import counted
 from ..campaign.record import Record
 from ..campaign.text import in_words, line
 from ..statistics.noise import with_noise
 from .conclusion import best_valid
-from .estimates import counted, signed, with_error
+from .estimates import signed, with_error
 
 NAMES = {"tpe": "TPE", "random": "Random search"}
 

@@ -75,11 +75,6 @@ def difference_in_words(found: Difference) -> str:
     return with_noise(found.difference, found.error, "+") if found.error else signed(found.difference)
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 run`, `1,200 runs`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def reference_label(run: Run) -> str:
     """The reference of a run: `the baseline`, `the control k=80` or a place on the frontier."""
     compared = run.record.verdict.against_baseline

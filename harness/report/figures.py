@@ -163,7 +163,7 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
         bars = [list(each) for each in zip(*known, strict=True)]
         axes.errorbar(bars[0], bars[1], yerr=bars[2], fmt="none", ecolor=PALETTE["ink"], elinewidth=1.1, capsize=3, zorder=3)
     _points(axes, campaign, [(run, float(run.record.run), value) for run, value in valued])
-    _target(axes, primary, [value for run, value in valued])
+    target = _target(axes, primary, [value for run, value in valued])
     without = [run.record for run in campaign.runs if run.value(primary.name) is None]
     for record in without:
         axes.plot(record.run, 0.03, marker="x", color=PALETTE["muted"], transform=axes.get_xaxis_transform(), clip_on=False)
@@ -172,6 +172,8 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
     axes.set_xlabel("run")
     axes.set_ylabel(label(primary))
     legend(figure)
+    if target:
+        notes.append(target)
     if without:
         notes.append(f"A cross at the bottom is a run without a value ({_runs([r.run for r in without])}).")
     if any(run.values(primary.name) for run, _ in valued):
@@ -219,8 +221,10 @@ def _frontier(campaign: CampaignData, primary: Metric, other: Metric) -> Drawing
     axes.set_ylabel(label(primary))
     legend(figure)
     caption = "Numbers are runs; 0 is the baseline. "
-    if other.better is None:
+    if other.name == primary.moves_with:
         caption += f"{as_written(line(other.name))} is a constraint, not an objective: compare runs at the same value."
+    elif other.better is None:
+        caption += f"{as_written(line(other.name))} has no direction in the contract: it is context."
     else:
         better = [run.record.run for run, *_ in front if run.record.run]
         if len(front) > 1:
@@ -316,24 +320,16 @@ def _points(axes: Axes, campaign: CampaignData, points: Sequence[tuple[Run, floa
         axes.scatter(*zip(*found, strict=True), label="best", zorder=4, **ring)
 
 
-def _target(axes: Axes, primary: Metric, values: Sequence[float]) -> None:
+def _target(axes: Axes, primary: Metric, values: Sequence[float]) -> str:
+    """Draws the target where it is near enough; else what to say of it."""
     if primary.target is None:
-        return
+        return ""
     low, high = min(values), max(values)
     reach = (high - low) or abs(high) or 1.0
     if low - _FAR * reach <= primary.target <= high + _FAR * reach:
         axes.axhline(primary.target, color=PALETTE["good"], linestyle=":", linewidth=1.6, label="target")
-        return
-    below = primary.target < low
-    axes.annotate(
-        f"target {number(primary.target)} is far {'below' if below else 'above'}",
-        (0.99, 0.08 if below else 0.98),
-        xycoords="axes fraction",
-        ha="right",
-        va="bottom" if below else "top",
-        color=PALETTE["good"],
-        fontsize=9.5,
-    )
+        return ""
+    return f"The target, {number(primary.target)}, lies far {'below' if primary.target < low else 'above'} what is drawn."
 
 
 def _numbered(axes: Axes, points: Sequence[tuple[Run, float, float]], front: set[int]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..campaign.contract import Contract
 from ..campaign.metric import Metric
-from ..campaign.numbers import number
+from ..campaign.numbers import counted, number
 from ..campaign.record import Record
 from ..statistics.noise import prediction_interval
 
@@ -63,13 +63,13 @@ def first_look(contract: Contract, records: Sequence[Record]) -> list[str]:
     twins = sum(each.observed is not None and each.observed.same_numbers_as is not None for each in runs)
     unknown = sum(each.observed is not None and not each.observed.has_code for each in runs)
     said = [
-        f"{_counted(len(runs), 'run')} of a loop that was observed, given and not executed here: "
-        f"{_counted(same, 'no-op')}, {twins} with the numbers of an earlier run, {unknown} whose code is not known."
+        f"{counted(len(runs), 'run')} of a loop that was observed, given and not executed here: "
+        f"{counted(same, 'no-op')}, {twins} with the numbers of an earlier run, {unknown} whose code is not known."
     ]
     primary, found = contract.primary, spread(records, contract.primary)
     if primary and found and found.kept:
         said.append(
-            f"{found.within} of its {_counted(found.kept, 'kept change')} are within the spread of {found.baseline_seeds} "
+            f"{found.within} of its {counted(found.kept, 'kept change')} are within the spread of {found.baseline_seeds} "
             f"baseline seeds: 95 % of further seeds would have {primary.name} {number(found.low)} to {number(found.high)}."
         )
     return said
@@ -95,7 +95,3 @@ def _is_kept(record: Record) -> bool:
 
 def _same_code(record: Record) -> bool:
     return record.observed is not None and record.observed.same_code_as is not None
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

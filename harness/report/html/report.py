@@ -32,12 +32,12 @@ from ...campaign.journal import now
 from ...campaign.layout import REPORT, Layout, find_control
 from ...campaign.metric import Metric
 from ...campaign.not_confined import weaker
-from ...campaign.numbers import number, setting, titled
+from ...campaign.numbers import counted, number, setting, titled
 from ...campaign.record import Record
 from ...campaign.text import clean, clip, duration, in_words, line, new_environment
 from ..campaign_data import Attempt, CampaignData, Change, Run, read_campaign_data
 from ..code import diff_html, output_html
-from ..estimates import NONE, Estimates, beside_what, counted, reference_label, with_error
+from ..estimates import NONE, Estimates, beside_what, reference_label, with_error
 from ..estimates import compared as limits_of
 from ..figures import held_out_plots, plots
 from ..inline import html as spans
@@ -224,6 +224,7 @@ def _environment() -> Environment:
         zip=zip,
         spans=spans,
         reference_label=reference_label,
+        counted=counted,
         parent_verdict=parent_verdict,
         tone=lambda kind: TONES.get(kind, "plain"),
     )

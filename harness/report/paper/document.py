@@ -22,6 +22,7 @@ GOES_ON = "    ↪ "
 _LONG_WORD = re.compile(r"\S{21,}")
 _PIECE = re.compile(r"[^_./=,;:-]{1,20}[_./=,;:-]?|[_./=,;:-]")
 _LINE, _WIDE, _GAP = 90, 16, 3  # letters: of a line of a table, of a column that may wrap, between two columns
+_FULL = 110  # letters that have room in a line of a table on paper
 _SHORT = 25  # rows
 _LONGEST_LINE = 4000  # characters of a line of code; a longer one is cut, with a note
 
@@ -82,11 +83,20 @@ class Table:
     @property
     def wraps(self) -> list[bool]:
         """Of each column, whether it holds words for which a line has no room beside the others."""
-        full = sum(self.widths) + _GAP * len(self.columns) > _LINE
+        full = self._letters > _LINE
         return [
             full and column.kind == "words" and width > _WIDE
             for column, width in zip(self.columns, self.widths, strict=True)
         ]
+
+    @property
+    def is_dense(self) -> bool:
+        """Its columns have no room beside each other, and none of them wraps: smaller letters on paper."""
+        return self._letters > _FULL and not any(self.wraps)
+
+    @property
+    def _letters(self) -> int:
+        return sum(self.widths) + _GAP * len(self.columns)
 
     @property
     def is_short(self) -> bool:

@@ -12,13 +12,13 @@ from ...campaign.contract import Profile
 from ...campaign.idea import SCORES
 from ...campaign.limits_spec import LimitsSpec
 from ...campaign.metric import Metric
-from ...campaign.numbers import number, percent, setting, titled
+from ...campaign.numbers import counted, number, percent, setting, titled
 from ...campaign.text import clip, duration, line
 from ...statistics.frontier import NEAR
 from ...statistics.judge import tests_at_final_seeds
 from ...statistics.ledger import ALPHA, PAIRS, RESERVE
 from ..campaign_data import CampaignData
-from ..estimates import NONE, counted
+from ..estimates import NONE
 from ..terminal.record_page import SOURCES
 from .document import Block, Column, Paragraph, Quote, Section, Table
 

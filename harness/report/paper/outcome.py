@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from ...campaign.layout import Layout
 from ...campaign.metric import Metric
-from ...campaign.numbers import setting, titled
+from ...campaign.numbers import counted, setting, titled
 from ...campaign.record import Record
 from ...campaign.text import clip, in_words, line
 from ..campaign_data import CampaignData, Run
 from ..control import control_line
-from ..estimates import LEVEL, NONE, Estimates, beside_what, compared, counted, reference_label, with_error
+from ..estimates import LEVEL, NONE, Estimates, beside_what, compared, reference_label, with_error
 from ..figures import held_out_plots, plots
 from ..references import Reference, references_of
 from ..summary import summarize

@@ -112,7 +112,14 @@ def _table(table: Table) -> str:
     widths = ", ".join("1fr" if wraps else "auto" for wraps in table.wraps)
     sides = ", ".join("right" if column.kind == "numbers" else "left" for column in table.columns)
     header = ", ".join(f"strong({escape(column.title)})" for column in table.columns)
-    cells = ",\n".join(", ".join(escape(cell) for cell in row) for row in table.rows)
+    kinds = [column.kind for column in table.columns]
+    rows = [
+        [escape(cell.replace(" ", "\u00a0") if kind == "numbers" else cell) for cell, kind in zip(row, kinds, strict=True)]
+        for row in table.rows
+    ]
+    cells = ",\n".join(", ".join(row) for row in rows)
     body = f"table(columns: ({widths},), align: ({sides},), table.header(rule, {header}, thin), {cells}, rule)"
+    if table.is_dense:
+        body = f"dense({body})"
     name = "short-table" if table.is_short else "long-table"
     return f"{name}({body}, {escape(table.caption)})"

@@ -17,12 +17,13 @@ from ...campaign.errors import CannotGoOn
 from ...campaign.layout import Layout
 from ...campaign.not_confined import NOT_CONFINED
 from ...campaign.notes_text import person_section
+from ...campaign.numbers import counted
 from ...campaign.record import Record
 from ...campaign.text import clip, decoded, duration, in_words, line
 from ...campaign.usage import Usage
 from ..campaign_data import CampaignData, change_between
 from ..conclusion import learnt
-from ..estimates import NONE, Estimates, counted
+from ..estimates import NONE, Estimates
 from ..first_look import first_look
 from ..reproduction import commands
 from ..summary import state_in_words, summarize, target_in_words, when

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import click
 
+from ...campaign.numbers import counted
 from ...campaign.text import clean
 from .columns import GAP, Cell, Column, cut, len_of, table, wrap
 from .syntax import Piece, pieces
@@ -167,8 +168,7 @@ def stat(found: Sequence[FileChange], width: int) -> str:
         signs = "+" * _at_least_one(each.added or 0, scale) + "-" * _at_least_one(each.removed or 0, scale)
         row["signs"] = Cell(signs if len(signs) <= room else signs[: max(room - 1, 0)] + signs[-1:])
     added, removed = (sum(getattr(each, name) or 0 for each in found) for name in ("added", "removed"))
-    files = f"{len(found)} file{'' if len(found) == 1 else 's'}"
-    total = wrap(f"{files} changed, {added} lines added, {removed} removed", width, "", "")
+    total = wrap(f"{counted(len(found), 'file')} changed, {counted(added, 'line')} added, {removed} removed", width, "", "")
     return "\n".join([*table(columns, rows, width), *total])
 
 

@@ -12,6 +12,7 @@ import click
 from ...campaign.campaign import Campaign
 from ...campaign.errors import OUTCOMES
 from ...campaign.layout import Layout
+from ...campaign.numbers import counted
 from ...campaign.repository import Repository
 from ...campaign.text import clean, in_words, line
 from .columns import wrap
@@ -142,8 +143,8 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
     if code["edited"]:
         stands += f"; edited since, and not handed in: {', '.join(code['edited'])}"
     said.append(("code", f"{', '.join(code['files'])} in the campaign's folder: {stands}"))
-    attempts = f", {_counted(left['attempts_at_next_run'], 'attempt')} at the next" if left["runs"] else ""
-    said.append(("left", f"{_counted(left['runs'], 'run')}{attempts}; spent: {facts['spent']}"))
+    attempts = f", {counted(left['attempts_at_next_run'], 'attempt')} at the next" if left["runs"] else ""
+    said.append(("left", f"{counted(left['runs'], 'run')}{attempts}; spent: {facts['spent']}"))
     lines += [row for key, text in said for row in wrap(line(text), width, f"{key:<9} ", " " * 10)]
     status = read_status(layout)
     steps = next_steps(status, typed(layout), _recorded(facts))
@@ -173,10 +174,6 @@ def _varied(campaign: Campaign, run: int) -> list[str]:
 def _has_one_seed(baseline: Mapping[str, Any], primary: str) -> bool:
     """Whether the noise of the baseline is unknown, and could be measured."""
     return not baseline["given"] and len(values_of(baseline["metrics"].get(primary, {"value": 0.0}))) == 1
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _judged(layout: Layout, run: int) -> dict[str, Any]:

@@ -47,7 +47,8 @@ def differences(
     """Each metric of a run beside that of its reference, the baseline or a control; None where it has none.
 
     All are data as their files hold them. The primary metric takes the numbers and the noise that its verdict took. What is
-    the same at a run's seeds differs from nothing: beside the mean over further seeds of the baseline it would.
+    the same at a run's seeds differs from nothing: beside the mean over further seeds of the baseline it would, where these
+    scatter.
     """
     better = {metric["name"]: metric["better"] for metric in contract["metric"]}
     primary = next((metric["name"] for metric in contract["metric"] if metric["primary"]), None)
@@ -64,7 +65,7 @@ def differences(
         else:
             other = baseline["metrics"].get(name)
             theirs = values_of(other) if other else []
-        same = not answers and values == theirs[: len(values)] != theirs
+        same = not answers and values == theirs[: len(values)] != theirs and len(set(theirs)) > 1
         if record["run"] == 0 or same or not theirs or (on_frontier and name != primary):
             found[name] = None  # on a frontier nothing was measured where the run stands
         elif name == primary:
