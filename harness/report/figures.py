@@ -221,7 +221,7 @@ def _frontier(campaign: CampaignData, primary: Metric, other: Metric) -> Drawing
     axes.set_ylabel(label(primary))
     legend(figure)
     caption = "Numbers are runs; 0 is the baseline. "
-    if other.name == primary.moves_with:
+    if other.better is None and (other.name == primary.moves_with or other.guard is not None):
         caption += f"{as_written(line(other.name))} is a constraint, not an objective: compare runs at the same value."
     elif other.better is None:
         caption += f"{as_written(line(other.name))} has no direction in the contract: it is context."
