@@ -37,6 +37,7 @@ def answer_of(python: Path) -> str:
     return subprocess.run([python, "-c", "import tiny; print(tiny.answer)"], capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_half_an_environment_is_not_used_but_made_again_and_a_whole_one_is_found_afterwards(wheels, tmp_path):
     wheel = next(wheels.iterdir())
     wheel.rename(tmp_path / wheel.name)

@@ -98,6 +98,7 @@ def test_records_do_not_depend_on_how_many_executions_ran_at_once(
     assert facts(campaign) == facts(one_after_another)
 
 
+@pytest.mark.slow
 def test_killed_after_every_event_with_several_in_hand_the_records_are_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_after_another: Campaign
 ) -> None:

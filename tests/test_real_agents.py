@@ -189,6 +189,7 @@ def test_a_campaign_with_codex(codex, campaign_of, person, monkeypatch):
     assert not (person / "written.txt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["claude", "codex"])
 def test_under_landlock_alone_a_turn_edits_its_workspace_and_reaches_nothing_of_yours(
     tool, request, person, tmp_path, monkeypatch

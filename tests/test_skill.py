@@ -193,6 +193,7 @@ def ask(program: Path, *arguments: str) -> None:
     assert done.returncode == 0, (done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 def test_claude_drives_a_campaign_by_the_skill(quick: Path, person: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = installed("claude") / "claude"
     install("claude", quick)
@@ -207,6 +208,7 @@ def test_claude_drives_a_campaign_by_the_skill(quick: Path, person: Path, monkey
         check(quick, server)
 
 
+@pytest.mark.slow
 def test_codex_drives_a_campaign_by_the_skill(quick: Path, person: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = installed("codex") / "codex"
     install("codex", quick)
