@@ -115,10 +115,13 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+OF_LANGUAGE_MODELS = ("saebench", "prepare", "local_models", "harvest", "sealed_language_model")
+"""Files that import transformers and SAEBench, which takes a worker half a minute: all are one worker's."""
 LONGEST_FIRST = (
-    *("report_browser", "make_run", "saebench", "aider", "sealed_language_model", "resume", "seeds", "laboratory"),
+    *OF_LANGUAGE_MODELS,
+    *("report_browser", "make_run", "aider", "resume", "seeds", "laboratory"),
     *("writeup", "report", "loop", "served_code", "command_agents", "outside", "foreign_experiments", "replay"),
-    *("doctor", "planted_faults", "harvest", "slurm", "scorer", "real_agents", "executor", "with_aider", "frontier"),
+    *("doctor", "planted_faults", "slurm", "scorer", "real_agents", "executor", "with_aider", "frontier"),
 )
 """Files that take longest. A worker that begins one of these last has the others wait for it."""
 
@@ -133,13 +136,17 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {f"test_{name}": place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    # The rest of a file stays on one worker, which makes its campaigns, servers and browser once.
+    for item in items:
+        name = item.path.stem.removeprefix("test_")
+        item.add_marker(pytest.mark.xdist_group("language models" if name in OF_LANGUAGE_MODELS else name))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """`-n auto`: two a core, since a test waits for processes, disks and clocks too, as far as memory goes. Each worker more
+    """`-n auto`: three a core, since a test waits for processes, disks and clocks too, as far as memory goes. Each worker more
     imports all test files once more."""
     needed = 2_000_000_000  # a worker with what its tests start, at its largest
-    return max(1, min(2 * (os.cpu_count() or 1), psutil.virtual_memory().available // needed))
+    return max(1, min(3 * (os.cpu_count() or 1), psutil.virtual_memory().available // needed))
 
 
 @pytest.hookimpl(wrapper=True)

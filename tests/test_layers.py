@@ -45,6 +45,7 @@ def trained(place: Path, layer: int | str) -> Path:
     return out_dir
 
 
+@pytest.mark.slow
 def test_an_experiment_that_knows_of_one_layer_trains_on_each(place: Path) -> None:
     together, alone = trained(place, "2 0"), trained(place, 0)
     weights = [(folder / "weights.safetensors").read_bytes() for folder in (together / "sae" / "layer_0", alone / "sae")]

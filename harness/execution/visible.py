@@ -85,7 +85,12 @@ def way_to(path: Path) -> Iterator[Path]:
 
 def homes() -> tuple[Path, ...]:
     """The home folders of this user: where HOME says, and where the system does."""
-    found = [Path.home()]
+    return _homes(Path.home())
+
+
+@cache
+def _homes(home: Path) -> tuple[Path, ...]:
+    found = [home]
     with suppress(KeyError):  # a container's user may have no name
         found.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
     return tuple(dict.fromkeys(home.resolve() for home in found if home.is_dir() and home.resolve() != Path("/")))
