@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,9 @@ def installed(name: str) -> Path:
         if not (folder / "complete").exists():
             command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), PACKAGES[name]]
             try:
-                subprocess.run(command, capture_output=True, timeout=INSTALLED_WITHIN, check=True)
+                with tempfile.TemporaryDirectory() as own:  # opencode leaves a folder among temporary files
+                    told = os.environ | {"TMPDIR": own}
+                    subprocess.run(command, capture_output=True, timeout=INSTALLED_WITHIN, check=True, env=told)
             except (OSError, subprocess.SubprocessError) as error:
                 shutil.rmtree(folder, ignore_errors=True)
                 pytest.skip(f"{PACKAGES[name]} cannot be installed: {error}")
