@@ -102,6 +102,15 @@ def test_an_ai_scientist_folder_becomes_a_campaign_and_what_repeats_itself_is_fo
     assert [run["verdict"] for run in known["runs"]] == ["no_effect", "given", "given", "given", "given"]
 
 
+def test_runs_without_what_decides_or_with_other_numbers_have_not_the_numbers_of_an_earlier_one(tmp_path: Path) -> None:
+    left = ['{"loss": 1.0, "acc": 0.5}', '{"acc": 0.5}', '{"loss": 0.7, "acc": 0.5}', '{"loss": NaN, "acc": 0.5}']
+    for number, means in enumerate([*left, '{"loss": 0.7}', '{"loss": 0.7, "acc": 0.5, "seconds": 3}']):
+        (tmp_path / "r2" / f"run_{number}").mkdir(parents=True)
+        (tmp_path / "r2" / f"run_{number}" / "final_info.json").write_text(f'{{"d": {{"means": {means}}}}}')
+    found = look(tmp_path / "r2", "--metric", "loss", "--lower")["runs"]
+    assert [run["same_numbers_as"] for run in found] == [None, None, None, None, 2]
+
+
 def test_no_run_is_the_claimed_best_that_is_no_better_than_the_baseline(theirs: Path) -> None:
     assert look(theirs, "--metric", "quadratic.loss", "--higher")["claimed_best"] is None
     said = type_(theirs, "--metric", "quadratic.loss", "--higher").output

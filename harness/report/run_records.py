@@ -150,7 +150,9 @@ class RunRecords(CampaignPart):
         metrics = compare_metrics([results], records[0])
         same_code = self._same_code(given, run, records)
         theirs = [self._metrics_of_their_baseline(), *(other.metrics for other in records[1:])]
-        same_numbers = next((number for number, other in enumerate(theirs) if _same_numbers(metrics, other)), None)
+        primary = contract.primary.name if contract.primary else None
+        same = (number for number, other in enumerate(theirs) if _same_numbers(metrics, other, primary))
+        same_numbers = next(same, None)
         observed = ObservedRecord(
             loop=given.loop,
             name=each.name,
@@ -345,11 +347,11 @@ def _why_none_completed(attempts: Sequence[AttemptRecord], gave_up: bool) -> str
     return f"{tried}: {in_words(made[-1].status)}: {made[-1].why.rstrip('.') if gave_up else made[-1].why}{ended}"
 
 
-def _same_numbers(metrics: Mapping[str, MetricRecord], other: Mapping[str, MetricRecord]) -> bool:
-    """Whether all numbers that both have are the same, times aside. Whole numbers agree without meaning it."""
-    shared = [name for name in metrics if name in other and not is_cost(name)]
-    telling = any(not metrics[name].value.is_integer() for name in shared)
-    return telling and all(metrics[name].value == other[name].value for name in shared)
+def _same_numbers(metrics: Mapping[str, MetricRecord], other: Mapping[str, MetricRecord], primary: str | None) -> bool:
+    """Whether both have the same numbers, times aside, what decides among them. Whole numbers agree without meaning it."""
+    mine, theirs = ({name: each.value for name, each in of.items() if not is_cost(name)} for of in (metrics, other))
+    telling = any(not value.is_integer() for value in mine.values())
+    return telling and mine == theirs and (primary is None or primary in mine)
 
 
 def _rests_on(verdict: VerdictRecord) -> list[Any]:
