@@ -120,7 +120,7 @@ class Loop:
             run, turn = proposals[-1].run, proposals[-1].taken
             if turn.all_completed and not (self.recorder.has(run) and self.dialogue.has_message_for(run + 1)):
                 return Ending("all_completed", self.dialogue.why_no_more(turn), 0)
-            if self.is_out_of_patience(first, run):
+            if run < self.max_runs and self.is_out_of_patience(first, run):
                 patience = self.opened.options.patience or 1
                 why = why_none_accepted(self.opened.records[-patience:])
                 said = f"No run of the last {patience} was accepted (--patience {patience}){why}."
@@ -397,13 +397,14 @@ class NothingToTell(HarnessError):
 def next_brief(campaign: Campaign) -> str:
     """Exactly what the agent would be told next, as far as the journal goes. Changes nothing. Raises NothingToTell.
     Of a search, which reads none: what it knows and proposes."""
-    if search := search_of(campaign):
-        return search.in_words()
+    search = search_of(campaign)
     journal = DryJournal(campaign.journal)
     loop = _dry(campaign, journal)
     try:
         loop.run()
     except NotDone as pending:
+        if search:
+            return search.in_words()
         if pending.step.endswith("/turn"):
             return loop.dialogue.pending_brief()
         step = step_of(pending.step)

@@ -26,6 +26,8 @@ from harness.report.paper.document import Paragraph
 from harness.report.paper.render_md import render_md
 from harness.report.paper.writeup import compose
 from harness.report.summary import summarize
+from harness.report.terminal.status import read_status
+from harness.report.terminal.status_page import next_steps
 
 SCRIPT: dict[str, Any] = {
     "run 1, attempt 1": {"text": "HYPOTHESIS: faster.", "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.09']]},
@@ -131,3 +133,7 @@ def test_a_campaign_ends_when_no_run_of_the_last_ones_was_accepted(make_campaign
     assert (ending.reason, ending.exit_code) == ("patience_spent", 0)
     assert ending.message == "No run of the last 2 was accepted (--patience 2)."
     assert len(campaign.read_records()) == 3
+    assert go_on(campaign, view=Silent(), stop=Stop(), changes={"max_runs": 2}).reason == "runs_spent"  # which comes first
+    following = dict(next_steps(read_status(Layout(campaign.root)), "small"))
+    assert "harness resume small --max-runs N --patience 4" in following  # without patience it would end at once
+    assert go_on(campaign, view=Silent(), stop=Stop(), changes={"max_runs": 3, "patience": 4}).reason == "session_over"

@@ -29,7 +29,7 @@ from harness.cli.doctor import Doctor
 from harness.cli.main import cli
 from harness.cli.model_choice import choose
 from harness.cli.running import resume
-from harness.loop import go_on, next_brief
+from harness.loop import NothingToTell, go_on, next_brief
 from harness.report.html.report import write_report
 from harness.report.terminal.run_table import log_columns, log_facts, log_records
 from harness.report.terminal.status import read_status
@@ -106,6 +106,8 @@ def test_a_resumed_campaign_proposes_what_an_undisturbed_one_does(
     undisturbed = searched(max_runs=3, width=width)
     copy = Campaign(shutil.copytree(undisturbed.root, tmp_path / "copy" / "interrupted"))
     assert run(undisturbed) == "runs_spent"
+    with pytest.raises(NothingToTell, match="has ended: there is no next turn"):
+        next_brief(undisturbed)
     begun = next_brief(copy)
     assert go_on(copy, view=StopsOften(), stop=Stop()).reason == "interrupted"  # the baseline is recorded
     known = next_brief(copy)
@@ -265,6 +267,11 @@ def test_a_space_that_is_none_is_refused(spec: dict[str, Any], said: str) -> Non
         ("x = { low = { least = 1 }, high = 4 }", "search.x.low: found .*, expected a whole number or a number"),
         ("x = { low = 1.0, high = 4.0, step = true }", "search.x.step: found true, expected a whole number or a number"),
         ("x = { low = 1.0, high = 4.0, step = 9.0 }", "search.x: step 9.0 .*: expected a number above 0 and at most 3"),
+        (
+            "x = { low = 0.0, high = 1.0, step = 0.3 }",
+            "search.x: steps of 0.3 from low 0.0 end at 0.9, .*: expected high = 0.9",
+        ),
+        ("x = { low = 1, high = 8, step = 3 }", "search.x: steps of 3 from low 1 end at 7, .*: expected high = 7"),
         ('x = { low = 1.0, high = 4.0, log = "yes" }', 'search.x.log: found "yes", expected true or false'),
         ("x = { low = 1.0, hihg = 4.0 }", "search.x.hihg: unknown key. Known here: low, high, log, step, choices"),
         ("x = { choices = [] }", r"search.x: found choices = \[\], expected low and high"),

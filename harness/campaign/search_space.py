@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -23,7 +24,7 @@ class SearchSpec(BaseModel):
     log: bool = False
     """Equal ratios are equally likely, not equal differences."""
     step: int | float | None = None
-    """Only `low` and what is a multiple of this above it."""
+    """Only `low` and what is a multiple of this above it, up to `high`, which is one."""
     choices: list[bool | int | float | str] = []
     """All values that it can take, in place of a range."""
 
@@ -58,6 +59,12 @@ class SearchSpec(BaseModel):
             if not 0 < self.step <= longest * (1 + 1e-9) or (self.is_whole and not isinstance(self.step, int)):
                 no_step = f"step {self.step} is no step from {self.low} to {self.high}"
                 raise ValueError(f"{no_step}: expected {kind} above 0 and at most {longest:g}")
+            low, high, step = (Decimal(str(each)) for each in (self.low, self.high, self.step))
+            if beyond := (high - low) % step:
+                raise ValueError(
+                    f"steps of {self.step} from low {self.low} end at {high - beyond}, and high is {self.high}: "
+                    f"expected high = {high - beyond}, or another step"
+                )
         return self
 
     @property

@@ -149,10 +149,9 @@ def next_steps(status: CampaignStatus, name: str, about: int | None = None) -> l
     elif status.reason == "budget":
         steps = [(f"{resume} {_budget(status.message)}", "goes on with a larger budget")]
     elif status.reason == "runs_spent":
-        steps = [notes, (f"{resume} --max-runs N", "goes on with more runs")]
+        steps = [notes, (f"{resume} --max-runs N{_more_patience(status)}", "goes on with more runs")]
     elif status.reason == "patience_spent":
-        patience = _unaccepted(status) + int(status.options["patience"] or 1)
-        steps = [notes, (f"{resume} --patience {patience}", "goes on with as much patience again")]
+        steps = [notes, (f"{resume}{_more_patience(status)}", "goes on with as much patience again")]
     elif status.reason == "session_over":
         steps = [notes, (f"{resume} --model M", "goes on with a model")]
     elif status.reason == "all_completed":
@@ -177,6 +176,12 @@ def next_steps(status: CampaignStatus, name: str, about: int | None = None) -> l
         if run > 0:
             steps.append((f"harness diff {name} {run}", "its change of the code"))
     return steps
+
+
+def _more_patience(status: CampaignStatus) -> str:
+    """The option that gives as much patience again, where it is spent."""
+    patience, waited = int(status.options.get("patience") or 0), _unaccepted(status)
+    return f" --patience {waited + patience}" if 0 < patience <= waited else ""
 
 
 def _unaccepted(status: CampaignStatus) -> int:
