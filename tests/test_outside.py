@@ -481,7 +481,10 @@ def test_a_budget_of_tokens_asks_for_what_a_change_cost(campaign: Campaign) -> N
     assert try_("--usage", '{"sent": true}', hypothesis="nearer")[0] == 2
 
 
-def test_tokens_that_nobody_told_are_unknown_in_every_total_and_those_that_were_told_a_part(campaign: Campaign) -> None:
+@pytest.mark.parametrize("told", [(), ("--usage", '{"cost": 0.06}')], ids=["nothing", "cost"])
+def test_tokens_that_nobody_told_are_unknown_in_every_total_and_those_that_were_told_a_part(
+    campaign: Campaign, told: tuple[str, ...]
+) -> None:
     def pages() -> list[str]:
         for command in (["report", "small"], ["writeup", "small", "--format", "md"]):
             assert type_(*command).exit_code == 0
@@ -497,9 +500,11 @@ def test_tokens_that_nobody_told_are_unknown_in_every_total_and_those_that_were_
         ]
 
     edit(campaign, FASTER)
-    assert try_()[0] == 0
+    assert try_(*told)[0] == 0
     for page in pages():
         assert "tokens unknown" in page and "unknown tokens" not in page and not re.search(r"\b0 tokens", page)
+    for page in (type_("show", "small", "1").stdout, campaign.notes.read_text().partition("Used so far")[2]):
+        assert re.search("tokens (and cost )?unknown", page) and not re.search("0 (tokens|received)", page)
     html, paper, *_ = pages()
     assert all("whoever made the changes was not in the sandbox" in " ".join(page.split()) for page in (html, paper))
     edit(campaign, ("x = 5.0", "x = 4.0"))

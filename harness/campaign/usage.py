@@ -17,7 +17,7 @@ class Usage:
     lost: int = 0
     """Requests of which no answer came back: what they cost is not known."""
     untold: int = 0
-    """Of a sum: turns of which nobody said what they used."""
+    """Turns of which nobody said how many tokens they used, or not all."""
 
     @property
     def is_unknown(self) -> bool:
@@ -25,16 +25,21 @@ class Usage:
         return self.cost is None and not (self.sent or self.received or self.lost)
 
     @property
+    def has_unknown_tokens(self) -> bool:
+        """Nobody said how many tokens it was, whether or not what they cost."""
+        return self.is_unknown or bool(self.untold and not self.tokens)
+
+    @property
     def tokens(self) -> int:
         return self.sent + self.received
 
     def counted(self, count: str) -> str:
         """`count`, of its tokens, as far as somebody said it: unknown is never 0."""
-        return "unknown" if self.is_unknown else f"at least {count}" if self.untold else count
+        return "unknown" if self.has_unknown_tokens else f"at least {count}" if self.untold else count
 
     def in_tokens(self, count: str) -> str:
         """The same with the unit, for a sentence."""
-        return "tokens unknown" if self.is_unknown else f"{self.counted(count)} tokens"
+        return "tokens unknown" if self.has_unknown_tokens else f"{self.counted(count)} tokens"
 
     def __sub__(self, part: Usage) -> Usage:
         """What is left of a sum without `part` of it; a cost where both are known, or where no token is left."""

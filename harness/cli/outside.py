@@ -153,7 +153,7 @@ def usage_of(text: str | None) -> Usage:
         raise InputError(wanted) from error
     if len(values) != len(found) or any(not math.isfinite(value) or value < 0 for value in values.values()):
         raise InputError(wanted)
-    return replace(UNKNOWN, **values)
+    return replace(UNKNOWN, untold=int(not {"sent", "received"} <= values.keys()), **values)
 
 
 def start_from(text: str | None) -> str:

@@ -203,7 +203,7 @@ def cost(runs: Sequence[Record], used: Usage, seconds: float) -> str:
     """What the campaign used."""
     attempts = sum(len(record.attempts) for record in runs)
     given = sum(record.observed is not None for record in runs)
-    also = f" besides {given} that were given" if given else ""
+    also = f" besides {given} that were given (what they took is not known)" if given else ""
     done = f"{counted(len(runs) - 1 - given, 'run')}{also} in {counted(attempts, 'attempt')}"
     spent = f"{used.in_tokens(f'{used.tokens:,}')}, cost {dollars(used.cost)}, {duration(seconds)}"
     return f"Used: {done}, {spent} of {'agent and ' if used.seconds else ''}experiments."

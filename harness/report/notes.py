@@ -72,6 +72,7 @@ def render_notes(
         overview=_overview(names, [known[record.run].row for record in records]),
         usage=_usage,
         total=used,
+        observed=any(record.observed for record in records),
         closing=closing,
     )
 
@@ -128,8 +129,9 @@ def _verdicts(contract: Contract, record: Record) -> list[str]:
 def _usage(usage: Usage) -> str:
     if usage.is_unknown:
         return "tokens and cost unknown"
-    sent = usage.counted(f"{usage.sent:,}")
-    return f"{sent} tokens sent, {usage.received:,} received, cost {cost(usage.cost)}, {duration(usage.seconds)}"
+    told = f"{usage.counted(f'{usage.sent:,}')} tokens sent, {usage.counted(f'{usage.received:,}')} received"
+    told = "tokens unknown" if usage.has_unknown_tokens else told
+    return f"{told}, cost {cost(usage.cost)}, {duration(usage.seconds)}"
 
 
 def _overview(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

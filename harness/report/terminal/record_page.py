@@ -341,8 +341,9 @@ def _usage(data: Mapping[str, Any]) -> str:
     if usage.is_unknown:
         return "tokens and cost unknown"
     dollars = "cost unknown" if usage.cost is None else cost(usage.cost)
-    sent = usage.counted(tokens(usage.sent))
-    return f"{sent} tokens sent, {tokens(usage.received)} received, {dollars}, {duration(usage.seconds)}"
+    told = f"{usage.counted(tokens(usage.sent))} tokens sent, {usage.counted(tokens(usage.received))} received"
+    told = "tokens unknown" if usage.has_unknown_tokens else told
+    return f"{told}, {dollars}, {duration(usage.seconds)}"
 
 
 def _round(data: Mapping[str, Any]) -> str:

@@ -224,7 +224,7 @@ def log_records(status: CampaignStatus) -> list[list[Any]]:
             *(row.run, row.attempt, row.status, row.verdict, metric, row.value, row.error, row.seeds or None),
             *(row.baseline, row.reference, row.difference, row.difference_error, row.low, row.high),
             *(row.parent, row.commit),
-            *((None, None) if row.usage.is_unknown else (row.usage.sent, row.usage.received)),
+            *((None, None) if row.usage.has_unknown_tokens else (row.usage.sent, row.usage.received)),
             *(row.usage.cost, row.seconds, row.description, row.parent_verdict or None, row.round),
             *(row.searched.get(name) for name in searched),
         ]
