@@ -161,7 +161,10 @@ def test_a_rejected_change_costs_an_attempt_stays_in_place_and_is_mended_there(c
     assert found["next"][-1] == "harness diff small 1"
     assert "x = 5.0 + + + +" in type_(*found["next"][-1].split()[1:]).output
     edit(campaign, FASTER)
-    status, found = try_()
+    status, found = try_("--start-from", "1")
+    said = "the verdict on it is failed, and no run starts from such code. There are 0 and 2, this one included."
+    assert (status, said in found["message"]) == (2, True), found
+    status, found = try_("--start-from", "2")
     assert (status, found["run"], found["attempt"]) == (0, 2, 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +20,15 @@ from ..campaign.campaign import Campaign
 from ..campaign.errors import OUTCOMES, HarnessError, InputError
 from ..campaign.journal import read_events
 from ..campaign.layout import Layout, find_layout
+from ..campaign.record import Record
 from ..campaign.stop import Stop
-from ..campaign.text import clean
+from ..campaign.text import clean, in_words
 from ..campaign.usage import Usage
 from ..loop import Ending
 from ..report.conclusion import headline
 from ..report.terminal.held_out import held_out
 from ..report.terminal.outcome import standing, try_facts, try_page
+from ..statistics.judge import may_be_started_from
 from .notify import notify, state
 from .options import print_json
 from .running import Request, changed_on_resuming, create, drive, say_ending, take_on_control
@@ -125,9 +127,8 @@ def _driven_from_outside(name: str) -> tuple[Layout, Campaign]:
 def _check(campaign: Campaign, source: Source) -> None:
     """Raises InputError for words that cannot be taken, and where a budget could not be held."""
     options, used = campaign.options(), source.words.usage
-    runs = len(campaign.records())
-    if int(source.words.start_from.partition("run_")[2] or 0) > runs:  # of this change's own run, too
-        raise InputError(f"--start-from {source.words.start_from}: no such run. There are 0 to {runs}, this one included.")
+    if wanted := source.words.start_from.removeprefix("run_"):
+        _check_start(wanted, campaign.read_records())
     settings = campaign.contract.comparable_of(options.profile)
     if unknown := [name for name in source.words.varies if name not in settings]:
         known = f"It is one of {', '.join(settings)}." if settings else "The contract names none (comparable)."
@@ -136,6 +137,20 @@ def _check(campaign: Campaign, source: Source) -> None:
         raise InputError("--max-cost cannot be held without what the change cost: --usage '{\"cost\": 0.12}'.")
     if options.max_tokens is not None and not used.sent + used.received:
         raise InputError('--max-tokens cannot be held without the tokens: --usage \'{"sent": 12000, "received": 800}\'.')
+
+
+def _check_start(wanted: str, records: Sequence[Record]) -> None:
+    """Raises InputError for a run whose code no other starts from. That of this change's own run is not known yet."""
+    if not wanted.isdecimal() or wanted == f"{len(records)}":
+        return
+    sound = [record.run for record in records if record.run == 0 or may_be_started_from(record)]
+    if int(wanted) in sound:
+        return
+    why = "no such run"
+    if int(wanted) < len(records):
+        why = f"the verdict on it is {in_words(records[int(wanted)].verdict.kind)}, and no run starts from such code"
+    known = f"0 to {len(records)}" if len(sound) == len(records) else f"{', '.join(map(str, sound))} and {len(records)}"
+    raise InputError(f"--start-from {wanted}: {why}. There are {known}, this one included.")
 
 
 def usage_of(text: str | None) -> Usage:

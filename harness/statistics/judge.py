@@ -251,13 +251,17 @@ def tests_at_final_seeds(spec: Profile, baseline: Record) -> bool:
     return spec.has_final_seeds and baseline.has_other_seeds
 
 
+def may_be_started_from(record: Record) -> bool:
+    return record.status == "completed" and record.verdict.kind not in ("invalid", "no_effect")
+
+
 def next_parent(records: Sequence[Record], wish: str, primary: Metric | None) -> Record:
     """The run whose code the next one starts from: as the agent wished ("baseline", "run_2"), else the best accepted one.
 
     Where noise is unknown none can be accepted; then the best by its number, if that is better than the baseline's. Never an
     invalid one, nor one without effect.
     """
-    sound = [r for r in records if r.status == "completed" and r.verdict.kind not in ("invalid", "no_effect")]
+    sound = [r for r in records if may_be_started_from(r)]
     asked = 0 if wish == "baseline" else int(wish[4:]) if wish.startswith("run_") else None
     if asked is not None and asked in (r.run for r in sound):
         return records[asked]
