@@ -158,6 +158,26 @@ def test_words_written_before_a_run_are_about_the_run_before() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Absorption fell from 0.112 to 0.0296.", []),
+        ("Absorption went down to 0.0296.", []),
+        ("Absorption is 0.0296 now.", []),
+        ("This run has absorption 0.0296.", []),
+        ("Run 1 had 0.112; absorption is 0.0296.", []),
+        ("Absorption fell from 0.143 in the baseline to 0.05.", []),
+        ("Run 1 had absorption 0.9.", [(1, "contradicts")]),
+    ],
+)
+def test_a_description_is_not_contradicted_where_a_number_may_be_of_the_run_itself(
+    text: str, said: list[tuple[int, str]]
+) -> None:
+    told = sae(2, 0.0296, 0.746, description=text)
+    found = words_on(told, [*RECORDS[:2], told], CONTRACT)["description"]
+    assert [(each.run, each.verdict) for each in found] == said
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "1. Raise the weight to 3\n2. Try 5 layers",

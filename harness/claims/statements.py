@@ -63,12 +63,12 @@ class _Run(NamedTuple):
     beside: bool
 
 
-def statements(text: str, names: Names, about: int | None) -> Iterator[Statement]:
-    """What `text` states, in its order. `about`: the run that it speaks of where neither sentence nor heading names one."""
+def statements(text: str, names: Names, about: int | None, this: int | None) -> Iterator[Statement]:
+    """What `text` states. `about`: the run that it is of where none is named; `this`: the one that "this run" is."""
     headings: list[tuple[int, int | None]] = []
     for sentence in sentences(text):
         tokens = sentence.tokens()
-        runs = list(_runs(tokens, about))
+        runs = list(_runs(tokens, this))
         if sentence.level:
             own = [run.number for run in runs[:1] if run.first <= _OPENING and not run.against]
             if own or sentence.level < 7:
@@ -146,11 +146,11 @@ def _shape(tokens: Sequence[Token], runs: Sequence[_Run], sets: Sequence[Mention
     return shape
 
 
-def _runs(tokens: Sequence[Token], about: int | None) -> Iterator[_Run]:
+def _runs(tokens: Sequence[Token], this: int | None) -> Iterator[_Run]:
     low = [token.text.lower() for token in tokens]
     place, ended, against = 0, -2, False
     while place < len(tokens):
-        found = _run_at(tokens, low, place, about)
+        found = _run_at(tokens, low, place, this)
         if found is None:
             place += 1
             continue
@@ -168,7 +168,7 @@ def _runs(tokens: Sequence[Token], about: int | None) -> Iterator[_Run]:
         ended, place = last, last + 1
 
 
-def _run_at(tokens: Sequence[Token], low: Sequence[str], at: int, about: int | None) -> tuple[int, int | None] | None:
+def _run_at(tokens: Sequence[Token], low: Sequence[str], at: int, this: int | None) -> tuple[int, int | None] | None:
     """The run that the words at `at` name, and the last of them."""
     before, behind = low[at - 1] if at else "", low[at + 1] if at + 1 < len(low) else ""
     if match := re.fullmatch(r"runs?[_-](\d{1,4})", low[at]):
@@ -181,7 +181,7 @@ def _run_at(tokens: Sequence[Token], low: Sequence[str], at: int, about: int | N
             counted = at + 2 < len(low) and low[at + 2] in ("seed", "seeds", "step", "steps", "times", "epochs", "more")
             return None if counted else (at + 1, int(behind) if low[at] == "run" else None)
         if before in ("this", "current"):
-            return at, about
+            return at, this
         if before in ("previous", "last", "first", "earlier", "other", "parent", "another", "all", "both", "two", "three"):
             return at, None
     return (at, None) if low[at] == "parent" else None

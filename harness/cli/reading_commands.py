@@ -227,9 +227,9 @@ def brief(campaign: str, as_json: bool) -> None:
 def check(campaign: str, text: str | None) -> None:
     """The agent's words beside the records: numbers of which metric and run are certain match or contradict one.
 
-    Everything else that it says is unverified, and nothing is said of it. What was written before a run is about the run
-    before it. In a text of yours references, {{run 2: absorption}}, are filled in first. Exit code 4 where a number
-    contradicts a record.
+    Everything else that it says is unverified, and nothing is said of it. Of what was written before a run
+    only numbers of runs that it names can contradict. In a text of yours references, {{run 2: absorption}}, are filled in
+    first. Exit code 4 where a number contradicts a record.
 
     \b
     Example:
