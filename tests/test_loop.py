@@ -21,13 +21,17 @@ from harness.campaign.campaign import Campaign, Options, create_campaign
 from harness.campaign.errors import CannotGoOn, HarnessError, InputError
 from harness.campaign.idea import Idea
 from harness.campaign.journal import Journal, read_events
+from harness.campaign.layout import Layout
 from harness.campaign.protocols import Reply, Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
+from harness.campaign.text import of_hours
 from harness.cli.running import resume
 from harness.execution.executors import EXECUTORS
 from harness.execution.executors.sandbox import available
 from harness.loop import Ending, go_on, next_brief
+from harness.report.terminal.status import read_status
+from harness.report.terminal.status_page import spent as spent_in_words
 from tests.scripted import ScriptedAgent
 from tests.unprivileged import unprivileged
 
@@ -328,6 +332,9 @@ def test_budgets_hold_between_the_tries_of_a_turn(make_campaign: Make, monkeypat
     assert len(failed) == 1  # and the next try was not begun
     hours = make_campaign({"run 1, attempt 1": FASTER | {"fail": ["server"] * 3}}, max_hours=1e-9)
     assert run(hours).reason == "budget"
+    status = read_status(Layout(hours.root))
+    said = of_hours(status.seconds, 1e-9)  # the same figure in both
+    assert status.message == f"--max-hours 1e-09 is reached: {said} are spent." and said in spent_in_words(status)
 
 
 def test_the_notes_name_one_total_of_tokens(make_campaign: Make) -> None:

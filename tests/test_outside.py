@@ -481,6 +481,16 @@ def test_a_budget_of_tokens_asks_for_what_a_change_cost(campaign: Campaign) -> N
     assert campaign.read_records()[1].usage.sent == 900
     edit(campaign, ("x = 5.0", "x = 4.0"))
     assert try_("--usage", '{"sent": 1}', hypothesis="nearer")[0] == 3
+    type_("resume", "small", "--max-tokens", "1200")
+    edit(campaign, ("x = 4.0", "x = 4.0 +"))
+    status, found = try_("--usage", '{"sent": 200}', hypothesis="nearest")
+    # Neither that change nor a further one is taken before the budget is larger.
+    assert (status, found["next"][0]) == (6, "harness resume small --max-tokens N")
+    assert "harness resume small --max-tokens N --force" in try_page(found, campaign, 100)
+    assert type_("resume", "small", "--force").exit_code == 3
+    assert "x = 4.0 +" in code(campaign)
+    assert type_("resume", "small", "--max-tokens", "3000", "--force").exit_code == 0
+    assert "forced" in campaign.journal.read_text()
     assert try_("--usage", '{"sent": true}', hypothesis="nearer")[0] == 2
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .errors import BudgetSpent
 from .journal import Event, Journal
+from .text import duration, of_hours
 from .usage import Usage
 
 if TYPE_CHECKING:  # `status` and `log` answer at once, without the models
@@ -124,11 +125,11 @@ class Budget:
             return
         left = limit * 3600 - used.seconds
         if left <= 0:
-            raise BudgetSpent(f"--max-hours {limit:g} is reached: {used.seconds / 3600:.2f} h are spent.")
+            raise BudgetSpent(f"--max-hours {limit:g} is reached: {of_hours(used.seconds, limit)} are spent.")
         if expected is not None and expected > left:
             raise BudgetSpent(
-                f"--max-hours {limit:g}: {left / 60:.1f} min are left and the next execution is expected "
-                f"to take {expected / 60:.1f} min."
+                f"--max-hours {limit:g}: {duration(left)} are left and the next execution is expected "
+                f"to take {duration(expected)}."
             )
 
     def _check_gpu_hours(self, used: Spent, expected: float | None) -> None:
@@ -137,7 +138,9 @@ class Budget:
             return
         left = limit * 3600 - used.gpu_seconds
         if left <= 0:
-            raise BudgetSpent(f"--max-gpu-hours {limit:g} is reached: {used.gpu_seconds / 3600:.2f} GPU-hours are spent.")
+            hours = used.gpu_seconds / 3600
+            said = f"{hours:.2f}" if hours >= 0.1 else f"{hours:.2g}"
+            raise BudgetSpent(f"--max-gpu-hours {limit:g} is reached: {said} GPU-hours are spent.")
         takes = (expected or 0.0) * self._gpus
         if takes > left:
             raise BudgetSpent(

@@ -153,6 +153,13 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 
+def of_hours(seconds: float, limit: float) -> str:
+    """`12 min of 30 min`: what is spent of as many hours, both in the unit of the limit."""
+    if limit >= 2:
+        return f"{seconds / 3600:.3g} h of {limit:g} h"
+    return f"{seconds / 60:.3g} min of {limit * 60:.3g} min"
+
+
 def new_environment(**options: Any) -> Environment:
     """The templates, in which a variable that is named and not given is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

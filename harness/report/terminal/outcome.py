@@ -19,7 +19,7 @@ from .columns import wrap
 from .record_page import differences, judged, metrics
 from .run_table import naming
 from .status import baseline_verdict, parent_verdict, read_status, values_of
-from .status_page import next_lines, next_steps, spent, typed
+from .status_page import more_budget, next_lines, next_steps, spent, typed
 
 REJECTED, FAILED = 6, 7
 """Exit codes of a try whose change was rejected before it was executed, or failed when it was."""
@@ -156,7 +156,8 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
         varies = "".join(f" --varies {shlex.quote(name)}" for name in facts["varies"])
         steps.insert(0, (again + varies, "the same change, where it varies that on purpose"))
     if facts.get("status") == "rejected" and code["with_failed_attempt"] and status.state != "running":
-        steps.insert(1, (f"harness resume {typed(layout)} --force", "executes it as it is, which the record says"))
+        forced = f"harness resume {typed(layout)}{more_budget(status)} --force"
+        steps.insert(1, (forced, "executes it as it is, which the record says"))
     if _recorded(facts) is None:  # what else is recorded is not what was asked about
         steps = [each for each in steps if not each[0].startswith(("harness show", "harness diff"))]
     return "\n".join([*lines, "next", *(f"  {each}" for each in next_lines(steps, width - 2))])

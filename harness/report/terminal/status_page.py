@@ -16,7 +16,7 @@ import click
 from ...campaign.layout import RUNS, Layout
 from ...campaign.paths import near
 from ...campaign.schema import SCHEMA
-from ...campaign.text import duration, in_words, line
+from ...campaign.text import duration, in_words, line, of_hours
 from .columns import Cell, Column, len_of, table, wrap
 from .difference import reference_in_words, set_with_errors
 from .held_out import NAME, sentences
@@ -118,7 +118,7 @@ def spent(status: CampaignStatus) -> str:
         used.in_tokens(tokens(used.tokens)) + _of(limits["max_tokens"] and tokens(limits["max_tokens"])),
         (f"cost {cost(used.cost)}" if used.cost is None else cost(used.cost))
         + _of(limits["max_cost"] and cost(limits["max_cost"])),
-        _hours(status.seconds, limits["max_hours"]) if limits["max_hours"] else duration(status.seconds),
+        of_hours(status.seconds, limits["max_hours"]) if limits["max_hours"] else duration(status.seconds),
     ]
     return ", ".join(parts)
 
@@ -144,6 +144,8 @@ def next_steps(status: CampaignStatus, name: str, about: int | None = None) -> l
             (f"harness brief {name}", "where it stands, for whoever makes the next change"),
             (f"harness end {name}", "concludes"),
         ]
+        if raised := more_budget(status):
+            steps[:1] = [(f"{resume}{raised}", "goes on with a larger budget")]
     elif status.state == "interrupted" or status.reason in ("confirmed", "scored"):
         steps = [(resume, "goes on")]
     elif status.reason == "budget":
@@ -191,6 +193,14 @@ def _unaccepted(status: CampaignStatus) -> int:
     return len(runs) - max(accepted, default=0)
 
 
+def more_budget(status: CampaignStatus) -> str:
+    """The option that raises a budget that is spent, "" where none is."""
+    used = {"max_tokens": status.usage.tokens, "max_cost": status.usage.cost or 0.0, "max_hours": status.seconds / 3600}
+    limits = {name: status.options.get(name) for name in used}
+    spent = [name for name, limit in limits.items() if limit is not None and used[name] >= limit]
+    return f" {_budget('--' + spent[0].replace('_', '-'))}" if spent else ""
+
+
 def next_lines(steps: Sequence[tuple[str, str]], width: int) -> list[str]:
     """A line a command, which is never broken, with what it does as a shell's comment; above it where there is no room."""
     wide = max((len_of(each) for each, about in steps if len_of(f"{each}  # {about}") <= width), default=0)
@@ -209,13 +219,6 @@ def _budget(message: str) -> str:
     units = {"--max-tokens": "N", "--max-hours": "H", "--max-cost": "USD"}
     option = next((each for each in units if message.startswith(each)), "--max-cost")
     return f"{option} {units[option]}"
-
-
-def _hours(seconds: float, limit: float) -> str:
-    """Both in the unit of the limit."""
-    if limit >= 2:
-        return f"{seconds / 3600:.3g} h of {limit:g} h"
-    return f"{seconds / 60:.3g} min of {limit * 60:.3g} min"
 
 
 def _state(status: CampaignStatus) -> str:
