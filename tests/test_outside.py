@@ -160,6 +160,11 @@ def test_a_rejected_change_costs_an_attempt_stays_in_place_and_is_mended_there(c
     assert "run 1 has no attempt left and is recorded as failed" in page and "--force" not in page
     assert found["next"][-1] == "harness diff small 1"
     assert "x = 5.0 + + + +" in type_(*found["next"][-1].split()[1:]).output
+    # An attempt's code is shown, too, by the number that the table has.
+    assert re.search(r"^-x = 5.0$\n(^.*$\n)*^\+x = 5.0 \+ \+$", type_("diff", "small", "1.2").output, re.MULTILINE)
+    assert "+x = 5.0 + +" in type_("diff", "small", "1.1", "1.2").output
+    assert "1.9: no such attempt. `harness log small`" in type_("diff", "small", "1.9").stderr
+    assert "`harness diff small 1.2` shows its change" in type_("show", "small", "1.2").stderr
     edit(campaign, FASTER)
     status, found = try_("--start-from", "1")
     said = "the verdict on it is failed, and no run starts from such code. There are 0 and 2, this one included."

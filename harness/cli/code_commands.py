@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from ..campaign.errors import InputError
+from ..campaign.layout import Layout
 from ..campaign.text import in_words
-from .options import CAMPAIGN, find_campaign, only_one, print_csv, print_json, recorded
+from .options import ATTEMPT, CAMPAIGN, find_campaign, only_one, print_csv, print_json, recorded
 from .terminal import has_colours, show_paged, width
 
 
@@ -34,7 +35,7 @@ def diff(
 ) -> None:
     """The code change of run A against the run that it started from, or between runs A and B.
 
-    In a file or a pipe it is a patch that git applies.
+    `1.2` is attempt 2 at run 1, as `harness log` numbers it. In a file or a pipe it is a patch that git applies.
 
     \b
     Example:
@@ -56,15 +57,14 @@ def diff(
     if stat and words:
         raise InputError("diff: --stat and --word-diff: choose one.")
     layout = find_campaign(campaign)
-    first = layout.record(recorded(layout, a))
+    old, start, new = _code_of(layout, a)
     if b is not None:
-        old, new = first["commit"], layout.record(recorded(layout, b))["commit"]
-        where = f"between run {first['run']} and run {b.removeprefix('run_')}"
-    elif first["parent"] is None:
+        old, (*_, new) = new, _code_of(layout, b)
+        where = f"between run {a.removeprefix('run_')} and run {b.removeprefix('run_')}"
+    elif not old:
         raise InputError("run 0 is the unmodified experiment, so it has no change.")
     else:
-        old, new = layout.record(first["parent"])["commit"], first["commit"]
-        where = f"from run {first['parent']} to run {first['run']}"
+        where = f"from {start} to run {a.removeprefix('run_')}"
     place = Campaign(layout.root.absolute())
     option = ["--numstat", "-z"] if stat else ["--word-diff=porcelain"] if words else []
     repository = Repository(place.root, place.local)
@@ -85,6 +85,24 @@ def diff(
         else:
             shown = patch.words_in_colours(text) if words else patch.in_colours(text)
         show_paged(shown if coloured else click.unstyle(shown), coloured, pager=not no_pager)
+
+
+def _code_of(layout: Layout, text: str) -> tuple[str, str, str]:
+    """The commit of what a run or attempt (`1.2`) started from ("" for the baseline), what that is, and the commit of its
+    own code. Raises InputError."""
+    from ..report.terminal.status_page import typed
+
+    if not ATTEMPT.fullmatch(text):
+        record = layout.record(recorded(layout, text))
+        parent = record["parent"]
+        return "" if parent is None else layout.record(parent)["commit"], f"run {parent}", record["commit"]
+    run, _, attempt = text.removeprefix("run_").partition(".")
+    done = {e["step"]: e["result"] for e in layout.events() if e["event"] == "done"}
+    turn = done.get(f"run_{run}/attempt_{attempt}/turn")
+    if turn is None or not turn["commit"]:
+        why = "no such attempt" if turn is None else "that attempt left no code that git holds"
+        raise InputError(f"{text}: {why}. `harness log {typed(layout)}` has all attempts.")
+    return done[f"run_{run}/attempt_1/turn"]["base"], f"what run {run} started from", turn["commit"]
 
 
 @click.command(short_help="Bring a run's code into your experiment.")

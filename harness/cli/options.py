@@ -264,11 +264,21 @@ def only_one(as_json: bool, as_csv: bool) -> None:
         raise InputError("--json and --csv: choose one.")
 
 
+ATTEMPT = re.compile(r"(run_)?\d+\.\d+")
+"""An attempt as `harness log` names it."""
+
+
 def recorded(layout: Layout, run: str) -> int:
     """The number of a run that has a record: `2` or `run_2`. Raises InputError."""
     count = len(layout.records())
     text = run.removeprefix("run_")
     if text.isdecimal() and int(text) < count:
         return int(text)
+    if ATTEMPT.fullmatch(run):
+        from ..report.terminal.status_page import typed
+
+        raise InputError(
+            f"run {run}: an attempt has no record of its own. `harness diff {typed(layout)} {run}` shows its change."
+        )
     known = f"0 to {count - 1}" if count else "none yet; `harness status` says what is in hand"
     raise InputError(f"run {run}: no record of it in {layout.name}. Recorded: {known}.")
