@@ -151,6 +151,14 @@ def test_a_rejected_change_costs_an_attempt_stays_in_place_and_is_mended_there(c
     assert "x = 5.0 +\n" in code(campaign)
     page = try_page(found, campaign, 100)
     assert "harness resume " in page and "--force" in page and "harness show" not in page
+    # The brief says that it is in place, and how to go back.
+    told = json.loads(type_("brief", "small", "--json").stdout)["brief"]
+    [back] = re.findall("The code is that of run 0, the baseline, with the change of attempt 1, which .*`(git .*)`", told)
+    rejected = code(campaign)
+    subprocess.run(shlex.split(back), check=True)
+    assert code(campaign) == (SMALL / "experiment.py").read_text()
+    assert f"`{back}`" in " ".join(type_("brief", "small").stdout.split())
+    (campaign.root / "experiment.py").write_text(rejected)
     for left in (2, 1, 0):
         edit(campaign, ("x = 5.0 +", "x = 5.0 + +"))
         status, found = try_()

@@ -105,6 +105,10 @@ class Situation:
     """The other proposals of the round, a line each: they start from the same code, and nothing is known of them yet."""
     memory: tuple[str, ...] = ()
     """What other campaigns of the experiment tried, by outcome, a line each."""
+    tried: int = 0
+    """The attempt at this run whose change is in the code, 0 where none is."""
+    taken_out_with: str = ""
+    """The command that puts the code of `parent` back in place of it, for who drives from outside."""
     tried_with: str = ""
     """The command that hands a change in, where the campaign is driven from outside."""
 

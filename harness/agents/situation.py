@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 
 from ..campaign import recorded_baselines
 from ..campaign.contract import Contract, Setting
@@ -43,6 +44,7 @@ class Situations(CampaignPart):
         told of, those from before the round of `run` where nothing else is said."""
         rounds = self._measurements.rounds
         records = self._opened.records[: rounds.first(run) if known is None else known]
+        tried, start = self._tried(run)
         last = self._measurements.turns(run)[-1:] or self._measurements.turns(run - 1)[-1:]
         return Situation(
             idea=self._campaign.idea,
@@ -66,12 +68,27 @@ class Situations(CampaignPart):
             best=self._measurements.best(records).run,
             person_diff=person_diff,
             memory=tuple(told(self._memory, self._options.profile)),
+            tried=tried,
+            taken_out_with=self._taken_out_with(start) if tried and self._options.agent == OUTSIDE else "",
             tried_with=f"harness try {self._campaign.name}" if self._options.agent == OUTSIDE else "",
             notices=(
                 *([f"The attempt before this one: {in_words(failure.status)}: {failure.why}"] if failure else []),
                 *(last[0].not_kept if last else ()),
             ),
         )
+
+    def _tried(self, run: int) -> tuple[int, str]:
+        """The attempt at a run whose change is in place, 0 where none is, and the commit that the run started from."""
+        start, code = self._measurements.start_commit(run), self._campaign.code
+        made = [turn.attempt for turn in self._measurements.turns(run) if turn.commit]
+        is_there = made and self._repository.blobs(start, code) != self._repository.blobs(
+            self._repository.last_of_a_step(), code
+        )
+        return made[-1] if is_there else 0, start
+
+    def _taken_out_with(self, start: str) -> str:
+        files = " ".join(quote(path) for path in self._repository.blobs(start, self._campaign.code))
+        return f"git -C {quote(str(self._campaign.root))} checkout {start[:10]} -- {files}"
 
     def _column(self, record: Record) -> Column:
         """Made once: each brief tells of all runs."""
