@@ -19,6 +19,9 @@ class Usage:
     untold: int = 0
     """Turns of which nobody said how many tokens they used, or not all."""
 
+    known_cost: float = 0.0
+    """Of a sum whose `cost` is unknown: that of the turns of which it is known."""
+
     @property
     def is_unknown(self) -> bool:
         """Nobody said what it was."""
@@ -46,7 +49,9 @@ class Usage:
         sent, received = max(0, self.sent - part.sent), max(0, self.received - part.received)
         cost = 0.0 if self.cost is None or part.cost is None else round(max(0.0, self.cost - part.cost), 10)
         is_unknown = None in (self.cost, part.cost) and sent + received > 0
-        return Usage(sent, received, None if is_unknown else cost, max(0.0, self.seconds - part.seconds))
+        known = round(max(0.0, self._least_cost - part._least_cost), 10) if is_unknown else 0.0
+        seconds = max(0.0, self.seconds - part.seconds)
+        return Usage(sent, received, None if is_unknown else cost, seconds, known_cost=known)
 
     def __add__(self, other: Usage) -> Usage:
         cost = None if self.cost is None or other.cost is None else self.cost + other.cost
@@ -58,4 +63,9 @@ class Usage:
             self.requests + other.requests,
             self.lost + other.lost,
             sum(each.untold or each.is_unknown for each in (self, other)),
+            self._least_cost + other._least_cost if cost is None else 0.0,
         )
+
+    @property
+    def _least_cost(self) -> float:
+        return self.known_cost if self.cost is None else self.cost

@@ -22,7 +22,7 @@ from .terminal.difference import reference_in_words
 from .terminal.held_out import HeldOut, numbers, scope, sentences
 from .terminal.remedies import remedies
 from .terminal.status import NO_EVIDENCE, baseline_verdict
-from .terminal.status_page import cost as dollars
+from .terminal.status_page import cost_of
 
 _IN_FULL, _NAMED = 1, 8
 """Of improved runs besides the best: so many are told with their numbers; where there are more, so many are named."""
@@ -205,5 +205,5 @@ def cost(runs: Sequence[Record], used: Usage, seconds: float) -> str:
     given = sum(record.observed is not None for record in runs)
     also = f" besides {given} that were given (what they took is not known)" if given else ""
     done = f"{counted(len(runs) - 1 - given, 'run')}{also} in {counted(attempts, 'attempt')}"
-    spent = f"{used.in_tokens(f'{used.tokens:,}')}, cost {dollars(used.cost)}, {duration(seconds)}"
+    spent = f"{used.in_tokens(f'{used.tokens:,}')}, cost {cost_of(used)}, {duration(seconds)}"
     return f"Used: {done}, {spent} of {'agent and ' if used.seconds else ''}experiments."

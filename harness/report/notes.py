@@ -23,7 +23,7 @@ from .estimates import compared, difference_in_words, mean_in_words, reference_i
 from .terminal.difference import PLUS_MINUS, Difference
 from .terminal.record_page import REPORTED_ERRORS, SOURCES, differences, reported_errors
 from .terminal.status import baseline_verdict, parent_verdict
-from .terminal.status_page import cost
+from .terminal.status_page import cost_of
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _usage(usage: Usage) -> str:
         return "tokens and cost unknown"
     told = f"{usage.counted(f'{usage.sent:,}')} tokens sent, {usage.counted(f'{usage.received:,}')} received"
     told = "tokens unknown" if usage.has_unknown_tokens else told
-    return f"{told}, cost {cost(usage.cost)}, {duration(usage.seconds)}"
+    return f"{told}, cost {cost_of(usage)}, {duration(usage.seconds)}"
 
 
 def _overview(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -49,7 +49,7 @@ from ..terminal.columns import cut
 from ..terminal.difference import PLUS_MINUS, reference_in_words
 from ..terminal.record_page import REPORTED_ERRORS, SOURCES, how_to_read, reported_errors
 from ..terminal.status import parent_verdict
-from ..terminal.status_page import cost, tokens
+from ..terminal.status_page import cost_of, tokens
 from .statements import statement_html
 
 REFRESH = 5
@@ -190,7 +190,20 @@ def _state(layout: Layout) -> Any:
 @cache
 def _environment() -> Environment:
     environment = new_environment(autoescape=True, finalize=_cleaned)
-    filters: tuple[Any, ...] = (cost, tokens, duration, in_words, line, number, when, weaker, _words, _short, _why, _setting)
+    filters: tuple[Any, ...] = (
+        cost_of,
+        tokens,
+        duration,
+        in_words,
+        line,
+        number,
+        when,
+        weaker,
+        _words,
+        _short,
+        _why,
+        _setting,
+    )
     shown: tuple[Any, ...] = (
         *(
             plots,
@@ -302,7 +315,7 @@ def _total(campaign: CampaignData) -> dict[str, str]:
     usage = campaign.status.usage
     return {
         "tokens": usage.in_tokens(tokens(usage.tokens)),
-        "cost": cost(usage.cost),
+        "cost": cost_of(usage),
         "time": duration(campaign.status.seconds),
     }
 

@@ -27,7 +27,7 @@ from ..estimates import NONE, Estimates
 from ..first_look import first_look
 from ..reproduction import commands
 from ..summary import state_in_words, summarize, target_in_words, when
-from ..terminal.status_page import cost
+from ..terminal.status_page import cost_of
 from . import method, outcome
 from .caveats import threats
 from .citations import cited
@@ -170,12 +170,12 @@ def _spending(campaign: CampaignData, prose: Prose | None) -> Section:
     usage, status = campaign.status.usage, campaign.status
     total = (
         f"In all: {counted(status.runs, 'run')} besides the baseline, {usage.in_tokens(f'{usage.tokens:,}')}, cost "
-        f"{cost(usage.cost)}, {duration(status.seconds)} of {'agent and ' if usage.seconds else ''}executions."
+        f"{cost_of(usage)}, {duration(status.seconds)} of {'agent and ' if usage.seconds else ''}executions."
     )
     if prose:
         total += (
             f" The text by {line(prose.model)} in this document took {prose.usage.in_tokens(f'{prose.usage.tokens:,}')}, "
-            f"cost {cost(prose.usage.cost)}."
+            f"cost {cost_of(prose.usage)}."
         )
     records = [run.record for run in campaign.runs]
     each = [sum([record.usage, *([record.review.usage] if record.review else [])], Usage()) for record in records]
@@ -204,7 +204,7 @@ def _spending(campaign: CampaignData, prose: Prose | None) -> Section:
 def _spent(name: str, attempts: str, used: Usage, executed: float) -> tuple[str, ...]:
     """A row of the table of costs; tokens in full, so that they can be added up."""
     sent, received = used.counted(f"{used.sent:,}"), used.counted(f"{used.received:,}")
-    return name, attempts, sent, received, cost(used.cost), duration(used.seconds), duration(executed)
+    return name, attempts, sent, received, cost_of(used), duration(used.seconds), duration(executed)
 
 
 def _reproduction(campaign: CampaignData) -> Section:

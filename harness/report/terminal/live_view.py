@@ -20,7 +20,7 @@ from ...campaign.usage import Usage
 from .columns import cut
 from .run_table import run_table
 from .status import PHASES, Primary, Row, row
-from .status_page import cost, tokens
+from .status_page import cost_of, tokens
 
 _REST = 9  # lines of the view besides the table's rows
 _DONE = 6  # phases that have ended and are still shown
@@ -155,6 +155,6 @@ class LiveView(Redrawn):
 
     def _spent(self, rows: Sequence[Row]) -> str:
         used = sum((each.usage for each in rows), Usage())
-        words = f"cost {cost(used.cost)}" if used.cost is None else cost(used.cost)
+        words = f"cost {cost_of(used)}" if used.cost is None else cost_of(used)
         seconds = duration(round(sum(each.seconds for each in rows), 1))
         return f"recorded so far: {used.in_tokens(tokens(used.tokens))}, {words}, {seconds}"

@@ -19,7 +19,7 @@ from .columns import Cell, Column, table, wrap
 from .difference import PLUS_MINUS, Difference, beside, set_with_errors
 from .run_table import COLOURS, OTHER
 from .status import baseline_verdict, parent_verdict, values_of
-from .status_page import cost, tokens
+from .status_page import cost_of, tokens
 
 CSV = (
     *("metric", "better", "primary", "value", "standard_error", "seeds", "reference", "reference_value"),
@@ -340,7 +340,7 @@ def _usage(data: Mapping[str, Any]) -> str:
     usage = Usage(**data)
     if usage.is_unknown:
         return "tokens and cost unknown"
-    dollars = "cost unknown" if usage.cost is None else cost(usage.cost)
+    dollars = f"cost {cost_of(usage)}" if usage.cost is None else cost_of(usage)
     told = f"{usage.counted(tokens(usage.sent))} tokens sent, {usage.counted(tokens(usage.received))} received"
     told = "tokens unknown" if usage.has_unknown_tokens else told
     return f"{told}, {dollars}, {duration(usage.seconds)}"

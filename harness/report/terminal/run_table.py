@@ -17,7 +17,7 @@ from .columns import Cell, Column, fitted, table, wrap
 from .difference import PLUS_MINUS, beyond, reference_in_words, set_with_errors, with_words
 from .held_out import sentences
 from .status import CampaignStatus, Primary, Row
-from .status_page import cost, tokens
+from .status_page import cost_of, tokens
 
 COLOURS = {
     "improved": "green",
@@ -102,7 +102,7 @@ def _cells(rows: Sequence[Row], primary: Primary | None) -> tuple[list[Column], 
                 ),
                 "seeds": Cell(str(row.seeds) if row.seeds else ""),
                 "tokens": Cell(row.usage.counted(tokens(row.usage.tokens))),
-                "cost": Cell(cost(row.usage.cost)),
+                "cost": Cell(cost_of(row.usage)),
                 "time": Cell("given" if row.given else short_duration(row.seconds)),
                 "description": Cell(row.description),
             }

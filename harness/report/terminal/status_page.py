@@ -17,6 +17,7 @@ from ...campaign.layout import RUNS, Layout
 from ...campaign.paths import near
 from ...campaign.schema import SCHEMA
 from ...campaign.text import duration, in_words, line, of_hours
+from ...campaign.usage import Usage
 from .columns import Cell, Column, len_of, table, wrap
 from .difference import reference_in_words, set_with_errors
 from .held_out import NAME, sentences
@@ -37,6 +38,11 @@ def cost(dollars: float | None) -> str:
     if dollars == 0 or dollars >= 0.1:
         return f"${dollars:.2f}"
     return "$" + f"{float(f'{dollars:.2g}'):.8f}".rstrip("0")
+
+
+def cost_of(usage: Usage) -> str:
+    """The same of a usage, as far as somebody said it."""
+    return f"at least {cost(usage.known_cost)}" if usage.cost is None and usage.known_cost else cost(usage.cost)
 
 
 def typed(layout: Layout) -> str:
@@ -87,7 +93,7 @@ def overview(statuses: Sequence[CampaignStatus], width: int) -> list[str]:
             "name": each.name,
             "state": _in_short(each),
             "runs": f"{each.runs} of {each.max_runs}",
-            "cost": cost(each.usage.cost),
+            "cost": cost_of(each.usage),
             "best": f"run {each.best.run}: {title} {beside_reference(each.best)[0]}" if each.best else "",
         }
         rows.append({name: Cell(text) for name, text in facts.items()})
@@ -116,7 +122,7 @@ def spent(status: CampaignStatus) -> str:
     used, limits = status.usage, status.options
     parts = [
         used.in_tokens(tokens(used.tokens)) + _of(limits["max_tokens"] and tokens(limits["max_tokens"])),
-        (f"cost {cost(used.cost)}" if used.cost is None else cost(used.cost))
+        (f"cost {cost_of(used)}" if used.cost is None else cost_of(used))
         + _of(limits["max_cost"] and cost(limits["max_cost"])),
         of_hours(status.seconds, limits["max_hours"]) if limits["max_hours"] else duration(status.seconds),
     ]
