@@ -157,6 +157,7 @@ def test_given_runs_are_marked_as_such_wherever_they_are_read(theirs: Path, monk
     assert "no valid run yet" in typed("status", name)
     assert "Nothing to compare" in typed("check", name)
     assert "Status: completed (given, not executed here)" in typed("notes", name)
+    assert "Used here so far: 0 tokens" in typed("notes", name)
     assert "What the loop that was observed used is not known" in typed("notes", name)
     typed("end", name)
     assert "0 runs besides 5 that were given (what they took is not known)" in typed("notes", name)
