@@ -435,3 +435,16 @@ def test_a_constant_behind_a_byte_order_mark_is_replaced_where_it_stands() -> No
         files = {"e.py": f"{before}RATE = 0.1  # é\n".encode()}
         changed = space({"RATE": {"low": 0.01, "high": 0.9}}).applied(files, {"RATE": 0.25})
         assert changed["e.py"].decode() == f"{before}RATE = 0.25  # é\n"
+
+
+def test_a_constant_that_nothing_reads_is_told_where_that_is_certain(experiment: Path) -> None:
+    contract, source, other = experiment / "experiment.toml", experiment / "experiment.py", experiment / "other.py"
+    contract.write_text(contract.read_text() + "\n[search]\nRATE = { low = 0.01, high = 0.3 }\n")
+    begun = source.read_text() + "RATE = 0.1  # RATE of what\nparser.eval = vars(parser).get\nparser.eval('x')\n"
+    doctor = Doctor(experiment, None, None, None, None, "search:tpe", sys.executable, experiment.parent, Options())
+    for read in ("", "print(RATE)\n", "print(globals())\n", "import experiment\nprint(experiment.RATE)\n"):
+        source.write_text(begun + ("" if "import" in read else read))
+        other.write_text(read if "import" in read else "")
+        check = doctor.search()
+        assert ("[search] RATE: nothing in the experiment reads it" in check.detail) == (not read)
+        assert check.state == ("ok" if read else "warning")

@@ -21,6 +21,7 @@ from typing import Any
 from ..agents.listing import is_search
 from ..agents.outside import OUTSIDE
 from ..agents.search import check_no_model, check_search
+from ..agents.unread_constants import unread_constants
 from ..campaign.campaign import Options, inventory_of
 from ..campaign.contract import CONTRACT_FILE, ENTRY, Contract, Setting
 from ..campaign.contract_file import load_contract
@@ -204,7 +205,10 @@ class Doctor:
         """Where a search without a model would look."""
         check_no_model(self.agent, self.model)
         options = Options(profile=self.profile or "", overrides=self.options.overrides)
-        return Check("search", "ok", check_search(self.experiment, options, self.agent))
+        searched = check_search(self.experiment, options, self.agent)
+        if unread := unread_constants(self.experiment, options):
+            return Check("search", "warning", f"{searched}\n{unread}")
+        return Check("search", "ok", searched)
 
     def files(self) -> Check:
         """What goes along into a campaign, and what does not."""

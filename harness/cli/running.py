@@ -19,6 +19,7 @@ from ..agents.chat_history import read_session
 from ..agents.listing import SEARCH, find_agent, is_search
 from ..agents.outside import OUTSIDE
 from ..agents.search import check_no_model, check_search
+from ..agents.unread_constants import unread_constants
 from ..campaign import bibliography
 from ..campaign.campaign import Campaign, Options, create_campaign, inventory_of
 from ..campaign.contract import CONTRACT_FILE, ENTRY, Setting
@@ -355,6 +356,9 @@ def _plan(request: Request, idea: Idea, file: Path) -> _Planned:
         raise InputError(f"--control {options.control}: {choice.agent} asks no model either; leave --control out.")
     if options.control:
         check_search(request.experiment, options, f"{SEARCH}{options.control}", request.out)
+    searches = options.control or is_search(choice.agent)
+    if unread := unread_constants(request.experiment, options, request.out) if searches else "":
+        click.echo(unread)
     if options.track is not None:
         find_tracker(options.track)().check()
     return _Planned(idea, files[0] if files[0].is_file() else None, choice, options)
