@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +98,9 @@ def test_a_control_has_as_many_runs_and_one_line_beside_the_agents_best(
     theirs_said = "0.250 ± 0.010 (run 1, not confirmed: distance −0.3 (limit −0.01), 9 held-out executions)"
     assert f"{theirs_said}; the agent's best: 0.200 ± 0.010 (run 1, confirmed, 9 held-out executions)" in line
     assert "difference −0.050 ± 0.014 (the agent's minus the search's), on held-out values" in line
+    shutil.rmtree(control.root)
+    line = control_line(campaign, campaign.contract, ours)
+    assert line == "The control (TPE) is not beside this campaign, so nothing is compared with it."
 
 
 def test_a_control_that_has_not_ended_is_said_to_have_not(asked: Request) -> None:

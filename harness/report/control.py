@@ -33,9 +33,12 @@ def control_line(layout: Layout, contract: Contract, records: Sequence[Record]) 
     """`TPE with as many runs (10, campaign tree-tpe): 0.22 ± 0.02 (…); the agent's best: 0.19 ± 0.02 (…); difference …`,
     on held-out values where both campaigns have some; "" where the campaign has no control."""
     control, primary = find_control(layout), contract.primary
-    if control is None or primary is None:
+    asked = layout.facts()["options"].get("control")
+    if not asked or primary is None:
         return ""
-    name = NAMES[str(layout.facts()["options"]["control"])]
+    name = NAMES[str(asked)]
+    if control is None:
+        return f"The control ({name}) is not beside this campaign, so nothing is compared with it."
     runs = len(records) - 1
     theirs = [Record.of(each) for each in control.records()]
     events = [event for event in control.events() if event["event"] == "ended"]
