@@ -27,7 +27,7 @@ SCRIPT = {
         "edits": [["experiment.py", "steps = 0", "steps = 0\njson.loads('{' + str(out.absolute()))"]],
     },
     "run 1, attempt 2": {
-        "text": "HYPOTHESIS: a larger rate helps.\n\nDESCRIPTION: loss falls to 0.5.",
+        "text": "HYPOTHESIS: a larger rate helps.\n\nDESCRIPTION: in run 0 loss was 0.5.",
         "edits": [
             ["experiment.py", "steps = 0\njson.loads('{' + str(out.absolute()))", "steps = 0\nprint(out.absolute())"],
             ["experiment.py", '"rate": 0.05', '"rate": 0.1'],
