@@ -236,10 +236,17 @@ class Loop:
         """Take a change from outside as the next one, after what is in hand; one that was tried already is that one."""
         for begun in unfinished(self.opened.journal, name):
             self.opened.view.say(f"{begun} of another try was not ended: that goes on first")
-        ending = self.stands = self._until_it_waits()
-        if self.dialogue.was_tried(source, name):
-            self.opened.view.say("this change was handed in already; what came of it:")
-            return ending
+        try:
+            ending = self.stands = self._until_it_waits()
+            if tried := self.dialogue.was_tried(source, name):
+                self.opened.view.say("this change was handed in already; what came of it:")
+                return replace(ending, change=tried)
+            self.dialogue.check_budget()
+        except BudgetSpent as spent:
+            if self.dialogue.was_taken(name):
+                raise
+            self.dialogue.withdraw(name)
+            raise BudgetSpent(f"{spent} So this change was not tried.") from spent
         if ending.reason == RUNS_SPENT.reason:
             self.dialogue.withdraw(name)
             said = f"All {self.max_runs} runs are spent, so nothing was tried."
@@ -376,7 +383,7 @@ def go_on(
             if changes:
                 journal.append("options", changes={name: getattr(options, name) for name in changes})
             raise InputError(" ".join([str(refused), *mended]))
-        return replace(ending, change=change, put_back=mended)
+        return replace(ending, change=ending.change or change, put_back=mended)
 
 
 def _ended(journal: Journal) -> Ending | None:

@@ -15,8 +15,9 @@ from click.testing import CliRunner
 
 from harness.agents.joining import HandedIn, Tried
 from harness.agents.submission import Source, Words
+from harness.campaign.budget import Budget
 from harness.campaign.campaign import Campaign
-from harness.campaign.errors import HarnessError
+from harness.campaign.errors import BudgetSpent, HarnessError
 from harness.campaign.journal import DryJournal, Journal
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
@@ -289,6 +290,24 @@ def test_what_was_handed_in_is_tried_by_resume_where_its_maker_is_gone(begun: Be
     ]
     assert not len(HandedIn(begun.campaign))
     assert begun.try_("0.07").said()["run"] == 2  # the same command says what came of it
+
+
+def test_a_try_that_stops_at_the_budget_of_another_says_nothing_of_its_own_is_in_hand(
+    begun: Begun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spent(*arguments: Any) -> None:
+        raise BudgetSpent("--max-hours 1 is reached.")
+
+    def page(facts: dict[str, Any]) -> str:
+        return " ".join(try_page(facts, begun.campaign, 120).split())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Budget, "check_execution", spent)
+        first, second = begun.try_("0.06").said(), begun.try_("0.07").said()
+    assert (first["exit_code"], first["run"], second["exit_code"], "run" in second) == (3, 1, 3, False)
+    assert "the same command goes on" in page(first)
+    assert "that of a change in hand" in page(second) and "this change was not tried" in page(second)
+    assert [begun.try_(rate).said()["run"] for rate in ("0.07", "0.06")] == [2, 1]
 
 
 def test_a_round_takes_in_as_many_as_who_joins_says(begun: Begun) -> None:

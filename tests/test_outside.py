@@ -507,6 +507,35 @@ def test_a_budget_of_tokens_asks_for_what_a_change_cost(campaign: Campaign) -> N
     assert try_("--usage", '{"sent": true}', hypothesis="nearer")[0] == 2
 
 
+def test_a_try_beyond_a_budget_has_no_verdict_and_leaves_nothing_behind(campaign: Campaign) -> None:
+    assert type_("resume", "small", "--max-cost", "0.05").exit_code == 0
+    edit(campaign, FASTER)
+    cost = ("--usage", '{"cost": 0.06}')
+    status, found = try_(*cost)
+    assert (status, found["run"]) == (0, 1)
+    edit(campaign, ("x = 5.0", "x = 4.0"))
+    for words in ("nearer", "start nearer"):
+        status, found = try_(*cost, hypothesis=words)
+        assert (status, found["outcome"], found["code"]["in_hand"]) == (3, "budget_spent", False)
+        assert not {"run", "attempt", "verdict", "why", "against_baseline"} & found.keys()
+        assert "--max-cost 0.05 is reached" in found["message"] and "not tried" in found["message"]
+        assert found["code"]["edited"] == ["experiment.py"] and not campaign.submission.exists()
+    page = type_("try", "small", "--hypothesis", "nearer", *cost)
+    assert (page.exit_code, "Run 1" in page.stdout) == (3, False)
+    brief = type_("brief", "small", "--json")
+    told = json.loads(brief.stdout)
+    assert (brief.exit_code, told["brief"], told["left"]["runs"]) == (0, None, 2)
+    assert "--max-cost 0.05 is reached" in told["message"]
+    resumed = type_("resume", "small", "--max-cost", "0.01")
+    assert (resumed.exit_code, "--max-cost 0.01 is reached" in resumed.stdout) == (3, True)
+    assert type_("resume", "small", "--max-cost", "5").exit_code == 0
+    assert len(campaign.read_records()) == 2 and "x = 4.0" in code(campaign)
+    assert try_(*cost, hypothesis="start nearer")[1]["run"] == 2
+    assert campaign.read_records()[2].hypothesis == "start nearer"
+    assert type_("resume", "small", "--max-cost", "0.1").exit_code == 3
+    assert type_("end", "small").exit_code == 0
+
+
 @pytest.mark.parametrize("told", [(), ("--usage", '{"cost": 0.06}')], ids=["nothing", "cost"])
 def test_tokens_that_nobody_told_are_unknown_in_every_total_and_those_that_were_told_a_part(
     campaign: Campaign, told: tuple[str, ...]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..campaign.campaign import SESSION
-from ..campaign.errors import CannotGoOn, SessionOver
+from ..campaign.errors import BudgetSpent, CannotGoOn, SessionOver
 from ..campaign.files import write_atomically
 from ..campaign.journal import END, PERSON_STEP, Event
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
@@ -100,11 +100,27 @@ class Dialogue(CampaignPart):
     def joins(self, beside: int) -> bool:
         """Have the next turn take up the oldest change that others handed in, where it joins a round of so many."""
         found = None if self._journal.is_dry else self._others.oldest()
-        return found is not None and found.width > beside and self.receive()
+        if found is None or found.width <= beside:
+            return False
+        try:
+            self.check_budget()
+        except BudgetSpent:  # its maker is told
+            return False
+        return self.receive()
 
     def withdraw(self, name: str) -> None:
         """Nothing can come of a change that was handed in."""
         self._others.withdraw(name)
+        if (handed := self._handed_in()) and handed.id == name:
+            self._campaign.submission.unlink()
+
+    def check_budget(self) -> None:
+        """Before a change is taken up. Raises BudgetSpent."""
+        self._budget.check_turn()
+
+    def was_taken(self, name: str) -> bool:
+        """Whether a turn took a change up."""
+        return turn_of(self._journal, name) is not None
 
     def base_of_next(self) -> Base | None:
         """The code that the next change was edited from, where that was another than is in place."""
@@ -122,16 +138,17 @@ class Dialogue(CampaignPart):
             return True
         return self._handed_in() is not None
 
-    def was_tried(self, source: Source, identity: str) -> bool:
-        """Whether a turn took up this very change; also where its code was put away since, and nothing was edited."""
-        if turn_of(self._journal, identity):
-            return True
+    def was_tried(self, source: Source, identity: str) -> str:
+        """The change that a turn took up, where it is this very one; also where its code was put away since, and nothing
+        was edited. Else nothing."""
+        if self.was_taken(identity):
+            return identity
         turns = [e["result"] for e in self._journal.of("done", "/turn")]
         last = str(turns[-1].get("submission", "")) if turns else ""
-        if not last:
-            return False
         in_place = source.folder is None and source.patch is None
-        return in_place and same_words(last, identity) and not self._repository.edited(self._campaign.code)
+        if not last or not in_place or not same_words(last, identity) or self._repository.edited(self._campaign.code):
+            return ""
+        return last
 
     def pending_brief(self) -> str:
         """The text of the turn that comes next."""
@@ -457,6 +474,8 @@ class Dialogue(CampaignPart):
         if last and last["event"] == END:
             raise Ended("Ended, as you said.")
         if not self._journal.is_dry:
+            if self.takes_all:  # a try is told when it hands a change in
+                self.check_budget()
             others = f" Handed in and not tried yet: {len(self._others)}; `harness resume {self._campaign.name}` does."
             raise Waiting(
                 f"Waits for a change: edit {' or '.join(self._campaign.contract.editable)}, then "

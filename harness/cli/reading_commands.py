@@ -188,7 +188,8 @@ def brief(campaign: str, as_json: bool) -> None:
     what it would propose next, and what it goes by.
 
     --json is for a coding agent that drives a campaign (`harness open`): the brief, the folder and the files to edit, whose
-    code they hold, how long an execution takes, and what is left. While a try runs, and after the end, `brief` is null.
+    code they hold, how long an execution takes, and what is left. While a try runs, after the end, and once a budget is
+    spent, `brief` is null.
 
     \b
     Example:
@@ -199,6 +200,7 @@ def brief(campaign: str, as_json: bool) -> None:
     from ..agents.aider import count_tokens
     from ..agents.listing import is_search
     from ..campaign.campaign import Campaign
+    from ..campaign.errors import BudgetSpent
     from ..campaign.text import clean
     from ..loop import NothingToTell, next_brief
 
@@ -208,7 +210,7 @@ def brief(campaign: str, as_json: bool) -> None:
 
         try:
             told: dict[str, str | None] = {"brief": clean(next_brief(place))}
-        except NothingToTell as nothing:  # where it stands is told all the same
+        except (NothingToTell, BudgetSpent) as nothing:  # where it stands is told all the same
             told = {"brief": None, "message": str(nothing)}
         print_json({"campaign": place.name, **standing(place), **told})
         return

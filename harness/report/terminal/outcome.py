@@ -56,8 +56,9 @@ def try_facts(
     status, events = read_status(campaign), campaign.events()
     turns = [(match, e["result"]) for e in events if e["event"] == "done" and (match := _TURN.fullmatch(e["step"]))]
     found: dict[str, Any] = {}
-    if turns and not (exit_code == 3 and status.reason == "runs_spent"):
-        match, turn = next((each for each in reversed(turns) if change == each[1].get("submission", "")), turns[-1])
+    taken = next((each for each in reversed(turns) if change in ("", each[1].get("submission", ""))), None)
+    if taken:
+        match, turn = taken
         run, attempt = int(match[1]), int(match[2])
         row = next(each for each in status.rows if (each.run, each.attempt) == (run, attempt))
         is_closed = run < len(campaign.records())
@@ -136,7 +137,7 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
     stands = f"that of run {code['of_run']}{_BASELINE.get(code['of_run'], '')}"
     if code["in_hand"]:
         stands = "as you handed it in; it is in hand, and the same command goes on"
-        if "verdict" in facts or "status" in facts:  # another one is
+        if "verdict" in facts or "status" in facts or "run" not in facts:  # another one is
             stands = "that of a change in hand"
     elif code["with_failed_attempt"]:
         stands = "as you handed it in; mend it there"
