@@ -176,6 +176,9 @@ def test_an_experiment_without_the_commands_option_is_found(
     code.write_text(code.read_text().replace("--out_dir", "--output"))
     found = examine("command")["command"]
     assert found.state == "fail" and "--out_dir stands nowhere" in found.detail
+    code.write_text("import json\njson.dump({'loss': 1.0}, open('final_info.json', 'w'))\n")
+    found = examine("command")["command"]
+    assert found.state == "warning" and "--out_dir stands nowhere" in found.detail
 
 
 def test_what_stays_behind_or_is_linked_is_named(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:

@@ -43,6 +43,7 @@ from harness.report.terminal.run_table import log
 from harness.report.terminal.status import read_status
 from harness.report.terminal.status_page import status
 from harness.results.reading import read_results
+from harness.results.run_results import read_run
 from harness.results.sanity import check_sanity
 
 Foreign = Callable[..., Campaign]
@@ -509,6 +510,10 @@ def test_a_template_goes_through_doctor_and_run_as_it_is(tmp_path: Path, name: s
     printed = harness("run", "seed_ideas.json", "--idea", "adaptive", "--max-runs", "1", *options)
     campaign = Campaign(tmp_path / "runs" / "adaptive")
     baseline, first = campaign.read_records()
+    if name == "nanoGPT_lite":
+        page = (Path(__file__).parents[1] / "docs" / "ai-scientist.md").read_text()
+        lines = Contract.model_validate(tomllib.loads(page.split("```toml\n")[1].split("```")[0]))
+        assert check_sanity(lines, "", read_run(campaign.run_folder(0), lines)) == [] and metric in page
     assert first.status == "completed" and first.metrics[metric].value != baseline.metrics[metric].value, printed
     assert "small experiment to improve" in (campaign.attempt_folder(1, 1) / "brief.md").read_text()
     assert first.seed_count == {"grokking": 3, "2d_diffusion": 1, "nanoGPT_lite": 2}[name]

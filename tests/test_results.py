@@ -262,6 +262,11 @@ def test_a_byte_order_mark_and_the_line_ends_of_windows_are_no_error(tmp_path):
 def test_what_was_left_in_place_of_a_summary_is_named(tmp_path):
     found = left(tmp_path, {"loss": 0.5}, "log.json")
     assert problems(found) == ["final_info.json: missing: the experiment did not write it; it left log.json"]
+    for name in ("a.log", "b.log", "r/results.json", "metrics.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    (found,) = problems(read_results(tmp_path))
+    assert found.endswith("it left log.json, metrics.jsonl, r/results.json and others")
 
 
 MEAN = Contract.model_validate(

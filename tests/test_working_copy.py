@@ -323,6 +323,29 @@ def test_a_file_that_the_agent_shall_make_need_not_be_there(folder: Path) -> Non
         load_contract(folder)
 
 
+def test_a_folder_without_an_experiment_is_told_what_to_write(folder: Path) -> None:
+    write(folder)
+    (folder / "experiment.py").rename(folder / "train.py")
+    for toml in ("", 'editable = ["train.py"]\n'):
+        (folder / "experiment.toml").write_text(toml)
+        with pytest.raises(InputError, match=r"experiment\.py: no such file, and no command") as refused:
+            load_contract(folder)
+    command, editable = str(refused.value).partition("experiment.toml: ")[2].removesuffix(".").split(", and ")
+    (folder / "experiment.toml").write_text(f"{command}\n{editable}\n")
+    assert load_contract(folder).command == ["python", "train.py", "--out_dir={out_dir}"]
+
+
+def test_a_pattern_in_the_place_of_a_file_is_refused_where_no_file_has_that_name(folder: Path) -> None:
+    write(folder)
+    for key in ("editable", "auxiliary"):
+        (folder / "experiment.toml").write_text(f'{key} = ["src/*.py", "experiment.py"]\n')
+        with pytest.raises(InputError, match=rf"{key}: src/\*\.py is no file, and a pattern is not read"):
+            load_contract(folder)
+    (folder / "src").mkdir()
+    (folder / "src" / "*.py").write_text("")
+    assert load_contract(folder).auxiliary == ["src/*.py", "experiment.py"]
+
+
 def test_no_file_of_an_experiment_has_the_name_of_one_that_a_campaign_has(tmp_path: Path) -> None:
     own = {path.name for path in vars(Campaign(tmp_path)).values() if isinstance(path, Path) and path.parent == tmp_path}
     assert {name for name in own if Path(name).suffix} == experiment_folder.OF_A_CAMPAIGN

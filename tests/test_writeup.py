@@ -337,8 +337,14 @@ def test_doubts_are_told(synthetic: Callable[..., Campaign]) -> None:
     record.model_copy(update=changes).write(folder)
     base = Record.read(campaign.run_folder(0))
     base.model_copy(update={"given": True}).write(campaign.run_folder(0))
+    broken = Record.read(campaign.run_folder(2))
+    verdict = broken.verdict.model_copy(
+        update={"kind": "invalid", "why": "loss is NaN, not a number", "against_baseline": None}
+    )
+    broken.model_copy(update={"verdict": verdict}).write(campaign.run_folder(2))
     said = " ".join(sentences(written(campaign)))
     for doubt in (
+        "Invalid: run 2; the results cannot be used; loss is NaN, not a number.",
         "The campaign has not come to its end",
         "The baseline was given",
         "Inconclusive: run 1; no verdict could be given.",

@@ -65,13 +65,18 @@ def load_contract(folder: Path, out: Path | None = None, toml: Path | None = Non
             raise InputError(f"{path}: {_explain(error)}") from error
     if not contract.description:
         contract = contract.model_copy(update={"description": _task_description(folder / PROMPT_FILE)})
+    for key in ("editable", "auxiliary", "files", "readable"):
+        for name in getattr(contract, key):
+            if set("*?[") & set(name) and not os.path.lexists(folder / name):
+                raise InputError(f"{path}: {key}: {name} is no file, and a pattern is not read. Name each file.")
+    if "command" not in contract.model_fields_set and not os.path.lexists(folder / ENTRY):
+        raise InputError(_nothing_to_execute(folder, contract.editable))
     there = [name for name in contract.editable if (folder / name).exists()]
     # The agent may be meant to make one; what is executed has to be there.
     missing = [name for name in contract.editable if name not in there and (not there or name in contract.command)]
     for name in [*missing, *contract.files]:
         if not os.path.lexists(folder / name):
-            hint = " `harness init DIR` makes an experiment." if name == ENTRY else ""
-            raise InputError(f"{folder / name}: no such file; the contract names it.{hint}")
+            raise InputError(f"{folder / name}: no such file; the contract names it.")
     for name in [CONTRACT_FILE, *contract.code]:
         if (folder / name).is_symlink():
             raise InputError(f"{folder / name}: a link, which an agent cannot edit. Put the file itself there.")
@@ -84,6 +89,17 @@ def load_contract(folder: Path, out: Path | None = None, toml: Path | None = Non
                 f"outside it, or name the files that the experiment needs in {CONTRACT_FILE}."
             )
     return contract
+
+
+def _nothing_to_execute(folder: Path, editable: Sequence[str]) -> str:
+    """What to do about a folder that has no `experiment.py` and does not say what is executed in its place."""
+    names = [*editable, "train.py", "main.py", "run.py", *sorted(path.name for path in folder.glob("*.py"))]
+    name = next((name for name in names if (folder / name).is_file()), "")
+    said = f"{folder / ENTRY}: no such file, and no command in {CONTRACT_FILE} says what is executed."
+    if not name:
+        return f"{said} `harness init DIR` makes an experiment."
+    command = f'command = ["python", {in_toml(name)}, "--out_dir={{out_dir}}"]'
+    return f"{said} Write into {folder / CONTRACT_FILE}: {command}, and editable = [{in_toml(name)}]."
 
 
 def _task_description(path: Path) -> str:

@@ -227,13 +227,16 @@ class Doctor:
         if named := re.search(r"\{(?!out_dir\})\w+\}", " ".join(self.contract.command)):
             todo = "The seed is in the variable HARNESS_SEED, all settings in HARNESS_OVERRIDES and HARNESS_PROFILE."
             return Check("command", "warning", f"{line}: only {{out_dir}} is filled in, {named[0]} is passed as it is", todo)
-        sources = [file for name in (*self.contract.editable, *self.contract.files) for file in self._sources(name)]
-        if not option.startswith("-") or any(
-            option in file.read_text(encoding="utf-8", errors="replace") for file in sources
-        ):
+        code = self._code
+        if not option.startswith("-") or option in code:
             return Check("command", "ok", line)
-        todo = f"Let {ENTRY} take {option}, or say in experiment.toml how it is started."
-        return Check("command", "fail", f"{option} stands nowhere in the experiment's code", todo)
+        todo = f"Let the experiment take {option}, or say in experiment.toml how it is started."
+        # What names its options ends at another; what does not may take any, or write to its own folder.
+        names_options = re.search(r"\badd_argument\(|\bclick\.option\(|\bgetopt\(", code)
+        is_certain = names_options and "parse_known_args" not in code
+        return Check(
+            "command", "fail" if is_certain else "warning", f"{option} stands nowhere in the experiment's code", todo
+        )
 
     def packages(self) -> Check:
         """Whether the experiment's Python starts and has what the experiment imports on its top level."""
@@ -252,12 +255,7 @@ class Doctor:
 
     def variables(self) -> Check:
         """Variables that the experiment's code or its libraries ask for, and that it does not get."""
-        code = "\n".join(
-            file.read_text(encoding="utf-8", errors="replace")
-            for name in (*self.contract.editable, *self.contract.files)
-            for file in self._sources(name)
-        )
-        left = not_passed_on(self.contract, os.environ, set(re.findall(r"\w+", code)))
+        left = not_passed_on(self.contract, os.environ, set(re.findall(r"\w+", self._code)))
         if not left:
             return Check("environment", "ok", "the experiment gets the variables that it asks for")
         todo = 'Name what it needs in experiment.toml (`environment = ["NAME"]`); keys are never passed on.'
@@ -355,6 +353,12 @@ class Doctor:
                 elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                     names.add(node.module.partition(".")[0])
         return names
+
+    @cached_property
+    def _code(self) -> str:
+        """All of the experiment's Python."""
+        files = (file for name in (*self.contract.editable, *self.contract.files) for file in self._sources(name))
+        return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
 
     def _sources(self, name: str) -> list[Path]:
         """The Python files that a name in the contract stands for."""

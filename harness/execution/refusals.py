@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -11,23 +12,27 @@ from .visible import homes
 
 _SAID = re.compile(
     r"(?P<how>Permission denied|Read-only file system|Operation not permitted|No such file or directory)"
-    r": b?(['\"])(?P<path>/.+?)\2"
+    r": b?(['\"])(?P<path>.+?)\2"
 )
 
 
 def why_refused(said: str, own: tuple[Path, ...], runs: Path, home: Path) -> str:
     """`said` is how an execution ended; it may write to its `own` folders, and its home folder is `home`. "" where the
-    sandbox is not why."""
+    sandbox is not why. The first of its own is where it begins."""
     found = _SAID.search(said)
     if found is None:
         return ""
-    path, is_missing = Path(found["path"]), found["how"].startswith("No such file")
-    name = shown(str(path))
+    path, is_missing = Path(os.path.normpath(own[0] / found["path"])), found["how"].startswith("No such file")
+    name, is_relative = shown(found["path"]), not Path(found["path"]).is_absolute()
+    is_read_only = found["how"].startswith("Read-only")  # nothing in an execution's own /tmp is but the experiment's
+    refused = f"an execution writes to its working copy, to $HOME and to $TMPDIR only; the sandbox refuses {name}"
+    if is_relative:
+        return "" if is_missing or any(path.is_relative_to(folder) for folder in own) else refused
     # What its own home folder lacks is meant of its person's.
     persons = homes()[0] / path.relative_to(home) if homes() and path.is_relative_to(home) else path
     if is_missing and not persons.exists():
         return ""
-    if not is_missing and any(path.is_relative_to(folder) for folder in (*own, TMP)):
+    if not is_missing and any(path.is_relative_to(folder) for folder in (*own, *([] if is_read_only else [TMP]))):
         return ""
     if path.is_relative_to(runs) and persons == path:
         return f"{name} belongs to a campaign, and no execution sees what others left"
@@ -40,8 +45,6 @@ def why_refused(said: str, own: tuple[Path, ...], runs: Path, home: Path) -> str
                 f"an execution does not see ~/{below[0]}, as nothing in your home folder whose name begins with a dot: keep "
                 "what it needs elsewhere, and name it by its absolute path"
             )
-    if path.is_relative_to(TMP):
+    if path.is_relative_to(TMP) and not is_read_only:
         return "each execution has a /tmp of its own: keep what it needs elsewhere, and name it by its absolute path"
-    if is_missing:
-        return ""
-    return f"an execution writes to its working copy, to $HOME and to $TMPDIR only; the sandbox refuses {name}"
+    return "" if is_missing else refused

@@ -10,11 +10,13 @@ import json
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..campaign.protocols import EVAL_FOLDER, EXECUTED_ON, FACTS, FINAL_INFO, SKIPPED
-from ..campaign.text import decoded
+from ..campaign.text import decoded, shown
 
 MAX_BYTES = 64 * 2**20
 """Of one file. The largest that SAEBench writes, core with details of 65k features, is about 16 MB."""
@@ -114,9 +116,22 @@ def summary_file(out_dir: Path) -> tuple[str, str]:
     problem = "missing: the experiment did not write it"
     if meant:
         problem += f", and {' and '.join(meant)} could each be meant for it"
-    elif left := [name for name, _, _ in entries if name.endswith(".json")]:
-        problem += f"; it left {', '.join(left[:MAX_NAMED])}{' and others' if left[MAX_NAMED:] else ''}"
+    elif left := _left(out_dir, entries):
+        problem += f"; it left {', '.join(map(shown, left[:3]))}{' and others' if left[3:] else ''}"
     return FINAL_INFO, problem
+
+
+def _left(out_dir: Path, entries: Iterable[tuple[str, bool, bool]]) -> list[str]:
+    """The files in a folder, and in those one further down: those that look like results first."""
+    names: list[str] = []
+    for name, _, is_folder in entries:
+        if not is_folder:
+            names.append(name)
+        elif name != EVAL_FOLDER:
+            with suppress(OSError):
+                names += [f"{name}/{inner}" for inner, _, is_deeper in _entries(out_dir / name) if not is_deeper]
+    kinds = (".json", ".jsonl", ".csv", ".tsv")
+    return sorted((name for name in names if name != EXECUTED_ON), key=lambda name: not name.endswith(kinds))
 
 
 def evaluation_files(folder: Path) -> Found:

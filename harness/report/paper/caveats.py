@@ -18,7 +18,7 @@ _OPEN = {
     "not_significant": "an effect smaller than the limits of the difference would not have been seen",
     "inconclusive": "no verdict could be given",
     "not_comparable": "the number stands beside no other",
-    "invalid": "the result breaks a sanity rule",
+    "invalid": "the results cannot be used",
     "given": "made by an observed loop, not executed here; no verdict rests on them",
     "no_effect": "metrics identical to an earlier run’s",
     "trade_off": "another metric exceeds its tolerance, or compute does",
@@ -49,9 +49,11 @@ def _caveats(campaign: CampaignData) -> Iterator[str]:
             "machine."
         )
     for kind, means in _OPEN.items():
-        found = [run.record.run for run in campaign.runs if campaign.verdict(run) == kind]
+        found = [run.record for run in campaign.runs if campaign.verdict(run) == kind]
         if found:
-            yield f"{in_words(kind).capitalize()}: {_runs(found)}; {means}."
+            whys = dict.fromkeys(clip(line(each.verdict.why), _WHY).rstrip(".") for each in found if kind == "invalid")
+            said = "; ".join([means, *list(whys)[:_MOST_WARNINGS]])
+            yield f"{in_words(kind).capitalize()}: {_runs(each.run for each in found)}; {said}."
     yield from _seeds(campaign)
     yield from _from_outside(records)
     yield from _by_people(records)
