@@ -20,8 +20,9 @@ test test-all:
 	@.venv/bin/python -c 'from harness.agents.listing import install; install("aider", print)'
 	@# These send signals to the process that they run in, which xdist's own threads would take.
 	@.venv/bin/pytest $(PICKED) tests/test_stop.py
-	@# How many workers, what stays on one of them, and what comes first: tests/conftest.py.
-	@.venv/bin/pytest $(PICKED) -n auto --dist loadgroup --no-loadscope-reorder --ignore=tests/test_stop.py
+	@# A file stays on one worker, which makes its campaigns, servers and browser once (how many workers, and which file
+	@# comes first: tests/conftest.py).
+	@.venv/bin/pytest $(PICKED) -n auto --dist loadfile --no-loadscope-reorder --ignore=tests/test_stop.py
 
 lint:
 	@./setup.sh dev

@@ -115,10 +115,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-OF_LANGUAGE_MODELS = ("saebench", "prepare", "local_models", "harvest", "sealed_language_model")
-"""Files that import transformers and SAEBench, which takes a worker half a minute: all are one worker's."""
 LONGEST_FIRST = (
-    *OF_LANGUAGE_MODELS,
+    *("saebench", "prepare", "local_models", "harvest", "sealed_language_model"),
     *("report_browser", "make_run", "aider", "resume", "seeds", "laboratory"),
     *("writeup", "report", "loop", "served_code", "command_agents", "outside", "foreign_experiments", "replay"),
     *("doctor", "planted_faults", "slurm", "scorer", "real_agents", "executor", "with_aider", "frontier"),
@@ -136,10 +134,6 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {f"test_{name}": place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
-    # The rest of a file stays on one worker, which makes its campaigns, servers and browser once.
-    for item in items:
-        name = item.path.stem.removeprefix("test_")
-        item.add_marker(pytest.mark.xdist_group("language models" if name in OF_LANGUAGE_MODELS else name))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
