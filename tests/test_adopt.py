@@ -203,7 +203,8 @@ def test_a_link_is_not_the_persons_own_file(campaign, mine, tmp_path):
 
 def test_a_file_that_a_linked_folder_puts_elsewhere_is_refused(make_campaign, experiment, mine, tmp_path):
     contract = experiment / "experiment.toml"
-    contract.write_text(contract.read_text().replace("experiment.py", "src/experiment.py"))
+    moved = contract.read_text().replace("experiment.py", "src/experiment.py")
+    contract.write_text('command = ["python", "src/experiment.py", "--out_dir={out_dir}"]\n' + moved)
     (experiment / "src").mkdir()
     (experiment / "experiment.py").rename(experiment / "src" / "experiment.py")
     campaign = make_campaign({})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -206,6 +207,10 @@ def test_an_experiment_without_a_smoke_test_is_tried_in_a_working_copy(
     assert f"mkdir -p /tmp/try && cd {experiment} && " in found.todo and found.todo.endswith(
         "experiment.py --out_dir=/tmp/try --more"
     )
+    code.write_text('import os, sys\nos.makedirs(sys.argv[1].removeprefix("--out_dir="))\nopen("no/data")\n')
+    found = examine("baseline")["baseline"]
+    assert "no/data" in found.detail and "mkdir" not in found.todo
+    assert re.search(r"experiment\.py --out_dir=/tmp/try-\w+ --more$", found.todo)
 
 
 def test_what_looks_like_a_place_in_the_command_and_is_none_is_said(

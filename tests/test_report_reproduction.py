@@ -103,6 +103,7 @@ rate = 1
 root = "../../data" if out == "run_0" else "../../../data"  # as AI-Scientist's nanoGPT has it
 size = len(open(os.path.join(root, "train.bin"), "rb").read()) + len(open("large/big data.bin", "rb").read())
 os.listdir("empty")
+os.makedirs(out)
 json.dump({"loss": rate * size * (1 + int(os.environ["HARNESS_SEED"]))}, open(out + "/final_info.json", "w"))
 """
 

@@ -69,9 +69,7 @@ def load_contract(folder: Path, out: Path | None = None, toml: Path | None = Non
         for name in getattr(contract, key):
             if set("*?[") & set(name) and not os.path.lexists(folder / name):
                 raise InputError(f"{path}: {key}: {name} is no file, and a pattern is not read. Name each file.")
-    # Its code is elsewhere, and it says so.
-    is_moved = any("/" in name for name in contract.editable)
-    if "command" not in contract.model_fields_set and not is_moved and not os.path.lexists(folder / ENTRY):
+    if "command" not in contract.model_fields_set and not os.path.lexists(folder / ENTRY):
         raise InputError(_nothing_to_execute(folder, contract.editable))
     there = [name for name in contract.editable if (folder / name).exists()]
     # The agent may be meant to make one; what is executed has to be there.

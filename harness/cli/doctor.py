@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from secrets import token_hex
 from types import MappingProxyType
 from typing import Any
 
@@ -333,9 +334,12 @@ class Doctor:
         detail = f"the unmodified experiment fails: {smoke_test.failure.why}" + (f"\n{end}" if end else "")
         if smoke_test.ended_well:  # what it wrote is in the way
             return Check("baseline", "fail", detail, f"Have it write one, or name one that there is in {CONTRACT_FILE}.")
-        command = with_python([filled(part, {"{out_dir}": "/tmp/try"}) for part in self.contract.command], self.python)
+        # One that makes its out_dir itself takes none that is there, also of an earlier try.
+        out_dir = f"/tmp/try-{token_hex(3)}" if smoke_test.makes_out_dir else "/tmp/try"
+        command = with_python([filled(part, {"{out_dir}": out_dir}) for part in self.contract.command], self.python)
         typed = ("HARNESS_SMOKE=1 " if self.contract.smoke else "") + shlex.join(command)
-        todo = f"Make it run: mkdir -p /tmp/try && cd {shlex.quote(str(self.experiment.resolve()))} && {typed}"
+        made = "" if smoke_test.makes_out_dir else f"mkdir -p {out_dir} && "
+        todo = f"Make it run: {made}cd {shlex.quote(str(self.experiment.resolve()))} && {typed}"
         return Check("baseline", "fail", detail, todo)
 
     @cached_property

@@ -26,12 +26,14 @@ _IDEA = Idea(Name="smoke_test", Title="A smoke test", Experiment="The unmodified
 
 @dataclass(frozen=True)
 class SmokeTest:
-    """How it went: what is in the way, or None; seconds; whether its time was over before it ended, or it ended well."""
+    """How it went: what is in the way, or None; seconds; whether its time was over before it ended, it ended well, and it
+    makes its out_dir itself."""
 
     failure: AttemptFailure | None
     seconds: float
     is_cut: bool
     ended_well: bool
+    makes_out_dir: bool
 
 
 def smoke_test_baseline(
@@ -64,4 +66,6 @@ def smoke_test_baseline(
                 attempts.try_baseline()  # finds the experiment that still runs, and ends it
             raise
         outcome = opened.journal.result("run_0/smoke_test")["outcome"]
-        return SmokeTest(failure, outcome["seconds"], outcome["ended"] == "timed_out", outcome["ended"] == "ok")
+        makes_out_dir = executions.makes_out_dir(opened.first_commit)
+        ended = outcome["ended"]
+        return SmokeTest(failure, outcome["seconds"], ended == "timed_out", ended == "ok", makes_out_dir)

@@ -133,7 +133,7 @@ class Executions(CampaignPart):
             working_copy.make(place / "copy", self._campaign, self._repository, commit)
             if feed:
                 feed.begin()
-            if not self._makes_out_dir(commit):
+            if not self.makes_out_dir(commit):
                 job.out_dir.mkdir()
             make_home(job.scratch / "home")
             caches.make(self._jobs.library_caches, job.scratch / "home", self._jobs.kept)
@@ -199,7 +199,7 @@ class Executions(CampaignPart):
         make_writable(place)
         return without_local_paths(outcome, place / "job" / outcome.log, job), job.folder
 
-    def _makes_out_dir(self, commit: str) -> bool:
+    def makes_out_dir(self, commit: str) -> bool:
         """Whether this code makes its out_dir itself and takes none that is there (`os.makedirs(out_dir)`), or the
         baseline's does: what a run says of itself is no word on the baseline."""
         return any(self._mark_of(each).exists() for each in (self._opened.first_commit, commit))
@@ -210,7 +210,7 @@ class Executions(CampaignPart):
     def _makes_out_dir_itself(self, commit: str, job: Job, log: Path) -> bool:
         """Whether the experiment failed because its out_dir was there. That is remembered."""
         name, end = rf"\b{job.out_dir.name}\b", read_end(log, 10_000)
-        if self._makes_out_dir(commit) or not re.search(rf"{_THERE}.*{name}|{name}.*{_THERE}", end):
+        if self.makes_out_dir(commit) or not re.search(rf"{_THERE}.*{name}|{name}.*{_THERE}", end):
             return False
         self._mark_of(commit).parent.mkdir(exist_ok=True)
         self._mark_of(commit).touch()

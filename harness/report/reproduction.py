@@ -69,9 +69,11 @@ def _execution(campaign: CampaignData, name: str, run: int, commit: str, overrid
         yield f"git checkout --quiet {untouched}"
         yield f"HARNESS_SEED={contract.seed} {READS}=/dev/null {shlex.join(contract.prepare)}"
     yield f"git checkout --quiet {commit}"
-    yield f"mkdir {out_dir}"
     follows = f"{FOLLOWS}=1 " if contract.scorer else ""
-    yield follows + shlex.join(filled(part, {"{out_dir}": out_dir}) for part in contract.command)
+    command = follows + shlex.join(filled(part, {"{out_dir}": out_dir}) for part in contract.command)
+    yield f"execute() {{ {command}; }}"
+    yield f"mkdir {out_dir}"
+    yield f"execute || {{ rmdir {out_dir} && execute; }}  # again where it wants to make that folder itself"
     if contract.scorer:
         places = {"{out_dir}": out_dir, "{scores}": scores}
         yield f"git checkout --quiet {untouched}"
