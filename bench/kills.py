@@ -42,11 +42,11 @@ from harness.campaign.idea import Idea  # noqa: E402
 from harness.campaign.journal import read_events  # noqa: E402
 from harness.campaign.protocols import Job, Outcome, Silent  # noqa: E402
 from harness.campaign.stop import Stop  # noqa: E402
+from harness.continuation import go_on  # noqa: E402
 from harness.execution.executors.home import SUPERVISOR_MARK, Home  # noqa: E402
 from harness.execution.executors.local import LocalExecution, LocalExecutor  # noqa: E402
 from harness.execution.executors.process_tree import carrying  # noqa: E402
 from harness.execution.executors.sandbox import available  # noqa: E402
-from harness.loop import go_on  # noqa: E402
 
 TEMPORARY = "temporary"
 """In a campaign's folder: its TMPDIR."""

@@ -34,7 +34,7 @@ from harness.campaign.idea import Idea  # noqa: E402
 from harness.campaign.journal import read_events  # noqa: E402
 from harness.campaign.protocols import Silent  # noqa: E402
 from harness.campaign.stop import Stop  # noqa: E402
-from harness.loop import go_on  # noqa: E402
+from harness.continuation import go_on  # noqa: E402
 
 SMALL = ROOT / "tests" / "small"
 WORDS = "HYPOTHESIS: another start, another loss.\nPLAN: one start after the other.\nNOTES: "

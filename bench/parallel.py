@@ -28,8 +28,8 @@ from harness.campaign.campaign import Campaign, Options, create_campaign  # noqa
 from harness.campaign.idea import Idea  # noqa: E402
 from harness.campaign.protocols import Silent  # noqa: E402
 from harness.campaign.stop import Stop  # noqa: E402
+from harness.continuation import go_on  # noqa: E402
 from harness.execution.executors.machine import CORES  # noqa: E402
-from harness.loop import go_on  # noqa: E402
 
 SEEDS = 16
 EXECUTIONS = SEEDS + 1

@@ -31,7 +31,7 @@ from harness.campaign.campaign import Options, create_campaign
 from harness.campaign.idea import load_ideas
 from harness.campaign.protocols import AgentConfig, Silent
 from harness.campaign.stop import Stop
-from harness.loop import go_on
+from harness.continuation import go_on
 
 ROOT = Path(__file__).resolve().parents[1]
 GOAL = 7_000

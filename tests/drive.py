@@ -27,9 +27,9 @@ from harness.campaign.journal import Journal
 from harness.campaign.protocols import Silent
 from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution import fresh_seeds
 from harness.execution.executors.sandbox import available
-from harness.loop import go_on
 from tests.scripted import ScriptedConversation
 
 

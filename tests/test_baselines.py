@@ -23,8 +23,8 @@ from harness.campaign.numbers import number
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.cli.options import Duration
+from harness.continuation import go_on
 from harness.execution.attempts import Attempts
-from harness.loop import go_on
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -16,9 +16,9 @@ from harness.campaign.campaign import Campaign
 from harness.campaign.contract import Contract
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution import caches
 from harness.execution.variables import experiment_environment, not_passed_on
-from harness.loop import go_on
 
 
 def test_what_is_cached_is_read_and_what_is_written_stays_in_the_execution(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from harness.campaign.stop import Stop
 from harness.claims.check import Finding, check, words_on
 from harness.claims.prose import LIMIT
 from harness.cli.main import cli
-from harness.loop import go_on
+from harness.continuation import go_on
 
 CONTRACT = Contract.model_validate(
     {

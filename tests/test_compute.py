@@ -10,8 +10,8 @@ import pytest
 from harness.campaign.campaign import Campaign
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution.executors.processor_time import Counter
-from harness.loop import go_on
 from harness.report.campaign_data import read_campaign_data
 from harness.report.paper.render_md import render_md
 from harness.report.paper.writeup import compose

@@ -18,7 +18,7 @@ from harness.campaign.layout import Layout, find_control, find_layout
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.cli.running import Request, run
-from harness.loop import go_on
+from harness.continuation import go_on
 from harness.report.campaign_data import read_campaign_data
 from harness.report.control import control_line
 from harness.report.estimates import Estimates

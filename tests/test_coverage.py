@@ -14,8 +14,8 @@ import pytest
 from harness.campaign.campaign import Campaign
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution import coverage
-from harness.loop import go_on
 
 BEFORE = "import sys\n\nSCALE = 1\n\n\ndef main():\n    print(SCALE)\n\n\nmain()\n"
 

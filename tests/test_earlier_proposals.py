@@ -13,7 +13,7 @@ from harness.campaign.journal import Journal
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.campaign.text import in_words
-from harness.loop import go_on
+from harness.continuation import go_on
 from tests.conftest import SMALL
 
 Make = Callable[..., Campaign]

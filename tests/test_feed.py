@@ -18,9 +18,10 @@ from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.cli.doctor import diagnose
 from harness.cli.main import cli
+from harness.continuation import go_on
 from harness.execution import feed
 from harness.execution.scoring import lab_cache
-from harness.loop import Ending, go_on
+from harness.loop import Ending
 from tests.test_resume import drive, start
 from tests.waiting import HANGS, until
 

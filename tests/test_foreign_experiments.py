@@ -26,11 +26,12 @@ from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import NOT_EXITED, Silent
 from harness.campaign.stop import Stop
 from harness.cli.running import say_ending, take_on
+from harness.continuation import go_on
 from harness.execution import plots
 from harness.execution.executions import Executions
 from harness.execution.executors import find_executor
 from harness.execution.measurements import Measurements
-from harness.loop import Ending, go_on
+from harness.loop import Ending
 from harness.report.campaign_data import read_campaign_data
 from harness.report.conclusion import conclude
 from harness.report.html.report import render

@@ -18,7 +18,7 @@ from harness.campaign.contract import Contract
 from harness.campaign.protocols import Silent
 from harness.campaign.record import ControlRecord, MetricRecord, Record, SettingRecord, VerdictRecord
 from harness.campaign.stop import Stop
-from harness.loop import go_on
+from harness.continuation import go_on
 from harness.results.reading import Results
 from harness.results.values import Value
 from harness.statistics.comparison import Comparison

@@ -20,11 +20,11 @@ from harness.campaign.errors import BudgetSpent
 from harness.campaign.journal import Journal
 from harness.campaign.protocols import EXECUTED_ON, Silent
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution.environment import describe_environment
 from harness.execution.executors import gpu
 from harness.execution.executors.sandbox import MountPlan, plan
 from harness.execution.executors.sandbox.plan import Mount
-from harness.loop import go_on
 from harness.results.run_results import read_run
 from harness.statistics.comparability import differences_of_scale
 from harness.statistics.seed_group import unlike_members

@@ -20,8 +20,8 @@ from harness.campaign.protocols import Silent
 from harness.campaign.record import ComparisonRecord, MetricRecord, Record, VerdictRecord
 from harness.campaign.stop import Stop
 from harness.cli.main import cli
+from harness.continuation import go_on
 from harness.execution import holdout
-from harness.loop import go_on
 from harness.report.campaign_data import read_campaign_data
 from harness.report.html.report import render
 from harness.report.paper.render_md import render_md

@@ -22,7 +22,7 @@ from harness.campaign.stop import Stop
 from harness.cli.init import create_experiment
 from harness.cli.model_choice import find_session
 from harness.cli.schema import contract_schema, idea_schema
-from harness.loop import go_on
+from harness.continuation import go_on
 from harness.results.reading import read_results
 from harness.results.sanity import check_sanity
 from tests.waiting import HANGS

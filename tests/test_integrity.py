@@ -20,7 +20,7 @@ from harness.campaign.protocols import Silent
 from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
 from harness.cli.main import cli
-from harness.loop import go_on
+from harness.continuation import go_on
 
 pytestmark = pytest.mark.usefixtures("quick")
 

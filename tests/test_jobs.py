@@ -17,8 +17,8 @@ from harness.campaign.idea import Idea
 from harness.campaign.journal import Journal, read_events
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution.measurements import FINAL, FINAL_BASELINE
-from harness.loop import go_on
 from tests.test_resume import ROOT, drive, facts
 
 NOISE = """

@@ -22,7 +22,8 @@ from harness.campaign.journal import DryJournal, Journal
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.cli.main import cli
-from harness.loop import Ending, go_on
+from harness.continuation import go_on
+from harness.loop import Ending
 from harness.report.terminal.outcome import try_facts, try_page
 from tests.waiting import HANGS, until
 

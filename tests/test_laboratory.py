@@ -23,9 +23,10 @@ from harness.campaign.idea import Idea
 from harness.campaign.journal import Journal, read_events
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution import scoring as laboratory
 from harness.execution.filing import file_results
-from harness.loop import Ending, go_on
+from harness.loop import Ending
 from harness.results.run_results import read_run
 from tests.test_resume import drive, facts, start
 from tests.waiting import until

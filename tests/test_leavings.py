@@ -13,7 +13,7 @@ from harness.campaign.files import remove
 from harness.campaign.protocols import Silent
 from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
-from harness.loop import go_on
+from harness.continuation import go_on
 from tests.unprivileged import unprivileged
 
 Make = Callable[..., Campaign]

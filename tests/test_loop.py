@@ -27,9 +27,10 @@ from harness.campaign.record import Record
 from harness.campaign.stop import Stop
 from harness.campaign.text import of_hours
 from harness.cli.running import resume
+from harness.continuation import go_on, next_brief
 from harness.execution.executors import EXECUTORS
 from harness.execution.executors.sandbox import available
-from harness.loop import Ending, go_on, next_brief
+from harness.loop import Ending
 from harness.report.terminal.status import read_status
 from harness.report.terminal.status_page import spent as spent_in_words
 from tests.scripted import ScriptedAgent

@@ -14,8 +14,8 @@ from harness.campaign.contract import Contract
 from harness.campaign.protocols import Job, Outcome, Silent
 from harness.campaign.record import ControlRecord, MetricRecord, Record, SettingRecord, VerdictRecord
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution.executors import EXECUTORS
-from harness.loop import go_on
 from harness.results.reading import Results
 from harness.results.values import Value
 from harness.statistics.judge import Judge

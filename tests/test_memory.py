@@ -18,7 +18,7 @@ from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
 from harness.cli.memory import NO_MEMORY
 from harness.cli.running import Request, run
-from harness.loop import go_on
+from harness.continuation import go_on
 from tests.test_earlier_proposals import CODE, proposal
 
 Make = Callable[..., Campaign]

@@ -90,7 +90,7 @@ from harness.campaign.idea import Idea
 from harness.campaign.protocols import Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
-from harness.loop import go_on
+from harness.continuation import go_on
 home = Path.home()
 idea = Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller.")
 options = Options(agent="tests.scripted:ScriptedAgent", max_runs=1)

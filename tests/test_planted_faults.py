@@ -25,8 +25,9 @@ from harness.campaign.idea import Idea
 from harness.campaign.protocols import Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution.executors import EXECUTORS
-from harness.loop import Ending, go_on
+from harness.loop import Ending
 from tests.quick_executor import QUICK
 
 FAULTY = Path(__file__).parent / "faulty"

@@ -19,7 +19,7 @@ from harness.campaign.campaign import Campaign
 from harness.campaign.journal import Journal
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
-from harness.loop import go_on
+from harness.continuation import go_on
 
 Make = Callable[..., Campaign]
 RESUMED = ("start", "run_1/attempt_1/turn", "run_1/record")

@@ -18,7 +18,7 @@ from harness.campaign.paths import PathNames, without_local_paths
 from harness.campaign.protocols import Job, Limits, Outcome, Silent
 from harness.campaign.stop import Stop
 from harness.cli.main import cli
-from harness.loop import go_on
+from harness.continuation import go_on
 from tests.conftest import SMALL
 
 SCRIPT = {

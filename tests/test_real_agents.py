@@ -26,8 +26,8 @@ from harness.campaign.paths import cache_folder
 from harness.campaign.protocols import AgentConfig, Silent, Workspace
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution.executors.sandbox import available
-from harness.loop import go_on
 from tests.tool_server import ToolServer, ToolStep
 
 PACKAGES = {

@@ -21,7 +21,7 @@ from harness.campaign.errors import InputError
 from harness.campaign.idea import Idea
 from harness.campaign.protocols import AgentConfig, Reply, Silent, Workspace
 from harness.campaign.stop import Stop
-from harness.loop import go_on
+from harness.continuation import go_on
 
 from .model_server import ModelServer
 from .session_file import append_turn

@@ -38,7 +38,7 @@ from harness.campaign.stop import Stop
 from harness.campaign.usage import Usage
 from harness.cli.machine_check import confinement
 from harness.cli.main import cli
-from harness.loop import go_on
+from harness.continuation import go_on
 from harness.report import figures
 from harness.report.campaign_data import CampaignData, read_campaign_data
 from harness.report.code import MAX_COLUMNS, diff_html, output_html

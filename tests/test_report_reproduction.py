@@ -22,7 +22,7 @@ from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import Silent
 from harness.campaign.record import ControlRecord, Record
 from harness.campaign.stop import Stop
-from harness.loop import go_on
+from harness.continuation import go_on
 from harness.report.campaign_data import read_campaign_data
 from harness.report.html.report import render
 from harness.report.paper.writeup import compose

@@ -28,10 +28,10 @@ from harness.campaign.git import Git
 from harness.campaign.journal import read_events
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution.executors import warm
 from harness.execution.executors.home import SUPERVISOR_MARK, Home
 from harness.execution.executors.process_tree import marked
-from harness.loop import go_on
 from tests.waiting import HANGS, until
 
 ROOT = Path(__file__).parent.parent

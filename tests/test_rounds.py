@@ -16,7 +16,8 @@ from harness.campaign.protocols import Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
 from harness.cli.main import cli
-from harness.loop import Ending, go_on
+from harness.continuation import go_on
+from harness.loop import Ending
 from harness.report.html.report import write_report
 from harness.report.terminal.status import read_status
 from harness.report.terminal.status_page import next_steps

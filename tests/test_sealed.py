@@ -24,9 +24,9 @@ from harness.campaign.idea import Idea
 from harness.campaign.protocols import Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution import scoring as laboratory
 from harness.execution.executors.sandbox.landlock import landlock_abi
-from harness.loop import go_on
 from tests.executing import running
 from tests.waiting import unhurried
 

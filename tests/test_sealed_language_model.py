@@ -20,9 +20,9 @@ from harness.campaign.idea import Idea
 from harness.campaign.protocols import Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution import scoring as laboratory
 from harness.execution.executors.sandbox.landlock import landlock_abi
-from harness.loop import go_on
 
 from .small_models import WORDS, save_model
 from .waiting import unhurried

@@ -29,7 +29,7 @@ from harness.cli.doctor import Doctor
 from harness.cli.main import cli
 from harness.cli.model_choice import choose
 from harness.cli.running import resume
-from harness.loop import NothingToTell, go_on, next_brief
+from harness.continuation import NothingToTell, go_on, next_brief
 from harness.report.html.report import write_report
 from harness.report.terminal.run_table import log_columns, log_facts, log_records
 from harness.report.terminal.status import read_status

@@ -12,11 +12,11 @@ import pytest
 from harness.campaign.campaign import Campaign
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution.executors.sandbox import available
 from harness.execution.executors.sandbox.landlock import landlock_abi
 from harness.execution.refusals import why_refused
 from harness.execution.secret_files import secrets_around
-from harness.loop import go_on
 
 from .executing import Workshop
 

@@ -21,9 +21,9 @@ from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import Silent
 from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
+from harness.continuation import go_on, next_brief
 from harness.execution.executors import EXECUTORS
 from harness.execution.measurements import Measurements
-from harness.loop import go_on, next_brief
 from harness.report.terminal.status import read_status
 from harness.report.terminal.status_page import next_steps
 from tests.quick_executor import QUICK

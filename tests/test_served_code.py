@@ -19,9 +19,10 @@ from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import SERVES, Silent
 from harness.campaign.record import Record
 from harness.campaign.stop import Stop
+from harness.continuation import go_on
 from harness.execution.executors.sandbox.landlock import landlock_abi
 from harness.execution.jobs import Jobs, Variant
-from harness.loop import Ending, go_on
+from harness.loop import Ending
 from tests.waiting import unhurried
 
 ROOT = Path(__file__).parents[1]

@@ -17,7 +17,7 @@ from harness.campaign.campaign import Campaign
 from harness.campaign.errors import InputError
 from harness.campaign.protocols import Silent, Tracked
 from harness.campaign.stop import Stop
-from harness.loop import go_on, next_brief
+from harness.continuation import go_on, next_brief
 from harness.trackers.tracking import find_tracker
 from harness.trackers.wandb import WandbTracker
 
@@ -96,7 +96,7 @@ def test_a_tracker_that_fails_is_said_once_and_tried_again(make_campaign: Make) 
 
 
 def test_nothing_of_a_tracker_is_imported_otherwise() -> None:
-    code = "import sys, harness.loop, harness.cli.running; print([name for name in sys.modules if 'wandb' in name or 'torch' in name])"
+    code = "import sys, harness.continuation, harness.cli.running; print([name for name in sys.modules if 'wandb' in name or 'torch' in name])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

@@ -16,7 +16,7 @@ from harness.campaign.campaign import Campaign, Options, create_campaign
 from harness.campaign.idea import Idea
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
-from harness.loop import go_on
+from harness.continuation import go_on
 
 from .model_server import ModelServer, status
 

@@ -14,7 +14,7 @@ from harness.campaign.campaign import Campaign
 from harness.campaign.errors import CannotGoOn
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
-from harness.loop import go_on
+from harness.continuation import go_on
 from tests.scripted import ScriptedAgent, ScriptedConversation
 
 

@@ -31,7 +31,7 @@ from harness.campaign.text import line
 from harness.campaign.usage import Usage
 from harness.claims.check import check, contradictions
 from harness.cli.main import cli
-from harness.loop import go_on
+from harness.continuation import go_on
 from harness.report.campaign_data import CampaignData, read_campaign_data
 from harness.report.estimates import Estimates, compared, signed, with_error
 from harness.report.html.report import render, write_report

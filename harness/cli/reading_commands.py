@@ -202,7 +202,7 @@ def brief(campaign: str, as_json: bool) -> None:
     from ..campaign.campaign import Campaign
     from ..campaign.errors import BudgetSpent
     from ..campaign.text import clean
-    from ..loop import NothingToTell, next_brief
+    from ..continuation import NothingToTell, next_brief
 
     place = Campaign(find_campaign(campaign).root.absolute())
     if as_json:

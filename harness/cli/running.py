@@ -32,12 +32,13 @@ from ..campaign.paths import absolute, near
 from ..campaign.stop import Stop
 from ..campaign.temporary import remove_left
 from ..campaign.text import clean, line
+from ..continuation import go_on
 from ..execution.executors.machine import default_jobs, this_machine
 from ..execution.feed import check_executor
 from ..execution.seed_variable import not_named
 from ..execution.shares import share
 from ..execution.visible import interpreter
-from ..loop import Ending, go_on
+from ..loop import Ending
 from ..report.control import control_line
 from ..report.terminal.columns import wrap
 from ..report.terminal.held_out import sentences
