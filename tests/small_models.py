@@ -47,3 +47,12 @@ def save_model(family: str, folder: Path, *, begins: bool = True) -> Path:
     named = {"pad_token": "<pad>", "eos_token": "<eos>"} | ({"bos_token": "<bos>"} if begins else {})
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(folder)
     return folder
+
+
+def save_model_and_text(family: str, folder: Path) -> Path:
+    """The same in `folder/model`, and ten documents in `folder/text`."""
+    save_model(family, folder / "model")
+    (folder / "text").mkdir()
+    for number in range(10):
+        (folder / "text" / f"{number}.txt").write_text(" ".join(WORDS[number:] * 10))
+    return folder

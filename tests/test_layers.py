@@ -14,19 +14,14 @@ import pytest
 from harness.results.reading import read_results
 from saelab import layers
 
-from .small_models import WORDS, save_model
+from .small_models import save_model_and_text
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    save_model("gpt-neox", folder / "model")
-    (folder / "text").mkdir()
-    for number in range(10):
-        (folder / "text" / f"{number}.txt").write_text(" ".join(WORDS[number:] * 10))
-    return folder
+    return save_model_and_text("gpt-neox", tmp_path_factory.mktemp("place"))
 
 
 def trained(place: Path, layer: int | str) -> Path:

@@ -20,7 +20,7 @@ from saelab.cache import sha256
 from saelab.errors import CannotPrepare
 from saelab.settings import load_settings
 
-from .small_models import WORDS, save_model
+from .small_models import WORDS, save_model, save_model_and_text
 from .waiting import HANGS
 
 ROOT = Path(__file__).parents[1]
@@ -33,12 +33,7 @@ needs_sae_bench = pytest.mark.skipif(importlib.util.find_spec("sae_bench") is No
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    save_model("llama", folder / "model")
-    (folder / "text").mkdir()
-    for number in range(10):
-        (folder / "text" / f"{number}.txt").write_text(" ".join(WORDS[number:] * 10))
-    return folder
+    return save_model_and_text("llama", tmp_path_factory.mktemp("place"))
 
 
 @pytest.fixture
