@@ -38,6 +38,7 @@ FAST = [
     "packages",
     "environment",
     "confinement",
+    "limits",
     "secrets",
     "agent",
     "gpu",

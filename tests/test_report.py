@@ -36,7 +36,7 @@ from harness.campaign.record import (
 )
 from harness.campaign.stop import Stop
 from harness.campaign.usage import Usage
-from harness.cli.machine_check import confinement
+from harness.cli.machine_check import confinement, limits
 from harness.cli.main import cli
 from harness.continuation import go_on
 from harness.report import figures
@@ -153,7 +153,8 @@ def test_doctor_record_report_and_paper_say_in_one_sentence_what_of_the_sandbox_
     sentence = confinement().detail
     assert ("modes and times of files" in sentence) == (sandboxed == "landlock")
     assert data.environment["sandbox"] == sentence
-    assert sentence in unescape(render([data]))
+    assert data.environment["limits"] == limits().detail
+    assert all(said in unescape(render([data])) for said in (sentence, limits().detail))
     assert sentence.replace("'", "’") in str(compose(data, "")).replace("\\'", "'").replace("'", "’")
 
 

@@ -141,6 +141,7 @@ class Doctor:
             ("packages", self.packages),
             ("environment", self.variables),
             ("confinement", machine_check.confinement),
+            ("limits", machine_check.limits),
             ("secrets", self.secrets),
             ("agent", _driven_from_outside if self.agent == OUTSIDE else self._models.installed_agent),
             ("slurm", self.slurm) if self.options.executor == "slurm" else ("gpu", self.gpu),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+from ..execution.executors import cgroup
 from ..execution.executors.sandbox import available
 from .doctor_check import Check, output
 
@@ -20,6 +22,7 @@ _MORE_CONFINEMENT = (
     "profile that allows /usr/bin/bwrap `userns,`; in a container or on a cluster the administrator decides whether you "
     "may have namespaces."
 )
+_CGROUP = "`systemd-run --user --scope -p Delegate=yes harness run …` has each execution in a cgroup of its own."
 
 
 def own_python() -> Check:
@@ -67,3 +70,10 @@ def confinement() -> Check:
     if not parts.not_guaranteed:
         return Check("confinement", "ok", parts.sentence)
     return Check("confinement", "warning", parts.sentence, _MORE_CONFINEMENT)
+
+
+def limits() -> Check:
+    """How those of an execution are held."""
+    # Where systemd manages this user's programs.
+    is_managed = cgroup.available() is None and Path(f"/run/user/{os.getuid()}/systemd").exists()
+    return Check("limits", "ok", cgroup.sentence(), _CGROUP if is_managed else "")

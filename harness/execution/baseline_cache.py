@@ -22,8 +22,8 @@ from ..campaign.files import remove, sync
 from ..campaign.paths import cache_folder
 
 LARGEST = 1_000_000  # bytes of a file; checkpoints are not kept
-# The untouched experiment does not depend on who is going to edit it.
-_OF_THE_AGENT = ("agent", "model")
+# The untouched experiment does not depend on who is going to edit it, nor on how its limits are held.
+_NO_MATTER = ("agent", "model", "limits")
 
 
 def entry(
@@ -37,7 +37,7 @@ def entry(
         "contract": contract.model_dump(),
         "profile": options.profile,
         "overrides": options.overrides,
-        "environment": {name: value for name, value in environment.items() if name not in _OF_THE_AGENT},
+        "environment": {name: value for name, value in environment.items() if name not in _NO_MATTER},
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
     return root() / digest[:32]

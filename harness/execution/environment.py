@@ -9,6 +9,7 @@ import subprocess
 from functools import cache
 
 from ..campaign.campaign import Options
+from .executors import cgroup
 from .executors.gpu import mps
 from .executors.sandbox import available
 
@@ -40,7 +41,7 @@ def describe_environment(python: str, options: Options) -> dict[str, str]:
         settings = ", ".join(f"{name} {value}" for name, value in options.executor_settings.items())
         facts["executor"] = f"{options.executor} ({settings})" if settings else options.executor
     facts |= {"agent": options.agent} | ({"model": options.model} if options.model else {})
-    facts["sandbox"] = available().sentence
+    facts |= {"sandbox": available().sentence, "limits": cgroup.sentence()}
     return facts | _packages(python)
 
 

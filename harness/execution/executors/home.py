@@ -30,7 +30,8 @@ SUPERVISOR_MARK = "HARNESS_SUPERVISOR"
 @dataclass(frozen=True)
 class Spec:
     """What was asked for. `submitted` is the monotonic clock of this boot, in seconds; `parts` are those of its sandbox,
-    `tmp` is its folder for temporary files, `machine` is what it has its share of (None: of what it likes)."""
+    `tmp` is its folder for temporary files, `machine` is what it has its share of (None: of what it likes), `group` the
+    folder of its control group, where it has one."""
 
     job: Job
     mark: str
@@ -38,6 +39,7 @@ class Spec:
     parts: Parts
     tmp: Path
     machine: Machine | None = None
+    group: Path | None = None
 
 
 class Home:
@@ -100,7 +102,8 @@ class Home:
         job["limits"] = Limits(**job["limits"])
         job["abort"] = tuple(AbortRule(**rule) for rule in job["abort"])
         parts = Parts(**content["parts"] | {"held": tuple(content["parts"]["held"])})
-        return Spec(Job(**job), content["mark"], content["submitted"], parts, Path(content["tmp"]), machine)
+        group = Path(content["group"]) if content.get("group") else None
+        return Spec(Job(**job), content["mark"], content["submitted"], parts, Path(content["tmp"]), machine, group)
 
     def say_waiting(self, text: str) -> None:
         """For what the execution waits; "" when it does no longer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -12,13 +11,14 @@ from typing import NamedTuple
 
 from ...campaign.protocols import NOT_EXITED, Ended, Job
 from .abort_rules import TrainingLog
+from .cgroup import Group
 from .disk import disk_usage
 from .home import Home
 from .idle import Idleness
 from .memory import devices, memory
 from .open_files import places, without_name
 from .output import OutputWriter
-from .process_tree import Process, descendants
+from .process_tree import Process
 from .processor_time import ProcessorTime
 from .shared_files import SharedFiles
 
@@ -36,7 +36,7 @@ class Broken(NamedTuple):
 
 
 class LimitWatch:
-    """Watches the descendants of this process."""
+    """Watches the processes of an execution."""
 
     def __init__(self, job: Job, home: Home, tmp: Path, output: OutputWriter, shared: SharedFiles | None) -> None:
         self.peak_memory = 0
@@ -47,6 +47,8 @@ class LimitWatch:
         self._idleness = Idleness(job.out_dir / job.results, (job.folder, job.scratch)) if job.results else None
         self._started = self._heard = time.monotonic()
         self._found: set[Process] | None = None
+        self._group = Group(None)
+        self._find: Callable[[], set[Process]] = set
         self._looks = [
             Look(0.1, self._is_wanted),
             Look(0.1, self._number),
@@ -56,8 +58,10 @@ class LimitWatch:
             Look(1.0, self._idle),
         ]
 
-    def begin(self, started: float) -> None:
-        """Watch an execution that was `started` then, in a process with one thread: an alarm ends what looks too long."""
+    def begin(self, started: float, group: Group, find: Callable[[], set[Process]]) -> None:
+        """Watch an execution that was `started` then, in this `group`, whose processes are what one can `find`; in a process
+        with one thread: an alarm ends what looks too long."""
+        self._group, self._find = group, find
         self._started = self._heard = started
         signal.signal(signal.SIGALRM, _time_is_up)
 
@@ -87,7 +91,7 @@ class LimitWatch:
     def _processes(self) -> set[Process]:
         """Those of the execution, found once for all looks of a round: to find them is most of what a look costs."""
         if self._found is None:
-            self._found = descendants(os.getpid())
+            self._found = self._find()
         return self._found
 
     def _look(self, now: float) -> Broken | None:
@@ -114,12 +118,14 @@ class LimitWatch:
         limit = self._job.limits.processes
         if limit is not None and (number := len(self._processes)) > limit:
             return Broken("too_many_processes", f"{number:,} of its processes ran at once; the limit is {limit:,}")
+        if limit is not None and self._group.refused:
+            return Broken("too_many_processes", f"it wanted more threads than {limit:,} processes are given, the limit")
         return None
 
     def _memory(self) -> Broken | None:
         limit = self._job.limits.memory
         self.processor.look(self._processes)
-        used = memory(self._processes, limit, self._shared)
+        used = memory(self._processes, limit, self._shared, self._group.memory)
         self.peak_memory = max(self.peak_memory, used)
         if limit is not None and used > limit:
             return Broken(

@@ -21,7 +21,7 @@ from typing import Any
 
 from ...campaign.errors import CannotGoOn
 from ...campaign.protocols import Job, Outcome, Waits
-from . import process_tree, supervisor, warm
+from . import cgroup, process_tree, supervisor, warm
 from .gpu import VISIBLE, models
 from .home import EXECUTION_MARK, LOG, SUPERVISOR_MARK, Home, Spec
 from .machine import this_machine
@@ -73,7 +73,7 @@ class LocalExecutor:
                 files.wanted.touch()
                 files.complaints.touch()
                 tmp = make_tmp(parts, job.scratch.resolve())
-                files.write_spec(Spec(absolute(job), mark, time.monotonic(), parts, tmp, machine))
+                files.write_spec(Spec(absolute(job), mark, time.monotonic(), parts, tmp, machine, cgroup.place(mark)))
                 # With the descriptor a supervisor gets the lock: there is no moment at which nobody holds it.
                 process = self._start_supervisor(job, files, mark, lock)
             finally:
@@ -213,6 +213,7 @@ class LocalExecution:
         # bubblewrap, which waits for the command, would end it at once if it was asked too.
         waiting = process_tree.children(*(each.pid for each in supervisors)) if spec.parts.namespaces else set()
         process_tree.ask_to_end(lambda: self._left(mark, supervisors) - waiting, supervisor.GRACE, time.sleep)
+        cgroup.end_left_over(spec.group)
         process_tree.kill(lambda: self._left(mark, supervisors), time.sleep)
         process_tree.kill(lambda: process_tree.carrying(SUPERVISOR_MARK, mark), time.sleep)
         remove_tmp(spec.tmp)

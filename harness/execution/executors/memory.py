@@ -29,8 +29,11 @@ _MAPPING = re.compile(
 )
 
 
-def memory(processes: Collection[Process], limit: int | None, shared: SharedFiles | None = None) -> int:
-    """Bytes that all processes have together. `shared` are what they made in the machine's /dev/shm.
+def memory(
+    processes: Collection[Process], limit: int | None, shared: SharedFiles | None = None, counted: int | None = None
+) -> int:
+    """Bytes that all processes have together. `shared` are what they made in the machine's /dev/shm, `counted` are the bytes
+    that the kernel says they have, where it counts.
 
     What several share is counted for each, which is quick; where that makes more than `limit`, it is counted once.
     """
@@ -41,7 +44,9 @@ def memory(processes: Collection[Process], limit: int | None, shared: SharedFile
     files = {inode: status.st_blocks * 512 for inode, status in in_memory.items()}
     if shared is not None:
         files |= shared.look(told, in_memory)
-    private = _private_file_systems(told)
+    private = _private_file_systems(told, pages=counted is None)
+    if counted is not None:
+        return counted + private
     quick = sum(map(_all_of, told)) + sum(files.values()) + private
     if limit is None or quick <= limit:
         return quick
@@ -83,8 +88,9 @@ def _mapped(place: str) -> list[tuple[Inode, int]]:
     return found
 
 
-def _private_file_systems(told: Collection[str]) -> int:
-    """What is in file systems in memory that are theirs and not this machine's: /dev/shm, and what they mount themselves."""
+def _private_file_systems(told: Collection[str], *, pages: bool) -> int:
+    """What is in file systems in memory that are theirs and not this machine's: /dev/shm, and what they mount themselves.
+    Without `pages` what their files take without their content."""
     found: dict[int, int] = {}
     machine = {device for device, _ in _file_systems_in_memory("self")}
     looked_at = set()
@@ -96,11 +102,11 @@ def _private_file_systems(told: Collection[str]) -> int:
             looked_at.add(namespace)
             for device, target in _file_systems_in_memory(place.removeprefix("/proc/")):
                 if device not in machine and device not in found:
-                    found[device] = file_system_use(f"{place}/root{target}", device)
+                    found[device] = file_system_use(f"{place}/root{target}", device, pages=pages)
     return sum(found.values())
 
 
-def file_system_use(folder: str, device: int) -> int:
+def file_system_use(folder: str, device: int, *, pages: bool = True) -> int:
     """Bytes that the file system on `device` takes, which is mounted at `folder`.
 
     While a sandbox is set up its root moves, and for a moment the same path leads to the machine's whole disk.
@@ -115,7 +121,8 @@ def file_system_use(folder: str, device: int) -> int:
         status = os.fstatvfs(descriptor)
     finally:
         os.close(descriptor)
-    return (status.f_blocks - status.f_bfree) * status.f_frsize + (status.f_files - status.f_ffree) * _INODE
+    used = (status.f_blocks - status.f_bfree) * status.f_frsize if pages else 0
+    return used + (status.f_files - status.f_ffree) * _INODE
 
 
 def _file_systems_in_memory(process: str) -> list[tuple[int, str]]:

@@ -86,6 +86,11 @@ def descendants(*pids: int) -> set[Process]:
     return _with_descendants(seen, (pid for pid, each in seen.items() if each.parent in pids))
 
 
+def still_there(pids: Iterable[int]) -> set[Process]:
+    """Those of these processes that have not ended."""
+    return {seen.process for seen in map(_seen, pids) if seen is not None}
+
+
 def children(*pids: int) -> set[Process]:
     """Those of the processes `pids`."""
     return {each.process for each in _all().values() if each.parent in pids}
@@ -123,7 +128,7 @@ def kill(find: Callable[[], set[Process]], meanwhile: Callable[[float], None]) -
 
 def own_children() -> set[Process]:
     """Those of this process, which are known without a look at all processes (Linux only)."""
-    return {seen.process for seen in map(_seen, _own_children()) if seen is not None}
+    return still_there(_own_children())
 
 
 def kill_children() -> None:

@@ -15,17 +15,18 @@ import resource
 import select
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
 from ...campaign.files import sync
 from ...campaign.protocols import Ended, Outcome
 from . import shared_memory
+from .cgroup import Group
 from .gpu import VISIBLE, make_devices, mps
 from .home import EXECUTION_MARK, LOG, Home
 from .limits import Broken, LimitWatch, size_in_words
@@ -84,6 +85,7 @@ class Supervisor:
         self.sandbox = Sandbox(plan, spec.parts, executes=self.executes)
         self.output = OutputWriter(home)
         self.shared = None if spec.parts.namespaces else SharedFiles()
+        self._group_folder, self.group = spec.group, Group(None)
         self.limits = LimitWatch(job, self.home, spec.tmp, self.output, self.shared)
         self.command = -1
         self.exit_code: int | None = None
@@ -115,8 +117,9 @@ class Supervisor:
         started = time.monotonic()
         try:
             self._start()
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
+        except (OSError, ValueError) as error:
             self.output.close()
+            self.group.remove()
             remove_tmp(self.tmp)
             return Outcome("not_started", None, self._not_started(error), 0.0, None, LOG, False)
         broken = self._watch(started)
@@ -125,12 +128,15 @@ class Supervisor:
         at_once = broken is not None and broken.ended in _GROWS
         if not at_once:
             ask_to_end(self._inside, GRACE, self._pump)
+        self.group.end()
         left = kill(self._still_to_end, self._chase) and len(self._processes())
+        self._bury()
         # What is in the pipe, and no more: a process that got away could go on writing for ever.
         for _ in range(_PIPE_SIZE // _READ):
             if not self._read():
                 break
         self.output.close()
+        self.group.remove()
         remove_tmp(self.tmp)
         if self.shared:
             self.shared.remove()
@@ -174,8 +180,6 @@ class Supervisor:
             # The supervisor may have ended just before, and then no signal would ever be sent.
             if os.getppid() != supervisor:
                 os._exit(1)
-            # What the supervisor ignores would stay ignored after the exec.
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)
             if self.slot and self.slot.cores:
                 os.sched_setaffinity(0, self.slot.cores)
             # A core file can be as large as all memory of the process, and nobody reads it.
@@ -186,6 +190,7 @@ class Supervisor:
             if self.sandbox.enter():
                 os.write(tell, b"1")
 
+        self.group = Group(self._group_folder, job.limits.processes)
         self._pipe, output = os.pipe()
         os.set_blocking(self._pipe, False)
         try:
@@ -196,27 +201,51 @@ class Supervisor:
         # The child's end of the pipe is closed before the job's own code runs, so this read ends in any case.
         self.confined = os.read(told, 1) == b"1" and self.sandbox.parts.confined
         os.close(told)
+        self.group.holds(self.command)
 
     def _launch(self, output: int, in_child: Callable[[], None]) -> int:
         """Start the command, which calls `in_child` first, with its output to `output`. Returns its process id."""
         self._status, status = os.pipe()
-        try:
-            process = subprocess.Popen(
-                self.sandbox.command(self.job.command, status),
-                cwd=self.job.folder,
-                env={**self.environment, **self.job.secrets},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=in_child,
-                pass_fds=(status,) if self.sandbox.parts.namespaces else (),
-            )
-        finally:
-            os.close(status)
-        # All children are waited for in one place; this one must not be waited for a second time.
-        process.returncode = 0
-        return process.pid
+        fault, tell = os.pipe()
+        command = self.sandbox.command(self.job.command, status)
+        pid = self.group.fork()
+        if pid == 0:
+            try:
+                for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
+                    signal.signal(number, signal.SIG_DFL)
+                self.begin_in_child(output, in_child)
+                os.set_inheritable(status, self.sandbox.parts.namespaces)
+                for last, following in pairwise(sorted((2, status, tell, 1 << 20))):
+                    os.closerange(last + 1, following)
+                os.execvpe(command[0], command, {**self.environment, **self.job.secrets})
+            except BaseException as error:
+                code, place = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
+                os.write(tell, json.dumps([code, str(error), os.fsdecode(place or command[0])]).encode())
+            finally:
+                os._exit(255)
+        os.close(status)
+        os.close(tell)
+        with os.fdopen(fault, "rb") as file:
+            said = file.read()
+        if said:
+            os.waitpid(pid, 0)
+            code, text, place = json.loads(said)
+            raise OSError(code, os.strerror(code), place) if code else ValueError(text)
+        return pid
+
+    def begin_in_child(self, output: int, in_child: Callable[[], None]) -> None:
+        """Be a child that is about to become the job."""
+        # A signal to the job would be written to the supervisor's pipe.
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.chdir(self.job.folder)
+        in_child()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -237,7 +266,7 @@ class Supervisor:
 
     def _watch(self, started: float) -> Broken | None:
         """Wait until the command has ended by itself (None) or must be ended."""
-        self.limits.begin(started)
+        self.limits.begin(started, self.group, self._found)
         while self.exit_code is None:
             self._pump(_TICK)
             if self.exit_code is not None:
@@ -274,8 +303,14 @@ class Supervisor:
         full = shared_memory.why_full(code, output.decode("utf-8", "replace"), self.sandbox.shared_memory)
         return Broken("crashed", "; ".join(filter(None, [f"{how}: {error}" if error else f"{how}, no output", full])))
 
+    def _found(self) -> set[Process]:
+        """Those of the execution. What is confined cannot leave its group."""
+        return self.group.processes if self.group and self.confined else descendants(os.getpid())
+
     def _processes(self) -> set[Process]:
         self._reap()
+        if self.group and self.confined:
+            return self.group.processes
         # All processes of a namespace end with its first one, which this process would inherit.
         if "pid" in self.sandbox.parts.held:
             return set() if self._childless else descendants(os.getpid())
@@ -340,6 +375,14 @@ class Supervisor:
                 return
             if pid == self.command:
                 self.exit_code = self._exit_code(os.waitstatus_to_exitcode(status))
+
+    def _bury(self) -> None:
+        """Those that have ended, so that their time counts. The last threads of a process take a moment."""
+        for _ in range(50):
+            self._reap()
+            if self._childless:
+                break
+            time.sleep(0.002)
 
     def _exit_code(self, code: int) -> int:
         """The command's own: bubblewrap ends with 128 and the number where a signal ended it."""

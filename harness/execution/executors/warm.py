@@ -193,7 +193,7 @@ class _WarmSupervisor(Supervisor):
         self._marks, self._own = marks, own
 
     def _launch(self, output: int, in_child: Callable[[], None]) -> int:
-        pid = os.fork()
+        pid = self.group.fork()
         if pid == 0:
             self._become_the_job(output, in_child)
         return pid
@@ -202,19 +202,10 @@ class _WarmSupervisor(Supervisor):
         """Does not return."""
         status = 1
         try:
-            # There is no exec to close it: a signal to the job would be written to the supervisor's pipe.
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.setsid()
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            os.chdir(self.job.folder)
             # The fork inherits this mark, and with it would be found and ended as the supervisor.
             self._marks.set(SUPERVISOR_MARK, NO_MARK)
             self._marks.set(EXECUTION_MARK, self.mark)
-            in_child()
+            self.begin_in_child(output, in_child)
             # The lock is among them: a job that held it would pass for a supervisor that still lives.
             for descriptor in [int(name) for name in os.listdir("/proc/self/fd")]:  # noqa: PTH208
                 if descriptor > 2 and descriptor not in self._own:

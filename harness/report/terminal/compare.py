@@ -38,7 +38,7 @@ CSV = (
 _PROSE = {"description", "interface", "readable", "auxiliary", "smoke", "limits", "training_log", "default_profile"}
 """What a contract may say otherwise without another meaning of any number."""
 _PROSE_OF_METRICS = {"label", "unit", "target", "guard"}
-_NO_REASON = {"host", "system", "agent", "model", "sandbox", "mps"}
+_NO_REASON = {"host", "system", "agent", "model", "sandbox", "limits", "mps"}
 """Of an environment: what no number of an experiment depends on."""
 _LISTED = 6
 _SETTINGS = "settings that differ"

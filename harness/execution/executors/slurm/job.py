@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from .. import supervisor
+from .. import cgroup, supervisor
 from ..gpu import VISIBLE, models
 from ..home import SUPERVISOR_MARK, Home
 from ..local import supervisor_environment
@@ -76,7 +76,8 @@ def _fit_to_node(files: Home) -> None:
     environment = {name: value for name, value in job.environment.items() if name not in OF_THE_NODE}
     environment |= {name: os.environ[name] for name in OF_THE_NODE if name in os.environ}
     job = replace(job, environment=environment)
-    files.write_spec(replace(spec, job=job, parts=parts, tmp=make_tmp(parts, job.scratch)))
+    tmp = make_tmp(parts, job.scratch)
+    files.write_spec(replace(spec, job=job, parts=parts, tmp=tmp, group=cgroup.place(spec.mark)))
 
 
 if __name__ == "__main__":
