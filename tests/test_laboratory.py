@@ -325,8 +325,8 @@ def test_nothing_is_taken_through_a_link(tmp_path: Path, link: str) -> None:
     assert not [path for path in (tmp_path / "run_1").rglob("*") if path.is_symlink() or path.is_file()]
 
 
-def test_links_and_pipes_are_not_kept_however_deep_they_lie(lab: Path) -> None:
-    code = "(out / 'a' / 'b').mkdir(parents=True), (out / 'a' / 'b' / 'link').symlink_to('/etc'), os.mkfifo(out / 'a' / 'pipe'), (out / 'a' / 'b' / 'kept').touch()"
+def test_links_pipes_and_rights_to_run_as_its_person_are_not_kept_however_deep_they_lie(lab: Path) -> None:
+    code = "(out / 'a' / 'b').mkdir(parents=True), (out / 'a' / 'b' / 'link').symlink_to('/etc'), os.mkfifo(out / 'a' / 'pipe'), (out / 'a' / 'b' / 'kept').touch(), (out / 'a' / 'b' / 'kept').chmod(0o6755)"
     made = campaign(lab, [*BETTER, ("settings = {", f"{code}\nsettings = {{")])
     assert end(made).exit_code == 0
     kept = made.run_folder(1) / "a"
@@ -334,6 +334,8 @@ def test_links_and_pipes_are_not_kept_however_deep_they_lie(lab: Path) -> None:
     said = "; ".join(made.read_records()[1].warnings)
     assert "a/b/link: the experiment left a link; links are not kept" in said
     assert "a/pipe: the experiment left what is no file; such are not kept" in said
+    assert all(path.stat().st_mode & 0o6000 == 0 for path in made.run_folder(1).rglob("*"))
+    assert (made.run_folder(1) / "a/b/kept").stat().st_mode & 0o777 == 0o755
 
 
 def test_what_is_larger_than_the_limit_is_not_copied(tmp_path: Path) -> None:

@@ -229,6 +229,33 @@ def test_no_key_of_the_session_is_read_or_left_there(sandboxed: str, workshop: W
     assert workshop.log.split() == [b"-1"] * 6
 
 
+BEYOND = """
+import ctypes, os, socket
+X86 = os.uname().machine == "x86_64"
+call = ctypes.CDLL(None).syscall
+def told(act):
+    try:
+        return "made" if act() >= 0 else "refused"
+    except OSError:
+        return "refused"
+def a_socket(family): return lambda: socket.socket(family).detach()
+print(told(lambda: call(ctypes.c_long(447), 0)), told(lambda: call(ctypes.c_long(321 if X86 else 280), 0, bytes(128), 128)))
+print(*(told(a_socket(family)) for family in (socket.AF_UNIX, socket.AF_VSOCK)))
+"""
+
+
+@pytest.mark.skipif(not seccomp.available(), reason="no filter of system calls here")
+@pytest.mark.parametrize("network", [True, False])
+def test_no_memory_is_had_that_nobody_counts_and_no_network_past_a_namespace(
+    sandboxed: str, workshop: Workshop, network: bool
+) -> None:
+    """Secret memory and BPF; vsock leads to what a virtual machine runs on."""
+    assert workshop.run_python(BEYOND, network=network).ended == "ok"
+    said = workshop.log.decode().split()
+    assert said[:3] == ["refused", "refused", "made"]
+    assert network or said[3] == "refused"
+
+
 NETWORK = """
 import socket, sys
 port = int(sys.argv[1])

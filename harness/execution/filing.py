@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from ..campaign.campaign import RESERVED
@@ -20,7 +21,8 @@ def file_results(source: Path, target: Path, scores: Path | None = None) -> list
     """Move what an execution left in its out_dir into a run's folder. Returns what was renamed, a sentence each.
 
     `scores` are a scorer's eval results, which become the run's; then the experiment's own are filed as `reported`. Safe to
-    repeat after a crash in the middle. Links and pipes are not taken over: a record holds its own files.
+    repeat after a crash in the middle. Links and pipes are not taken over: a record holds its own files. Nor is the right to
+    run as you.
     """
     target.mkdir(parents=True, exist_ok=True)
     there = is_real(source, source.parent) and source.is_dir()
@@ -68,7 +70,11 @@ def _drop_all_but_files(folder: Path) -> list[str]:
         for entry in members:
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(Path(entry.path))
-            elif not entry.is_file(follow_symlinks=False):
+            elif entry.is_file(follow_symlinks=False):
+                mode = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
+                if mode & (stat.S_ISUID | stat.S_ISGID):  # for others a program that runs as you
+                    Path(entry.path).chmod(mode & 0o777)
+            else:
                 (links if entry.is_symlink() else others).append(os.path.relpath(entry.path, folder))
                 Path(entry.path).unlink()
     said = ((links, "a link; links are not kept"), (others, "what is no file; such are not kept"))

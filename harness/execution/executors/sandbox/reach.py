@@ -22,6 +22,6 @@ def enter(parts: Collection[str], *, network: bool = True) -> bool:
     if not give_up(()):
         return False
     # Where there is a namespace for them, processes and the network are that one's.
-    granted = {"processes": "pid" in parts, "network": network or "net" in parts}
-    filtered = "syscalls" not in parts or seccomp.enter(**granted)
+    families = () if network else seccomp.OF_A_NAMESPACE if "net" in parts else seccomp.LOCAL
+    filtered = "syscalls" not in parts or seccomp.enter(processes="pid" in parts, families=families)
     return filtered and ("sockets" not in parts or scope())

@@ -1,7 +1,8 @@
 """System calls that reach what neither namespaces nor Landlock govern: refused by a filter in the kernel.
 
 With `prlimit` any process can be ended, with `sched_setscheduler` the supervisor starved, and a key in the user's keyring is
-there for the next run. A filter sees numbers and no paths, so what is done to a file by its path it cannot refuse.
+there for the next run; memory of `memfd_secret` or of BPF is in no count. A filter sees numbers and no paths, so what is
+done to a file by its path it cannot refuse.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 # From linux/prctl.h, linux/seccomp.h, linux/filter.h and linux/audit.h.
@@ -42,20 +43,25 @@ _NAMES = (
     "keyctl",
     "socket",
     "io_uring_setup",
+    "bpf",
+    "memfd_secret",
 )
 _MACHINES = {
     "x86_64": _Machine(
-        0xC000003E, dict(zip(_NAMES, (302, 141, 251, 142, 144, 203, 314, 248, 249, 250, 41, 425), strict=True))
+        0xC000003E, dict(zip(_NAMES, (302, 141, 251, 142, 144, 203, 314, 248, 249, 250, 41, 425, 321, 447), strict=True))
     ),
     "aarch64": _Machine(
-        0xC00000B7, dict(zip(_NAMES, (261, 140, 30, 118, 119, 122, 274, 217, 218, 219, 198, 425), strict=True))
+        0xC00000B7, dict(zip(_NAMES, (261, 140, 30, 118, 119, 122, 274, 217, 218, 219, 198, 425, 280, 447), strict=True))
     ),
 }
 _KEYS = ("add_key", "request_key", "keyctl")
+_UNCOUNTED = ("bpf", "memfd_secret")
 _NETWORK = ("socket", "io_uring_setup")
 """With the second a socket is made past the filter."""
-_LOCAL = (int(socket.AF_UNIX), int(getattr(socket, "AF_NETLINK", 16)))
+LOCAL = (int(socket.AF_UNIX), int(getattr(socket, "AF_NETLINK", 16)))
 """Families of sockets that reach no network."""
+OF_A_NAMESPACE = (*LOCAL, int(socket.AF_INET), int(socket.AF_INET6))
+"""Those that reach none in a namespace of one's own; others (vsock, to what a virtual machine runs on) may go past it."""
 _OF_A_USER = {"setpriority": 2, "ioprio_set": 3}
 """The first argument that means all processes of a user."""
 
@@ -71,18 +77,19 @@ def available() -> bool:
     return bool(ctypes.CDLL(None).prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0)
 
 
-def enter(*, processes: bool, network: bool) -> bool:
-    """Refuse, to the calling process and all that it starts, for good: keys, and unless they are granted other `processes`
-    and the `network`. It can gain no privileges by now."""
+def enter(*, processes: bool, families: Sequence[int] = ()) -> bool:
+    """Refuse, to the calling process and all that it starts, for good: keys, memory that nobody counts, and unless they are
+    granted other `processes`; where `families` of sockets are named, all others. It can gain no privileges by now."""
     if not available():
         return False
-    free = {*(_NETWORK if network else ()), *(set(_NAMES) - {*_KEYS, *_NETWORK} if processes else ())}
-    code = b"".join(_filter(_MACHINES[os.uname().machine], os.getpid(), free))
+    others = set(_NAMES) - {*_KEYS, *_UNCOUNTED, *_NETWORK}
+    free = {*(() if families else _NETWORK), *(others if processes else ())}
+    code = b"".join(_filter(_MACHINES[os.uname().machine], os.getpid(), free, families))
     program = _Program(len(code) // 8, code)
     return bool(ctypes.CDLL(None).prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0) == 0)
 
 
-def _filter(machine: _Machine, own: int, free: Container[str]) -> Iterator[bytes]:
+def _filter(machine: _Machine, own: int, free: Container[str], families: Sequence[int]) -> Iterator[bytes]:
     """What is not `free` is refused. Processes from `own` on are its own: a process id is larger than that of what was
     started before."""
     yield _step(_LOAD, _ARCHITECTURE)
@@ -94,22 +101,22 @@ def _filter(machine: _Machine, own: int, free: Container[str]) -> Iterator[bytes
     for name, number in machine.numbers.items():
         if name in free:
             continue
-        rule = list(_rule(name, own))
+        rule = list(_rule(name, own, families))
         yield _step(_EQUAL, number, 0, len(rule))
         yield from rule
     yield _step(_RETURN, _ALLOW)
 
 
-def _rule(name: str, own: int) -> Iterator[bytes]:
+def _rule(name: str, own: int, families: Sequence[int]) -> Iterator[bytes]:
     """What is done about a call of this name. Returns in any case."""
     if name in _KEYS:
         yield _step(_RETURN, _REFUSE)
-    elif name == "io_uring_setup":
+    elif name in ("io_uring_setup", *_UNCOUNTED):
         yield _step(_RETURN, _UNKNOWN)  # who asks then does without
     elif name == "socket":
         yield _argument(0)
-        for left, family in enumerate(reversed(_LOCAL)):
-            yield _step(_EQUAL, family, len(_LOCAL) - left, 0)
+        for number, family in enumerate(families):
+            yield _step(_EQUAL, family, len(families) - number, 0)
         yield _step(_RETURN, _REFUSE)
         yield _step(_RETURN, _ALLOW)
     elif name == "prlimit64":
