@@ -207,15 +207,18 @@ class Supervisor:
         """Start the command, which calls `in_child` first, with its output to `output`. Returns its process id."""
         self._status, status = os.pipe()
         fault, tell = os.pipe()
-        command = self.sandbox.command(self.job.command, status)
+        refused = self.sandbox.refused
+        command = self.sandbox.command(self.job.command, status, refused)
+        passed = (status, *([] if refused is None else [refused]))
         pid = self.group.fork()
         if pid == 0:
             try:
                 for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
                     signal.signal(number, signal.SIG_DFL)
                 self.begin_in_child(output, in_child)
-                os.set_inheritable(status, self.sandbox.parts.namespaces)
-                for last, following in pairwise(sorted((2, status, tell, 1 << 20))):
+                for each in passed:
+                    os.set_inheritable(each, self.sandbox.parts.namespaces)
+                for last, following in pairwise(sorted((2, *passed, tell, 1 << 20))):
                     os.closerange(last + 1, following)
                 os.execvpe(command[0], command, {**self.environment, **self.job.secrets})
             except BaseException as error:
@@ -223,8 +226,8 @@ class Supervisor:
                 os.write(tell, json.dumps([code, str(error), os.fsdecode(place or command[0])]).encode())
             finally:
                 os._exit(255)
-        os.close(status)
-        os.close(tell)
+        for each in (*passed, tell):
+            os.close(each)
         with os.fdopen(fault, "rb") as file:
             said = file.read()
         if said:

@@ -6,12 +6,13 @@ namespaces, Landlock does what it can elsewhere. Limits of time, memory and disk
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import bubblewrap, namespaces, reach
+from . import bubblewrap, namespaces, reach, seccomp
 from .landlock import Landlock
 from .parts import Parts, available
 from .plan import TMP, MountPlan, control_sockets
@@ -31,11 +32,22 @@ class Sandbox:
         self.plan = plan = plan.resolved()
         self._landlock = Landlock(plan) if self.parts.mechanism == "landlock" else None
 
-    def command(self, command: Sequence[str], status: int | None = None) -> list[str]:
-        """`status` is a descriptor, passed on to it, for what bubblewrap tells of it."""
+    def command(self, command: Sequence[str], status: int | None = None, refused: int | None = None) -> list[str]:
+        """`status` is a descriptor, passed on to it, for what bubblewrap tells of it, and so is `refused` (see there)."""
         if not self.parts.namespaces:
             return list(command)
-        return [*bubblewrap.command(self.plan, self.parts.held, status), *command]
+        return [*bubblewrap.command(self.plan, self.parts.held, status, refused), *command]
+
+    @property
+    def refused(self) -> int | None:
+        """A descriptor from which `command` is told to refuse what would count in no limit: mounts. Agents may: some have a
+        sandbox of their own."""
+        if not self.parts.namespaces or "syscalls" not in self.parts.held:
+            return None
+        told, tell = os.pipe()
+        with os.fdopen(tell, "wb") as pipe:
+            pipe.write(seccomp.no_mounts())
+        return told
 
     def enter(self) -> bool:
         """Whether the calling process is confined now, or will be as soon as it executes `command`."""
@@ -43,7 +55,7 @@ class Sandbox:
             return self._landlock is not None and self._landlock.enter()
         if not self._executes:
             namespaces.enter(self.plan, self.parts.held)
-        return reach.enter(self.parts.held, network=self.plan.network)
+        return reach.enter(self.parts.held, network=self.plan.network, mounts=self._executes)
 
     @property
     def shared_memory(self) -> int | None:

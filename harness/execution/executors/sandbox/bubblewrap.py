@@ -65,10 +65,12 @@ def version() -> str:
     return said.strip() or "bubblewrap"
 
 
-def command(plan: MountPlan, parts: Collection[str], status: int | None) -> list[str]:
+def command(plan: MountPlan, parts: Collection[str], status: int | None, refused: int | None) -> list[str]:
     """What stands before a command that is executed so. To the descriptor `status` bwrap writes whether it was, and how it
-    ended, as JSON."""
-    return [*_prefix(plan, parts), *(["--json-status-fd", str(status)] if status is not None else []), "--"]
+    ended, as JSON; from `refused` it reads a filter of system calls."""
+    descriptors = {"--json-status-fd": status, "--seccomp": refused}
+    options = [word for name, each in descriptors.items() if each is not None for word in (name, str(each))]
+    return [*_prefix(plan, parts), *options, "--"]
 
 
 def _prefix(plan: MountPlan, parts: Collection[str]) -> Iterator[str]:

@@ -117,7 +117,7 @@ class Landlock:
         # Without no_new_privs the kernel lets only root confine itself (landlock_restrict_self(2)).
         if not self.possible or not give_up(_NOT_NEEDED):
             return False
-        seccomp.enter(processes=False, families=() if self._network else seccomp.LOCAL)
+        seccomp.enter(processes=False, mounts=False, families=() if self._network else seccomp.LOCAL)
         return _syscall(_RESTRICT_SELF, ctypes.c_int(self._ruleset), ctypes.c_uint32(0)) == 0
 
     def _allow(self, path: Path, rights: int) -> bool:

@@ -45,17 +45,23 @@ _NAMES = (
     "io_uring_setup",
     "bpf",
     "memfd_secret",
+    "mount",
+    "fsopen",
 )
 _MACHINES = {
     "x86_64": _Machine(
-        0xC000003E, dict(zip(_NAMES, (302, 141, 251, 142, 144, 203, 314, 248, 249, 250, 41, 425, 321, 447), strict=True))
+        0xC000003E,
+        dict(zip(_NAMES, (302, 141, 251, 142, 144, 203, 314, 248, 249, 250, 41, 425, 321, 447, 165, 430), strict=True)),
     ),
     "aarch64": _Machine(
-        0xC00000B7, dict(zip(_NAMES, (261, 140, 30, 118, 119, 122, 274, 217, 218, 219, 198, 425, 280, 447), strict=True))
+        0xC00000B7,
+        dict(zip(_NAMES, (261, 140, 30, 118, 119, 122, 274, 217, 218, 219, 198, 425, 280, 447, 40, 430), strict=True)),
     ),
 }
 _KEYS = ("add_key", "request_key", "keyctl")
 _UNCOUNTED = ("bpf", "memfd_secret")
+_MOUNTS = ("mount", "fsopen")
+"""A file system in memory that is mounted, and unmounted while somebody is in it, is in no list of any process."""
 _NETWORK = ("socket", "io_uring_setup")
 """With the second a socket is made past the filter."""
 LOCAL = (int(socket.AF_UNIX), int(getattr(socket, "AF_NETLINK", 16)))
@@ -77,16 +83,22 @@ def available() -> bool:
     return bool(ctypes.CDLL(None).prctl(_PR_GET_SECCOMP, 0, 0, 0, 0) >= 0)
 
 
-def enter(*, processes: bool, families: Sequence[int] = ()) -> bool:
+def enter(*, processes: bool, mounts: bool, families: Sequence[int] = ()) -> bool:
     """Refuse, to the calling process and all that it starts, for good: keys, memory that nobody counts, and unless they are
-    granted other `processes`; where `families` of sockets are named, all others. It can gain no privileges by now."""
+    granted other `processes` and `mounts`; where `families` of sockets are named, all others. It can gain no privileges by
+    now."""
     if not available():
         return False
-    others = set(_NAMES) - {*_KEYS, *_UNCOUNTED, *_NETWORK}
-    free = {*(() if families else _NETWORK), *(others if processes else ())}
+    others = set(_NAMES) - {*_KEYS, *_UNCOUNTED, *_NETWORK, *_MOUNTS}
+    free = {*(() if families else _NETWORK), *(others if processes else ()), *(_MOUNTS if mounts else ())}
     code = b"".join(_filter(_MACHINES[os.uname().machine], os.getpid(), free, families))
     program = _Program(len(code) // 8, code)
     return bool(ctypes.CDLL(None).prctl(_PR_SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0) == 0)
+
+
+def no_mounts() -> bytes:
+    """A filter for who has mounted what it needs, and refuses that from then on."""
+    return b"".join(_filter(_MACHINES[os.uname().machine], 0, set(_NAMES) - set(_MOUNTS), ()))
 
 
 def _filter(machine: _Machine, own: int, free: Container[str], families: Sequence[int]) -> Iterator[bytes]:
@@ -109,7 +121,7 @@ def _filter(machine: _Machine, own: int, free: Container[str], families: Sequenc
 
 def _rule(name: str, own: int, families: Sequence[int]) -> Iterator[bytes]:
     """What is done about a call of this name. Returns in any case."""
-    if name in _KEYS:
+    if name in (*_KEYS, *_MOUNTS):
         yield _step(_RETURN, _REFUSE)
     elif name in ("io_uring_setup", *_UNCOUNTED):
         yield _step(_RETURN, _UNKNOWN)  # who asks then does without
