@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.campaign.protocols import Limits
+from harness.cli import several
 from harness.execution.executors import cgroup
 from harness.execution.executors.cgroup import Group
 from harness.execution.executors.home import Home
@@ -129,6 +130,23 @@ def test_where_a_filter_refuses_to_start_a_process_in_a_group_it_is_moved_there(
     cgroup.end_left_over(cgroup.place(tmp_path.name))
 
 
+@groups
+def test_groups_that_an_execution_made_in_its_own_end_with_it(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_SANDBOX", "none")
+    code = f"""
+import os, sys
+own = sys.argv[1] + "/" + [name for name in open("/proc/self/cgroup") if name.startswith("0::")][0].strip().rpartition("/")[2]
+os.makedirs(own + "/a/b")
+if os.fork() == 0:
+    open(own + "/a/b/cgroup.procs", "w").write("0")
+    os.execve("/bin/sleep", ["sleep", "{HANGS}"], {{}})
+while "populated 0" in open(own + "/a/b/cgroup.events").read():
+    pass
+"""
+    assert workshop.run(sys.executable, "-c", code, str(cgroup.available())).ended == "ok"
+    assert not workshop.running() and not group_of(workshop).exists()
+
+
 # Those of a kernel that has controllers there
 
 
@@ -181,6 +199,15 @@ def test_a_harness_in_the_group_made_for_it_has_its_executions_beside_it(delegat
     (above / "cgroup.subtree_control").write_text(ALL)
     assert cgroup.available() == above
     assert cgroup.sentence() == ("Each execution is in a cgroup of its own, which counts memory and pids, and ended by it")
+
+
+def test_of_several_campaigns_the_process_that_begins_them_is_the_first_in_the_group(
+    delegated: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = delegated(os.getpid())
+    monkeypatch.setattr(several, "_say_where_they_stand", lambda *_: None)
+    assert several.run_several([], 1, None, None, 80) == []
+    assert (folder / "harness.own/cgroup.procs").read_text() == str(os.getpid())
 
 
 @pytest.mark.parametrize("lacking", ["rights", "group"])

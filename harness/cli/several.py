@@ -19,6 +19,7 @@ from ..campaign.errors import CannotGoOn, Interrupted
 from ..campaign.layout import Layout
 from ..campaign.stop import Stop
 from ..campaign.text import clean
+from ..execution.executors import cgroup
 from ..report.terminal.campaigns_view import CampaignLines, CampaignsView, CampaignTable, statuses
 from ..report.terminal.status_page import next_lines, next_steps, overview, typed
 
@@ -91,6 +92,7 @@ class _Process:
 def run_several(campaigns: Sequence[Campaign], at_once: int, jobs: int | None, tell: str | None, width: int) -> list[int]:
     """Take them on, up to `at_once` at a time, with `jobs` executions in all, or as many as each finds room for. Returns
     the exit codes of those that were begun."""
+    cgroup.available()  # while nobody but this process is in its group, as none of the others will be
     stop, waiting, going_on, codes = Stop(), deque(campaigns), list[_Process](), list[int]()
     ended: list[Layout] = []
 

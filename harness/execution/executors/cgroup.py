@@ -105,8 +105,7 @@ class Group:
     def remove(self) -> None:
         """Of processes that have ended."""
         if self._folder is not None:
-            with suppress(OSError):
-                self._folder.rmdir()
+            _remove(self._folder)
         if self._lock >= 0:
             os.close(self._lock)
         self._folder, self._lock = None, -1
@@ -121,7 +120,7 @@ def end_left_over(folder: Path | None) -> None:
         until = time.monotonic() + _ENDS_WITHIN
         while "populated 1" in _read(folder / "cgroup.events") and time.monotonic() < until:
             time.sleep(0.01)
-        folder.rmdir()
+    _remove(folder)
 
 
 def place(mark: str) -> Path | None:
@@ -216,6 +215,13 @@ def _is_left_over(folder: Path) -> bool:
     finally:
         os.close(lock)
     return True
+
+
+def _remove(folder: Path) -> None:
+    """With groups in it that an execution without a sandbox made. What still ends stays until the next look."""
+    for each, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):
+            Path(each).rmdir()
 
 
 def _clone_into(group: int) -> int:
