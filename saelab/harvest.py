@@ -261,7 +261,9 @@ class _Progress:
 
 
 def spoken(seconds: float) -> str:
-    """`40 s`, `12 min`, `2.5 h`."""
+    """`40 s`, `12 min`, `2.5 h`, `4 days`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 3 * 86400 else f"{seconds / 86400:,.0f} days"

@@ -22,6 +22,31 @@ _FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
 """What a model on the hub is downloaded of: configuration, weights and tokenizer."""
 _TOKENIZERS = ("tokenizer*.json", "vocab.*", "*.model", "*.spm", "tekken.json")
 """Without any of these transformers makes an empty tokenizer and says nothing."""
+_GEMMA = {
+    "model_type": "gemma2",
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "vocab_size": 256_000,
+}
+KNOWN: dict[str, dict[str, Any]] = {
+    "google/gemma-2-2b": _GEMMA | {"dtype": "float32"},
+    "google/gemma-2-2b-it": _GEMMA | {"dtype": "bfloat16"},
+    "EleutherAI/pythia-70m-deduped": {
+        "model_type": "gpt_neox",
+        "hidden_size": 512,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 8,
+        "vocab_size": 50_304,
+        "max_position_embeddings": 2048,
+        "dtype": "float16",
+    },
+}
+"""Configurations of models that the shipped profiles name, as the hub has them: for forecasts where it does not answer."""
 _EXPECTED = (
     "Expected a folder as save_pretrained of transformers' model and tokenizer write it: config.json, weights in "
     "safetensors, tokenizer.json."

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .cache import Say
 from .errors import CannotPrepare
-from .model_files import fetch, not_installed
+from .model_files import KNOWN, fetch, not_installed
 from .settings import LanguageModelData, SettingsError
 
 
@@ -31,6 +31,7 @@ class Outline:
     parameters: int
     used: int
     """Parameters of the layers up to the hooked one, embeddings left out: a token takes twice as many operations."""
+    vocabulary: int
 
 
 def torch_device(device: str) -> torch.device:
@@ -129,14 +130,26 @@ def outline(data: LanguageModelData, say: Say = print) -> Outline:
     try:
         config = transformers.AutoConfig.from_pretrained(fetch(data, say, weights=False), local_files_only=True)
         _check_is_decoder(data, config)
-        with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config)
+        return _described(config, data)
     except (OSError, ValueError, KeyError) as error:
         raise CannotPrepare(
             f"model {data.model}: no causal language model that transformers {transformers.__version__} knows: "
             f"{_first_line(error)}"
         ) from error
-    return describe(model, data)
+
+
+def known_outline(data: LanguageModelData) -> tuple[Outline, int] | None:
+    """As `outline`, and the bytes of the model's files, without its configuration: of a model in KNOWN alone."""
+    if data.model not in KNOWN:
+        return None
+    config = _transformers().AutoConfig.for_model(**KNOWN[data.model])
+    size = _described(config, data)
+    return size, size.parameters * config.dtype.itemsize
+
+
+def _described(config: Any, data: LanguageModelData) -> Outline:
+    with torch.device("meta"):
+        return describe(_transformers().AutoModelForCausalLM.from_config(config), data)
 
 
 def describe(model: nn.Module, data: LanguageModelData) -> Outline:
@@ -152,6 +165,7 @@ def describe(model: nn.Module, data: LanguageModelData) -> Outline:
         context=getattr(text, "max_position_embeddings", 10**9),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         used=sum(parameter.numel() for layer in layers[: data.layer + 1] for parameter in layer.parameters()),
+        vocabulary=text.vocab_size,
     )
 
 

@@ -100,6 +100,11 @@ def _look(settings: Settings, contract: Mapping[str, Any], missing: list[str], f
         model = outline(data)
         harvest.check_fits(model, settings)
         evals.check(settings, lines.append)
+    if model is None:
+        with contextlib.suppress(CannotPrepare):  # a layer that it has not: said above, or where the hub answers
+            from .models import known_outline
+
+            model, download = known_outline(data) or (None, download)
     if made:
         age = harvest.spoken(time.time() - made.folder.stat().st_mtime)
         lines.append(f"there: {made.facts['what']}, {made.size / 1e9:.2f} GB, {age} old")
@@ -113,19 +118,21 @@ def _look(settings: Settings, contract: Mapping[str, Any], missing: list[str], f
             lines.append(f"to download: {data.model}, {download / 1e9:.1f} GB")
         if model:
             lines.append(f"to harvest: {_what(settings)}, about {harvest.spoken(_seconds(settings, model))}")
-    disk = download + (0 if made else harvest.size(settings))
-    disk += _evals(settings, contract, missing, found)
-    if disk:
-        lines.append(f"disk: about {disk / 1e9:.1f} GB to come, in {lab_cache()} and the hub's cache")
+    needed, if_had = _evals(settings, contract, missing, found)
+    disk = download + (0 if made else harvest.size(settings)) + needed
+    if disk or if_had:
+        more = "; ".join(f"with {name} {size / 1e9:.1f} GB more, and its texts" for name, size in if_had.items())
+        more = more and f" ({more})"
+        lines.append(f"disk: about {disk / 1e9:.1f} GB to come{more}, in {lab_cache()} and the hub's cache")
     with found.looked_at():
         _check_disk(settings, disk, harvested=made is not None)
-    if not found.in_the_way and model and not settings.smoke:
+    if model and not settings.smoke:
         with found.looked_at():
             lines += _hours(settings, contract, model)
 
 
-def _evals(settings: Settings, contract: Mapping[str, Any], missing: list[str], found: Plan) -> int:
-    """Bytes of disk that the evals still need; what of them cannot be had is said."""
+def _evals(settings: Settings, contract: Mapping[str, Any], missing: list[str], found: Plan) -> tuple[int, dict[str, int]]:
+    """Bytes of disk that the evals still need, and that those would which cannot be had, by name; why not is said."""
     disk, cannot = 0, {}
     for name in missing:
         try:
@@ -142,7 +149,7 @@ def _evals(settings: Settings, contract: Mapping[str, Any], missing: list[str], 
         found.in_the_way += requirements.missing_evals(contract, settings, cannot)
     said = "\n".join(found.in_the_way)
     found.skipped += [f"{name} will be skipped: {why}" for name, why in cannot.items() if why not in said]
-    return disk
+    return disk, {name: size for name in cannot if (size := requirements.disk_of(name, settings))}
 
 
 def _check_disk(settings: Settings, needed: int, *, harvested: bool) -> None:
@@ -175,12 +182,13 @@ def _hours(settings: Settings, contract: Mapping[str, Any], model: Outline) -> l
         rows += sizes.eval_tokens
         tokens += (sizes.eval_tokens + 4 * min(sizes.loss_tokens, sizes.eval_tokens)) * model.parameters
     words = ""
-    if "absorption" in chosen and (count := _words(settings)):
+    if "absorption" in chosen:
+        count, counted = _words(settings, model)
         rows += count * absorption.encodings(settings, count)
         prepared = count * absorption.WORD_TOKENS * 2 * model.used / _operations_a_second(settings)
-        words = (
-            f"absorption asks for {count:,} words of the vocabulary: its preparation takes about {harvest.spoken(prepared)}"
-        )
+        words = f"absorption asks for {count:,} words of the vocabulary"
+        words += "" if counted else ", if half of it are words (its tokenizer is not here)"
+        words += f": its preparation takes about {harvest.spoken(prepared)}"
     if sizes and "sparse_probing" in chosen:
         rows += probing.activation_tokens(probing.SparseProbing.classes, sizes)
     scoring = rows / settings.batch_size * product + 2 * tokens / _operations_a_second(settings)
@@ -190,30 +198,48 @@ def _hours(settings: Settings, contract: Mapping[str, Any], model: Outline) -> l
     most += 2 * spec.get("holdout", {}).get("number", 0)
     parts = f"{harvest.spoken(training)} of training and {harvest.spoken(scoring)} of scoring"
     each = f"each execution: about {parts}, by matrix products timed here"
-    whole = f"a campaign of {runs} runs: at most {most} executions, {harvest.spoken(most * (training + scoring))}"
+    if not _is_here(settings):
+        each += f" on the CPU in float32, for want of {settings.device}"
+    hours = harvest.spoken(most * (training + scoring))
+    whole = f"a campaign of {runs} runs: at most {most} executions, {hours}, matched controls apart"
     return [line for line in (words, each, whole) if line]
 
 
-def _words(settings: Settings) -> int:
+def _words(settings: Settings, model: Outline) -> tuple[int, bool]:
+    """Words that absorption asks about, and whether they were counted."""
     data = settings.language_model
     if not model_files.files(data):
-        return 0
+        return model.vocabulary // 2, False
     from transformers import AutoTokenizer
 
-    return absorption.words(AutoTokenizer.from_pretrained(model_files.fetch(data, print), local_files_only=True))
+    return absorption.words(AutoTokenizer.from_pretrained(model_files.fetch(data, print), local_files_only=True)), True
+
+
+def _is_here(settings: Settings) -> bool:
+    import torch
+
+    return settings.device != "cuda" or torch.cuda.is_available()
+
+
+def _timed_on(settings: Settings, dtype: str) -> dict[str, Any]:
+    """Device and type of the matrices that are timed: where the device is missing, those of a CPU that can do no better."""
+    import torch
+
+    from .models import torch_device
+
+    if not _is_here(settings):
+        return {"device": torch.device("cpu"), "dtype": torch.float32}
+    return {"device": torch_device(settings.device), "dtype": getattr(torch, dtype)}
 
 
 def _product_seconds(settings: Settings) -> float:
     """Of a batch and the encoder, with the threads that training has."""
     import torch
 
-    from .models import torch_device
-
-    dtype = torch.bfloat16 if settings.autocast else torch.float32
+    timed_on = _timed_on(settings, "bfloat16" if settings.autocast else "float32")
     rows = min(settings.batch_size, 64)
-    device = torch_device(settings.device)
-    x = torch.ones(rows, settings.d_in, device=device, dtype=dtype)
-    encoder = torch.ones(settings.d_in, settings.dict_size, device=device, dtype=dtype)
+    x = torch.ones(rows, settings.d_in, **timed_on)
+    encoder = torch.ones(settings.d_in, settings.dict_size, **timed_on)
     before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
@@ -226,10 +252,7 @@ def _operations_a_second(settings: Settings) -> float:
     """Of a language model, which reaches half of what one large product does."""
     import torch
 
-    from .models import torch_device
-
-    data = settings.language_model
-    square = torch.ones(1024, 1024, device=torch_device(settings.device), dtype=getattr(torch, data.dtype))
+    square = torch.ones(1024, 1024, **_timed_on(settings, settings.language_model.dtype))
     return 2 * 1024**3 / _fastest(square, square) / 2
 
 

@@ -21,6 +21,7 @@ CONFIGS = {
     "gpt-2": ("GPT2Config", {"vocab_size": _SIZE["vocab_size"], "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 64}),
     "llama": ("LlamaConfig", _SIZE | _KEYS),
     "gemma-2": ("Gemma2Config", _SIZE | _KEYS | {"query_pre_attn_scalar": 8, "sliding_window": 8}),
+    "gemma-3": ("Gemma3TextConfig", _SIZE | _KEYS | {"query_pre_attn_scalar": 8, "sliding_window": 8}),
     "qwen-2": ("Qwen2Config", _SIZE | {"num_key_value_heads": 1}),
     "qwen-3": ("Qwen3Config", _SIZE | _KEYS),
 }

@@ -17,7 +17,7 @@ import torch
 
 from saelab import model_files
 from saelab.errors import CannotPrepare
-from saelab.models import decoder_layers, layer_output, load_model, outline, torch_device
+from saelab.models import decoder_layers, known_outline, layer_output, load_model, outline, torch_device
 from saelab.settings import LanguageModelData, SettingsError
 
 from .small_models import CONFIGS, save_model
@@ -75,6 +75,18 @@ def test_the_forward_pass_ends_at_the_layer(folder: Path) -> None:
     reached.clear()
     model(input_ids=TOKENS)  # and nothing of it is left behind
     assert reached == ["0", "1", "2", "logits"]
+
+
+def test_models_of_the_profiles_are_known_without_the_hub() -> None:
+    """Parameters as their makers publish them."""
+    for model, layer, parameters, size in (
+        ("google/gemma-2-2b", 12, 2_614_341_888, 10_457_367_552),
+        ("google/gemma-2-2b-it", 12, 2_614_341_888, 5_228_683_776),
+        ("EleutherAI/pythia-70m-deduped", 3, 70_426_624, 140_853_248),
+    ):
+        found = known_outline(replace(DATA, model=model, layer=layer))
+        assert found is not None and (found[0].parameters, found[1]) == (parameters, size)
+    assert known_outline(DATA) is None
 
 
 def test_a_models_size_is_known_without_its_weights(folder: Path, tmp_path: Path) -> None:

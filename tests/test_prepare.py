@@ -132,6 +132,9 @@ def test_a_gpu_with_too_little_memory_is_said(ask: Ask, monkeypatch: pytest.Monk
         assert said.startswith("GPU memory: about 2 GB needed, 5 of 8 GB free\n")
         with pytest.raises(SystemExit, match=r"about 13 GB needed, 5 of 8 GB free. .* --set dict_size=N"):
             ask(*arguments, settings={"device": "cuda", "dict_size": 1_000_000})
+    if importlib.util.find_spec("sae_bench"):  # SAEBench holds several arrays of logits at once
+        scored = {"device": "cuda", "evals": "core absorption", "eval_dataset": "docstrings"}
+        assert ask("--dry-run", settings=scored).startswith("GPU memory: about 4 GB needed")
 
 
 def test_a_data_set_that_only_code_of_its_authors_reads_is_refused_and_others_have_a_size(
@@ -247,6 +250,38 @@ def test_time_and_units_are_said_before_anything_is_made(ask: Ask) -> None:
     assert "disk: about 0.0 GB to come" in said
     untrained = ask("--dry-run", settings={"model": "tiny-lm", "dataset": "docstrings", "d_in": 64, "layer": 0})
     assert "to train: tiny-lm" in untrained and "do not carry over to tiny-lm after layer 0" in untrained
+
+
+@needs_sae_bench
+def test_without_a_hub_sizes_and_hours_are_forecast_all_the_same(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(plan, "SECONDS", 0.0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as ended:
+        ask("--dry-run", profile="gemma-2-2b")
+    said = str(ended.value)
+    for each in (
+        "device cuda: torch",
+        "model google/gemma-2-2b: it is not on this machine, and the hub does not answer",
+        "data set monology/pile-uncopyrighted: cannot be read from the hub",
+        "core: data set HuggingFaceFW/fineweb:sample-10BT: cannot be read from the hub",
+        "sparse_probing will be skipped: LabHC/bias_in_bios_class_set1, ",
+        "unlearning will be skipped: no text to forget",
+        "to download: google/gemma-2-2b, 10.5 GB",
+        # About 80 GB: model and harvest, and the activations that sparse probing keeps.
+        "disk: about 33.5 GB to come (with sparse_probing 45.7 GB more, and its texts; with unlearning 5.2 GB more",
+        "absorption asks for 128,000 words of the vocabulary, if half of it are words",
+    ):
+        assert f"- {each}" in said
+    assert re.search(
+        r"each execution: about .* of training and .* of scoring, .* on the CPU in float32, for want of cuda", said
+    )
+    assert "a campaign of 3 runs: at most 22 executions, " in said
 
 
 def test_the_width_is_compared_where_the_harvest_is_there_too(ask: Ask) -> None:

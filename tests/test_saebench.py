@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from saelab import evals, memory, text, tiny_lm
+from saelab import evals, memory, plan, text, tiny_lm
 from saelab.errors import CannotPrepare
 from saelab.evals import EVALS, absorption, core, probing
 from saelab.evals.bench import SEED, Skip, at_work, bench_of
@@ -248,6 +248,8 @@ def test_codes_of_all_words_are_kept_where_there_is_memory_for_them(lab, first, 
     settings = lab.settings(CHEAP)
     words = absorption._trained_on(evals._place("absorption", settings, lab.cache))
     assert words > 100
+    counted, is_counted = plan._words(settings, None)  # what a forecast counts: those that probes are trained on, and tested
+    assert is_counted and words < counted < 1.5 * words
     twice = 2 * words * settings.dict_size * 4  # its parts, and what they are put together to
     for available, kept in ((2 * twice, True), (2 * twice - 1, False), (None, False)):
         monkeypatch.setattr(absorption, "room", lambda available=available: available)

@@ -30,9 +30,8 @@ class Need:
 def need_of(name: str, settings: Settings) -> Need:
     """What an eval still needs whose part that is the same for all SAEs is not made yet. Asks the hub. Raises Skip or
     CannotPrepare where it cannot be had."""
-    if name in ("sparse_probing", "tpp", "scr"):
-        which = SparseProbing() if name == "sparse_probing" else Removal(scr=name == "scr")
-        return _texts(TEXTS if name == "sparse_probing" else PAIRED_TEXTS, which.classes, settings)
+    if classes := _classes(name):
+        return _texts(TEXTS if name == "sparse_probing" else PAIRED_TEXTS, classes, settings)
     if name == "unlearning":
         return _unlearning(settings)
     if name == "autointerp":
@@ -40,6 +39,17 @@ def need_of(name: str, settings: Settings) -> Need:
     if name == "core" and settings.evals and next(text.documents(settings.evals.eval_dataset, "eval"), None) is None:
         raise CannotPrepare(f"eval_dataset {settings.evals.eval_dataset}: it has no text for evaluation.")
     return Need()
+
+
+def disk_of(name: str, settings: Settings) -> int:
+    """Bytes of disk that an eval would take which cannot be had now, besides its texts: what is known without the hub."""
+    if classes := _classes(name):
+        return _activations(classes, settings)
+    from ..models import known_outline
+
+    instructed = INSTRUCTED.get(_base(settings)) if name == "unlearning" else None
+    found = instructed and known_outline(replace(settings.language_model, model=instructed))
+    return found[1] if found else 0
 
 
 def missing_evals(contract: Mapping[str, Any], settings: Settings, cannot: Mapping[str, str]) -> list[str]:
@@ -66,11 +76,18 @@ def missing_evals(contract: Mapping[str, Any], settings: Settings, cannot: Mappi
     return said
 
 
-def _texts(names: tuple[str, ...], classes: int, settings: Settings) -> Need:
-    import torch
+def _classes(name: str) -> int:
+    """Of the texts whose activations an eval keeps; 0 where it keeps none."""
+    if name == "sparse_probing":
+        return SparseProbing.classes
+    return Removal(scr=name == "scr").classes if name in ("tpp", "scr") else 0
 
-    data, sizes = settings.language_model, settings.evals
-    assert sizes is not None
+
+def _base(settings: Settings) -> str:
+    return settings.language_model.model.rstrip("/").rpartition("/")[2].removesuffix("-it")
+
+
+def _texts(names: tuple[str, ...], classes: int, settings: Settings) -> Need:
     copies = {"/".join(folder.parts[-2:]) for folder in local_copies()}
     download, refused = 0, {}
     for each in names:
@@ -83,13 +100,20 @@ def _texts(names: tuple[str, ...], classes: int, settings: Settings) -> Need:
         whys = "; ".join(dict.fromkeys(refused.values()))
         place = lab_cache() / "datasets"
         raise Skip(f"{', '.join(refused)}: {whys} Copies in {place}/OWNER/NAME are found without the hub.")
-    width = getattr(torch, data.dtype).itemsize * settings.d_in
-    return Need(download, download + int(activation_tokens(classes, sizes) * width))
+    return Need(download, download + _activations(classes, settings))
+
+
+def _activations(classes: int, settings: Settings) -> int:
+    """Bytes that the language model's activations on the texts of so many classes take."""
+    import torch
+
+    data, sizes = settings.language_model, settings.evals
+    assert sizes is not None
+    return int(activation_tokens(classes, sizes) * getattr(torch, data.dtype).itemsize * settings.d_in)
 
 
 def _unlearning(settings: Settings) -> Need:
-    data = settings.language_model
-    base = data.model.rstrip("/").rpartition("/")[2].removesuffix("-it")
+    data, base = settings.language_model, _base(settings)
     if base not in INSTRUCTED:
         raise Skip(f"SAEBench asks its questions of {' and '.join(INSTRUCTED)} alone; the model is {base}")
     corpus = lab_cache() / "unlearning" / CORPUS
