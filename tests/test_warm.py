@@ -75,6 +75,19 @@ def test_what_takes_long_is_imported_once_for_all_jobs(bench: Bench) -> None:
     assert bench.count.read_text() == "x"
 
 
+def test_the_c_library_knows_a_jobs_own_thread(bench: Bench, sandboxed: str) -> None:
+    """Who is forked past it could not pin itself to a core, as libraries do."""
+    code = """
+        import ctypes, os
+        libc = ctypes.CDLL(None)
+        libc.pthread_self.restype = ctypes.c_void_p
+        core = min(os.sched_getaffinity(0))
+        mask = (1 << core).to_bytes(128, "little")
+        print(libc.pthread_setaffinity_np(ctypes.c_void_p(libc.pthread_self()), 128, mask), os.sched_getaffinity(0) == {core})
+    """
+    assert bench.run("pinned", code)[1] == "0 True\n"
+
+
 def test_what_takes_long_may_be_imported_before_the_first_job_comes(bench: Bench) -> None:
     bench.executor.warm_up(bench.job("before", ""))
     until(bench.count.exists)

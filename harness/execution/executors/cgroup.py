@@ -54,12 +54,13 @@ class Group:
     def __bool__(self) -> bool:
         return self._folder is not None
 
-    def fork(self) -> int:
-        """As `os.fork`, into the group. To move a process later takes the kernel some 15 ms."""
+    def fork(self, *, goes_on: bool = False) -> int:
+        """As `os.fork`, into the group. To move a process later takes the kernel some 15 ms. One that `goes_on`, and neither
+        executes anything nor forks, is moved: of a process that it did not fork the C library knows another number."""
         if self._folder is None:
             return os.fork()
-        pid = _clone_into(self._lock)
-        if pid < 0:  # refused by a filter of a container
+        pid = -1 if goes_on else _clone_into(self._lock)
+        if pid < 0:  # also where a filter of a container refuses it
             pid = os.fork()
             if pid == 0:
                 with suppress(OSError):

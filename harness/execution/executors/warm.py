@@ -193,7 +193,7 @@ class _WarmSupervisor(Supervisor):
         self._marks, self._own = marks, own
 
     def _launch(self, output: int, in_child: Callable[[], None]) -> int:
-        pid = self.group.fork()
+        pid = self.group.fork(goes_on=not self.sandbox.parts.namespaces)
         if pid == 0:
             self._become_the_job(output, in_child)
         return pid
