@@ -106,6 +106,13 @@ def supervisor_of(workshop: Workshop) -> psutil.Process:
     return psutil.Process(supervisor.pid)
 
 
+def group_of(workshop: Workshop) -> Path:
+    """The folder of the job's control group."""
+    folder = Home(workshop.home).read_spec().group
+    assert folder is not None
+    return folder
+
+
 def command_line(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()

@@ -20,7 +20,7 @@ from harness.execution.executors.home import Home
 from harness.execution.executors.limits import LimitWatch
 from harness.execution.executors.output import OutputWriter
 
-from .executing import Workshop, begun, runs, supervisor_of, wait
+from .executing import Workshop, begun, group_of, runs, supervisor_of, wait
 from .test_executor_tree import attached, harness_that_dies, tell
 from .test_sandbox import SURVIVOR
 from .waiting import HANGS, until
@@ -34,12 +34,6 @@ ALL = "memory pids"
 @pytest.fixture
 def workshop(tmp_path: Path) -> Workshop:
     return Workshop(tmp_path)
-
-
-def group_of(workshop: Workshop) -> Path:
-    folder = Home(workshop.home).read_spec().group
-    assert folder is not None
-    return folder
 
 
 # Real ones

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.execution.executors import cgroup
+
 from .conftest import OURS, SMALL
 
 NOBODY = 65_123
@@ -116,3 +118,43 @@ def test_a_campaign_of_an_ordinary_user_goes_to_its_end_and_nothing_of_theirs_is
         log = (home / "runs" / "small" / f"run_{run}" / "log.txt").read_text().splitlines()
         assert log[0] == f"user {NOBODY} capabilities ['']"
         assert not [line for line in log if line.startswith("it ")]
+
+
+GROUP_OF_ITS_OWN = """
+import os, sys
+from pathlib import Path
+from harness.execution.executors import cgroup
+from tests.executing import Workshop, group_of
+print(cgroup.available())
+workshop = Workshop(Path.home())
+print(workshop.run("cat", "/proc/self/cgroup").ended)
+print([line for line in workshop.log.decode().splitlines() if line.startswith("0::")][0].rpartition("/")[0])
+print(group_of(workshop).exists())
+"""
+
+
+@pytest.mark.skipif(cgroup.available() is None, reason="needs cgroup v2 of Linux 5.14, and to be allowed to make groups")
+def test_an_ordinary_user_has_groups_in_what_was_delegated_and_nowhere_else(home: Path) -> None:
+    own = cgroup.available()
+    assert own is not None
+    folder = own / home.name
+    folder.mkdir()
+    for each in (folder, folder / "cgroup.procs", folder / "cgroup.subtree_control"):
+        os.chown(each, NOBODY, NOBODY)
+    try:
+        # As a session manager begins it.
+        enters = f"echo $$ > {folder}/cgroup.procs; exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {PYTHON} -c '{GROUP_OF_ITS_OWN}'"
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(home),
+            "PYTHONPATH": f"{ROOT}:{SITE}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        done = subprocess.run(["sh", "-c", enters], env=environment, capture_output=True, text=True, check=False)
+        above = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+        said = [str(folder), "ok", f"{above.rstrip('/')}/{folder.name}", "False"]
+        assert done.stdout.splitlines() == said, done.stderr
+    finally:
+        cgroup.end_left_over(folder)
+    asked = as_ordinary([PYTHON, "-c", "from harness.execution.executors import cgroup; print(cgroup.available())"], home)
+    assert asked.stdout == "None\n"
