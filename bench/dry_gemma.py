@@ -1,5 +1,6 @@
 """The campaign of the profile gemma-2-2b from end to end on two cores and without the hub: its settings but for size,
-SAEBench itself, and a model of Gemma-2's architecture with random weights, whose embeddings tell first letters apart.
+SAEBench itself, the code that scores on a GPU, and a model of Gemma-2's architecture with random weights, whose embeddings
+tell first letters apart.
 
     .venv/bin/python bench/dry_gemma.py FOLDER                     the model, then the campaign, in FOLDER: a few minutes
     .venv/bin/python bench/dry_gemma.py FOLDER --max-runs 3        with options of `harness run`
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 WIDTH, VOCABULARY = 64, 1200
 SIZES = {
     "device": "cpu",
+    "scoring_backend": "torch",
     "threads": 1,
     "layer": 1,
     "d_in": WIDTH,

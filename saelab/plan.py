@@ -54,7 +54,8 @@ class Plan:
         try:
             yield
         except (CannotPrepare, SettingsError) as error:
-            self.in_the_way.append(str(error))
+            if str(error) not in self.in_the_way:
+                self.in_the_way.append(str(error))
 
 
 def plan(settings: Settings, contract: Mapping[str, Any], cache: Path) -> list[str]:
@@ -101,7 +102,7 @@ def _look(settings: Settings, contract: Mapping[str, Any], missing: list[str], f
         harvest.check_fits(model, settings)
         evals.check(settings, lines.append)
     if model is None:
-        with contextlib.suppress(CannotPrepare):  # a layer that it has not: said above, or where the hub answers
+        with found.looked_at():
             from .models import known_outline
 
             model, download = known_outline(data) or (None, download)

@@ -52,7 +52,8 @@ def ask(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
     def ask(*arguments: str, profile: str = "tiny-lm", settings: dict[str, object] | None = None) -> str:
         monkeypatch.setenv("HARNESS_PROFILE", profile)
-        monkeypatch.setenv("HARNESS_OVERRIDES", json.dumps({**small, **(settings or {})} if profile == "tiny-lm" else {}))
+        overrides = {**(small if profile == "tiny-lm" else {}), **(settings or {})}
+        monkeypatch.setenv("HARNESS_OVERRIDES", json.dumps(overrides))
         monkeypatch.setattr(sys, "argv", ["prepare", *arguments])
         prepare.main()
         return capsys.readouterr().out
@@ -282,6 +283,8 @@ def test_without_a_hub_sizes_and_hours_are_forecast_all_the_same(
         r"each execution: about .* of training and .* of scoring, .* on the CPU in float32, for want of cuda", said
     )
     assert "a campaign of 3 runs: at most 22 executions, " in said
+    with pytest.raises(SystemExit, match=r"- layer 30: google/gemma-2-2b has 26 decoder layers, 0 to 25\."):
+        ask("--dry-run", profile="gemma-2-2b", settings={"layer": 30})
 
 
 def test_the_width_is_compared_where_the_harvest_is_there_too(ask: Ask) -> None:

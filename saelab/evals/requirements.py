@@ -48,7 +48,7 @@ def disk_of(name: str, settings: Settings) -> int:
     from ..models import known_outline
 
     instructed = INSTRUCTED.get(_base(settings)) if name == "unlearning" else None
-    found = instructed and known_outline(replace(settings.language_model, model=instructed))
+    found = instructed and known_outline(replace(settings.language_model, model=instructed, layer=0))
     return found[1] if found else 0
 
 
