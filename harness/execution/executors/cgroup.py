@@ -39,7 +39,7 @@ class Group:
 
     def __init__(self, folder: Path | None, processes: int | None = None) -> None:
         """At most so many `processes` at once, and their threads."""
-        self._folder, self._lock = folder, -1
+        self._folder, self._lock, self._moves = folder, -1, False
         if folder is None:
             return
         try:
@@ -60,7 +60,8 @@ class Group:
         if self._folder is None:
             return os.fork()
         pid = -1 if goes_on else _clone_into(self._lock)
-        if pid < 0:  # also where a filter of a container refuses it
+        self._moves = pid < 0
+        if self._moves:  # also where a filter of a container refuses it
             pid = os.fork()
             if pid == 0:
                 with suppress(OSError):
@@ -68,8 +69,8 @@ class Group:
         return pid
 
     def holds(self, pid: int) -> bool:
-        """Whether it does. What went elsewhere would be in no look, so then there is no group."""
-        if self._folder is not None and not _read(Path(f"/proc/{pid}/cgroup")).rstrip().endswith(f"/{self._folder.name}"):
+        """Whether it does. What could not be moved would be in no look, so then there is no group."""
+        if self._folder and self._moves and f"/{self._folder.name}\n" not in _read(Path(f"/proc/{pid}/cgroup")):
             self.remove()
         return bool(self)
 
