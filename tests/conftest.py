@@ -32,6 +32,7 @@ from harness.campaign.files import remove
 from harness.campaign.idea import Idea
 from harness.execution.executors import EXECUTORS
 from harness.execution.executors.sandbox import available
+from tests.in_memory import put_in_memory, take_out_of_memory
 from tests.quick_executor import QUICK
 
 SMALL = Path(__file__).parent / "small"
@@ -58,6 +59,7 @@ if "TESTS_RUN" not in os.environ:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="harness-tests-")
     tempfile.tempdir = None
+    put_in_memory(Path(os.environ["TMPDIR"]))
 TEMPORARY = Path(os.environ["TMPDIR"])
 LABORATORY = TEMPORARY / "lab"
 """The laboratory's cache, for tests that name none: worlds of known features are made once for all of them."""
@@ -81,19 +83,20 @@ for _number, _handler in (
 
 def left_behind() -> list[Path]:
     """What this run of the suite has left on the machine, outside pytest's own folders."""
-    made = [path for path in TEMPORARY.iterdir() if path not in (LABORATORY, LEFT)]
+    made = [path for path in TEMPORARY.iterdir() if path != LABORATORY]
     found = [path for path in made if not any(fnmatch(path.name, known) for known in OF_LIBRARIES)]
     return sorted(found) + sorted(SHARED_MEMORY.glob(f"{OURS}*"))
 
 
 FAILED = pytest.StashKey[bool]()
 """Whether a test, or what came before or after it, failed."""
-LEFT = TEMPORARY / "left"
-"""What is being removed."""
 REMOVAL = ThreadPoolExecutor(2)
 
 
-def pytest_configure() -> None:
+@pytest.hookimpl(trylast=True)  # after the plugin that makes that folder
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        put_in_memory(config._tmp_path_factory.getbasetemp())
     # pytest has a link for each test beside its folder, and each working copy of an experiment would have one for each link.
     pytest.MonkeyPatch().setattr("_pytest.tmpdir._force_symlink", lambda root, target, link_to: None, raising=False)
 
@@ -110,15 +113,22 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         print(f"\nleft behind by a test: {path}", file=sys.stderr)
         if path.parent == SHARED_MEMORY:
             path.unlink()
+    take_out_of_memory(session.config._tmp_path_factory.getbasetemp())
+    take_out_of_memory(TEMPORARY)
     shutil.rmtree(TEMPORARY, ignore_errors=True)
     if left:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+LANGUAGE_MODELS = (
+    *("saebench", "prepare", "local_models", "sealed_language_model"),
+    *("models", "references", "synthsae", "tiny_lm"),
+)
+"""Files for which transformers, sae_lens and SAEBench are imported, which takes half a minute: by one worker."""
 LONGEST_FIRST = (
-    *("saebench", "prepare", "local_models", "harvest", "sealed_language_model"),
+    *LANGUAGE_MODELS,
     *("report_browser", "make_run", "aider", "resume", "seeds", "laboratory"),
-    *("writeup", "report", "loop", "served_code", "command_agents", "outside", "foreign_experiments", "replay"),
+    *("writeup", "report", "loop", "served_code", "command_agents", "outside", "harvest", "foreign_experiments", "replay"),
     *("doctor", "planted_faults", "slurm", "scorer", "real_agents", "executor", "with_aider", "frontier"),
 )
 """Files that take longest. A worker that begins one of these last has the others wait for it."""
@@ -143,6 +153,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return max(1, min(3 * (os.cpu_count() or 1), psutil.virtual_memory().available // needed))
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`--dist loadfile`, and all files with language models are one."""
+    from xdist.scheduler import LoadFileScheduling  # here, because who runs one file may have no xdist
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "language models" if Path(file).stem.removeprefix("test_") in LANGUAGE_MODELS else file
+
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
@@ -156,8 +178,9 @@ def tmp_path(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     campaign waited for."""
     yield tmp_path
     if not request.node.stash[FAILED]:
-        LEFT.mkdir(exist_ok=True)
-        left = Path(tempfile.mkdtemp(dir=LEFT))
+        removed = tmp_path.parent / "removed"
+        removed.mkdir(exist_ok=True)
+        left = Path(tempfile.mkdtemp(dir=removed))
         for path in tmp_path.iterdir():
             path.rename(left / path.name)
         REMOVAL.submit(remove, left)

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.campaign.temporary import TemporaryFolder, remove_left
 from harness.execution import baseline_cache
 from tests.hindrance import in_a_child, killed
+from tests.in_memory import put_in_memory, take_out_of_memory
 
 
 def age(folder: Path) -> None:
@@ -44,3 +45,19 @@ def test_results_of_a_baseline_that_a_killed_process_was_keeping_are_gone_when_t
         folder.mkdir(parents=True)
     baseline_cache.store(place, 1, results)
     assert sorted(path.name for path in place.iterdir()) == [f"0.{os.getppid()}.new", "1"]
+
+
+def test_what_a_test_left_in_memory_lies_on_the_disk_in_the_end(tmp_path: Path) -> None:
+    def is_left() -> None:
+        for name in ("left", "empty"):
+            (tmp_path / name).mkdir()
+            put_in_memory(tmp_path / name)
+        (tmp_path / "left" / "folder").mkdir()
+        (tmp_path / "left" / "folder" / "file").write_text("x")
+        for name in ("left", "empty"):
+            take_out_of_memory(tmp_path / name)
+            assert not (tmp_path / name).is_mount()
+
+    in_a_child(is_left)
+    assert (tmp_path / "left" / "folder" / "file").read_text() == "x"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "left" / "folder" / "file"]
