@@ -112,7 +112,7 @@ def measure() -> dict[str, int | None]:
         "table": results_table(columns) + "\n" + settings_table(columns),
         "shipped": shipped(idea),
     }
-    return {name: count_tokens(text, MODEL) for name, text in texts.items()}
+    return dict(zip(texts, count_tokens(*texts.values(), model=MODEL) or [None] * len(texts), strict=True))
 
 
 def main() -> int:

@@ -426,7 +426,7 @@ def test_what_other_campaigns_tried_takes_some_hundred_tokens_however_much_it_is
     ]
     text = brief(situation(memory=tuple(told(trials, "synthetic"))))
     assert "## Tried in other campaigns of this experiment\nbaseline (and 452 more):\n- campaign-" in text
-    tokens = [count_tokens(each, brief_tokens.MODEL) for each in (text, brief(situation()))]
+    tokens = count_tokens(text, brief(situation()), model=brief_tokens.MODEL)
     assert tokens[0] - tokens[1] < 900
 
 

@@ -281,12 +281,12 @@ class AiderConversation:
         return self._opened_in[1]
 
 
-def count_tokens(text: str, model: str | None = None) -> int | None:
-    """How many tokens `text` is for `model`, counted without network; None while aider's environment is not made."""
+def count_tokens(*texts: str, model: str | None = None) -> list[int]:
+    """How many tokens each text is for `model`, counted without network; nothing while aider's environment is not made."""
     if installed() is None:
-        return None
+        return []
     agent = AiderAgent(replace(AgentConfig(), model=model), provider={})
     try:
-        return agent.count_tokens(text)
+        return [agent.count_tokens(text) for text in texts]
     finally:
         agent.close()

@@ -218,8 +218,8 @@ def brief(campaign: str, as_json: bool) -> None:
     click.echo(clean(text))
     if is_search(place.options().agent):
         return
-    count = count_tokens(text, place.options().model)
-    said = f"{count:,} tokens" if count is not None else f"about {len(text) // 4:,} tokens (four characters each)"
+    counted = count_tokens(text, model=place.options().model)
+    said = f"{counted[0]:,} tokens" if counted else f"about {len(text) // 4:,} tokens (four characters each)"
     click.echo(said, err=True)
 
 
