@@ -368,7 +368,7 @@ class TestLedger:
         made = ledger()
         one = judge(made, "run_1", [0.12001, 0.12002, 0.12004])
         assert (one.kind, one.error_share) == ("inconclusive", 0.0)
-        assert "the 3 seeds of run_1 scatter far less than others (sd 1.5e-05 against 0.0046)" in one.against_parent.why
+        assert "the 3 seeds of run 1 scatter far less than others (sd 1.5e-05 against 0.0046)" in one.against_parent.why
         assert made.noise() == pool([TEN])  # and does not make the others look steady
         below = judge(made, "run_2", [0.11, 0.115, 0.105], parent="run_1")
         assert below.kind == "inconclusive"
@@ -438,7 +438,7 @@ class TestSentence:
         said = sentence(
             "absorption", judge(made, "run_2", [0.10, 0.098, 0.099], parent="run_1", guard_violations=[fall]), 10
         )
-        assert "against 0.1230 (run_1, 3 seeds; 3 here): trade-off, p " in said  # its ± stands with run_1 itself
+        assert "against 0.1230 (run 1, 3 seeds; 3 here): trade-off, p " in said  # its ± stands with run_1 itself
         assert said.endswith("; explained variance −0.04 (limit −0.01)")
 
     def test_undecided_says_why(self):

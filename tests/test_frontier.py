@@ -223,7 +223,7 @@ def judge(which: MeasuredRun, *records: Record, by: Contract = CONTRACT) -> Verd
 def test_what_was_executed_for_a_frontier_answers_for_a_run() -> None:
     verdict = judge(case(4.0, 0.2, frontier=FRONTIER))
     assert verdict.kind == "improved"
-    assert "(frontier at l0 4, between control k=3 and run_0, 8 seeds; 3 here)" in verdict.why
+    assert "(frontier at l0 4, between control k=3 and run 0, 8 seeds; 3 here)" in verdict.why
     found = verdict.against_baseline
     assert found is not None and found.frontier is not None
     assert found.reference_mean == pytest.approx(0.35, abs=0.005)
@@ -254,7 +254,7 @@ def test_within_ten_percent_the_baseline_answers() -> None:
         (
             4.0,
             (),
-            "l0 4.001 against 5 (run_0): more than 10 % apart, and absorption moves with it; a frontier needs 3 points",
+            "l0 4.001 against 5 (run 0): more than 10 % apart, and absorption moves with it; a frontier needs 3 points",
         ),
         (2.5, FRONTIER, "the frontier goes from 3 to 8, and nothing is said beyond"),
         (9.0, FRONTIER, "nothing is said beyond"),
@@ -306,7 +306,7 @@ def test_a_parent_at_another_l0_is_not_compared_with() -> None:
     assert judge(case(4.2, 0.2, run=2, parent=parent), parent).against_parent.reference == "run_1"  # type: ignore[union-attr]
     verdict = judge(case(5.0, 0.2, run=2, parent=parent), parent)
     assert verdict.kind == "not_comparable"
-    assert "l0 5.001 against 4.001 (run_1, from which it started): more than 10 % apart" in verdict.why
+    assert "l0 5.001 against 4.001 (run 1, from which it started): more than 10 % apart" in verdict.why
 
 
 def test_the_settings_that_a_frontier_needs() -> None:

@@ -639,7 +639,7 @@ def test_code_that_nobody_reads_is_said_to_change_nothing(campaign: Campaign) ->
     done = type_("try", "small", "--hypothesis", "it falls faster")
     said = " ".join(done.stdout.split())
     assert (
-        done.exit_code == 0 and "metrics identical to run_0: the change was not executed, or no metric depends on it" in said
+        done.exit_code == 0 and "metrics identical to run 0: the change was not executed, or no metric depends on it" in said
     )
     assert "the same to the last digit at the same seed; the baseline's mean over more seeds is another number." in said
 

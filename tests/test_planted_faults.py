@@ -140,13 +140,13 @@ NEVER_EXECUTED: dict[str, Fault] = {
     "code that is never called": Fault(
         (("def main(", "def orthogonalise(sae):\n    sae.absorbed = [0.0] * 8\n\n\ndef main("),),
         "no_effect",
-        "metrics identical to run_0: the change was not executed, or no metric depends on it",
+        "metrics identical to run 0: the change was not executed, or no metric depends on it",
         warns="these changed lines never ran in the smoke test: experiment.py 44",
     ),
     "flag that stays off": Fault(
         (("PULL = 0.6", "PULL = 0.6\nGATED = False"), (START, START + "    if GATED:\n        sae.absorbed = [0.5] * 8\n")),
         "no_effect",
-        "metrics identical to run_0",
+        "metrics identical to run 0",
         warns="these changed lines never ran in the smoke test: experiment.py 49",
     ),
 }
@@ -161,7 +161,7 @@ OTHER_SCALE: dict[str, Fault] = {
     "k raised without a control": Fault(
         ((LOADED, LOADED + '    settings["k"] = 6\n'),),
         "not_comparable",
-        "k 6 against 3 (run_0); no control: controls are switched off",
+        "k 6 against 3 (run 0); no control: controls are switched off",
         flatters="lab.absorption",
         controls=False,
     ),
@@ -183,7 +183,7 @@ OTHER_SCALE: dict[str, Fault] = {
     "tokens raised without a control": Fault(
         ((LOADED, LOADED + '    settings["tokens"] = 960\n'),),
         "not_comparable",
-        "tokens 960 against 320 (run_0)",
+        "tokens 960 against 320 (run 0)",
         flatters="lab.absorption",
         controls=False,
     ),
@@ -196,13 +196,13 @@ OTHER_SCALE: dict[str, Fault] = {
     "fewer eval tokens": Fault(
         ((LOADED, LOADED + '    settings["eval_tokens"] = 40\n'),),
         "not_comparable",
-        "eval_tokens 40 against 300 (run_0)",
+        "eval_tokens 40 against 300 (run 0)",
         controls=False,
     ),
     "other data": Fault(
         ((LOADED, LOADED + '    settings["data_seed"] = 8\n'),),
         "not_comparable",
-        "data_seed 8 against 7 (run_0)",
+        "data_seed 8 against 7 (run 0)",
         controls=False,
     ),
 }
@@ -456,7 +456,7 @@ def test_results_of_another_run_are_recognised(place: Place, tmp_path: Path) -> 
     late = f"    if {IN_FULL}:\n    " + copy.replace("\n    ", "\n        ").rstrip(" ")
     _, run = place.run((BETTER, (LAST, late + LAST)), profile="once")
     assert (run.attempts[0].status, run.verdict.kind) == ("completed", "no_effect")
-    assert "metrics identical to run_0" in run.verdict.why
+    assert "metrics identical to run 0" in run.verdict.why
 
 
 def test_a_warm_start_finds_nothing_of_an_earlier_execution(place: Place, tmp_path: Path) -> None:
@@ -556,7 +556,7 @@ TWINS: dict[str, Twin] = {
             ("PULL = 0.6", "PULL = 0.3"),
             (ENCODED, "        codes = [code if code > 0.45 else 0.0 for code in codes]\n" + ENCODED),
         ),
-        "between control k=2 and run_0",
+        "between control k=2 and run 0",
         contract=(("run_seeds = [1, 3]\n", "run_seeds = [1, 3]\nfrontier = { k = [2, 4] }\n"),),
     ),
     "tokens raised, and better than the baseline's code with as many": Twin(

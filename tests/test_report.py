@@ -501,7 +501,7 @@ def test_a_place_on_the_frontier_answers_for_the_primary_metric_alone(recorded: 
     record.model_copy(update={"verdict": record.verdict.model_copy(update={"kind": "improved"})}).write(
         campaign.run_folder(1)
     )
-    text = page(campaign).text
+    text, place = page(campaign).text, place.replace("run_0", "run 0")
     assert f"Supported: run 1 improves loss, 0.790 ± 0.010 against 0.950 ± 0.010 of the {place} (difference" in text
     assert "loss 0.790 ± 0.010 0.950 ± 0.010 −0.160 ± 0.014 better lower (primary)" in text
     assert f"Metrics beside the {place}, for loss alone." in text
@@ -527,7 +527,7 @@ def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Calla
     for run, kind in ((1, "trade_off"), (2, "not_significant")):
         answered(campaign, run, None, mean=0.88 if run == 2 else 0.79, reference_mean=1.0, **better)
         record = Record.read(campaign.run_folder(run))
-        facts = {"kind": kind, "why": "loss 0.88 against 0.79 (run_1)", "guard_violations": ["speed −1 (limit −0.5)"]}
+        facts = {"kind": kind, "why": "loss 0.88 against 0.79 (run 1)", "guard_violations": ["speed −1 (limit −0.5)"]}
         parent = beside if run == 2 else record.verdict.against_baseline
         verdict = record.verdict.model_copy(update=facts | {"against_parent": parent})
         record.model_copy(update={"verdict": verdict, "parent": run - 1}).write(campaign.run_folder(run))
@@ -535,7 +535,7 @@ def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Calla
     headline = "Trade-off: run 1 improves loss, 0.790 ± 0.010 against 1.000 ± 0.010 of the baseline (difference −0.120, 90 % simultaneous"
     text = page(campaign).text
     assert headline in text and text.count("0.790 ± 0.010 against 1.000 ± 0.010 of the baseline") == 1
-    assert "Trade-off against the baseline. Not significant against run 1: loss 0.88 against 0.79 (run_1)" in text
+    assert "Trade-off against the baseline. Not significant against run 1: loss 0.88 against 0.79 (run 1)" in text
     assert re.search(r"0\.880 ± 0\.010 −0\.120 ± 0\.014 better trade-off run 1: not significant", text)
     paper = " ".join(render_md(compose(found, ""), "figures").split())
     assert headline in paper and paper.count("Trade-off: run 1 improves") == 2, "abstract and results"
@@ -556,7 +556,7 @@ def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Calla
     records = [run.record for run in found.runs]
     notes = " ".join(render_notes(campaign.idea, found.contract, "", records, used=Usage(), person="").split())
     assert "Verdict against the baseline: trade-off. loss: difference −0.120, −0.200 to −0.040, adjusted p 0.005" in notes
-    assert "Verdict against run 1: not significant. loss 0.88 against 0.79 (run_1)" in notes
+    assert "Verdict against run 1: not significant. loss 0.88 against 0.79 (run 1)" in notes
 
 
 @pytest.mark.parametrize("kind", ["invalid", "not_comparable", "no_effect"])

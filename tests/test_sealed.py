@@ -1,7 +1,7 @@
 """Scores that an experiment cannot reach: attacks on the real laboratory, one a run of one campaign.
 
 The experiment hands over an SAE that was trained before, so that every honest run has the scores of the baseline to the last
-digit: an attack that changed a score would show as a run that is not "metrics identical to run_0".
+digit: an attack that changed a score would show as a run that is not "metrics identical to run 0".
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Attack:
     before: str = ""
     after: str = ""
     verdict: str = "no_effect"
-    says: str = "metrics identical to run_0"
+    says: str = "metrics identical to run 0"
 
 
 FORGED = """

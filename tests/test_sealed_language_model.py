@@ -150,7 +150,7 @@ def test_no_attack_changes_a_score_of_saebench(campaign: Campaign, name: str) ->
     if "swapped" in name and landlock_abi() < 3:
         pytest.skip("this kernel cannot confine a process: what was swapped is found, and ends the attempt")
     run, baseline = _record(campaign, name), campaign.read_records()[0]
-    assert (run.verdict.kind, "metrics identical to run_0" in run.verdict.why) == ("no_effect", True), (
+    assert (run.verdict.kind, "metrics identical to run 0" in run.verdict.why) == ("no_effect", True), (
         run.verdict,
         run.attempts,
     )

@@ -542,8 +542,11 @@ def test_small_falls_of_a_guard_do_not_add_up_unseen(noisy: Path, make_campaign:
     further = edit("0.8 + rng.gauss(0, 0.02), 4.6", "0.6 + rng.gauss(0, 0.02), 4.2")
     _, first, second = run(make_campaign({"run 1, attempt 1": step, "run 2, attempt 1": further}))
     assert (first.verdict.kind, first.verdict.guard_violations, second.parent) == ("improved", [], 1)
-    assert (second.verdict.kind, second.verdict.guard_violations) == ("trade_off", ["speed −0.8 against run_0 (limit −0.5)"])
-    assert "speed −0.8 against run_0 (limit −0.5)" in second.verdict.why
+    assert (second.verdict.kind, second.verdict.guard_violations) == (
+        "trade_off",
+        ["speed −0.8 against the baseline (limit −0.5)"],
+    )
+    assert "speed −0.8 against the baseline (limit −0.5)" in second.verdict.why
 
 
 def test_what_a_run_gave_away_is_not_free_for_the_one_that_starts_from_it(noisy: Path, make_campaign: Make) -> None:
@@ -552,7 +555,10 @@ def test_what_a_run_gave_away_is_not_free_for_the_one_that_starts_from_it(noisy:
     campaign = make_campaign({"run 1, attempt 1": paid, "run 2, attempt 1": further})
     _, first, second = run(campaign)
     assert (first.verdict.kind, second.parent) == ("trade_off", 1)
-    assert (second.verdict.kind, second.verdict.guard_violations) == ("trade_off", ["speed −1 against run_0 (limit −0.5)"])
+    assert (second.verdict.kind, second.verdict.guard_violations) == (
+        "trade_off",
+        ["speed −1 against the baseline (limit −0.5)"],
+    )
     assert "Trade-off: run " in the_end(campaign)
 
 
@@ -585,7 +591,7 @@ def test_a_setting_that_a_run_does_not_report_gets_no_control(noisy: Path, make_
     campaign = make_campaign({"run 1, attempt 1": silent, "run 2, attempt 1": DONE})
     _, first = run(campaign)
     assert first.control is None
-    assert (first.verdict.kind, first.verdict.why) == ("not_comparable", "steps not reported against 40 (run_0)")
+    assert (first.verdict.kind, first.verdict.why) == ("not_comparable", "steps not reported against 40 (run 0)")
     assert not any("control" in step for step in executed(campaign))
 
 

@@ -127,7 +127,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_an_sae_that_cannot_be_exported_is_scored_with_its_code_and_the_record_says_so(runs: list[Record]) -> None:
     baseline, run = runs[:2]
     assert [attempt.status for attempt in run.attempts] == ["completed"], run.attempts
-    assert "metrics identical to run_0" in run.verdict.why  # the code computes what the baseline's does
+    assert "metrics identical to run 0" in run.verdict.why  # the code computes what the baseline's does
     assert run.metrics["absorption"].file == "eval_results/synthetic.json"
     assert run.metrics["absorption"].value == baseline.metrics["absorption"].value
     assert any("scored with the agent's code" in warning for warning in run.warnings)

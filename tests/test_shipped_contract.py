@@ -115,13 +115,13 @@ def test_the_recorded_run_that_changed_nothing_is_no_effect(tmp_path):
     in_full = judged(run(tmp_path / "2", numbers_of(K40) | numbers_of(RUN_2)), baseline)
     assert (in_full.kind, in_full.why) == (
         "no_effect",
-        "metrics identical to run_0: the change was not executed, or no metric depends on it",
+        "metrics identical to run 0: the change was not executed, or no metric depends on it",
     )
 
 
 @pytest.mark.parametrize(
     ("name", "planned", "other", "says"),
-    [(RUN_2, PLANNED, K320, "k 40 against 320 (run_0)"), (RUN_1, 488, K40, "steps 488 against 2441")],
+    [(RUN_2, PLANNED, K320, "k 40 against 320 (run 0)"), (RUN_1, 488, K40, "steps 488 against 2441")],
     ids=["run 2 against k=320", "run 1 against more steps"],
 )
 def test_a_recorded_run_at_another_scale_is_not_comparable(tmp_path, name, planned, other, says):

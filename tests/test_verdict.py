@@ -63,20 +63,20 @@ def test_the_recorded_run_that_changed_nothing_is_no_effect(tmp_path):
     earlier = [baseline, record(run_1, 1, baseline)]
     found = judge(contract(), "core", run_2, baseline, earlier, seed=42)
     assert found == VerdictRecord(
-        kind="no_effect", why="metrics identical to run_0: the change was not executed, or no metric depends on it"
+        kind="no_effect", why="metrics identical to run 0: the change was not executed, or no metric depends on it"
     )
     assert "absorption.mean_absorption_score" in baseline.metrics and "absorption.mean_absorption_score" not in run_2.metrics
 
 
 def test_the_recorded_run_of_fewer_steps_is_not_comparable(tmp_path):
     found = judge(contract(), "core", recorded(tmp_path / "1", RUN_1), record(recorded(tmp_path / "0", K40)), [], seed=42)
-    assert found == VerdictRecord(kind="not_comparable", why="steps 488 against 2441 (run_0)")
+    assert found == VerdictRecord(kind="not_comparable", why="steps 488 against 2441 (run 0)")
 
 
 def test_the_recorded_k_40_is_not_comparable_with_k_320(tmp_path):
     baseline = record(recorded(tmp_path / "0", K320), given=True)
     found = judge(contract(), "core", recorded(tmp_path / "1", RUN_2), baseline, [], seed=42)
-    assert found == VerdictRecord(kind="not_comparable", why="k 40 against 320 (run_0, given with the experiment)")
+    assert found == VerdictRecord(kind="not_comparable", why="k 40 against 320 (run 0, given with the experiment)")
 
 
 @pytest.mark.parametrize("name", [RELU, ZERO_STEPS])
@@ -94,13 +94,13 @@ def test_equal_numbers_name_the_earlier_run(tmp_path):
     first = record(results(tmp_path / "1", mse=2.1234567), 1, baseline)
     found = verdict(results(tmp_path / "2", mse=2.1234567), baseline, baseline, first)
     assert found == VerdictRecord(
-        kind="no_effect", why="metrics identical to run_1: the change was not executed, or no metric depends on it"
+        kind="no_effect", why="metrics identical to run 1: the change was not executed, or no metric depends on it"
     )
 
 
 def test_equal_numbers_of_a_given_baseline_say_that_it_was_given(tmp_path):
     found = verdict(results(tmp_path / "1"), record(results(tmp_path / "0"), given=True))
-    assert found.why.startswith("metrics identical to run_0, given with the experiment:")
+    assert found.why.startswith("metrics identical to run 0, given with the experiment:")
 
 
 def test_no_effect_comes_before_not_comparable(tmp_path):
@@ -177,7 +177,7 @@ def test_a_failed_run_has_no_numbers_to_be_equal_to(tmp_path):
 
 def test_each_setting_of_scale_that_differs_is_named(tmp_path):
     baseline = record(results(tmp_path / "0", {"k": 320, "steps": 4882}))
-    assert verdict(results(tmp_path / "1", mse=2.0), baseline).why == "k 40 against 320, steps 2441 against 4882 (run_0)"
+    assert verdict(results(tmp_path / "1", mse=2.0), baseline).why == "k 40 against 320, steps 2441 against 4882 (run 0)"
 
 
 @pytest.mark.parametrize(("name", "other"), [("version", 2), ("world", "8e7426f4aaaa1ece"), ("sae-bench", None)])
@@ -187,15 +187,15 @@ def test_what_was_scored_otherwise_is_not_comparable_whatever_the_contract_says(
     found = verdict(results(tmp_path / "1", mine, mse=2.0), record(results(tmp_path / "0", theirs)))
     assert found.kind == "not_comparable"
     said = {2: "scorer.version 1 against 2", None: "scorer.sae-bench 0.6.0 against not reported"}
-    assert found.why == f"{said.get(other, f'scorer.world 09d7d9dcccb639aa against {other}')} (run_0)"
+    assert found.why == f"{said.get(other, f'scorer.world 09d7d9dcccb639aa against {other}')} (run 0)"
 
 
 def test_a_setting_of_scale_that_only_one_reports_is_a_difference(tmp_path):
     silent = {"steps": 2441}
     baseline = record(results(tmp_path / "0"))
-    assert verdict(results(tmp_path / "1", silent, mse=2.0), baseline).why == "k not reported against 40 (run_0)"
+    assert verdict(results(tmp_path / "1", silent, mse=2.0), baseline).why == "k not reported against 40 (run 0)"
     without = record(results(tmp_path / "2", silent))
-    assert verdict(results(tmp_path / "3", mse=2.0), without).why == "k 40 against not reported (run_0)"
+    assert verdict(results(tmp_path / "3", mse=2.0), without).why == "k 40 against not reported (run 0)"
 
 
 def test_settings_that_do_not_decide_scale_may_differ(tmp_path):
@@ -223,7 +223,7 @@ def test_a_primary_metric_that_one_side_lacks_is_said(tmp_path):
     without = {key: value for key, value in METRICS.items() if key != "absorption"} | {"mse": 2.0}
     silent = left(tmp_path / "1", {"settings": SETTINGS, "metrics": without})
     assert verdict(silent, record(results(tmp_path / "0"))).why == "this run has no absorption"
-    assert verdict(results(tmp_path / "2"), record(silent)).why == "run_0 has no absorption"
+    assert verdict(results(tmp_path / "2"), record(silent)).why == "run 0 has no absorption"
 
 
 def test_a_contract_that_decides_nothing_is_said(tmp_path):
@@ -343,7 +343,7 @@ def test_final_seeds_that_crash_leave_no_improvement(tmp_path):
 def test_a_reference_that_crashed_at_final_seeds_leaves_no_improvement(tmp_path):
     """A parent, an agent's code too, could crash where it does well."""
     found = final_verdict(tmp_path, beside=FINAL[:6])
-    assert (found.kind, found.caveats) == ("inconclusive", ["run_0 failed at seed 1007, 1008"])
+    assert (found.kind, found.caveats) == ("inconclusive", ["run 0 failed at seed 1007, 1008"])
 
 
 def test_a_guard_that_is_missing_at_one_seed_is_not_passed(tmp_path):

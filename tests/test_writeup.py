@@ -361,9 +361,8 @@ def test_doubts_are_told(synthetic: Callable[..., Campaign]) -> None:
 def test_the_reference_of_a_run_is_named_where_it_is_not_the_baseline(synthetic: Callable[..., Campaign]) -> None:
     campaign = synthetic(2, lines=4, seeds=3)
     record = Record.read(campaign.run_folder(1))
-    place = "frontier at l0 4, between control k=3 and run_0"
     found = ComparisonRecord(
-        reference=place,
+        reference="frontier at l0 4, between control k=3 and run_0",
         mean=0.79,
         reference_mean=0.9,
         seeds=3,
@@ -377,7 +376,7 @@ def test_the_reference_of_a_run_is_named_where_it_is_not_the_baseline(synthetic:
     )
     verdict = record.verdict.model_copy(update={"kind": "improved", "against_baseline": found})
     record.model_copy(update={"verdict": verdict}).write(campaign.run_folder(1))
-    document = written(campaign)
+    document, place = written(campaign), "frontier at l0 4, between control k=3 and run 0"
     assert (
         f"Supported: run 1 improves loss, 0.790 ± 0.012 against 0.900 ± 0.011 of the {place} (difference −0.110,"
         in " ".join(sentences(document))

@@ -29,6 +29,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_RUN = re.compile(r"\brun_(\d+)")
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b]{0,500}(?:\x07|\x1b\\)|[@-Z\\^_])")
 _BREAKS = dict.fromkeys(map(ord, "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), "\n")
 _CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n"), ord("\t"), *_BREAKS})
@@ -144,6 +145,16 @@ def item(text: str, first: str = "  - ", indent: str = "    ") -> str:
 def in_words(name: str) -> str:
     """The name of a verdict, a status or a phase as a sentence has it: `not_significant` as "not significant"."""
     return "trade-off" if name == "trade_off" else name.replace("_", " ")
+
+
+def run_in_words(name: str) -> str:
+    """`run 3`, where a reference is named by its folder: `run_3`, `frontier at l0 4, between control k=3 and run_3`."""
+    return _RUN.sub(r"run \1", name)
+
+
+def reference_in_words(name: str) -> str:
+    """The reference of a run in a sentence: `run_0`, `control k=80`."""
+    return "the baseline" if name == "run_0" else f"{'' if name.startswith('run_') else 'the '}{run_in_words(name)}"
 
 
 def duration(seconds: float) -> str:

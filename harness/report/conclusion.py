@@ -11,14 +11,13 @@ from ..campaign.metric import Metric
 from ..campaign.metric_names import how_to_name, telling
 from ..campaign.numbers import counted, number
 from ..campaign.record import Record
-from ..campaign.text import duration, in_words, line
+from ..campaign.text import duration, in_words, line, reference_in_words
 from ..campaign.usage import Usage
 from ..statistics.holdout import is_accepted
 from ..statistics.wording import is_better
 from .estimates import LEVEL, NONE, with_error
 from .estimates import compared as in_numbers
 from .first_look import first_look
-from .terminal.difference import reference_in_words
 from .terminal.held_out import HeldOut, numbers, scope, sentences
 from .terminal.remedies import remedies
 from .terminal.status import NO_EVIDENCE, baseline_verdict

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from ..campaign.numbers import number, percent, row
 from ..campaign.record import ComparisonRecord, MetricRecord
-from ..campaign.text import line
+from ..campaign.text import line, reference_in_words
 from ..statistics.ledger import ALPHA
 from ..statistics.noise import decimals, rounded, with_noise
 from ..statistics.wording import adjusted_p
 from .campaign_data import CampaignData, Run
-from .terminal.difference import Difference, beside, reference_in_words
+from .terminal.difference import Difference, beside
 from .terminal.record_page import differences, word
 
 NONE = "–"

@@ -127,7 +127,7 @@ def seed_changes_nothing(by_seed: Sequence[Results], *, is_read: bool = True) ->
 
 
 def name_of(record: Record) -> str:
-    return f"run_{record.run}, given with the experiment" if record.given else f"run_{record.run}"
+    return f"run {record.run}, given with the experiment" if record.given else f"run {record.run}"
 
 
 def _same_numbers(judged: Set[str], results: Results, other: Record, seed: int | None) -> bool:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Literal
 
 from ..campaign.numbers import number
+from ..campaign.text import reference_in_words
 from .noise import Noise, NoiseUnknown, decimals, mean, pool, rounded
 
 Direction = Literal["lower", "higher"]
@@ -281,7 +282,7 @@ class GuardViolation:
     """Standard error of the change, 0 where it is not known: for its digits."""
 
     def __str__(self) -> str:
-        against = f" against {self.against}" if self.against else ""
+        against = f" against {reference_in_words(self.against)}" if self.against else ""
         sign = "+" if self.change > 0 else "−"
         size = abs(self.change)
         changed = rounded(size, decimals(self.error)) if self.error else number(size, 2)

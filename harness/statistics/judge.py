@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ..campaign.contract import Contract, Profile
 from ..campaign.metric import Metric
 from ..campaign.record import ComparisonRecord, ControlRecord, FrontierRecord, PointRecord, Record, VerdictRecord
+from ..campaign.text import run_in_words
 from .comparability import name_of, screen
 from .comparison import Comparison, GuardViolation, Uncompared, guard_violation
 from .compute import compute_excess
@@ -188,7 +189,7 @@ class Judge:
             if each.why_none
         ]
         caveats += [
-            f"{each.name} failed at seed {', '.join(map(str, lost))}"
+            f"{run_in_words(each.name)} failed at seed {', '.join(map(str, lost))}"
             for each in filter(usable, measured.final_references)
             if (lost := [seed for seed in measured.final if seed not in each.seeds])
         ]

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ..campaign.text import run_in_words
 from .comparison import Comparison, Direction, GuardViolation, Mixture, Uncompared, compare, compare_paired
 from .frontier import FrontierPosition, Line, Reference, name_of
 from .noise import Noise, NoiseProfile, NoiseUnknown, combine, mean, scatters_less, scatters_more, squares_of
@@ -249,7 +250,7 @@ class Ledger:
             if not untouched and scatters_less(squares, without, STEADY_LEVEL):
                 sd = math.sqrt(squares[0] / squares[1])
                 return without, NoiseUnknown(
-                    f"the {len(values)} seeds of {name} scatter far less than others (sd {sd:.2g} against "
+                    f"the {len(values)} seeds of {run_in_words(name)} scatter far less than others (sd {sd:.2g} against "
                     f"{without.sd:.2g}): a part of it may have a fixed seed, so the noise is unknown"
                 )
         common = combine([*others, squares], self._profile)

@@ -282,7 +282,7 @@ class References:
         mine = measured.values(metric) if metric else []
         theirs = parent.metrics.get(metric) if metric else None
         if mine and theirs is not None and not near(mean(mine), theirs.value):
-            moved = f"{metric} {mean(mine):.4g} against {theirs.value:.4g} (run_{parent.run}, from which it started)"
+            moved = f"{metric} {mean(mine):.4g} against {theirs.value:.4g} (run {parent.run}, from which it started)"
             return VerdictRecord(kind="not_comparable", why=f"{moved}: {self._too_far}")
         return ReferencePair(f"run_{parent.run}", baseline)
 

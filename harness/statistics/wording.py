@@ -9,7 +9,7 @@ import math
 
 from ..campaign.numbers import p_in_words, row
 from ..campaign.record import ComparisonRecord
-from ..campaign.text import in_words
+from ..campaign.text import in_words, run_in_words
 from .comparison import Comparison, Uncompared
 from .ledger import ALPHA, Judgement
 from .noise import decimals, rounded, with_noise
@@ -89,6 +89,7 @@ def beside(metric: str, found: ComparisonRecord, reference: str) -> str:
         here, there = with_noise(found.mean, mine), rounded(found.reference_mean, decimals(mine))
         if found.reference_sd:
             there = with_noise(found.reference_mean, found.reference_sd / math.sqrt(found.reference_seeds))
+    reference = run_in_words(reference)
     if found.paired:
         return f"{metric} {here} against {there} ({reference}; {_seeds(found.seeds)}, paired)"
     return f"{metric} {here} against {there} ({reference}, {_seeds(found.reference_seeds)}; {found.seeds} here)"

@@ -31,10 +31,11 @@ from ...campaign.idea import Idea
 from ...campaign.journal import now
 from ...campaign.layout import REPORT, Layout, find_control
 from ...campaign.metric import Metric
+from ...campaign.metric_names import as_written
 from ...campaign.not_confined import weaker
 from ...campaign.numbers import counted, number, setting, titled
 from ...campaign.record import Record
-from ...campaign.text import clean, clip, duration, in_words, line, new_environment
+from ...campaign.text import clean, clip, duration, in_words, line, new_environment, reference_in_words
 from ..campaign_data import Attempt, CampaignData, Change, Run, read_campaign_data
 from ..code import diff_html, output_html
 from ..estimates import NONE, Estimates, beside_what, reference_label, with_error
@@ -46,7 +47,7 @@ from ..paper.outcome import reference_table
 from ..reproduction import commands
 from ..summary import TONES, state_in_words, summarize, when
 from ..terminal.columns import cut
-from ..terminal.difference import PLUS_MINUS, reference_in_words
+from ..terminal.difference import PLUS_MINUS
 from ..terminal.record_page import REPORTED_ERRORS, SOURCES, how_to_read, reported_errors
 from ..terminal.status import parent_verdict
 from ..terminal.status_page import cost_of, tokens
@@ -216,6 +217,7 @@ def _environment() -> Environment:
             reference_table,
             held_out_table,
             titled,
+            as_written,
         ),
         *(
             _said,
@@ -342,7 +344,7 @@ def _unlisted(campaign: CampaignData, run: Run, most: int) -> int:
 def _line(estimates: Estimates, run: Run, name: str, metric: Metric | None) -> Line:
     better, found = metric.better if metric else None, run.record.metrics[name]
     return Line(
-        name=titled(line(name), metric.unit if metric else ""),
+        name=titled(as_written(line(name)), metric.unit if metric else ""),
         label=metric.label if metric else "",
         value=estimates.mean(run, name),
         reference=estimates.reference(run, name),

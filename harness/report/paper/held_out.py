@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...campaign.metric_names import as_written
 from ...campaign.numbers import titled
 from ...campaign.text import in_words, line
 from ..campaign_data import CampaignData
@@ -23,7 +24,7 @@ def held_out_table(campaign: CampaignData) -> Table | None:
             each = beside(both["run"], both["reference"], metric.better, paired=True)
             rows.append(
                 (
-                    titled(line(metric.name), line(metric.unit)),
+                    titled(as_written(line(metric.name)), line(metric.unit)),
                     metric.better or NONE,
                     with_error(each.reference, each.reference_error),
                     with_error(each.value, each.value_error),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ...campaign.layout import Layout
 from ...campaign.metric import Metric
+from ...campaign.metric_names import as_written
 from ...campaign.numbers import counted, setting, titled
 from ...campaign.record import Record
 from ...campaign.text import clip, in_words, line
@@ -109,7 +110,8 @@ def all_numbers(campaign: CampaignData, estimates: Estimates) -> Section | None:
         shown = valued[first : first + _BESIDE]
         columns = (Column("Metric", "words"), *(Column(_name(run), "numbers") for run in shown))
         rows = tuple(
-            (titled(_short(name), units.get(name, "")), *(estimates.mean(run, name) for run in shown)) for name in names
+            (titled(as_written(_short(name)), units.get(name, "")), *(estimates.mean(run, name) for run in shown))
+            for name in names
         )
         runs = f"{_name(shown[0])} to {_name(shown[-1])}" if len(shown) > 1 else _name(shown[0])
         tables.append(Table(f"All metrics, {runs}.", columns, rows))
@@ -336,7 +338,7 @@ def _name(run: Run) -> str:
 
 
 def _titled(metric: Metric) -> str:
-    return titled(_short(metric.name), line(metric.unit))
+    return titled(as_written(_short(metric.name)), line(metric.unit))
 
 
 def _short(text: str) -> str:

@@ -123,11 +123,6 @@ def beside(values: Sequence[float], reference: Sequence[float], better: str | No
     return Difference(*numbers, noise.sd, reference_sd, noise.dof, better, measured_error=error)
 
 
-def reference_in_words(name: str) -> str:
-    """The reference of a run: `run_0`, `control k=80`."""
-    return "the baseline" if name == "run_0" else name.replace("_", " ") if name.startswith("run_") else f"the {name}"
-
-
 def set_with_errors(values: Sequence[float | None], errors: Sequence[float | None], *, signs: bool = False) -> list[str]:
     """Numbers and their standard errors, `0.24 ± 0.03`, set so that aligned to the right they stand below each other.
 

@@ -12,9 +12,9 @@ import click
 from ...campaign.metric_names import how_to_name
 from ...campaign.numbers import row as numbers_of
 from ...campaign.numbers import titled
-from ...campaign.text import duration, in_words, line
+from ...campaign.text import duration, in_words, line, reference_in_words
 from .columns import Cell, Column, fitted, table, wrap
-from .difference import PLUS_MINUS, beyond, reference_in_words, set_with_errors, with_words
+from .difference import PLUS_MINUS, beyond, set_with_errors, with_words
 from .held_out import sentences
 from .status import CampaignStatus, Primary, Row
 from .status_page import cost_of, tokens

@@ -16,10 +16,10 @@ import click
 from ...campaign.layout import RUNS, Layout
 from ...campaign.paths import near
 from ...campaign.schema import SCHEMA
-from ...campaign.text import duration, in_words, line, of_hours
+from ...campaign.text import duration, in_words, line, of_hours, reference_in_words
 from ...campaign.usage import Usage
 from .columns import Cell, Column, len_of, table, wrap
-from .difference import reference_in_words, set_with_errors
+from .difference import set_with_errors
 from .held_out import NAME, sentences
 from .status import CampaignStatus, Row, seconds_since
 
