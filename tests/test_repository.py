@@ -200,6 +200,28 @@ def test_what_git_has_packed_is_read_as_before(root: Path, repository: Repositor
     assert git(root, "status", "--porcelain") == ""
 
 
+def test_packs_of_a_long_campaign_are_made_one(root: Path, repository: Repository) -> None:
+    for run in range(12):
+        repository.commit(
+            f"run_{run}/record", f"Run {run}", {f"run_{run}/{n}.json": b"%d %d" % (run, n) for n in range(100)}
+        )
+        repository.pack()
+    assert len(list((root / ".git" / "objects" / "pack").glob("*.pack"))) <= 8
+    assert repository.files(repository.head or "", ["run_3/7.json"]) == {"run_3/7.json": b"3 7"}
+
+
+def test_many_diffs_are_what_each_alone_is(root: Path, repository: Repository) -> None:
+    first = repository.commit("a", "A", {"experiment.py": b"rate = 1\n" * 9 + b"\xff\n", "other.py": b"x = 1\n"})
+    sha = b"0123456789012345678901234567890123456789\n"
+    second = repository.commit("b", "B", {"experiment.py": b"rate = 2\n" + sha * 2, "other.py": b"x = 2\n"})
+    third = repository.commit("c", "C", {"experiment.py": None, "moved.py": b"rate = 2\n" + sha * 2, "other.py": b"x = 2"})
+    pairs = [(first, second), (second, third), (first, third), (second, second), (third, first), (first, second)]
+    for paths in (["experiment.py", "moved.py", "other.py"], ["experiment.py"]):
+        found = repository.diffs(pairs, paths)
+        assert found == {pair: repository.diff(*pair, paths) for pair in pairs}
+    assert repository.diffs([(first, "0" * 40)], ["experiment.py"]) == {}, "each is asked for by itself then, and says why"
+
+
 def test_thousands_of_small_files_take_one_git_for_many(
     root: Path, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

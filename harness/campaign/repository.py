@@ -39,6 +39,8 @@ _AS_TEXT = ("--no-color", "--no-ext-diff", "--no-textconv")
 _LOOSE = 100
 """Objects from which on they are packed."""
 _ID = re.compile(r"[0-9a-f]{40}")
+_HEAD = re.compile(rb"^([0-9a-f]{40})\n", re.MULTILINE)
+"""Before each patch of several."""
 
 
 class Repository:
@@ -126,7 +128,9 @@ class Repository:
         and has notes and journal whole, of which a pack keeps what is new."""
         if sum(1 for _ in (self._root / ".git" / "objects").glob("??/*")) < _LOOSE:
             return
-        settings = {"gc.autoDetach": "false", "core.fsync": "default"}  # synced, before the loose ones go
+        # Synced, before the loose ones go. Each pack has notes and journal whole once, and one of all of them once in all.
+        settings = {"gc.autoDetach": "false", "core.fsync": "default", "gc.autoPackLimit": "8"}
+        settings |= {"pack.threads": "1", "pack.windowMemory": "32m"}  # no more memory and cores than an agent's turn leaves
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         with suppress(CannotGoOn):  # the next time
             self._git.output(*options, "repack", "-d", "-l", "-q", pauses=())
@@ -182,6 +186,19 @@ class Repository:
             return self._git.output("diff", *_AS_TEXT, *options, old, new, "--", *paths)
         # Other than `git diff` it writes no index: who looks at a campaign writes nothing in it.
         return self._git.output("diff-index", *_AS_TEXT, "-p", *options, old, "--", *paths)
+
+    def diffs(self, pairs: Sequence[tuple[str, str]], paths: Iterable[str]) -> dict[tuple[str, str], str]:
+        """`diff` of many pairs of commits, by one process of git; without those that git cannot compare."""
+        asked = list(dict.fromkeys(pairs))
+        code, out, _ = self._git.once(
+            *("diff-tree", "--stdin", "--always", "-p", "-M", *_AS_TEXT, "--", *paths),
+            stdin="".join(f"{new} {old}\n" for old, new in asked),  # a commit, and what stands for its parent
+        )
+        # No line of a patch begins with a commit's id: each has a mark, or one of git's words, before it.
+        found = _HEAD.split(out)[1:]
+        if code or [name.decode() for name in found[::2]] != [new for _, new in asked]:
+            return {}
+        return {pair: text.decode(errors="replace") for pair, text in zip(asked, found[1::2], strict=True)}
 
     def patch_in_letters(self, old: str, new: str, paths: Iterable[str]) -> bytes:
         """The same for a pipe: git applies it, and where a file's change holds what commands a terminal, it is in git's

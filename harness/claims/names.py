@@ -19,7 +19,6 @@ MAX_NAMES = 400
 
 _SAME = {"divergence": "div", "accuracy": "acc", "validation": "val", "training": "train", "evaluation": "eval"}
 _LONGEST_LABEL = 4  # words
-_LONGEST = 12  # pieces of a name
 
 
 class Mention(NamedTuple):
@@ -89,10 +88,11 @@ def _found(tokens: Sequence[Token], called: dict[tuple[str, ...], list[str]]) ->
         for piece in (pieces(token.text) if token.kind in ("word", "code", "number") else [token.text])
     ]
     found: list[Mention] = []
-    at = 0
+    longest = max(map(len, called), default=0)
+    at = len(parts) if not longest else 0
     while at < len(parts):
         whole = at == 0 or parts[at - 1][1] != parts[at][1]
-        for end in range(min(len(parts), at + _LONGEST), at, -1) if whole else ():
+        for end in range(min(len(parts), at + longest), at, -1) if whole else ():
             names = called.get(tuple(piece for piece, _ in parts[at:end]))
             if names and (end == len(parts) or parts[end][1] != parts[end - 1][1]):
                 found.append(Mention(parts[at][1], parts[end - 1][1], tuple(names)))

@@ -7,7 +7,7 @@ have lost its repository. What cannot be read is said where it would have stood.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -285,6 +285,24 @@ class _Reader:
         self._code = contract.code
         self._records = records
         self._results = {event["step"]: event["result"] for event in events if event["event"] == "done"}
+        repository = _repository(layout.root)
+        self._patches: dict[tuple[str, str], str] = {}
+        with suppress(CannotGoOn):  # it is said where a change would stand
+            self._patches = repository.diffs([*self._compared()], self._code) if repository else {}
+
+    def _compared(self) -> Iterator[tuple[str, str]]:
+        """The commits between which there is a change to show: a run's parent and it, and what a failed attempt tried."""
+        commits = {record.run: record.commit for record in self._records}
+        for record in self._records:
+            if record.parent in commits:
+                yield commits[record.parent], record.commit
+            for attempt in record.attempts:
+                if (
+                    attempt.status != "completed"
+                    and attempt.commit
+                    and (base := self._turn(record.run, attempt.number).get("base"))
+                ):
+                    yield str(base), attempt.commit
 
     def run(self, record: Record) -> Run:
         folder = self._layout.record_file(record.run).parent
@@ -365,15 +383,18 @@ class _Reader:
         return self._change(parent.commit, record.commit)
 
     def _change(self, old: str, new: str) -> Change:
-        return _difference(self._layout.root, old, new, self._code)
+        return _difference(self._layout.root, old, new, self._code, self._patches)
 
 
-def _difference(folder: Path, old: str, new: str, code: Sequence[str]) -> Change:
+def _difference(
+    folder: Path, old: str, new: str, code: Sequence[str], known: Mapping[tuple[str, str], str] | None = None
+) -> Change:
+    """`known`: patches that were read before, many at once."""
     repository = _repository(folder)
     if repository is None:
         return Change(missing="The campaign's git repository is not in this copy of its folder.")
     try:
-        text = repository.diff(old, new, code)
+        text = repository.diff(old, new, code) if known is None or (old, new) not in known else known[old, new]
     except CannotGoOn as error:
         return Change(missing=f"Git cannot show it: {error}")
     return Change(text, command=f"git diff {old[:12]} {new[:12]}") if text else Change(missing="The same code.")

@@ -33,7 +33,8 @@ def diff_html(text: str, lines: int, room: int) -> Rendered:
     """A unified diff: the first `lines` lines of it, or as many as give `room` bytes of HTML."""
     parts: list[Markup] = []
     size = shown = added = removed = total = 0
-    for path, block in blocks(text):
+    for path, whole in blocks(text):
+        block = [row for row in whole if row[0] != "h" or not row[1].startswith("index ")]  # ids that nobody reads
         added += sum(mark == "+" for mark, _ in block)
         removed += sum(mark == "-" for mark, _ in block)
         total += len(block)

@@ -41,6 +41,8 @@ _SAME = 0.1
 """Values of a metric without a better direction (L0) that lie so near to each other show nothing."""
 _MOST_IN_ALT = 15
 _MOST_CURVES = 2
+_MOST_LINES = 50
+"""In a figure of training: of more runs the last ones, beside baseline and best."""
 _MOST_PLOTTED = 6
 
 
@@ -154,9 +156,10 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
             "A short line is what a run is compared with where that is not the dashed one: the baseline at the run's seeds, "
             "a matched control, or the frontier."
         )
-    for run, _ in valued:
-        values = run.values(primary.name)
-        axes.scatter([run.record.run] * len(values), values, s=9, color=PALETTE["other"], zorder=2)
+    single = [(run.record.run, value) for run, _ in valued for value in run.values(primary.name)]
+    if single:
+        runs, values = zip(*single, strict=True)
+        axes.scatter(runs, values, s=9, color=PALETTE["other"], zorder=2)
     errors = {row.run: row.error for row in campaign.status.rows if row.attempt is None and row.error}
     known = [(run.record.run, value, errors[run.record.run]) for run, value in valued if run.record.run in errors]
     if known:
@@ -267,6 +270,8 @@ def _training(campaign: CampaignData, key: str) -> Drawing:
     curves, best = _curves(campaign, key), campaign.best
     figure, axes = new_figure()
     others = [run.record.run for run, _ in curves if run.record.run and run is not best]
+    left_out, others = others[:-_MOST_LINES], others[-_MOST_LINES:]
+    curves = [(run, curve) for run, curve in curves if run.record.run not in left_out]
     for run, curve in sorted(curves, key=lambda pair: (pair[0] is best, pair[0].record.run == 0)):
         is_best = best is not None and run.record.run == best.record.run
         named = {0: "baseline"}.get(run.record.run, f"run {run.record.run}, the best" if is_best else "other runs")
@@ -290,6 +295,8 @@ def _training(campaign: CampaignData, key: str) -> Drawing:
     legend(figure)
     last = [f"run {run.record.run} ends at {number(curve.values[-1])}" for run, curve in curves]
     caption = "As each run logged it: where the code of the quantity itself was changed, levels do not compare."
+    if left_out:
+        caption += f" Of other runs the last {len(others)} are drawn."
     return figure, caption, _listed(last, [curve.values[-1] for _, curve in curves])
 
 

@@ -57,6 +57,8 @@ REFRESH = 5
 """Seconds after which a page that is watched loads itself again."""
 _ROOM = 1_400_000
 """Bytes for all runs: what two megabytes leave beside figures, tables, style and script."""
+_FEW_RUNS = 100
+"""Each with its commands."""
 _LEAST_ROOM = 60_000
 """Bytes for one run, however many there are."""
 _SMALLEST = 1 / 64
@@ -150,6 +152,7 @@ def render(campaigns: Sequence[CampaignData], *, watched: bool = False) -> str:
         several=several,
         limits=Limits(),
         fitted=runs.fitted,
+        alike_in=_alike,
         style=style,
         script=script,
         style_hash=_hash(style),
@@ -158,6 +161,19 @@ def render(campaigns: Sequence[CampaignData], *, watched: bool = False) -> str:
         made=now(),
         version=__version__,
     )
+
+
+def _alike(campaign: CampaignData) -> dict[int, int]:
+    """Of many runs: those that the same commands reproduce as one before them, but for commit and number, and which one."""
+    found: dict[int, int] = {}
+    if len(campaign.runs) <= _FEW_RUNS:
+        return found
+    first: dict[str, int] = {}
+    for record in (run.record for run in campaign.runs):
+        own = re.sub(rf"\b(run[-_]){record.run}\b", r"\1N", commands(campaign, record).replace(record.commit, "COMMIT"))
+        if own and first.setdefault(own, record.run) != record.run:
+            found[record.run] = first[own]
+    return found
 
 
 class _Runs:
