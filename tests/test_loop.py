@@ -167,7 +167,7 @@ def test_code_that_is_never_called_has_no_effect(make_campaign: Make) -> None:
     run(campaign)
     first, second = campaign.read_records()[1:]
     assert first.verdict.kind == "no_effect"
-    assert "run_0" in first.verdict.why
+    assert "run 0" in first.verdict.why
     assert second.parent == 0
 
 
