@@ -277,6 +277,9 @@ def test_what_the_agent_may_edit_is_never_linked(folder: Path, monkeypatch: pyte
         "os.mkdir(out)",
         "subprocess.run(['mkdir', out], check=True)",
         "if os.path.exists(out): raise ValueError(f'Output directory ({out}) already exists')\nos.mkdir(out)",
+        "if os.path.exists(out): raise SystemExit('I will not overwrite anything')\nos.mkdir(out)",
+        "if os.path.isdir(out): print('found', out); raise SystemExit\nos.mkdir(out)",
+        "if os.path.isdir(out): raise SystemExit(1)\nos.mkdir(out)",
     ],
 )
 def test_an_experiment_that_makes_its_out_dir_itself_works(execute: Execute, make: str) -> None:

@@ -36,6 +36,8 @@ from .visible import make_home
 
 _THERE = "(?:File|already) exists"
 """What an experiment says whose out_dir must not be there yet."""
+_SOON = 30
+"""Seconds in which the untouched code has looked whether it is there."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,15 @@ class Executions(CampaignPart):
         inputs = self._inputs.get(self._key(variant))
         job = self._jobs.job(place, run, variant)
         outcome = self._outcome(step, commit, job, variant, watched)
-        if outcome.ended == "crashed" and self._makes_out_dir_itself(commit, job, place / "job" / outcome.log):
+        if self._makes_out_dir_itself(commit, job, outcome, place / "job" / outcome.log):
             self.forget(step)
-            self._view.say(f"{job.out_dir.name} was there already when the experiment made it: executed again without it")
+            self._view.say(
+                f"the experiment left {job.out_dir.name} empty, which it may want to make itself: executed again without it"
+            )
             outcome = self._outcome(step, commit, job, variant, watched)
+            if not job.out_dir.exists():  # that was not why
+                self._mark_of(commit).unlink(missing_ok=True)
+                job.out_dir.mkdir()
         log, out_dir, noted, mark = place / "job" / outcome.log, job.out_dir, job.scratch / "coverage", place / "begun"
         make_writable(place)  # what the experiment made unreadable is evidence all the same
         missing = working_copy.why_missing(outcome.why, job.folder, self._campaign.experiment)
@@ -207,14 +214,25 @@ class Executions(CampaignPart):
     def _mark_of(self, commit: str) -> Path:
         return self._campaign.local / "makes_own_out_dir" / commit
 
-    def _makes_out_dir_itself(self, commit: str, job: Job, log: Path) -> bool:
-        """Whether the experiment failed because its out_dir was there. That is remembered."""
+    def _makes_out_dir_itself(self, commit: str, job: Job, outcome: Outcome, log: Path) -> bool:
+        """Whether the experiment failed because its out_dir was there; of the untouched code, whether it may have. That is
+        remembered."""
+        if outcome.ended not in ("ok", "crashed") or self.makes_out_dir(commit):
+            return False
         name, end = rf"\b{job.out_dir.name}\b", read_end(log, 10_000)
-        if self.makes_out_dir(commit) or not re.search(rf"{_THERE}.*{name}|{name}.*{_THERE}", end):
+        says_so = outcome.ended == "crashed" and re.search(rf"{_THERE}.*{name}|{name}.*{_THERE}", end)
+        if not says_so and not (commit == self._opened.first_commit and self._left_at_once(job, outcome, end)):
             return False
         self._mark_of(commit).parent.mkdir(exist_ok=True)
         self._mark_of(commit).touch()
         return True
+
+    def _left_at_once(self, job: Job, outcome: Outcome, said: str) -> bool:
+        """Whether it ended soon and left nothing, with a word on its out_dir or none at all: many look whether there is one,
+        and then do nothing, each in its own words."""
+        word = re.search(rf"\b{job.out_dir.name}\b|exist|overwr|not empty", said) or not said.strip()
+        left = [*job.folder.glob(FINAL_INFO), *job.folder.glob(f"*/{FINAL_INFO}"), *job.out_dir.glob("*")]
+        return bool(word) and not left and outcome.seconds < _SOON and is_real(job.out_dir, job.folder.resolve())
 
     def _take_in(self, copy: Path, out_dir: Path, commit: str, begun: float) -> tuple[str, ...]:
         """Move a summary into `out_dir` that the experiment wrote beside its code or into a folder of its own choice, where
