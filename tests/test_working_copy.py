@@ -288,6 +288,12 @@ def test_an_experiment_that_makes_its_out_dir_itself_works(execute: Execute, mak
     assert json.loads((result.folder / "final_info.json").read_text()) == {"loss": 1}
 
 
+def test_of_an_experiment_that_fails_without_its_out_dir_too_nothing_is_remembered(folder: Path, execute: Execute) -> None:
+    result = execute("raise SystemExit('the data does not exist')\n")
+    assert ended(result)[0] == "crashed" and "the data does not exist" in ended(result)[1]
+    assert [*folder.parents[2].rglob("makes_own_out_dir")] and not [*folder.parents[2].rglob("makes_own_out_dir/*")]
+
+
 def test_an_experiment_that_makes_no_out_dir_finds_one(execute: Execute) -> None:
     result = execute(end=END.replace("os.makedirs(out, exist_ok=True)\n", ""))
     assert ended(result) == ("ok", "")

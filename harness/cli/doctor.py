@@ -28,6 +28,7 @@ from ..campaign.contract import CONTRACT_FILE, ENTRY, Contract, Setting
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import HarnessError, InputError
 from ..campaign.not_confined import NOT_HELD
+from ..campaign.numbers import counted
 from ..campaign.paths import cache_folder, near
 from ..campaign.protocols import CACHE, DRY_RUN, Limits
 from ..execution.commands import filled, with_python
@@ -215,7 +216,7 @@ class Doctor:
     def files(self) -> Check:
         """What goes along into a campaign, and what does not."""
         inventory = inventory_of(self.experiment, self.contract)
-        detail = f"{len(inventory.files):,} files go along"
+        detail = f"{counted(len(inventory.files), 'file')} go{'es' if len(inventory.files) == 1 else ''} along"
         if inventory.sentences:
             return Check("files", "warning", "\n".join([detail, *inventory.sentences]))
         return Check("files", "ok", detail)
@@ -246,13 +247,11 @@ class Doctor:
         detail = f"Python {found['version']} ({self.python})"
         if found["missing"]:
             names = ", ".join(found["missing"])
-            return Check(
-                "packages",
-                "fail",
-                f"{detail} cannot import {names}",
-                "Install what is missing there, or name another with --python. For this repository's own experiment: "
-                "`./setup.sh run`, or `make sae` for language models.",
-            )
+            how = shlex.join([self.python, "-m", "pip", "install", *found["missing"]])
+            if (self.experiment / "setup.sh").is_file():  # this repository's own experiment
+                how = "./setup.sh run` (`make sae` for language models), or `" + how
+            todo = f"Install what is missing there, `{how}` where the packages are called so, or name another with --python."
+            return Check("packages", "fail", f"{detail} cannot import {names}", todo)
         return Check("packages", "ok", f"{detail} has what {ENTRY} imports")
 
     def variables(self) -> Check:

@@ -100,9 +100,8 @@ class Executions(CampaignPart):
                 f"the experiment left {job.out_dir.name} empty, which it may want to make itself: executed again without it"
             )
             outcome = self._outcome(step, commit, job, variant, watched)
-            if not job.out_dir.exists():  # that was not why
-                self._mark_of(commit).unlink(missing_ok=True)
-                job.out_dir.mkdir()
+        if not os.path.lexists(job.out_dir):  # that was not why, or it failed before it made one
+            self._mark_of(commit).unlink(missing_ok=True)
         log, out_dir, noted, mark = place / "job" / outcome.log, job.out_dir, job.scratch / "coverage", place / "begun"
         make_writable(place)  # what the experiment made unreadable is evidence all the same
         missing = working_copy.why_missing(outcome.why, job.folder, self._campaign.experiment)
