@@ -280,12 +280,36 @@ def test_what_the_agent_may_edit_is_never_linked(folder: Path, monkeypatch: pyte
         "if os.path.exists(out): raise SystemExit('I will not overwrite anything')\nos.mkdir(out)",
         "if os.path.isdir(out): print('found', out); raise SystemExit\nos.mkdir(out)",
         "if os.path.isdir(out): raise SystemExit(1)\nos.mkdir(out)",
+        "print('my experiment, 3rd edition')\nif os.path.isdir(out): raise SystemExit('schon da')\nos.mkdir(out)",
     ],
 )
 def test_an_experiment_that_makes_its_out_dir_itself_works(execute: Execute, make: str) -> None:
     result = execute(make)
     assert ended(result) == ("ok", "")
     assert json.loads((result.folder / "final_info.json").read_text()) == {"loss": 1}
+
+
+@pytest.mark.parametrize("step", ["forget", "_remember"])
+def test_a_harness_that_is_killed_before_it_executes_again_finds_the_same_once_more(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    write(folder, "if os.path.isdir(out): raise SystemExit('there')\nos.mkdir(out)\n", END)
+    campaign = create(folder)
+    opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())
+    executions = Executions(opened, find_executor("local"))
+    Recorder(opened, executions).start()
+    its_own, called = getattr(Executions, step), []
+
+    def kill(self: Executions, name: str) -> None:
+        called.append(name)
+        if name == ("run_0/execute" if step == "forget" else opened.first_commit) and len(called) == (step == "forget") + 1:
+            raise KeyboardInterrupt
+        its_own(self, name)
+
+    monkeypatch.setattr(Executions, step, kill)
+    with pytest.raises(KeyboardInterrupt):
+        executions.execute("run_0/execute", opened.first_commit, 0, Variant(0))
+    assert ended(executions.execute("run_0/execute", opened.first_commit, 0, Variant(0))) == ("ok", "")
 
 
 def test_of_an_experiment_that_fails_without_its_out_dir_too_nothing_is_remembered(folder: Path, execute: Execute) -> None:

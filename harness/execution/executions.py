@@ -37,7 +37,7 @@ from .visible import make_home
 _THERE = "(?:File|already) exists"
 """What an experiment says whose out_dir must not be there yet."""
 _SOON = 30
-"""Seconds in which the untouched code has looked whether it is there."""
+"""Seconds in which the unmodified code has looked whether it is there."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class Executions(CampaignPart):
         job = self._jobs.job(place, run, variant)
         outcome = self._outcome(step, commit, job, variant, watched)
         if self._makes_out_dir_itself(commit, job, outcome, place / "job" / outcome.log):
-            self.forget(step)
+            self.forget(step)  # before it is remembered: after a crash in between it is found again
+            self._remember(commit)
             self._view.say(
                 f"the experiment left {job.out_dir.name} empty, which it may want to make itself: executed again without it"
             )
@@ -214,24 +215,23 @@ class Executions(CampaignPart):
         return self._campaign.local / "makes_own_out_dir" / commit
 
     def _makes_out_dir_itself(self, commit: str, job: Job, outcome: Outcome, log: Path) -> bool:
-        """Whether the experiment failed because its out_dir was there; of the untouched code, whether it may have. That is
-        remembered."""
+        """Whether the experiment failed because its out_dir was there; of the unmodified code, whether it may have."""
         if outcome.ended not in ("ok", "crashed") or self.makes_out_dir(commit):
             return False
         name, end = rf"\b{job.out_dir.name}\b", read_end(log, 10_000)
         says_so = outcome.ended == "crashed" and re.search(rf"{_THERE}.*{name}|{name}.*{_THERE}", end)
-        if not says_so and not (commit == self._opened.first_commit and self._left_at_once(job, outcome, end)):
-            return False
+        return bool(says_so) or (commit == self._opened.first_commit and self._left_at_once(job, outcome, end))
+
+    def _remember(self, commit: str) -> None:
         self._mark_of(commit).parent.mkdir(exist_ok=True)
         self._mark_of(commit).touch()
-        return True
 
     def _left_at_once(self, job: Job, outcome: Outcome, said: str) -> bool:
-        """Whether it ended soon and left nothing, with a word on its out_dir or none at all: many look whether there is one,
-        and then do nothing, each in its own words."""
-        word = re.search(rf"\b{job.out_dir.name}\b|exist|overwr|not empty", said) or not said.strip()
+        """Whether it ended soon and left nothing, as one does that looks whether there is an out_dir, whatever it says then;
+        a fault of its own, which leaves a traceback, is another matter unless it has a word on that."""
+        of_its_own = "Traceback" in said and not re.search(rf"\b{job.out_dir.name}\b|exist|overwr|not empty", said)
         left = [*job.folder.glob(FINAL_INFO), *job.folder.glob(f"*/{FINAL_INFO}"), *job.out_dir.glob("*")]
-        return bool(word) and not left and outcome.seconds < _SOON and is_real(job.out_dir, job.folder.resolve())
+        return not of_its_own and not left and outcome.seconds < _SOON and is_real(job.out_dir, job.folder.resolve())
 
     def _take_in(self, copy: Path, out_dir: Path, commit: str, begun: float) -> tuple[str, ...]:
         """Move a summary into `out_dir` that the experiment wrote beside its code or into a folder of its own choice, where
