@@ -20,7 +20,7 @@ from typing import Any
 
 from jinja2 import Environment, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ... import __version__
 from ...agents.brief import idea_in_words
@@ -218,7 +218,6 @@ def _environment() -> Environment:
         weaker,
         _words,
         _short,
-        _breakable,
         _why,
         _setting,
     )
@@ -296,11 +295,6 @@ def _why(context: Context, text: str) -> str:
 def _short(context: Context, text: str, limit: int | None = None) -> str:
     """One line for a table; the rest stands elsewhere."""
     return cut(text, limit or context["limits"].short)
-
-
-def _breakable(key: str) -> Markup:
-    """A key that may go on in the next line behind each `_`, not inside a word."""
-    return escape(key).replace("_", Markup("_<wbr>"))
 
 
 def _cleaned(value: Any) -> Any:
