@@ -268,12 +268,12 @@ def test_the_version_is_printed():
 
 def test_the_help_says_what_each_exit_code_means():
     said = " ".join(ask("run", "--help").output.split())
-    assert "0 ended as it should (the runs are spent, the agent said ALL_COMPLETED, or a recorded session has no" in said
-    assert "2 wrong input, 3 a budget ended it, 4 it could not go on, 130 stopped" in said
+    assert "0 finished (no run is left, the agent said ALL_COMPLETED, or the recorded session is over)" in said
+    assert "2 wrong input, 3 a budget is spent, 4 it could not go on, 130 stopped by Ctrl-C" in said
 
 
 def test_the_help_says_the_default_number_of_runs():
-    assert f"({Options().max_runs})" in ask("run", "--help").output
+    assert f"else {Options().max_runs})" in " ".join(ask("run", "--help").output.split())
 
 
 @pytest.mark.parametrize(

@@ -222,10 +222,15 @@ def test_what_cannot_be_a_change_is_refused_and_costs_no_attempt(campaign: Campa
     (tmp_path / "outside.patch").write_text("--- a/../../x.py\n+++ b/../../x.py\n@@ -0,0 +1 @@\n+x = 1\n")
     (tmp_path / "link.patch").write_text(LINK)
     (tmp_path / "nothing.patch").write_text("")
+    head = "--- a/experiment.py\n+++ b/experiment.py\n@@ -1,2 +1,2 @@\n"
+    (tmp_path / "old.patch").write_text(f"{head} once\n-upon\n+a time\n")
+    (tmp_path / "cut.patch").write_text(f"{head} once\n")
+    (tmp_path / "elsewhere.patch").write_text(f"{head} once\n-upon\n+a\n".replace("experiment", "another"))
 
     def refused(*arguments: str, why: str) -> None:
         status, found = try_(*arguments)
         assert (status, why in found["message"]) == (2, True), found
+        assert not re.search(r"error:|allow-empty|fragment|corrupt", found["message"]), "git's words, which say nothing here"
 
     refused(why="nothing differs from the code that is in place")
     refused("--from", str(SMALL), why="nothing differs from the code that is in place")
@@ -235,7 +240,12 @@ def test_what_cannot_be_a_change_is_refused_and_costs_no_attempt(campaign: Campa
     refused("--patch", str(tmp_path / "nowhere"), why="cannot be read")
     refused("--patch", str(tmp_path / "outside.patch"), why="invalid path '../../x.py'")
     refused("--patch", str(tmp_path / "link.patch"), why="makes a link, new.py")
-    refused("--patch", str(tmp_path / "nothing.patch"), why="does not apply")
+    refused("--patch", str(tmp_path / "nothing.patch"), why="no change of a file was found in it")
+    refused(
+        "--patch", str(tmp_path / "old.patch"), why="experiment.py differs around line 1 from what the patch changes there"
+    )
+    refused("--patch", str(tmp_path / "cut.patch"), why="line 5 of it breaks the format")
+    refused("--patch", str(tmp_path / "elsewhere.patch"), why="it changes another.py, which is not there")
     refused("--from", ".", "--patch", "x", why="choose one")
     (campaign.root / "experiment.py").rename(tmp_path / "moved.py")
     refused(why="experiment.py: is gone. `git -C")

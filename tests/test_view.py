@@ -194,7 +194,7 @@ def test_a_narrow_table_keeps_the_verdict_against_the_parent_and_what_has_no_roo
     for width in (80, 70):
         assert "1: not significant" in unstyle(run_table(rows, LOSS, width)[-1])
     assert "Accepted is a run that improved on both" in two_verdicts(rows) and two_verdicts(ROWS) == ""
-    said = "No room here for tokens, time, hypothesis: `harness log mine --csv` has all."
+    said = "The terminal is too narrow for tokens, time, hypothesis: `harness log mine --csv` has every column."
     assert table_and_rest(rows, LOSS, 80, "mine")[1] == said
     assert "vs parent" in table_and_rest(rows, LOSS, 40, "mine")[1] and table_and_rest(rows, LOSS, 200, "mine")[1] == ""
 

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -228,6 +229,27 @@ def _content(file: Path) -> bytes | None:
         raise InputError(f"{file}: cannot be read: {error.strerror}.") from error
 
 
+_IN_THE_WAY = (
+    (r"patch failed: (.+):(\d+)$", r"\1 differs around line \2 from what the patch changes there"),
+    (r"No valid patches in input|lacks filename information", "no change of a file was found in it"),
+    (r"corrupt patch at (?:.*:)?(?:line )?(\d+)", r"line \1 of it breaks the format of a patch (is it whole?)"),
+    (r"patch fragment without header at (?:.*:)?(?:line )?(\d+)", r"line \1 of it changes a file that is not named before"),
+    (r"(.+): (?:No such file or directory|does not exist in index)$", r"it changes \1, which is not there"),
+    (r"(.+): already exists in (?:working directory|index)$", r"it makes \1, which is there already"),
+    (r"invalid path '(.+)'", r"invalid path '\1', outside the experiment"),
+)
+"""What `git apply` says, and the same for somebody who called `harness try`."""
+
+
+def _in_the_way(said: str) -> str:
+    """Why a patch does not apply, of which git says `said`."""
+    for line in said.splitlines():
+        for words, ours in _IN_THE_WAY:
+            if match := re.search(words, line.removeprefix("error: ")):
+                return match.expand(ours)
+    return "git does not take it for a patch of these files"
+
+
 def _patched(before: Mapping[str, bytes], patch: Patch) -> dict[str, bytes]:
     """The code in place with a patch applied to it."""
     with TemporaryFolder() as place:
@@ -240,6 +262,7 @@ def _patched(before: Mapping[str, bytes], patch: Patch) -> dict[str, bytes]:
             "GIT_CEILING_DIRECTORIES": str(folder.parent),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_NOSYSTEM": "1",
+            "LC_ALL": "C",
         }
         done = subprocess.run(
             ["git", "apply", "--whitespace=nowarn", "-"],
@@ -250,10 +273,11 @@ def _patched(before: Mapping[str, bytes], patch: Patch) -> dict[str, bytes]:
             check=False,
         )
         if done.returncode:
-            said = done.stderr.decode(errors="replace").strip() or f"git apply ended with {done.returncode}"
+            why = _in_the_way(done.stderr.decode(errors="replace"))
             raise InputError(
-                f"{patch}: does not apply to the code that is in place: {said}. Its paths are those of the "
-                f"experiment's folder ({', '.join(list(before)[:3])}); --from DIR takes whole files instead."
+                f"{patch}: does not apply to the code that is in place: {why}. "
+                f"Paths in a patch begin in the experiment's folder ({', '.join(list(before)[:3])}); --from DIR takes whole "
+                "files instead."
             )
         links = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink()]
         if links:

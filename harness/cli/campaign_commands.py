@@ -21,6 +21,7 @@ from .options import (
     SETTINGS_AND_OUT,
     TRACK,
     Finite,
+    Whole,
     recorded,
 )
 from .terminal import width
@@ -29,54 +30,77 @@ NOTIFY = click.option(
     "--notify",
     envvar="HARNESS_NOTIFY",
     metavar="COMMAND",
-    help="When it has ended, cannot go on or waits: give its state (JSON) to a command, or POST it to a http(s) address.",
+    help="Command that gets the campaign's state as JSON on its standard input, or http(s) address that it is posted to, "
+    "when the campaign has ended, cannot go on, or waits.",
 )
 
 
 PATIENCE = click.option(
-    "--patience", type=click.IntRange(min=1), metavar="N", help="End after N runs in a row of which none was accepted."
+    "--patience",
+    type=Whole(min=1),
+    metavar="N",
+    help="End after N runs in a row of which none was accepted (improved on baseline and parent).",
 )
 
 
 WIDTH = click.option(
     "--width",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="W",
-    help="Proposals from one parent before the first is judged (1); as many as there are slots, up to 8, is recommended.",
+    help="Changes that the agent proposes from one parent before the first of them is judged, a round (default: 1; "
+    "recommended: as many as are executed at once, up to 8).",
 )
 
 
 @click.command(short_help="Take each idea through the experiment.")
 @IDEAS_AND_EXPERIMENT
-@click.option("--agent", metavar="NAME", help="aider, claude, codex, replay, search:tpe, …; see `harness agents`.")
-@click.option("--model", metavar="M", help="Model of the agent, in the agent's own names.")
-@click.option("--architect", metavar="M", help="Model that plans, where --model then edits (aider).")
-@click.option("--reviewer", metavar="M", help="Model that comments on each run.")
-@click.option("--edit-format", metavar="FORMAT", help="aider's edit format (diff).")
+@click.option(
+    "--agent",
+    metavar="NAME",
+    help="aider (the default), claude, codex, gemini, opencode, replay, search:tpe, search:random, or an import path; "
+    "`harness agents` says what each is.",
+)
+@click.option("--model", metavar="M", help="Model of the agent, by the agent's own name for it, such as sonnet.")
+@click.option("--architect", metavar="M", help="aider only: model that plans the change which --model then writes.")
+@click.option("--reviewer", metavar="M", help="Model that comments on each run; the agent is told what it said.")
+@click.option(
+    "--edit-format",
+    metavar="FORMAT",
+    help="aider only: how the model writes its edits (default: diff; whole suits models that fail at that).",
+)
 @click.option(
     "--agent-config",
     is_flag=True,
     default=None,
-    help="Give claude, codex, gemini or opencode all of your configuration: instructions, hooks, MCP servers.",
+    help="Let claude, codex, gemini or opencode read all of your own configuration: instructions, hooks, MCP servers.",
 )
-@click.option("--session", type=click.Path(path_type=Path), metavar="FILE", help="Recorded session to replay.")
 @click.option(
-    "--control", type=click.Choice(["tpe", "random"]), help="Beside it, a search without a model with as many runs."
+    "--session", type=click.Path(path_type=Path), metavar="FILE", help="Recorded session to replay in place of a model."
+)
+@click.option(
+    "--control",
+    type=click.Choice(["tpe", "random"]),
+    help="Compare with a search without a model: Optuna's TPE or random values, in a campaign of its own with as many runs.",
 )
 @click.option(
     "--search-seed",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     metavar="N",
-    help="Of a search: with the same seed it proposes the same after the same results (drawn, and recorded).",
+    help="Seed of a search without a model, to repeat one: after the same results it proposes the same (default: drawn, and "
+    "recorded).",
 )
 @WIDTH
 @PATIENCE
 @MEMORY
 @TRACK
-@click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars.")
-@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, sent and received.")
-@click.option("--max-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in hours.")
-@click.option("--max-gpu-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in GPU-hours of executions.")
+@click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="End when it has cost this many dollars.")
+@click.option("--max-tokens", type=Whole(min=1), metavar="N", help="End after this many tokens, sent and received.")
+@click.option(
+    "--max-hours", type=Finite(min=0, min_open=True), metavar="H", help="End after this many hours of agent and executions."
+)
+@click.option(
+    "--max-gpu-hours", type=Finite(min=0, min_open=True), metavar="H", help="End after this many GPU-hours of executions."
+)
 @AGENT_LIMITS
 @EXECUTOR
 @BASELINE_AND_CONTROLS
@@ -86,7 +110,7 @@ WIDTH = click.option(
     is_flag=True,
     flag_value=False,
     default=None,
-    help="No held-out evaluation of the selected run at the end; an improvement is then not confirmed.",
+    help="Skip the held-out evaluation of the selected run at the end; an improvement is then not confirmed.",
 )
 @NOTIFY
 @MACHINE
@@ -108,18 +132,19 @@ def run(
     memory: str | None,
     **options: Any,
 ) -> None:
-    """Take each idea through the experiment, a campaign each, several at once.
+    """Take each idea through the experiment: a campaign for each, several campaigns at once.
 
-    With no model configured a recorded session of the idea is replayed, which needs no key. Ctrl-C ends the step in hand
-    and stops; a second one stops at once; `harness resume` goes on either way.
+    Without a model or a key a recorded session of the idea is replayed. Ctrl-C stops after the step in hand, a second one
+    at once; `harness resume` goes on after either.
 
     \b
     Example:
       harness run ideas/hierarchy.json --max-runs 10 --model sonnet --max-cost 5
 
-    Exit codes: 0 ended as it should (the runs are spent, the agent said ALL_COMPLETED, or a recorded session has no further
-    turn), 2 wrong input, 3 a budget ended it, 4 it could not go on, 130 stopped; of several campaigns the worst. Next:
-    `harness log latest`, `harness notes latest`.
+    Exit codes: 0 finished (no run is left, the agent said ALL_COMPLETED, or the recorded session is over), 2 wrong input,
+    3 a budget is spent, 4 it could not go on, 130 stopped by Ctrl-C; the worst of several campaigns.
+
+    Next: `harness log latest`, `harness notes latest`.
     """
     from .executor_choice import chosen
     from .running import Request, parse_setting
@@ -134,34 +159,49 @@ def run(
 
 @click.command(short_help="Go on after a crash, Ctrl-C, or a spent budget.")
 @CAMPAIGN
-@click.option("--max-runs", type=click.IntRange(min=1), metavar="N", help="Runs besides the baseline, those done included.")
-@click.option("--max-cost", type=Finite(min=0), metavar="USD", help="New budget in dollars; 0 drops it.")
-@click.option("--max-tokens", type=click.IntRange(min=0), metavar="N", help="New budget in tokens; 0 drops it.")
-@click.option("--max-hours", type=Finite(min=0), metavar="H", help="New budget in hours; 0 drops it.")
-@click.option("--max-gpu-hours", type=Finite(min=0), metavar="H", help="New budget in GPU-hours; 0 drops it.")
+@click.option(
+    "--max-runs", type=Whole(min=1), metavar="N", help="Runs besides the baseline in all, completed ones included."
+)
+@click.option("--max-cost", type=Finite(min=0), metavar="USD", help="New budget in dollars; 0: none.")
+@click.option("--max-tokens", type=Whole(min=0), metavar="N", help="New budget in tokens; 0: none.")
+@click.option("--max-hours", type=Finite(min=0), metavar="H", help="New budget in hours; 0: none.")
+@click.option("--max-gpu-hours", type=Finite(min=0), metavar="H", help="New budget in GPU-hours; 0: none.")
 @WIDTH
 @PATIENCE
 @AGENT_LIMITS
 @EXECUTOR
-@click.option("--model", metavar="M", help="Another model; after a replayed session, the model that goes on.")
+@click.option(
+    "--model", metavar="M", help="Model from here on; after a replayed session, the one that goes on in its place."
+)
 @click.option(
     "--controls/--no-controls",
     "controls",
     default=None,
-    help="From here on: execute the baseline at a run's settings where these are others, or never.",
+    help="From here on: execute matched controls (the baseline rerun with a run's hyperparameters), or none.",
 )
-@click.option("--holdout/--no-holdout", default=None, help="At the end: evaluate the selected run on what is held out.")
+@click.option(
+    "--holdout/--no-holdout",
+    default=None,
+    help="Evaluate the selected run on held-out worlds, layers or seeds at the end, or not.",
+)
 @click.option(
     "--agent-config/--no-agent-config",
     default=None,
-    help="From here on: give a command-line agent all of your configuration, or your login and provider only.",
+    help="From here on: let a command-line agent read all of your configuration, or your login and provider only.",
 )
 @click.option(
-    "--baseline", type=click.Choice(["given", "own"]), help="Where the baseline failed: begin with results, or execute it."
+    "--baseline",
+    type=click.Choice(["given", "own"]),
+    help="Where the baseline failed: begin with its recorded results, or execute it.",
 )
 @NOTIFY
 @MACHINE
-@click.option("--force", is_flag=True, help="Send the last rejected change of the run in hand through; recorded as forced.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Execute the last change that the pre-check or the smoke test rejected, as it is; the record says that it was "
+    "forced.",
+)
 @JSON
 def resume(
     campaign: str,
@@ -175,13 +215,13 @@ def resume(
 ) -> None:
     """Go on after a crash, Ctrl-C, or a spent budget.
 
-    No completed run is repeated. What you edited in the campaign's experiment.py meanwhile is recorded as yours.
+    No completed run is repeated. If you edited the campaign's experiment.py meanwhile, that change is recorded as yours.
 
     \b
     Example:
       harness resume latest --max-cost 10
 
-    Exit codes as of `harness run`. Next: `harness status`, `harness log latest`.
+    Exit codes: those of `harness run`. Next: `harness status`, `harness log latest`.
     """
     from ..campaign.campaign import Campaign
     from ..campaign.layout import find_layout
@@ -197,18 +237,18 @@ def resume(
     sys.exit(go_on(place, changes, force, width(), notify, jobs))
 
 
-@click.command(short_help="More seeds for a recorded run; judge it again.")
+@click.command(short_help="Execute a recorded run with more seeds, judge again.")
 @CAMPAIGN
 @click.argument("run")
-@click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="Seeds in all.")
-@click.option("--yes", is_flag=True, help="Do not ask, however long it will take.")
+@click.option("--seeds", type=Whole(min=2), default=10, show_default=True, metavar="N", help="Seeds of the run in all.")
+@click.option("--yes", is_flag=True, help="Do not ask before a long execution.")
 @MACHINE
 def confirm(campaign: str, run: str, seeds: int, yes: bool, jobs: int | None) -> None:
     """Execute a recorded run with more seeds, and judge it again.
 
-    For a run that is inconclusive, or whose effect somebody wants to be sure of. RUN 0 is the baseline. Where the profile
-    has final seeds, fresh ones are added, at which baseline and parent are executed too. What it will take is said before
-    it begins, and above 10 minutes you are asked at a terminal. Ctrl-C stops it, and what was executed stays.
+    Use it where a run is inconclusive, or where you want to be surer of an effect. RUN 0 is the baseline. Where the profile
+    has final seeds, fresh ones are added, and baseline and parent are executed at these too. The expected time is printed
+    first; above 10 minutes a terminal asks you. Ctrl-C stops it, and what was executed stays.
 
     \b
     Example:
@@ -238,15 +278,15 @@ def confirm(campaign: str, run: str, seeds: int, yes: bool, jobs: int | None) ->
     sys.exit(take_on(place, Stop(), width(), confirm=(number, seeds), jobs=jobs))
 
 
-@click.command(short_help="Other evals for a recorded run.")
+@click.command(short_help="Score a recorded run by other evals.")
 @CAMPAIGN
-@click.argument("run", type=click.IntRange(min=0))
+@click.argument("run", type=Whole(min=0))
 @click.option("--evals", required=True, metavar="NAMES", help="Names of evals, separated by spaces.")
 def score(campaign: str, run: int, evals: str) -> None:
-    """Score a recorded run by other evals than each run gets.
+    """Score a recorded run by evals that the campaign does not execute for each run.
 
-    Nothing is trained: the scores are of what the run handed over, and go into its record. The verdict stays. RUN 0 is the
-    baseline; score it too where the runs shall have something beside them.
+    Nothing is trained again: the artifact that the run left (its SAE) is scored, and the scores are added to its record. The
+    verdict stays. RUN 0 is the baseline; score it too, to have something to compare with.
 
     \b
     Example:
@@ -267,13 +307,13 @@ def score(campaign: str, run: int, evals: str) -> None:
 @CAMPAIGN
 @click.argument("words", nargs=-1, required=True)
 def tell(campaign: str, words: tuple[str, ...]) -> None:
-    """Say something to the agent: it goes into the next brief and stays in the record.
+    """Say something to the agent: your words go into the next brief and into the record.
 
     \b
     Example:
       harness tell latest "Try a smaller penalty first."
 
-    Next: `harness brief latest` shows it in its place; a campaign that has ended needs `harness resume`.
+    Next: `harness brief latest` shows where your words stand; a campaign that has ended needs `harness resume latest`.
     """
     import secrets
     import time

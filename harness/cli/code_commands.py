@@ -18,24 +18,26 @@ from .terminal import has_colours, show_paged, width
 @CAMPAIGN
 @click.argument("a")
 @click.argument("b", required=False)
-@click.option("--stat", is_flag=True, help="How many lines of which files, instead of the change itself.")
-@click.option("--word-diff", "words", is_flag=True, help="Word by word: [-removed-] and {+added+}.")
+@click.option("--stat", is_flag=True, help="Print how many lines of which files changed, not the change itself.")
+@click.option("--word-diff", "words", is_flag=True, help="Mark changed words in the line: [-removed-] and {+added+}.")
 @click.option(
     "--color",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
     show_default=True,
-    help="Syntax and change in colours; auto: on a terminal.",
+    help="Colour syntax and change; auto: on a terminal.",
 )
-@click.option("--no-pager", is_flag=True, help="Print at once; otherwise, on a terminal, in the pager that git takes.")
-@click.option("--json", "as_json", is_flag=True, help="With --stat: the same facts for programs.")
-@click.option("--csv", "as_csv", is_flag=True, help="With --stat: the table for programs.")
+@click.option(
+    "--no-pager", is_flag=True, help="Print without a pager (by default a terminal shows it in the pager that git uses)."
+)
+@click.option("--json", "as_json", is_flag=True, help="With --stat: print JSON, for programs.")
+@click.option("--csv", "as_csv", is_flag=True, help="With --stat: print CSV, for programs.")
 def diff(
     campaign: str, a: str, b: str | None, stat: bool, words: bool, color: str, no_pager: bool, as_json: bool, as_csv: bool
 ) -> None:
     """The code change of run A against the run that it started from, or between runs A and B.
 
-    `1.2` is attempt 2 at run 1, as `harness log` numbers it. In a file or a pipe it is a patch that git applies.
+    `1.2` is attempt 2 at run 1, as `harness log` numbers it. In a file or a pipe it is a patch that `git apply` takes.
 
     \b
     Example:
@@ -43,7 +45,7 @@ def diff(
       harness diff latest 1 3 --stat
       harness diff latest 0 3 > change.patch
 
-    Next: `harness adopt latest 3` takes the change over into your own experiment.py.
+    Next: `harness adopt latest 3` brings the change into your own experiment.py.
     """
     from dataclasses import asdict
 
@@ -108,21 +110,26 @@ def _code_of(layout: Layout, text: str) -> tuple[str, str, str]:
 @click.command(short_help="Bring a run's code into your experiment.")
 @CAMPAIGN
 @click.argument("run")
-@click.option("--into", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Your experiment's folder (.).")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Your experiment's folder (default: the current one).",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def adopt(campaign: str, run: str, into: Path, yes: bool) -> None:
     """Bring the code of a run into your own experiment: shown as a patch first, then applied cleanly or not at all.
 
-    The change is that of the run's code against the unmodified experiment, of the files that the agent may edit and of
-    nothing else. Where you went on with your file meanwhile the two are merged; where both touch the same lines nothing is
-    written.
+    The patch has what the run changed in the unmodified experiment, in the files that the agent may edit. If you edited
+    your file meanwhile, the two are merged; where both change the same lines, nothing is written.
 
     \b
     Example:
       harness adopt latest 3
       harness adopt runs/hierarchy 3 --into ../my-experiment --yes
 
-    Next: `harness run IDEA.json`, which begins from your experiment as it is now.
+    Next: `harness run IDEA.json` begins from your experiment as it is then.
     """
     from ..campaign.text import line, shown
     from ..report.terminal.columns import wrap

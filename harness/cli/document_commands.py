@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 
 @click.command(short_help="One HTML file with verdicts, figures, diffs.")
 @click.argument("campaigns", nargs=-1)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where to write it.")
-@click.option("--open", "opens", is_flag=True, help="Show it in the browser.")
-@click.option("--watch", is_flag=True, help="Write it again while a campaign runs.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="File to write (default: beside the campaign's folder).",
+)
+@click.option("--open", "opens", is_flag=True, help="Open it in the browser.")
+@click.option("--watch", is_flag=True, help="Keep writing it anew while a campaign runs.")
 def report(campaigns: tuple[str, ...], out: Path | None, opens: bool, watch: bool) -> None:
     """One HTML file to look at: verdicts, figures, all runs with their diffs, and how to reproduce each number.
 
-    It needs no network and no server. Made from records alone, also of a campaign that still runs (the latest by default).
+    The page needs no network and no server. It is made from records alone, also while a campaign runs. Without a name it is
+    the latest campaign; several names make one page of them.
 
     \b
     Example:
@@ -52,18 +58,23 @@ def report(campaigns: tuple[str, ...], out: Path | None, opens: bool, watch: boo
     type=click.Choice(["md", "tex", "pdf", "html"]),
     default="pdf",
     show_default=True,
-    help="Of the file.",
+    help="Format of the paper.",
 )
-@click.option("--prose", metavar="MODEL", help="A model that writes introduction, discussion and conclusion.")
-@click.option("--file", "text", metavar="TEXT", help="A text of yours instead: its references are filled in.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Where to write it.")
+@click.option("--prose", metavar="MODEL", help="Model that writes introduction, discussion and conclusion.")
+@click.option("--file", "text", metavar="TEXT", help="Fill in the references in a text of yours instead.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="File to write (default: beside the campaign's folder).",
+)
 def writeup(campaign: str, form: Any, prose: str | None, text: str | None, out: Path | None) -> None:
-    """A campaign as a paper: idea, method, results with intervals, every run, doubts, cost, reproduction.
+    """A campaign as a paper: idea, method, results with intervals, every run, threats to validity, cost, reproduction.
 
-    Every sentence and number is rendered from records; your own section of the notes goes along. With --prose a model writes
-    the text between the tables. It types no number and no verdict but references, {{run 2: absorption}} and {{run 2 vs
-    baseline: absorption}}, which are filled in with noise, interval and verdict; a sentence in which it does is sent back
-    twice, then left out and listed. With --file the references in a text of yours are filled in.
+    Every sentence and number comes from the records; your own section of the notes is included. With --prose a model writes
+    the text between the tables. In place of numbers and verdicts it writes references, {{run 2: absorption}} and {{run 2 vs
+    baseline: absorption}}, which the harness fills in with noise, interval and verdict. A sentence with a typed number or
+    verdict goes back to the model twice, then it is left out and listed.
 
     The PDF takes letters such as Chinese from the fonts of this machine; in the .tex they stand as their numbers, [U+6F22].
 
@@ -73,7 +84,7 @@ def writeup(campaign: str, form: Any, prose: str | None, text: str | None, out: 
       harness writeup latest --format tex --prose sonnet
       harness writeup latest --file talk.md
 
-    Next: `harness notes latest`, whose section of yours is part of it.
+    Next: `harness check latest --file TEXT` compares an edited paper with the records.
     """
     from ..campaign.bibliography import read_works, unknown
     from ..campaign.text import clean

@@ -16,8 +16,10 @@ from ..campaign.errors import InputError
 from ..campaign.layout import Layout, find_layout
 
 CAMPAIGN = click.argument("campaign")
-JSON = click.option("--json", "as_json", is_flag=True, help="The same facts for programs.")
-CSV = click.option("--csv", "as_csv", is_flag=True, help="The table for programs: full precision, one header line.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+CSV = click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for programs: full precision, one header line.")
+
+SET = "Replace a setting of the profile, such as lr=0.001; may be given more than once."
 
 DIFFERS = 5
 """Exit code of a command that looked at a campaign of which something was lost or edited."""
@@ -26,8 +28,18 @@ _MOST_SAID = 10
 _FORMULA = ("=", "+", "-", "@")
 
 
+class Whole(click.IntRange):
+    """A whole number from `min` on."""
+
+    def _describe_range(self) -> str:
+        return f"{self.min} or more"
+
+
 class Finite(click.FloatRange):
     """A number in a range, which "nan" and "inf" are not."""
+
+    def _describe_range(self) -> str:
+        return f"more than {self.min}" if self.min_open else f"{self.min} or more"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
@@ -86,33 +98,56 @@ def _choose_gpus(context: click.Context, option: click.Parameter, named: str | N
 
 
 PYTHON = click.option(
-    "--python", metavar="PATH", help="Python that executes the experiment (the one that runs the harness)."
+    "--python", metavar="PATH", help="Python that executes the experiment (default: the one that runs the harness)."
 )
 OUT = click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder (runs)."
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    metavar="DIR",
+    help="Folder of campaigns (default: runs).",
 )
 MEMORY = click.option(
     "--memory",
     metavar="FOLDER",
-    help="Tell the agent what other campaigns of this experiment tried: those in FOLDER (by default --out's), or none.",
+    help="Folder whose campaigns of this experiment the agent is told about (default: that of --out), or none.",
 )
-TRACK = click.option("--track", metavar="NAME", help="Tell a tracker of each run: wandb, or an import path.")
+TRACK = click.option(
+    "--track", metavar="NAME", help="Log each run to a tracker: wandb, or an import path (package.module:Class)."
+)
 
 IDEAS_AND_EXPERIMENT = _together(
     click.argument("ideas", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IDEA.json..."),
-    click.option("--idea", "names", multiple=True, metavar="NAME", help="Of a file with several ideas, this one."),
+    click.option(
+        "--idea",
+        "names",
+        multiple=True,
+        metavar="NAME",
+        help="Idea to take from a file with several; may be given more than once.",
+    ),
     click.option(
         "--max-runs",
-        type=click.IntRange(min=1),
+        type=Whole(min=1),
         metavar="N",
-        help="Runs besides the baseline (5); a profile may have its own.",
+        help="Runs besides the baseline (default: the profile's max_runs, else 5).",
     ),
     click.option(
-        "--time", type=Duration(), metavar="30m", help="Limit of each execution's training, in place of the profile's."
+        "--time",
+        type=Duration(),
+        metavar="30m",
+        help="Time limit of each execution, without scoring: 90s, 30m, 2h (default: the contract's).",
     ),
-    click.option("--profile", metavar="P", help="Scale and data of the experiment; its contract names them."),
     click.option(
-        "--experiment", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Folder with experiment.py (.)."
+        "--profile",
+        metavar="P",
+        help="Profile of the contract: scale and data of the experiment (default: its default_profile).",
+    ),
+    click.option(
+        "--experiment",
+        type=click.Path(path_type=Path),
+        default=Path(),
+        metavar="DIR",
+        help="Folder with experiment.py (default: the current one).",
     ),
     PYTHON,
 )
@@ -122,8 +157,8 @@ BASELINE_AND_CONTROLS = _together(
     click.option(
         "--baseline",
         type=click.Choice(["own", "given"]),
-        help="Execute the unmodified experiment, or begin with recorded results (as context: no run is called improved by "
-        "them).",
+        help="own: execute the unmodified experiment; given: begin with its recorded results (run_0/), as context, so that "
+        "no run is called improved (default: own; without a contract, a run_0/ that is there).",
     ),
     click.option(
         "--no-controls",
@@ -131,14 +166,13 @@ BASELINE_AND_CONTROLS = _together(
         is_flag=True,
         flag_value=False,
         default=None,
-        help="Never execute the baseline at a run's settings; a run at others is then not comparable.",
+        help="Execute no matched control (the baseline rerun with a run's hyperparameters): a run at another scale is then "
+        "not comparable.",
     ),
 )
 """What the runs of a new campaign are compared with."""
 
-SETTINGS_AND_OUT = _together(
-    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile."), OUT
-)
+SETTINGS_AND_OUT = _together(click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=SET), OUT)
 """A new campaign's own settings and its place."""
 
 AGENT_LIMITS = _together(
@@ -146,18 +180,19 @@ AGENT_LIMITS = _together(
         "--price",
         type=Price(),
         metavar="IN,OUT",
-        help="Dollars per million tokens sent and received, for an agent that tells no cost.",
+        help="Dollars per million tokens sent and received, such as 3,15, for an agent that reports no cost.",
     ),
     click.option(
         "--turn-timeout",
         type=Finite(min=0, min_open=True),
         metavar="MINUTES",
-        help="Time for a turn of the agent (60); what it has edited by then is tried. A request of aider gets a third.",
+        help="Time limit of a turn of the agent (default: 60); what it has edited by then is tried. A single request of "
+        "aider may take a third of it.",
     ),
     click.option(
         "--wait-for-limits/--no-wait-for-limits",
         default=None,
-        help="Wait until a provider's rate or session limit ends, however long; not counted in --max-hours.",
+        help="Wait until a provider's rate or session limit ends, however long. --max-hours does not count the wait.",
     ),
 )
 """What the agent may take."""
@@ -167,29 +202,33 @@ GPUS = click.option(
     metavar="0,2,3",
     callback=_choose_gpus,
     expose_value=False,
-    help="GPUs to use, as nvidia-smi numbers them (those that are idle).",
+    help="GPUs to use, as nvidia-smi numbers them (default: those that are idle).",
 )
 
 MACHINE = _together(
     GPUS,
     click.option(
         "--jobs",
-        type=click.IntRange(min=1),
+        type=Whole(min=1),
         metavar="N",
-        help="Executions at once, of all ideas together (as many as there are idle GPUs, else as fit on the cores; 1 on a "
-        "login node).",
+        help="Executions at once, of all ideas together (default: one on each idle GPU; without GPUs as many as fit on the "
+        "cores; 1 on a login node).",
     ),
 )
 """How much is executed at once on this machine."""
 
 EXECUTOR = _together(
-    click.option("--executor", metavar="NAME", help="Where executions run: local, slurm, or an import path (local)."),
+    click.option(
+        "--executor",
+        metavar="NAME",
+        help="Where experiments are executed: local, slurm, or an import path (default: local).",
+    ),
     click.option(
         "--slurm",
         multiple=True,
         metavar="KEY=VALUE",
-        help="What jobs ask Slurm for: partition, account, qos, gres, constraint, cpus, extra=--OPTION; also in your "
-        "settings, [executor.slurm].",
+        help="What a job asks Slurm for: partition, account, qos, gres, constraint, cpus or extra=--OPTION; may be given "
+        "more than once (default: [executor.slurm] of ~/.config/harness/config.toml).",
     ),
 )
 """Where is executed."""

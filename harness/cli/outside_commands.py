@@ -23,6 +23,7 @@ from .options import (
     SETTINGS_AND_OUT,
     TRACK,
     Finite,
+    Whole,
 )
 from .terminal import width
 
@@ -31,10 +32,19 @@ from .terminal import width
 @IDEAS_AND_EXPERIMENT
 @MEMORY
 @TRACK
-@click.option("--max-cost", type=Finite(min=0, min_open=True), metavar="USD", help="Budget in dollars, which --usage tells.")
-@click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Budget in tokens, which --usage tells.")
-@click.option("--max-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in hours of executions.")
-@click.option("--max-gpu-hours", type=Finite(min=0, min_open=True), metavar="H", help="Budget in GPU-hours of executions.")
+@click.option(
+    "--max-cost",
+    type=Finite(min=0, min_open=True),
+    metavar="USD",
+    help="End when it has cost this many dollars, as --usage of the tries says.",
+)
+@click.option(
+    "--max-tokens", type=Whole(min=1), metavar="N", help="End after this many tokens, as --usage of the tries says."
+)
+@click.option("--max-hours", type=Finite(min=0, min_open=True), metavar="H", help="End after this many hours of executions.")
+@click.option(
+    "--max-gpu-hours", type=Finite(min=0, min_open=True), metavar="H", help="End after this many GPU-hours of executions."
+)
 @EXECUTOR
 @BASELINE_AND_CONTROLS
 @SETTINGS_AND_OUT
@@ -54,7 +64,7 @@ def open_(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Begin a campaign that you, or a coding agent of yours, drive, and measure its baseline. No agent is asked.
+    """Begin a campaign whose changes you make, or a coding agent of yours, and measure its baseline. No agent is asked.
 
     \b
     Example:
@@ -62,7 +72,7 @@ def open_(
       $EDITOR runs/hierarchy/experiment.py
       harness try hierarchy --hypothesis "A smaller penalty lowers absorption."
 
-    Exit codes as of `harness run`. Next: edit the experiment in the campaign's folder, then `harness try`.
+    Exit codes: those of `harness run`. Next: edit the experiment in the campaign's folder, then `harness try`.
     """
     from ..agents.outside import OUTSIDE
     from . import outside
@@ -79,32 +89,45 @@ def open_(
 
 @click.command("try", short_help="Hand in a change: it is executed and judged.")
 @CAMPAIGN
-@click.option("--hypothesis", metavar="TEXT", default="", help="What the change tests, and the effect that you expect.")
-@click.option("--notes", metavar="TEXT", default="", help="What you changed, for the paper's method section.")
-@click.option("--notes-file", type=click.Path(path_type=Path), metavar="FILE", help="The same from a file.")
 @click.option(
-    "--from", "folder", type=click.Path(path_type=Path), metavar="DIR", help="Take the edited files from this folder."
+    "--hypothesis", metavar="TEXT", default="", help="What the change tests, and the effect that you expect (needed)."
+)
+@click.option("--notes", metavar="TEXT", default="", help="What you changed, for the paper's method section.")
+@click.option("--notes-file", type=click.Path(path_type=Path), metavar="FILE", help="File to take --notes from.")
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Take the edited files from this folder, not from the campaign's.",
 )
 @click.option(
     "--patch", type=click.Path(path_type=Path), metavar="FILE", help="Take the change from a patch; - is standard input."
 )
 @click.option(
-    "--start-from", metavar="RUN", help="Where the try after this one starts: best (the default), baseline, or a run."
+    "--start-from",
+    metavar="RUN",
+    help="Code that the next try starts from: best (the default), baseline, or the number of a run.",
 )
 @click.option(
-    "--varies", multiple=True, metavar="SETTING", help="A setting that decides comparability and is varied on purpose."
+    "--varies",
+    multiple=True,
+    metavar="SETTING",
+    help="Setting of `comparable` that you vary on purpose; may be given more than once.",
 )
 @click.option(
-    "--usage", metavar="JSON", help='What the change cost, {"sent": 12000, "received": 800, "cost": 0.1}; else unknown.'
+    "--usage",
+    metavar="JSON",
+    help='What your agent used: {"sent": 12000, "received": 800, "cost": 0.1}; without it: unknown.',
 )
 @click.option("--by", "driver", metavar="NAME", default="", help="Who made the change, for the record: a name, a model.")
 @GPUS
 @click.option(
     "--jobs",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="N",
-    help="Executions at once (as for `harness run`), and tries: beside another one that is under way, a change of --from or "
-    "--patch is tried from the same code, in a round of up to N.",
+    help="Executions at once, as for `harness run`. While another try is under way, a change of --from or --patch joins it: "
+    "it starts from the same code and is executed beside it, in a round of up to N.",
 )
 @JSON
 def try_(
@@ -123,18 +146,19 @@ def try_(
 ) -> None:
     """Hand in what you edited as the next change: pre-check, smoke test, executions, verdict, record, commit.
 
-    The change is what differs in the experiment's files in the campaign's folder; with --from in DIR, with --patch in a
-    patch of them. A rejected change costs an attempt and no run, and stays in place to be mended. Afterwards the files stand
-    at the code that the next try starts from. Where another try is under way, it is waited for, or with --jobs joined.
-    Ctrl-C stops after the step in hand; the same command, or `harness resume`, goes on.
+    The change is what you edited in the campaign's folder, in DIR (--from), or what a patch changes (--patch). A rejected
+    change costs an attempt and no run, and stays in place for you to mend. Afterwards the campaign's folder has the code
+    that the next try starts from. A try waits for another one that is under way, or joins it (--jobs). Ctrl-C stops after
+    the step in hand; the same command, or `harness resume`, goes on.
 
     \b
     Example:
       harness try latest --hypothesis "A smaller penalty lowers absorption."
 
-    Exit codes: 0 judged, 6 rejected (by the pre-check or the smoke test), 7 executed and failed, 3 a budget is spent or no
-    run is left, 2 wrong input or nothing edited, 4 it could not go on, 130 stopped. Next: `harness show latest 1`,
-    `harness brief latest`.
+    Exit codes: 0 judged, 2 wrong input or nothing edited, 3 a budget is spent or no run is left, 4 it could not go on, 6
+    rejected by the pre-check or the smoke test, 7 executed and failed, 130 stopped by Ctrl-C.
+
+    Next: `harness show latest 1`, `harness brief latest`.
     """
     from ..agents.submission import Source, Words
     from . import outside
@@ -159,15 +183,15 @@ def try_(
 @CAMPAIGN
 @JSON
 def end(campaign: str, as_json: bool) -> None:
-    """End a campaign that you drive: what comes after the last run is done, and the notes close with the conclusion.
+    """End a campaign that you drive: held-out evaluation of the selected run, and the conclusion in the notes.
 
-    Another `harness try` goes on all the same, while runs are left.
+    While runs are left, another `harness try` goes on with it all the same.
 
     \b
     Example:
       harness end latest
 
-    Exit codes as of `harness run`. Next: `harness notes latest`, `harness report latest --open`.
+    Exit codes: those of `harness run`. Next: `harness notes latest`, `harness report latest --open`.
     """
     from . import outside
 
@@ -176,11 +200,11 @@ def end(campaign: str, as_json: bool) -> None:
 
 @click.command("skill", short_help="Teach a coding agent to drive a campaign.")
 @click.argument("agent", type=click.Choice(["claude", "codex", "agents"]), default="agents")
-@click.option("--install", is_flag=True, help="Write it in the current folder, where the agent looks.")
+@click.option("--install", is_flag=True, help="Write it into the current folder, where the agent looks for it.")
 def skill(agent: str, install: bool) -> None:
-    """What teaches a coding agent to drive a campaign: open, brief, edit, try, end, and how to read a verdict.
+    """Teach a coding agent to drive a campaign: open, brief, edit, try, end, and how to read a verdict.
 
-    Printed, or with --install written into the current folder: `.claude/skills/harness/SKILL.md` for Claude Code,
+    Prints the text, or with --install writes it into the current folder: `.claude/skills/harness/SKILL.md` for Claude Code,
     `.agents/skills/harness/SKILL.md` for Codex, a section of `AGENTS.md` (agents) for all others.
 
     \b
@@ -199,16 +223,22 @@ def skill(agent: str, install: bool) -> None:
 
 @click.command("observe", short_help="Make a campaign of what another loop left; judge its best.")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="FOLDER")
-@click.option("--metric", metavar="NAME", help="The metric that decides; that of the contract, or of results.tsv.")
+@click.option("--metric", metavar="NAME", help="The metric that decides (default: the contract's, or that of results.tsv).")
 @click.option("--lower", is_flag=True, help="Lower is better.")
 @click.option("--higher", is_flag=True, help="Higher is better.")
-@click.option("--execute-baseline", is_flag=True, help="Execute the baseline with its seeds: what is within its spread.")
-@click.option("--confirm-best", is_flag=True, help="Execute baseline and claimed best with seeds, and judge it.")
+@click.option(
+    "--execute-baseline",
+    is_flag=True,
+    help="Execute the baseline with its seeds, to see which kept changes are within its spread.",
+)
+@click.option(
+    "--confirm-best", is_flag=True, help="Execute baseline and claimed best with seeds, and judge the claimed best."
+)
 @click.option(
     "--experiment",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The baseline's code and the contract, to execute it.",
+    help="Folder with the baseline's code and an experiment.toml; needed to execute anything.",
 )
 @PYTHON
 @OUT
@@ -225,18 +255,18 @@ def observe(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Make a campaign of what a loop of somebody else left: an AI-Scientist results folder, or an autoresearch repository.
+    """Make a campaign of what another system left: a results folder of AI-Scientist, or an autoresearch repository.
 
-    Its runs become records that are given, not executed, and marked so on every page: which have the code or the numbers of
-    an earlier one, and which is the claimed best. With --execute-baseline the baseline of --experiment is executed with its
-    seeds, and it is said how many of the kept changes are within their spread. With --confirm-best the claimed best is
-    executed beside it, too, and judged like any change.
+    Its runs become records that are marked as given, not executed, on every page. It names runs that have the code or the
+    numbers of an earlier one, and the claimed best. --execute-baseline executes the baseline of --experiment with its
+    seeds, and says how many of the kept changes are within their spread. --confirm-best executes the claimed best as well,
+    and judges it like any change.
 
     \b
     Example:
       harness observe results/grokking/20240801_idea --metric val_loss --lower
 
-    Exit codes: 0; with --confirm-best those of `harness try`. Next: --confirm-best --experiment DIR.
+    Exit codes: 0; with --confirm-best those of `harness try`. Next: the same with --confirm-best --experiment DIR.
     """
     from . import observe as observing
     from .options import print_json

@@ -23,17 +23,18 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Where a campaign stands, also while it runs.")
 @click.argument("campaign", required=False)
-@click.option("--all", "every", is_flag=True, help="Only a line for each campaign in ./runs.")
+@click.option("--all", "every", is_flag=True, help="Print only a line for each campaign in ./runs.")
 @JSON
 def status(campaign: str | None, every: bool, as_json: bool) -> None:
-    """Where a campaign stands, also while another process runs it; without a name the latest, below a line for each where
-    there are several.
+    """Where a campaign stands, also while another process runs it.
+
+    Without a name it is the latest campaign; where there are several, a line for each stands above it.
 
     \b
     Example:
       harness status hierarchy
 
-    Next: what the line `next` says.
+    Next: one of the commands below `next`.
     """
     from ..campaign.layout import RUNS, layouts
     from ..report.terminal import status_page as show
@@ -77,8 +78,8 @@ def _readable(layout: Layout) -> CampaignStatus | None:
 def log(campaign: str, as_json: bool, as_csv: bool) -> None:
     """One line a run: verdict, primary metric, difference from the baseline with its noise, cost, time, hypothesis.
 
-    2.1 is the first attempt at run 2, which was no run. Columns that do not fit the terminal are left out; --json and --csv
-    have them all, of a search without a model each searched value too.
+    A line 2.1 is attempt 1 at run 2, which was rejected or failed. Columns for which the terminal is too narrow are left
+    out; --json and --csv have all of them, and each value that a search without a model tried.
 
     \b
     Example:
@@ -107,7 +108,7 @@ def log(campaign: str, as_json: bool, as_csv: bool) -> None:
 def show(campaign: str, run: str, as_json: bool, as_csv: bool) -> None:
     """The whole record of one run: each metric beside the baseline's, with the noise between seeds.
 
-    --json is the record as its file holds it, --csv its table of metrics.
+    --json prints the record as its file has it, --csv its table of metrics.
 
     \b
     Example:
@@ -132,14 +133,16 @@ def show(campaign: str, run: str, as_json: bool, as_csv: bool) -> None:
 
 @click.command(short_help="Runs of several campaigns side by side.")
 @click.argument("campaigns", nargs=-1, required=True, metavar="CAMPAIGN...")
-@click.option("--metric", metavar="M", help="Instead of the primary one of the first campaign's contract.")
+@click.option(
+    "--metric", metavar="M", help="Metric to compare (default: the primary metric of the first campaign's contract)."
+)
 @JSON
 @CSV
 def compare(campaigns: tuple[str, ...], metric: str | None, as_json: bool, as_csv: bool) -> None:
     """Runs of one or several campaigns side by side: verdicts, seeds, noise, and the settings that differ.
 
-    Says which campaigns are not comparable with the first, and why: another contract, profile, scale, baseline code or
-    environment.
+    Campaigns that are not comparable with the first are named with the reason: another contract, profile, scale, baseline
+    code or environment.
 
     \b
     Example:
@@ -163,13 +166,13 @@ def compare(campaigns: tuple[str, ...], metric: str | None, as_json: bool, as_cs
 @click.command(short_help="What was tested, and what came of it.")
 @CAMPAIGN
 def notes(campaign: str) -> None:
-    """The notes: what was tested, with which numbers, and what the agent and people said.
+    """The notes: what was tested, with which results, and what the agent and you said.
 
     \b
     Example:
       harness notes latest
 
-    Next: write your own part at the end of notes.txt; it survives every rendering.
+    Next: write your own notes between the two marked lines of notes.txt; they stay when the rest is written anew.
     """
     from ..campaign.text import clean, decoded
 
@@ -184,18 +187,19 @@ def notes(campaign: str) -> None:
 @CAMPAIGN
 @JSON
 def brief(campaign: str, as_json: bool) -> None:
-    """Exactly what the agent would be told next; its number of tokens goes to standard error. Of a search without a model,
-    what it would propose next, and what it goes by.
+    """Exactly what the agent would be told next; its number of tokens goes to standard error.
 
-    --json is for a coding agent that drives a campaign (`harness open`): the brief, the folder and the files to edit, whose
-    code they hold, how long an execution takes, and what is left. While a try runs, after the end, and once a budget is
-    spent, `brief` is null.
+    For a search without a model it is the next proposal, and the results that it rests on.
+
+    --json is for a coding agent that drives a campaign (`harness open`): the brief, the folder and the files to edit, which
+    run's code they have, how long an execution takes, and what is left.
+    While a try runs, after the end, and once a budget is spent, `brief` is null.
 
     \b
     Example:
       harness brief latest
 
-    Next: `harness tell latest "..."` adds your word to it.
+    Next: `harness tell latest "..."` adds words of yours to it.
     """
     from ..agents.aider import count_tokens
     from ..agents.listing import is_search
@@ -223,22 +227,24 @@ def brief(campaign: str, as_json: bool) -> None:
     click.echo(said, err=True)
 
 
-@click.command(short_help="The agent's words beside the records.")
+@click.command(short_help="Compare numbers in the agent's words with the records.")
 @CAMPAIGN
-@click.option("--file", "text", metavar="TEXT", help="A text about the campaign, such as an edited paper, instead.")
+@click.option(
+    "--file", "text", metavar="TEXT", help="Check this file, such as an edited paper, in place of the agent's words."
+)
 def check(campaign: str, text: str | None) -> None:
-    """The agent's words beside the records: numbers of which metric and run are certain match or contradict one.
+    """Compare the numbers in the agent's words, or in a text of yours, with the records.
 
-    Everything else that it says is unverified, and nothing is said of it. Of what was written before a run
-    only numbers of runs that it names can contradict. In a text of yours references, {{run 2: absorption}}, are filled in
-    first. Exit code 4 where a number contradicts a record.
+    A number is compared where it is certain which metric and which run it is about; nothing else is checked. A sentence that
+    was written before a run is compared only with the runs that it names. In a text of yours the references, such as
+    {{run 2: absorption}}, are filled in first. Exit code 4: a number contradicts a record.
 
     \b
     Example:
       harness check latest
       harness check latest --file paper.md
 
-    Next: `harness writeup latest --file paper.md`, which fills in the references of a text.
+    Next: `harness writeup latest --file paper.md` fills in the references of a text.
     """
     from ..campaign.campaign import Campaign
     from ..campaign.text import item

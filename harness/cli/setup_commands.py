@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..campaign.errors import InputError
-from .options import EXECUTOR
+from .options import EXECUTOR, SET
 from .terminal import width
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.group(invoke_without_command=True, short_help="Which agents there are; install one.")
 @click.pass_context
 def agents(context: click.Context) -> None:
-    """Which agents there are and which are installed; `harness agents install aider` installs one.
+    """List the coding agents and say which are installed; `harness agents install aider` installs one.
 
     \b
     Example:
@@ -60,16 +60,34 @@ def install_agent(name: str) -> None:
 
 
 @click.command(short_help="What could be wrong, before money is spent.")
-@click.option("--experiment", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Its folder (.).")
-@click.option("--profile", metavar="P", help="Scale and data of the experiment.")
-@click.option("--python", metavar="PATH", help="Python that executes the experiment.")
-@click.option("--agent", metavar="NAME", help="The agent (aider); a command-line agent is asked once.")
-@click.option("--model", metavar="M", help="Model of the agent; it is asked once.")
-@click.option("--architect", metavar="M", help="Model that plans; it is asked once.")
-@click.option("--reviewer", metavar="M", help="Model that comments; it is asked once.")
+@click.option(
+    "--experiment",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Folder with experiment.py (default: the current one).",
+)
+@click.option(
+    "--profile",
+    metavar="P",
+    help="Profile of the contract: scale and data of the experiment (default: its default_profile).",
+)
+@click.option(
+    "--python", metavar="PATH", help="Python that executes the experiment (default: the one that runs the harness)."
+)
+@click.option("--agent", metavar="NAME", help="Coding agent (default: aider); a command-line agent is asked one question.")
+@click.option("--model", metavar="M", help="Model of the agent; it is asked one question.")
+@click.option("--architect", metavar="M", help="aider only: model that plans; it is asked one question.")
+@click.option("--reviewer", metavar="M", help="Model that comments on runs; it is asked one question.")
 @EXECUTOR
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Replace a setting of the profile.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), metavar="DIR", help="Campaigns' folder.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=SET)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    metavar="DIR",
+    help="Folder of campaigns (default: runs).",
+)
 def doctor(
     experiment: Path,
     profile: str | None,
@@ -83,10 +101,10 @@ def doctor(
     executor: str | None,
     slurm: tuple[str, ...],
 ) -> None:
-    """Everything that can be wrong is looked at before any money is spent.
+    """Check everything that could end a campaign, before any money is spent.
 
-    Takes the options of `harness run`. A model is asked only when it is named, or its command-line agent is: one tiny
-    question, which costs what the agent's own instructions and a word cost. Exit code 4 when something would end a campaign.
+    Options mean what they mean for `harness run`. Only a model or a command-line agent that you name is asked: one tiny
+    question, at the price of the agent's own instructions and a word. Exit code 4: something would end a campaign.
 
     \b
     Example:
@@ -129,13 +147,13 @@ def doctor(
 @click.command(short_help="A new experiment folder that runs.")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 def init(folder: Path) -> None:
-    """A new experiment folder that runs: experiment.py, experiment.toml, an idea and a recorded session for it.
+    """Make a new experiment folder that runs: experiment.py, experiment.toml, an idea and a recorded session for it.
 
     \b
     Example:
       harness init my-experiment
 
-    Next: `harness run` in that folder; it says which idea.
+    Next: the command that it prints.
     """
     import shlex
 
@@ -152,17 +170,18 @@ def init(folder: Path) -> None:
 @click.command(short_help="JSON schemas for editors.")
 @click.argument("what", type=click.Choice(["contract", "idea"]), default="contract")
 def schema(what: str) -> None:
-    """The JSON schema of `experiment.toml`, or of an idea file: an editor then completes keys, explains and checks them.
+    """Print the JSON schema of `experiment.toml` (contract, the default) or of an idea file (idea).
 
-    `harness init` writes both into `.schemas/` and refers to them. In files of your own: `#:schema .schemas/contract.json`
-    as the first line of `experiment.toml` (Even Better TOML, taplo), `"$schema": "../.schemas/idea.json"` in an idea.
+    With it an editor completes, explains and checks keys. `harness init` writes both into `.schemas/` and refers to them. In
+    files of your own write `#:schema .schemas/contract.json` as the first line of `experiment.toml` (for Even Better TOML or
+    taplo), and `"$schema": "../.schemas/idea.json"` into an idea.
 
     \b
     Example:
       harness schema > .schemas/contract.json
       harness schema idea > .schemas/idea.json
 
-    Next: `harness doctor` checks the rest.
+    Next: `harness doctor` checks what a schema cannot.
     """
     import json
 
@@ -171,13 +190,13 @@ def schema(what: str) -> None:
     click.echo(json.dumps(SCHEMAS[what](), indent=1, ensure_ascii=False))
 
 
-@click.command(short_help="What campaigns take on disk; remove some.")
+@click.command(short_help="What campaigns take on disk; remove them.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clean(names: tuple[str, ...], yes: bool) -> None:
-    """What campaigns and working copies take on disk; removes what is named, after asking.
+    """Say what campaigns and working copies take on disk, and remove those that you name, after asking.
 
-    A campaign is named as everywhere, also by its path; `NAME:copies` are its working copies alone.
+    A campaign is named by its folder's name in ./runs or by its path; `NAME:copies` means its working copies alone.
 
     \b
     Example:
@@ -241,14 +260,15 @@ def _at_path(name: str) -> dict[str, Item]:
     return {name: found[0]} if found else {}
 
 
-@click.command(short_help="What lies in the caches; remove some.")
-@click.option("--remove", "names", multiple=True, metavar="NAME", help="Remove this; may be given more than once.")
-@click.option("--all", "every", is_flag=True, help="Remove all that is made again when it is needed.")
+@click.command(short_help="What lies in the caches; remove it.")
+@click.option("--remove", "names", multiple=True, metavar="NAME", help="Remove this entry; may be given more than once.")
+@click.option("--all", "every", is_flag=True, help="Remove everything that can be made again.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def cache(names: tuple[str, ...], every: bool, yes: bool) -> None:
-    """What lies in the caches: harvested data, models, what scores share, kept baselines, agents' packages.
+    """List what lies in the caches, which all campaigns share, and remove what you name, after asking.
 
-    Campaigns share it. What is removed is made again when it is needed, which may take long.
+    It is harvested data, models, what scorers share, results of baselines, and agents' packages. What is removed is made
+    again when it is needed, which may take long.
 
     \b
     Example:

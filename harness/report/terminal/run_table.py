@@ -56,7 +56,10 @@ def run_table(rows: Sequence[Row], primary: Primary | None, width: int) -> list[
 def table_and_rest(rows: Sequence[Row], primary: Primary | None, width: int, name: str) -> tuple[list[str], str]:
     """Such a table of the campaign `name`, and for which columns it has no room, in a sentence; "" where it has all."""
     lines, found = fitted(*_cells(rows, primary), width)
-    return lines, f"No room here for {', '.join(found)}: `harness log {name} --csv` has all." if found else ""
+    return (
+        lines,
+        f"The terminal is too narrow for {', '.join(found)}: `harness log {name} --csv` has every column." if found else "",
+    )
 
 
 def _cells(rows: Sequence[Row], primary: Primary | None) -> tuple[list[Column], list[dict[str, Cell]]]:
