@@ -173,6 +173,10 @@ def test_the_last_accepted_run_is_selected_and_the_best_valid_one_only_where_ask
     assert selected([baseline], primary, best_valid=True) is None
     assert next_parent([baseline, accepted[2]], "", primary) is baseline, "improved on a run that is worse than the baseline"
     assert next_parent([baseline, *accepted], "", primary) is accepted[0]
+    of_three_seeds = [record(run, "inconclusive", 1.0).model_copy(update={"seeds": [0, 1, 2]}) for run in (1, 2)]
+    assert of_three_seeds[0].seed_count == 3
+    assert next_parent([baseline, *of_three_seeds, record(3, "invalid", 0.1)], "", primary) is baseline
+    assert next_parent([baseline, *of_three_seeds, record(3, "invalid", 0.1)], "", None) is of_three_seeds[1], "none decides"
 
 
 def test_a_contract_holds_out_settings_that_it_has_and_five_pairs_at_least() -> None:

@@ -90,15 +90,23 @@ def test_who_is_to_be_told_gets_the_state_once(
 
 
 def test_that_nobody_was_told_is_a_line_without_the_address(
-    capsys: pytest.CaptureFixture[str], webhook: tuple[str, list[dict[str, Any]]]
+    capsys: pytest.CaptureFixture[str], webhook: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, posted = webhook
+    monkeypatch.setattr(harness.cli.notify, "PATIENCE", 0.2)
+    monkeypatch.setenv("CHAT", "secret-of-mine")
     notify("exit 3", {})
     notify("http://127.0.0.1:1/secret", {})
     notify(f"{address}/moved", {})  # followed, it would be asked for there, without what is to be told
     said = capsys.readouterr().err
     assert "nobody was told: exit code 3" in said and said.count("nobody was told") == 3 and "secret" not in said
     assert "302" in said and len(posted) == 1
+    # Of a command all is named but what may hold a key.
+    notify("sleep 9 # https://me:secret@chat.example/services/secret", {})
+    notify("echo posting with token=secret to https://chat.example/secret $CHAT >&2; exit 4", {})
+    said = capsys.readouterr().err
+    assert "'sleep 9 # https://chat.example/…' timed out" in said and "secret" not in said
+    assert "exit code 4: posting with token=… to https://chat.example/… [CHAT]" in said
 
 
 @pytest.mark.parametrize("to", ["command", "address"])

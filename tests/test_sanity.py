@@ -170,4 +170,7 @@ def test_a_contradiction_about_scale_is_no_evidence(tmp_path, use):
 def test_results_without_a_number_are_no_evidence_under_any_contract(tmp_path):
     problems = check_sanity(Contract(), "", left(tmp_path, {"loss": None}))
     assert problems == ["no number was read: final_info.json: loss: null, not a number"]
+    decides = Contract.model_validate({"metric": [{"name": "error", "better": "lower", "primary": True}]})
+    problems = check_sanity(decides, "", left(tmp_path, {"loss": None}))
+    assert problems == ["no number was read, and error must be there: final_info.json: loss: null, not a number"]
     assert check_sanity(Contract(), "", left(tmp_path, {"loss": 0.5})) == []

@@ -287,6 +287,7 @@ def test_an_experiment_that_makes_its_out_dir_itself_works(execute: Execute, mak
     result = execute(make)
     assert ended(result) == ("ok", "")
     assert json.loads((result.folder / "final_info.json").read_text()) == {"loss": 1}
+    assert "executed a second time, without one" in " ".join(result.remarks)  # which the record has among its warnings
 
 
 @pytest.mark.parametrize("step", ["forget", "_remember"])
@@ -309,7 +310,8 @@ def test_a_harness_that_is_killed_before_it_executes_again_finds_the_same_once_m
     monkeypatch.setattr(Executions, step, kill)
     with pytest.raises(KeyboardInterrupt):
         executions.execute("run_0/execute", opened.first_commit, 0, Variant(0))
-    assert ended(executions.execute("run_0/execute", opened.first_commit, 0, Variant(0))) == ("ok", "")
+    result = executions.execute("run_0/execute", opened.first_commit, 0, Variant(0))
+    assert ended(result) == ("ok", "") and len(result.remarks) == 1
 
 
 def test_of_an_experiment_that_fails_without_its_out_dir_too_nothing_is_remembered(folder: Path, execute: Execute) -> None:
@@ -320,7 +322,7 @@ def test_of_an_experiment_that_fails_without_its_out_dir_too_nothing_is_remember
 
 def test_an_experiment_that_makes_no_out_dir_finds_one(execute: Execute) -> None:
     result = execute(end=END.replace("os.makedirs(out, exist_ok=True)\n", ""))
-    assert ended(result) == ("ok", "")
+    assert ended(result) == ("ok", "") and not result.remarks
 
 
 def test_a_campaign_that_could_not_be_made_is_not_left_half_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,7 +216,8 @@ class Doctor:
     def files(self) -> Check:
         """What goes along into a campaign, and what does not."""
         inventory = inventory_of(self.experiment, self.contract)
-        detail = f"{counted(len(inventory.files), 'file')} go{'es' if len(inventory.files) == 1 else ''} along"
+        number = len(inventory.files)
+        detail = f"{counted(number, 'file')} {'is' if number == 1 else 'are'} copied into each working copy"
         if inventory.sentences:
             return Check("files", "warning", "\n".join([detail, *inventory.sentences]))
         return Check("files", "ok", detail)

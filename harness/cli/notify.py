@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import threading
 import time
@@ -13,6 +15,7 @@ from typing import Any
 import click
 
 from .. import __version__
+from ..agents.keys import Redaction
 from ..campaign.errors import HarnessError
 from ..campaign.layout import Layout
 from ..campaign.protocols import View, Waits
@@ -25,6 +28,8 @@ PATIENCE = 60.0
 """Seconds that a command or a server may take."""
 LASTS = 60.0
 """Seconds after which a wait is worth a word: a slot is often free in a moment."""
+_ADDRESS = re.compile(r"(https?://)(?:[^\s'\"/@]*@)?([^\s'\"/]*)[^\s'\"]*")
+_KEY = re.compile(r"(?i)((?:key|token|secret|password|bearer)['\"]?[=:\s]\s*['\"]?)[^\s'\"]+")
 
 
 def notify(to: str, facts: Mapping[str, Any]) -> None:
@@ -45,8 +50,13 @@ def notify(to: str, facts: Mapping[str, Any]) -> None:
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         problem = f"{type(error).__name__}: {error}"
     if problem:
-        # Not the address itself: it may hold a key.
-        click.echo(f"--notify: nobody was told: {line(problem.replace(to, '…'))}", err=True)
+        click.echo(f"--notify: nobody was told: {line(_without_keys(problem, to))}", err=True)
+
+
+def _without_keys(problem: str, to: str) -> str:
+    """`problem` with no more of an address than its host, and without what is called a key or is a variable's value."""
+    named = {name: value for name, value in os.environ.items() if re.search(rf"\$\{{?{re.escape(name)}\b", to)}
+    return _KEY.sub(r"\1…", _ADDRESS.sub(r"\1\2/…", Redaction(named)(problem)))
 
 
 class _Here(urllib.request.HTTPRedirectHandler):

@@ -38,6 +38,7 @@ _THERE = "(?:File|already) exists"
 """What an experiment says whose out_dir must not be there yet."""
 _SOON = 30
 """Seconds in which the unmodified code has looked whether it is there."""
+_ITS_OWN = "the experiment takes no out_dir that is there already: it was executed a second time, without one"
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ class Executions(CampaignPart):
                 spoiled = f"{out_dir.name}: the out_dir was replaced by a link or a file, so nothing in it is the run's."
             out_dir = place / "nothing"
             out_dir.mkdir(exist_ok=True)
-        remarks = (*self._take_in(job.folder, out_dir, commit, begun), *said_of_rows(place))
+        own = [_ITS_OWN] if self._mark_of(commit).exists() else []
+        remarks = (*own, *self._take_in(job.folder, out_dir, commit, begun), *said_of_rows(place))
         scoring = None
         if outcome.ended == "ok" and not spoiled and self._campaign.contract.scorer:
             scoring = self._score(place / "scoring", commit, out_dir, variant, inputs)

@@ -259,17 +259,18 @@ def may_be_started_from(record: Record) -> bool:
 def next_parent(records: Sequence[Record], wish: str, primary: Metric | None) -> Record:
     """The run whose code the next one starts from: as the agent wished ("baseline", "run_2"), else the best accepted one.
 
-    Where noise is unknown none can be accepted; then the best by its number, if that is better than the baseline's. Never an
-    invalid one, nor one without effect.
+    Where noise is unknown none can be accepted; then the best by its number, if that is better than the baseline's. Where no
+    metric decides, the last one. Never an invalid one, nor one without effect.
     """
     sound = [r for r in records if may_be_started_from(r)]
     asked = 0 if wish == "baseline" else int(wish[4:]) if wish.startswith("run_") else None
     if asked is not None and asked in (r.run for r in sound):
         return records[asked]
-    accepted = [r for r in sound if is_accepted(r)]
-    unmeasured = [r for r in sound if r.verdict.kind == "inconclusive" and r.seed_count <= 1]
+    undecided = [r for r in sound if r.verdict.kind == "inconclusive"]
     if primary is None:
-        return unmeasured[-1] if unmeasured else records[0]
+        return undecided[-1] if undecided else records[0]
+    accepted = [r for r in sound if is_accepted(r)]
+    unmeasured = [r for r in undecided if r.seed_count <= 1]
     sign = 1 if primary.better == "lower" else -1
     numbered = [r for r in accepted or [records[0], *unmeasured] if primary.name in r.metrics]
     return min(numbered, key=lambda r: sign * r.metrics[primary.name].value, default=records[0])

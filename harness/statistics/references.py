@@ -176,7 +176,7 @@ class References:
             if measured.control and measured.control.why_none:
                 why += f"; no control: {measured.control.why_none}"
             elif self._records[0].given and self._spec.settings:
-                why += "; no control is executed beside it"
+                why += "; no control is executed beside it, since it may be of other code; without --baseline given one is"
             elif self._contract.scorer and (unseen := self.self_reported(measured)):
                 why += f"; no control: the run alone reports {', '.join(unseen)}, and neither artifact nor scorer shows it"
             return VerdictRecord(kind="not_comparable", why=why)
