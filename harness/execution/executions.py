@@ -123,8 +123,8 @@ class Executions(CampaignPart):
                 spoiled = f"{out_dir.name}: the out_dir was replaced by a link or a file, so nothing in it is the run's."
             out_dir = place / "nothing"
             out_dir.mkdir(exist_ok=True)
-        own = [_ITS_OWN] if self._mark_of(commit).exists() else []
-        remarks = (*own, *self._take_in(job.folder, out_dir, commit, begun), *said_of_rows(place))
+        makes_it = [_ITS_OWN] if self._mark_of(commit).exists() else []
+        remarks = (*makes_it, *self._take_in(job.folder, out_dir, commit, begun), *said_of_rows(place))
         scoring = None
         if outcome.ended == "ok" and not spoiled and self._campaign.contract.scorer:
             scoring = self._score(place / "scoring", commit, out_dir, variant, inputs)
