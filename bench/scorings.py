@@ -14,8 +14,9 @@ them say (`MIXING`), in all rows or in the tenth of them whose first number is l
 thousandth of the strength, at any scale of codes.
 
 A hardly trained SAE may well be invalid: it fires nowhere, or reconstructs nothing. What is wrong is a refusal, or that
-codes are called negligible. The last line is one JSON object. Exit code 1 where an honest one was wronged or a mixing one
-was accepted.
+codes are called negligible; how near honest ones come to the contract's two limits for these stands beside them.
+
+The last line is one JSON object. Exit code 1 where an honest one was wronged or a mixing one was accepted.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ TRAINED = ("topk", "batchtopk", "matryoshka", "standard")
 REFINED = {"standard": "jumprelu", "batchtopk": "leave-one-out"}
 """What ideas make of a trained one."""
 STEPS = (1, 2, 5, 10, 20, 50, 100, 500)
+NEGLIGIBLE = ("bought_by_negligible_codes", "negligible_share")
 VARIANTS = 4
 """SAEs of one training, each of another scale, half of them refined."""
 
@@ -290,7 +292,9 @@ def main() -> int:
                     said = f"{number} ({what}): {how}; {share:.1%} of the rows differ"
                     look_at_mixing(folder, said, share, mixed[how.partition(",")[0]])
     for name, counted in seen.items():
-        print(f"{name:36s} {counted['scored']:5d} honest, {counted['wronged']} wronged")
+        bought, share = (counted[each] / 10_000 for each in NEGLIGIBLE)
+        print(f"{name:36s} {counted['scored']:5d} honest, {counted['wronged']} wronged", end="; ")
+        print(f"negligible codes buy at most {bought:.4f}, and are at most {share:.1%} of L0")
     for name, counted in mixed.items():
         print(f"{name:36s} {counted['mixing']:5d} mixing, {counted['accepted']} accepted")
     print(f"hardly trained ones that broke another rule of the contract, by its value: {dict(rules)}")
@@ -299,6 +303,7 @@ def main() -> int:
         name: sum(counted[key] for counted in where.values())
         for name, where, key in (*counts, ("accepted", mixed, "accepted"))
     }
+    total |= {each: max(counted[each] for counted in seen.values()) / 10_000 for each in NEGLIGIBLE}
     print(json.dumps({"bench": "scorings", **total}))
     return int(bool(total["wronged"] or total["accepted"]))
 
@@ -313,6 +318,9 @@ def look_at_honest(folder: Path, what: str, counted: collections.Counter[str], r
         elif known:
             broken = check_sanity(CONTRACT, "synthetic", read_run(folder, CONTRACT, scores=scores))
             wrong = [each for each in broken if "negligible" in each]
+            found = json.loads((scores / "synthetic.json").read_text())["eval_result_metrics"]["scores"]
+            for name in NEGLIGIBLE:  # in ten-thousandths: a Counter holds whole numbers
+                counted[name] = max(counted[name], round(10_000 * found[name]))
             rules.update({each.split()[0] for each in broken if each not in wrong})
         else:
             wrong = []

@@ -32,8 +32,9 @@ The metrics:
   such pairs. A dense SAE gets 1: read it beside `l0` and `f1`.
 
 A code of 1e-6 fires as one of 1 does, so codes that do nothing could buy a score. The same scores are measured again without
-the codes that are **negligible**: below 4 % of sum z^2 |z| / sum z^2 of their latent, a mean in which codes weigh by their
-energy, so that no number of small ones moves it. Two more numbers say what hung on them:
+the codes that are **negligible**: below 1/32 of sum z^2 |z| / sum z^2 of their latent, a mean in which codes weigh by their
+energy, so that no number of small ones moves it; or, for a latent of which all are small, those that add less than a
+thousandth of what rows scatter, |z W[l]| < 0.001 sqrt(mean |x - mean(x)|^2). Two more numbers say what hung on them:
 
 - `bought_by_negligible_codes`: by how much `absorption` would be higher or `f1` lower without them, whichever is more.
 - `negligible_share`: the share of the codes in `l0` that are negligible.
@@ -50,10 +51,13 @@ from .synthetic import Floats, Ints, World
 
 OWN_COSINE = 0.5
 ABSORBED_SHARE = 0.4  # SAEBench's threshold for full absorption
-NEGLIGIBLE = 0.04
-"""Of 143 honest SAEs (TopK with k 3 to 8, ReLU with an L1 penalty of 0.3 to 2) none gained 0.01 by codes below 5 %."""
+NEGLIGIBLE = 1 / 32
+"""Without codes below a 25th, a third of honest ReLU SAEs of the profile `synthetic` would lose more than 0.01 of F1."""
+NO_EFFECT = 0.001
+TINY = np.finfo(np.float64).tiny
 
 Cosines = npt.NDArray[np.float64]
+Moments = npt.NDArray[np.float64]
 
 
 class SAE(Protocol):
@@ -73,7 +77,7 @@ def score_rows(sae: SAE, world: World, magnitudes: Floats, activations: Floats) 
     own = np.where((assigned >= 0) & (cosines[np.arange(len(assigned)), assigned] >= OWN_COSINE), assigned, -1)
     carried = _carried(world, latents, cosines, assigned)
     scores = _of_codes(codes, world, magnitudes, own, carried)
-    without = _of_codes(without_negligible(codes), world, magnitudes, own, carried)
+    without = _of_codes(without_negligible(codes, latents, activations), world, magnitudes, own, carried)
     pairs = assigned >= 0
     return {
         **fidelity(activations, reconstruction),
@@ -97,12 +101,25 @@ def _of_codes(codes: Floats, world: World, magnitudes: Floats, own: Ints, carrie
     }
 
 
-def without_negligible(codes: Floats) -> Floats:
-    """Codes [n, L] with 0 in place of those that are too small to do anything."""
-    energy = (codes.astype(np.float64) ** 2).sum(axis=0)
-    typical = (np.abs(codes).astype(np.float64) ** 3).sum(axis=0) / np.where(energy > 0, energy, 1)
-    large: Floats = np.where(np.abs(codes) < NEGLIGIBLE * typical, np.float32(0), codes)
+def without_negligible(codes: Floats, latents: Floats, x: Floats) -> Floats:
+    """Codes [n, L] of rows x with 0 in place of those that are too small to do anything."""
+    sizes = np.abs(codes).astype(np.float64)
+    scatter = float(((x - x.mean(axis=0)).astype(np.float64) ** 2).sum(axis=1).mean())
+    least = least_codes((sizes**2).sum(axis=0), (sizes**3).sum(axis=0), latents, scatter)
+    large: Floats = np.where(sizes < least, np.float32(0), codes)
     return large
+
+
+def least_codes(squares: Moments, cubes: Moments, latents: Floats, scatter: float) -> Moments:
+    """The smallest code of each latent [L] that is not negligible, of sums of their powers [L], and the mean squared
+    distance of rows from their mean."""
+    adds: Moments = np.linalg.norm(latents.astype(np.float64), axis=1)
+    of_its_latent, of_rows = (
+        NEGLIGIBLE * cubes / np.maximum(squares, TINY),
+        NO_EFFECT * scatter**0.5 / np.maximum(adds, TINY),
+    )
+    smallest: Moments = np.maximum(of_its_latent, of_rows)
+    return smallest
 
 
 def _run(sae: SAE, x: Floats) -> tuple[Floats, Floats, Floats]:

@@ -3,7 +3,7 @@
 Each latent is the detector of the feature that its direction is most like; `precision`, `recall` and `f1` are means over the
 latents. `mcc`, `uniqueness`, `shrinkage` (the norm of a reconstruction as a share of the row's), `explained_variance` and
 `l0` are as there; `dead_latents` is a share, not a number. Of ours are `mse` and `cosine`, and, as in `scoring`,
-`bought_by_negligible_codes`: by how much F1 falls without codes that are too small to do anything.
+`bought_by_negligible_codes`, by how much F1 falls without codes that are too small to do anything, and `negligible_share`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def score_rows(sae: SAE, directions: Floats, magnitudes: Floats, bias: Floats | 
         stored: Any = _Stored(magnitudes)
         return eval_sae_on_synthetic_data(given, dictionary, stored, num_samples=len(magnitudes))
 
-    found = measured(codes)
+    found, large = measured(codes), without_negligible(codes, latents, rows)
     f1 = found.classification.f1_score
     return {
         "f1": f1,
@@ -77,7 +77,8 @@ def score_rows(sae: SAE, directions: Floats, magnitudes: Floats, bias: Floats | 
         "l0": found.sae_l0,
         "true_l0": found.true_l0,
         **{name: value for name, value in fidelity(rows, reconstruction).items() if name != "explained_variance"},
-        "bought_by_negligible_codes": max(0.0, f1 - measured(without_negligible(codes)).classification.f1_score),
+        "bought_by_negligible_codes": max(0.0, f1 - measured(large).classification.f1_score),
+        "negligible_share": 1 - np.count_nonzero(large) / max(np.count_nonzero(codes), 1),
     }
 
 

@@ -180,6 +180,28 @@ def test_the_same_sae_gets_the_same_scores_whoever_was_scored_before(lab, first,
     assert all(other[name] != metrics(first)[name] for name in CHEAP.split())
 
 
+class Padded(TopK):
+    """Latents that are silent, and those that always are, get a code that does nothing."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        codes = super().encode(x)
+        return torch.where(codes > 0, codes, 1e-5)
+
+
+def test_codes_that_do_nothing_are_counted_and_absorption_is_scored_without_them_too(lab, first, tmp_path):
+    assert lab.score(Padded(0), "core absorption", tmp_path) == {}
+
+    honest, padded = (metrics(folder, "core absorption") for folder in (first, tmp_path))
+    absorbed = [each["absorption"]["mean"]["mean_full_absorption_score"] for each in (honest, padded)]
+    assert padded["core"]["sparsity"]["l0"] == pytest.approx(LATENTS, abs=1)
+    assert padded["core"]["negligible_codes"]["negligible_share"] > 0.9
+    assert absorbed[0] > 0.01 and absorbed[1] < 0.001
+    assert padded["absorption"]["negligible_codes"]["bought_by_negligible_codes"] > 0.9 * absorbed[0]
+
+    assert honest["core"]["negligible_codes"]["negligible_share"] < 0.01
+    assert honest["absorption"]["negligible_codes"] == {"bought_by_negligible_codes": 0.0}
+
+
 COLD = """\
 import sys, random
 from pathlib import Path

@@ -196,6 +196,22 @@ def test_codes_that_do_nothing_are_found_however_many_there_are(code):
     assert got["negligible_share"] == pytest.approx(5 / 15)
 
 
+@pytest.mark.parametrize("code", [1e-6, 1e-4])
+def test_a_latent_that_never_does_anything_is_found_too(code):
+    """It has the parent's direction, and is its own latent, in place of one that is absorbed and a little off."""
+
+    def decoy(x):
+        codes = np.pad(absorbing(x), ((0, 0), (0, 1)))
+        codes[:, 4] = code
+        return codes
+
+    directions = [[1, 0.1, 0, 0], *ABSORBING[1:], [1, 0, 0, 0]]
+    got = scored(Linear(directions, decoy))
+    assert got["absorption"] == 0
+    assert got["bought_by_negligible_codes"] >= 2 / 5
+    assert got["negligible_share"] == pytest.approx(8 / 18)
+
+
 def test_duplicates_and_small_latents_are_not_negligible():
     got = scored(Linear(np.eye(4) * 1e4, lambda x: x * 1e-4))
     assert (got["bought_by_negligible_codes"], got["negligible_share"]) == (0, 0)

@@ -118,6 +118,9 @@ def test_a_rule_is_limited_to_the_settings_it_is_for():
     rule = {"at_most": 1, "when": {"architecture": "topk"}}
     assert check(rule, {"x": 2}, architecture="relu") == check(rule, {"x": 2}) == []
     assert len(check(rule, {"x": 2}, architecture="topk")) == 1
+    rule["when"] = {"architecture": ["topk", "batchtopk"]}
+    assert check(rule, {"x": 2}, architecture="relu") == check(rule, {"x": 2}) == []
+    assert len(check(rule, {"x": 2}, architecture="batchtopk")) == len(check(rule, {"x": 2}, architecture="topk")) == 1
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from harness.campaign.contract_file import load_contract
 from harness.campaign.record import Record, VerdictRecord
 from harness.results.reading import FINAL_INFO, Results
 from harness.results.run_results import read_run
-from harness.results.sanity import check_sanity
+from harness.results.sanity import broken_rules, check_sanity
 from harness.statistics.comparability import compare_metrics, compare_settings
 from harness.statistics.judge import Judge
 from harness.statistics.references import MeasuredRun
@@ -243,15 +243,26 @@ def test_an_f1_that_is_bought_by_duplicates_of_features_is_a_trade_off(tmp_path,
     assert verdict.kind == kind, verdict.why
 
 
+@pytest.mark.parametrize("source", ["synthetic", "synthsae", "core", "absorption"])
 @pytest.mark.parametrize(
-    ("bought", "share", "why"), [(0.081, 0, "bought_by_negligible_codes"), (0, 0.3, "negligible_share")]
+    ("architecture", "bought", "share", "wrong"),
+    [
+        ("topk", 0.0099, 0.049, []),
+        ("topk", 0.081, 0, ["bought_by_negligible_codes"]),
+        ("matryoshka", 0, 0.051, ["negligible_share"]),
+        ("standard", 0.0099, 0.119, []),  # a ReLU has no least code
+        ("standard", 0, 0.121, ["negligible_share"]),
+        ("of its own", 0.011, 0.3, ["bought_by_negligible_codes", "negligible_share"]),
+    ],
 )
-def test_an_absorption_that_is_bought_by_codes_that_do_nothing_is_invalid(tmp_path, bought, share, why):
+def test_a_score_or_an_l0_that_is_bought_by_codes_that_do_nothing_is_invalid(source, architecture, bought, share, wrong):
     """1e-6 where a child fires and its parent's own latent is silent."""
-    scores = {"bought_by_negligible_codes": bought, "negligible_share": share}
-    [problem] = check_sanity(CONTRACT, "synthetic", features(tmp_path / "1", 0, **scores))
-    assert f"synthetic.{why} is" in problem and "codes too small to do anything" in problem
-    assert check_sanity(CONTRACT, "synthetic", features(tmp_path / "2", 0, **dict.fromkeys(scores, 0.004))) == []
+    scores = {f"{source}.bought_by_negligible_codes": bought, f"{source}.negligible_share": share}
+    about = {"core": wrong[-1:] if "negligible_share" in wrong else [], "absorption": wrong[:1] if bought > 0.01 else []}
+    rules = [rule for rule in CONTRACT.sanity if "negligible" in rule.value]
+    found = broken_rules(CONTRACT.model_copy(update={"sanity": rules}), scores, {"architecture": architecture})
+    assert {problem.partition(" is ")[0] for problem in found} == {f"{source}.{name}" for name in about.get(source, wrong)}
+    assert all("codes too small to do anything" in problem for problem in found)
 
 
 def test_what_a_scoring_may_take_fits_its_profile():

@@ -19,7 +19,7 @@ import torch
 
 import saelab
 from harness.campaign.contract_file import load_contract
-from saelab import feed, hand_over, synthsae, worlds
+from saelab import feed, hand_over, synthsae, synthsae_scoring, worlds
 from saelab.errors import CannotPrepare
 from saelab.ring import Reader, ReaderGone
 from saelab.scorer import __main__ as scorer
@@ -127,6 +127,22 @@ def test_scores_are_those_of_the_benchmark_on_the_same_sae(bench, tmp_path: Path
     }
     assert 0.1 < expected["f1"] < 1 and expected["l0"] > 1
     assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-5)
+    assert scores["negligible_share"] < 0.05 and scores["bought_by_negligible_codes"] < 0.01
+
+    class Padded:
+        """The same, but that its silent latents get a code that does nothing."""
+
+        def encode(self, x: np.ndarray) -> np.ndarray:
+            codes = mine.encode(torch.from_numpy(x)).detach().numpy()
+            return np.where(codes > 0, codes, np.float32(1e-6))
+
+        def decode(self, f: np.ndarray) -> np.ndarray:
+            return mine.decode(torch.from_numpy(f)).detach().numpy()
+
+    padded = synthsae_scoring.score_rows(Padded(), arrays["directions"], arrays["magnitudes"])
+    assert padded["l0"] == 12
+    assert padded["negligible_share"] == pytest.approx(1 - scores["l0"] / 12, abs=0.02)
+
     facts = json.loads((tmp_path / "scores" / "facts.json").read_text())
     assert facts["scored_with"]["sae-lens"] and facts["scored_with"]["truth"] == "can be rebuilt from data_seed"
 

@@ -261,7 +261,7 @@ def _concerned(rules: Iterable[SanityRule], situation: Situation, comparable: It
         rule
         for rule in rules
         if (rule.present or "." not in rule.value or rule.value in known)
-        and all(fixed.get(name, value) == value for name, value in rule.when.items())
+        and all(fixed.get(name, values[0]) in values for name, values in rule.cases.items())
     ]
 
 
@@ -269,7 +269,7 @@ def rules_in_words(rules: Iterable[SanityRule]) -> list[str]:
     """The sanity rules, a line for each value they are about. Why a rule is there is told when it fails."""
     lines: dict[str, dict[str, list[str]]] = {}
     for rule in rules:
-        where = " and ".join(f"{key} = {setting(value)}" for key, value in rule.when.items())
+        where = " and ".join(f"{key} = {' or '.join(map(setting, values))}" for key, values in rule.cases.items())
         for condition in _conditions(rule):
             cases = lines.setdefault(rule.value, {}).setdefault(condition, [])
             if where not in cases:

@@ -39,7 +39,7 @@ class SanityRule(_Part):
 
     `value` names a metric or a setting. Any of: `present`, `finite`, `above`, `below`, `at_least`, `at_most`; a bound is a
     number or the name of another metric or setting, with `times` a factor on it. `when` limits the rule to runs whose
-    settings have these values.
+    settings have these values, or one of several.
     """
 
     value: str
@@ -58,10 +58,15 @@ class SanityRule(_Part):
     """It must be this or less."""
     times: float = 1.0
     """A factor on a bound that is another metric or setting."""
-    when: dict[str, Setting] = {}
-    """The rule holds only for runs whose settings have these values."""
+    when: dict[str, Setting | list[Setting]] = {}
+    """The rule holds only for runs whose settings have these values, each a value or a list of such."""
     why: str = ""
     """What it means when the rule fails, for the agent."""
+
+    @property
+    def cases(self) -> dict[str, list[Setting]]:
+        """The values of settings for which the rule holds."""
+        return {name: value if isinstance(value, list) else [value] for name, value in self.when.items()}
 
     @model_validator(mode="after")
     def _has_a_condition(self) -> SanityRule:

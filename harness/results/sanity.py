@@ -143,7 +143,7 @@ def broken_where_known(contract: Contract, metrics: Mapping[str, float], setting
 
 
 def _applies(rule: SanityRule, settings: Mapping[str, Setting]) -> bool:
-    return all(settings.get(name) == value for name, value in rule.when.items())
+    return all(settings.get(name) in values for name, values in rule.cases.items())
 
 
 def _broken(rule: SanityRule, values: Mapping[str, Setting]) -> Iterator[str]:

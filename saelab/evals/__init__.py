@@ -67,6 +67,8 @@ EVALS: dict[str, Eval] = {
     "unlearning": Unlearning(),
 }
 
+OWN = "negligible_codes"
+"""What of a result's metrics is not SAEBench's: what its scores would be without codes that are too small to do anything."""
 _VERSION = 1  # of what `fill` makes
 _PACKAGES = "sae-bench", "sae-lens", "sae-probes", "transformer-lens", "transformers", "torch"
 
@@ -97,8 +99,11 @@ def evaluate(sae: ScoredSAE, settings: Settings, out: Path, cache: Path, say: Sa
                 with at_work(bench) as place, _logged(out / f"{name}.log") as errors:
                     written, since = place / "written", time.time()
                     written.mkdir()
-                    EVALS[name].run(bench, BenchSAE(sae, bench), fixed, written)
+                    scored = BenchSAE(sae, bench)
+                    EVALS[name].run(bench, scored, fixed, written)
                     result = take(written, since, EVALS[name].main, errors)
+                    if scored.own_scores:
+                        result["eval_result_metrics"][OWN] = scored.own_scores
                 (out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
             say(f"{name}: {skipped.get(name, 'done')} ({time.monotonic() - started:.0f} s)")
     except Skip as skip:

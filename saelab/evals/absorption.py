@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import random
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from . import lens
 from .bench import LLM_BATCH, Bench, Skip
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .bench_sae import BenchSAE
 
 F1 = 0.6
@@ -63,17 +66,21 @@ class Absorption:
     def run(self, bench: Bench, sae: BenchSAE, fixed: Path, out: Path) -> None:
         from sae_bench.evals.absorption import main
 
+        from .negligible import Sizes
+
+        sae.sizes = Sizes(sae.W_dec)
         config = self._config(bench)
         config.precalc_k_sparse_probe_sae_acts = codes_fit(_trained_on(fixed), sae.cfg.d_sae, bench.data.dtype)
-        with _words_in_order(), _results_in(out, fixed), lens.stopped_after(bench.data.layer):
+        with _words_in_order(), _results_in(out, fixed) as found, lens.stopped_after(bench.data.layer):
             main.run_eval(config, [("sae", sae)], bench.device, str(out), force_rerun=True)
         letters = _letters(Path("artifacts/absorption/sae_custom_sae_k_sparse_probing.json"))
-        if letters < bench.sizes.absorption_letters:
+        if len(letters) < bench.sizes.absorption_letters:
             raise Skip(
                 f"the language model does not know its letters well enough after layer {bench.data.layer}: probes find "
-                f"{letters} of 26 first letters with F1 above {F1}, and the setting absorption_letters asks for "
+                f"{len(letters)} of 26 first letters with F1 above {F1}, and the setting absorption_letters asks for "
                 f"{bench.sizes.absorption_letters}"
             )
+        sae.own_scores["bought_by_negligible_codes"] = _bought(*found, letters=letters)
 
     def _config(self, bench: Bench) -> Any:
         from sae_bench.evals.absorption.eval_config import AbsorptionEvalConfig
@@ -137,8 +144,9 @@ def _words_in_order() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _results_in(out: Path, probes: Path) -> Iterator[None]:
-    """Probes are found in `probes`, intermediate results go to `out`.
+def _results_in(out: Path, probes: Path) -> Iterator[list[Any]]:
+    """Probes are found in `probes`, intermediate results go to `out`. Yields the table of the words that SAEBench looked at;
+    where the latent of a letter fires in some by a code that is negligible, another one follows, without such codes.
 
     Both are arguments that SAEBench's `run_eval` does not pass on. Left at their defaults they are folders inside the
     installed package, named by the model: a small model that goes by a real one's name would leave its probes for the real
@@ -148,18 +156,46 @@ def _results_in(out: Path, probes: Path) -> Iterator[None]:
 
     probing: Any = main.run_k_sparse_probing_experiment
     absorbing: Any = main.run_feature_absortion_experiment
-    seen, absorbed = out / "k_sparse_probing", out / "feature_absorption"
+    seen, found = out / "k_sparse_probing", list[Any]()
+
+    def absorbed(sae: BenchSAE, **given: Any) -> Any:
+        drawn = random.getstate()
+        scored = functools.partial(absorbing, sparse_probing_experiment_dir=seen, probes_dir=probes, **given)
+        found.append(scored(sae=sae, experiment_dir=out / "feature_absorption"))
+        sizes = sae.sizes
+        if sizes and _fires_negligibly(found[0], sizes.least):
+            random.setstate(drawn)  # the same prompts
+            found.append(scored(sae=sae.without_negligible(sizes), experiment_dir=out / "without_negligible"))
+        return found[0]
+
     main.run_k_sparse_probing_experiment = functools.partial(probing, experiment_dir=seen, probes_dir=probes)
-    main.run_feature_absortion_experiment = functools.partial(
-        absorbing, experiment_dir=absorbed, sparse_probing_experiment_dir=seen, probes_dir=probes
-    )
+    main.run_feature_absortion_experiment = absorbed
     try:
-        yield
+        yield found
     finally:
         main.run_k_sparse_probing_experiment = probing
         main.run_feature_absortion_experiment = absorbing
 
 
-def _letters(probes: Path) -> int:
-    """How many letters the probes find, by the table that SAEBench leaves in the working directory."""
-    return sum(letter["f1_probe"] > F1 for letter in json.loads(probes.read_text()))
+def _letters(probes: Path) -> list[str]:
+    """The letters that the probes find, by the table that SAEBench leaves in the working directory."""
+    return [letter["letter"] for letter in json.loads(probes.read_text()) if letter["f1_probe"] > F1]
+
+
+def _fires_negligibly(words: Any, least: Tensor) -> bool:
+    """Whether a latent of a letter fires in any of these words by a code below `least`: otherwise such codes keep none from
+    being called absorbed."""
+    rows = zip(words["split_feats"], words["split_feat_acts"], strict=True)
+    return any(0 < code < least[latent] for latents, codes in rows for latent, code in zip(latents, codes, strict=True))
+
+
+def _bought(words: Any, without: Any = None, *, letters: list[str]) -> float:
+    """By how much either score of absorption is lower for codes that are too small to do anything."""
+    from sae_bench.evals.absorption.main import _aggregate_results_df
+
+    if without is None:
+        return 0.0
+    tables = (_aggregate_results_df(each) for each in (words, without))
+    scores = ["mean_absorption_fraction", "full_absorption_rate"]
+    one, other = (each.loc[each["letter"].isin(letters), scores].mean() for each in tables)
+    return max(0.0, float((other - one).max()))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from .bench import Bench
+from .negligible import Sizes
 
 
 class ScoredSAE(Protocol):
@@ -36,13 +38,20 @@ class BenchSAE:
     """A `ScoredSAE` with what SAEBench reads and calls besides.
 
     Where W_enc or b_enc is None they are NaN here: no score but core's on encoder weights rests on them, and those then come
-    out as missing.
+    out as missing. It is made for one eval, which may have the sizes of codes looked at and lay by numbers of its own.
     """
+
+    sizes: Sizes | None = None
+    """Of the codes that the eval was given, where it wants them looked at."""
+    _least: Tensor | None = None
+    """Codes below it are given as 0."""
 
     def __init__(self, sae: ScoredSAE, bench: Bench, architecture: str = "") -> None:
         from sae_bench.custom_saes.custom_sae_config import CustomSAEConfig
 
         self._sae = sae
+        self.own_scores: dict[str, float] = {}
+        """What this eval says beside SAEBench's scores."""
         self.W_dec, self.b_dec = sae.W_dec, sae.b_dec
         self.W_enc = torch.full((sae.d_in, sae.d_sae), torch.nan) if sae.W_enc is None else sae.W_enc
         self.b_enc = torch.full((sae.d_sae,), torch.nan) if sae.b_enc is None else sae.b_enc
@@ -70,11 +79,20 @@ class BenchSAE:
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        return self._sae.encode(x)
+        codes = self._sae.encode(x)
+        if self.sizes:
+            self.sizes.add(x, codes)
+        return codes if self._least is None else codes.where(codes >= self._least.to(codes.device), 0)
 
     @torch.no_grad()
     def decode(self, f: Tensor) -> Tensor:
         return self._sae.decode(f)
+
+    def without_negligible(self, sizes: Sizes) -> BenchSAE:
+        """The same, with 0 in place of codes that are negligible by the sizes of others."""
+        silenced = copy.copy(self)
+        silenced.sizes, silenced._least = None, sizes.least
+        return silenced
 
 
 class Identity:

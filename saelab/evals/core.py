@@ -38,7 +38,10 @@ class Core:
     def run(self, bench: Bench, sae: BenchSAE, fixed: Path, out: Path) -> None:
         from sae_bench.evals.core.main import multiple_evals
 
+        from .negligible import Sizes
+
         link(Path(TEXT), fixed)
+        sae.sizes = Sizes(sae.W_dec)
         prompts = prompts_at_once(bench.data.context, vocabulary(bench.model))
         tokens = prompts * bench.data.context
         multiple_evals(
@@ -56,6 +59,7 @@ class Core:
             device=bench.device,
             force_rerun=True,
         )
+        sae.own_scores["negligible_share"] = sae.sizes.share
 
 
 def prompts_at_once(context: int, vocabulary: int) -> int:
