@@ -248,6 +248,30 @@ def test_within_ten_percent_the_baseline_answers() -> None:
     assert verdict.against_parent is not None and verdict.against_parent.reference == "run_0"
 
 
+def test_within_ten_percent_l0_alone_improves_nothing() -> None:
+    """Where sparser codes are better for nothing, a run that is only sparser moves along the baseline's frontier."""
+    steep = (control(3, 0.1, 0.7), control(8, 0.6, 0.9))
+    sparser = case(4.6, 0.26, frontier=steep)  # on the line through 0.1 at 3 and 0.3 at 5
+    verdict = judge(sparser)
+    assert verdict.kind == "inconclusive"
+    said = "l0 4.601 against 5 alone changes it by −0.040 of −0.039, by the baseline's frontier"
+    assert said in verdict.why and verdict.caveats
+    assert judge(case(4.6, 0.2, frontier=steep)).kind == "improved"
+    assert judge(case(5.0, 0.26, frontier=steep)).kind == "improved"  # as many latents
+    assert judge(case(5.4, 0.26, frontier=steep)).kind == "improved"  # more of them, where that costs
+    unknown = judge(case(4.6, 0.26))
+    assert unknown.kind == "improved"
+    assert "l0 4.601 against 5: what that alone is worth is not known, for a frontier needs 3 points" in unknown.why
+
+
+def test_a_frontier_is_executed_for_a_run_that_is_near_its_reference_and_not_at_it() -> None:
+    references = Judge(CONTRACT, "p", 5, [BASELINE]).references
+    assert references.overrides_of_frontier_nearby(case(4.8, 0.2)) == [{"k": 3}, {"k": 8}]
+    assert references.overrides_of_frontier_nearby(case(4.8, 0.2, frontier=FRONTIER)) == []
+    assert references.overrides_of_frontier_nearby(case(4.96, 0.2)) == []  # as good as at it
+    assert references.overrides_of_frontier_nearby(case(4.0, 0.2)) == []  # executed already
+
+
 @pytest.mark.parametrize(
     ("l0", "frontier", "why"),
     [
@@ -375,3 +399,28 @@ def test_a_campaign_executes_the_frontier_once_and_says_what_it_costs(
     assert "frontier at lab.l0" in second.verdict.against_baseline.reference
     said = [each for each in view.said if each.startswith("frontier")]
     assert len(said) == 1 and said[0].startswith("frontier, the baseline at k=2; k=4: 6 more executions, about ")
+
+
+def test_a_run_that_is_tested_near_its_reference_gets_a_frontier_too(
+    tmp_path: Path, make_campaign: Callable[..., Campaign], experiment: Path, monkeypatch: pytest.MonkeyPatch, quick: None
+) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    for name in ("experiment.py", "experiment.toml", "lab.py"):
+        shutil.copyfile(FAULTY / name, experiment / name)
+    text = (experiment / "experiment.toml").read_text()
+    text = text.replace("baseline_seeds = 8", "baseline_seeds = 5\nfrontier = { k = [2, 4] }")
+    (experiment / "experiment.toml").write_text(text.replace("final_seeds = 0", "final_seeds = 3"))
+    edits = [
+        ["experiment.py", "        return codes\n", "        return [code if code > 0.2 else 0.0 for code in codes]\n"],
+        ["experiment.py", "PULL = 0.6", "PULL = 0.3"],
+    ]
+    campaign = make_campaign(
+        {"run 1, attempt 1": {"text": "HYPOTHESIS: better.", "edits": edits}}, profile="noisy", max_runs=1
+    )
+    assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
+    baseline, run = campaign.read_records()
+    l0 = [record.metrics["lab.l0"].value or 0 for record in (baseline, run)]
+    assert 0.01 < 1 - l0[1] / l0[0] < 0.1
+    assert [point.overrides for point in run.frontier] == [{"k": 2}, {"k": 4}]
+    assert run.verdict.kind == "improved"
+    assert run.verdict.against_parent is not None and run.verdict.against_parent.reference == "run_0"

@@ -155,7 +155,8 @@ class Measurements(CampaignPart):
     def _frontier(self, measured: MeasuredRun) -> tuple[ControlRecord, ...]:
         """The points of the frontier that were executed for this run, in the order in which they were decided on."""
         found = []
-        for number, overrides in enumerate(self._journal.result(decision_step(measured.run, FRONTIER)) or []):
+        decided = (self._journal.result(decision_step(measured.run, each)) for each in (FRONTIER, FRONTIER_NEARBY))
+        for number, overrides in enumerate(next(filter(None, decided), [])):
             kind = frontier_step(number)
             seeds = [seed for seed, _ in self.executed(measured.run, kind)]
             folders = {seed: self._campaign.frontier_folder(measured.run, number, seed) for seed in seeds}
@@ -322,7 +323,7 @@ def assignments(settings: Mapping[str, Setting]) -> str:
     return ", ".join(f"{name}={value}" for name, value in settings.items())
 
 
-FRONTIER = "frontier"
+FRONTIER, FRONTIER_NEARBY = "frontier", "frontier_nearby"
 FINAL, FINAL_BASELINE, FINAL_PARENT = "final", "baseline", "parent"
 """The kinds of the executions at final seeds: of the run itself, and of its references."""
 HELD_OUT, HELD_OUT_REFERENCE = "held_out", "held_out_baseline"

@@ -25,6 +25,7 @@ from .measurements import (
     FINAL_BASELINE,
     FINAL_PARENT,
     FRONTIER,
+    FRONTIER_NEARBY,
     Measurements,
     assignments,
     decision_step,
@@ -51,9 +52,7 @@ class SeedsAndControls(CampaignPart):
             wanted = {turn.run: self._decide(turn.run, "control", _missing_control) for turn in turns}
             self._execute_controls("control", {run: [("control", each) for each in found] for run, found in wanted.items()})
             if self._campaign.spec(self._options.profile).frontier:
-                wanted = {turn.run: self._decide(turn.run, FRONTIER, _missing_points) for turn in turns}
-                points = {run: [(frontier_step(i), each) for i, each in enumerate(found)] for run, found in wanted.items()}
-                self._execute_controls(FRONTIER, points)
+                self._execute_frontier({turn.run: self._decide(turn.run, FRONTIER, _missing_points) for turn in turns})
         stage, going_on = 2, turns
         while going_on:
             further = {turn.run: self._decide(turn.run, f"stage_{stage}", self._further_seeds) for turn in going_on}
@@ -62,6 +61,9 @@ class SeedsAndControls(CampaignPart):
             self._execute_all("looks better so far", [*chain(*planned)])
             stage += 1
         drawn = {turn.run: self._decide(turn.run, FINAL, self._final_seeds) for turn in turns}
+        if self._options.controls and self._campaign.spec(self._options.profile).frontier:
+            tested = [turn.run for turn in turns if drawn[turn.run]]
+            self._execute_frontier({run: self._decide(run, FRONTIER_NEARBY, _missing_points_nearby) for run in tested})
         known = self._measurements.at_start_of_round
         final = [self._at_final_seeds(known(turn.run), turn.run, turn.commit or "", drawn[turn.run]) for turn in turns]
         self._execute_all("final seeds", [*chain(*final)])
@@ -152,6 +154,10 @@ class SeedsAndControls(CampaignPart):
         found: list[tuple[str, int]] = self._journal.once(step, drawn)
         return found
 
+    def _execute_frontier(self, wanted: Mapping[int, list[dict[str, Setting]]]) -> None:
+        points = {run: [(frontier_step(i), each) for i, each in enumerate(found)] for run, found in wanted.items()}
+        self._execute_controls(FRONTIER, points)
+
     def _execute_controls(self, name: str, controls: Mapping[int, list[tuple[str, dict[str, Setting]]]]) -> None:
         """Execute the baseline's code at other settings for runs, each under the kind of its steps."""
         stages = self._campaign.spec(self._options.profile).run_seeds
@@ -186,3 +192,7 @@ def _missing_control(measured: MeasuredRun, judge: Judge) -> list[dict[str, Sett
 
 def _missing_points(measured: MeasuredRun, judge: Judge) -> list[dict[str, Setting]]:
     return judge.references.overrides_of_frontier(measured)
+
+
+def _missing_points_nearby(measured: MeasuredRun, judge: Judge) -> list[dict[str, Setting]]:
+    return judge.references.overrides_of_frontier_nearby(measured)

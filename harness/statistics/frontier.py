@@ -10,9 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import stdev
+
+from .noise import mean
 
 NEAR = 0.1
-"""How far apart, as a share, two values of the metric that moves others are taken for the same."""
+"""How far apart, as a share, two values of the metric that moves others may be for a comparison without a frontier."""
+ALIKE = 0.01
+"""How far apart they are taken for the same."""
 ENOUGH = 3
 """Points, each further from the next than `NEAR`; two would show no curvature."""
 
@@ -107,6 +112,13 @@ def position_on_frontier(metric: str, at: float, variance: float, points: Sequen
     if not apart[0].at <= at <= apart[-1].at:
         return f"the frontier goes from {apart[0].at:.4g} to {apart[-1].at:.4g}, and nothing is said beyond"
     return FrontierPosition(metric, at, variance, tuple(apart))
+
+
+def are_apart(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether the means of two groups of seeds differ by more than `ALIKE`, and than twice the standard error of their
+    difference."""
+    error = sum(stdev(group) ** 2 / len(group) for group in (one, other) if len(group) > 1) ** 0.5
+    return bool(abs(mean(one) - mean(other)) > max(ALIKE * abs(mean(other)), 2 * error))
 
 
 def near(one: float, other: float) -> bool:

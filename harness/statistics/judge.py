@@ -7,6 +7,7 @@ second whether this step earned its place.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..campaign.contract import Contract, Profile
 from ..campaign.metric import Metric
@@ -19,7 +20,7 @@ from .frontier import FrontierPosition, Reference
 from .frontier import name_of as name_of_reference
 from .holdout import is_accepted
 from .ledger import FinalSeeds, Judgement
-from .noise import mean
+from .noise import decimals, mean, rounded
 from .recorded_ledger import RecordedLedger, measure
 from .references import MeasuredRun, ReferencePair, References, usable
 from .seed_group import repeated_seeds, unlike_members
@@ -194,6 +195,8 @@ class Judge:
             if (lost := [seed for seed in measured.final if seed not in each.seeds])
         ]
         caveats += self._missing_guards(measured, pair)
+        of_place, remark = self._by_its_place(measured, pair.parent, judgement.against_parent)
+        caveats += of_place
         reported = self.references.self_reported(measured) if measured.control and usable(measured.control) else []
         if reported and not self._is_better_than_baseline(measured, judgement.error_share):
             names = ", ".join(reported)
@@ -209,6 +212,7 @@ class Judge:
             kind, why = "inconclusive", f"{why}; but inconclusive: {'; '.join(caveats)}"
         elif caveats:
             why = f"{why}; {'; '.join(caveats)}"
+        why += remark
         return VerdictRecord(
             kind=kind,
             why=why,
@@ -218,6 +222,25 @@ class Judge:
             caveats=caveats,
             error_share=judgement.error_share,
         )
+
+    def _by_its_place(
+        self, measured: MeasuredRun, reference: Reference, found: Comparison | Uncompared
+    ) -> tuple[list[str], str]:
+        """Of a run that is better near its reference in L0: that it is so for what the baseline's code gains there, too; or,
+        as a remark, that this is not known."""
+        if not isinstance(reference, str) or not isinstance(found, Comparison) or not found.is_better:
+            return [], ""
+        off = self.references.off(measured, reference)
+        worth = self.references.worth_of_place(measured, reference) if off else []
+        if isinstance(worth, str):
+            return [], f"; {off}: what that alone is worth is not known, for {worth}"
+        for change in worth:
+            there = replace(found, reference=found.reference + change)
+            if there.gain < found.gain and not there.is_better:
+                by, of = (rounded(each, decimals(found.error)).replace("-", "−") for each in (change, found.difference))
+                place = f"{off} alone changes it by {by} of {of}"
+                return [f"{place}, by the baseline's frontier, and what remains is not significant"], ""
+        return [], ""
 
     def _is_better_than_baseline(self, measured: MeasuredRun, share: float) -> bool:
         """Whether it would be improved without a control, too: one that its own word chose gives it nothing."""

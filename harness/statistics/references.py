@@ -12,7 +12,7 @@ from ..campaign.record import ControlRecord, Record, VerdictRecord
 from ..results.reading import Results
 from .comparability import differences_of_scale, name_of
 from .compute import compute_excess, kind_of, multiple
-from .frontier import FrontierPosition, Point, Reference, near, position_on_frontier
+from .frontier import FrontierPosition, Point, Reference, are_apart, near, position_on_frontier
 from .noise import Noise, combine, mean, squares_of
 
 SWITCHED_OFF = "controls are switched off"
@@ -154,6 +154,42 @@ class References:
         values = measured.values(metric) if metric else []
         if not self._spec.frontier or self._differing(measured) or not values or not self._moved(measured):
             return []
+        return self._missing_points(measured)
+
+    def overrides_of_frontier_nearby(self, measured: MeasuredRun) -> list[dict[str, Setting]]:
+        """The same for a run that is near its reference in L0, and not at it."""
+        if not self._spec.frontier or self._differing(measured) or self._moved(measured):
+            return []
+        pair = self.compared_with(measured)
+        reference = pair.parent if isinstance(pair, ReferencePair) else None
+        return self._missing_points(measured) if isinstance(reference, str) and self.off(measured, reference) else []
+
+    def off(self, measured: MeasuredRun, reference: str) -> str:
+        """How far the run is from what it is compared with in what moves the primary metric, "" where it is there."""
+        metric = self._moving or ""
+        mine, theirs = measured.values(metric), self.measured_values(measured, reference, metric)
+        if not mine or not theirs or not are_apart(mine, theirs):
+            return ""
+        return f"{metric} {mean(mine):.4g} against {mean(theirs):.4g}"
+
+    def worth_of_place(self, measured: MeasuredRun, reference: str) -> list[float] | str:
+        """By how much the primary metric of the baseline's code changes from where a reference is, in what moves it, to
+        where the run is, along either line of the frontier; or why that is not known."""
+        metric, primary = self._moving or "", self._contract.primary
+        place = self._position(measured)
+        if isinstance(place, str) or primary is None:
+            return str(place)
+        further = mean(measured.values(metric)) - mean(self.measured_values(measured, reference, metric))
+        found = []
+        for line in (place.between, place.prolonged):
+            ends = [self.measured_values(measured, point.name, primary.name) for point in (line.first, line.second)]
+            if not all(ends):
+                return f"the frontier has no {primary.name}"
+            found.append(further * (mean(ends[1]) - mean(ends[0])) / line.gap)
+        return found
+
+    def _missing_points(self, measured: MeasuredRun) -> list[dict[str, Setting]]:
+        """The settings of the frontier at which nothing was executed yet, where the run has no place on it."""
         if isinstance(self._position(measured), FrontierPosition):
             return []
         beside = self._own_settings(measured) if measured.control and usable(measured.control) else {}
