@@ -273,6 +273,16 @@ def test_what_a_scoring_may_take_fits_its_profile():
         assert limits[name].scoring_memory == limits[name].memory >= 8 * 10**9
 
 
+@pytest.mark.parametrize("profile", CONTRACT.profiles)
+def test_no_execution_is_given_rows_that_its_plan_does_not_read(profile):
+    """What is beyond the plan can only be another pass over the same rows, and shows in compute; or rows are handed out one
+    by one, and counted."""
+    settings = CONTRACT.profiles[profile].settings
+    given = settings.get("harvest_tokens") or settings["train_rows"]
+    read = settings["steps"] * settings["batch_size"]
+    assert given < read + settings["batch_size"] or CONTRACT.profiles[profile].feed
+
+
 def test_the_shipped_profiles_decide_by_absorption_and_synthsae_by_f1():
     found = {name: CONTRACT.of_profile(name).primary.name for name in CONTRACT.profiles}
     assert found == {name: "f1" if name.startswith("synthsae") else "absorption" for name in CONTRACT.profiles}
