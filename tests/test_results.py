@@ -267,6 +267,10 @@ def test_what_was_left_in_place_of_a_summary_is_named(tmp_path):
         (tmp_path / name).write_text("{}")
     (found,) = problems(read_results(tmp_path))
     assert found.endswith("it left log.json, metrics.jsonl, r/results.json and others")
+    (deep := tmp_path / "deep" / "lightning_logs" / "version_0").mkdir(parents=True)
+    (deep / "metrics.csv").write_text("epoch,val_loss\n0,0.5\n")
+    (found,) = problems(read_results(tmp_path / "deep"))
+    assert found.endswith("it left lightning_logs/version_0/metrics.csv")
 
 
 MEAN = Contract.model_validate(

@@ -251,6 +251,9 @@ for name in ('.env', {str(experiment / "other.env")!r}):
         ("FileNotFoundError: [Errno 2] No such file or directory: '{home}/nowhere'", ""),
         ("PermissionError: [Errno 13] Permission denied: '{copy}/locked'", ""),
         ("ValueError: no", ""),
+        ("EOFError: EOF when reading a line", "no standard input"),
+        ("ImportError: Cannot load backend 'TkAgg' which requires the 'tk' interactive framework", 'matplotlib.use("Agg")'),
+        ('_tkinter.TclError: couldn\'t connect to display ":0"', "no display"),
     ],
 )
 def test_an_error_of_the_sandbox_says_so_and_what_to_do(
@@ -265,3 +268,8 @@ def test_an_error_of_the_sandbox_says_so_and_what_to_do(
     monkeypatch.setattr("harness.execution.refusals.TMP", Path("/not here"))
     told = why_refused(f"exit code 1: {said.format(home=home, runs=runs, copy=copy, own=own)}", (copy, own), runs, own)
     assert (sentence in told) and bool(told) == bool(sentence)
+    (copy / "go.sh").write_text("")
+    not_started = "./go.sh: Permission denied (command: ./go.sh run_0; folder: .)"
+    assert "chmod +x ./go.sh" in why_refused(not_started, (copy, own), runs, own)
+    (copy / "go.sh").chmod(0o755)
+    assert why_refused(not_started, (copy, own), runs, own) == ""

@@ -370,6 +370,17 @@ def test_a_folder_without_an_experiment_is_told_what_to_write(folder: Path) -> N
     assert load_contract(folder).command == ["python", "train.py", "--out_dir={out_dir}"]
 
 
+@pytest.mark.parametrize(("name", "start"), [("mine/__main__.py", ["python", "-m", "mine"]), ("go.sh", ["bash", "go.sh"])])
+def test_a_package_and_a_shell_script_are_told_their_command_too(folder: Path, name: str, start: list[str]) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("")
+    with pytest.raises(InputError) as refused:
+        load_contract(folder)
+    command, editable = str(refused.value).partition("experiment.toml: ")[2].removesuffix(".").split(", and ")
+    (folder / "experiment.toml").write_text(f"{command}\n{editable}\n")
+    assert load_contract(folder).command[:-1] == start and load_contract(folder).editable == [name]
+
+
 def test_a_pattern_in_the_place_of_a_file_is_refused_where_no_file_has_that_name(folder: Path) -> None:
     write(folder)
     for key in ("editable", "auxiliary"):

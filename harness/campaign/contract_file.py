@@ -94,11 +94,18 @@ def load_contract(folder: Path, out: Path | None = None, toml: Path | None = Non
 def _nothing_to_execute(folder: Path, editable: Sequence[str]) -> str:
     """What to do about a folder that has no `experiment.py` and does not say what is executed in its place."""
     names = [*editable, "train.py", "main.py", "run.py", *sorted(path.name for path in folder.glob("*.py"))]
+    packages = sorted(f"{path.parent.name}/{path.name}" for path in folder.glob("*/__main__.py"))
+    names += [*packages, *sorted(path.name for path in folder.glob("*.sh"))]
     name = next((name for name in names if (folder / name).is_file()), "")
     said = f"{folder / ENTRY}: no such file, and no command in {CONTRACT_FILE} says what is executed."
     if not name:
-        return f"{said} `harness init DIR` makes an experiment."
-    command = f'command = ["python", {in_toml(name)}, "--out_dir={{out_dir}}"]'
+        return f"{said} `harness init DIR` makes an experiment; --experiment DIR names the folder of one."
+    started = [in_toml("python"), in_toml(name), '"--out_dir={out_dir}"']
+    if name in packages:
+        started[1:2] = [in_toml("-m"), in_toml(name.partition("/")[0])]
+    elif name.endswith(".sh"):
+        started = [in_toml("bash"), in_toml(name), '"{out_dir}"']
+    command = f"command = [{', '.join(started)}]"
     return f"{said} Write into {folder / CONTRACT_FILE}: {command}, and editable = [{in_toml(name)}]."
 
 

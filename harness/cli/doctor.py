@@ -334,7 +334,8 @@ class Doctor:
         end = "\n".join(smoke_test.failure.output_tail.splitlines()[-15:])
         detail = f"the unmodified experiment fails: {smoke_test.failure.why}" + (f"\n{end}" if end else "")
         if smoke_test.ended_well:  # what it wrote is in the way
-            return Check("baseline", "fail", detail, f"Have it write one, or name one that there is in {CONTRACT_FILE}.")
+            todo = f"Have it write what is missing, or name in {CONTRACT_FILE} a metric that there is."
+            return Check("baseline", "fail", detail, todo)
         # One that makes its out_dir itself takes none that is there, also of an earlier try.
         out_dir = f"/tmp/try-{token_hex(3)}" if smoke_test.makes_out_dir else "/tmp/try"
         command = with_python([filled(part, {"{out_dir}": out_dir}) for part in self.contract.command], self.python)

@@ -22,7 +22,7 @@ from ..agents.search import check_no_model, check_search
 from ..agents.unread_constants import unread_constants
 from ..campaign import bibliography
 from ..campaign.campaign import Campaign, Options, create_campaign, inventory_of
-from ..campaign.contract import CONTRACT_FILE, ENTRY, Setting
+from ..campaign.contract import Setting
 from ..campaign.contract_file import load_contract
 from ..campaign.errors import CannotGoOn, HarnessError, InputError, Interrupted
 from ..campaign.idea import Idea, load_ideas
@@ -329,11 +329,6 @@ def _ideas(files: Sequence[Path], names: Sequence[str]) -> list[tuple[Path, Idea
 
 def _check_experiment(request: Request) -> None:
     folder = request.experiment
-    if folder.is_dir() and not any((folder / name).exists() for name in (ENTRY, CONTRACT_FILE)):
-        raise InputError(
-            f"{folder.resolve()}: no {ENTRY} and no {CONTRACT_FILE} here. --experiment DIR names the experiment's folder; "
-            "`harness init DIR` makes a new one."
-        )
     profile, spec = load_contract(folder, request.out).profile(request.options.get("profile"))
     check_executor(spec, profile, request.options.get("executor", "local"))
 

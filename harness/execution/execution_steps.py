@@ -228,7 +228,7 @@ class ExecutionSteps(CampaignPart):
         missing = missing_metrics(contract, self._options.profile, results, evals=evals)
         if results.metrics and not missing:
             return None, ""
-        problem = without(missing, results) if results.metrics else no_number(missing, results)
+        problem = without(missing, results) if results.metrics else no_number(results, missing)
         return no_result, f"it finished, but {problem}."
 
     def expected(self, kind: str) -> float | None:

@@ -107,7 +107,7 @@ class Executions(CampaignPart):
         log, out_dir, noted, mark = place / "job" / outcome.log, job.out_dir, job.scratch / "coverage", place / "begun"
         make_writable(place)  # what the experiment made unreadable is evidence all the same
         missing = working_copy.why_missing(outcome.why, job.folder, self._campaign.experiment)
-        if outcome.ended == "crashed" and not missing:
+        if outcome.ended in ("crashed", "not_started") and not missing:
             own = (job.folder, job.scratch, *job.writable)
             missing = why_refused(outcome.why, own, self._jobs.runs, job.scratch / "home")
         outcome = replace(outcome, why="; ".join(filter(None, [outcome.why, missing])))

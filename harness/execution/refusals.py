@@ -1,9 +1,10 @@
-"""Why an execution could not read or write a file that is there: in a sentence, and what to do about it."""
+"""Why an execution could not do what works by hand: in a sentence, and what to do about it."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 from ..campaign.text import shown
@@ -15,13 +16,27 @@ _SAID = re.compile(
     r": b?(['\"])(?P<path>.+?)\2"
 )
 
+_NOT_EXECUTABLE = re.compile(r"(\S+): Permission denied \(command: ")
+_LACKS = {
+    r"EOFError: EOF when reading a line": "an execution has no standard input: let the experiment ask nothing",
+    r"Cannot load backend '|(couldn't|cannot|[Cc]ould not) (connect to|open) display|no display name": (
+        'an execution has no display: let the experiment draw into files, as after matplotlib.use("Agg")'
+    ),
+}
+
 
 def why_refused(said: str, own: tuple[Path, ...], runs: Path, home: Path) -> str:
-    """`said` is how an execution ended; it may write to its `own` folders, and its home folder is `home`. "" where the
-    sandbox is not why. The first of its own is where it begins."""
+    """`said` is how an execution ended; it may write to its `own` folders, and its home folder is `home`. "" where
+    neither the sandbox is why nor what else an execution lacks. The first of its own is where it begins."""
+    if not_started := _NOT_EXECUTABLE.match(said):
+        name = not_started[1]
+        is_script = (own[0] / name).is_file() and not os.access(own[0] / name, os.X_OK)
+        return (
+            f"{shown(name)} is not executable: chmod +x {shlex.quote(name)} in the experiment's folder" if is_script else ""
+        )
     found = _SAID.search(said)
     if found is None:
-        return ""
+        return next((sentence for sign, sentence in _LACKS.items() if re.search(sign, said)), "")
     path, is_missing = Path(os.path.normpath(own[0] / found["path"])), found["how"].startswith("No such file")
     name, is_relative = shown(found["path"]), not Path(found["path"]).is_absolute()
     is_read_only = found["how"].startswith("Read-only")  # nothing in an execution's own /tmp is but the experiment's

@@ -30,6 +30,7 @@ WANTED = (
 )
 """The shapes of a summary, in words."""
 MAX_NAMED = 5
+_DEEPEST, _MOST = 3, 1_000  # folders below out_dir, and files in them, that are looked through for what was left
 MAX_DEPTH = 8
 """Folders below eval_results."""
 
@@ -122,14 +123,16 @@ def summary_file(out_dir: Path) -> tuple[str, str]:
 
 
 def _left(out_dir: Path, entries: Iterable[tuple[str, bool, bool]]) -> list[str]:
-    """The files in a folder, and in those one further down: those that look like results first."""
+    """The files in a folder, and in those up to three further down: those that look like results first."""
     names: list[str] = []
-    for name, _, is_folder in entries:
+    left = [entry for entry in entries if entry[0] != EVAL_FOLDER]
+    while left and len(names) < _MOST:
+        name, _, is_folder = left.pop(0)
         if not is_folder:
             names.append(name)
-        elif name != EVAL_FOLDER:
+        elif name.count("/") < _DEEPEST:
             with suppress(OSError):
-                names += [f"{name}/{inner}" for inner, _, is_deeper in _entries(out_dir / name) if not is_deeper]
+                left += [(f"{name}/{each}", link, deeper) for each, link, deeper in _entries(out_dir / name)]
     kinds = (".json", ".jsonl", ".csv", ".tsv")
     return sorted((name for name in names if name != EXECUTED_ON), key=lambda name: not name.endswith(kinds))
 

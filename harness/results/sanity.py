@@ -51,7 +51,7 @@ def check_sanity(contract: Contract, profile: str, results: Results) -> list[str
     problems = [_with_why(str(finding), whys.get(finding.name, "")) for finding in found]
     missing = missing_metrics(contract, profile, results)
     if not results.metrics and not problems:
-        problems = [no_number(missing, results)]
+        problems = [no_number(results, missing)]
     missing = [name for name in missing if all(each.name != name for each in found)]
     problems += [f"{name} is missing: no result file has it" for name in missing if results.metrics]
     if missing and results.metrics:
@@ -70,7 +70,7 @@ def _broken_anyway(results: Results) -> list[str]:
     return problems + [str(each) for each in results.findings if "loss" in words_of(each.name) and _NO_NUMBER(each.problem)]
 
 
-def no_number(missing: Sequence[str], results: Results) -> str:
+def no_number(results: Results, missing: Sequence[str] = ()) -> str:
     """Which metrics are wanted, what was found in place of numbers, and where the shape is to blame, which one is wanted."""
     found = "; ".join(map(str, results.findings)) or f"{FINAL_INFO} holds none"
     wanted = f", and {', '.join(missing[:MAX_NAMED])} must be there" if missing else ""
