@@ -32,13 +32,43 @@ sys.path.insert(0, str(ROOT))
 from harness.campaign.campaign import Campaign, Options, create_campaign  # noqa: E402
 from harness.campaign.idea import Idea  # noqa: E402
 from harness.campaign.journal import read_events  # noqa: E402
-from harness.campaign.protocols import Silent  # noqa: E402
+from harness.campaign.protocols import AgentConfig, Reply, Silent, Workspace  # noqa: E402
 from harness.campaign.stop import Stop  # noqa: E402
+from harness.campaign.usage import Usage  # noqa: E402
 from harness.continuation import go_on  # noqa: E402
 
 SMALL = ROOT / "tests" / "small"
 WORDS = "HYPOTHESIS: another start, another loss.\nPLAN: one start after the other.\nNOTES: "
 NOTES = "The start of the descent is moved by a thousandth, all else stays as it was in the baseline. " * 4
+
+
+class Agent:
+    """Answers at once, with another start of the descent each time."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        pass
+
+    def check(self) -> str:
+        return "one start after the other"
+
+    def open(self, workspace: Workspace, history: Any = None) -> Conversation:
+        return Conversation(workspace)
+
+    def close(self) -> None:
+        pass
+
+
+class Conversation:
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+
+    def ask(self, text: str, *, turn: int, label: str) -> Reply:
+        (self.workspace.root / "experiment.py").write_text(changed(turn + 1))
+        used = Usage(sent=len(text) // 4, received=len(WORDS + NOTES) // 4, cost=0.0, seconds=0.0, requests=1)
+        return Reply(WORDS + NOTES, used, replies=(WORDS + NOTES,))
+
+    def close(self) -> None:
+        pass
 
 
 class Watch(Silent):
@@ -58,15 +88,9 @@ def changed(number: int) -> str:
 def harness(folder: Path, runs: int) -> dict[str, Any]:
     """A campaign of this project."""
     shutil.copytree(SMALL, folder / "experiment")
-    turns = {
-        f"run {each}, attempt 1": {"text": WORDS + NOTES, "files": {"experiment.py": changed(each)}}
-        for each in range(1, runs + 1)
-    }
-    script = folder / "script.json"
-    script.write_text(json.dumps(turns))
     idea = Idea(Name="small", Title="Another start", Experiment="Begin the descent elsewhere.")
-    options = Options(agent="tests.scripted:ScriptedAgent", max_runs=runs)
-    campaign = create_campaign(folder / "runs", idea, folder / "experiment", options, python=sys.executable, session=script)
+    options = Options(agent="bench.many_runs:Agent", max_runs=runs)
+    campaign = create_campaign(folder / "runs", idea, folder / "experiment", options, python=sys.executable)
     watch = Watch()
     ending = go_on(campaign, view=watch, stop=Stop())
     assert ending.exit_code == 0, ending

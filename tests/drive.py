@@ -20,6 +20,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from harness.campaign import journal
 from harness.campaign.campaign import Campaign
 from harness.campaign.git import Git
 from harness.campaign.git_objects import GitObjects
@@ -42,6 +43,7 @@ def die_once(seen: Path, point: str) -> None:
 
 
 def arm(seen: Path, where: str) -> None:
+    journal._LONG = 2_000  # so that it lies in several files
     if where == "journal":
         append, one_at_a_time = Journal.append, threading.Lock()
 

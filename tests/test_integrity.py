@@ -21,6 +21,8 @@ from harness.campaign.repository import Repository
 from harness.campaign.stop import Stop
 from harness.cli.main import cli
 from harness.continuation import go_on
+from harness.execution.executors import EXECUTORS
+from tests.quick_executor import QUICK
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -50,6 +52,35 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def root(recorded: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(recorded, tmp_path / "small", symlinks=True))
+
+
+@pytest.fixture(scope="module")
+def long_recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign whose journal and notes are in several files, as those of a thousand runs are."""
+    folder = tmp_path_factory.mktemp("long")
+    source = (SMALL / "experiment.py").read_text()
+    script = {
+        f"run {run}, attempt 1": {
+            "text": "HYPOTHESIS: less.",
+            "files": {"experiment.py": source.replace("0.05", f"0.1{run}")},
+        }
+        for run in range(1, 5)
+    }
+    (folder / "script.json").write_text(json.dumps(script | {"run 5, attempt 1": {"text": "ALL_COMPLETED"}}))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(EXECUTORS, "local", QUICK)
+        patched.setattr("harness.campaign.journal._LONG", 2_500)
+        patched.setattr("harness.report.notes._TOGETHER", 1)
+        campaign = create_campaign(
+            folder,
+            Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller."),
+            SMALL,
+            Options(agent="tests.scripted:ScriptedAgent", max_runs=5),
+            python=sys.executable,
+            session=folder / "script.json",
+        )
+        assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
+    return campaign.root
 
 
 def harness(*arguments: object) -> Result:
@@ -296,6 +327,37 @@ def test_a_journal_that_does_not_begin_as_git_has_it_is_said_and_nothing_is_begu
     subprocess.run(said.stderr.split("done again: ")[1].split(), check=True)
     assert journal.read_bytes() == whole
     assert harness("status", root).exit_code == 0
+
+
+def test_a_long_journal_and_long_notes_lie_in_several_files_and_what_is_lost_of_them_is_said(
+    long_recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(long_recorded, tmp_path / "small", symlinks=True))
+    monkeypatch.setattr("harness.report.notes._TOGETHER", 1)
+    parts, told = sorted((root / "journal.parts").iterdir()), sorted((root / "notes.parts").iterdir())
+    assert len(parts) > 2 and [path.name for path in told] == ["0001-0001.txt", "0002-0002.txt"]
+    assert git(root, "status", "--porcelain") == ""
+    said = harness("notes", root)
+    sections = [line.split()[2] for line in said.stdout.splitlines() if line.startswith("=== Run ")]
+    assert said.exit_code == 0 and sections == ["0", "3", "4", "1", "2"]
+    assert "Runs 1 to 2 are in the folder notes.parts." in said.stdout
+    shown = harness("log", root, "--json").stdout
+    for spoil in (
+        Path.unlink,
+        lambda path: path.write_bytes(path.read_bytes().replace(b'"seconds": 0', b'"seconds": 1')),
+        empty,
+    ):
+        for part in (parts[0], parts[-1]):
+            spoil(part)
+            for command in ("log", "resume"):
+                done = harness(command, root)
+                assert done.exit_code == 4 and f"{part}: " in done.stderr
+            subprocess.run(done.stderr.split("git -C ")[1].join(["git -C ", ""]).split(), check=True)
+            assert harness("log", root, "--json").stdout == shown
+    told[0].write_text("all is well\n")
+    assert harness("notes", root).stdout == said.stdout
+    assert [each for each in goes_on(root) if each.startswith("notes.parts/0001-0001.txt was changed")]
+    assert "all is well" not in told[0].read_text()
 
 
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])

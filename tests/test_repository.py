@@ -161,7 +161,9 @@ def test_an_index_whose_git_is_killed_each_time_is_written_after_the_next_start(
     """Otherwise `git status` in a campaign that has ended shows changes that nobody made."""
     wrapper = tmp_path / "bin" / "git"
     wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\n[ "$1" = read-tree ] && kill -9 $$\nexec {shutil.which("git")} "$@"\n')
+    wrapper.write_text(
+        f'#!/bin/sh\ncase $1 in read-tree|update-index) kill -9 $$ ;; esac\nexec {shutil.which("git")} "$@"\n'
+    )
     wrapper.chmod(0o755)
     with monkeypatch.context() as patched:
         patched.setenv("PATH", str(wrapper.parent), prepend=os.pathsep)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .errors import BudgetSpent
@@ -26,11 +26,8 @@ class Spent:
     """Of agent, experiment and reviewer."""
     gpu_seconds: float = 0.0
     """Of executions, times the GPUs that each had."""
-
-    @property
-    def usage(self) -> Usage:
-        """The sum; `cost` is None when that of one question is unknown."""
-        return sum(self.asked, Usage())
+    usage: Usage = field(default_factory=Usage)
+    """The sum of what was asked; `cost` is None when that of one question is unknown."""
 
     @property
     def tokens(self) -> int:
@@ -68,7 +65,9 @@ def spent(events: Iterable[Event], before: Spent = Spent((), 0.0)) -> Spent:
                 seconds += result["outcome"]["seconds"]
                 gpu_seconds += result["outcome"]["seconds"] * len(result["outcome"].get("gpus") or ())
     seconds += sum(each.seconds for each in asked)
-    return Spent((*before.asked, *asked), before.seconds + seconds, before.gpu_seconds + gpu_seconds)
+    return Spent(
+        (*before.asked, *asked), before.seconds + seconds, before.gpu_seconds + gpu_seconds, sum(asked, before.usage)
+    )
 
 
 class Budget:

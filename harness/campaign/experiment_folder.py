@@ -31,6 +31,7 @@ _FOR_AGENTS = frozenset({"AGENTS.md", "CLAUDE.md", "GEMINI.md", ".agents", ".cla
 """What tells a coding agent how to work in the folder: no number depends on it."""
 OF_A_CAMPAIGN = frozenset(
     {"campaign.json", "idea.json", "journal.jsonl", "notes.txt", "session.md", "replayed.md", "memory.json", "observed.json"}
+    | {"journal.parts", "notes.parts"}
 )
 """Files that a campaign has beside those of its experiment: one in the place of the other would be believed."""
 _REPOSITORIES = frozenset({".git", ".hg", ".svn"})

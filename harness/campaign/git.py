@@ -71,7 +71,9 @@ class Git:
             if code == 0:
                 break
             if code < 0:  # it was killed, and what it had locked is locked still
-                self.remove_locks(*([self._environment["GIT_INDEX_FILE"]] if arguments[0] == "read-tree" else []))
+                self.remove_locks(
+                    *([self._environment["GIT_INDEX_FILE"]] if arguments[0] in ("read-tree", "update-index") else [])
+                )
             time.sleep(pause)
             code, out, problem = self.once(*arguments, stdin=stdin, **environment)
         if code == 0:

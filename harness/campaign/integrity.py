@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from shlex import quote
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import CannotGoOn
-from .journal import BEGUN_ANEW
-from .notes_text import NOTES, generated_lines, person_section, with_persons_words
+from .journal import BEGUN_ANEW, PARTS, part, parts
+from .notes_text import NOTES, NOTES_PARTS, generated_lines, person_section, with_persons_words
 from .text import decoded
+
+if TYPE_CHECKING:
+    from .repository import Repository
 
 START = "start"
 _FINAL = re.compile(rf"{START}|(run|holdout)_\d+/record")
@@ -81,7 +84,7 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
     expected: dict[str, str | None] = {f"{run}/record.json": None for run in runs}
     expected |= {path: blob for path, blob in wrote.items() if path.split("/")[0] in runs}
     if START in commits:
-        expected |= {path: blob for path, blob in wrote.items() if "/" not in path and path != NOTES}
+        expected |= {path: blob for path, blob in wrote.items() if path != NOTES and is_own(path)}
     found = []
     for path, blob in expected.items():
         content = _read(f"{root}/{path}")  # of thousands: a Path of each takes longer than to read it
@@ -96,6 +99,11 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
     return found
 
 
+def is_own(path: str) -> bool:
+    """Whether a file is the campaign's and no run's."""
+    return "/" not in path or path.startswith(f"{NOTES_PARTS}/")
+
+
 def check_not_set_back(root: Path) -> None:
     """Raises CannotGoOn where somebody has set the campaign's branch back, or where the journal does not begin with what git
     has of it, line by line: else a campaign would do again in silence what is done, and tell of fewer runs. Whoever edits a
@@ -104,30 +112,50 @@ def check_not_set_back(root: Path) -> None:
 
     if not (root / ".git").is_dir():
         return
-    repository, file = Repository(root, root / ".harness"), root / _JOURNAL
+    repository = Repository(root, root / ".harness")
     try:
         head, last = repository.head, repository.last
-        committed = repository.files(last, [_JOURNAL]).get(_JOURNAL, b"") if last else b""
+        file, how = _edited_journal(root, repository, last) if last else (root / _JOURNAL, "")
         set_back = repository.is_set_back()
         gone = sorted(repository.recorded(last) - repository.recorded(head)) if set_back and head and last else []
     except (CannotGoOn, KeyError, ValueError, IndexError):
         return  # nothing to compare it with
-    found = _read(file)
-    is_whole = _lines(found or b"").startswith(_lines(committed))
     if set_back and head and last:
         lacks = f"run{'s' * (len(gone) > 1)} {', '.join(map(str, gone))}" if gone else "the last steps"
         # Where the files are those of the last commit, moving the branch is all, and it touches nothing of a person's.
-        how = "soft" if is_whole else "keep"
+        reset = "keep" if how else "soft"
         raise CannotGoOn(
             f"{root}: somebody has set main back with git from {last[:10]} to {head[:10]}, which is without {lacks}. "
             "Nothing is lost, and nothing is told of the campaign without them. To bring them back: "
-            f"git -C {quote(str(root))} reset --{how} {last[:10]}. To try something else from an "
+            f"git -C {quote(str(root))} reset --{reset} {last[:10]}. To try something else from an "
             "earlier run, begin a new campaign."
         )
-    if not is_whole:
-        how = "was edited: lines that git has of it are gone or others" if found else f"is {_how(found)}"
-        way = repository.way_back(_JOURNAL, "main" if head == last else str(last)[:10])
+    if how:
+        way = repository.way_back(str(file.relative_to(root)), "main" if head == last else str(last)[:10])
         raise CannotGoOn(f"{file}: {how}. Put git's version back, then the steps after it are done again: {way}")
+
+
+def _edited_journal(root: Path, repository: Repository, commit: str) -> tuple[Path, str]:
+    """The first file of the journal that does not begin with what `commit` has of it, and what became of it; "" where all
+    do."""
+    ids = repository.blobs(commit, [PARTS, _JOURNAL])
+    whole = len(ids) - (_JOURNAL in ids)
+    for number in range(1, whole + 1):
+        file, blob = part(root, number), ids.get(str(part(Path(), number)))
+        content = _read(file)
+        if content is None or blob_id(content) != blob:
+            committed = repository.content(blob) if blob else b""
+            if content is None or not blob or _lines(content) != _lines(committed):
+                return file, _became(content)
+    # What was the last file then may be one of those before it now.
+    file = part(root, whole + 1) if len(parts(root)) > whole else root / _JOURNAL
+    content = _read(file)
+    committed = repository.content(ids[_JOURNAL]) if _JOURNAL in ids else b""
+    return file, "" if _lines(content or b"").startswith(_lines(committed)) else _became(content)
+
+
+def _became(content: bytes | None) -> str:
+    return "was edited: lines that git has of it are gone or others" if content else f"is {_how(content)}"
 
 
 def _lines(journal: bytes) -> bytes:

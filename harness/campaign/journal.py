@@ -1,5 +1,8 @@
 """The journal: a campaign's append-only list of events, JSON lines, fsynced, one writer.
 
+A long one lies in several files: the last of them is `journal.jsonl`, those before it, which nobody writes any more, are
+numbered in `journal.parts`. So what is committed with a run is as much with the thousandth as with the first.
+
 It is also what makes a campaign survive anything. Every effect of the loop is a step with a name; `once` performs it and
 writes its result down, or returns the result that is already there. So going on after a crash is the same code as going
 on after a step: the loop is run again from its first line, and what is done is not done twice.
@@ -33,8 +36,35 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+PARTS = "journal.parts"
+_LONG = 200_000
+"""Bytes from which on another file is begun."""
+
+
+def parts(root: Path) -> list[Path]:
+    """The files of the journal of the campaign in `root` before the last one, in order."""
+    return sorted((root / PARTS).glob("*.jsonl"))
+
+
+def part(root: Path, number: int) -> Path:
+    return root / PARTS / f"{number:04}.jsonl"
+
+
 def read_events(path: Path) -> list[Event]:
-    """The events in `path`. A last line that a crash left unfinished does not count; any other damage is an error."""
+    """The events of the journal that ends with `path`. A last line that a crash left unfinished does not count; any other
+    damage is an error."""
+    while True:
+        before = parts(path.parent)
+        events = [event for file in (*before, path) for event in _events_in(file)]
+        if parts(path.parent) == before:  # else another process began another file meanwhile
+            break
+    for number, file in enumerate(before, 1):
+        if file != part(path.parent, number):
+            raise CannotGoOn(f"{part(path.parent, number)}: is missing. {_put_back(part(path.parent, number))}")
+    return current_events(events, str(path))
+
+
+def _events_in(path: Path) -> list[Event]:
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -52,7 +82,7 @@ def read_events(path: Path) -> list[Event]:
         if damage:
             raise CannotGoOn(f"{path}: line {number} is damaged ({damage}). {_put_back(path)}")
         events.append(event)
-    return current_events(events, str(path))
+    return events
 
 
 def _parsed(lines: list[bytes]) -> list[Any]:
@@ -65,7 +95,8 @@ def _parsed(lines: list[bytes]) -> list[Any]:
 
 
 def _put_back(path: Path) -> str:
-    return f"Put back the version in git: git -C {quote(str(path.parent))} checkout main -- {path.name}"
+    root = path.parent.parent if path.parent.name == PARTS else path.parent
+    return f"Put back the version in git: git -C {quote(str(root))} checkout main -- {path.relative_to(root)}"
 
 
 _OF_ALL: dict[str, tuple[type, ...]] = {"event": (str,), "time": (str,)}
@@ -128,7 +159,7 @@ class Journal:
         self._writing = threading.Lock()
         self._done: dict[str, Any] = {}
         self.events: list[Event] = []
-        self._named: dict[str, list[Event]] = {}
+        self._named: dict[tuple[str, str], list[Event]] = {}
         for event in read_events(path):
             self._take(event)
         self._drop_unfinished_line()
@@ -152,17 +183,23 @@ class Journal:
                 raise
             self._take(record)
 
+    def turn_over(self) -> None:
+        """Begin another file where this one has become long."""
+        with self._writing:
+            if self._path.exists() and self._path.stat().st_size >= _LONG:
+                root = self._path.parent
+                (root / PARTS).mkdir(exist_ok=True)
+                self._path.rename(part(root, len(parts(root)) + 1))
+
     def _take(self, event: Event) -> None:
         """Take in an event, so that who asks for it later need not look at all of them."""
         if event["event"] == BEGUN_ANEW:
             self._done.clear()
             self._named.clear()
         self.events.append(event)
-        self._named.setdefault(event["event"], []).append(event)
-        if "step" in event:
-            first, last = event["step"].partition("/")[0], event["step"].rpartition("/")[2]
-            for name in (f"{first}/", f"/{last}"):
-                self._named.setdefault(name, []).append(event)
+        step = event.get("step", "")
+        for where in ("", f"{step.partition('/')[0]}/", f"/{step.rpartition('/')[2]}") if step else ("",):
+            self._named.setdefault((event["event"], where), []).append(event)
         if event["event"] == "done":
             self._done[event["step"]] = event["result"]
 
@@ -192,7 +229,7 @@ class Journal:
     def of(self, event: str, where: str = "") -> list[Event]:
         """Those of a kind since the campaign was begun, or begun anew; `where`: how their steps begin, "run_3/", or how they
         end, "/turn"."""
-        return [e for e in self._named.get(where or event, []) if e["event"] == event]
+        return [*self._named.get((event, where), [])]
 
     def begin_anew(self) -> None:
         """No step is done any more; what they cost stays written."""

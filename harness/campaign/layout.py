@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CannotGoOn, InputError
-from .integrity import Difference, content_of, differences
+from .integrity import Difference, content_of, differences, written
 from .journal import Event, read_events
-from .notes_text import NOTES
+from .notes_text import NOTES, NOTES_PARTS
 from .schema import current_facts, current_record
 from .text import decoded
 
@@ -115,6 +115,11 @@ class Layout:
     def _content(self, file: Path, lost: Mapping[str, Difference]) -> bytes:
         found = lost.get(self._path(file)) if lost else None
         return file.read_bytes() if found is None else content_of(self.root, found)
+
+    def all_notes(self) -> bytes:
+        """The notes, and after them what they tell of runs long before the last ones."""
+        parts = sorted(path for path in written(self.events()) if path.startswith(f"{NOTES_PARTS}/"))
+        return b"".join(self.content(file) for file in (self.notes, *(self.root / path for path in parts)))
 
     def _path(self, file: Path) -> str:
         return str(file.relative_to(self.root))

@@ -10,6 +10,8 @@ import re
 from collections import Counter
 
 NOTES = "notes.txt"
+NOTES_PARTS = "notes.parts"
+"""The folder of what was told of runs long before the last ones."""
 TITLE = "=== Notes of the campaign "
 BEGIN = "=== Your notes: what stands between this line and the next one is kept "
 END = "=== End of your notes "

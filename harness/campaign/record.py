@@ -315,7 +315,11 @@ class Record(_Part):
     @property
     def own_seeds(self) -> int:
         """How many seeds the experiment itself ran in each execution, by its own account; 0 where it says nothing of it."""
-        return max((len(metric.values) for metric in self.metrics.values() if metric.self_reported), default=0)
+        found = 0
+        for metric in self.metrics.values():  # asked of every record before each run
+            if metric.self_reported:
+                found = max(found, len(metric.values))
+        return found
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """The values that the metric is the mean of, by seed; numbered from 0 where their seeds are not known."""

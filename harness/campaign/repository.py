@@ -51,6 +51,8 @@ class Repository:
         self._root = root
         # A commit is made without an index: this is whoever's looks at the folder while a campaign runs.
         self._index = root / ".git" / "index"
+        self._indexed: str | None = None
+        """The commit that it is known to hold."""
         self._pending = local / "checkout.json"
         self._git = Git(root)
         self._objects = GitObjects(root / ".git", self._git)
@@ -113,7 +115,7 @@ class Repository:
         )
         # Until then no branch names the commit: a crash leaves objects that nothing refers to.
         written = [path for path in files if path not in keep and (files[path] is not None or path in before)]
-        self._check_out(new, written, [f"refs/tags/{tag}"] if tag else [])
+        self._check_out(new, written, [f"refs/tags/{tag}"] if tag else [], changes if head == self._indexed else None)
         return new
 
     def _entry(self, path: str, blob: str, before: Entry | None) -> Entry:
@@ -128,13 +130,14 @@ class Repository:
         and has notes and journal whole, of which a pack keeps what is new."""
         if sum(1 for _ in (self._root / ".git" / "objects").glob("??/*")) < _LOOSE:
             return
-        # Synced, before the loose ones go. Each pack has notes and journal whole once, and one of all of them once in all.
-        settings = {"gc.autoDetach": "false", "core.fsync": "default", "gc.autoPackLimit": "8"}
-        settings |= {"pack.threads": "1", "pack.windowMemory": "32m"}  # no more memory and cores than an agent's turn leaves
+        # Synced, before the loose ones go; and no more memory and cores than an agent's turn leaves.
+        settings = {"core.fsync": "default", "pack.threads": "1", "pack.windowMemory": "32m"}
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-        with suppress(CannotGoOn):  # the next time
-            self._git.output(*options, "repack", "-d", "-l", "-q", pauses=())
-            self._git.output(*options, "gc", "--auto", "--quiet", pauses=())  # of many packs it makes one
+        # Each pack at least twice as large as the next: few, and seldom written again. A git before 2.32 only adds one.
+        for how in ("--geometric=2", "-l"):
+            with suppress(CannotGoOn):  # the next time
+                self._git.output(*options, "repack", how, "-d", "-l", "-q", pauses=())
+                return
 
     def commit_of(self, name: str) -> str:
         """The commit that a tag or an abbreviation names."""
@@ -302,8 +305,11 @@ class Repository:
     def _parent(self, commit: str) -> str | None:
         return next(iter(self._objects.header(commit).get("parent", [])), None)
 
-    def _check_out(self, commit: str, paths: list[str], tags: Iterable[str] = ()) -> None:
-        """Make `commit` the head and write `paths` to the work tree. `recover` finishes it after a crash."""
+    def _check_out(
+        self, commit: str, paths: list[str], tags: Iterable[str] = (), changes: Mapping[str, Entry | None] | None = None
+    ) -> None:
+        """Make `commit` the head and write `paths` to the work tree. `recover` finishes it after a crash. `changes`: from
+        the commit that the index holds, where it is known."""
         sync(self._root)  # a branch must never name what a power cut can still take
         # Before the branch moves: from then on, until all is written, the work tree looks as if a person had edited it.
         write_atomically(self._pending, json.dumps({"commit": commit, "paths": paths}))
@@ -321,15 +327,27 @@ class Repository:
             if file.exists():
                 shutil.copymode(file, beside)
             beside.replace(file)
-        # The one that `git status` looks at. Who holds its lock for long, an editor of a commit's message, has it as it was.
+        self._write_index(commit, changes)
+        sync(self._root)
+        self._pending.unlink()
+
+    def _write_index(self, commit: str, changes: Mapping[str, Entry | None] | None) -> None:
+        """The one that `git status` looks at: what changed, because to read all of it again takes longer with each run. Who
+        holds its lock for long, an editor of a commit's message, has it as it was."""
+        self._indexed = None
         try:
-            self._git.output("read-tree", commit)
+            if changes is None or not self._index.exists():
+                self._git.output("read-tree", commit)
+            else:
+                lines = [
+                    f"{each.mode} {each.id}\t{path}" if each else f"0 {'0' * 40}\t{path}" for path, each in changes.items()
+                ]
+                self._git.output("update-index", "-z", "--index-info", stdin="".join(f"{line}\0" for line in lines))
+            self._indexed = commit
         except GitKilled:
             raise
         except CannotGoOn:
             pass
-        sync(self._root)
-        self._pending.unlink()
 
     def _remove_stale_locks(self) -> None:
         """That of the index is ours where a checkout was cut off."""

@@ -178,7 +178,7 @@ def notes(campaign: str) -> None:
 
     layout = find_campaign(campaign)
     try:
-        click.echo(clean(decoded(layout.content(layout.notes), "replace").replace("\r\n", "\n")), nl=False)
+        click.echo(clean(decoded(layout.all_notes(), "replace").replace("\r\n", "\n")), nl=False)
     except FileNotFoundError:
         raise InputError(f"{layout.notes}: no notes yet; they are written with the first record.") from None
 

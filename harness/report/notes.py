@@ -14,7 +14,7 @@ from ..agents.brief import idea_in_words
 from ..campaign.contract import Contract
 from ..campaign.idea import Idea
 from ..campaign.metric_names import telling
-from ..campaign.notes_text import BEGIN, END, TITLE
+from ..campaign.notes_text import BEGIN, END, NOTES_PARTS, TITLE
 from ..campaign.numbers import MISSING, aligned, setting
 from ..campaign.record import Record
 from ..campaign.text import WIDTH, duration, in_words, template
@@ -24,6 +24,9 @@ from .terminal.difference import PLUS_MINUS, Difference
 from .terminal.record_page import REPORTED_ERRORS, SOURCES, differences, reported_errors
 from .terminal.status import baseline_verdict, parent_verdict
 from .terminal.status_page import cost_of
+
+_TOGETHER = 50
+"""Runs in a file of their own once as many have come after them."""
 
 
 @dataclass(frozen=True)
@@ -51,30 +54,66 @@ def render_notes(
 ) -> str:
     """The whole file. `used` is what all turns and reviews took so far, `person` the person's section as
     `person_section` gave it, `closing` how the campaign ended. `known` remembers what is said of runs for the next time."""
-    known = {} if known is None else known
-    primary = contract.primary
-    names = (primary.name,) if primary else tuple(telling([record.metrics for record in records]))
-    for record in records:
-        before = known.get(record.run)
-        if before is None or before.record is not record or before.names != names:
-            known[record.run] = _notes_of(contract, records[0], record, names)
+    shown = [*records[:1], *records[first_told(records) :]]
+    found, overview = _told(contract, records[0], shown, known) if records else ([], "")
     return template("notes.txt.j2").render(
         title=_heading(f"{TITLE}{idea.Name} "),
         begin=_heading(BEGIN),
         end=_heading(END),
         person=person,
         heading=_heading,
-        sections=[known[record.run].section for record in records],
+        sections=found,
         idea=idea_in_words(idea),
         contract=contract,
         profile=profile,
         plus_minus=PLUS_MINUS,
-        overview=_overview(names, [known[record.run].row for record in records]),
+        overview=overview,
+        earlier=f"Runs 1 to {first_told(records) - 1} are in the folder {NOTES_PARTS}." if first_told(records) > 1 else "",
         usage=_usage,
         total=used,
         observed=any(record.observed for record in records),
         closing=closing,
     )
+
+
+def first_told(records: Sequence[Record]) -> int:
+    """The first run that the notes themselves tell of: what they say does not become longer with each."""
+    return max(1, (len(records) - 2) // _TOGETHER * _TOGETHER + 1 - _TOGETHER)
+
+
+def parts_before(records: Sequence[Record]) -> range:
+    """The first run of each file that tells of those before them."""
+    return range(1, first_told(records), _TOGETHER)
+
+
+def part_with(run: int) -> str:
+    """The file that tells of a run when the notes do so no longer."""
+    first = (run - 1) // _TOGETHER * _TOGETHER + 1
+    return f"{NOTES_PARTS}/{first:04}-{first + _TOGETHER - 1:04}.txt"
+
+
+def render_part(
+    contract: Contract, records: Sequence[Record], first: int, known: MutableMapping[int, RunNotes] | None = None
+) -> str:
+    """What such a file holds that begins with the run `first`."""
+    told = records[first : first + _TOGETHER]
+    sections, overview = _told(contract, records[0], told, known)
+    heading = _heading(f"=== Runs {first} to {told[-1].run} ")
+    return "\n".join([heading, "", overview, "", *([f"  {PLUS_MINUS}", ""] if "±" in overview else []), *sections, ""])
+
+
+def _told(
+    contract: Contract, baseline: Record, records: Sequence[Record], known: MutableMapping[int, RunNotes] | None = None
+) -> tuple[list[str], str]:
+    """What is said of each of these runs, and the table of them."""
+    known = {} if known is None else known
+    primary = contract.primary
+    names = (primary.name,) if primary else tuple(telling([record.metrics for record in records]))
+    for record in records:
+        before = known.get(record.run)
+        if before is None or before.record is not record or before.names != names:
+            known[record.run] = _notes_of(contract, baseline, record, names)
+    return [known[each.run].section for each in records], _overview(names, [known[each.run].row for each in records])
 
 
 def _notes_of(contract: Contract, baseline: Record, record: Record, names: tuple[str, ...]) -> RunNotes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from ..campaign.files import files_below, read_text, write_atomically
 from ..campaign.given_runs import GivenRuns
 from ..campaign.holdout_record import HoldoutRecord
 from ..campaign.integrity import WROTE, blob_id, check_not_set_back, differences, put_back, written
-from ..campaign.journal import BEGUN_ANEW, CLOSE
+from ..campaign.journal import BEGUN_ANEW, CLOSE, PARTS, parts
 from ..campaign.layout import HOLDOUT
-from ..campaign.notes_text import NOTES, person_section
+from ..campaign.notes_text import NOTES, NOTES_PARTS, person_section
 from ..campaign.open_campaign import CampaignPart, OpenCampaign
 from ..campaign.record import RECORD_FILE, Record, ReviewRecord
 from ..campaign.text import in_words, line
@@ -27,13 +28,14 @@ from ..execution.rounds import start_step
 from ..statistics.power import smallest_effect_in_words
 from .conclusion import conclude, cost
 from .control import control_line
-from .notes import RunNotes, render_notes
+from .notes import RunNotes, part_with, parts_before, render_notes, render_part
 from .run_records import RunRecords
 from .session_file import SessionFile
 from .terminal.held_out import evaluation, held_out
 
 _PACKED_EVERY = 10  # runs
 IN_GIT = 1_000_000  # bytes; larger files (checkpoints) stay out of git
+_RECORD = re.compile(rf"run_(\d+)/{re.escape(RECORD_FILE)}")
 
 
 class Recorder(CampaignPart):
@@ -50,6 +52,8 @@ class Recorder(CampaignPart):
         self._written: dict[str, str] = {}
         self._read = 0
         """Events of the journal of which `_written` knows what was written."""
+        self._parts: set[str] = set()
+        """Parts of the notes that tell of runs as they were recorded last."""
         self._session = SessionFile(opened)
 
     def recover(self) -> tuple[str, ...]:
@@ -236,6 +240,7 @@ class Recorder(CampaignPart):
         fresh = not self._journal.is_done(step)
 
         def effect() -> dict[str, Any]:
+            self._journal.turn_over()
             record: Record = make()
             # Before the commit, which is to hold both; a crash in between has both written again, from the same results.
             self._opened.write_record(record)
@@ -269,8 +274,7 @@ class Recorder(CampaignPart):
         # A run's turns are in the folders of its attempts: all of them again for each run would take most of the disk.
         own = [campaign.notes, campaign.journal, *([campaign.session] if step == CLOSE else [])]
         own += [campaign.record_file(made - 1)] if isinstance(made, int) else []
-        self._written |= written(self._journal.events[self._read :])
-        self._read = len(self._journal.events)
+        self._look()
         ids = {
             path: blob_id((root / path).read_bytes())
             for path in paths
@@ -279,6 +283,9 @@ class Recorder(CampaignPart):
         if new := {path: blob for path, blob in ids.items() if self._written.get(path) != blob}:
             self._journal.append(WROTE, files=new)
         paths += [str(path.relative_to(root)) for path in own if path.is_file()]
+        there = self._repository.blobs(self._repository.head or "", [PARTS, NOTES_PARTS])
+        long_before = [*(str(path.relative_to(root)) for path in parts(root)), *sorted(self._parts)]
+        paths += [path for path in long_before if path not in there or self._written.get(path, there[path]) != there[path]]
         return self._repository.commit(step, title, code, paths, keep=self._repository.edited(code), tag=tag)
 
     def _write_notes(self, closing: str = "") -> None:
@@ -286,6 +293,7 @@ class Recorder(CampaignPart):
         old = read_text(campaign.notes, "replace") if campaign.notes.exists() else ""
         if old != self._notes:
             self._persons = person_section(old)
+        self._write_parts()
         text = render_notes(
             campaign.idea,
             campaign.contract,
@@ -300,6 +308,31 @@ class Recorder(CampaignPart):
         write_atomically(campaign.notes, text)
         self._notes = text
         self._session.write()
+
+    def _write_parts(self) -> None:
+        """What the notes tell no longer, in files that are written once, and again where a run of theirs was."""
+        self._look()
+        records = self._opened.records
+        for first in parts_before(records):
+            path = part_with(first)
+            if path not in self._parts:
+                text = render_part(self._campaign.contract, records, first, self._notes_of_runs)
+                self._journal.append(WROTE, files={path: self._repository.store(text.encode())})
+                (self._campaign.root / NOTES_PARTS).mkdir(exist_ok=True)
+                write_atomically(self._campaign.root / path, text)
+                self._look()
+
+    def _look(self) -> None:
+        """Take in what the journal says was written since the last look."""
+        new = self._journal.events[self._read :]
+        self._read += len(new)
+        self._written |= written(new)
+        for event in new:
+            for path in event["files"] if event["event"] == WROTE else ():
+                if path.startswith(f"{NOTES_PARTS}/"):
+                    self._parts.add(path)
+                elif found := _RECORD.fullmatch(path):
+                    self._parts.discard(part_with(int(found[1])))
 
 
 def _is_result(path: str) -> bool:

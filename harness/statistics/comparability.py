@@ -27,13 +27,13 @@ def screen(
 ) -> VerdictRecord | None:
     """Whether the results of a run with `seed` are evidence at all: invalid, no effect, or None where they are.
 
-    `earlier`: the campaign's runs before it, the baseline among them; one with another seed is not asked whether it has the
-    same numbers, one whose seed is unknown is.
+    `earlier`: the campaign's runs before it, the baseline among them, as far as they may have the same numbers; one with
+    another seed is not asked whether it has, one whose seed is unknown is.
     """
     problems = check_sanity(contract, profile, results)
     if problems:
         return VerdictRecord(kind="invalid", why="; ".join(problems))
-    judged = {metric.name for metric in contract.metric if metric.better is not None and not is_cost(metric.name)}
+    judged = judged_metrics(contract)
     twin = next((other for other in earlier if _same_numbers(judged, results, other, seed)), None)
     if twin is not None:
         return VerdictRecord(
@@ -41,6 +41,11 @@ def screen(
             why=f"metrics identical to {name_of(twin)}: the change was not executed, or no metric depends on it",
         )
     return None
+
+
+def judged_metrics(contract: Contract) -> set[str]:
+    """The metrics of which more or less is better, cost aside."""
+    return {metric.name for metric in contract.metric if metric.better is not None and not is_cost(metric.name)}
 
 
 def differences_of_scale(
@@ -140,7 +145,7 @@ def _same_numbers(judged: Set[str], results: Results, other: Record, seed: int |
     shared = []
     for name in results.metrics:
         if name in other.metrics and not is_cost(name):
-            if results.metrics[name].value != _first(other.metrics[name]):
+            if results.metrics[name].value != first_value(other.metrics[name]):
                 return False
             shared.append(name)
     if judged and judged.isdisjoint(shared):
@@ -156,7 +161,7 @@ def _setting(record: Record, name: str) -> Setting:
     return record.settings[name].value if name in record.settings else None
 
 
-def _first(metric: MetricRecord) -> float:
+def first_value(metric: MetricRecord) -> float:
     """The value at the run's own seed."""
     if metric.stage_values:
         return metric.stage_values[0]

@@ -48,17 +48,17 @@ class Judge:
         self._planned = planned
         self._records = list(records)
         self.references = References(contract, self._spec, self._records[:known])
-        self._ledger = (ledger or RecordedLedger(contract, profile, planned)).after(
-            self._records, final=self.has_final_seeds
-        )
+        self._recorded = ledger or RecordedLedger(contract, profile, planned)
+        self._ledger = self._recorded.after(self._records, final=self.has_final_seeds)
 
     def screen(self, measured: MeasuredRun) -> VerdictRecord | None:
         """The verdict where it does not rest on noise, except on scale."""
-        # What a loop that was observed left is no run of this campaign: to have its numbers again is to confirm them.
-        earlier = [each for each in self._records if each.run < measured.run and not (each.run and each.given)]
-        if measured.varied:  # to have the numbers of one that did not say so is the purpose of saying it
-            earlier = [each for each in earlier if each.verdict.kind != "not_comparable"]
         for seed, results in measured.all_seeds.items():
+            # What a loop that was observed left is no run of this campaign: to have its numbers again is to confirm them.
+            known = (each for each in self._recorded.alike(results, self._records) if each.run < measured.run)
+            earlier = [each for each in known if not (each.run and each.given)]
+            if measured.varied:  # to have the numbers of one that did not say so is the purpose of saying it
+                earlier = [each for each in earlier if each.verdict.kind != "not_comparable"]
             verdict = screen(self._contract, self._profile, results, earlier, seed=seed)
             if verdict is not None:
                 where = f"seed {seed}: " if len(measured.all_seeds) > 1 else ""

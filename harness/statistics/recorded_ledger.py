@@ -1,4 +1,4 @@
-"""The ledger of a campaign, rebuilt from its records, of which each is taken in once."""
+"""The ledger of a campaign, rebuilt from its records, and which of them have which numbers: each is taken in once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from ..campaign.contract import Contract, Profile
 from ..campaign.record import ControlRecord, Record
+from ..results.reading import Results
+from .comparability import first_value, judged_metrics
 from .ledger import FinalSeeds, Ledger
 from .noise import NoiseProfile
 
@@ -17,6 +19,9 @@ class RecordedLedger:
     def __init__(self, contract: Contract, profile: str, planned: int) -> None:
         """`planned`: the runs that were planned when the campaign began."""
         self._primary = contract.primary
+        self._judged = judged_metrics(contract)
+        self._having: dict[tuple[str, float], list[Record]] = {}
+        """Runs by each of their judged numbers."""
         self._spec = contract.profiles.get(profile, Profile())
         self._planned = planned
         self._taking = threading.Lock()
@@ -29,19 +34,22 @@ class RecordedLedger:
 
         Records that were there when it was asked before are not taken in again, but where one of them was judged again.
         """
-        if self._primary is None:
-            return None
         with self._taking:
-            if self._ledger is None or not self._begins_with_taken(records):
-                self._taken, self._ledger = [], self._empty(final)
+            if not self._taken or not _begins_with(records, self._taken):
+                self._taken, self._having, self._ledger = [], {}, self._empty(final) if self._primary else None
             for record in records[len(self._taken) :]:
-                self._take(self._ledger, record)
+                self._take(record)
                 self._taken.append(record)
-            return self._ledger.copy()
+            return self._ledger.copy() if self._ledger else None
 
-    def _begins_with_taken(self, records: Sequence[Record]) -> bool:
-        taken = len(self._taken)
-        return taken <= len(records) and all(a is b for a, b in zip(self._taken, records[:taken], strict=True))
+    def alike(self, results: Results, records: Sequence[Record]) -> list[Record]:
+        """Those of these records that have one of the judged numbers of these results; all where none is judged."""
+        with self._taking:
+            if not self._judged or not _begins_with(self._taken, records):
+                return [*records]
+            numbers = [(name, results.metrics[name].value) for name in self._judged if name in results.metrics]
+            found = {record.run: record for number in numbers for record in self._having.get(number, ())}
+            return [found[run] for run in sorted(found) if run < len(records)]
 
     def _empty(self, final: bool) -> Ledger:
         primary = self._primary
@@ -56,8 +64,13 @@ class RecordedLedger:
             bounds=(primary.minimum, primary.maximum),
         )
 
-    def _take(self, ledger: Ledger, record: Record) -> None:
+    def _take(self, record: Record) -> None:
         """In the order of the campaign, with what each look cost then: nothing is tested again."""
+        for judged in self._judged & record.metrics.keys():
+            self._having.setdefault((judged, first_value(record.metrics[judged])), []).append(record)
+        ledger = self._ledger
+        if ledger is None:
+            return
         name = self._primary.name if self._primary else ""
         measure(ledger, name, record.control, *record.frontier)
         if record.verdict.kind == "baseline":
@@ -68,6 +81,10 @@ class RecordedLedger:
         beside = {each.name: each.by_seed(name) for each in record.final_references if each.metrics.get(name)}
         final = FinalSeeds(record.by_seed(name), beside) if record.stage_seeds else None
         ledger.recall(f"run_{record.run}", record.at_stages(name) if compared else {}, final, record.looks)
+
+
+def _begins_with(records: Sequence[Record], first: Sequence[Record]) -> bool:
+    return len(first) <= len(records) and all(a is b for a, b in zip(first, records, strict=False))
 
 
 def measure(ledger: Ledger, metric: str, *controls: ControlRecord | None) -> None:

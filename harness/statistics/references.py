@@ -323,7 +323,8 @@ class References:
         return ReferencePair(f"run_{parent.run}", baseline)
 
     def _controls(self, measured: MeasuredRun | None = None) -> list[ControlRecord]:
-        found = [each for record in self._records for each in (record.control, *record.frontier)]
+        having = [record for record in self._records if record.control or record.frontier]
+        found = [each for record in having for each in (record.control, *record.frontier)]
         found += [measured.control, *measured.frontier] if measured else []
         return [each for each in found if each]
 
