@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from harness.campaign import integrity
 from harness.campaign.campaign import Campaign, Options, create_campaign
 from harness.campaign.idea import Idea
 from harness.campaign.protocols import Silent
@@ -327,6 +328,37 @@ def test_a_journal_that_does_not_begin_as_git_has_it_is_said_and_nothing_is_begu
     subprocess.run(said.stderr.split("done again: ")[1].split(), check=True)
     assert journal.read_bytes() == whole
     assert harness("status", root).exit_code == 0
+
+
+def test_files_that_nobody_changed_are_not_read_again_and_every_change_of_one_is_seen(
+    long_recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the campaign was made: a copy has other change times, and all of it is read."""
+    read: list[str] = []
+    as_it_is = integrity._read
+
+    def noted(path: Path | str) -> bytes | None:
+        read.append(str(path))
+        return as_it_is(path)
+
+    monkeypatch.setattr(integrity, "_read", noted)
+    root, file = long_recorded, long_recorded / "run_1" / "final_info.json"
+    assert harness("log", root).exit_code == 0
+    assert not [path for path in read if "/run_" in path]
+    content, status = file.read_bytes(), file.stat()
+    file.write_bytes(content.replace(b"0", b"1"))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "run_1/final_info.json was changed" in harness("log", root).stderr
+    file.write_bytes(content)
+    assert harness("log", root).exit_code == 0
+    aside = root / "aside"
+    for first, second in (("run_2", "run_3"), ("run_2/final_info.json", "run_3/final_info.json")):
+        for is_back in (False, True):
+            (root / first).rename(aside)
+            (root / second).rename(root / first)
+            aside.rename(root / second)
+            told = harness("log", root).stderr
+            assert ("run_3/final_info.json was changed" in told) is not is_back
 
 
 def test_a_long_journal_and_long_notes_lie_in_several_files_and_what_is_lost_of_them_is_said(

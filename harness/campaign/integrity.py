@@ -32,6 +32,9 @@ _FINAL = re.compile(rf"{START}|(run|holdout)_\d+/record")
 _JOURNAL = "journal.jsonl"
 WROTE = "wrote"
 """The event of what was written: `files`, git's id of the content by path."""
+VERIFIED = "verified"
+"""The event of all files having been as they were written: `at`, in the clock of their file system. One that was changed
+since, put in the place of another or moved there with its folder has a later change time, which nobody can set."""
 EDITED_FOLDER = "edited"
 """In the campaign's local folder: what somebody had made of a file that was put back."""
 
@@ -72,6 +75,7 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
     """What the campaign in `root` has lost of what it began with and of its recorded runs, or somebody changed there."""
     commits: dict[str, str] = {}
     notes: list[str] = []
+    since = Unchanged(root, next((e["at"] for e in reversed(events) if e["event"] == VERIFIED), 0))
     for event in events:
         if event["event"] == BEGUN_ANEW:
             commits.clear()
@@ -87,6 +91,8 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
         expected |= {path: blob for path, blob in wrote.items() if path != NOTES and is_own(path)}
     found = []
     for path, blob in expected.items():
+        if since.has(path):
+            continue
         content = _read(f"{root}/{path}")  # of thousands: a Path of each takes longer than to read it
         if content is not None and (blob_id(content) == blob if blob else content):
             continue
@@ -97,6 +103,29 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
     if runs and notes and not any(_are_notes(root, content, blob) for blob in reversed(notes[-2:])):
         found.append(Difference(NOTES, _how(content), notes[-1], commits[next(reversed(runs))]))
     return found
+
+
+class Unchanged:
+    """Which files in a folder nobody changed since a time, nor the folders that they lie in."""
+
+    def __init__(self, root: Path, since: int) -> None:
+        """`since`: nanoseconds, in the clock of the file system; 0 where nothing is known."""
+        self._root, self._since = str(root), since
+        self._folders: dict[str, bool] = {"": True}  # in which the harness and others write all the time
+
+    def has(self, path: str) -> bool:
+        return self._since > 0 and self._is_before(path) and self._lies_in(path.rpartition("/")[0])
+
+    def _lies_in(self, folder: str) -> bool:
+        if folder not in self._folders:
+            self._folders[folder] = self._is_before(folder) and self._lies_in(folder.rpartition("/")[0])
+        return self._folders[folder]
+
+    def _is_before(self, path: str) -> bool:
+        try:
+            return os.lstat(f"{self._root}/{path}").st_ctime_ns < self._since
+        except OSError:
+            return False
 
 
 def is_own(path: str) -> bool:

@@ -113,6 +113,7 @@ _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
 _CHECKS = {name: tuple((_OF_ALL | shape).items()) for name, shape in {"": {}, **_SHAPES}.items()}
 _NUMBERS = ("seconds", "sent", "received", "cost", "requests", "cached")
 """Of a usage and an outcome: numbers, or nothing where they are unknown."""
+_WITH_NUMBERS = frozenset({"usage", "outcome"})
 
 
 def _damage(event: Any) -> str:
@@ -124,11 +125,8 @@ def _damage(event: Any) -> str:
             found = type(event[key]).__name__ if key in event else "nothing"
             return f"{key}: expected {' or '.join(dict.fromkeys(kind.__name__ for kind in kinds))}, found {found}"
     result = event.get("result")
-    parts = (event, result) if isinstance(result, dict) else (event,)
-    for part in parts:
-        for name in ("usage", "outcome"):
-            if name not in part:
-                continue
+    for part in (event, result) if isinstance(result, dict) else (event,):
+        for name in _WITH_NUMBERS & part.keys():
             if not isinstance(part[name], dict):
                 return f"{name}: expected dict, found {type(part[name]).__name__}"
             for key in _NUMBERS:
@@ -217,7 +215,8 @@ class Journal:
         the disk before it is done.
         """
         if step not in self._done:
-            self.append("started", step=step)
+            if leaves_files:  # else it takes no time, and is not seen in hand
+                self.append("started", step=step)
             begun = time.monotonic()
             result = effect()
             if leaves_files:
