@@ -108,31 +108,43 @@ _SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
     "turn_failed": {"step": (str,), "usage": (dict,)},
     "wrote": {"files": (dict,)},
     "forced": {"step": (str,), "commit": (str,), "origin": (str,)},
+    "verified": {"at": (int,)},
 }
 """What events hold that is read again, by their names."""
-_CHECKS = {name: tuple((_OF_ALL | shape).items()) for name, shape in {"": {}, **_SHAPES}.items()}
+_CHECKS = {name: (tuple(_OF_ALL | shape), tuple((_OF_ALL | shape).values())) for name, shape in {"": {}, **_SHAPES}.items()}
 _NUMBERS = ("seconds", "sent", "received", "cost", "requests", "cached")
 """Of a usage and an outcome: numbers, or nothing where they are unknown."""
-_WITH_NUMBERS = frozenset({"usage", "outcome"})
+_NUMBER = ((int, float, type(None)),) * len(_NUMBERS)
 
 
 def _damage(event: Any) -> str:
     """What is wrong with a line of a journal, "" where it is whole."""
     if not isinstance(event, dict):
         return f"expected an object, found {type(event).__name__}"
-    for key, kinds in _CHECKS.get(str(event.get("event")), _CHECKS[""]):
-        if not isinstance(event.get(key), kinds) or (key == "result" and key not in event):
-            found = type(event[key]).__name__ if key in event else "nothing"
-            return f"{key}: expected {' or '.join(dict.fromkeys(kind.__name__ for kind in kinds))}, found {found}"
+    keys, kinds = _CHECKS.get(str(event.get("event")), _CHECKS[""])
+    wrong = _other_kind(event, keys, kinds) or ("result" if "result" in keys and "result" not in event else "")
+    if wrong:
+        allowed = dict.fromkeys(kind.__name__ for kind in kinds[keys.index(wrong)])
+        found = type(event[wrong]).__name__ if wrong in event else "nothing"
+        return f"{wrong}: expected {' or '.join(allowed)}, found {found}"
     result = event.get("result")
     for part in (event, result) if isinstance(result, dict) else (event,):
-        for name in _WITH_NUMBERS & part.keys():
+        for name in ("usage", "outcome"):
+            if name not in part:
+                continue
             if not isinstance(part[name], dict):
                 return f"{name}: expected dict, found {type(part[name]).__name__}"
-            for key in _NUMBERS:
-                if not isinstance(part[name].get(key), (int, float, type(None))):
-                    return f"{name}.{key}: expected a number, found {type(part[name][key]).__name__}"
+            if wrong := _other_kind(part[name], _NUMBERS, _NUMBER):
+                return f"{name}.{wrong}: expected a number, found {type(part[name][wrong]).__name__}"
     return ""
+
+
+def _other_kind(part: Event, keys: tuple[str, ...], kinds: tuple[tuple[type, ...], ...]) -> str:
+    """The first of these keys under which something of another kind stands, "" where there is none. Asked of each line of a
+    journal, so without a loop in Python."""
+    if all(map(isinstance, map(part.get, keys), kinds)):
+        return ""
+    return next(key for key, each in zip(keys, kinds, strict=True) if not isinstance(part.get(key), each))
 
 
 # Steps and events are found by their names in journals of earlier versions: whoever renames one raises SCHEMA and

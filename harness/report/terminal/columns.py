@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import click
 
@@ -182,6 +183,7 @@ def _styled(text: str, cell: Cell) -> str:
     return before + click.style(bare, fg=cell.colour, dim=cell.dim or None) + after
 
 
+@lru_cache(maxsize=1_000)
 def _columns(character: str) -> int:
     if unicodedata.combining(character) or unicodedata.category(character) in ("Cf", "Mn", "Me"):
         return 0

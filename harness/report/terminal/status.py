@@ -21,8 +21,6 @@ from ...campaign.metric_names import telling
 from ...campaign.schema import SCHEMA
 from ...campaign.text import in_words, line
 from ...campaign.usage import Usage
-from ...execution.executors.home import Home
-from ...execution.executors.output import end_of_output
 from ...statistics.noise import Noise, combine, squares_of
 from .difference import beyond
 from .held_out import HeldOut, held_out
@@ -260,11 +258,15 @@ def waits(layout: Layout, events: Sequence[Event], step: Step | None) -> str:
     """For what `step` waits, in a line."""
     if events and events[-1]["event"] == "waits":
         return line(events[-1]["why"])
+    from ...execution.executors.home import Home  # here, as below, because of a campaign that has ended nothing is executed
+
     return line(Home(layout.output(step.name).parent).waits_for()) if step else ""
 
 
 def last_line(home: Path) -> str:
     """The last line of the output of an execution, running or not, that holds anything; empty where there is none."""
+    from ...execution.executors.output import end_of_output
+
     try:
         text = end_of_output(home, _TAIL).decode(errors="replace")
     except OSError:
