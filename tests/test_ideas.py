@@ -68,6 +68,7 @@ def test_one_idea_of_a_list_is_chosen_by_name(tmp_path):
     [
         ("{", "line 1: not JSON"),
         ("", "not JSON"),
+        ("# An idea in Markdown", 'An idea is {"Name": "a_name", "Title": "A title", "Experiment": "What to try"}'),
         ("3", "expected an object, found int"),
         ([], "an empty list"),
         ([3], "[0].: expected an object, found int"),

@@ -251,6 +251,7 @@ for name in ('.env', {str(experiment / "other.env")!r}):
         ("FileNotFoundError: [Errno 2] No such file or directory: '{home}/nowhere'", ""),
         ("PermissionError: [Errno 13] Permission denied: '{copy}/locked'", ""),
         ("ValueError: no", ""),
+        ("NameError: name 'get_ipython' is not defined", "no notebook"),
         ("EOFError: EOF when reading a line", "no standard input"),
         ("ImportError: Cannot load backend 'TkAgg' which requires the 'tk' interactive framework", 'matplotlib.use("Agg")'),
         ('_tkinter.TclError: couldn\'t connect to display ":0"', "no display"),

@@ -261,6 +261,15 @@ def test_what_is_complete_may_be_silent_for_a_minute_or_as_long_as_the_contract_
     assert Jobs(opened).job(campaign.execution("run_0/execute"), 0, Variant(0)).limits.idle == idle
 
 
+def test_a_pointer_of_git_lfs_is_said_to_be_none_of_the_data(folder: Path) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
+    for name, content in (("data/weights.bin", pointer), ("data/notes.md", "x" * 150)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content)
+    (said,) = take_inventory(folder, ["data"]).sentences
+    assert said.endswith("which `git lfs pull` fetches: data/weights.bin.")
+
+
 def test_what_the_agent_may_edit_is_never_linked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment_folder, "MAX_FOLDER", 1_000)
     (folder / "src").mkdir()

@@ -39,6 +39,7 @@ _SECRET = re.compile(
     r"\.env(\..*)?|\.envrc|\.netrc|\.pypirc|\.npmrc|\.git-credentials|\.aider.*|\.ssh|\.aws|\.azure|\.gnupg|\.docker|\.kube"
     r"|\.kaggle|\.huggingface|\.claude(\.json)?|\.codex|\.gemini|id_(rsa|dsa|ecdsa|ed25519)|.*\.pem"
 )
+_POINTER = b"version https://git-lfs."
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")  # what a folder holds that is an environment of packages
 
 SECRETS, ENVIRONMENTS, SPECIAL, UNREADABLE, TAKEN = (
@@ -62,6 +63,8 @@ class Inventory:
     left_out: dict[str, list[str]] = field(default_factory=dict)
     large: dict[str, int] = field(default_factory=dict)
     """Of `linked`, what is so because of its size in bytes."""
+    pointers: list[str] = field(default_factory=list)
+    """Of `files`, those that only say which file Git LFS has."""
 
     @property
     def sentences(self) -> list[str]:
@@ -73,6 +76,9 @@ class Inventory:
         if outside := [path for path in self.linked if path not in self.large]:
             ways = [f"{shown(path)} -> {shown(self.linked[path])}" for path in outside]
             said.append(f"Links that lead out of the folder; an execution can read there and not write: {_some(ways)}.")
+        if self.pointers:
+            paths = _some(list(map(shown, self.pointers)))
+            said.append(f"Pointers of Git LFS and not the files themselves, which `git lfs pull` fetches: {paths}.")
         said += [f"Not copied, {why}: {_some(list(map(shown, paths)))}." for why, paths in self.left_out.items()]
         return said
 
@@ -186,7 +192,10 @@ class _Walk:
         has_code = name in self._code
         if status.st_size > MAX_FILE and not has_code:
             return self._linked(name, status.st_size)
-        return _Part(Inventory(files=[name]), status.st_size, has_code=has_code)
+        inventory = Inventory(files=[name])
+        if 100 < status.st_size < 200 and (self._folder / name).read_bytes().startswith(_POINTER):
+            inventory.pointers = [name]
+        return _Part(inventory, status.st_size, has_code=has_code)
 
     def _folder_part(self, name: str, members: list[str]) -> _Part:
         parts = [part for each in members if (part := self._part(f"{name}/{each}")) is not None]
@@ -233,6 +242,7 @@ def _joined(parts: Iterable[Inventory]) -> Inventory:
         joined.links |= part.links
         joined.linked |= part.linked
         joined.large |= part.large
+        joined.pointers += part.pointers
         for why, paths in part.left_out.items():
             joined.left_out.setdefault(why, []).extend(paths)
     return joined

@@ -134,6 +134,9 @@ class IdeaFile:
             raise InputError(f"{self.path}: {key}: {message[0].lower()}{message[1:]}.") from error
 
 
+_SHAPE = 'An idea is {"Name": "a_name", "Title": "A title", "Experiment": "What to try"}, or a list of such.'
+
+
 def load_ideas(path: Path) -> IdeaFile:
     """The file of ideas in `path`, a JSON object or a list of them. Raises InputError that names file and line."""
     try:
@@ -150,7 +153,7 @@ def load_ideas(path: Path) -> IdeaFile:
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from error
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: line {error.lineno}: not JSON: {error.msg}.") from error
+        raise InputError(f"{path}: line {error.lineno}: not JSON: {error.msg}. {_SHAPE}") from error
     except RecursionError as error:
         raise InputError(f"{path}: nested too deep to be an idea.") from error
     except ValueError as error:

@@ -18,6 +18,9 @@ _SAID = re.compile(
 
 _NOT_EXECUTABLE = re.compile(r"(\S+): Permission denied \(command: ")
 _LACKS = {
+    r"NameError: name 'get_ipython' is not defined": (
+        "an execution is a script and no notebook: take out the lines with get_ipython(), or export without its magics"
+    ),
     r"EOFError: EOF when reading a line": "an execution has no standard input: let the experiment ask nothing",
     r"Cannot load backend '|(couldn't|cannot|[Cc]ould not) (connect to|open) display|no display name": (
         'an execution has no display: let the experiment draw into files, as after matplotlib.use("Agg")'
