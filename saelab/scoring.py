@@ -110,7 +110,9 @@ def without_negligible(codes: Floats, latents: Floats, x: Floats) -> Floats:
     return large
 
 
-def least_codes(squares: Moments, cubes: Moments, latents: Floats, scatter: float) -> Moments:
+def least_codes(
+    squares: Moments, cubes: Moments, latents: Floats, scatter: float, negligible: float = NEGLIGIBLE
+) -> Moments:
     """The smallest code of each latent [L] that is not negligible, of sums of their powers [L], and the mean squared
     distance of rows from their mean."""
     adds: Moments = np.linalg.norm(latents.astype(np.float64), axis=1)

@@ -89,15 +89,12 @@ def supported(contract: Contract, runs: Sequence[Record]) -> str:
         found = [run for run in valued if kinds[run.run] == kind]
         if found:
             first, *others = found
-            said = [f"run {first.run} improves {primary.name}, {_evidence(first, primary.name)}"]
+            said = [f"run {first.run} improves {primary.name}, {_evidence(first, primary.name)}{_but(first, kind)}"]
             if len(others) <= _IN_FULL:
-                said += [f"so does run {run.run}, {_evidence(run, primary.name)}" for run in others]
+                said += [f"so does run {run.run}, {_evidence(run, primary.name)}{_but(run, kind)}" for run in others]
             else:
                 said.append(f"so do {_some(others)}")
-            but = "; ".join(
-                each for run in found[: 1 + _IN_FULL] for each in (run.verdict.caveats or run.verdict.guard_violations)
-            )
-            return f"{opening}: {'; '.join(said)}{f', but {but}' if but and kind != 'improved' else ''}."
+            return f"{opening}: {'; '.join(said)}."
     if not valued:
         return "Inconclusive: no valid, comparable run."
     best, alone = valued[0], len(valued) == 1
@@ -109,6 +106,12 @@ def supported(contract: Contract, runs: Sequence[Record]) -> str:
     none = f"none of {len(valued)} valid runs significantly improves"
     none = "the only valid run does not significantly improve" if alone else none
     return f"Not supported: {none} {primary.name}; {subject} has {_evidence(best, primary.name)}."
+
+
+def _but(run: Record, kind: str) -> str:
+    """What stands against a run that is better than the baseline and not simply improved."""
+    against = run.verdict.caveats or run.verdict.guard_violations
+    return f", but {' and '.join(against)}" if against and kind != "improved" else ""
 
 
 def _some(runs: Sequence[Record]) -> str:

@@ -187,7 +187,8 @@ def log(status: CampaignStatus, width: int) -> str:
             said += f" {PLUS_MINUS}"
         references = dict.fromkeys(row.reference for row in status.rows if row.reference)
         if references:
-            said += f" Verdict and difference: from {' or '.join(reference_in_words(name) for name in references)}."
+            where = ", as executed at each run's final seeds" if _has_own_baseline(status.rows) else ""
+            said += f" Verdict and difference: from {' or '.join(reference_in_words(name) for name in references)}{where}."
         said += f" {two_verdicts(status.rows)}" if two_verdicts(status.rows) else ""
         said += f" {unseen}" if unseen else ""
         lines += ["", *(click.style(each, dim=True) for each in wrap(said, width, "", ""))]
@@ -196,6 +197,12 @@ def log(status: CampaignStatus, width: int) -> str:
     for sentence in status.remedies:
         lines += ["", *wrap(sentence, width, "", "")]
     return "\n".join(lines)
+
+
+def _has_own_baseline(rows: Sequence[Row]) -> bool:
+    """Whether a run was compared with other executions of the baseline than those of the table's first row."""
+    known = {row.value for row in rows if row.run == 0}
+    return any(row.reference == "run_0" and row.baseline not in (None, *known) for row in rows)
 
 
 def log_facts(status: CampaignStatus) -> list[dict[str, Any]]:
