@@ -259,8 +259,7 @@ def main(out_dir: Path) -> None:
 
     with saelab.torch_device(settings.device):
         trainer = build(settings)
-    sae = trainer.sae
-    rows = 0
+    sae, rows = trainer.sae, 0
     with saelab.TrainingLog(out_dir, settings) as log:
         for x in saelab.activations(settings):
             report = trainer.update(x)
@@ -277,6 +276,9 @@ def main(out_dir: Path) -> None:
         "k": sae.k if isinstance(sae, AutoEncoderTopK) else None,
         "l1_penalty": settings.l1_penalty if isinstance(trainer, CustomTrainer) else None,
         "lr": trainer.base_lr,
+        "warmup_steps": settings.warmup_steps,
+        "decay_share": trainer.config.decay_share,
+        "l1_warmup_steps": settings.warmup_steps if isinstance(trainer, CustomTrainer) else None,
         "steps": trainer.step,
         "planned_steps": settings.steps,
         "batch_size": rows // trainer.step,

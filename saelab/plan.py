@@ -10,7 +10,8 @@ import contextlib
 import importlib.util
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,11 +44,21 @@ UNIT = "lr, l1_penalty and the auxiliary loss are in the units of the activation
 
 @dataclass
 class Plan:
-    """Lines for a person."""
+    """Of one layer: lines for a person, and what adds up over layers."""
 
     lines: list[str] = field(default_factory=list)
     in_the_way: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    downloads: dict[str, int] = field(default_factory=dict)
+    """Bytes by what they are of: the same for all layers."""
+    made: int = 0
+    """Bytes that are kept of this layer."""
+    cannot: list[str] = field(default_factory=list)
+    """Evals that cannot be had now."""
+    is_harvested: bool = False
+    training: float = 0.0
+    scoring: float = 0.0
+    """Seconds of one execution."""
 
     @contextlib.contextmanager
     def looked_at(self) -> Iterator[None]:
@@ -58,30 +69,43 @@ class Plan:
                 self.in_the_way.append(str(error))
 
 
-def plan(settings: Settings, contract: Mapping[str, Any], cache: Path) -> list[str]:
-    """What would be made, a line each, with sizes and times. `cache` is that of evals. Raises CannotPrepare with all that is
-    in the way."""
+def plan(asked: Sequence[Settings], contract: Mapping[str, Any], cache: Path) -> list[str]:
+    """What would be made for all layers that are `asked` for, a line each, with sizes and times. `cache` is that of evals.
+    Raises CannotPrepare with all that is in the way."""
+    _check_packages(asked[0])
+    plans = [_plan_of(settings, contract, cache) for settings in asked]
+    whole = Plan()
+    for each in plans:
+        whole.lines += each.lines
+        whole.in_the_way += each.in_the_way
+        whole.skipped += each.skipped
+    whole.lines += _disk(asked, plans, whole)
+    whole.lines += _hours(asked[0], contract, plans)
+    whole.lines += [line for settings in asked for line in _units(settings, contract)]
+    lines, in_the_way, skipped = (list(dict.fromkeys(each)) for each in (whole.lines, whole.in_the_way, whole.skipped))
+    if len(in_the_way) == 1 and not skipped:
+        raise CannotPrepare(in_the_way[0])
+    if in_the_way:
+        listed = [f"- {each}" for each in (*in_the_way, *skipped, *lines)]
+        raise CannotPrepare("\n".join(["all that is in the way:", *listed]))
+    return [*lines, *skipped]
+
+
+def _plan_of(settings: Settings, contract: Mapping[str, Any], cache: Path) -> Plan:
     found = Plan()
-    _check_packages(settings)
     try:
         missing = evals.unprepared(settings, cache)
     except CannotPrepare:  # what they need is not there at all: each of them says so below
         missing = evals.chosen(settings)
     if settings.language_model.model == model_files.TINY and model_files.identity(settings.language_model) is None:
-        harvest.check_disk(settings)
+        found.made = harvest.size(settings)
         name = settings.language_model.model
         found.lines += [f"to train: {name}, about a minute on one core", f"to harvest: {_what(settings)}, seconds"]
     else:
         _look(settings, contract, missing, found)
-    found.lines += _units(settings, contract)
     if missing:
         found.lines.append(f"to make: what {', '.join(missing)} need of {settings.language_model.model}")
-    if len(found.in_the_way) == 1 and not found.skipped:
-        raise CannotPrepare(found.in_the_way[0])
-    if found.in_the_way:
-        listed = [*found.in_the_way, *found.skipped, *found.lines]
-        raise CannotPrepare("\n".join(["all that is in the way:", *(f"- {each}" for each in listed)]))
-    return [*found.lines, *found.skipped]
+    return found
 
 
 def _look(settings: Settings, contract: Mapping[str, Any], missing: list[str], found: Plan) -> None:
@@ -106,12 +130,15 @@ def _look(settings: Settings, contract: Mapping[str, Any], missing: list[str], f
             from .models import known_outline
 
             model, download = known_outline(data) or (None, download)
+    found.downloads[data.model] = download
     if made:
+        found.is_harvested = True
         age = harvest.spoken(time.time() - made.folder.stat().st_mtime)
         lines.append(f"there: {made.facts['what']}, {made.size / 1e9:.2f} GB, {age} old")
         with found.looked_at():
             harvest.check_width(made, settings)
     else:
+        found.made = harvest.size(settings)
         with found.looked_at():
             if next(text.documents(data.dataset, "train"), None) is None:
                 raise CannotPrepare(f"dataset {data.dataset}: it has no text for training.")
@@ -119,29 +146,23 @@ def _look(settings: Settings, contract: Mapping[str, Any], missing: list[str], f
             lines.append(f"to download: {data.model}, {download / 1e9:.1f} GB")
         if model:
             lines.append(f"to harvest: {_what(settings)}, about {harvest.spoken(_seconds(settings, model))}")
-    needed, if_had = _evals(settings, contract, missing, found)
-    disk = download + (0 if made else harvest.size(settings)) + needed
-    if disk or if_had:
-        more = "; ".join(f"with {name} {size / 1e9:.1f} GB more, and its texts" for name, size in if_had.items())
-        more = more and f" ({more})"
-        lines.append(f"disk: about {disk / 1e9:.1f} GB to come{more}, in {lab_cache()} and the hub's cache")
-    with found.looked_at():
-        _check_disk(settings, disk, harvested=made is not None)
+    _evals(settings, contract, missing, found)
     if model and not settings.smoke:
         with found.looked_at():
-            lines += _hours(settings, contract, model)
+            _forecast(settings, model, found)
 
 
-def _evals(settings: Settings, contract: Mapping[str, Any], missing: list[str], found: Plan) -> tuple[int, dict[str, int]]:
-    """Bytes of disk that the evals still need, and that those would which cannot be had, by name; why not is said."""
-    disk, cannot = 0, {}
+def _evals(settings: Settings, contract: Mapping[str, Any], missing: list[str], found: Plan) -> None:
+    """What the evals still need, what those would that cannot be had, and why not."""
+    cannot = {}
     for name in missing:
         try:
             need = requirements.need_of(name, settings)
         except (CannotPrepare, Skip) as error:
             cannot[name] = str(error)
             continue
-        disk += need.disk
+        found.downloads[name] = need.download
+        found.made += need.disk
         if need.download:
             found.lines.append(f"to download for {name}: {need.download / 1e9:.1f} GB")
         if need.remark:
@@ -150,14 +171,26 @@ def _evals(settings: Settings, contract: Mapping[str, Any], missing: list[str], 
         found.in_the_way += requirements.missing_evals(contract, settings, cannot)
     said = "\n".join(found.in_the_way)
     found.skipped += [f"{name} will be skipped: {why}" for name, why in cannot.items() if why not in said]
-    return disk, {name: size for name in cannot if (size := requirements.disk_of(name, settings))}
+    found.cannot = list(cannot)
 
 
-def _check_disk(settings: Settings, needed: int, *, harvested: bool) -> None:
-    if not harvested:
-        harvest.check_disk(settings, needed - harvest.size(settings))
-    elif shutil.disk_usage(lab_cache()).free < needed + harvest.SPARE_BYTES:
-        raise harvest.disk_full(needed, lab_cache())
+def _disk(asked: Sequence[Settings], plans: Sequence[Plan], whole: Plan) -> list[str]:
+    """Bytes of disk to come, for all layers. What has no room is in the way of the `whole`."""
+    downloads = {name: size for each in plans for name, size in each.downloads.items()}
+    needed = sum(downloads.values()) + sum(each.made for each in plans)
+    unharvested = [settings for settings, each in zip(asked, plans, strict=True) if not each.is_harvested]
+    with whole.looked_at():
+        if unharvested:
+            harvest.check_disk(unharvested[0], needed - harvest.size(unharvested[0]))
+        elif shutil.disk_usage(lab_cache()).free < needed + harvest.SPARE_BYTES:
+            raise harvest.disk_full(needed, lab_cache())
+    layers = Counter(name for each in plans for name in each.cannot)
+    if_had = {name: requirements.needed_by(name, asked[0], number) for name, number in layers.items()}
+    more = "; ".join(f"with {name} {what}" for name, what in if_had.items() if what)
+    if not needed and not more:
+        return []
+    more = more and f" ({more})"
+    return [f"disk: about {needed / 1e9:.1f} GB to come{more}, in {lab_cache()} and the hub's cache"]
 
 
 def _units(settings: Settings, contract: Mapping[str, Any]) -> list[str]:
@@ -172,27 +205,33 @@ def _units(settings: Settings, contract: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _hours(settings: Settings, contract: Mapping[str, Any], model: Outline) -> list[str]:
-    """How long an execution takes, and a campaign."""
+def _forecast(settings: Settings, model: Outline, found: Plan) -> None:
+    """How long training and scoring of this layer take in an execution."""
     sizes = settings.evals
     product = _product_seconds(settings)  # of a batch with the encoder
-    training = settings.steps * STEP_PRODUCTS * product
+    found.training = settings.steps * STEP_PRODUCTS * product
     rows = tokens = 0.0
     chosen = evals.chosen(settings)
     if sizes and "core" in chosen:
         rows += sizes.eval_tokens
         tokens += (sizes.eval_tokens + 4 * min(sizes.loss_tokens, sizes.eval_tokens)) * model.parameters
-    words = ""
     if "absorption" in chosen:
         count, counted = _words(settings, model)
         rows += count * absorption.encodings(settings, count)
         prepared = count * absorption.WORD_TOKENS * 2 * model.used / _operations_a_second(settings)
         words = f"absorption asks for {count:,} words of the vocabulary"
         words += "" if counted else ", if half of it are words (its tokenizer is not here)"
-        words += f": its preparation takes about {harvest.spoken(prepared)}"
+        found.lines.append(f"{words}: its preparation takes about {harvest.spoken(prepared)}")
     if sizes and "sparse_probing" in chosen:
         rows += probing.activation_tokens(probing.SparseProbing.classes, sizes)
-    scoring = rows / settings.batch_size * product + 2 * tokens / _operations_a_second(settings)
+    found.scoring = rows / settings.batch_size * product + 2 * tokens / _operations_a_second(settings)
+
+
+def _hours(settings: Settings, contract: Mapping[str, Any], plans: Sequence[Plan]) -> list[str]:
+    """How long an execution takes, and a campaign."""
+    training, scoring = sum(each.training for each in plans), sum(each.scoring for each in plans)
+    if not training:  # of no model, or of a smoke test
+        return []
     spec = contract["profiles"][settings.profile]
     runs = spec.get("max_runs", 5)
     most = spec.get("baseline_seeds", 1) + runs * spec.get("run_seeds", [1])[-1]
@@ -202,8 +241,7 @@ def _hours(settings: Settings, contract: Mapping[str, Any], model: Outline) -> l
     if not _is_here(settings):
         each += f" on the CPU in float32, for want of {settings.device}"
     hours = harvest.spoken(most * (training + scoring))
-    whole = f"a campaign of {runs} runs: at most {most} executions, {hours}, matched controls apart"
-    return [line for line in (words, each, whole) if line]
+    return [each, f"a campaign of {runs} runs: at most {most} executions, {hours}, matched controls apart"]
 
 
 def _words(settings: Settings, model: Outline) -> tuple[int, bool]:

@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,24 +84,33 @@ def harvested(settings: Settings, say: Say) -> Harvest:
     return found
 
 
-def planned(settings: Settings) -> list[str]:
-    """What `prepare` would do, a line each, with sizes and times. Raises CannotPrepare with all that is in the way."""
-    if not isinstance(settings.data, LanguageModelData):
-        return [worlds.plan(settings)]
-    return plan(settings, _contract(), lab_cache() / EVALS)
+def planned(asked: Sequence[Settings]) -> list[str]:
+    """What `prepare` would do for all layers that are `asked` for, a line each, with sizes and times. Raises CannotPrepare
+    with all that is in the way."""
+    if not isinstance(asked[0].data, LanguageModelData):
+        return [worlds.plan(asked[0])]
+    several = [f"{len(asked)} layers: training, scoring and disk are those of all together"] if asked[1:] else []
+    return [*plan(asked, _contract(), lab_cache() / EVALS), *several]
 
 
-def _prepare_after_a_look(settings: Settings, say: Say) -> None:
+def _prepare_after_a_look(asked: Sequence[Settings], say: Say) -> None:
     """What is in the way is found before hours are spent, and what a required metric needs before anything is trained."""
-    there = not isinstance(settings.data, LanguageModelData)
-    with contextlib.suppress(CannotPrepare):  # which the look says, beside all else
-        there = there or (harvest.find(settings) is not None and evals.are_made(settings, lab_cache() / EVALS))
-    if not there:
-        for line in planned(settings):
+    if not all(map(_is_there, asked)):
+        for line in planned(asked):
             say(line)
-    cannot = prepare(settings, say)
-    if cannot and not settings.smoke and (missing := list(missing_evals(_contract(), settings, cannot))):
-        raise CannotPrepare("\n".join(missing))
+    for settings in asked:
+        cannot = prepare(settings, say)
+        if cannot and not settings.smoke and (missing := list(missing_evals(_contract(), settings, cannot))):
+            raise CannotPrepare("\n".join(missing))
+
+
+def _is_there(settings: Settings) -> bool:
+    """Whether all is made, as far as one sees without reading it."""
+    if not isinstance(settings.data, LanguageModelData):
+        return True  # made in seconds
+    with contextlib.suppress(CannotPrepare):  # which the look says, beside all else
+        return harvest.find(settings) is not None and evals.are_made(settings, lab_cache() / EVALS)
+    return False
 
 
 def _contract() -> dict[str, Any]:
@@ -114,12 +124,9 @@ def main() -> None:
     try:
         asked = layers.each(Path())
         if dry:
-            print("\n".join(dict.fromkeys(line for settings in asked for line in planned(settings))))
-            if asked[1:]:
-                print(f"{len(asked)} layers: training, scoring and disk are those of each")
+            print("\n".join(planned(asked)))
             return
-        for settings in asked:
-            _prepare_after_a_look(settings, lambda line: print(line, flush=True))
+        _prepare_after_a_look(asked, lambda line: print(line, flush=True))
         if wanted := os.environ.get(READS):
             found = {file: digest for settings in asked for file, digest in reads(settings).items()}
             Path(wanted).write_text(json.dumps(found), encoding="utf-8")

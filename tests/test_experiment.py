@@ -126,6 +126,8 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_others(execute):
 def test_a_run_is_evidence_under_the_contract(execute, architecture):
     settings, metrics = execute({"architecture": architecture, "steps": 200})
     assert settings["architecture"] == architecture
+    assert (settings["warmup_steps"], settings["decay_share"]) == (5, 0.2)
+    assert settings["l1_warmup_steps"] == (5 if architecture == "standard" else None)
     assert {metric.name for metric in CONTRACT.metrics_of("synthetic")} <= metrics.keys()
     assert set(CONTRACT.comparable_of("synthetic")) <= settings.keys()
     assert check_sanity(CONTRACT, "synthetic", read_run(execute.out_dir, CONTRACT)) == []

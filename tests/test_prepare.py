@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from saelab import hub, plan, prepare
+from saelab import harvest, hub, plan, prepare
 from saelab.cache import sha256
 from saelab.errors import CannotPrepare
+from saelab.evals import requirements
 from saelab.settings import load_settings
 
 from .small_models import WORDS, save_model, save_model_and_text
@@ -126,7 +127,7 @@ def test_what_cannot_be_prepared_is_found_by_the_dry_run(
 def test_a_gpu_with_too_little_memory_is_said(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     ask()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(plan, "_hours", lambda *_: [])  # which are timed on that GPU
+    monkeypatch.setattr(plan, "_forecast", lambda *_: None)  # which is timed on that GPU
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (5_000_000_000, 8_000_000_000))
     for arguments in (["--dry-run"], []):
         said = ask(*arguments, settings={"device": "cuda"})
@@ -153,6 +154,14 @@ def test_a_data_set_that_only_code_of_its_authors_reads_is_refused_and_others_ha
     assert hub.data_set_bytes("a/plain:with-a-configuration") == 30
     with pytest.raises(CannotPrepare, match="code of its authors, which is not executed here"):
         hub.data_set_bytes("a/scripted")
+
+
+def test_texts_that_are_read_as_a_stream_take_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub, "data_set_bytes", lambda name: 10**13 if "europarl" in name else 10)
+    settings = load_settings(ROOT, {"HARNESS_PROFILE": "gemma-2-2b"})
+    need = requirements.need_of("sparse_probing", settings)
+    assert (need.download, round(need.disk / 1e9, 1)) == (60, 45.7)
 
 
 def test_packages_that_are_missing_are_named(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +250,28 @@ def test_all_that_is_in_the_way_is_said_at_once(ask: Ask) -> None:
             assert f"- {each}" in said or f"\n{each}" in said
 
 
+def test_what_is_in_the_way_of_any_of_several_layers_is_said_before_the_first_is_made(ask: Ask, tmp_path: Path) -> None:
+    settings = {"layer": "1 8 9", "dataset": "/nowhere.txt"}
+    for arguments in (["--dry-run"], []):
+        with pytest.raises(SystemExit) as ended:
+            ask(*arguments, settings=settings)
+        said = str(ended.value)
+        assert "- layer 8: " in said and "- layer 9: " in said
+        assert said.count("dataset /nowhere.txt: no text there") == said.count("to harvest: 600 rows") == 1
+    with pytest.raises(SystemExit, match=r"layer 9: .* has 3 decoder layers"):
+        ask(settings={"layer": "1 9"})
+    assert not (tmp_path / "lab").exists()
+
+
+def test_layers_need_room_together(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_one = 2 * 600 * 16
+    free = shutil.disk_usage("/")._replace(free=harvest.SPARE_BYTES + 2 * of_one)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    ask("--dry-run")
+    with pytest.raises(SystemExit, match=r"preparing takes 0\.0 GB"):
+        ask("--dry-run", settings={"layer": "1 2"})
+
+
 def test_time_and_units_are_said_before_anything_is_made(ask: Ask) -> None:
     said = ask("--dry-run")
     assert (
@@ -275,7 +306,8 @@ def test_without_a_hub_sizes_and_hours_are_forecast_all_the_same(
         "unlearning will be skipped: no text to forget",
         "to download: google/gemma-2-2b, 10.5 GB",
         # About 80 GB: model and harvest, and the activations that sparse probing keeps.
-        "disk: about 33.5 GB to come (with sparse_probing 45.7 GB more, and its texts; with unlearning 5.2 GB more",
+        "disk: about 33.5 GB to come (with sparse_probing 45.7 GB more, and about 0.7 GB of texts (the size of canrager/amazon_"
+        "reviews_mcauley_1and5_sentiment is unknown); with unlearning 5.2 GB more",
         "absorption asks for 128,000 words of the vocabulary, if half of it are words",
     ):
         assert f"- {each}" in said

@@ -27,6 +27,16 @@ TEXTS = (
 """SAEBench's data sets without codeparrot/github-code: no version of `datasets` that SAEBench works with can read that."""
 SEVEN = "sparse_probing_7_sets"
 """What the result is called: a mean over seven data sets is not compared with SAEBench's over eight."""
+STREAMED = ("Helsinki-NLP/europarl",)
+"""Of these what SAEBench reads as a stream, some thousand sentences of tens of GB: no copy is kept."""
+KNOWN_BYTES = {
+    **dict.fromkeys((f"LabHC/bias_in_bios_class_set{number}" for number in (1, 2, 3)), 100_000_000),
+    "canrager/amazon_reviews_mcauley_1and5": 327_000_000,
+    "fancyzhx/ag_news": 32_000_000,
+    "Helsinki-NLP/europarl": 0,
+}
+"""What the hub's pages say of sizes, for forecasts where it does not answer; of the class sets, which are parts of it, that
+LabHC/bias_in_bios has 99.8 MB. None says the size of the sentiment set."""
 PAIRED_TEXTS = ("LabHC/bias_in_bios_class_set1", "canrager/amazon_reviews_mcauley_1and5")
 """Of these the ones that tpp and scr use."""
 TOKENS = 128

@@ -14,13 +14,13 @@ from ..errors import CannotPrepare
 from ..settings import Settings
 from .bench import Skip, local_copies
 from .judged import KEY
-from .probing import PAIRED_TEXTS, TEXTS, Removal, SparseProbing, activation_tokens
+from .probing import KNOWN_BYTES, PAIRED_TEXTS, STREAMED, TEXTS, Removal, SparseProbing, activation_tokens
 from .unlearning import CORPUS, INSTRUCTED, no_corpus
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that an eval takes of the network and, with those, of the disk."""
+    """Bytes that an eval takes of the network, which the disk keeps, and of the disk besides."""
 
     download: int = 0
     disk: int = 0
@@ -31,7 +31,7 @@ def need_of(name: str, settings: Settings) -> Need:
     """What an eval still needs whose part that is the same for all SAEs is not made yet. Asks the hub. Raises Skip or
     CannotPrepare where it cannot be had."""
     if classes := _classes(name):
-        return _texts(TEXTS if name == "sparse_probing" else PAIRED_TEXTS, classes, settings)
+        return _texts(_texts_of(name), classes, settings)
     if name == "unlearning":
         return _unlearning(settings)
     if name == "autointerp":
@@ -41,15 +41,22 @@ def need_of(name: str, settings: Settings) -> Need:
     return Need()
 
 
-def disk_of(name: str, settings: Settings) -> int:
-    """Bytes of disk that an eval would take which cannot be had now, besides its texts: what is known without the hub."""
+def needed_by(name: str, settings: Settings, layers: int) -> str:
+    """What an eval that cannot be had now would take of the disk for so many layers, as far as is known without the hub; ""
+    for nothing."""
     if classes := _classes(name):
-        return _activations(classes, settings)
+        return f"{layers * _activations(classes, settings) / 1e9:.1f} GB more, and {_known_sizes(_texts_of(name))}"
     from ..models import known_outline
 
     instructed = INSTRUCTED.get(_base(settings)) if name == "unlearning" else None
     found = instructed and known_outline(replace(settings.language_model, model=instructed, layer=0))
-    return found[1] if found else 0
+    return f"{found[1] / 1e9:.1f} GB more" if found else ""
+
+
+def _known_sizes(names: tuple[str, ...]) -> str:
+    said = f"about {sum(KNOWN_BYTES.get(name, 0) for name in names) / 1e9:.1f} GB of texts"
+    unknown = [name for name in names if name not in KNOWN_BYTES]
+    return f"{said} (the size of {', '.join(unknown)} is unknown)" if unknown else said
 
 
 def missing_evals(contract: Mapping[str, Any], settings: Settings, cannot: Mapping[str, str]) -> list[str]:
@@ -83,6 +90,10 @@ def _classes(name: str) -> int:
     return Removal(scr=name == "scr").classes if name in ("tpp", "scr") else 0
 
 
+def _texts_of(name: str) -> tuple[str, ...]:
+    return TEXTS if name == "sparse_probing" else PAIRED_TEXTS
+
+
 def _base(settings: Settings) -> str:
     return settings.language_model.model.rstrip("/").rpartition("/")[2].removesuffix("-it")
 
@@ -93,14 +104,15 @@ def _texts(names: tuple[str, ...], classes: int, settings: Settings) -> Need:
     for each in names:
         if each not in copies:
             try:
-                download += hub.data_set_bytes(each)
+                size = hub.data_set_bytes(each)
+                download += 0 if each in STREAMED else size
             except CannotPrepare as error:
                 refused[each] = str(error)
     if refused:
         whys = "; ".join(dict.fromkeys(refused.values()))
         place = lab_cache() / "datasets"
         raise Skip(f"{', '.join(refused)}: {whys} Copies in {place}/OWNER/NAME are found without the hub.")
-    return Need(download, download + _activations(classes, settings))
+    return Need(download, _activations(classes, settings))
 
 
 def _activations(classes: int, settings: Settings) -> int:
@@ -120,4 +132,4 @@ def _unlearning(settings: Settings) -> Need:
     if not corpus.is_file():
         raise Skip(no_corpus(corpus.parent))
     size = model_files.download_bytes(replace(data, model=INSTRUCTED[base], revision="main"))
-    return Need(size, size)
+    return Need(size)
