@@ -21,6 +21,7 @@ The last line of the output is one JSON object.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -76,6 +77,8 @@ def steps(given: argparse.Namespace) -> Figures:
             kind, options = train_step.CONTENDERS[contender]
             if kind == "dl" and not given.dictionary_learning:
                 continue
+            step: train_step.Step | None = None  # the one before and its memory, which would count in the peak of this one
+            gc.collect()
             if given.device == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()

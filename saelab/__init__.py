@@ -10,6 +10,7 @@ each name is imported when it is first used.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,10 @@ __all__ = [
     "load_settings",
     "torch_device",
 ]
+
+# Libraries ask for a GPU while they are imported. By default torch then begins to use CUDA, and no process that is forked
+# from there, as scorers are from a warm one, ever can; asked in this way, it reads what the driver's library lists.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 _MODULES = {
     "Adam": "adam",

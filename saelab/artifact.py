@@ -29,6 +29,7 @@ from torch import Tensor
 from . import layers
 from .artifact_files import ARTIFACT, DECODE, ENCODE, NOT_EXPORTED, SETTINGS, WEIGHTS
 from .export import ExportError, to_onnx
+from .precision import full_float32
 from .settings import Setting
 
 RESULTS, SCORES = "final_info.json", "eval_results"
@@ -60,13 +61,9 @@ def hand_over(out_dir: Path, sae: SAE, used: Mapping[str, Setting], metrics: Map
     """
     folder = layers.part(out_dir / ARTIFACT)
     folder.mkdir(parents=True, exist_ok=True)
-    full_precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
+    with full_float32():
         rows, codes = _probes(sae, used)
         graphs = _graphs(sae, rows, codes)
-    finally:
-        torch.set_float32_matmul_precision(full_precision)
     for name, content in graphs.items():
         _write(folder / name, content)
     _write_weights(folder / WEIGHTS, sae)

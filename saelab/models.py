@@ -36,6 +36,11 @@ class Outline:
 
 def torch_device(device: str) -> torch.device:
     """The device that the setting `device` means here. Raises SettingsError for a GPU that is not there."""
+    if device != "cpu" and torch.cuda._is_in_bad_fork():
+        raise SettingsError(
+            f"device {device}: this process was forked from one that had used CUDA, after which no GPU can be had. Take "
+            "`warm` out of the profile in experiment.toml."
+        )
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():

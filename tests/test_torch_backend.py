@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,16 +14,19 @@ from onnx import TensorProto
 import saelab
 from saelab import scoring, worlds
 from saelab.artifact_files import DECODE, ENCODE
+from saelab.models import torch_device
 from saelab.scorer import operations
 from saelab.scorer.graph import Graph, Refused, read_model
 from saelab.scorer.sealed import Sealed, load_graph
 from saelab.scorer.torch_backend.graph import OPERATIONS, TorchGraph
 from saelab.scorer.torch_sae import SealedSAE
+from saelab.settings import SettingsError
 from saelab.synthetic import world_of
 
 from .onnx_graphs import AXIS_1, GRAPHS, HALF, SQUARE, WIDTH, int64, node, proto, rows
 from .test_scorer import D_IN, D_SAE, USED, TopK, hand_over
 from .training import ROOT, load, quick_settings
+from .waiting import HANGS
 
 
 def by_both(nodes, constants=None, opset=20, x=None, width_out=WIDTH):
@@ -238,14 +243,25 @@ def test_settings_of_the_process_do_not_reach_the_graph(tmp_path):
     sealed = Sealed(hand_over(tmp_path, TopK()), threads=1, torch_on="cpu")
     x = torch.randn(20, D_IN)
     wanted = sealed.encode(x)
+    decoded = SealedSAE(sealed).decode(wanted)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
         with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
             assert torch.equal(sealed.encode(x), wanted)
+            assert torch.equal(SealedSAE(sealed).decode(wanted), decoded)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
+    on_gpu = torch.backends.cuda.matmul
+    unset = on_gpu.fp32_precision
+    on_gpu.fp32_precision = "tf32"  # the newer way, after which asking in the older one is an error
+    try:
+        assert torch.equal(sealed.encode(x), wanted)
+        assert on_gpu.fp32_precision == "tf32"
+        hand_over(tmp_path / "again", TopK())
+    finally:
+        on_gpu.fp32_precision = unset
 
 
 def test_codes_that_depend_on_other_rows_are_refused_whatever_executes_them(tmp_path):
@@ -289,6 +305,36 @@ def test_the_backend_stands_in_the_record_and_a_graph_that_fell_back_too(tmp_pat
 
 
 # --- on a GPU ------------------------------------------------------------------------------------------------------------
+
+
+def test_asking_for_a_gpu_leaves_it_to_processes_that_are_forked_later(monkeypatch):
+    """Libraries ask while they are imported, in the warm process that scorers are forked from."""
+    assert torch.cuda._nvml_based_avail()
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)
+    with pytest.raises(SettingsError, match=r"device auto: this process was forked .* Take `warm` out of the profile"):
+        torch_device("auto")
+    assert torch_device("cpu").type == "cpu"
+
+
+@pytest.mark.parametrize(
+    "parts", [["steps", "scoring"], pytest.param(["tests", "worlds"], marks=pytest.mark.slow)], ids=" ".join
+)
+def test_what_a_gpu_will_be_asked_for_works_small(parts):
+    """`make gpu`: a first try of it would cost minutes of a GPU."""
+    pytest.importorskip("sae_lens")
+    command = [sys.executable, "bench/gpu.py", "--small", "--parts", *parts]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["failed"] == []
+    if "steps" in parts:
+        assert {"ours", "ours, bf16 encoder", "sae-lens", "sae-lens, bf16 autocast"} <= found["steps"]["16x64"].keys()
+        assert all(each["tokens_per_second"] > 0 for each in found["steps"]["16x64"].values())
+        assert found["scoring"]["share_of_rows_that_differ"] == 0
+        assert found["scoring"]["executed_otherwise"] == []
+    else:
+        assert found["tests"]["exit_code"] == 0
+        assert found["worlds"]["rows"] > 0 and found["worlds"]["forecast_minutes"] > 0
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..precision import as_sealed
 from .rows import Floats, is_finite, to_array
 from .sealed import Sealed
 
@@ -37,7 +38,8 @@ class SealedSAE:
             self._decoder = self._decoder[0].to(f.device), self._decoder[1].to(f.device)
         directions, constant = self._decoder
         flat = f.detach().reshape(-1, self.d_sae).float()
-        rows = flat @ directions + constant
+        with as_sealed(f.device.type):
+            rows = flat @ directions + constant
         some = self._sealed.some(len(flat))
         self._sealed.look_at_rows(to_array(rows[some]), to_array(flat[some]), is_finite(rows))
         return rows.reshape(*f.shape[:-1], -1).to(f.dtype)

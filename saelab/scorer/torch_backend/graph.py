@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -13,6 +12,7 @@ from onnx import helper
 from torch import Tensor
 
 from ...memory import available_memory, within_memory
+from ...precision import as_sealed
 from ..graph import STANDARD, Function, Graph, Refused, first_line
 from ..rows import Floats
 from .arithmetic import ARITHMETIC
@@ -80,7 +80,7 @@ class TorchGraph(Function):
     def compute_tensor(self, rows: Tensor) -> Tensor:
         """Raises Refused. What a GPU does after an operation failed there is not known, so that ends the process."""
         try:
-            with _proper_float32(self.device.type), self._limited():
+            with as_sealed(self.device.type), self._limited():
                 found = self._run(rows.to(self.device))
                 if self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)
@@ -110,17 +110,6 @@ class TorchGraph(Function):
 def _node(node: onnx.NodeProto, opset: int, device: torch.device, most: int) -> Node:
     attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     return Node(node.op_type, opset, attributes, tuple(node.input), tuple(node.output), device, most)
-
-
-@contextlib.contextmanager
-def _proper_float32(device: str) -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.no_grad(), torch.autocast(device, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _probes(width: int) -> Floats:

@@ -126,7 +126,8 @@ def _range(node: Node, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     first, last, step = (number.item() for number in (start, limit, delta))
     count = max(math.ceil((last - first) / step), 0)
     node.room([count], torch.float64)
-    return (torch.arange(count, device=node.device) * step + first).to(start.dtype)
+    counted = torch.arange(count, device=node.device, dtype=torch.float64 if start.is_floating_point() else torch.int64)
+    return (counted * step + first).to(start.dtype)
 
 
 def _triangle(node: Node, x: Tensor, k: Tensor | None = None) -> Tensor:
