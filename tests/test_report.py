@@ -20,9 +20,11 @@ from click.testing import CliRunner
 
 from harness.campaign.campaign import Campaign
 from harness.campaign.errors import InputError
+from harness.campaign.idea import Idea
 from harness.campaign.journal import Journal, locked
 from harness.campaign.layout import Layout
 from harness.campaign.metric_names import as_written
+from harness.campaign.numbers import titled
 from harness.campaign.protocols import Silent
 from harness.campaign.record import (
     ComparisonRecord,
@@ -445,6 +447,11 @@ def test_a_unit_stands_in_heads_and_on_axes(recorded: Callable[..., Campaign]) -
     assert plots(data_of(campaign))[0].figure.axes[0].get_ylabel() == "loss (nats)"
     html = render([data_of(campaign)])
     assert html.count("loss (nats)</th>") >= 4
+    assert [titled(*each) for each in (("step ms", "ms"), ("step_ms", "ms"), ("items", "ms"))] == [
+        "step (ms)",
+        "step_ms",
+        "items (ms)",
+    ]
 
 
 def answered(campaign: Campaign, run: int, control: ControlRecord | None, **found: Any) -> None:
@@ -469,10 +476,43 @@ def test_a_run_at_other_settings_is_held_against_its_control_everywhere(recorded
     assert "significantly improve loss; run 1 has 0.790 ± 0.010 against" in text
     assert "against 0.600 ± 0.010 of the control steps=80" in text
     assert "loss 0.790 ± 0.010 0.600 ± 0.010 +0.190 ± 0.014 worse lower (primary)" in text
-    assert "0.790 ± 0.010 control steps=80 +0.190 ± 0.014 worse" in text, "in the table of all runs"
+    assert "0.790 ± 0.010 0.600 ± 0.010 control steps=80 +0.190 ± 0.014 worse" in text, "in the table of all runs"
     assert "Metrics beside the control steps=80." in text
     assert "control steps=80 steps = 80 4 0.600 ± 0.013" in text, "what was executed for it"
     assert "better" not in text.partition("All runs Runs in order")[2].partition("Hypothesis 0 ")[2].partition("Each run")[0]
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_baseline_executed_once_more_at_final_seeds_is_said_to_be_that_wherever_its_number_stands(
+    recorded: Callable[..., Campaign],
+) -> None:
+    campaign = recorded(2, seeds=4)
+    answered(campaign, 1, None, reference_mean=0.81, difference=-0.02)
+    record = Record.read(campaign.run_folder(1))
+    final = CONTROL.model_copy(update={"name": "run_0", "seeds": [7, 8, 9, 10]})
+    record.model_copy(update={"final_references": [final]}).write(campaign.run_folder(1))
+    found = data_of(campaign)
+    assert "1 0.790 ± 0.010 0.810 ± 0.010 baseline, final seeds −0.020" in page(campaign).text
+    assert "beside the baseline at the same final seeds" in page(campaign).text
+    drawn = {each.get_label(): each for each in plots(found)[0].figure.axes[0].collections}
+    assert [list(point) for point in drawn["its reference"].get_offsets()] == [[0.8, 0.81]], "beside the run, not below it"
+    assert "are against the baseline, for run 1 executed at the final seeds;" in render_md(compose(found, ""), "figures")
+    rows = render_notes(
+        Idea.model_validate(found.idea), found.contract, "", [run.record for run in found.runs], used=Usage(), person=""
+    )
+    assert re.search(r"run +loss +reference +verdict", rows) and re.search(r"1 +0\.790 ± 0\.010 +0\.810 ± 0\.010", rows)
+
+
+def test_commands_are_folded_and_a_column_that_is_the_same_everywhere_is_left_out(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(1)
+    for run in (0, 1):
+        record = Record.read(campaign.run_folder(run))
+        width = record.metrics["width"].model_copy(update={"value": 5.0 + run / 100})
+        record.model_copy(update={"metrics": {**record.metrics, "width": width}}).write(campaign.run_folder(run))
+    shown = Page(render([data_of(campaign)]))
+    assert ("details", {"class": "commands", "id": "run-1-commands"}) in shown.elements
+    table = shown.text.partition("All runs Runs in order")[2].partition("Each run")[0]
+    assert "distance" in table and "width" not in table
 
 
 def test_the_best_run_is_the_best_beside_its_reference(recorded: Callable[..., Campaign]) -> None:
@@ -536,7 +576,7 @@ def test_each_verdict_stands_beside_the_numbers_that_it_rests_on(recorded: Calla
     text = page(campaign).text
     assert headline in text and text.count("0.790 ± 0.010 against 1.000 ± 0.010 of the baseline") == 1
     assert "Trade-off against the baseline. Not significant against run 1: loss 0.88 against 0.79 (run 1)" in text
-    assert re.search(r"0\.880 ± 0\.010 −0\.120 ± 0\.014 better trade-off run 1: not significant", text)
+    assert re.search(r"0\.880 ± 0\.010 1\.000 ± 0\.010 −0\.120 ± 0\.014 better trade-off run 1: not significant", text)
     paper = " ".join(render_md(compose(found, ""), "figures").split())
     assert headline in paper and paper.count("Trade-off: run 1 improves") == 2, "abstract and results"
     assert re.search(

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click import unstyle
@@ -22,7 +23,7 @@ from harness.report.terminal.live_view import LiveView
 from harness.report.terminal.plain_view import PlainView
 from harness.report.terminal.record_page import differences
 from harness.report.terminal.record_page import record as record_page
-from harness.report.terminal.run_table import run_table, table_and_rest, two_verdicts
+from harness.report.terminal.run_table import log, run_table, table_and_rest, two_verdicts
 from harness.report.terminal.status import Primary, Row
 from tests.waiting import until
 
@@ -197,6 +198,19 @@ def test_a_narrow_table_keeps_the_verdict_against_the_parent_and_what_has_no_roo
     said = "The terminal is too narrow for tokens, time, hypothesis: `harness log mine --csv` has every column."
     assert table_and_rest(rows, LOSS, 80, "mine")[1] == said
     assert "vs parent" in table_and_rest(rows, LOSS, 40, "mine")[1] and table_and_rest(rows, LOSS, 200, "mine")[1] == ""
+
+
+def test_a_difference_from_what_no_other_row_has_stands_beside_its_reference():
+    """Of a run with final seeds the baseline executed once more at these, which is another number than run 0's."""
+    here = {"difference": -0.02, "difference_error": 0.01, "reference": "run_0", "baseline_error": 0.01, "seeds": 10}
+    rows = [ROWS[0], Row(1, None, "completed", "not_significant", 0.48, 0.5, **here)]
+    assert "reference" not in run_table(rows, LOSS, 200)[0], "the baseline's row has it"
+    rows.append(Row(2, None, "completed", "not_significant", 0.53, 0.55, **here))
+    lines = [unstyle(line) for line in run_table(rows, LOSS, 200)]
+    assert re.search(r"0\.530? +0\.550 ± 0\.010 +−0\.020 ± 0\.010", lines[3]) and "0.500 ± 0.010" in lines[2]
+    status = SimpleNamespace(name="mine", rows=rows, primary=LOSS, held_out=None, remedies=())
+    said = "Verdict and difference: from the baseline, executed once more at the final seeds of run 2."
+    assert said in " ".join(unstyle(log(status, 80)).split()), "where a narrow table has no room for it, too"
 
 
 def test_costs_and_tokens_are_rounded_for_reading():

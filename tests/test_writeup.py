@@ -20,6 +20,7 @@ from pypdf import PdfReader
 
 from harness.agents.aider_environment import aider_python
 from harness.campaign.campaign import Campaign, Options, create_campaign
+from harness.campaign.contract import SanityRule
 from harness.campaign.errors import CannotGoOn, InputError
 from harness.campaign.idea import Idea
 from harness.campaign.journal import Journal, locked
@@ -421,6 +422,19 @@ def test_sixty_runs_have_a_write_up(synthetic: Callable[..., Campaign]) -> None:
     overview = next(block for block in section(document, "Results").blocks if isinstance(block, Table))
     assert len(overview.rows) == 61 and not overview.is_short
     assert len(make_pdf(document)) < 1_000_000
+
+
+def test_rules_of_evals_and_architectures_that_no_run_has_are_not_listed(synthetic: Callable[..., Campaign]) -> None:
+    found = data_of(synthetic(1))
+    rules = [
+        *({"value": name, "above": 0} for name in ("loss", "synthsae.share", "steps")),
+        {"value": "other_loss", "present": True},
+        *({"value": "loss", "below": limit, "when": {"mode": mode}} for limit, mode in ((7, "plain"), (8, "dense"))),
+    ]
+    contract = found.contract.model_copy(update={"sanity": [SanityRule.model_validate(rule) for rule in rules]})
+    details = section(compose(replace(found, contract=contract), ""), "Details of the method")
+    (table,) = (each for each in details.blocks if isinstance(each, Table) and "Sanity" in each.caption)
+    assert dict(table.rows) == {"loss": "> 0, < 7 where mode = plain", "steps": "> 0", "other loss": "is there"}
 
 
 def test_a_campaign_without_a_primary_metric_has_a_write_up(tmp_path: Path) -> None:

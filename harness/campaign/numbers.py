@@ -57,8 +57,11 @@ def p_in_words(p: float) -> str:
 
 
 def titled(name: str, unit: str) -> str:
-    """`step_ms (ms)`: the head of a column, the label of an axis."""
-    return f"{name} ({unit})" if unit else name
+    """`memory (GB)`: the head of a column, the label of an axis. A name that ends in its unit says it once: `step (ms)` of
+    `step ms`; a key stays as one types it."""
+    if unit and name.endswith(f"_{unit}"):
+        return name
+    return f"{name.removesuffix(f' {unit}')} ({unit})" if unit else name
 
 
 def setting(value: Setting) -> str:

@@ -81,10 +81,22 @@ def reference_label(run: Run) -> str:
     return reference_in_words(line(compared.reference) if compared else "run_0")
 
 
+def reference_note(run: Run) -> str:
+    """What the reference is where it is not run 0's number: `baseline, final seeds`, `control k=80`."""
+    compared, name = run.record.verdict.against_baseline, reference_label(run).removeprefix("the ")
+    if compared is None:
+        return ""
+    if any(each.name == compared.reference for each in run.record.final_references):
+        return f"{name}, final seeds"
+    return "" if name == "baseline" else name
+
+
 def beside_what(run: Run, primary: str) -> str:
     """A control is a reference for all metrics, a place on the frontier for the primary one."""
-    found = run.record.verdict.against_baseline
-    return f"{reference_label(run)}, for {primary} alone" if found and found.frontier else reference_label(run)
+    found, label = run.record.verdict.against_baseline, reference_label(run)
+    if found and found.frontier:
+        return f"{label}, for {primary} alone"
+    return f"{label} at the same final seeds" if reference_note(run).endswith("final seeds") else label
 
 
 def with_error(value: float, error: float | None) -> str:

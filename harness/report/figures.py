@@ -12,7 +12,7 @@ import matplotlib
 import matplotlib.image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
 from ..campaign.campaign import PLOTTED
@@ -20,6 +20,7 @@ from ..campaign.metric import Metric
 from ..campaign.metric_names import as_written
 from ..campaign.numbers import number
 from ..campaign.protocols import Curve
+from ..campaign.record import ComparisonRecord
 from ..campaign.text import clip, in_words, line
 from .campaign_data import CampaignData, Run
 from .drawing import LONGEST_LABEL, PALETTE, SIZE, STYLE, Drawing, Plot, label, legend, new_figure, tried, xml
@@ -37,6 +38,11 @@ _STILL = 0.05
 """A quantity that moves by less of its size while training is not drawn."""
 _LINES: tuple[Any, ...] = ("-", ":", "-.", (0, (8, 2, 1, 2, 1, 2)))
 """Of runs that are neither the baseline nor the best: so many are told apart."""
+_WIDE = 5
+"""From so many times its lowest value on a quantity is drawn on a logarithmic axis: where it ends, runs are told apart."""
+_MANY_DECADES = 1_000
+_BESIDE = 0.2
+"""Of the step from run to run, so far left of a run its reference is drawn."""
 _SAME = 0.1
 """Values of a metric without a better direction (L0) that lie so near to each other show nothing."""
 _MOST_IN_ALT = 15
@@ -55,7 +61,7 @@ def plots(campaign: CampaignData, *, curves: int = _MOST_CURVES) -> list[Plot]:
             title = f"{as_written(line(primary.name))} over the runs ({primary.better} is better)"
             found.append(tried("primary", title, partial(_over_runs, campaign, primary)))
             for other in campaign.context:
-                if other.better is None and _is_same(campaign, other):
+                if other.better is None and is_same(campaign, other):
                     continue
                 title = f"{as_written(line(primary.name))} against {as_written(line(other.name))}"
                 found.append(
@@ -140,31 +146,31 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
             seeds = len(baseline.values(primary.name))
             band = (level - deviation, level + deviation)
             axes.axhspan(*band, color=PALETTE["muted"], alpha=0.18, linewidth=0, label="baseline ± 1 sd")
-            notes.append(f"The band is one standard deviation of the baseline's {seeds} seeds about their mean.")
+            notes.append(f"Band: one standard deviation of the baseline's {seeds} seeds.")
         else:
             notes.append("There is no noise band: the baseline has one seed, so the noise is unknown.")
     references = [
-        (run.record.run, compared.reference_mean)
+        (run.record.run - _BESIDE, compared.reference_mean, _error_of(compared))
         for run, _ in valued
         if (compared := run.record.verdict.against_baseline)
         and (not compared.reference.startswith("run_0") or compared.reference_mean != level)
     ]
     if references:
-        look: dict[str, Any] = {"marker": "_", "s": 160, "color": PALETTE["muted"], "zorder": 2}
-        axes.scatter(*zip(*references, strict=True), label="its reference", **look)
+        places, means = [at for at, *_ in references], [mean for _, mean, _ in references]
+        look: dict[str, Any] = {"marker": "D", "facecolors": "none", "edgecolors": PALETTE["muted"], "s": 26, "zorder": 3}
+        axes.scatter(places, means, label="its reference", **look)
+        _bars(axes, [each for each in references if each[2]], "muted")
         notes.append(
-            "A short line is what a run is compared with where that is not the dashed one: the baseline at the run's seeds, "
-            "a matched control, or the frontier."
+            "A reference is drawn where it is not the dashed line: the baseline at the run's final seeds, or a control."
         )
     single = [(run.record.run, value) for run, _ in valued for value in run.values(primary.name)]
     if single:
         runs, values = zip(*single, strict=True)
-        axes.scatter(runs, values, s=9, color=PALETTE["other"], zorder=2)
+        axes.scatter(runs, values, s=9, color=PALETTE["other"], label="one seed", zorder=2)
     errors = {row.run: row.error for row in campaign.status.rows if row.attempt is None and row.error}
     known = [(run.record.run, value, errors[run.record.run]) for run, value in valued if run.record.run in errors]
     if known:
-        bars = [list(each) for each in zip(*known, strict=True)]
-        axes.errorbar(bars[0], bars[1], yerr=bars[2], fmt="none", ecolor=PALETTE["ink"], elinewidth=1.1, capsize=3, zorder=3)
+        _bars(axes, known, "ink")
     _points(axes, campaign, [(run, float(run.record.run), value) for run, value in valued])
     target = _target(axes, primary, [value for run, value in valued])
     without = [run.record for run in campaign.runs if run.value(primary.name) is None]
@@ -179,14 +185,24 @@ def _over_runs(campaign: CampaignData, primary: Metric) -> Drawing:
         notes.append(target)
     if without:
         notes.append(f"A cross at the bottom is a run without a value ({_runs([r.run for r in without])}).")
-    if any(run.values(primary.name) for run, _ in valued):
-        notes.append("Small dots are single seeds, large marks their means.")
     if known:
         notes.append(PLUS_MINUS.replace("± is", "Error bars are"))
     if primary.label:
-        notes.insert(0, f"{as_written(line(primary.name))}: {line(primary.label)}.")
+        notes.insert(0, f"{line(primary.label)[:1].upper()}{line(primary.label)[1:]}.")
     shown = [f"run {run.record.run} {number(value)}" for run, value in valued]
     return figure, " ".join(notes), _listed(shown, [value for _, value in valued])
+
+
+def _error_of(compared: ComparisonRecord) -> float | None:
+    """Standard error of the reference's mean."""
+    return compared.reference_sd / math.sqrt(compared.reference_seeds) if compared.reference_sd else None
+
+
+def _bars(axes: Axes, points: Sequence[tuple[float, float, float | None]], colour: str) -> None:
+    """Error bars of points, each with its error."""
+    if points:
+        xs, ys, errors = zip(*points, strict=True)
+        axes.errorbar(xs, ys, yerr=errors, fmt="none", ecolor=PALETTE[colour], elinewidth=1.1, capsize=3, zorder=2)
 
 
 def _frontier(campaign: CampaignData, primary: Metric, other: Metric) -> Drawing:
@@ -285,8 +301,9 @@ def _training(campaign: CampaignData, key: str) -> Drawing:
         steps, values = _thinned(curve.steps, curve.values)
         axes.plot(steps, values, label=named, **style)
     every = [value for _, curve in curves for value in curve.values]
-    if min(every) > 0 and max(every) / min(every) > 50:
+    if min(every) > 0 and max(every) / min(every) > _WIDE:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(every) / min(every) < _MANY_DECADES else (1,)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
@@ -294,7 +311,9 @@ def _training(campaign: CampaignData, key: str) -> Drawing:
     axes.set_ylabel(clip(xml(as_written(line(key))), LONGEST_LABEL))
     legend(figure)
     last = [f"run {run.record.run} ends at {number(curve.values[-1])}" for run, curve in curves]
-    caption = "As each run logged it: where the code of the quantity itself was changed, levels do not compare."
+    caption = "As each run logged it: where a run changed what the quantity is, levels do not compare."
+    if axes.get_yscale() == "log":
+        caption += " Logarithmic axis."
     if left_out:
         caption += f" Of other runs the last {len(others)} are drawn."
     return figure, caption, _listed(last, [curve.values[-1] for _, curve in curves])
@@ -351,7 +370,7 @@ def _numbered(axes: Axes, points: Sequence[tuple[Run, float, float]], front: set
         if (not few and run.record.run and run.record.run not in front) or close > 1:
             continue
         placed.append(at)
-        side: Any = {"xytext": (6, 3), "ha": "left"} if not close else {"xytext": (-6, 3), "ha": "right"}
+        side: Any = {"xytext": (8, 4), "ha": "left"} if not close else {"xytext": (-8, 4), "ha": "right"}
         axes.annotate(str(run.record.run), (x, y), textcoords="offset points", fontsize=9.5, **side)
 
 
@@ -386,7 +405,7 @@ def _range(values: Sequence[float]) -> float:
     return (max(values) - min(values)) / size if size else 0.0
 
 
-def _is_same(campaign: CampaignData, metric: Metric) -> bool:
+def is_same(campaign: CampaignData, metric: Metric) -> bool:
     """Whether all runs, and the baseline elsewhere, have about the same value."""
     values = [value for run in campaign.runs if (value := run.value(metric.name)) is not None]
     values += [value for each in all_references(campaign) if (value := each.mean(metric.name)) is not None]

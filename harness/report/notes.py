@@ -113,7 +113,8 @@ def _told(
         before = known.get(record.run)
         if before is None or before.record is not record or before.names != names:
             known[record.run] = _notes_of(contract, baseline, record, names)
-    return [known[each.run].section for each in records], _overview(names, [known[each.run].row for each in records])
+    rows = [known[each.run].row for each in records]
+    return [known[each.run].section for each in records], _overview(names, primary is not None, rows)
 
 
 def _notes_of(contract: Contract, baseline: Record, record: Record, names: tuple[str, ...]) -> RunNotes:
@@ -124,6 +125,7 @@ def _notes_of(contract: Contract, baseline: Record, record: Record, names: tuple
         f"{record.run}",
         record.status,
         *(values or [MISSING]),
+        *([reference_in_numbers(beside) if (beside := found.get(primary.name)) else MISSING] if primary else []),
         in_words(baseline_verdict(verdict, primary.better if primary else None)),
         f"{record.parent}" if record.parent is not None else "-",
         f"{record.round or '-'}",
@@ -173,10 +175,12 @@ def _usage(usage: Usage) -> str:
     return f"{told}, cost {cost_of(usage)}, {duration(usage.seconds)}"
 
 
-def _overview(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    header = ["run", "status", *(names or ["no number"]), "verdict", "from run", "round", "against it", "code"]
-    # Not every campaign has rounds, nor a run that did not start from the baseline.
-    empty = {header.index(name) for name in ("round", "against it") if all(row[header.index(name)] == "-" for row in rows)}
+def _overview(names: Sequence[str], judged: bool, rows: Sequence[Sequence[str]]) -> str:
+    numbers = [*(names or ["no number"]), *(["reference"] if judged else [])]
+    header = ["run", "status", *numbers, "verdict", "from run", "round", "against it", "code"]
+    # Not every campaign has a run that failed, rounds, or one that did not start from the baseline.
+    usual = {1: "completed", -3: "-", -2: "-"} | ({1 + len(numbers): MISSING} if judged else {})
+    empty = {range(len(header))[place] for place, cell in usual.items() if all(row[place] == cell for row in rows)}
     shown = [place for place in range(len(header)) if place not in empty]
     return aligned([header[place] for place in shown], [[row[place] for place in shown] for row in rows], "    ")
 

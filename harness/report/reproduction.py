@@ -12,7 +12,7 @@ from typing import Any
 
 from ..campaign.protocols import CACHE, EVAL_FOLDER, FOLLOWS, READS
 from ..campaign.record import Record
-from ..campaign.text import line
+from ..campaign.text import line, reference_in_words
 from ..execution import working_copy
 from ..execution.commands import filled
 from .campaign_data import CampaignData
@@ -31,7 +31,7 @@ def commands(campaign: CampaignData, record: Record) -> str:
         if each is not None and each.seeds:
             name = re.sub(r"[^\w.=-]+", "-", each.name)
             lines = _executions(campaign, name, record.run, campaign.runs[0].record.commit, each.seeds, each.overrides)
-            parts.append(f"# {line(each.name)}: the baseline's code at other settings\n{lines}")
+            parts.append(f"# The baseline's code at other settings, as {line(each.name)}:\n{lines}")
     for each in record.final_references:
         if each.seeds:
             parent = re.fullmatch(r"run_(\d+)", each.name)
@@ -39,7 +39,8 @@ def commands(campaign: CampaignData, record: Record) -> str:
             name = re.sub(r"[^\w.=-]+", "-", f"{each.name} beside run {record.run}")
             settings = {**code.overrides, **each.overrides}
             lines = _executions(campaign, name, record.run, code.commit, each.seeds, settings)
-            parts.append(f"# {line(each.name)} at the final seeds of run {record.run}\n{lines}")
+            what = reference_in_words(line(each.name))
+            parts.append(f"# {what[:1].upper()}{what[1:]} at the final seeds of run {record.run}:\n{lines}")
     return "\n".join(parts)
 
 
@@ -73,7 +74,7 @@ def _execution(campaign: CampaignData, name: str, run: int, commit: str, overrid
     command = follows + shlex.join(filled(part, {"{out_dir}": out_dir}) for part in contract.command)
     yield f"execute() {{ {command}; }}"
     yield f"mkdir {out_dir}"
-    yield f"execute || {{ rmdir {out_dir} && execute; }}  # again where it wants to make that folder itself"
+    yield f"execute || {{ rmdir {out_dir} && execute; }}  # again, for code that makes this folder itself"
     if contract.scorer:
         places = {"{out_dir}": out_dir, "{scores}": scores}
         yield f"git checkout --quiet {untouched}"
@@ -96,7 +97,7 @@ def _working_copy(campaign: CampaignData, place: str) -> Iterator[str]:
     for level in range(1, 1 + len(around)):
         here, lower = ("/".join([".."] * number) for number in (level, level - 1))
         found = [f'"$experiment"/{up}/*' for up in (here, lower) if up]
-        yield f"(cd {here} && ln -s {' '.join(found)} .) 2> /dev/null || :  # what has no name here yet"
+        yield f"(cd {here} && ln -s {' '.join(found)} .) 2> /dev/null || :  # what lay around the experiment"
     yield from (f"mkdir -p {_word(name)}" for name in campaign.empty_folders)
     for name, to in {**campaign.links, **linked}.items():
         if parent := os.path.dirname(name):  # noqa: PTH120

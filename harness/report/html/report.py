@@ -38,9 +38,9 @@ from ...campaign.record import Record
 from ...campaign.text import clean, clip, duration, in_words, line, new_environment, reference_in_words
 from ..campaign_data import Attempt, CampaignData, Change, Run, read_campaign_data
 from ..code import diff_html, output_html
-from ..estimates import NONE, Estimates, beside_what, reference_label, with_error
+from ..estimates import NONE, Estimates, beside_what, reference_label, reference_note, with_error
 from ..estimates import compared as limits_of
-from ..figures import held_out_plots, plots
+from ..figures import held_out_plots, is_same, plots
 from ..inline import html as spans
 from ..paper.held_out import held_out_table
 from ..paper.outcome import reference_table
@@ -229,6 +229,7 @@ def _environment() -> Environment:
             how_to_read,
             reported_errors,
             reference_label,
+            reference_note,
             beside_what,
             reference_table,
             held_out_table,
@@ -258,6 +259,7 @@ def _environment() -> Environment:
         counted=counted,
         parent_verdict=parent_verdict,
         tone=lambda kind: TONES.get(kind, "plain"),
+        key=lambda value: "" if value is None else f"{value:.8g}",
     )
     environment.globals.update({function.__name__.removeprefix("_"): function for function in shown})
     environment.filters.update(result_of=_result, parent_verdict_of=lambda each: parent_verdict(each.model_dump()))
@@ -325,8 +327,10 @@ def _result(headline: str) -> tuple[str, str]:
 
 
 def _columns(campaign: CampaignData) -> list[Metric]:
-    """The metrics of the table of runs: what the figures show."""
-    return [metric for metric in (campaign.primary, *campaign.context) if metric is not None]
+    """The metrics of the table of runs: what the figures show, and none that is the same in all of them."""
+    if campaign.primary is None:
+        return campaign.context
+    return [campaign.primary, *(each for each in campaign.context if each.better or not is_same(campaign, each))]
 
 
 def _total(campaign: CampaignData) -> dict[str, str]:
@@ -426,8 +430,8 @@ def _compared(record: Record) -> list[tuple[str, str]]:
     parent, baseline = record.verdict.against_parent, record.verdict.against_baseline
     is_one = bool(parent and baseline and parent.reference == baseline.reference)
     for each in (None if is_one else parent, baseline):
-        if each is None:
-            continue
+        if each is None or (each.low is None and each.why and each.why in record.verdict.why):
+            continue  # that nothing could be tested is said there
         mine, theirs = (
             with_error(mean, None if sd is None else sd / math.sqrt(seeds))
             for mean, sd, seeds in (

@@ -53,7 +53,7 @@ def _caveats(campaign: CampaignData) -> Iterator[str]:
         if found:
             whys = dict.fromkeys(clip(line(each.verdict.why), _WHY).rstrip(".") for each in found if kind == "invalid")
             said = "; ".join([means, *list(whys)[:_MOST_WARNINGS]])
-            yield f"{in_words(kind).capitalize()}: {_runs(each.run for each in found)}; {said}."
+            yield f"{in_words(kind).capitalize()}: {runs_in_words(each.run for each in found)}; {said}."
     yield from _seeds(campaign)
     yield from _from_outside(records)
     yield from _by_people(records)
@@ -70,18 +70,19 @@ def _seeds(campaign: CampaignData) -> Iterator[str]:
     single = [record.run for record in executed if record.metrics and record.seed_count < 2]
     own = [run.record.run for run in campaign.runs if run.record.own_seeds]
     if own:
-        yield f"The seeds of {_runs(own)} are the experiment’s own: how many there were and what each gave is self-reported."
+        whose = runs_in_words(own)
+        yield f"The seeds of {whose} are the experiment’s own: how many there were and what each gave is self-reported."
     if not single:
         return
     if not any(run.record.seed_count > 1 for run in campaign.runs):
         yield "Every run has one seed, so the noise is unknown and no difference can be told from it."
     else:
-        yield (f"One seed each: {_runs(single)}. The standard deviation used there is pooled over the other runs.")
+        yield (f"One seed each: {runs_in_words(single)}. The standard deviation used there is pooled over the other runs.")
 
 
 def _from_outside(records: Sequence[Record]) -> Iterator[str]:
     if driven := [record.run for record in records if record.agent_sandbox == NOT_CONFINED]:
-        yield f"The change of {_runs(driven)} was handed in from outside: {NOT_HELD}."
+        yield f"The change of {runs_in_words(driven)} was handed in from outside: {NOT_HELD}."
 
 
 def _by_people(records: Sequence[Record]) -> Iterator[str]:
@@ -89,11 +90,11 @@ def _by_people(records: Sequence[Record]) -> Iterator[str]:
     forced = [record.run for record in records if any(attempt.forced for attempt in record.attempts)]
     told = [record.run for record in records if record.messages]
     if changed:
-        yield f"The user changed the code of {_runs(changed)}."
+        yield f"The user changed the code of {runs_in_words(changed)}."
     if forced:
-        yield f"The user forced a change past the pre-check in {_runs(forced)}."
+        yield f"The user forced a change past the pre-check in {runs_in_words(forced)}."
     if told:
-        yield f"The user told the {records[told[0]].author} something before {_runs(told)}."
+        yield f"The user told the {records[told[0]].author} something before {runs_in_words(told)}."
 
 
 def _warnings(record: Record) -> Iterator[str]:
@@ -117,7 +118,7 @@ def _environments(campaign: CampaignData) -> Iterator[str]:
         if run.record.environment and any(common.get(key) != value for key, value in run.record.environment.items())
     ]
     if elsewhere:
-        yield f"Executed with another machine, package or model than the first: {_runs(elsewhere)}."
+        yield f"Executed with another machine, package or model than the first: {runs_in_words(elsewhere)}."
 
 
 def _settings(records: Sequence[Record]) -> Iterator[str]:
@@ -130,7 +131,7 @@ def _settings(records: Sequence[Record]) -> Iterator[str]:
         yield f"Settings that the experiment alone reports, verified by nothing: {', '.join(reported[:_MOST_NAMES])}{more}."
 
 
-def _runs(numbers: Iterable[int]) -> str:
+def runs_in_words(numbers: Iterable[int]) -> str:
     names = ["the baseline" if run == 0 else str(run) for run in numbers]
     first = names[0] if names[0] == "the baseline" else None
     rest = [name for name in names if name != "the baseline"]

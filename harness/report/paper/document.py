@@ -6,6 +6,7 @@ be markup.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ _LONG_WORD = re.compile(r"\S{21,}")
 _PIECE = re.compile(r"[^_./=,;:-]{1,20}[_./=,;:-]?|[_./=,;:-]")
 _LINE, _WIDE, _GAP = 90, 16, 3  # letters: of a line of a table, of a column that may wrap, between two columns
 _FULL = 110  # letters that have room in a line of a table on paper
-_SHORT = 25  # rows
+_SHORT = 25  # lines
+_WORDS = 40  # letters of a line of a column that wraps, at least about
 _LONGEST_LINE = 4000  # characters of a line of code; a longer one is cut, with a note
 
 
@@ -100,8 +102,12 @@ class Table:
 
     @property
     def is_short(self) -> bool:
-        """It should stand on one page: few rows, of a line each."""
-        return len(self.rows) <= _SHORT and not any(self.wraps)
+        """It should stand on one page: few lines."""
+        lines = (
+            max(math.ceil(len(cell) / _WORDS) if wraps else 1 for cell, wraps in zip(row, self.wraps, strict=True))
+            for row in self.rows
+        )
+        return sum(lines) <= (_SHORT // 2 if any(self.wraps) else _SHORT)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import Any
 
 from ...agents.brief import field_in_words, rules_in_words
 from ...agents.listing import is_search
-from ...campaign.contract import Profile
+from ...campaign.contract import Profile, SanityRule, Setting
 from ...campaign.idea import SCORES
 from ...campaign.limits_spec import LimitsSpec
 from ...campaign.metric import Metric
+from ...campaign.metric_names import as_written
 from ...campaign.numbers import counted, number, percent, setting, titled
 from ...campaign.text import clip, duration, line
 from ...statistics.frontier import NEAR
@@ -87,9 +88,9 @@ def details(campaign: CampaignData) -> Section:
         *_fields(campaign.idea, [name for name in campaign.idea if name not in told]),
         *_metrics(campaign),
     ]
-    if campaign.contract.sanity:
-        rules = [rule.replace("`", "").partition(" ") for rule in rules_in_words(campaign.contract.sanity)]
-        rows = tuple((_cell(value), _cell(conditions)) for value, _, conditions in rules)
+    if sanity := _sanity(campaign):
+        rules = [rule.replace("`", "").partition(" ") for rule in rules_in_words(sanity)]
+        rows = tuple((_cell(as_written(value)), _cell(conditions)) for value, _, conditions in rules)
         header = (Column("Value"), Column("Must be", "words"))
         blocks.append(Table("Sanity rules: a run that breaks one is invalid.", header, rows))
     baseline = campaign.baseline
@@ -119,7 +120,8 @@ def _fields(given: Mapping[str, Any], names: Iterable[str]) -> Iterator[Quote]:
 
 
 def _named(metric: Metric) -> str:
-    return f"{line(metric.name)} ({line(metric.label)})" if metric.label else line(metric.name)
+    name = as_written(line(metric.name))
+    return f"{name} ({line(metric.label)})" if metric.label else name
 
 
 def _side(metric: Metric) -> str:
@@ -131,7 +133,7 @@ def _metrics(campaign: CampaignData) -> Iterator[Block]:
     expected = {metric.name for metric in campaign.contract.metrics_of(_profile_name(campaign))}
     rows = [
         (
-            titled(_cell(metric.name), _cell(metric.unit)),
+            titled(as_written(_cell(metric.name)), _cell(metric.unit)),
             _cell(metric.label) or NONE,
             f"{metric.better or NONE}{' (primary)' if metric.primary else ''}",
             NONE if metric.target is None else f"{_side(metric)} {number(metric.target)}",
@@ -152,6 +154,22 @@ def _metrics(campaign: CampaignData) -> Iterator[Block]:
         yield Table(caption, columns, tuple(rows))
 
 
+def _sanity(campaign: CampaignData) -> list[SanityRule]:
+    """The rules that could hold for a run of this campaign: what is of other evals or architectures is none of it."""
+    records = [run.record for run in campaign.runs]
+    known = {name for record in records for name in (*record.metrics, *record.settings)}
+
+    def met(key: str, value: Setting) -> bool:
+        return any(record.settings[key].value == value for record in records if key in record.settings)
+
+    return [
+        rule
+        for rule in campaign.contract.sanity
+        if (rule.present or not known or rule.value in known)
+        and all(met(key, value) for key, value in rule.when.items() if key in known)
+    ]
+
+
 def _judged(campaign: CampaignData, profile: Profile) -> Iterator[tuple[str, str]]:
     """How verdicts come about, each with its heading."""
     contract, planned = campaign.contract, campaign.planned
@@ -161,7 +179,7 @@ def _judged(campaign: CampaignData, profile: Profile) -> Iterator[tuple[str, str
             fair += f"; {_list(contract.varies)} may be varied"
         fair += ". Where a run needs others, the baseline’s code is executed at the run’s settings, as a matched control."
         if contract.primary and contract.primary.moves_with:
-            moved, mover = line(contract.primary.name), line(contract.primary.moves_with)
+            moved, mover = (as_written(line(name)) for name in (contract.primary.name, contract.primary.moves_with))
             fair += (
                 f" {moved} depends on {mover}: beyond a difference of {percent(NEAR)} in {mover} a run is compared with the "
                 f"baseline interpolated at equal {mover}, or it is not comparable."

@@ -13,13 +13,14 @@ from ...campaign.record import Record
 from ...campaign.text import clip, in_words, line
 from ..campaign_data import CampaignData, Run
 from ..control import control_line
-from ..estimates import LEVEL, NONE, Estimates, beside_what, compared, reference_label, with_error
+from ..estimates import LEVEL, NONE, Estimates, beside_what, compared, reference_label, reference_note, with_error
 from ..figures import held_out_plots, plots
 from ..references import Reference, references_of
 from ..summary import summarize
 from ..terminal.columns import cut
 from ..terminal.difference import PLUS_MINUS, beside
 from ..terminal.status import parent_verdict
+from .caveats import runs_in_words
 from .document import Block, Column, Items, Paragraph, Pictures, Quote, Section, Table, quoted_lines
 from .held_out import held_out_table
 
@@ -210,9 +211,9 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
     caption = f"All runs: {_short(primary.name)}, {primary.better} is better. {_PLUS_MINUS}"
     if tested:
         caption += (
-            f" Difference, CI, p and verdict are against {'what Against names' if elsewhere else 'the baseline'} at the "
-            "run’s seeds; intervals are simultaneous over all runs, p is one-sided (of a gain, where it names no loss) and "
-            "adjusted for all planned runs."
+            f" Difference, CI, p and verdict are against {'what Against names' if elsewhere else 'the baseline'}"
+            f"{_at_final_seeds(campaign)}; intervals are simultaneous over all runs, p is one-sided (of a gain, where it "
+            "names no loss) and adjusted for all planned runs."
         )
     if dear:
         caption += (
@@ -221,6 +222,12 @@ def _overview(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
     if steps:
         caption += " Against it: the verdict against the parent, where that is not the baseline."
     yield Table(caption, tuple(columns), tuple(rows))
+
+
+def _at_final_seeds(campaign: CampaignData) -> str:
+    """Whose reference is no number of another row, since it was executed once more beside them."""
+    final = [run.record.run for run in campaign.runs if reference_note(run).endswith("final seeds")]
+    return f", for {runs_in_words(final)} executed at the final seeds" if final else ""
 
 
 def _without_primary(campaign: CampaignData, estimates: Estimates) -> Iterator[Table]:
