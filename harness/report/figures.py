@@ -326,7 +326,7 @@ def _points(axes: Axes, campaign: CampaignData, points: Sequence[tuple[Run, floa
         if run.record.run == 0:
             kind = "baseline"
         elif not run.is_evidence:
-            kind = "invalid"
+            kind = "not judged"
         else:
             kind = "improved" if TONES.get(campaign.verdict(run)) == "good" else "run"
         groups.setdefault(kind, []).append((x, y))
@@ -334,7 +334,7 @@ def _points(axes: Axes, campaign: CampaignData, points: Sequence[tuple[Run, floa
         "baseline": {"marker": "D", "color": PALETTE["muted"], "s": 30},
         "run": {"marker": "o", "color": PALETTE["accent"], "s": 34},
         "improved": {"marker": "^", "color": PALETTE["good"], "s": 46},
-        "invalid": {"marker": "s", "facecolors": "none", "edgecolors": PALETTE["muted"], "s": 38},
+        "not judged": {"marker": "s", "facecolors": "none", "edgecolors": PALETTE["muted"], "s": 38},
     }
     for kind, look in looks.items():
         if kind in groups:
