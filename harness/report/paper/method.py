@@ -159,14 +159,14 @@ def _sanity(campaign: CampaignData) -> list[SanityRule]:
     records = [run.record for run in campaign.runs]
     known = {name for record in records for name in (*record.metrics, *record.settings)}
 
-    def met(key: str, value: Setting) -> bool:
-        return any(record.settings[key].value == value for record in records if key in record.settings)
+    def met(key: str, values: list[Setting]) -> bool:
+        return any(record.settings[key].value in values for record in records if key in record.settings)
 
     return [
         rule
         for rule in campaign.contract.sanity
         if (rule.present or not known or rule.value in known)
-        and all(met(key, value) for key, value in rule.when.items() if key in known)
+        and all(met(key, values) for key, values in rule.cases.items() if key in known)
     ]
 
 
