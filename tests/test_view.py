@@ -206,10 +206,11 @@ def test_a_difference_from_what_no_other_row_has_stands_beside_its_reference():
     rows = [ROWS[0], Row(1, None, "completed", "not_significant", 0.48, 0.5, **here)]
     assert "reference" not in run_table(rows, LOSS, 200)[0], "the baseline's row has it"
     rows.append(Row(2, None, "completed", "not_significant", 0.53, 0.55, **here))
+    assert "reference" in run_table([rows[0], rows[2]], LOSS, 200)[0]
     lines = [unstyle(line) for line in run_table(rows, LOSS, 200)]
     assert re.search(r"0\.530? +0\.550 ± 0\.010 +−0\.020 ± 0\.010", lines[3]) and "0.500 ± 0.010" in lines[2]
     status = SimpleNamespace(name="mine", rows=rows, primary=LOSS, held_out=None, remedies=())
-    said = "Verdict and difference: from the baseline, executed once more at the final seeds of run 2."
+    said = "Verdict and difference: from the baseline, as executed at each run's final seeds."
     assert said in " ".join(unstyle(log(status, 80)).split()), "where a narrow table has no room for it, too"
 
 

@@ -82,7 +82,7 @@ def _cells(rows: Sequence[Row], primary: Primary | None) -> tuple[list[Column], 
     values = set_with_errors([row.value for row in rows], [row.error for row in rows])
     differences = set_with_errors([row.difference for row in rows], [row.difference_error for row in rows], signs=True)
     of = [row.baseline if row.difference is not None else None for row in rows]
-    if len({each for each in of if each is not None}) > 1:  # else it is the baseline's row
+    if any(each not in (None, rows[0].value) for each in of):  # else it is the baseline's row
         references = set_with_errors(of, [row.baseline_error for row in rows])
     else:
         references = [""] * len(rows)
@@ -194,8 +194,8 @@ def log(status: CampaignStatus, width: int) -> str:
             said += f" {PLUS_MINUS}"
         references = dict.fromkeys(row.reference for row in status.rows if row.reference)
         if references:
-            said += f" Verdict and difference: from {' or '.join(reference_in_words(name) for name in references)}"
-            said += f"{_at_final_seeds(status.rows)}."
+            where = ", as executed at each run's final seeds" if _has_own_baseline(status.rows) else ""
+            said += f" Verdict and difference: from {' or '.join(reference_in_words(name) for name in references)}{where}."
         said += f" {two_verdicts(status.rows)}" if two_verdicts(status.rows) else ""
         said += f" {unseen}" if unseen else ""
         lines += ["", *(click.style(each, dim=True) for each in wrap(said, width, "", ""))]
@@ -206,12 +206,10 @@ def log(status: CampaignStatus, width: int) -> str:
     return "\n".join(lines)
 
 
-def _at_final_seeds(rows: Sequence[Row]) -> str:
-    """Which runs have as their reference the baseline as it was executed once more beside them."""
-    alone = next((row.value for row in rows if row.run == 0), None)
-    compared = [row for row in rows if row.difference is not None and row.reference == "run_0"]
-    final = [str(row.run) for row in compared if row.baseline != alone]
-    return f", executed once more at the final seeds of run{'s'[: len(final) > 1]} {', '.join(final)}" if final else ""
+def _has_own_baseline(rows: Sequence[Row]) -> bool:
+    """Whether a run was compared with other executions of the baseline than those of the table's first row."""
+    known = {row.value for row in rows if row.run == 0}
+    return any(row.reference == "run_0" and row.baseline not in (None, *known) for row in rows)
 
 
 def log_facts(status: CampaignStatus) -> list[dict[str, Any]]:
