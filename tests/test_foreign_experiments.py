@@ -22,6 +22,7 @@ from harness.campaign.contract_file import load_contract
 from harness.campaign.errors import CannotGoOn
 from harness.campaign.idea import Idea
 from harness.campaign.journal import Journal
+from harness.campaign.metric_names import how_to_name
 from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import NOT_EXITED, Silent
 from harness.campaign.stop import Stop
@@ -326,6 +327,7 @@ def test_without_a_contract_the_numbers_are_shown_everywhere_and_how_to_name_one
     assert "No run can be called better: no primary metric is named." in str(compose(data, ""))
     contract = Contract.model_validate(tomllib.loads(name))
     assert contract.primary is not None and contract.primary.better == "lower"
+    assert '"d.val_loss", better = "lower"' in how_to_name(["d.train_loss", "d.val_loss"])  # never one of training
 
 
 PLOT = """import json, os

@@ -21,6 +21,7 @@ _FALLS = frozenset("loss losses err error errors nll kl divergence perplexity pp
 
 
 _LETTERS = frozenset("auc bpb bpc ce cs f1 fid iou kl l0 l1 l2 lr mae mcc mse nll r2 rmse".split())  # noqa: SIM905
+_OF_TRAINING = frozenset({"train", "training"})
 
 
 def as_written(name: str) -> str:
@@ -54,7 +55,7 @@ def how_to_name(names: Iterable[str]) -> str:
     known = list(names)
     if not known:
         return ""
-    name = known[0]
+    name = next((each for each in known if _OF_TRAINING.isdisjoint(words_of(each))), known[0])
     better = "higher" if _FALLS.isdisjoint(words_of(name)) else "lower"
     return (
         f'To have runs judged, name the metric that decides in experiment.toml, for example: metric = [{{ name = "{name}", '
