@@ -515,6 +515,15 @@ def test_commands_are_folded_and_a_column_that_is_the_same_everywhere_is_left_ou
     assert "distance" in table and "width" not in table
 
 
+def test_a_key_that_no_contract_names_stays_as_it_is_written_in_the_results(recorded: Callable[..., Campaign]) -> None:
+    campaign = recorded(1)
+    record = Record.read(campaign.run_folder(1))
+    metrics = {**record.metrics, "probe.share_of_rows": record.metrics["loss"]}
+    record.model_copy(update={"metrics": metrics}).write(campaign.run_folder(1))
+    assert "probe.share_of_rows 0." in page(campaign).text
+    assert "probe.share_of_rows" in render_md(compose(data_of(campaign), ""), "figures").replace("\\", "")
+
+
 def test_the_best_run_is_the_best_beside_its_reference(recorded: Callable[..., Campaign]) -> None:
     campaign = recorded(2, seeds=4)
     answered(campaign, 1, CONTROL, reference_mean=0.6)

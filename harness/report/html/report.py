@@ -364,7 +364,7 @@ def _unlisted(campaign: CampaignData, run: Run, most: int) -> int:
 def _line(estimates: Estimates, run: Run, name: str, metric: Metric | None) -> Line:
     better, found = metric.better if metric else None, run.record.metrics[name]
     return Line(
-        name=titled(as_written(line(name)), metric.unit if metric else ""),
+        name=titled(as_written(line(name)), metric.unit) if metric else line(name),  # a key that no contract names
         label=metric.label if metric else "",
         value=estimates.mean(run, name),
         reference=estimates.reference(run, name),

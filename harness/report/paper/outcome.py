@@ -111,7 +111,10 @@ def all_numbers(campaign: CampaignData, estimates: Estimates) -> Section | None:
         shown = valued[first : first + _BESIDE]
         columns = (Column("Metric", "words"), *(Column(_name(run), "numbers") for run in shown))
         rows = tuple(
-            (titled(as_written(_short(name)), units.get(name, "")), *(estimates.mean(run, name) for run in shown))
+            (
+                titled(as_written(_short(name)), units[name]) if name in units else _short(name),
+                *(estimates.mean(run, name) for run in shown),
+            )
             for name in names
         )
         runs = f"{_name(shown[0])} to {_name(shown[-1])}" if len(shown) > 1 else _name(shown[0])
