@@ -61,10 +61,12 @@ KillWait=5
 MessageTimeout=2
 DefMemPerCPU=100
 MailProg=/bin/true
+TaskProlog={folder}/task_prolog
 SchedulerParameters=sched_interval=1,batch_sched_delay=0,defer_batch,bf_interval=1,sched_min_interval=0
 PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
 SlurmdParameters=config_overrides
+GresTypes=gpu
 PluginDir={plugins}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -166,6 +168,8 @@ class Node:
                 host=host, controller=controller, daemon=daemon, plugins=plugins, folder=self.folder, node=NODE, cpus=CPUS
             )
         )
+        (self.folder / "task_prolog").write_text("#!/bin/sh\n")  # a test may have it say what jobs are told of their node
+        (self.folder / "task_prolog").chmod(0o755)
         # Each command in an environment of its own: jobs and tests must not inherit these libraries.
         told = f"SLURM_CONF={conf} LD_LIBRARY_PATH={':'.join([str(plugins), *libraries])}"
         for name in (*COMMANDS, "slurmctld-wlm", "slurmd-wlm"):

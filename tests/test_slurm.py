@@ -341,6 +341,34 @@ def test_the_gpus_of_the_node_are_told_and_those_of_the_login_node_are_not_there
     assert (outcome.ended, workshop.log, outcome.gpus) == ("ok", b"none\n", ("NVIDIA H200", "NVIDIA H200"))
 
 
+def test_a_job_has_the_gpu_that_it_asked_for_and_another_waits_for_it(workshop, node):
+    """Slurm counts GPUs here that are none; which one is a job's its node says, as Slurm does where there are some."""
+    nvidia, prolog = node.bin / "nvidia-smi", node.folder / "task_prolog"
+    nvidia.write_text(
+        "#!/bin/sh\necho '0, GPU-1, NVIDIA A100, 40000, 40960'\necho '1, GPU-2, NVIDIA H200, 140000, 143771'\n"
+    )
+    nvidia.chmod(0o755)
+    before = prolog.read_text()
+    prolog.write_text("#!/bin/sh\necho export CUDA_VISIBLE_DEVICES=1\n")
+    node.run("scontrol", "update", f"nodename={NODE}", "gres=gpu:1")
+    other = Workshop(workshop.folder.parents[1] / "other")
+    told: list[str] = []
+    try:
+        holder = submit(other, "bash", "-c", FOREVER, settings={"gres": "gpu:1"})
+        begun(other)
+        waiting = submit(workshop, "bash", "-c", "echo $CUDA_VISIBLE_DEVICES", settings={"gres": "gpu:1"})
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(wait, waiting, told)
+            until(lambda: any("Resources" in line for line in told))
+            assert wait(holder, stop=lambda: True).ended == "stopped"
+            outcome = ended.result()
+    finally:
+        prolog.write_text(before)
+        nvidia.unlink()
+    assert (outcome.ended, workshop.log, outcome.gpus) == ("ok", b"1\n", ("NVIDIA H200",))
+    assert "TresPerNode=gres:gpu:1" in node.run("scontrol", "show", "job", number(workshop))
+
+
 # Whole campaigns
 
 

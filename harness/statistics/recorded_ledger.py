@@ -40,7 +40,7 @@ class RecordedLedger:
             for record in records[len(self._taken) :]:
                 self._take(record)
                 self._taken.append(record)
-            return self._ledger.copy() if self._ledger else None
+            return self._ledger.copy() if self._ledger is not None else None
 
     def alike(self, results: Results, records: Sequence[Record]) -> list[Record]:
         """Those of these records that have one of the judged numbers of these results; all where none is judged."""
