@@ -99,10 +99,9 @@ class Layout:
 
     def record(self, run: int) -> dict[str, Any]:
         """The record of a run, as its file holds it; git's version where that is not what the harness wrote."""
-        return self._record(run, self._lost())
+        return self._record(self.record_file(run), self._lost())
 
-    def _record(self, run: int, lost: Mapping[str, Difference]) -> dict[str, Any]:
-        file = self.record_file(run)
+    def _record(self, file: Path, lost: Mapping[str, Difference]) -> dict[str, Any]:
         try:
             return current_record(parse_object(self._content(file, lost), file), str(file))
         except OSError as error:
@@ -130,10 +129,24 @@ class Layout:
     def records(self) -> list[dict[str, Any]]:
         """The records of all runs so far, in order."""
         lost = self._lost()
-        found: list[dict[str, Any]] = []
-        while (file := self.record_file(len(found))).exists() or self._path(file) in lost:
-            found.append(self._record(len(found), lost))
-        return found
+        contents: list[bytes] = []
+        while True:
+            file = self.record_file(len(contents))
+            try:
+                contents.append(self._content(file, lost))
+            except FileNotFoundError:
+                break
+            except OSError as error:
+                raise _unreadable(file, error) from error
+        files = [self.record_file(run) for run in range(len(contents))]
+        try:
+            # At once, which takes half as long as one by one.
+            found: list[Any] = json.loads(b"[%b]" % b",".join(contents))
+        except (ValueError, RecursionError):
+            found = []
+        if len(found) != len(contents) or not all(isinstance(each, dict) for each in found):
+            found = [parse_object(content, file) for content, file in zip(contents, files, strict=True)]
+        return [current_record(data, str(file)) for data, file in zip(found, files, strict=True)]
 
     def holdouts(self) -> list[dict[str, Any]]:
         """The records of all held-out evaluations so far, in order; git's version of one that is not what was written."""

@@ -71,6 +71,9 @@ def fitted(columns: Sequence[Column], rows: Sequence[Mapping[str, Cell]], width:
 
 def line_of(text: str) -> str:
     """`text` as one harmless line that keeps the blanks with which a number is set in its column."""
+    bare = text.strip(" ")
+    if bare.isascii() and bare.isprintable() and "  " not in bare:  # as nearly each cell of a thousand runs is
+        return text if bare else ""
     kept = line(text)
     if not kept:
         return ""
@@ -157,13 +160,15 @@ def _lines(
         line_, used = "", 0
         for each in shown:
             text = pieces[each.name][number] if number < len(pieces[each.name]) else ""
-            blanks = " " * (widths[each.name] - len_of(text))
-            padded = blanks + text if each.right else text + blanks
+            size = len_of(text)
+            blanks = " " * (widths[each.name] - size)
+            padded, size = blanks + text if each.right else text + blanks, size + len(blanks)
             if used:
                 line_, used = line_ + " " * GAP, used + GAP
-            while used + len_of(padded) > width and padded:  # a terminal narrower than any table
+            while used + size > width and padded:  # a terminal narrower than any table
                 padded = padded[:-1]
-            used += len_of(padded)
+                size = len_of(padded)
+            used += size
             cell = row.get(each.name)
             line_ += _styled(padded, cell) if cell and (cell.colour or cell.dim) else padded
         lines.append(line_.rstrip())

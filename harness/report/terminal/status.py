@@ -5,7 +5,6 @@ Records are read as plain JSON, because `status` and `log` answer at once and ma
 
 from __future__ import annotations
 
-import gc
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -164,16 +163,6 @@ class CampaignStatus:
 
 def read_status(layout: Layout) -> CampaignStatus:
     """Where the campaign in `layout` stands now. Raises CannotGoOn for a file of it that is damaged."""
-    collects = gc.isenabled()
-    gc.disable()  # of a thousand runs, to look again and again for cycles that are none takes a tenth of the time
-    try:
-        return _read_status(layout)
-    finally:
-        if collects:
-            gc.enable()
-
-
-def _read_status(layout: Layout) -> CampaignStatus:
     running = layout.is_running()  # before the journal is read: what ends meanwhile has said so there
     events = layout.events()
     facts = layout.facts()
