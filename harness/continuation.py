@@ -69,7 +69,7 @@ def go_on(
         if changes:
             journal.append("options", changes=changes)
         loop: Loop | None = None
-        mended: tuple[str, ...] = ()
+        restored: tuple[str, ...] = ()
         try:
             if _has_no_baseline(journal):
                 view.say("the baseline had failed: the experiment is taken from its folder again")
@@ -77,7 +77,7 @@ def go_on(
             if force:
                 _force(campaign, journal, view)
             loop = Loop(OpenCampaign.begin(campaign, journal, view, stop, jobs))
-            mended = loop.recorder.recover()
+            restored = loop.recorder.recover()
             if hand_in:
                 ending = loop.hand_in(hand_in, change)
             elif end:
@@ -95,7 +95,7 @@ def go_on(
         except KeyboardInterrupt:
             ending = Ending(Interrupted.reason, "Stopped by you.", Interrupted.exit_code)
         except OSError as error:
-            problem = f"{error.filename or _full(campaign.root)}: {error.strerror or error}. Mend it, then `harness resume`."
+            problem = f"{error.filename or _full(campaign.root)}: {error.strerror or error}. Fix it, then `harness resume`."
             ending = Ending(CannotGoOn.reason, problem, CannotGoOn.exit_code)
         except BaseException:  # a mistake of ours: nothing more is written, and the agent leaves nothing all the same
             if loop:
@@ -114,8 +114,8 @@ def go_on(
         if refused:
             if changes:
                 journal.append("options", changes={name: getattr(options, name) for name in changes})
-            raise InputError(" ".join([str(refused), *mended]))
-        return replace(ending, change=ending.change or change, put_back=mended)
+            raise InputError(" ".join([str(refused), *restored]))
+        return replace(ending, change=ending.change or change, put_back=restored)
 
 
 def _ended(journal: Journal) -> Ending | None:

@@ -220,7 +220,7 @@ class Loop:
     def hand_in(self, source: Source, name: str) -> Ending:
         """Take a change from outside as the next one, after what is in hand; one that was tried already is that one."""
         for begun in unfinished(self.opened.journal, name):
-            self.opened.view.say(f"{begun} of another try was not ended: that goes on first")
+            self.opened.view.say(f"{begun} of an earlier try was interrupted: it goes on first")
         try:
             ending = self.stands = self._until_it_waits()
             if tried := self.dialogue.was_tried(source, name):

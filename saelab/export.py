@@ -298,7 +298,7 @@ def _exported(function: Rows, name: str, examples: tuple[Tensor, Tensor], names:
         raise ExportError(
             f"{name} cannot be exported to ONNX: {type(cause).__name__}: {first[:300]}. It is scored as an ONNX graph, "
             f"so {name} must be made of torch operations on whole tensors, without `if` on their values, loops over rows, "
-            ".item(), numpy, or a fixed number of rows. Mend it, or keep what is needed in training alone out of it."
+            ".item(), numpy, or a fixed number of rows. Fix it, or keep what is needed in training alone out of it."
         ) from error
 
 

@@ -252,7 +252,7 @@ def test_a_text_that_a_user_edited_is_read_in_place_of_the_agents_words(make_cam
     assert code == 4
     assert "contradicted: The loss of the baseline is 7.5." in said
     assert "unverified, line 5: 1234\n" in said
-    assert ask() == (0, "Nothing to compare: of no number is it certain which metric and run it is about.\n")
+    assert ask() == (0, "Nothing to compare: no number certainly belongs to one metric and one run.\n")
     paper.write_text("{{run 7: loss}} and {{baseline: lss}}\n")
     code, said = ask("--file", str(paper))
     assert code == 2 and "there is no run 7" in said and "no metric lss; it has loss" in said

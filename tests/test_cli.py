@@ -491,11 +491,11 @@ def test_clean_lists_and_removes_only_what_is_named_after_asking(begun, monkeypa
     kept.mkdir(parents=True)
     (kept / "final_info.json").write_bytes(bytes(3_000_000))
     assert "small" in ask("clean").output
-    assert re.search(r"The caches take 3\.\d MB besides; `harness cache`", ask("clean").output)
+    assert re.search(r"The caches take 3\.\d MB more; `harness cache`", ask("clean").output)
     assert ask("clean", "nothing").exit_code == 2
     assert ask("clean", "small", input="n\n").exit_code == 130
     assert root.exists()
-    assert "nothing makes it again" in ask("clean", "small", "--yes").output
+    assert "which cannot be made again" in ask("clean", "small", "--yes").output
     assert not root.exists()
 
 

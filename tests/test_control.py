@@ -139,5 +139,5 @@ def test_a_campaign_ends_when_no_run_of_the_last_ones_was_accepted(make_campaign
     assert len(campaign.read_records()) == 3
     assert go_on(campaign, view=Silent(), stop=Stop(), changes={"max_runs": 2}).reason == "runs_spent"  # which comes first
     following = dict(next_steps(read_status(Layout(campaign.root)), "small"))
-    assert "harness resume small --max-runs N --patience 4" in following  # without patience it would end at once
+    assert "harness resume small --max-runs 4 --patience 4" in following  # without patience it would end at once
     assert go_on(campaign, view=Silent(), stop=Stop(), changes={"max_runs": 3, "patience": 4}).reason == "session_over"

@@ -144,7 +144,7 @@ def test_a_contract_that_cannot_be_read_is_told_once(examine: Callable[..., dict
     found = examine()
     assert [name for name, check in found.items() if check.state == "fail"] == ["contract"]
     assert "colour" in found["contract"].detail
-    assert "because of contract" in found["baseline"].detail
+    assert "since contract failed" in found["baseline"].detail
 
 
 def test_what_a_contract_leaves_unjudged_is_said(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:
@@ -177,10 +177,10 @@ def test_an_experiment_without_the_commands_option_is_found(
     code = experiment / "experiment.py"
     code.write_text(code.read_text().replace("--out_dir", "--output"))
     found = examine("command")["command"]
-    assert found.state == "fail" and "--out_dir stands nowhere" in found.detail
+    assert found.state == "fail" and "code does not name --out_dir" in found.detail
     code.write_text("import json\njson.dump({'loss': 1.0}, open('final_info.json', 'w'))\n")
     found = examine("command")["command"]
-    assert found.state == "warning" and "--out_dir stands nowhere" in found.detail
+    assert found.state == "warning" and "code does not name --out_dir" in found.detail
 
 
 def test_what_stays_behind_or_is_linked_is_named(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:
@@ -250,7 +250,7 @@ print("to make:", os.environ["HARNESS_PROFILE"], os.environ["HARNESS_LAB_CACHE"]
 def test_what_the_experiment_would_prepare_is_said_and_what_it_cannot(
     examine: Callable[..., dict[str, Check]], experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert examine("data")["data"].detail == "the contract names nothing to prepare"
+    assert examine("data")["data"].detail == "the contract has no `prepare`, so nothing is prepared"
     monkeypatch.setenv("HARNESS_LAB_CACHE", str(tmp_path / "lab"))
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     (experiment / "make.py").write_text(PREPARE)
@@ -260,7 +260,7 @@ def test_what_the_experiment_would_prepare_is_said_and_what_it_cannot(
     assert (found.state, found.detail) == ("ok", f"to make: p {tmp_path / 'lab'} hf_x")
     found = examine(profile="p", overrides={"model": "gated"})
     assert (found["data"].state, found["data"].detail) == ("fail", "the model is gated: accept its terms")
-    assert found["baseline"].detail == "not looked at, because of data"
+    assert found["baseline"].detail == "not checked, since data failed"
 
 
 def test_files_with_a_key_and_variables_that_are_not_passed_on_are_listed(
@@ -355,7 +355,7 @@ def test_a_metric_that_the_baseline_does_not_write_is_told_with_those_that_there
     contract.write_text(contract.read_text().replace('name = "loss"', 'name = "los"'))
     found = examine("baseline")["baseline"]
     assert found.state == "fail" and "no result file has a number for los; there are loss" in found.detail
-    assert found.todo.startswith("Have it write one, or name one") and "cd " not in found.todo
+    assert found.todo.startswith("Let the experiment write what is missing, or name") and "cd " not in found.todo
 
 
 def test_a_baseline_is_executed_with_what_the_person_set(examine: Callable[..., dict[str, Check]], experiment: Path) -> None:
@@ -449,7 +449,7 @@ class TestModel:
     def test_a_model_without_a_key_is_not_asked(self, examine: Callable[..., dict[str, Check]], server: ModelServer) -> None:
         found = examine(model="anthropic/some-model")
         assert found["key"].state == "fail" and "ANTHROPIC_API_KEY" in found["key"].detail
-        assert found["model"].state == "warning" and "because of key" in found["model"].detail
+        assert found["model"].state == "warning" and "since key failed" in found["model"].detail
         assert server.requests == []
 
     @pytest.mark.slow

@@ -210,7 +210,7 @@ def test_where_executions_are_elsewhere_it_is_said_before_anything_is_executed(
         if check.name in ("slurm", "baseline")
     }
     assert (found["slurm"].state, why in found["slurm"].detail) == ("fail", True)
-    assert found["baseline"].detail == "not looked at, because of slurm"
+    assert found["baseline"].detail == "not checked, since slurm failed"
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "idea.json").write_text('{"Name": "a", "Title": "a", "Experiment": "a"}')

@@ -107,8 +107,11 @@ def run(campaign: Campaign) -> tuple[Ending, list[str]]:
 @pytest.mark.parametrize(
     ("place", "says"),
     [
-        ("'final_info.json'", "final_info.json: written there and not into --out_dir"),
-        ("os.path.join(os.makedirs('mine') or 'mine', 'final_info.json')", "mine/final_info.json: written there and not"),
+        ("'final_info.json'", "final_info.json: written outside --out_dir"),
+        (
+            "os.path.join(os.makedirs('mine') or 'mine', 'final_info.json')",
+            "mine/final_info.json: written outside --out_dir",
+        ),
         ("os.path.join(out, 'results.json')", ""),
     ],
 )

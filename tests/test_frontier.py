@@ -57,7 +57,7 @@ def test_the_other_line_is_prolonged_from_the_nearest_points_outside() -> None:
 
 @pytest.mark.parametrize("at", [2.99, 8.01])
 def test_nothing_is_said_beyond_the_outermost_points(at: float) -> None:
-    assert position_on_frontier("l0", at, 0.0, POINTS) == "the frontier goes from 3 to 8, and nothing is said beyond"
+    assert position_on_frontier("l0", at, 0.0, POINTS) == "the frontier goes from 3 to 8 and is not extrapolated"
 
 
 def test_a_frontier_needs_three_points_that_are_apart() -> None:
@@ -280,8 +280,8 @@ def test_a_frontier_is_executed_for_a_run_that_is_near_its_reference_and_not_at_
             (),
             "l0 4.001 against 5 (run 0): more than 10 % apart, and absorption moves with it; a frontier needs 3 points",
         ),
-        (2.5, FRONTIER, "the frontier goes from 3 to 8, and nothing is said beyond"),
-        (9.0, FRONTIER, "nothing is said beyond"),
+        (2.5, FRONTIER, "the frontier goes from 3 to 8 and is not extrapolated"),
+        (9.0, FRONTIER, "is not extrapolated"),
         (4.0, (FRONTIER[0], control(8, 0.2, 0.9, why_none="ev is missing")), "a frontier needs 3 points, and there are 2"),
         (4.0, (FRONTIER[0], control(8, 0.2, 0.9, tokens=900)), "a frontier needs 3 points, and there are 2"),
     ],

@@ -431,7 +431,7 @@ def test_fixed_held_out_settings_are_named_and_their_uses_are_counted_for_the_ex
         assert f"The held-out settings of this experiment had been used {before} before." in the_end(campaign)
     same = make_campaign({"run 1, attempt 1": BETTER, "run 2, attempt 1": DONE}, overrides={"world": "another"})
     run(same)
-    assert same.holdouts()[0]["why"] == "world another is what the runs were executed at"
+    assert same.holdouts()[0]["why"] == "the runs were executed at the held-out setting (world another) too"
 
 
 def test_where_no_run_was_accepted_those_are_named_that_look_as_if() -> None:

@@ -88,7 +88,7 @@ def test_one_idea_of_a_list_is_chosen_by_name(tmp_path):
         ({**SPEC, "Name": "ä"}, "Name"),
         ({**SPEC, "Name": "x" * 65}, "Name"),
         ({**SPEC, "Name": None}, "Name"),
-        ('{"Name": "a", "Title": "t", "Experiment": "\\ud800"}', "half a character ('\\ud800')"),
+        ('{"Name": "a", "Title": "t", "Experiment": "\\ud800"}', "an incomplete character ('\\ud800')"),
         ({**SPEC, "Experiment": 3}, "Experiment: expected a text, a list or an object that is not empty."),
         (
             {**SPEC, "Experiment": {}, "Experiments": []},

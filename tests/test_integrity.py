@@ -427,7 +427,7 @@ def test_a_campaign_that_somebody_set_back_with_git_says_which_runs_are_gone_and
     gone = {"tags/run_0": "run 1", "main~2": "run 1", "start": "runs 0, 1"}[to]
     for command in ("status", "log", "resume"):
         refused = harness(command, root)
-        assert refused.exit_code == 4 and f"is without {gone}" in refused.stderr, (command, refused.output)
+        assert refused.exit_code == 4 and f"which lacks {gone}" in refused.stderr, (command, refused.output)
     assert git(root, "rev-parse", "refs/harness/last").strip() == last
     subprocess.run(refused.stderr.split("bring them back: ")[1].split(". ")[0].split(), check=True)
     assert git(root, "rev-parse", "main").strip() == last and (root / "experiment.py").read_bytes() == code

@@ -202,7 +202,7 @@ def test_reported_settings_that_contradict_the_artifact_are_no_evidence(lab: Pat
         (
             '"steps": 5',
             "not_comparable",
-            "steps 5 against 40 (run 0); no control: the run alone reports steps, and neither artifact nor scorer shows it",
+            "steps 5 against 40 (run 0); no control: only the run itself reports steps; neither artifact nor scorer shows it",
         ),
     ],
 )

@@ -965,7 +965,7 @@ def test_a_folder_that_cannot_be_written_is_said_with_what_to_do(
             create_campaign(tmp_path / "locked", idea, experiment, Options(), python=sys.executable)
         assert resume(campaign, {}, force=False, width=80) == 4
         said = capsys.readouterr().err
-        assert f"{campaign.journal}: Permission denied. Mend it, then `harness resume" in said
+        assert f"{campaign.journal}: Permission denied. Fix it, then `harness resume" in said
 
     unprivileged(refused)
 

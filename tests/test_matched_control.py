@@ -62,7 +62,7 @@ def judged(error: float, source: str, contract: Contract = CONTRACT) -> VerdictR
 def test_a_control_that_the_runs_own_word_chose_gives_it_nothing() -> None:
     found = judged(0.31, "reported")
     assert (found.kind, found.against_baseline.reference) == ("inconclusive", "control steps=5")
-    assert "steps is what the run says, and beside the baseline as it was executed it is not improved" in found.caveats
+    assert "only the run itself reports steps, and it is not improved against the baseline as executed" in found.caveats
     assert judged(0.1, "reported").kind == "improved"  # beside both
     assert judged(0.31, "artifact").kind == "improved"
 

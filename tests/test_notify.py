@@ -99,7 +99,7 @@ def test_that_nobody_was_told_is_a_line_without_the_address(
     notify("http://127.0.0.1:1/secret", {})
     notify(f"{address}/moved", {})  # followed, it would be asked for there, without what is to be told
     said = capsys.readouterr().err
-    assert "nobody was told: exit code 3" in said and said.count("nobody was told") == 3 and "secret" not in said
+    assert "--notify failed: exit code 3" in said and said.count("--notify failed") == 3 and "secret" not in said
     assert "302" in said and len(posted) == 1
     # Of a command all is named but what may hold a key.
     notify("sleep 9 # https://me:secret@chat.example/services/secret", {})

@@ -389,7 +389,7 @@ def test_a_try_that_another_one_goes_on_with_is_named_and_an_edit_that_waits_is_
     assert (brief["brief"], brief["state"], brief["code"]["edited"]) == (None, "interrupted", ["experiment.py"])
     assert "No brief yet: run 1, attempt 1, execution, comes first." in brief["message"]
     done = type_("try", "small", "--hypothesis", "start nearer")
-    assert "run 1, attempt 1 of another try was not ended: that goes on first" in done.stdout
+    assert "run 1, attempt 1 of an earlier try was interrupted: it goes on first" in done.stdout
     assert [record.hypothesis for record in campaign.read_records()[1:]] == ["it falls faster", "start nearer"]
     edit(campaign, ("x = 4.0", "x = 3.0"))
     assert standing(campaign)["code"]["edited"] == ["experiment.py"]
@@ -508,8 +508,8 @@ def test_a_budget_of_tokens_asks_for_what_a_change_cost(campaign: Campaign) -> N
     edit(campaign, ("x = 4.0", "x = 4.0 +"))
     status, found = try_("--usage", '{"sent": 200}', hypothesis="nearest")
     # Neither that change nor a further one is taken before the budget is larger.
-    assert (status, found["next"][0]) == (6, "harness resume small --max-tokens N")
-    assert "harness resume small --max-tokens N --force" in try_page(found, campaign, 100)
+    assert (status, found["next"][0]) == (6, "harness resume small --max-tokens 2600")
+    assert "harness resume small --max-tokens 2600 --force" in try_page(found, campaign, 100)
     assert type_("resume", "small", "--force").exit_code == 3
     assert "x = 4.0 +" in code(campaign)
     assert type_("resume", "small", "--max-tokens", "3000", "--force").exit_code == 0

@@ -180,7 +180,7 @@ def test_whether_a_session_fits_is_known_before_anything_is_executed(tmp_path, e
     assert (
         "Nothing was applied: the code is not what it was" in ending.message and "not in this experiment" in ending.message
     )
-    assert ending.message.endswith("replays a copy of it, replayed.md in its folder: mend it there, then `harness resume`.")
+    assert ending.message.endswith("replays a copy of it, replayed.md in its folder: fix it there, then `harness resume`.")
     assert ending.message.count("not in this experiment") == 1 and "word [...]\n" in ending.message
     assert not any("not in this experiment" in line for line in said)
     assert campaign.read_records() == [] and not (campaign.root / "run_0").exists()

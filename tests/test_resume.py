@@ -446,7 +446,7 @@ def test_a_full_disk_without_a_file_is_named_by_the_folder_that_is_full(
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: space[Path(folder)])
     monkeypatch.setattr(Git, "once", _full)
     ending = go_on(campaign, view=Silent(), stop=Stop())
-    assert ending.message.startswith(f"{temporary}: No space left on device. Mend it, then `harness resume`.")
+    assert ending.message.startswith(f"{temporary}: No space left on device. Fix it, then `harness resume`.")
 
 
 class Space(NamedTuple):

@@ -124,7 +124,7 @@ def test_only_idle_gpus_are_taken_unless_they_are_chosen(two_gpus: Path, monkeyp
     with taken(machine, Share("a")) as slot:
         assert slot.gpu == "GPU-aa"
         second = Waiting(machine, Share("b"))
-        second.waits_for("GPU-aa is held by a; GPU-bb is in use by a process that is none of the harness's")
+        second.waits_for("GPU-aa is held by a; GPU-bb is in use by a process that is not the harness's")
         second.goes_on = False
         second.end()
         with taken(machine, Share("c", threads=1, gpu_memory=0)) as other:

@@ -277,7 +277,7 @@ def test_a_controller_that_is_away_changes_nothing(workshop, node):
         # Slurm's commands try for a while themselves.
         waiting = pool.submit(lambda: wait(submit(workshop, "true"), told))
         goes_on = pool.submit(wait, running)
-        until(lambda: any("takes no job" in line for line in told))
+        until(lambda: any("accepts no job" in line for line in told))
         (other.folder / "go").touch()
         assert goes_on.result().ended == "ok"
         node.start_controller()
@@ -408,7 +408,7 @@ def test_doctor_says_whether_slurm_takes_jobs_and_executes_one(node, experiment,
     assert not list(runs.iterdir())
     ill = examine(partition="nowhere")
     assert ill["slurm"].state == "fail" and "invalid partition" in ill["slurm"].detail
-    assert ill["baseline"].detail == "not looked at, because of slurm"
+    assert ill["baseline"].detail == "not checked, since slurm failed"
 
 
 def test_without_slurm_doctor_names_what_is_not_on_the_path(monkeypatch, tmp_path):

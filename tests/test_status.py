@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -254,3 +255,27 @@ def _folder(campaign: Campaign, run: int) -> Path:
     folder = campaign.run_folder(run)
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def test_what_ends_a_budget_is_raised_by_a_command_that_can_be_typed_as_it_stands(campaign: Campaign) -> None:
+    status = read_status(Layout(campaign.root))
+    for message, options, cost, wanted in (
+        ("--max-gpu-hours 2 is reached: 2.1 GPU-hours are spent.", {"max_gpu_hours": 2.0}, 0.1, "--max-gpu-hours 4"),
+        ("--max-cost 0.5 is reached: $0.61 is spent.", {"max_cost": 0.5}, 0.61, "--max-cost 1.2"),
+        ("--max-hours 1.5: 3 min are left …", {"max_hours": 1.5}, 0.1, "--max-hours 3"),
+        (
+            "--max-cost cannot be held: the price of this model is unknown.",
+            {"max_cost": 1.0},
+            None,
+            "--max-cost 0 --max-tokens 100000",
+        ),
+    ):
+        spent = replace(
+            status,
+            state="ended",
+            reason="budget",
+            message=message,
+            options=status.options | options,
+            usage=replace(status.usage, cost=cost),
+        )
+        assert next_steps(spent, "small")[0][0] == f"harness resume small {wanted}"

@@ -255,7 +255,7 @@ class CommandConversation:
             kind, message = "died", f"{name} was killed by signal {-ended.code}. {said}"
         elif ended.code > 0 or (answer and answer.error):
             kind = failure_kind(answer.status if answer else None, said)
-            message = f"{name} failed (exit code {ended.code}): {said or 'it says nothing'}"
+            message = f"{name} failed (exit code {ended.code}): {said or 'it printed nothing'}"
         elif answer is None:
             shown = f": {said}" if said else ": it is empty"
             kind, message = "server", f"{name}'s answer is not what `{name} {self._command.first[0]}` should print{shown}"
@@ -270,7 +270,7 @@ class CommandConversation:
         login = self._command.login[0].upper() + self._command.login[1:]
         return {
             "auth": f"{login}; then `harness resume`. `harness doctor --agent {name}` asks it.",
-            "quota": f"The account that {name} uses cannot pay for the request: mend that, then `harness resume`.",
+            "quota": f"The account that {name} uses cannot pay for the request: fix that, then `harness resume`.",
             "rate": "Wait, then `harness resume`; --wait-for-limits waits by itself.",
             "model": f"Name a model that {name} knows: `harness resume --model M`, in {name}'s own names.",
             "context": f"Take a model with a larger context: `harness resume --model M`, in {name}'s own names.",

@@ -49,7 +49,7 @@ class Patience:
                 raise CannotGoOn(
                     f"{failure.message.rstrip('.')}. {ends}: `harness resume` then; --wait-for-limits waits for it."
                 )
-            return Pause(failure.until - now + MARGIN, f"{ends}; the next try is then (--wait-for-limits).", limit=True)
+            return Pause(failure.until - now + MARGIN, f"{ends}; the next try comes then (--wait-for-limits).", limit=True)
         if failure.kind in PASSING and self._pauses:
             seconds = self._pauses.pop(0)
             if failure.kind == "rate" and failure.until is not None:
@@ -58,7 +58,9 @@ class Patience:
         if failure.kind == "rate" and self._wait_for_limits:
             seconds = SEARCH[min(self._searched, len(SEARCH) - 1)]
             self._searched += 1
-            return Pause(seconds, f"The limit is waited for; next try {_when(now + seconds, now)}.", limit=True)
+            return Pause(
+                seconds, f"Waiting for the provider's limit to end; next try {_when(now + seconds, now)}.", limit=True
+            )
         raise CannotGoOn(advice(failure))
 
 
@@ -67,12 +69,12 @@ def advice(failure: Failure) -> str:
     if failure.todo:
         return str(failure)
     todo = {
-        "auth": "Mend the login or the key, then `harness resume`.",
-        "quota": "The account cannot pay for the request; mend that, or resume with another --model.",
+        "auth": "Fix the login or the key, then `harness resume`.",
+        "quota": "The account cannot pay for the request; fix that, or resume with another --model.",
         "context": "The brief does not fit this model; resume with a --model that has a larger context.",
         "diverged": "The recorded session does not fit this campaign. The campaign replays a copy of it, replayed.md in its "
-        "folder: mend it there, then `harness resume`.",
-        "setup": "Mend it, then `harness resume`.",
+        "folder: fix it there, then `harness resume`.",
+        "setup": "Fix it, then `harness resume`.",
     }.get(failure.kind, "`harness resume` goes on when the model answers again.")
     return str(replace(failure, todo=todo))
 

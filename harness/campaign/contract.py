@@ -61,7 +61,7 @@ class SanityRule(_Part):
     when: dict[str, Setting | list[Setting]] = {}
     """The rule holds only for runs whose settings have these values, each a value or a list of such."""
     why: str = ""
-    """What it means when the rule fails, for the agent."""
+    """What it means when the rule fails; you and the agent are told."""
 
     @property
     def cases(self) -> dict[str, list[Setting]]:
@@ -119,36 +119,37 @@ class Profile(_Part):
     gpu_memory: Bytes | None = None
     """What one execution takes of a GPU's memory (`"20GB"`), so that several share one."""
     limits: LimitsSpec = LimitsSpec()
-    """Those of the contract, but for what is given here."""
+    """Limits of this profile, in place of the contract's."""
     warm: list[str] = []
     """Modules that the scorer takes long to import, or `module:function` to call: imported once, by a process that scorers
     are forked from."""
     feed: list[str] = []
     """Makes rows while an execution trains, from what only the scorer may see: a command that runs beside it, from the
     campaign's first commit, in the folder that $HARNESS_FEED names to the execution. How many it has handed over it writes
-    there, in `fed.json`: {"rows": N, "planned": N}. With the executor `local` alone."""
+    there, in `fed.json`: {"rows": N, "planned": N}. Only with the executor `local`."""
     metrics: list[str] = []
     """Metrics that this profile has, of those that are not required everywhere."""
     primary: str = ""
     """The metric that decides under this profile, where it is another than the contract's."""
     guards: dict[str, float | Literal[False]] = {}
-    """Guards of this profile by metric, besides the contract's: what keeps its primary metric from being bought. `false`: a
-    guard of the contract that this profile has not."""
+    """Guards of this profile by metric, besides the contract's: how much each may get worse in a run that is called
+    improved. `false` drops a guard of the contract."""
     baseline_seeds: int = Field(default=1, ge=1)
     """How often the baseline is executed, each time with another seed."""
     run_seeds: list[int] = [1]
     """The stages of a run: how many seeds it gets at first, then each time that it still looks better than parent and
     baseline (`[1, 3]`)."""
     final_seeds: int = Field(default=10, ge=0)
-    """How many seeds, drawn at random and never used before, a run is executed at after the last of several stages, with
-    its references beside it: its verdict rests on these. 0, or one stage: on the seeds of the stages."""
+    """At how many seeds, drawn at random and never used before, a run is executed after the last of several stages, with
+    baseline and parent: its verdict rests on these. With 0, or one stage, it rests on the seeds of the stages."""
     max_runs: int | None = Field(default=None, ge=1)
-    """How many runs a campaign has besides the baseline where `--max-runs` does not say it."""
+    """Runs besides the baseline, unless `--max-runs` says otherwise."""
     baselines: str = ""
     """A folder of recorded results that `--baseline given` begins with: `run_0/`, and others as context."""
     frontier: dict[str, list[int | float]] = {}
-    """Settings along which the unmodified experiment trades what moves the primary metric for it, and values at which it is
-    executed where a run needs a reference between them. Without values controls that were executed anyway have to do."""
+    """Settings that change L0 (the metric of `moves_with`) in the unmodified experiment, with values: where a run has
+    another L0, the baseline is executed at these values and interpolated between them. Without values only controls that
+    were executed anyway are used."""
     noise: dict[str, NoiseSpec] = {}
     """Stored noise profiles, by metric."""
     search: SearchSpecs = {}
@@ -157,7 +158,7 @@ class Profile(_Part):
     """The held-out evaluation of this profile."""
     compute: Annotated[float, Field(ge=1)] | Literal["matched"] = MOST_COMPUTE
     """How many times the processor seconds of its reference a run may take that is called improved. `"matched"`: beyond 1.5
-    times, the baseline is executed with as much compute, as a matched control, and the run is held against that."""
+    times, the baseline is executed with as much compute, as a matched control, and the run is compared with that."""
     compute_setting: str = ""
     """The setting that compute grows in proportion to (`"steps"`), for `compute = "matched"`."""
 
@@ -210,40 +211,42 @@ class Contract(_Part):
     description: str = ""
     """What the experiment is and measures, one paragraph for the agent."""
     command: list[str] = ["python", ENTRY, "--out_dir={out_dir}"]
-    """What an execution is; {out_dir} is an empty folder in its working copy."""
+    """The command of an execution; {out_dir} is an empty folder in its working copy."""
     prepare: list[str] = []
-    """Makes what executions read (data, models) in the laboratory's cache, before the first with the same settings; in the
-    file $HARNESS_READS it writes which files these are (JSON, SHA-256 by absolute path), and they are compared after each
-    execution and scoring. With DRY_RUN it makes nothing and prints what it would make, or ends with another code than 0 and
-    says what is in the way."""
+    """A command that makes what executions read (data, models) in the laboratory's cache, before the first execution
+    with the same settings. It writes into the file $HARNESS_READS which files these are (JSON, SHA-256 by absolute
+    path); they are compared after each execution and scoring. With `--dry-run` it makes nothing and prints what it would
+    make, or ends with another exit code than 0 and says what is in the way."""
     scorer: list[str] = []
-    """Turns what an execution handed over into eval results, in the folder {scores}, without the agent's code."""
+    """A command that turns what an execution handed over into eval results, in the folder {scores}, without the agent's
+    code."""
     serve: list[str] = []
-    """Serves to the scorer, in a run's working copy and confined, what the run could not hand over as data, in the folder
-    {out_dir}. Without it such a run is not scored, which is safer: code can remember what it was asked. What is scored so
-    has a warning."""
+    """A command that serves to the scorer what a run could not hand over as data. It is executed in the run's working
+    copy, in the sandbox; {out_dir} is its folder. Without it such a run is not scored, which is safer, since code can
+    remember earlier questions. A run that is scored like this has a warning."""
     editable: list[str] = [ENTRY]
     """Files that the agent may edit and that are executed."""
     auxiliary: list[str] = []
     """Files that the agent may edit and that no run executes (plots): a change to them alone is no change."""
     files: list[str] = []
-    """Files and folders that go along and that nobody may edit; where the contract does not say it, all that is there."""
+    """Files and folders that are copied with the experiment and that nobody may edit; by default all that are there."""
     readable: list[str] = []
-    """Of `files`, those that are shown to the agent in full."""
+    """Those of `files` that are shown to the agent in full."""
     judged: list[str] = []
-    """Of the names in the setting `evals`, those that ask a language model to judge: only a scorer of one of them gets your
-    key (OPENAI_API_KEY, OPENAI_BASE_URL), which is written nowhere."""
+    """Those evals of the setting `evals` that ask a language model to judge: only a scorer of one of them gets your key
+    (OPENAI_API_KEY, OPENAI_BASE_URL), which is written to no file."""
     interface: str = ""
     """What the agent needs to know of `files`, shown in the brief."""
     environment: list[str] = []
     """Names of environment variables of yours that the experiment gets. Never keys."""
     caches: list[str] = []
-    """Names of folders in your cache folder (`~/.cache`) that the experiment reads, besides those of Hugging Face
-    and torch. What it writes there is its own and gone afterwards."""
+    """Names of folders in your cache folder (`~/.cache`) that the experiment reads, besides those of Hugging Face and
+    torch. What it writes there only it sees, and it is gone afterwards."""
     network: bool = True
-    """Without it the experiment has none, but for its own processes'; `prepare` and the agent have it all the same."""
+    """With `false` the experiment has no network, except between its own processes; `prepare` and the agent have one all
+    the same."""
     smoke: bool = False
-    """The experiment honours HARNESS_SMOKE=1 and ends in seconds."""
+    """The experiment ends in seconds where HARNESS_SMOKE is 1."""
     seed: int = Field(default=0, ge=0)
     """HARNESS_SEED of each run's first execution; further seeds count up from it."""
     training_log: str = "train_log.jsonl"
@@ -255,7 +258,7 @@ class Contract(_Part):
     metric: list[Metric] = []
     """The metrics; one is primary."""
     sanity: list[SanityRule] = []
-    """Conditions that results must meet to be evidence."""
+    """Conditions that results must meet to be valid."""
     comparable: list[str] = []
     """Settings that decide scale: runs that differ in one are not comparable."""
     varies: list[str] = []

@@ -56,7 +56,7 @@ def load_contract(folder: Path, out: Path | None = None, toml: Path | None = Non
             if "files" not in data:
                 contract = Contract.model_validate(data | {"files": top_level(folder, code.union(contract.code), out)})
         except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}. Make it a file that can.") from error
+            raise InputError(f"{path}: cannot be read: {error.strerror}. Make it a file that you can read.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: not TOML: {error}.") from error
         except RecursionError as error:

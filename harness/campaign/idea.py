@@ -121,7 +121,9 @@ class IdeaFile:
         if not isinstance(item, dict):
             raise InputError(f"{self.path}: {where or 'top level'}: expected an object, found {type(item).__name__}.")
         if lone := re.search(r"[\ud800-\udfff]", json.dumps(item, ensure_ascii=False)):
-            raise InputError(f"{self.path}: {where or 'top level'}: holds half a character ({lone[0]!a}); it is no text.")
+            raise InputError(
+                f"{self.path}: {where or 'top level'}: holds an incomplete character ({lone[0]!a}), which is no text."
+            )
         try:
             return Idea.model_validate(item)
         except ValidationError as error:
@@ -149,7 +151,7 @@ def load_ideas(path: Path) -> IdeaFile:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. An idea is a JSON file; `harness init DIR` makes an example.") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}. Name a file of ideas that can.") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}. Name a file of ideas that you can read.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from error
     except json.JSONDecodeError as error:

@@ -154,8 +154,8 @@ def check_not_set_back(root: Path) -> None:
         # Where the files are those of the last commit, moving the branch is all, and it touches nothing of a person's.
         reset = "keep" if how else "soft"
         raise CannotGoOn(
-            f"{root}: somebody has set main back with git from {last[:10]} to {head[:10]}, which is without {lacks}. "
-            "Nothing is lost, and nothing is told of the campaign without them. To bring them back: "
+            f"{root}: somebody has set main back with git from {last[:10]} to {head[:10]}, which lacks {lacks}. "
+            "Nothing is lost, but no command shows the campaign without them. To bring them back: "
             f"git -C {quote(str(root))} reset --{reset} {last[:10]}. To try something else from an "
             "earlier run, begin a new campaign."
         )
@@ -184,7 +184,7 @@ def _edited_journal(root: Path, repository: Repository, commit: str) -> tuple[Pa
 
 
 def _became(content: bytes | None) -> str:
-    return "was edited: lines that git has of it are gone or others" if content else f"is {_how(content)}"
+    return "was edited: lines that git has of it are gone or differ" if content else f"is {_how(content)}"
 
 
 def _lines(journal: bytes) -> bytes:

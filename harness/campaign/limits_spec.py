@@ -46,17 +46,17 @@ class LimitsSpec(_Part):
     """What one execution may use. Times as `"90s"`, `"10m"`, `"2h"`, sizes as `"500MB"`, `"4GB"`."""
 
     time: Seconds = 7200
-    """How long it may take."""
+    """Time of one execution."""
     silence: Seconds | None = None
-    """No output for so long ends the execution as stalled."""
+    """Time without output after which the execution is ended."""
     memory: Bytes | None = None
     """Anonymous and shared memory of the whole process tree; pages of mapped files do not count."""
     output: Bytes = 10**9
     """Bytes of standard output and error together."""
     disk: Bytes | None = 50 * 10**9
-    """What it may write, files and folders, at least 4 kB each."""
+    """What it may write: files and folders, at least 4 kB each."""
     processes: int = Field(default=4096, gt=0)
-    """How many may run at once."""
+    """Processes at once."""
     smoke_time: Seconds = 120
     """The time limit of a smoke test."""
     scoring_time: Seconds | None = None

@@ -16,10 +16,10 @@ class _Part(BaseModel):
 
 
 class Metric(_Part):
-    """A number that a run is judged by; `name` is the flat name of the results' table."""
+    """A metric of the results."""
 
     name: str = Field(min_length=1)
-    """As in `final_info.json`; `mnist.loss` is one of a data set."""
+    """Its name in `final_info.json`; `mnist.loss` for that of a data set."""
     sources: list[str] = []
     """Flat names in result files that mean this metric, so that it has one name in all profiles; the first found counts. One
     with a `*` (`*.loss`) means the mean over all that fit it: runs with others (another data set) are not comparable. Where
@@ -30,22 +30,22 @@ class Metric(_Part):
     """`ms`: shown behind the name in tables and figures. Where the primary metric is a time or a rate, nothing else of yours
     is executed on the machine beside an execution."""
     better: Literal["lower", "higher"] | None = None
-    """None: shown as context, neither direction is better."""
+    """`lower` or `higher`. Without it the metric is shown as context."""
     target: float | None = None
-    """What would be good; shown to the agent and on every page."""
+    """A value to reach, which the agent is told and every page shows."""
     primary: bool = False
-    """It decides which run is better: one metric has this."""
+    """Whether it decides which run is better: one metric does."""
     required: bool = True
     """A run without it is invalid. Metrics that only some profiles have are not required."""
     minimum: float | None = None
-    """The least that the number can be; below it is not a number but a mistake."""
+    """The least possible value: a run below it is invalid."""
     maximum: float | None = None
-    """The most that the number can be."""
+    """The greatest possible value: a run above it is invalid."""
     guard: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """How much it may get worse in a run that is called improved, in its own unit; without a direction, how much it may
     change."""
     moves_with: str | None = None
-    """A metric that moves this one (L0): runs are compared only where it is the same within 10 %."""
+    """A metric that this one depends on (L0): runs are compared only where it is the same within 10 %."""
 
     @model_validator(mode="after")
     def _can_be_something(self) -> Metric:

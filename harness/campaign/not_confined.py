@@ -6,7 +6,7 @@ NOT_CONFINED = "none: driven from outside"
 """The sandbox of an agent that the harness does not run."""
 NOT_HELD = (
     "whoever made the changes was not in the sandbox (records are still compared with their commits, scores sealed, and the "
-    "truth kept apart), and its tokens and cost are unknown where it did not tell them"
+    "truth kept apart), and tokens and cost are unknown where nobody reported them"
 )
 
 

@@ -151,7 +151,7 @@ class AgentConfig:
         """Raises InputError where a budget in dollars could not be held."""
         if self.cost_is_limited and not is_told and self.price is None:
             raise InputError(
-                f"--max-cost cannot be held: nobody tells what {model} costs. Give --max-tokens N instead, or its price: "
+                f"--max-cost cannot be held: no price of {model} is known. Give --max-tokens N instead, or the price: "
                 "--price IN,OUT (dollars per million tokens sent and received)."
             )
 

@@ -24,7 +24,7 @@ class SearchSpec(BaseModel):
     log: bool = False
     """Equal ratios are equally likely, not equal differences."""
     step: int | float | None = None
-    """Only `low` and what is a multiple of this above it, up to `high`, which is one."""
+    """Only `low`, `low` plus this, plus twice this, and so on, up to `high`, which must be one of them."""
     choices: list[bool | int | float | str] = []
     """All values that it can take, in place of a range."""
 

@@ -342,6 +342,6 @@ def tell(campaign: str, words: tuple[str, ...]) -> None:
         from ..campaign.errors import CannotGoOn
 
         problem = f"{error.filename or inbox}: cannot be written: {error.strerror}."
-        raise CannotGoOn(f"{problem} Mend it, then say it again.") from error
+        raise CannotGoOn(f"{problem} Fix it, then say it again.") from error
     gets = "Whoever makes the next change" if agent == OUTSIDE else "The agent"
     click.echo(f"{gets} gets it with the next brief of {layout.name}.")

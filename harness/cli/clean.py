@@ -20,8 +20,8 @@ from ..execution.executors.home import Home
 Kind = Literal["campaign", "working copies"]
 
 ABOUT: dict[Kind, str] = {
-    "campaign": "the record of an idea: nothing makes it again",
-    "working copies": "what a step left that was cut off; `harness resume` begins that step again without them",
+    "campaign": "the record of an idea, which cannot be made again",
+    "working copies": "what an interrupted step left; `harness resume` begins that step again without it",
 }
 """What is lost with an item, for the person who is asked."""
 

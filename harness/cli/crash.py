@@ -11,7 +11,7 @@ def crash_message(error: BaseException, folder: Path | None = None) -> str:
     text = "".join(traceback.format_exception(error))
     kind = type(error).__name__
     first = (str(error).splitlines() or [""])[0]
-    summary = f"a mistake of the harness itself: {kind}{': ' if first else ''}{first}"
+    summary = f"an error in the harness itself: {kind}{': ' if first else ''}{first}"
     for place in filter(None, (folder, _state_folder())):
         file = place / "crash.txt"
         try:

@@ -90,7 +90,7 @@ def diagnose(
         for name, look in doctor.checks:
             needed = [other for other in NEEDS.get(name, ()) if other in failed]
             if needed:
-                yield Check(name, "warning", f"not looked at, because of {needed[0]}")
+                yield Check(name, "warning", f"not checked, since {needed[0]} failed")
                 continue
             check = _made(name, look)
             if check.state == "fail":
@@ -238,9 +238,7 @@ class Doctor:
         # What names its options ends at another; what does not may take any, or write to its own folder.
         names_options = re.search(r"\badd_argument\(|\bclick\.option\(|\bgetopt\(", code)
         is_certain = names_options and "parse_known_args" not in code
-        return Check(
-            "command", "fail" if is_certain else "warning", f"{option} stands nowhere in the experiment's code", todo
-        )
+        return Check("command", "fail" if is_certain else "warning", f"the experiment's code does not name {option}", todo)
 
     def packages(self) -> Check:
         """Whether the experiment's Python starts and has what the experiment imports on its top level."""
@@ -251,9 +249,12 @@ class Doctor:
             how = shlex.join([self.python, "-m", "pip", "install", *found["missing"]])
             if (self.experiment / "setup.sh").is_file():  # this repository's own experiment
                 how = "./setup.sh run` (`make sae` for language models), or `" + how
-            todo = f"Install what is missing there, `{how}` where the packages are called so, or name another with --python."
+            todo = (
+                f"Install what is missing there, `{how}` (a package may have another name than its import), or name another "
+                "Python with --python."
+            )
             return Check("packages", "fail", f"{detail} cannot import {names}", todo)
-        return Check("packages", "ok", f"{detail} has what {ENTRY} imports")
+        return Check("packages", "ok", f"{detail} has all that {ENTRY} imports")
 
     def variables(self) -> Check:
         """Variables that the experiment's code or its libraries ask for, and that it does not get."""
@@ -304,7 +305,7 @@ class Doctor:
         """What the experiment's `prepare` would make for the profile, and whether it could; it says so itself."""
         command = self.contract.prepare
         if not command:
-            return Check("data", "ok", "the contract names nothing to prepare")
+            return Check("data", "ok", "the contract has no `prepare`, so nothing is prepared")
         person = dict(os.environ)
         environment = experiment_environment(self.contract, person) | {
             **{name: person[name] for name in ("HOME", *HUB) if name in person},
@@ -317,7 +318,7 @@ class Doctor:
         except subprocess.CalledProcessError as error:
             return Check("data", "fail", (error.stderr or error.stdout or "").strip() or f"{command[0]} fails: {error}")
         except subprocess.TimeoutExpired:
-            todo = f"See where it waits: {' '.join(command)} {DRY_RUN}, in {self.experiment}."
+            todo = f"Execute it to see what it waits for: {' '.join(command)} {DRY_RUN}, in {self.experiment}."
             return Check("data", "fail", f"no answer within {PREPARE_SECONDS:.0f} s", todo)
         return Check("data", "ok", said.strip())
 
@@ -330,11 +331,16 @@ class Doctor:
             return Check("baseline", "ok", f"the unmodified experiment took {smoke_test.seconds:.1f} s")
         if smoke_test.failure is None:
             detail = f"no failure in {smoke_test.seconds:.0f} s; without a smoke test only the full run shows the rest"
-            return Check("baseline", "warning", detail, "Let it honour HARNESS_SMOKE=1, and say `smoke = true`.")
+            return Check(
+                "baseline",
+                "warning",
+                detail,
+                "Let it end in seconds where HARNESS_SMOKE is 1, and write `smoke = true` into experiment.toml.",
+            )
         end = "\n".join(smoke_test.failure.output_tail.splitlines()[-15:])
         detail = f"the unmodified experiment fails: {smoke_test.failure.why}" + (f"\n{end}" if end else "")
         if smoke_test.ended_well:  # what it wrote is in the way
-            todo = f"Have it write what is missing, or name in {CONTRACT_FILE} a metric that there is."
+            todo = f"Let the experiment write what is missing, or name in {CONTRACT_FILE} a metric that it writes."
             return Check("baseline", "fail", detail, todo)
         # One that makes its out_dir itself takes none that is there, also of an earlier try.
         out_dir = f"/tmp/try-{token_hex(3)}" if smoke_test.makes_out_dir else "/tmp/try"

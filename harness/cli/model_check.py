@@ -57,8 +57,10 @@ class ModelChecks:
         if known.place is not None:
             return Check("agent", "ok", f"{self.agent}: {known.place}")
         if self.agent in ("aider", "replay"):
-            detail = f"{REQUIREMENT.replace('==', ' ')} is not installed; the first run does it (700 MB, a minute or two)"
-            return Check("agent", "warning", detail, f"`{known.how}` does it now.")
+            detail = (
+                f"{REQUIREMENT.replace('==', ' ')} is not installed; the first run installs it (700 MB, a minute or two)"
+            )
+            return Check("agent", "warning", detail, f"`{known.how}` installs it now.")
         return Check("agent", "fail", f"{known.about} is not installed", f"{known.how}")
 
     def key(self) -> Check:
@@ -68,7 +70,7 @@ class ModelChecks:
         if self.agent == "aider" and self._model is None:
             return Check("key", "warning", "no model is configured: recorded sessions are replayed", HOW_TO)
         if (self.agent == "aider" or self.reviewer) and installed() is None:
-            detail = f"not looked for: {REQUIREMENT.replace('==', ' ')} knows which one, and is not installed"
+            detail = f"not checked: {REQUIREMENT.replace('==', ' ')} knows which key it is, and is not installed"
             return Check("key", "warning", detail, "`harness agents install aider`, then `harness doctor` again.")
         if self.agent == "aider":
             said = self._aider.check()
@@ -100,7 +102,9 @@ class ModelChecks:
         sent = round(self._aider.count_tokens(text, model) + AIDERS_OWN, -2)
         size = context_size(self._aider, model)
         if size is None:
-            said = f"{check.detail}; the first turn sends about {sent:,} tokens, and its context size is not told"
+            said = (
+                f"{check.detail}; the first turn sends about {sent:,} tokens, and the context size of the model is unknown"
+            )
             return Check(check.name, "ok", said)
         if sent > size:
             todo = "Give it a longer context (`llama-server -c N`, LM Studio's context length), or take another model."
@@ -162,7 +166,7 @@ def advice(failure: Failure, campaign_timeout: float) -> str:
     """What to do about a model that did not answer, before there is a campaign that could be resumed."""
     if failure.kind == "timeout":
         waits = duration(campaign_timeout)
-        return f"A campaign waits {waits} for an answer, --turn-timeout changes it: a slow model may do, one that hangs not."
+        return f"A campaign waits {waits} for an answer (--turn-timeout): enough for a slow model, not for one that hangs."
     todo = re.sub(r"[;,] then `harness resume`|: `harness doctor [^`]*` asks it", "", failure.todo)
     todo = todo.replace("`harness resume --model M`", "--model M").replace("resume with a --model", "take a --model")
     return " ".join(each for each in re.split(r"(?<=[.;]) ", todo) if "`harness " not in each)

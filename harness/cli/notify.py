@@ -50,7 +50,7 @@ def notify(to: str, facts: Mapping[str, Any]) -> None:
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         problem = f"{type(error).__name__}: {error}"
     if problem:
-        click.echo(f"--notify: nobody was told: {line(_without_keys(problem, to))}", err=True)
+        click.echo(f"--notify failed: {line(_without_keys(problem, to))}", err=True)
 
 
 def _without_keys(problem: str, to: str) -> str:

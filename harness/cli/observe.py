@@ -159,7 +159,9 @@ def _campaign(
     """A campaign that begins with these runs; `place` is for what it is made of."""
     executes = wanted.executes_baseline or wanted.confirms_best
     if not runs[0].metrics and not executes:
-        raise InputError(f"{wanted.folder}: {runs[0].name}, the baseline, has no number, so nothing stands beside it.")
+        raise InputError(
+            f"{wanted.folder}: {runs[0].name}, the baseline, has no number, so there is nothing to compare with."
+        )
     loop = taken.loop
     experiment = wanted.experiment if contract and wanted.experiment else _made_up(wanted, taken, runs, place / "experiment")
     name = re.sub(r"[^A-Za-z0-9._-]", "-", loop)[:50].strip("-._") or "loop"

@@ -147,7 +147,7 @@ def try_(
     """Hand in what you edited as the next change: pre-check, smoke test, executions, verdict, record, commit.
 
     The change is what you edited in the campaign's folder, in DIR (--from), or what a patch changes (--patch). A rejected
-    change costs an attempt and no run, and stays in place for you to mend. Afterwards the campaign's folder has the code
+    change costs an attempt and no run, and stays in place for you to fix. Afterwards the campaign's folder has the code
     that the next try starts from. A try waits for another one that is under way, or joins it (--jobs). Ctrl-C stops after
     the step in hand; the same command, or `harness resume`, goes on.
 

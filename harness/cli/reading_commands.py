@@ -249,6 +249,7 @@ def check(campaign: str, text: str | None) -> None:
     from ..campaign.campaign import Campaign
     from ..campaign.text import item
     from ..claims.check import contradictions, words_on
+    from ..report.terminal.columns import wrap
 
     layout = find_campaign(campaign)
     if text is not None:
@@ -274,7 +275,8 @@ def check(campaign: str, text: str | None) -> None:
     if text is not None or any(found for _, found in spoken):
         click.echo(f"{counted(wrong, 'contradiction')} with the records.")
     else:
-        click.echo("Nothing to compare: of no number is it certain which metric and run it is about.")
+        said = "Nothing to compare: no number certainly belongs to one metric and one run."
+        click.echo("\n".join(wrap(said, width(), "", "")))
     if wrong:
         sys.exit(4)
 

@@ -256,7 +256,7 @@ def drive(
         raise
     except OSError as error:
         problem = f"{error.filename or campaign.root}: {error.strerror or error}."
-        raise CannotGoOn(f"{problem} Mend it, then `harness resume {typed(layout)}`.") from error
+        raise CannotGoOn(f"{problem} Fix it, then `harness resume {typed(layout)}`.") from error
     except Exception as error:
         raise CannotGoOn(crash_message(error, campaign.local)) from error
 

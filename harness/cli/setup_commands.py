@@ -205,7 +205,7 @@ def clean(names: tuple[str, ...], yes: bool) -> None:
 
     Next: `harness status --all` lists the campaigns that are left; `harness cache` is about the caches.
     """
-    from ..report.terminal.columns import Cell, Column, table
+    from ..report.terminal.columns import Cell, Column, table, wrap
     from .cache import cached
     from .clean import ABOUT, remove, usage
 
@@ -234,9 +234,10 @@ def clean(names: tuple[str, ...], yes: bool) -> None:
     if rows:
         click.echo("\n".join(table(columns, rows, width())))
     if not names:
-        first = "`harness clean NAME` removes one." if items else "Nothing in ./runs."
+        first = "`harness clean NAME` removes a campaign." if items else "Nothing in ./runs."
         caches = sum(item.size for item in cached()) / 1e6
-        click.echo(f"{first} The caches take {caches:,.1f} MB besides; `harness cache` shows what lies there.")
+        said = f"{first} The caches take {caches:,.1f} MB more; `harness cache` lists them."
+        click.echo("\n".join(wrap(said, width(), "", "")))
         return
     for kind in dict.fromkeys(items[name].kind for name in names):
         click.echo(f"{kind}: {ABOUT[kind]}.")
@@ -277,7 +278,7 @@ def cache(names: tuple[str, ...], every: bool, yes: bool) -> None:
 
     Next: `harness doctor --profile P` says what a profile would make again.
     """
-    from ..report.terminal.columns import Cell, Column, table
+    from ..report.terminal.columns import Cell, Column, table, wrap
     from .cache import age, cached, remove
 
     items = {item.name: item for item in cached()}
@@ -302,7 +303,8 @@ def cache(names: tuple[str, ...], every: bool, yes: bool) -> None:
     click.echo("\n".join(table(columns, rows, width())))
     total = sum(item.size for item in shown) / 1e9
     if not chosen:
-        click.echo(f"{total:.2f} GB. `harness cache --remove NAME` removes one, --all removes what is made again.")
+        said = f"{total:.2f} GB. `harness cache --remove NAME` removes one entry, --all all that can be made again."
+        click.echo("\n".join(wrap(said, width(), "", "")))
         return
     if not yes:
         click.confirm(f"Remove {total:.2f} GB?", abort=True)

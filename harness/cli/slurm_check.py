@@ -12,7 +12,7 @@ from ..execution.executors.slurm.settings import SlurmSettings
 from .doctor_check import Check
 
 _COMMANDS = ("sbatch", "squeue", "scancel")
-_SETTINGS = "`[executor.slurm]` in your settings, or --slurm KEY=VALUE, says what jobs ask for."
+_SETTINGS = "[executor.slurm] in ~/.config/harness/config.toml, or --slurm KEY=VALUE, says what jobs ask for."
 
 
 def slurm(settings: Mapping[str, Any], limits: Limits) -> Check:

@@ -248,7 +248,7 @@ class Executions(CampaignPart):
         if len(written) != 1:
             return ()
         (copy / written[0]).rename(out_dir / FINAL_INFO)
-        return (f"{written[0]}: written there and not into --out_dir; it is taken for the run's {FINAL_INFO}",)
+        return (f"{written[0]}: written outside --out_dir; it is used as the run's {FINAL_INFO}",)
 
     def score_again(self, step: str, commit: str, filed: Path, handed: Mapping[str, str], variant: Variant) -> Scoring:
         """Score, as `step`, what a run of `commit` handed over whose results are `filed`. Raises Interrupted, and CannotGoOn
@@ -291,7 +291,9 @@ class Executions(CampaignPart):
             return ""
         for key in [key for key, each in self._inputs.items() if each is inputs]:
             self._inputs.pop(key, None)
-        return f"{path}: changed while it was {done}, so what it read is unknown. All is checked before the next."
+        return (
+            f"{path}: changed while it was {done}, so what it read is unknown. The next execution checks all of them first."
+        )
 
     def _score(self, place: Path, commit: str, out_dir: Path, variant: Variant, inputs: PreparedData | None) -> Scoring:
         contract = self._campaign.contract

@@ -150,12 +150,12 @@ class Holdout(CampaignPart):
             return "the baseline was given with the experiment, not executed here"
         found = chosen.verdict.against_baseline
         if found and found.frontier:
-            return f"the reference of run {chosen.run} lies between settings of the baseline, so no execution is its pair"
+            return f"run {chosen.run} is compared with the baseline interpolated between settings, which cannot be executed"
         if self._measurements.own_seeds and not spec.generate:
-            return "HARNESS_SEED changes nothing here, so that a fresh seed is none"
+            return "HARNESS_SEED changes nothing in this experiment, so a fresh seed would give the same numbers"
         used = self._campaign.settings(self._options)
         same = [f"{name} {setting(used[name])}" for name, values in spec.settings.items() if used.get(name) in values]
-        return f"{', '.join(same)} is what the runs were executed at" if same else ""
+        return f"the runs were executed at the held-out setting ({', '.join(same)}) too" if same else ""
 
     @staticmethod
     def _drawn(spec: HoldoutSpec, place: int) -> dict[str, Setting]:

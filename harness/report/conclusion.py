@@ -101,7 +101,7 @@ def supported(contract: Contract, runs: Sequence[Record]) -> str:
     subject = f"run {best.run}" if alone else f"the best valid run, run {best.run},"
     compared = best.verdict.against_baseline
     if compared is None or compared.low is None:
-        why = (compared and compared.why) or "it was compared with nothing"
+        why = (compared and compared.why) or "there was nothing to compare it with"
         return f"Inconclusive: {subject} has {primary.name} {_numbers(best, primary.name)}, but {why}."
     none = f"none of {len(valued)} valid runs significantly improves"
     none = "the only valid run does not significantly improve" if alone else none

@@ -131,7 +131,7 @@ class NumberReferences:
             found, word = (verdict.against_parent if is_parent else None), verdict.kind
             text, held = self._beside(run, other, name), f"run {other.record.run}"
         if text == NONE:
-            raise LookupError(f"it is compared with nothing in {line(name)}.")
+            raise LookupError(f"it has no reference in {line(name)}.")
         behind = [] if held in ("the baseline", f"run {other.record.run}") else [f"against {held}"]
         difference, limits, p = compared(found) if tested else (NONE, NONE, NONE)
         if difference != NONE:

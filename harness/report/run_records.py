@@ -52,7 +52,7 @@ class RunRecords(CampaignPart):
             raise BaselineFailed(
                 "the baseline is invalid, so nothing could be compared with it: "
                 + "; ".join(broken)
-                + f". Mend the experiment or its contract; what it left is in {folder}."
+                + f". Fix the experiment or its contract; what it left is in {folder}."
             )
         execution = {} if given else self._journal.result("run_0/execute")
         others = [] if given else self._measurements.executed(0, "seed")
@@ -258,7 +258,7 @@ class RunRecords(CampaignPart):
         }
 
     def _unread(self, seeds: int) -> str:
-        """That the baseline's seeds are all the same, and what would mend it."""
+        """That the baseline's seeds are all the same, and what would fix it."""
         read = "HARNESS_SEED changes nothing" if self._measurements.names_seed else "HARNESS_SEED is not read"
         return (
             f"the {seeds} seeds of the baseline gave the same numbers, times aside: {read}, so no others are executed. "
@@ -286,8 +286,8 @@ class RunRecords(CampaignPart):
                 found.append(f"--set {name}={setting(value)}: the results report {name} {setting(results.settings[name])}")
             elif name not in results.settings and not self._measurements.names(OVERRIDES):
                 found.append(
-                    f"--set {name}={setting(value)}: nothing shows that it is read. The results report no setting {name}, "
-                    f"and no file of the experiment names {OVERRIDES}, which holds what --set says as JSON"
+                    f"--set {name}={setting(value)}: nothing shows that the experiment reads it. The results report no "
+                    f"setting {name}, and no file of the experiment names {OVERRIDES}, which holds what --set says as JSON"
                 )
         return found
 

@@ -79,7 +79,7 @@ def state_in_words(status: CampaignStatus) -> str:
     if status.state == "new":
         return "Not begun."
     if status.state == "crashed":
-        return f"Neither running here nor ended; it was {at}, {when(status.since)}."
+        return f"Not running on this machine and not ended; last seen {at}, {when(status.since)}."
     word = "Interrupted" if status.state == "interrupted" else "Ended"
     return f"{word} {when(status.since)}. {status.message or f'{in_words(status.reason)}.'.capitalize()}"
 

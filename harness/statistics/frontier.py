@@ -110,7 +110,7 @@ def position_on_frontier(metric: str, at: float, variance: float, points: Sequen
     if len(apart) < ENOUGH:
         return f"a frontier needs {ENOUGH} points, and there {'is' if len(apart) == 1 else 'are'} {len(apart)}"
     if not apart[0].at <= at <= apart[-1].at:
-        return f"the frontier goes from {apart[0].at:.4g} to {apart[-1].at:.4g}, and nothing is said beyond"
+        return f"the frontier goes from {apart[0].at:.4g} to {apart[-1].at:.4g} and is not extrapolated"
     return FrontierPosition(metric, at, variance, tuple(apart))
 
 

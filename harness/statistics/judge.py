@@ -200,7 +200,7 @@ class Judge:
         reported = self.references.self_reported(measured) if measured.control and usable(measured.control) else []
         if reported and not self._is_better_than_baseline(measured, judgement.error_share):
             names = ", ".join(reported)
-            caveats.append(f"{names} is what the run says, and beside the baseline as it was executed it is not improved")
+            caveats.append(f"only the run itself reports {names}, and it is not improved against the baseline as executed")
         if self._records[0].given:
             unsaid = self.references.unsaid(measured)
             silent = f", and its {', '.join(unsaid)} is not known" if unsaid else ""

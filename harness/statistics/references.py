@@ -214,7 +214,7 @@ class References:
             elif self._records[0].given and self._spec.settings:
                 why += "; no control is executed beside it, since it may be of other code; without --baseline given one is"
             elif self._contract.scorer and (unseen := self.self_reported(measured)):
-                why += f"; no control: the run alone reports {', '.join(unseen)}, and neither artifact nor scorer shows it"
+                why += f"; no control: only the run itself reports {', '.join(unseen)}; neither artifact nor scorer shows it"
             return VerdictRecord(kind="not_comparable", why=why)
         baseline: Reference = control.name if control else "run_0"
         moved = self._moved(measured)

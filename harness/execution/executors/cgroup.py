@@ -162,7 +162,7 @@ def sentence() -> str:
     """How limits are held: the same in `doctor`, record, report and paper."""
     above = available()
     if above is None:
-        return "Limits are held by looks at the processes, not by a cgroup"
+        return "Limits are enforced by sampling the processes, not by a cgroup"
     held = [name for name in _CONTROLLERS if name in _read(above / "cgroup.subtree_control").split()]
     counts = f", which counts {' and '.join(held)}" if held else ""
     return f"Each execution is in a cgroup of its own{counts}, and ended by it"

@@ -120,7 +120,7 @@ def _free_gpu(machine: Machine, share: Share) -> tuple[str, dict[Path, int]] | s
         if count > PARTS:
             said.append(f"{gpu} is too small")
         elif len(held) == count:
-            said.append(f"{gpu} is in use by a process that is none of the harness's (`--gpus` takes it all the same)")
+            said.append(f"{gpu} is in use by a process that is not the harness's (`--gpus` uses it all the same)")
         else:
             said.append(f"{gpu} is held by {_holders(set(parts) - set(held))}")
     return "a GPU: " + "; ".join(said)

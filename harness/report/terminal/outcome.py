@@ -140,7 +140,7 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
         if "verdict" in facts or "status" in facts or "run" not in facts:  # another one is
             stands = "that of a change in hand"
     elif code["with_failed_attempt"]:
-        stands = "as you handed it in; mend it there"
+        stands = "as you handed it in; fix it there"
     if code["edited"]:
         stands += f"; edited since, and not handed in: {', '.join(code['edited'])}"
     said.append(("code", f"{', '.join(code['files'])} in the campaign's folder: {stands}"))
@@ -155,10 +155,10 @@ def try_page(facts: Mapping[str, Any], layout: Layout, width: int) -> str:
     if facts.get("varies"):
         again = f'harness diff {typed(layout)} {facts["run"]} | harness try {typed(layout)} --patch - --hypothesis "..."'
         varies = "".join(f" --varies {shlex.quote(name)}" for name in facts["varies"])
-        steps.insert(0, (again + varies, "the same change, where it varies that on purpose"))
+        steps.insert(0, (again + varies, "hands in the same change as one that varies this on purpose"))
     if facts.get("status") == "rejected" and code["with_failed_attempt"] and status.state != "running":
         forced = f"harness resume {typed(layout)}{more_budget(status)} --force"
-        steps.insert(1, (forced, "executes it as it is, which the record says"))
+        steps.insert(1, (forced, "executes it as it is; the record says so"))
     if _recorded(facts) is None:  # what else is recorded is not what was asked about
         steps = [each for each in steps if not each[0].startswith(("harness show", "harness diff"))]
     return "\n".join([*lines, "next", *(f"  {each}" for each in next_lines(steps, width - 2))])

@@ -171,11 +171,16 @@ def judged(data: Mapping[str, Any], contract: Mapping[str, Any], width: int) -> 
     """Both verdicts on a run, and why."""
     verdict, status = data["verdict"], data["status"]
     kind, step = baseline_verdict(verdict, _better(contract)), parent_verdict(verdict)
+    title, word = f"Run {data['run']}: ", in_words(kind)
+    said = f"{title}{f'{status}, ' if status != kind else ''}{word}"
+    said += f" against the baseline, {in_words(step)} against run {data['parent']}:" if step else ""
+    first, *more = wrap(said, width, "", "")
+    first = first.replace(title, click.style(title, bold=True), 1).replace(
+        word, click.style(word, fg=COLOURS.get(kind, OTHER)), 1
+    )
     return [
-        click.style(f"Run {data['run']}: ", bold=True)
-        + (f"{status}, " if status != kind else "")
-        + click.style(in_words(kind), fg=COLOURS.get(kind, OTHER))
-        + (f" against the baseline, {in_words(step)} against run {data['parent']}:" if step else ""),
+        first,
+        *more,
         *_wrapped(verdict["why"], width),
         *(_wrapped(_SAME, width) if kind == "no_effect" and not data.get("given") else []),
     ]

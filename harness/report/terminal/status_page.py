@@ -6,6 +6,7 @@ of them pass through `harness.campaign.text`.
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -141,27 +142,28 @@ def next_steps(status: CampaignStatus, name: str, about: int | None = None) -> l
     if status.state == "new":
         return [(resume, "begins")]
     if status.state == "crashed":
-        return [(resume, "goes on: the process that ran it ended without a word; no finished run is repeated")]
+        return [(resume, "goes on: the process that ran it was killed; no completed run is repeated")]
     if status.state == "running":
         steps = [(f"harness status {name}", "where it is: another process runs it")]
     elif status.state == "waiting" or (driven and status.reason in ("confirmed", "scored")):
         steps = [
             (f'harness try {name} --hypothesis "..."', f"hands in what you edited in {near(status.folder)}"),
             (f"harness brief {name}", "where it stands, for whoever makes the next change"),
-            (f"harness end {name}", "concludes"),
+            (f"harness end {name}", "held-out evaluation and conclusion"),
         ]
         if raised := more_budget(status):
             steps[:1] = [(f"{resume}{raised}", "goes on with a larger budget")]
     elif status.state == "interrupted" or status.reason in ("confirmed", "scored"):
         steps = [(resume, "goes on")]
     elif status.reason == "budget":
-        steps = [(f"{resume} {_budget(status.message)}", "goes on with a larger budget")]
+        option, does = _after_budget(status)
+        steps = [(f"{resume} {option}", does)]
     elif status.reason == "runs_spent":
-        steps = [notes, (f"{resume} --max-runs N{_more_patience(status)}", "goes on with more runs")]
+        steps = [notes, (f"{resume} --max-runs {2 * status.max_runs}{_more_patience(status)}", "goes on with more runs")]
     elif status.reason == "patience_spent":
         steps = [notes, (f"{resume}{_more_patience(status)}", "goes on with as much patience again")]
     elif status.reason == "session_over":
-        steps = [notes, (f"{resume} --model M", "goes on with a model")]
+        steps = [notes, (f"{resume} --model sonnet", "goes on with a model, such as sonnet")]
     elif status.reason == "all_completed":
         again = [
             (f'harness tell {name} "..."', "says what else to try; then `harness resume` asks for more"),
@@ -201,10 +203,10 @@ def _unaccepted(status: CampaignStatus) -> int:
 
 def more_budget(status: CampaignStatus) -> str:
     """The option that raises a budget that is spent, "" where none is."""
-    used = {"max_tokens": status.usage.tokens, "max_cost": status.usage.cost or 0.0, "max_hours": status.seconds / 3600}
+    used = _used(status)
     limits = {name: status.options.get(name) for name in used}
     spent = [name for name, limit in limits.items() if limit is not None and used[name] >= limit]
-    return f" {_budget('--' + spent[0].replace('_', '-'))}" if spent else ""
+    return f" {_raised(status, spent[0])}" if spent else ""
 
 
 def next_lines(steps: Sequence[tuple[str, str]], width: int) -> list[str]:
@@ -220,11 +222,24 @@ def next_lines(steps: Sequence[tuple[str, str]], width: int) -> list[str]:
     return lines
 
 
-def _budget(message: str) -> str:
-    """The option that raises the budget of which `message` says that it is spent."""
-    units = {"--max-tokens": "N", "--max-hours": "H", "--max-cost": "USD"}
-    option = next((each for each in units if message.startswith(each)), "--max-cost")
-    return f"{option} {units[option]}"
+def _used(status: CampaignStatus) -> dict[str, float]:
+    return {"max_tokens": status.usage.tokens, "max_cost": status.usage.cost or 0.0, "max_hours": status.seconds / 3600}
+
+
+def _after_budget(status: CampaignStatus) -> tuple[str, str]:
+    """The option with which a campaign goes on that a budget ended, as its message says, and what it does."""
+    name = status.message.partition(" ")[0].removeprefix("--").replace("-", "_")
+    if name == "max_cost" and status.usage.cost is None:  # of which nobody knows how much is spent
+        enough = max(2 * status.usage.tokens, 100_000)
+        return f"--max-cost 0 --max-tokens {enough}", "goes on with a limit of tokens, not of dollars"
+    return _raised(status, name), "goes on with a larger budget"
+
+
+def _raised(status: CampaignStatus, name: str) -> str:
+    """The option `name` with twice what is allowed, or spent."""
+    wanted = 2 * max(status.options.get(name) or 0, _used(status).get(name, 0))
+    shown = math.ceil(wanted) if name == "max_tokens" else f"{float(f'{wanted:.2g}'):.10g}"
+    return f"--{name.replace('_', '-')} {shown}"
 
 
 def _state(status: CampaignStatus) -> str:

@@ -111,7 +111,7 @@ def _prefix(plan: MountPlan, parts: Collection[str]) -> Iterator[str]:
 
 def _must(done: bool) -> None:
     if not done:
-        raise OSError("the kernel does not hold it to that")
+        raise OSError("the kernel does not enforce it")
 
 
 def _fails(options: list[str], before: Callable[[], object] | None = None) -> str:

@@ -70,7 +70,7 @@ def enter(plan: MountPlan, parts: Collection[str]) -> None:
         _go_on_in_child()
     os.chdir(plan.folder)
     if not give_up(_EVERY_CAPABILITY):
-        raise OSError("its capabilities could not be taken away")
+        raise OSError("its capabilities could not be dropped")
 
 
 def _go_on_in_child() -> None:

@@ -15,12 +15,12 @@ _MISSING = {
     "ipc": "it shares System V IPC with other programs",
     "syscalls": "it reads the keys of your session's keyring and leaves others there (a filter of system calls refuses it)",
     "sockets": "it could connect to abstract sockets of other programs (Linux 6.12 refuses it)",
-    "net": "where the contract takes the network away, it is not",
+    "net": "it keeps the network where the contract takes it away",
 }
 _WITH_LANDLOCK = {
     "truncate": "it could empty files outside its folders (Linux 6.2 refuses it)",
-    "syscalls": "it could end your processes by limits or starve them, and where the contract takes the network away, it is "
-    "not (a filter of system calls refuses it)",
+    "syscalls": "it could end your processes by limits or starve them, and it keeps the network where the contract takes it "
+    "away (a filter of system calls refuses it)",
     "signal": "it could send signals to your processes (Linux 6.12 refuses them)",
 }
 

@@ -204,7 +204,7 @@ class SlurmExecution:
             return None
         job = job or from_accounting(files.name)
         complaint = files.complaint()
-        why = "Slurm does not know its job any more, and it is silent"
+        why = "Slurm no longer knows its job, and the job gives no sign of life"
         if job:
             why = f"its job ended without an outcome: Slurm says {job.state}"
         lost = self._ended("stopped" if stopping else "lost", f"{why} ({complaint})" if complaint else why)
@@ -270,7 +270,7 @@ class SlurmExecution:
             return Waits()
         number = f" (job {job.number})" if job else ""
         if job is None and (silence := answer.silence or self._silence):
-            return Waits(f"Slurm takes no job just now: {silence}")
+            return Waits(f"Slurm accepts no job at the moment: {silence}")
         if job is not None and job.waits:
             return Waits(f"waits in Slurm's queue: {job.reason or job.state}{number}")
         return Waits(f"submitted to Slurm{number}")
