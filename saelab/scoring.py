@@ -111,17 +111,19 @@ def without_negligible(codes: Floats, latents: Floats, x: Floats) -> Floats:
 
 
 def least_codes(
-    squares: Moments, cubes: Moments, latents: Floats, scatter: float, negligible: float = NEGLIGIBLE
+    squares: Moments,
+    cubes: Moments,
+    latents: Floats,
+    scatter: float,
+    negligible: float = NEGLIGIBLE,
+    no_effect: float = NO_EFFECT,
 ) -> Moments:
     """The smallest code of each latent [L] that is not negligible, of sums of their powers [L], and the mean squared
     distance of rows from their mean."""
     adds: Moments = np.linalg.norm(latents.astype(np.float64), axis=1)
-    of_its_latent, of_rows = (
-        NEGLIGIBLE * cubes / np.maximum(squares, TINY),
-        NO_EFFECT * scatter**0.5 / np.maximum(adds, TINY),
-    )
-    smallest: Moments = np.maximum(of_its_latent, of_rows)
-    return smallest
+    of_its_latent: Moments = negligible * cubes / np.maximum(squares, TINY)
+    of_rows: Moments = no_effect * scatter**0.5 / np.maximum(adds, TINY)
+    return np.maximum(of_its_latent, of_rows)
 
 
 def _run(sae: SAE, x: Floats) -> tuple[Floats, Floats, Floats]:

@@ -24,6 +24,7 @@ from saelab import evals, memory, plan, text, tiny_lm
 from saelab.errors import CannotPrepare
 from saelab.evals import EVALS, absorption, core, probing
 from saelab.evals.bench import SEED, Skip, at_work, bench_of
+from saelab.evals.negligible import Sizes
 from saelab.evals.result import take
 from saelab.settings import Settings, SettingsError, load_settings
 
@@ -200,6 +201,17 @@ def test_codes_that_do_nothing_are_counted_and_absorption_is_scored_without_them
 
     assert honest["core"]["negligible_codes"]["negligible_share"] < 0.01
     assert honest["absorption"]["negligible_codes"] == {"bought_by_negligible_codes": 0.0}
+
+
+@pytest.mark.parametrize(("code", "share"), [(0.02, 0), (0.005, 0.9), (1e-6, 0.9)])
+def test_a_code_is_negligible_below_a_hundredth_of_what_its_latent_does(code, share):
+    """A ReLU has codes of all sizes, and SAEBench asks of single words whether a latent fires."""
+    sizes = Sizes(torch.eye(4))
+    codes = torch.full((10, 4), code)
+    codes[:1] = 1.0
+    sizes.add(codes, codes)
+    assert sizes.share == pytest.approx(share)
+    assert (codes[1:] < sizes.least).all() == (share > 0)
 
 
 COLD = """\

@@ -11,6 +11,7 @@ from ..scoring import Moments, least_codes
 NEGLIGIBLE = 0.01
 """As `scoring.NEGLIGIBLE`, a share of what is typical of a latent. SAEBench asks whether a letter's latent fires in single
 words: without codes below a 32nd an honest ReLU SAE of the profile `tiny-lm` (L0 41) would lose 0.02 of absorption."""
+NO_EFFECT = 1e-4
 _ROWS_AT_ONCE = 4096
 
 
@@ -49,7 +50,7 @@ class Sizes:
         """The smallest code of each latent [d_sae] that is not negligible."""
         rows = max(self._rows, 1)
         scatter = float((self._sum_of_squares / rows - (self._sum / rows) ** 2).sum())
-        least = least_codes(self._squares, self._cubes, self._directions, max(scatter, 0.0), NEGLIGIBLE)
+        least = least_codes(self._squares, self._cubes, self._directions, max(scatter, 0.0), NEGLIGIBLE, NO_EFFECT)
         return torch.from_numpy(least).float()
 
     @property
