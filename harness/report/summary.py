@@ -63,7 +63,8 @@ def summarize(campaign: CampaignData, estimates: Estimates) -> Summary:
         return Summary(f"Only the baseline is recorded so far{at}.", "plain", ())
     on_idea, *others = _concluded(campaign)
     if primary is None:
-        return Summary("No run can be called better: no primary metric is named.", "plain", (on_idea, *others))
+        how = on_idea.removeprefix("Inconclusive: no primary metric is named.").strip()  # the headline has said that
+        return Summary("No run can be called better: no primary metric is named.", "plain", (*filter(None, [how]), *others))
     return Summary(on_idea, _TONES.get(on_idea.partition(":")[0], "plain"), (*target_in_words(campaign), *others))
 
 
