@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import string
 import subprocess
 import sys
@@ -170,6 +171,21 @@ def test_results_have_the_shape_of_saebench(first):
     assert [each["dataset_name"] for each in probed["eval_result_details"]] == [PROBED]
     assert 0 < probed["eval_result_metrics"]["llm"]["llm_test_accuracy"] <= 1
     assert not [name for name, value in probed["eval_config"].items() if str(value).startswith("/")]
+
+
+def test_a_model_to_which_the_layer_does_nothing_is_said(lab, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(lab.model, tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    weights = load_file(file)
+    weights |= {
+        name: torch.zeros_like(weight) for name, weight in weights.items() if "embed_out" in name or "lm_head" in name
+    }
+    save_file(weights, file, metadata={"format": "pt"})
+    skipped = lab.score(TopK(0), "core", tmp_path / "scores", model=str(tmp_path / "model"))
+    assert "the language model predicts the same with this layer's output as with zeros in its place" in skipped["core"]
+    assert "division" not in skipped["core"]
 
 
 def test_the_same_sae_gets_the_same_scores_whoever_was_scored_before(lab, first, tmp_path):

@@ -28,7 +28,7 @@ from ..settings import EvalSettings, LanguageModelData, Settings, SettingsError
 from ..text import is_path
 from .absorption import Absorption
 from .bench import Bench, Skip, at_work, bench_of, device_of
-from .core import Core
+from .core import Core, in_words
 from .judged import AutoInterp
 from .lens import official_name
 from .probing import Removal, SaeProbes, SparseProbing
@@ -101,7 +101,7 @@ def evaluate(sae: ScoredSAE, settings: Settings, out: Path, cache: Path, say: Sa
                     written.mkdir()
                     scored = BenchSAE(sae, bench)
                     EVALS[name].run(bench, scored, fixed, written)
-                    result = take(written, since, EVALS[name].main, errors)
+                    result = take(written, since, EVALS[name].main, [*map(in_words, errors)] if name == "core" else errors)
                     if scored.own_scores:
                         result["eval_result_metrics"][OWN] = scored.own_scores
                 (out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

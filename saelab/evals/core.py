@@ -62,6 +62,17 @@ class Core:
         sae.own_scores["negligible_share"] = sae.sizes.share
 
 
+def in_words(error: str) -> str:
+    """What SAEBench logged, where it says a cause: its shares are of what the language model loses without the layer."""
+    if "division by zero" not in error:
+        return error
+    return (
+        "the language model predicts the same with this layer's output as with zeros in its place, within its dtype's "
+        "rounding; an SAE there has nothing to recover. Choose another layer or a model with trained weights, or "
+        "--set dtype=float32"
+    )
+
+
 def prompts_at_once(context: int, vocabulary: int) -> int:
     """Sequences of a batch, by the room that their logits need."""
     return min(PROMPTS, max(LOGITS_BYTES // (4 * context * vocabulary), 1))
