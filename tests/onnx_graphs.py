@@ -141,6 +141,10 @@ GRAPHS = {
     "ReduceSum of nothing": ([node("ReduceSum", ["x"], noop_with_empty_axes=1)], {}, 13),
     "ReduceSum of all": ([node("ReduceSum", ["x"], ["r"]), node("Add", ["x", "r"])], {}, 13),
     "ReduceMean of all": ([node("ReduceMean", ["x"], ["r"]), node("Add", ["x", "r"])], {}, 18),
+    **{
+        f"{kind} down the columns": ([node(kind, ["x"], ["r"], axes=[0]), node("Sub", ["x", "r"])], {}, 13)
+        for kind in ("ReduceMax", "ReduceMin")
+    },
     "ReduceSum of whole numbers": (
         [node("Cast", ["x"], ["i"], to=TensorProto.INT32), node("ReduceSum", ["i", "a"], ["s"]), *cast("Add", "i", "s")],
         {"a": AXIS_1},

@@ -92,6 +92,15 @@ def _reduce(function: Callable[[Tensor, list[int], bool], Tensor], *, inputs_sin
     return operation
 
 
+def _extreme(function: Callable[..., Tensor], of_nothing: float) -> Operation:
+    def found(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+        if any(x.shape[axis] == 0 for axis in axes):
+            return torch.full_like(x.sum(dim=axes, keepdim=keep), of_nothing)
+        return function(x, dim=axes, keepdim=keep)
+
+    return _reduce(found)
+
+
 def _mean(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     return (x if x.is_floating_point() else x.double()).mean(dim=axes, keepdim=keep)
 
@@ -131,9 +140,9 @@ AXES: dict[str, Operation] = {
     "ReduceL1": _reduce(lambda x, axes, keep: x.abs().sum(dim=axes, keepdim=keep)),
     "ReduceL2": _reduce(lambda x, axes, keep: x.square().sum(dim=axes, keepdim=keep).sqrt()),
     "ReduceLogSumExp": _reduce(lambda x, axes, keep: x.logsumexp(dim=axes, keepdim=keep)),
-    "ReduceMax": _reduce(lambda x, axes, keep: x.amax(dim=axes, keepdim=keep)),
+    "ReduceMax": _extreme(torch.amax, -math.inf),
     "ReduceMean": _reduce(_mean),
-    "ReduceMin": _reduce(lambda x, axes, keep: x.amin(dim=axes, keepdim=keep)),
+    "ReduceMin": _extreme(torch.amin, math.inf),
     "ReduceProd": _reduce(_product),
     "ReduceSum": _reduce(lambda x, axes, keep: x.sum(dim=axes, keepdim=keep), inputs_since=13),
     "ReduceSumSquare": _reduce(lambda x, axes, keep: x.square().sum(dim=axes, keepdim=keep)),
