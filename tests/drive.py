@@ -106,7 +106,7 @@ if __name__ == "__main__":
     if len(sys.argv) == 2:
         sys.exit(main(Path(sys.argv[1])))
     arm(Path(sys.argv[2]), sys.argv[3])
-    for name in ("jinja2", "platformdirs"):  # by a campaign only when it needs them; here once for all forks
+    for name in ("git", "jinja2", "platformdirs"):  # by a campaign only when it needs them; here once for all forks
         import_module(name)
     available()  # tried once for all forks
     confirm = (int(sys.argv[4]), int(sys.argv[5])) if len(sys.argv) > 4 else None

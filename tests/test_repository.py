@@ -175,7 +175,7 @@ def test_an_index_whose_git_is_killed_each_time_is_written_after_the_next_start(
 
 
 def test_a_git_that_is_killed_when_it_is_first_looked_for_is_tried_again(root: Path, tmp_path: Path) -> None:
-    """In a process of its own, which has called none."""
+    """GitPython calls git when it is imported, before any call of ours: in a process of its own, which has not."""
     wrapper = tmp_path / "bin" / "git"
     wrapper.parent.mkdir()
     git, count = shutil.which("git"), tmp_path / "count"

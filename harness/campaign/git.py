@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +52,6 @@ class Git:
             "GIT_COMMITTER_EMAIL": EMAIL,
             "GIT_LITERAL_PATHSPECS": "1",  # a file may be called `:(glob)x.txt`
             "GIT_TERMINAL_PROMPT": "0",
-            "LC_ALL": "C",
             **NO_FETCH,
         }
 
@@ -98,17 +97,33 @@ class Git:
 
     def once(self, *arguments: str, stdin: str | None = None, **environment: str) -> tuple[int, bytes, str]:
         """A command, tried once: its exit code, what it printed and what it complained of."""
-        # A person's hook, editor or shell may have set more of them than can be named, for another repository than this one.
-        own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        # Here, because its import takes a third of what a command may take that looks at a campaign and needs no git.
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # without git the message is ours, not a traceback on import
         try:
-            done = subprocess.run(
-                ["git", *arguments],
-                cwd=self._root,
-                input=(stdin or "").encode(errors="surrogateescape"),
-                capture_output=True,
-                env=own | self._environment | environment,
-                check=False,
-            )
-        except FileNotFoundError:
-            raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.") from None
-        return done.returncode, done.stdout, done.stderr.decode(errors="replace")
+            import git
+        except ModuleNotFoundError:
+            raise
+        except ImportError as error:  # it calls git once when it is imported, and that one can be killed like any other
+            return 1, b"", str(error)
+        # A person's hook, editor or shell may have set more of them than can be named, for another repository than this one.
+        others = [name for name in os.environ if name.startswith("GIT_") and not name.startswith("GIT_PYTHON_")]
+        foreign = [name for name in others if name not in self._environment]
+        without = ["env", *(part for name in foreign for part in ("-u", name))] if foreign else []
+        # A file and no pipe: git can write before it has read all, and two full pipes would wait for each other.
+        with tempfile.TemporaryFile() as file:
+            if stdin is not None:
+                file.write(stdin.encode(errors="surrogateescape"))
+                file.seek(0)
+            try:
+                found: tuple[int, bytes, str] = git.Git(str(self._root)).execute(
+                    [*without, "git", *arguments],
+                    istream=file,
+                    env=self._environment | environment,
+                    with_extended_output=True,
+                    with_exceptions=False,
+                    stdout_as_string=False,
+                    strip_newline_in_stdout=False,
+                )
+            except git.GitCommandNotFound:
+                raise CannotGoOn("git is not installed or not on PATH; install git 2.28 or newer.") from None
+        return found
