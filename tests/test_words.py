@@ -13,12 +13,13 @@ OURS = re.compile(
     r"|\bmay worsen|\bknown from\b|\banswers for it|\bsupported at a price|\bcould be chance|\bhaving been picked|\bfires? in a row"
     r"|\bundecided\b|\bwrong result\b(?! schema)|\bsmoke run|\bby the gate|\battempts that were no run|\bwords of the agent|\bnumbers depend on"
     r"|\bended well\b|\bexecuted well\b|\bcases? of twenty\b|\bbehind a bar\b"
-    r"|\bas it was given\b|\bwhen that is mended\b|\bmore than it may\b",
+    r"|\bas it was given\b|\bmore than it may\b|\bmend(?:s|ed|ing)?\b|\bgo(?:es)? along\b|\bcomes? along\b|\bnobody tells\b"
+    r"|\bheld by looks\b|\bno room here\b|\btold otherwise\b|\bof what another loop left\b",
     re.IGNORECASE,
 )
 """Each has a word of the field: the unmodified baseline, significant, you or the user, invalid, tolerance, source, matched
 control, trade-off, not significant, corrected for selection, active latents, inconclusive, rejected by the pre-check, smoke
-test, agent's statements, environment, completed, p < 0.05."""
+test, agent's statements, environment, completed, p < 0.05, fix, copied, included, no price is known, sampling."""
 CODE = [*sorted((ROOT / "harness").rglob("*.py")), *sorted((ROOT / "saelab").rglob("*.py"))]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "experiment.toml")),

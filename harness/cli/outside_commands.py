@@ -221,7 +221,7 @@ def skill(agent: str, install: bool) -> None:
         click.echo(skills.skill(agent), nl=False)
 
 
-@click.command("observe", short_help="Make a campaign of what another loop left; judge its best.")
+@click.command("observe", short_help="Make a campaign of what another system left.")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="FOLDER")
 @click.option("--metric", metavar="NAME", help="The metric that decides (default: the contract's, or that of results.tsv).")
 @click.option("--lower", is_flag=True, help="Lower is better.")
