@@ -213,7 +213,7 @@ def test_where_no_group_can_be_made_looks_hold_the_limits(
     if lacking == "group":
         monkeypatch.setattr(cgroup, "_own", lambda: None)
     assert cgroup.available() is None and cgroup.place("mark") is None
-    assert "looks at the processes" in cgroup.sentence()
+    assert "sampling the processes" in cgroup.sentence()
     assert [each.name for each in folder.iterdir() if each.is_dir()] == []
 
 
