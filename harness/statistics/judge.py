@@ -293,7 +293,7 @@ def next_parent(records: Sequence[Record], wish: str, primary: Metric | None) ->
     if primary is None:
         return undecided[-1] if undecided else records[0]
     accepted = [r for r in sound if is_accepted(r)]
-    unmeasured = [r for r in undecided if r.seed_count <= 1]
     sign = 1 if primary.better == "lower" else -1
-    numbered = [r for r in accepted or [records[0], *unmeasured] if primary.name in r.metrics]
-    return min(numbered, key=lambda r: sign * r.metrics[primary.name].value, default=records[0])
+    numbered = [r for r in accepted or [records[0], *undecided] if primary.name in r.metrics]
+    ranked = sorted(numbered, key=lambda r: sign * r.metrics[primary.name].value)
+    return next((r for r in ranked if accepted or r is records[0] or r.seed_count <= 1), records[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from operator import is_
 
 from ..campaign.contract import Contract, Profile
 from ..campaign.record import ControlRecord, Record
@@ -84,7 +85,7 @@ class RecordedLedger:
 
 
 def _begins_with(records: Sequence[Record], first: Sequence[Record]) -> bool:
-    return len(first) <= len(records) and all(a is b for a, b in zip(first, records, strict=False))
+    return len(first) <= len(records) and all(map(is_, first, records))
 
 
 def measure(ledger: Ledger, metric: str, *controls: ControlRecord | None) -> None:
