@@ -361,6 +361,29 @@ def test_files_that_nobody_changed_are_not_read_again_and_every_change_of_one_is
             assert ("run_3/final_info.json was changed" in told) is not is_back
 
 
+def test_a_file_that_was_changed_before_others_were_seen_to_be_whole_is_not_taken_for_one_of_them(
+    root: Path, tmp_path: Path
+) -> None:
+    """A copy that gets the journal of later, a clock that was set back, and what a link leads to."""
+    file, elsewhere, clone = Path("run_1", "final_info.json"), tmp_path / "elsewhere.json", tmp_path / "clone"
+    git(root, "clone", "-q", str(root), str(clone))
+    whole = (clone / file).read_bytes()
+    (clone / file).write_bytes(whole.replace(b"0", b"1"))
+    (root / file).rename(elsewhere)
+    (root / file).symlink_to(elsewhere)
+    assert goes_on(root) == []
+    git(clone, "pull", "-q")
+    assert harness("log", root).exit_code == 0
+    assert f"{file} was changed" in harness("log", clone).stderr
+    elsewhere.write_bytes(whole.replace(b"0", b"1"))
+    assert f"{file} was changed" in harness("log", root).stderr
+    assert [each for each in goes_on(root) if f"{file} was changed" in each]
+    (root / file).write_bytes(whole.replace(b"0", b"1"))
+    with (root / "journal.jsonl").open("a") as journal:
+        journal.write(json.dumps({"time": "2026-01-01T00:00:00Z", "event": "verified", "at": 2**63}) + "\n")
+    assert f"{file} was changed" in harness("log", root).stderr
+
+
 def test_a_long_journal_and_long_notes_lie_in_several_files_and_what_is_lost_of_them_is_said(
     long_recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

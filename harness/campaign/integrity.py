@@ -33,8 +33,8 @@ _JOURNAL = "journal.jsonl"
 WROTE = "wrote"
 """The event of what was written: `files`, git's id of the content by path."""
 VERIFIED = "verified"
-"""The event of all files having been as they were written: `at`, in the clock of their file system. One that was changed
-since, put in the place of another or moved there with its folder has a later change time, which nobody can set."""
+"""The event of all files having been as they were written: `at`, in the clock of their file system, and `files`, what told
+those apart from others that were last changed before. In a copy of the campaign they are others, whatever its clock says."""
 EDITED_FOLDER = "edited"
 """In the campaign's local folder: what somebody had made of a file that was put back."""
 
@@ -73,25 +73,16 @@ def written(events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
     """What the campaign in `root` has lost of what it began with and of its recorded runs, or somebody changed there."""
-    commits: dict[str, str] = {}
-    notes: list[str] = []
-    since = Unchanged(root, next((e["at"] for e in reversed(events) if e["event"] == VERIFIED), 0))
-    for event in events:
-        if event["event"] == BEGUN_ANEW:
-            commits.clear()
-        elif event["event"] == WROTE and NOTES in event["files"]:
-            notes.append(event["files"][NOTES])
-        elif event["event"] == "done" and _FINAL.fullmatch(event["step"]) and isinstance(event["result"], dict):
-            commits[event["step"].removesuffix("/record")] = str(event["result"].get("commit", ""))
     check_not_set_back(root)
-    runs, wrote = {each: None for each in commits if each != START}, written(events)
-    expected: dict[str, str | None] = {f"{run}/record.json": None for run in runs}
-    expected |= {path: blob for path, blob in wrote.items() if path.split("/")[0] in runs}
-    if START in commits:
-        expected |= {path: blob for path, blob in wrote.items() if path != NOTES and is_own(path)}
+    commits, expected = _expected(events)
+    verified = next((e for e in reversed(events) if e["event"] == VERIFIED), {"at": 0})
+    unchanged, told = _last_changed_before(root, expected, verified["at"])
+    unchanged = unchanged if told == verified.get("files") else set()
+    runs = commits.keys() - {START}
+    notes = [event["files"][NOTES] for event in events if event["event"] == WROTE and NOTES in event["files"]]
     found = []
     for path, blob in expected.items():
-        if since.has(path):
+        if path in unchanged:
             continue
         content = _read(f"{root}/{path}")  # of thousands: a Path of each takes longer than to read it
         if content is not None and (blob_id(content) == blob if blob else content):
@@ -101,31 +92,46 @@ def differences(root: Path, events: list[dict[str, Any]]) -> list[Difference]:
     content = _read(root / NOTES)
     # The last two: a process that was killed between the journal and the file left the one before, and that is no edit.
     if runs and notes and not any(_are_notes(root, content, blob) for blob in reversed(notes[-2:])):
-        found.append(Difference(NOTES, _how(content), notes[-1], commits[next(reversed(runs))]))
+        found.append(Difference(NOTES, _how(content), notes[-1], next(reversed(commits.values()))))
     return found
 
 
-class Unchanged:
-    """Which files in a folder nobody changed since a time, nor the folders that they lie in."""
+def _expected(events: list[dict[str, Any]]) -> tuple[dict[str, str], dict[str, str | None]]:
+    """The commits of the start and of what is recorded, by its folder, and git's id of each file that is to be there, None
+    where the journal does not say; without the notes."""
+    commits: dict[str, str] = {}
+    for event in events:
+        if event["event"] == BEGUN_ANEW:
+            commits.clear()
+        elif event["event"] == "done" and _FINAL.fullmatch(event["step"]) and isinstance(event["result"], dict):
+            commits[event["step"].removesuffix("/record")] = str(event["result"].get("commit", ""))
+    runs, wrote = {each: None for each in commits if each != START}, written(events)
+    expected: dict[str, str | None] = {f"{run}/record.json": None for run in runs}
+    expected |= {path: blob for path, blob in wrote.items() if path.split("/")[0] in runs}
+    if START in commits:
+        expected |= {path: blob for path, blob in wrote.items() if path != NOTES and is_own(path)}
+    return commits, expected
 
-    def __init__(self, root: Path, since: int) -> None:
-        """`since`: nanoseconds, in the clock of the file system; 0 where nothing is known."""
-        self._root, self._since = str(root), since
-        self._folders: dict[str, bool] = {"": True}  # in which the harness and others write all the time
 
-    def has(self, path: str) -> bool:
-        return self._since > 0 and self._is_before(path) and self._lies_in(path.rpartition("/")[0])
+def identities(root: Path, events: list[dict[str, Any]], at: int) -> str:
+    """What tells the files that are to be there from others, as far as they were last changed before a time."""
+    return _last_changed_before(root, _expected(events)[1], at)[1]
 
-    def _lies_in(self, folder: str) -> bool:
-        if folder not in self._folders:
-            self._folders[folder] = self._is_before(folder) and self._lies_in(folder.rpartition("/")[0])
-        return self._folders[folder]
 
-    def _is_before(self, path: str) -> bool:
+def _last_changed_before(root: Path, paths: Iterable[str], at: int) -> tuple[set[str], str]:
+    """Those of these files that were last changed before a time, in the clock of their file system, and what tells them from
+    others: nobody can set a change time, but a clock can be set, and another file can have been changed earlier."""
+    found, told = set(), hashlib.sha1()
+    for path in sorted(paths) if at else ():
         try:
-            return os.lstat(f"{self._root}/{path}").st_ctime_ns < self._since
+            status = os.stat(f"{root}/{path}")  # noqa: PTH116 - of what a link leads to: that is what is read
         except OSError:
-            return False
+            continue
+        if status.st_ctime_ns < at:
+            found.add(path)
+            each = (path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            told.update(repr(each).encode(errors="backslashreplace"))
+    return found, told.hexdigest()
 
 
 def is_own(path: str) -> bool:

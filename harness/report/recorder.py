@@ -14,7 +14,7 @@ from ..campaign.contract import CONTRACT_FILE
 from ..campaign.files import files_below, read_text, write_atomically
 from ..campaign.given_runs import GivenRuns
 from ..campaign.holdout_record import HoldoutRecord
-from ..campaign.integrity import VERIFIED, WROTE, blob_id, check_not_set_back, differences, put_back, written
+from ..campaign.integrity import VERIFIED, WROTE, blob_id, check_not_set_back, differences, identities, put_back, written
 from ..campaign.journal import BEGUN_ANEW, CLOSE, PARTS, parts
 from ..campaign.layout import HOLDOUT
 from ..campaign.notes_text import NOTES, NOTES_PARTS, person_section
@@ -224,8 +224,9 @@ class Recorder(CampaignPart):
         """
         # What ended it may have cut off a step's commit; with one on top, that step's change would look like a person's.
         before = self._campaign.journal.stat().st_ctime_ns
+        files = identities(self._campaign.root, self._journal.events, before)
         if not self.recover():
-            self._journal.append(VERIFIED, at=before)
+            self._journal.append(VERIFIED, at=before, files=files)
         if not self.has(0):
             return
         records = self._opened.records
