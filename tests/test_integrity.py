@@ -409,10 +409,21 @@ def test_a_long_journal_and_long_notes_lie_in_several_files_and_what_is_lost_of_
                 assert done.exit_code == 4 and f"{part}: " in done.stderr
             subprocess.run(done.stderr.split("git -C ")[1].join(["git -C ", ""]).split(), check=True)
             assert harness("log", root, "--json").stdout == shown
+    shutil.copy(parts[0], parts[0].with_name("0001 (copy).jsonl"))
+    shutil.copy(parts[0], parts[0].with_name("._0001.jsonl"))
+    (root / "journal.parts" / "mine.txt").write_text("mine")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "Mine")
+    assert goes_on(root) == [] and harness("log", root, "--json").stdout == shown
     told[0].write_text("all is well\n")
     assert harness("notes", root).stdout == said.stdout
     assert [each for each in goes_on(root) if each.startswith("notes.parts/0001-0001.txt was changed")]
     assert "all is well" not in told[0].read_text()
+    shutil.rmtree(root / "notes.parts")
+    (root / "notes.parts").write_text("mine")
+    assert [each for each in goes_on(root) if each.startswith("notes.parts/0001-0001.txt was missing")]
+    assert (root / ".harness" / "edited" / "notes.parts" / "notes.parts").read_text() == "mine"
+    assert harness("notes", root).stdout == said.stdout
 
 
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])

@@ -19,7 +19,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import CannotGoOn
-from .journal import BEGUN_ANEW, PARTS, part, parts
+from .journal import BEGUN_ANEW, PARTS, is_part, part, parts
 from .notes_text import NOTES, NOTES_PARTS, generated_lines, person_section, with_persons_words
 from .text import decoded
 
@@ -174,7 +174,7 @@ def _edited_journal(root: Path, repository: Repository, commit: str) -> tuple[Pa
     """The first file of the journal that does not begin with what `commit` has of it, and what became of it; "" where all
     do."""
     ids = repository.blobs(commit, [PARTS, _JOURNAL])
-    whole = len(ids) - (_JOURNAL in ids)
+    whole = sum(map(is_part, ids))
     for number in range(1, whole + 1):
         file, blob = part(root, number), ids.get(str(part(Path(), number)))
         content = _read(file)
@@ -182,9 +182,12 @@ def _edited_journal(root: Path, repository: Repository, commit: str) -> tuple[Pa
             committed = repository.content(blob) if blob else b""
             if content is None or not blob or _lines(content) != _lines(committed):
                 return file, _became(content)
-    # What was the last file then may be one of those before it now.
-    file = part(root, whole + 1) if len(parts(root)) > whole else root / _JOURNAL
+    file = root / _JOURNAL
     content = _read(file)
+    # What was the last file then may be one of those before it now; asked after it was read, when it may have become that.
+    if len(parts(root)) > whole:
+        file = part(root, whole + 1)
+        content = _read(file)
     committed = repository.content(ids[_JOURNAL]) if _JOURNAL in ids else b""
     return file, "" if _lines(content or b"").startswith(_lines(committed)) else _became(content)
 
@@ -252,15 +255,18 @@ def put_back(root: Path, difference: Difference) -> str:
 
     content, file = content_of(root, difference), root / difference.path
     kept = put_aside(root, difference.path) if difference.how == "changed" or os.path.lexists(file) else ""
+    for folder in reversed(file.relative_to(root).parents[:-1]):
+        if os.path.lexists(root / folder) and not (root / folder).is_dir():
+            kept = put_aside(root, str(folder), str(folder / folder.name))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, content)
     said = "was changed since the harness wrote it" if difference.how == "changed" else f"was {difference.how}"
     return f"{difference.path} {said}: git's version is back{kept}."
 
 
-def put_aside(root: Path, path: str) -> str:
+def put_aside(root: Path, path: str, to: str = "") -> str:
     """Keep what somebody made of a file, beside what was kept before. Returns where, as the end of a sentence."""
-    first = aside = root / ".harness" / EDITED_FOLDER / path
+    first = aside = root / ".harness" / EDITED_FOLDER / (to or path)
     number = 1
     while os.path.lexists(aside):
         number += 1

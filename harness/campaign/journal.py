@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import threading
 import time
 from codecs import BOM_UTF8
@@ -37,13 +38,19 @@ def now() -> str:
 
 
 PARTS = "journal.parts"
+_PART = re.compile(rf"{re.escape(PARTS)}/\d{{4,}}\.jsonl")
 _LONG = 200_000
 """Bytes from which on another file is begun."""
 
 
 def parts(root: Path) -> list[Path]:
     """The files of the journal of the campaign in `root` before the last one, in order."""
-    return sorted((root / PARTS).glob("*.jsonl"))
+    return sorted(path for path in (root / PARTS).glob("*.jsonl") if is_part(f"{PARTS}/{path.name}"))
+
+
+def is_part(path: str) -> bool:
+    """Whether a path in a campaign is that of such a file, and not of one that an editor, a copy or a person put beside."""
+    return bool(_PART.fullmatch(path))
 
 
 def part(root: Path, number: int) -> Path:
