@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import typst
 from click.testing import CliRunner, Result
 from markdown_it import MarkdownIt
 from pypdf import PdfReader
@@ -43,6 +44,7 @@ from harness.report.paper.publication import default_file, make_pdf, publish
 from harness.report.paper.render_html import render_html
 from harness.report.paper.render_md import render_md
 from harness.report.paper.render_tex import render_tex
+from harness.report.paper.render_typst import escape as escape_typst
 from harness.report.paper.render_typst import render_typst
 from harness.report.paper.writeup import Prose, compose, read_person
 from tests.model_server import ModelServer
@@ -479,6 +481,13 @@ def test_html_shows_every_character(hostile: Document) -> None:
         assert attributes.get("href", "#").startswith("#")
     assert "default-src 'none'" in html
     assert line(SIGNS)[:60] in page.text
+
+
+def test_a_long_key_breaks_in_the_column_that_it_stands_in() -> None:
+    key = escape_typst("synthetic.bought_by_negligible_codes")
+    source = f"#context [#metadata(measure(block(width: 60pt, {key})).height / 1pt) <high> ]"
+    [high] = json.loads(typst.query(source.encode(), "<high>", field="value"))
+    assert high > 30  # three lines and more, of 11 pt letters
 
 
 def test_typst_reads_no_character_as_markup(hostile: Document) -> None:

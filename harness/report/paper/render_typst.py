@@ -25,7 +25,7 @@ def literal(text: str) -> str:
 
 def escape(text: str) -> str:
     """One line of text as an expression; long words may break."""
-    return "(" + " + h(0pt) + ".join(literal(piece) for piece in pieces(line(text)) or [""]) + ")"
+    return f"({_broken(line(text)) or literal('')})"
 
 
 def spans(text: str) -> str:
@@ -36,12 +36,16 @@ def spans(text: str) -> str:
 def _span(span: inline.Span) -> str:
     match span:
         case inline.Code(text):
-            return f"mono({' + h(0pt) + '.join(map(literal, pieces(text)))})"
+            return f"mono({_broken(text)})"
         case inline.Formula(base, below, above):
             ends = "".join(f", {end}: {_mathematics(part)}" for end, part in (("b", below), ("t", above)) if part)
             return f"math.equation(math.attach({_mathematics(base)}{ends}))"
         case str():
-            return " + h(0pt) + ".join(map(literal, pieces(span)))
+            return _broken(span)
+
+
+def _broken(text: str) -> str:
+    return " + box() + ".join(map(literal, pieces(text)))  # a line may break at an empty box, and at no space without width
 
 
 def _mathematics(part: str) -> str:
