@@ -505,6 +505,17 @@ def test_report_and_paper_are_those_of_a_campaign_that_has_lost_nothing(root: Pa
     assert "A small idea" in (tmp_path / "report.html").read_text()
 
 
+def test_a_record_that_the_harness_never_wrote_is_no_run(root: Path) -> None:
+    shown = harness("log", root).stdout
+    (root / "run_2" / "record.json").write_text((root / "run_1" / "record.json").read_text().replace('"run": 1', '"run": 2'))
+    assert harness("log", root).stdout == shown and harness("show", root, "2").exit_code != 0
+    goes_on(root)
+    assert harness("log", root).stdout == shown
+    shutil.rmtree(root / "run_2")
+    (root / "run_2").write_text("mine")
+    assert harness("log", root).stdout == shown
+
+
 def test_what_stands_in_the_place_of_a_record_is_kept_and_the_record_is_back(root: Path) -> None:
     file = root / "run_1" / "record.json"
     before = file.read_bytes()

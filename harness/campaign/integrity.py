@@ -113,6 +113,11 @@ def _expected(events: list[dict[str, Any]]) -> tuple[dict[str, str], dict[str, s
     return commits, expected
 
 
+def recorded_files(events: list[dict[str, Any]]) -> set[str]:
+    """The files that the harness wrote or of whose run it has the record, and no others."""
+    return {*written(events), *_expected(events)[1]}
+
+
 def identities(root: Path, events: list[dict[str, Any]], at: int) -> str:
     """What tells the files that are to be there from others, as far as they were last changed before a time."""
     return _last_changed_before(root, _expected(events)[1], at)[1]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CannotGoOn, InputError
-from .integrity import Difference, content_of, differences, written
+from .integrity import Difference, content_of, differences, recorded_files, written
 from .journal import Event, read_events
 from .notes_text import NOTES, NOTES_PARTS
 from .schema import current_facts, current_record
@@ -127,11 +127,11 @@ class Layout:
         return {each.path: each for each in self.differences()}
 
     def records(self) -> list[dict[str, Any]]:
-        """The records of all runs so far, in order."""
-        lost = self._lost()
+        """The records of all runs so far, in order: where the journal tells of any, only those that it tells of."""
+        lost, known = self._lost(), recorded_files(self.events())
         contents: list[bytes] = []
-        while True:
-            file = self.record_file(len(contents))
+        is_told = self._path(self.record_file(0)) in known
+        while self._path(file := self.record_file(len(contents))) in known or not is_told:
             try:
                 contents.append(self._content(file, lost))
             except FileNotFoundError:
