@@ -144,7 +144,7 @@ def test_status_names_state_spending_best_run_and_next_step(desk):
 
 
 def test_status_all_has_a_line_for_each_campaign(desk):
-    assert re.search(r"^small +all completed +2 of 5", ask("status", "--all").output, re.M)
+    assert re.search(r"^small +all completed +2 of 5 .*run \d: .*, inconclusive$", ask("status", "--all").output, re.M)
     assert [each["name"] for each in json.loads(ask("status", "--all", "--json").output)] == ["small"]
 
 
@@ -223,7 +223,8 @@ def test_a_budget_that_is_no_number_is_refused(desk, command, option, value):
 
 
 def test_tell_takes_bytes_that_are_no_text(desk):
-    assert ask("tell", "latest", "smaller \udcff steps").exit_code == 0
+    done = ask("tell", "latest", "smaller \udcff steps")
+    assert done.exit_code == 0 and "The campaign has ended: `harness status small` says how it goes on." in done.output
     (told,) = (desk.folder / "runs" / "small" / ".harness" / "inbox").iterdir()
     assert told.read_text() == "smaller ? steps\n"
     told.unlink()

@@ -20,6 +20,7 @@ from harness.cli import machine_check
 from harness.cli.doctor import diagnose
 from harness.cli.doctor_check import Check
 from harness.cli.model_choice import MODEL_VARIABLE, PROVIDERS
+from harness.execution import jobs
 from harness.execution.executors.gpu import visible_cards
 
 from .executing import running
@@ -191,13 +192,19 @@ def test_what_stays_behind_or_is_linked_is_named(examine: Callable[..., dict[str
 
 
 def test_an_experiment_without_a_smoke_test_is_tried_in_a_working_copy(
-    examine: Callable[..., dict[str, Check]], experiment: Path
+    examine: Callable[..., dict[str, Check]], experiment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contract = experiment / "experiment.toml"
     contract.write_text(contract.read_text().replace("smoke = true", "smoke = false"))
-    assert "the unmodified experiment took" in examine("baseline")["baseline"].detail
+    found = examine("baseline")["baseline"]
+    assert found.state == "ok" and "the unmodified experiment took" in found.detail
     code = experiment / "experiment.py"
-    code.write_text(code.read_text().replace('print("done"', 'open("no/data")\nprint("done"'))
+    sound = code.read_text()
+    monkeypatch.setattr(jobs, "IDLE", 1.0)
+    code.write_text(f"{sound}\nimport threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\n")
+    found = examine("baseline")["baseline"]
+    assert found.state == "warning" and "the process did not exit" in found.detail and "os._exit(0)" in found.todo
+    code.write_text(sound.replace('print("done"', 'open("no/data")\nprint("done"'))
     contract.write_text(
         contract.read_text().replace(
             "[limits]", "command = ['python', 'experiment.py', '--out_dir={out_dir}', '--more']\n[limits]"
@@ -205,7 +212,7 @@ def test_an_experiment_without_a_smoke_test_is_tried_in_a_working_copy(
     )
     found = examine("baseline")["baseline"]
     assert found.state == "fail"
-    assert f"mkdir -p /tmp/try && cd {experiment} && " in found.todo and found.todo.endswith(
+    assert f"mkdir -p /tmp/try && cd {experiment} && HARNESS_SEED=0 " in found.todo and found.todo.endswith(
         "experiment.py --out_dir=/tmp/try --more"
     )
     code.write_text('import os, sys\nos.makedirs(sys.argv[1].removeprefix("--out_dir="))\nopen("no/data")\n')

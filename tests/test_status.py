@@ -16,6 +16,7 @@ from harness.campaign.layout import Layout, find_layout
 from harness.campaign.record import AttemptRecord, MetricRecord, Record, ReviewRecord, VerdictRecord
 from harness.campaign.usage import Usage
 from harness.execution.executors.output import HEAD, OutputWriter
+from harness.report.terminal import status_page
 from harness.report.terminal.record_page import differences
 from harness.report.terminal.status import Primary, best, last_line, pending, read_status, rows, seconds_since, step_of
 from harness.report.terminal.status_page import next_lines, next_steps, typed
@@ -89,6 +90,10 @@ def test_an_ending_is_told_from_a_crash_and_from_a_stop_by_a_person(campaign):
     journal.append("ended", reason="budget", message="spent", exit_code=3)
     status = read_status(Layout(campaign.root))
     assert (status.state, status.reason, status.exit_code) == ("ended", "budget", 3)
+    journal.append("ended", reason="cannot_go_on", message="aider asked for one more:\nits question", exit_code=4)
+    assert "cannot go on. aider asked for one more. (" in status_page.status(
+        read_status(Layout(campaign.root)), "small", 100
+    )
 
 
 def test_the_step_in_hand_is_the_last_one_begun_and_not_done(campaign):
@@ -234,6 +239,8 @@ def test_what_can_be_typed_next_is_a_line_each_and_names_only_what_is_there(camp
     name = typed(layout)
     steps = next_steps(read_status(layout), name)
     assert name == "runs/small"
+    waiting = replace(read_status(layout), state="waiting", held_out=None)
+    assert ("harness end runs/small", "conclusion") in next_steps(waiting, name)
     assert f"harness show {name} 0" in dict(steps) and not any("diff" in command for command, _ in steps)
     for width in (40, 200):
         lines = next_lines(steps, width)

@@ -111,6 +111,7 @@ def test_an_earlier_run_is_in_the_table_of_a_resumed_campaign():
 def test_the_plain_view_writes_lines_with_times():
     lines = []
     with PlainView(LOSS, lines.append) as view:
+        view.begin(0, 5, 0, "agent")
         view.begin(0, 5, 0, "execute")
         view.recorded(record(0))
         view.begin(1, 5, 2, "smoke_test", expected=3.0)
@@ -120,6 +121,7 @@ def test_the_plain_view_writes_lines_with_times():
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
     title = LOSS.name
     assert [line[9:] for line in lines] == [
+        "the agent is prepared",
         "run 0, the baseline: execution",
         f"run 0: completed, baseline; {title} 0.25",
         "run 1 of 5, attempt 2: smoke test (about 3 s)",

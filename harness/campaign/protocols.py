@@ -498,6 +498,10 @@ HANDED = "handed"
 """What was handed over, in the folder of the code."""
 NOT_EXITED = "the process did not exit"
 """How it begins to be said of an execution that was ended because it did nothing after its results were complete."""
+HOW_TO_EXIT = (
+    "A thread or a pool keeps it alive: end it (close pools, make threads daemons), or let os._exit(0) be the experiment's "
+    "last line."
+)
 SEED = "HARNESS_SEED"
 """The variable that gives an execution its seed."""
 HOW_TO_READ_SEED = f'seed its random numbers with int(os.environ["{SEED}"])'

@@ -324,6 +324,8 @@ def tell(campaign: str, words: tuple[str, ...]) -> None:
     from ..campaign.files import write_atomically
     from ..campaign.layout import find_layout
     from ..campaign.text import encodable
+    from ..report.terminal.status import read_status
+    from ..report.terminal.status_page import typed
 
     text = encodable(" ".join(words)).strip()
     if not text:
@@ -344,4 +346,6 @@ def tell(campaign: str, words: tuple[str, ...]) -> None:
         problem = f"{error.filename or inbox}: cannot be written: {error.strerror}."
         raise CannotGoOn(f"{problem} Fix it, then say it again.") from error
     gets = "Whoever makes the next change" if agent == OUTSIDE else "The agent"
-    click.echo(f"{gets} gets it with the next brief of {layout.name}.")
+    ended = read_status(layout).state == "ended"
+    how = f" The campaign has ended: `harness status {typed(layout)}` says how it goes on." if ended else ""
+    click.echo(f"{gets} gets it with the next brief of {layout.name}.{how}")

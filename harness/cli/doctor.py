@@ -30,7 +30,7 @@ from ..campaign.errors import HarnessError, InputError
 from ..campaign.not_confined import NOT_HELD
 from ..campaign.numbers import counted
 from ..campaign.paths import cache_folder, near
-from ..campaign.protocols import CACHE, DRY_RUN, Limits
+from ..campaign.protocols import CACHE, DRY_RUN, HOW_TO_EXIT, SEED, Limits
 from ..execution.commands import filled, with_python
 from ..execution.executors.gpu import mps, visible_cards
 from ..execution.feed import check_executor
@@ -325,10 +325,12 @@ class Doctor:
     def baseline(self) -> Check:
         """The unmodified experiment, really executed in a working copy."""
         smoke_test = smoke_test_baseline(self.experiment, self.options, self.python, self.runs)
-        if smoke_test.failure is None and self.contract.smoke:
-            return Check("baseline", "ok", f"the smoke test of the unmodified experiment took {smoke_test.seconds:.1f} s")
-        if smoke_test.failure is None and not smoke_test.is_cut:
-            return Check("baseline", "ok", f"the unmodified experiment took {smoke_test.seconds:.1f} s")
+        if smoke_test.failure is None and (self.contract.smoke or not smoke_test.is_cut):
+            what = f"{'the smoke test of ' if self.contract.smoke else ''}the unmodified experiment"
+            detail = f"{what} took {smoke_test.seconds:.1f} s"
+            if smoke_test.hung:
+                return Check("baseline", "warning", f"{detail}: {smoke_test.hung}", HOW_TO_EXIT)
+            return Check("baseline", "ok", detail)
         if smoke_test.failure is None:
             detail = f"no failure in {smoke_test.seconds:.0f} s; without a smoke test only the full run shows the rest"
             return Check(
@@ -345,7 +347,7 @@ class Doctor:
         # One that makes its out_dir itself takes none that is there, also of an earlier try.
         out_dir = f"/tmp/try-{token_hex(3)}" if smoke_test.makes_out_dir else "/tmp/try"
         command = with_python([filled(part, {"{out_dir}": out_dir}) for part in self.contract.command], self.python)
-        typed = ("HARNESS_SMOKE=1 " if self.contract.smoke else "") + shlex.join(command)
+        typed = f"{SEED}=0 " + ("HARNESS_SMOKE=1 " if self.contract.smoke else "") + shlex.join(command)
         made = "" if smoke_test.makes_out_dir else f"mkdir -p {out_dir} && "
         todo = f"Make it run: {made}cd {shlex.quote(str(self.experiment.resolve()))} && {typed}"
         return Check("baseline", "fail", detail, todo)

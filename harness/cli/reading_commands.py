@@ -78,8 +78,9 @@ def _readable(layout: Layout) -> CampaignStatus | None:
 def log(campaign: str, as_json: bool, as_csv: bool) -> None:
     """One line a run: verdict, primary metric, difference from the baseline with its noise, cost, time, hypothesis.
 
-    A line 2.1 is attempt 1 at run 2, which was rejected or failed. Columns for which the terminal is too narrow are left
-    out; --json and --csv have all of them, and each value that a search without a model tried.
+    A line 2.1 is attempt 1 at run 2: it was rejected, or failed, or the agent said ALL_COMPLETED. Columns for which the
+    terminal is too narrow are left out; --json and --csv have all of them, and each value that a search without a model
+    tried.
 
     \b
     Example:

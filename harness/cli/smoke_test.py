@@ -12,7 +12,7 @@ from ..campaign.errors import Interrupted
 from ..campaign.idea import Idea
 from ..campaign.journal import Journal
 from ..campaign.open_campaign import OpenCampaign
-from ..campaign.protocols import Silent
+from ..campaign.protocols import NOT_EXITED, Silent
 from ..campaign.stop import Stop
 from ..campaign.temporary import TemporaryFolder, remove_left
 from ..campaign.turn import AttemptFailure
@@ -27,13 +27,14 @@ _IDEA = Idea(Name="smoke_test", Title="A smoke test", Experiment="The unmodified
 @dataclass(frozen=True)
 class SmokeTest:
     """How it went: what is in the way, or None; seconds; whether its time was over before it ended, it ended well, and it
-    makes its out_dir itself."""
+    makes its out_dir itself; where it did not exit, what is said of that."""
 
     failure: AttemptFailure | None
     seconds: float
     is_cut: bool
     ended_well: bool
     makes_out_dir: bool
+    hung: str
 
 
 def smoke_test_baseline(
@@ -68,4 +69,5 @@ def smoke_test_baseline(
         outcome = opened.journal.result("run_0/smoke_test")["outcome"]
         makes_out_dir = executions.makes_out_dir(opened.first_commit)
         ended = outcome["ended"]
-        return SmokeTest(failure, outcome["seconds"], ended == "timed_out", ended == "ok", makes_out_dir)
+        hung = outcome["why"] if outcome["why"].startswith(NOT_EXITED) else ""
+        return SmokeTest(failure, outcome["seconds"], ended == "timed_out", ended == "ok", makes_out_dir, hung)

@@ -181,7 +181,7 @@ class SeedsAndControls(CampaignPart):
         expected = self._steps.expected("/execute")
         if why and left and expected:
             rounds = math.ceil(left / self._opened.jobs)
-            self._view.say(f"{why}: {left} more executions, about {duration(rounds * expected)}")
+            self._view.say(f"{why}: {left} more executions, about {duration(round(rounds * expected, 1))}")
         self._steps.execute_all(planned)
 
 

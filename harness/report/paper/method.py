@@ -199,7 +199,7 @@ def _judged(campaign: CampaignData, profile: Profile) -> Iterator[tuple[str, str
                 "final seeds, drawn at random and never used before in the campaign, together with its references."
             )
             how = f"a one-sided paired t test at the final seeds (below {PAIRS} shared seeds an unpaired one)"
-            shared = f"a third of the planned runs ({planned}), since only a run with final seeds is tested"
+            shared = f"a third of the {counted(planned, 'planned run')}, since only a run with final seeds is tested"
         yield "Seeds.", seeds
         yield (
             "Verdicts.",

@@ -64,6 +64,8 @@ class PlainView:
         tried = f", attempt {attempt}" if attempt else ""
         phase = PHASES.get(phase, phase)
         place = f"run {run} of {max_runs}{tried}: {phase}" if run else f"run 0, the baseline: {phase}"
+        if not run and phase == "agent":  # it has no part in the baseline
+            place = "the agent is prepared"
         self._in_hand[threading.get_ident()] = _InHand(phase, place, time.monotonic())
         self._line(place + (f" (about {duration(round(expected, 1))})" if expected is not None else ""))
 

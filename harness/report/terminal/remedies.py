@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...campaign.protocols import HOW_TO_READ_SEED, NOT_EXITED, SEED
+from ...campaign.protocols import HOW_TO_EXIT, HOW_TO_READ_SEED, NOT_EXITED, SEED
 
 _WAITED = re.compile(r"nothing for ([\d.]+ s)")
 
@@ -50,6 +50,5 @@ def _exits(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         runs = f"run{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
         yield (
             f"The process did not exit after its results ({runs}): each execution waited {[*found.values()][-1]} until it "
-            "was ended. A thread or a pool keeps it alive: end it (close pools, make threads daemons), or let os._exit(0) "
-            "be the experiment's last line."
+            f"was ended. {HOW_TO_EXIT}"
         )

@@ -90,12 +90,13 @@ def overview(statuses: Sequence[CampaignStatus], width: int) -> list[str]:
     rows = []
     for each in statuses:
         title = each.primary.name if each.primary else ""
+        best = each.best
         facts = {
             "name": each.name,
             "state": _in_short(each),
             "runs": f"{each.runs} of {each.max_runs}",
             "cost": cost_of(each.usage),
-            "best": f"run {each.best.run}: {title} {beside_reference(each.best)[0]}" if each.best else "",
+            "best": f"run {best.run}: {title} {beside_reference(best)[0]}, {in_words(best.verdict)}" if best else "",
         }
         rows.append({name: Cell(text) for name, text in facts.items()})
     return table(columns, rows, width)
@@ -149,7 +150,7 @@ def next_steps(status: CampaignStatus, name: str, about: int | None = None) -> l
         steps = [
             (f'harness try {name} --hypothesis "..."', f"hands in what you edited in {near(status.folder)}"),
             (f"harness brief {name}", "where it stands, for whoever makes the next change"),
-            (f"harness end {name}", "held-out evaluation and conclusion"),
+            (f"harness end {name}", "held-out evaluation and conclusion" if status.held_out else "conclusion"),
         ]
         if raised := more_budget(status):
             steps[:1] = [(f"{resume}{raised}", "goes on with a larger budget")]
@@ -253,7 +254,7 @@ def _state(status: CampaignStatus) -> str:
         return "not begun"
     if status.state == "crashed":
         return f"no process on this machine runs it; it was at: {_place(status)} ({status.since})"
-    why = next(iter(status.message.splitlines()), "").rstrip(".")
+    why = next(iter(status.message.splitlines()), "").rstrip(".:")
     if status.state != "ended":
         head = f"{status.state}."
     elif status.reason == "cannot_go_on" or not why:
