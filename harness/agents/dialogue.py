@@ -472,7 +472,7 @@ class Dialogue(CampaignPart):
             return
         last = next((e for e in reversed(self._journal.events) if e["event"] == END or _is_turn(e)), None)
         if last and last["event"] == END:
-            raise Ended("Ended, as you said.")
+            raise Ended("You ended it.")
         if not self._journal.is_dry:
             if self.takes_all:  # a try is told when it hands a change in
                 self.check_budget()
