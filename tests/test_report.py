@@ -44,6 +44,7 @@ from harness.continuation import go_on
 from harness.report import figures
 from harness.report.campaign_data import CampaignData, read_campaign_data
 from harness.report.code import MAX_COLUMNS, diff_html, output_html
+from harness.report.conclusion import NOTHING_HELD_OUT
 from harness.report.drawing import Plot
 from harness.report.estimates import Estimates
 from harness.report.figures import plots
@@ -937,5 +938,6 @@ def test_of_many_improved_runs_the_best_has_its_numbers_and_some_are_named(recor
         record.model_copy(update={"verdict": verdict, "status": "completed"}).write(campaign.run_folder(run))
     said = summarize(data_of(campaign), Estimates(data_of(campaign))).headline
     assert re.fullmatch(
-        r"Supported: run \d+ improves loss, [^;]*; so do runs (\d+, ){8}and \d more\.", said.replace(" and", ", and")
+        rf"Supported: run \d+ improves loss, [^;]*; so do runs (\d+, ){{8}}and \d more\. {re.escape(NOTHING_HELD_OUT)}",
+        said.replace(" and", ", and"),
     ), said

@@ -415,7 +415,7 @@ LACKING = {
     ("bubblewrap", ("mount", "user", "pid", "ipc", "uts")): (
         "keys of your session's keyring",
         "abstract sockets",
-        "the network away",
+        "keeps the network",
     ),
     ("landlock", ("files", "truncate", "signal", "syscalls")): (
         "shares /tmp",

@@ -24,6 +24,7 @@ from harness.campaign.stop import Stop
 from harness.continuation import go_on, next_brief
 from harness.execution.executors import EXECUTORS
 from harness.execution.measurements import Measurements
+from harness.report.conclusion import NOTHING_HELD_OUT
 from harness.report.terminal.run_table import log
 from harness.report.terminal.status import read_status
 from harness.report.terminal.status_page import next_steps
@@ -201,7 +202,7 @@ def test_a_verdict_rests_on_seeds_that_no_run_used_before(final: Path, make_camp
         e["step"]: e["result"] for e in read_events(campaign.journal) if e["event"] == "done" and "decide" in e["step"]
     }
     assert sorted({seed for _, seed in decided["run_2/decide_final"]}) == second.seeds
-    assert "Supported: run 2 improves loss" in the_end(campaign)
+    assert "Supported: run 2 improves loss" in the_end(campaign) and NOTHING_HELD_OUT in the_end(campaign)
     said = " ".join(log(read_status(campaign), 1000).split())
     assert "Verdict and difference: from the baseline, as executed at each run's final seeds." in said
     assert first.verdict.error_share == pytest.approx(0.9)  # of two planned runs one is expected to get so far

@@ -18,7 +18,8 @@ from harness.campaign.contract_file import load_contract
 from harness.campaign.errors import CannotGoOn, InputError
 from harness.campaign.experiment_folder import take_inventory
 from harness.campaign.idea import Idea
-from harness.campaign.journal import Journal
+from harness.campaign.journal import PARTS, Journal
+from harness.campaign.notes_text import NOTES_PARTS
 from harness.campaign.open_campaign import OpenCampaign
 from harness.campaign.protocols import Silent
 from harness.campaign.stop import Stop
@@ -329,6 +330,12 @@ def test_of_an_experiment_that_fails_without_its_out_dir_too_nothing_is_remember
     assert [*folder.parents[2].rglob("makes_own_out_dir")] and not [*folder.parents[2].rglob("makes_own_out_dir/*")]
 
 
+def test_a_crash_of_its_own_is_not_executed_again(folder: Path, execute: Execute) -> None:
+    result = execute("import no_such_package\n")
+    assert ended(result) == ("crashed", "exit code 1: ModuleNotFoundError: No module named 'no_such_package'")
+    assert not [*folder.parents[2].rglob("makes_own_out_dir")]
+
+
 def test_an_experiment_that_makes_no_out_dir_finds_one(execute: Execute) -> None:
     result = execute(end=END.replace("os.makedirs(out, exist_ok=True)\n", ""))
     assert ended(result) == ("ok", "") and not result.remarks
@@ -403,7 +410,7 @@ def test_a_pattern_in_the_place_of_a_file_is_refused_where_no_file_has_that_name
 
 def test_no_file_of_an_experiment_has_the_name_of_one_that_a_campaign_has(tmp_path: Path) -> None:
     own = {path.name for path in vars(Campaign(tmp_path)).values() if isinstance(path, Path) and path.parent == tmp_path}
-    assert {name for name in own if Path(name).suffix} == experiment_folder.OF_A_CAMPAIGN
+    assert {name for name in own if Path(name).suffix} | {PARTS, NOTES_PARTS} == experiment_folder.OF_A_CAMPAIGN
     for name in experiment_folder.OF_A_CAMPAIGN:
         (tmp_path / name).write_text("the experiment's")
     found = take_inventory(tmp_path, experiment_folder.OF_A_CAMPAIGN)

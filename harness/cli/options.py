@@ -313,11 +313,12 @@ def recorded(layout: Layout, run: str) -> int:
     text = run.removeprefix("run_")
     if text.isdecimal() and int(text) < count:
         return int(text)
-    if ATTEMPT.fullmatch(run):
-        from ..report.terminal.status_page import typed
+    from ..report.terminal.status_page import typed
 
+    if ATTEMPT.fullmatch(run):
         raise InputError(
             f"run {run}: an attempt has no record of its own. `harness diff {typed(layout)} {run}` shows its change."
         )
     known = f"0 to {count - 1}" if count else "none yet; `harness status` says what is in hand"
-    raise InputError(f"run {run}: no record of it in {layout.name}. Recorded: {known}.")
+    tried = f" `harness log {typed(layout)}` lists attempts without a record, such as {count}.1." if count else ""
+    raise InputError(f"run {run}: no record of it in {layout.name}. Recorded: {known}.{tried}")

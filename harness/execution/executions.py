@@ -231,7 +231,8 @@ class Executions(CampaignPart):
     def _left_at_once(self, job: Job, outcome: Outcome, said: str) -> bool:
         """Whether it ended soon and left nothing, as one does that looks whether there is an out_dir, whatever it says then;
         a fault of its own, which leaves a traceback, is another matter unless it has a word on that."""
-        of_its_own = "Traceback" in said and not re.search(rf"\b{job.out_dir.name}\b|exist|overwr|not empty", said)
+        words = re.sub(r'^ *File ".*', "", said, flags=re.M)  # whose paths name the run, and so out_dir's name
+        of_its_own = "Traceback" in words and not re.search(rf"\b{job.out_dir.name}\b|exist|overwr|not empty", words)
         left = [*job.folder.glob(FINAL_INFO), *job.folder.glob(f"*/{FINAL_INFO}"), *job.out_dir.glob("*")]
         return not of_its_own and not left and outcome.seconds < _SOON and is_real(job.out_dir, job.folder.resolve())
 

@@ -23,6 +23,7 @@ from .terminal.remedies import remedies
 from .terminal.status import NO_EVIDENCE, baseline_verdict
 from .terminal.status_page import cost_of
 
+NOTHING_HELD_OUT = "It was not evaluated on held-out data, for experiment.toml has no [profiles.NAME.holdout]."
 _IN_FULL, _NAMED = 1, 8
 """Of improved runs besides the best: so many are told with their numbers; where there are more, so many are named."""
 
@@ -51,9 +52,9 @@ def headline(contract: Contract, runs: Sequence[Record], held_out: HeldOut | Non
     selected the run."""
     on_selection = supported(contract, runs)
     primary, last = contract.primary, held_out.last if held_out else None
-    if held_out is None or primary is None:
-        return on_selection
     opening, _, found = on_selection.partition(": ")
+    if held_out is None or primary is None:
+        return f"{on_selection} {NOTHING_HELD_OUT}" if opening == "Supported" else on_selection
     if last is None or last["status"] == "not_evaluated":
         return f"Improved, not evaluated on held-out data: {found}" if opening == "Supported" else on_selection
     run = next(each for each in runs if each.run == last["run"])
