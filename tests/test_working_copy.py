@@ -336,6 +336,20 @@ def test_a_crash_of_its_own_is_not_executed_again(folder: Path, execute: Execute
     assert not [*folder.parents[2].rglob("makes_own_out_dir")]
 
 
+def test_results_that_were_filed_before_the_harness_was_killed_are_no_reason_to_execute_again(folder: Path) -> None:
+    write(folder, "", END)
+    campaign = create(folder)
+    opened = OpenCampaign.begin(campaign, Journal(campaign.journal), Silent(), Stop())
+    executions = Executions(opened, find_executor("local"))
+    Recorder(opened, executions).start()
+    done = [executions.execute("run_0/execute", opened.first_commit, 0, Variant(0))]
+    for path in done[0].folder.iterdir():
+        path.rename(folder.parents[2] / path.name)
+    done.append(executions.execute("run_0/execute", opened.first_commit, 0, Variant(0)))
+    assert [ended(each) for each in done] == 2 * [("ok", "")] and done[0].outcome == done[1].outcome
+    assert not [*folder.parents[2].rglob("makes_own_out_dir")]
+
+
 def test_an_experiment_that_makes_no_out_dir_finds_one(execute: Execute) -> None:
     result = execute(end=END.replace("os.makedirs(out, exist_ok=True)\n", ""))
     assert ended(result) == ("ok", "") and not result.remarks

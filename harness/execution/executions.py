@@ -95,7 +95,9 @@ class Executions(CampaignPart):
         inputs = self._inputs.get(self._key(variant))
         job = self._jobs.job(place, run, variant)
         outcome = self._outcome(step, commit, job, variant, watched)
-        if self._makes_out_dir_itself(commit, job, outcome, place / "job" / outcome.log):
+        ended = place / "ended"
+        # Where it was there before, what was left may be filed already, and so the out_dir empty.
+        if not ended.exists() and self._makes_out_dir_itself(commit, job, outcome, place / "job" / outcome.log):
             self.forget(step)  # before it is remembered: after a crash in between it is found again
             self._remember(commit)
             self._view.say(
@@ -112,7 +114,6 @@ class Executions(CampaignPart):
             missing = why_refused(outcome.why, own, self._jobs.runs, job.scratch / "home")
         outcome = replace(outcome, why="; ".join(filter(None, [outcome.why, missing])))
         outcome = without_local_paths(outcome, log, job)
-        ended = place / "ended"
         ended.touch()
         if outcome.ended == "ok" and commit == self._opened.first_commit:
             caches.keep(job.scratch / "home", self._jobs.kept)
