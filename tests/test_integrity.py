@@ -37,12 +37,17 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recorded")
     change = {"text": "HYPOTHESIS: less.", "edits": [["experiment.py", '"rate": 0.05', '"rate": 0.1']]}
     said = {"text": "INTERPRETATION: it fell.\nALL_COMPLETED"}
-    (folder / "script.json").write_text(json.dumps({"run 1, attempt 1": change, "run 2, attempt 1": said}))
+    return executed(folder, {"run 1, attempt 1": change, "run 2, attempt 1": said}, runs=2)
+
+
+def executed(folder: Path, script: dict[str, object], *, runs: int) -> Path:
+    """A campaign of the small experiment in `folder` that has ended, whose agent says what stands in `script`."""
+    (folder / "script.json").write_text(json.dumps(script))
     campaign = create_campaign(
         folder,
         Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller."),
         SMALL,
-        Options(agent="tests.scripted:ScriptedAgent", max_runs=2),
+        Options(agent="tests.scripted:ScriptedAgent", max_runs=runs),
         python=sys.executable,
         session=folder / "script.json",
     )
@@ -67,21 +72,11 @@ def long_recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         for run in range(1, 5)
     }
-    (folder / "script.json").write_text(json.dumps(script | {"run 5, attempt 1": {"text": "ALL_COMPLETED"}}))
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(EXECUTORS, "local", QUICK)
         patched.setattr("harness.campaign.journal._LONG", 2_500)
         patched.setattr("harness.report.notes._TOGETHER", 1)
-        campaign = create_campaign(
-            folder,
-            Idea(Name="small", Title="A small idea", Experiment="Make the loss smaller."),
-            SMALL,
-            Options(agent="tests.scripted:ScriptedAgent", max_runs=5),
-            python=sys.executable,
-            session=folder / "script.json",
-        )
-        assert go_on(campaign, view=Silent(), stop=Stop()).exit_code == 0
-    return campaign.root
+        return executed(folder, script | {"run 5, attempt 1": {"text": "ALL_COMPLETED"}}, runs=5)
 
 
 def harness(*arguments: object) -> Result:
