@@ -264,6 +264,18 @@ def test_within_ten_percent_l0_alone_improves_nothing() -> None:
     assert "l0 4.601 against 5: what that alone is worth is not known, for a frontier needs 3 points" in unknown.why
 
 
+def test_a_worse_parent_that_is_as_sparse_makes_no_improvement_of_what_l0_alone_gives() -> None:
+    steep = (control(3, 0.1, 0.7), control(8, 0.6, 0.9))
+    first = case(4.6, 0.3)
+    parent = recorded(first, judge(first))
+    on_the_line = judge(case(4.6, 0.26, run=2, parent=parent, frontier=steep), parent)
+    assert on_the_line.against_parent is not None and on_the_line.against_parent.reference == "run_1"
+    assert on_the_line.kind == "inconclusive" and "l0 4.601 against 5 alone changes it by −0.040" in on_the_line.why
+    assert judge(case(4.6, 0.2, run=2, parent=parent, frontier=steep), parent).kind == "improved"
+    references = Judge(CONTRACT, "p", 5, [BASELINE, parent]).references
+    assert references.overrides_of_frontier_nearby(case(4.6, 0.26, run=2, parent=parent)) == [{"k": 3}, {"k": 8}]
+
+
 def test_a_frontier_is_executed_for_a_run_that_is_near_its_reference_and_not_at_it() -> None:
     references = Judge(CONTRACT, "p", 5, [BASELINE]).references
     assert references.overrides_of_frontier_nearby(case(4.8, 0.2)) == [{"k": 3}, {"k": 8}]

@@ -195,8 +195,11 @@ class Judge:
             if (lost := [seed for seed in measured.final if seed not in each.seeds])
         ]
         caveats += self._missing_guards(measured, pair)
-        of_place, remark = self._by_its_place(measured, pair.parent, judgement.against_parent)
-        caveats += of_place
+        remarks = []
+        for reference, found in {pair.parent: judgement.against_parent, pair.baseline: judgement.against_baseline}.items():
+            of_place, remark = self._by_its_place(measured, reference, found)
+            caveats += of_place
+            remarks.append(remark)
         reported = self.references.self_reported(measured) if measured.control and usable(measured.control) else []
         if reported and not self._is_better_than_baseline(measured, judgement.error_share):
             names = ", ".join(reported)
@@ -212,7 +215,7 @@ class Judge:
             kind, why = "inconclusive", f"{why}; but inconclusive: {'; '.join(caveats)}"
         elif caveats:
             why = f"{why}; {'; '.join(caveats)}"
-        why += remark
+        why += "".join(remarks)
         return VerdictRecord(
             kind=kind,
             why=why,

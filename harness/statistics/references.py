@@ -157,12 +157,13 @@ class References:
         return self._missing_points(measured)
 
     def overrides_of_frontier_nearby(self, measured: MeasuredRun) -> list[dict[str, Setting]]:
-        """The same for a run that is near its reference in L0, and not at it."""
+        """The same for a run that is near what it is compared with in L0, and not at it."""
         if not self._spec.frontier or self._differing(measured) or self._moved(measured):
             return []
         pair = self.compared_with(measured)
-        reference = pair.parent if isinstance(pair, ReferencePair) else None
-        return self._missing_points(measured) if isinstance(reference, str) and self.off(measured, reference) else []
+        references = (pair.parent, pair.baseline) if isinstance(pair, ReferencePair) else ()
+        is_off = any(self.off(measured, each) for each in references if isinstance(each, str))
+        return self._missing_points(measured) if is_off else []
 
     def off(self, measured: MeasuredRun, reference: str) -> str:
         """How far the run is from what it is compared with in what moves the primary metric, "" where it is there."""
